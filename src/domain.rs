@@ -1,0 +1,18 @@
+//! The vocabulary of the product: plain values that every other floor speaks in.
+//!
+//! Nothing in here does I/O, reads a clock or draws a random number, and nothing in here knows a
+//! floor above it.
+
+pub mod call;
+pub mod cluster;
+pub mod duration;
+pub mod hash;
+pub mod ids;
+pub mod money;
+pub mod patch;
+pub mod prompt;
+pub mod scenario;
+pub mod score;
+pub mod tool;
+pub mod transcript;
+pub mod version;

@@ -1,0 +1,76 @@
+//! Clusters: failures that look alike, and the rule that describes them.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{DimensionName, ScenarioId, ToolName};
+use super::score::{ToolError, ToolErrorKind};
+
+/// One failing scenario, as the cluster and patch phases see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// The scenario.
+    pub scenario: ScenarioId,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Its impact.
+    pub weight: f64,
+    /// What the user wanted.
+    pub request: String,
+    /// What the agent said last.
+    pub answer: String,
+    /// The dimensions that failed, worst first.
+    pub dimensions: Vec<DimensionName>,
+    /// The worst score among them, 0 to 1.
+    pub score: f64,
+    /// What was wrong with the tool calls.
+    pub tool_errors: Vec<ToolError>,
+    /// Why it failed, in the words of judge and scorers.
+    pub evidence: String,
+}
+
+/// What the members of a cluster have in common.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rule {
+    /// The dimension that fails most.
+    pub dimension: DimensionName,
+    /// The most frequent error of tool calls, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_error: Option<ToolErrorKind>,
+    /// The tool that it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<ToolName>,
+    /// The arguments that it concerns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
+    /// Terms that are frequent in this cluster and rare in the others, most telling first.
+    pub terms: Vec<String>,
+}
+
+/// Failures that look alike.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cluster {
+    /// An identifier inside the cycle: `c1` is the heaviest.
+    pub id: String,
+    /// One line for a person: what goes wrong, and where.
+    pub label: String,
+    /// What the members have in common.
+    pub rule: Rule,
+    /// The members, nearest to the centre first.
+    pub failures: Vec<Failure>,
+}
+
+impl Cluster {
+    /// The summed impact of the members.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        self.failures.iter().map(|failure| failure.weight).sum()
+    }
+
+    /// The scenarios of the members.
+    pub fn scenarios(&self) -> impl Iterator<Item = &ScenarioId> {
+        self.failures.iter().map(|failure| &failure.scenario)
+    }
+}

@@ -1,0 +1,192 @@
+//! Scores: how well the agent did, dimension by dimension, with the evidence.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::hash::ContentHash;
+use super::ids::{ScenarioId, ToolName};
+
+/// A score from 0 (worst) to 1 (best). Never NaN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct Score(f64);
+
+impl Score {
+    /// The worst.
+    pub const ZERO: Self = Self(0.0);
+    /// The best.
+    pub const ONE: Self = Self(1.0);
+
+    /// A score, if the number is one.
+    #[must_use]
+    pub fn new(value: f64) -> Option<Self> {
+        (0.0..=1.0).contains(&value).then_some(Self(value))
+    }
+
+    /// The nearest score to a finite number; NaN becomes 0.
+    #[must_use]
+    pub fn clamped(value: f64) -> Self {
+        if value.is_nan() { Self::ZERO } else { Self(value.clamp(0.0, 1.0)) }
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn value(self) -> f64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let precision = f.precision().unwrap_or(3);
+        write!(f, "{:.precision$}", self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Score {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = f64::deserialize(deserializer)?;
+        Self::new(value).ok_or_else(|| de::Error::custom(format!("{value} is not a score from 0 to 1")))
+    }
+}
+
+/// What was wrong with a tool call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ToolErrorKind {
+    /// An expected call was not made.
+    Missing,
+    /// A call was made that was not expected.
+    Extra,
+    /// The expected tool was called with other arguments.
+    WrongArguments,
+    /// The expected calls were made in another order.
+    WrongOrder,
+    /// A forbidden call was made.
+    Forbidden,
+}
+
+impl ToolErrorKind {
+    /// The words for it in labels and rules, such as `wrong arguments`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing call",
+            Self::Extra => "extra call",
+            Self::WrongArguments => "wrong arguments",
+            Self::WrongOrder => "wrong order",
+            Self::Forbidden => "forbidden call",
+        }
+    }
+}
+
+impl fmt::Display for ToolErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One thing that was wrong with the tool calls of a transcript.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolError {
+    /// What was wrong.
+    pub kind: ToolErrorKind,
+    /// The tool.
+    pub tool: ToolName,
+    /// For wrong arguments: the paths of those that differ, such as `passengers[0].dob`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
+    /// One sentence for a person and for the patch model: expected what, got what.
+    pub detail: String,
+}
+
+/// The score of one transcript in one dimension.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DimensionScore {
+    /// How good it was.
+    pub score: Score,
+    /// Whether that is good enough (`spec.scoring.dimensions[].passAt`).
+    pub passed: bool,
+    /// Why: the judge's words, or what the scorer found. Empty for a perfect deterministic score.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub evidence: Arc<str>,
+    /// What was wrong with the tool calls, if this dimension looks at them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_errors: Vec<ToolError>,
+}
+
+/// The scores of one transcript: one entry for each dimension of the plan, in its order; `None` where the
+/// dimension does not apply to the scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sample {
+    /// Which of the repeats this is, from 0.
+    pub repeat: u32,
+    /// The scores.
+    pub dimensions: Vec<Option<DimensionScore>>,
+}
+
+impl Sample {
+    /// Every dimension that applies has passed.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.dimensions.iter().flatten().all(|score| score.passed)
+    }
+}
+
+/// How one prompt did in one scenario: its repeats. Repeats that ended in an error (a broken judge, an outage)
+/// are counted apart and never as failures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScenarioResult {
+    /// The scenario.
+    pub scenario: ScenarioId,
+    /// The repeats that were scored, in order.
+    pub samples: Vec<Sample>,
+    /// What went wrong in the repeats that could not be scored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+}
+
+impl ScenarioResult {
+    /// The mean score over the repeats in one dimension; `None` where it does not apply or nothing was scored.
+    #[must_use]
+    pub fn mean(&self, dimension: usize) -> Option<f64> {
+        let scores: Vec<f64> = self
+            .samples
+            .iter()
+            .filter_map(|sample| sample.dimensions.get(dimension)?.as_ref())
+            .map(|score| score.score.value())
+            .collect();
+        (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
+    }
+
+    /// The share of repeats that passed in every dimension; `None` when nothing was scored.
+    #[must_use]
+    pub fn pass_rate(&self) -> Option<f64> {
+        let passed = self.samples.iter().filter(|sample| sample.passed()).count();
+        (!self.samples.is_empty()).then(|| passed as f64 / self.samples.len() as f64)
+    }
+}
+
+/// How one prompt did in a set of scenarios.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evaluation {
+    /// The prompt.
+    pub prompt: ContentHash,
+    /// One result a scenario, in the order of the plan.
+    pub results: Vec<ScenarioResult>,
+}
+
+impl Evaluation {
+    /// The result of one scenario, if it was part of the set.
+    #[must_use]
+    pub fn of(&self, scenario: &ScenarioId) -> Option<&ScenarioResult> {
+        self.results.iter().find(|result| &result.scenario == scenario)
+    }
+}
