@@ -204,16 +204,8 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Self; 8] = [
-        Self::Run,
-        Self::Score,
-        Self::Cluster,
-        Self::Patch,
-        Self::Validate,
-        Self::Shadow,
-        Self::Gate,
-        Self::Apply,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Run, Self::Score, Self::Cluster, Self::Patch, Self::Validate, Self::Shadow, Self::Gate, Self::Apply];
 
     /// The name in reports, spans and metrics.
     #[must_use]

@@ -23,12 +23,9 @@ impl std::str::FromStr for HumanDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let signed: SignedDuration = text
-            .parse()
-            .map_err(|_| format!("{text:?} is not a duration; write it like 200ms, 30s or 1h 30m"))?;
-        Duration::try_from(signed)
-            .map(Self)
-            .map_err(|_| format!("{text:?} is negative; a duration must not be"))
+        let signed: SignedDuration =
+            text.parse().map_err(|_| format!("{text:?} is not a duration; write it like 200ms, 30s or 1h 30m"))?;
+        Duration::try_from(signed).map(Self).map_err(|_| format!("{text:?} is negative; a duration must not be"))
     }
 }
 

@@ -1,0 +1,27 @@
+//! The resources: one set of types that is both the custom resource of the cluster and the file of the
+//! command line.
+//!
+//! [`AgentOptimization`] is what a user writes. [`document`] reads it from text and knows where every
+//! field stands; [`resolve`](mod@resolve) turns it, with everything it refers to, into a [`Plan`] — validated, defaults
+//! filled in by the [`Profile`] — and reports every problem at once. After that door nothing checks again.
+
+pub mod agent;
+pub mod agent_optimization;
+pub mod document;
+pub mod models;
+pub mod optimization;
+pub mod pipeline;
+pub mod plan;
+pub mod problem;
+pub mod profile;
+pub mod promotion;
+pub mod prompt_version;
+pub mod resolve;
+pub mod scenarios;
+pub mod scoring;
+pub mod source;
+
+pub use agent_optimization::{AgentOptimization, AgentOptimizationSpec};
+pub use plan::Plan;
+pub use profile::Profile;
+pub use prompt_version::{PromptVersion, PromptVersionSpec};

@@ -1,0 +1,108 @@
+//! `AgentOptimization`: an agent, its scenarios, and what may be done to its prompt.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::agent::Agent;
+use super::models::Model;
+use super::optimization::{Clustering, Patching, Validation};
+use super::profile::Profile;
+use super::promotion::{Budget, Promotion};
+use super::scenarios::{ScenarioSource, Split};
+use super::scoring::Scoring;
+
+/// Keeps the prompt of one agent sharp. The order of the fields is the order of the loop.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "whetstone.dev",
+    version = "v1alpha1",
+    kind = "AgentOptimization",
+    namespaced,
+    shortname = "agopt",
+    category = "whetstone",
+    printcolumn = r#"{"name":"Champion","type":"string","jsonPath":".status.champion.version"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentOptimizationSpec {
+    /// The situation that sets the defaults of everything left out below. `Production` when absent.
+    #[serde(default)]
+    pub profile: Profile,
+    /// The agent: its prompt, its tools, and how it is reached.
+    pub agent: Agent,
+    /// The models that the agent, the judge and the patch writer use, each under a name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<Model>,
+    /// Where the scenarios come from.
+    #[schemars(length(min = 1))]
+    pub scenarios: Vec<ScenarioSource>,
+    /// How the scenarios are divided into what the optimizer learns from and what it never sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+    /// How the agent is run on the scenarios.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<Execution>,
+    /// Calibration of the judge. Not built yet: a warning says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<LaterPhase>,
+    /// How what the agent did is scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scoring: Option<Scoring>,
+    /// How failures are grouped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clustering: Option<Clustering>,
+    /// How patches are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patching: Option<Patching>,
+    /// How candidates are tried before the gate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
+    /// Red-team attacks on candidates. Not built yet: a warning says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<LaterPhase>,
+    /// The gate, and where a promoted prompt goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Promotion>,
+    /// Watching a promoted prompt. Not built yet: a warning says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<LaterPhase>,
+    /// Export of fine-tuning data. Not built yet: a warning says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<LaterPhase>,
+    /// What a cycle may cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+}
+
+/// How the agent is run on the scenarios.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Execution {
+    /// How often each scenario is run for a measurement. Scores are means over the repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub repeats: Option<u32>,
+    /// How many scenarios are under way at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub concurrency: Option<u32>,
+    /// The longest that one scenario may take, all its calls together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario_timeout: Option<crate::domain::duration::HumanDuration>,
+    /// The share of scenarios that may end in errors before the cycle stops with one, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub error_tolerance: Option<f64>,
+}
+
+/// A phase whose place exists and whose work is not built yet. Any settings are kept and not looked at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+pub struct LaterPhase {
+    /// Whatever was written here.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}

@@ -1,0 +1,102 @@
+//! `spec.models`: the models, what they cost, and how hard they may be driven.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::source::SecretSource;
+use crate::domain::duration::HumanDuration;
+
+/// A model under a name. Exactly one provider is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Model {
+    /// The name by which the rest of the resource refers to it.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// An OpenAI-compatible API: OpenAI, vLLM, Ollama, LiteLLM and most gateways.
+    #[serde(default, rename = "openAI", skip_serializing_if = "Option::is_none")]
+    pub openai: Option<OpenAi>,
+    /// The Anthropic Messages API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anthropic: Option<Anthropic>,
+    /// What its tokens cost. Required as soon as a budget is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<TokenPrice>,
+    /// How hard it may be driven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+}
+
+/// An OpenAI-compatible API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenAi {
+    /// The base URL, up to and including `/v1`. `https://api.openai.com/v1` when absent.
+    #[serde(default, rename = "baseURL", skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// The provider's name of the model.
+    #[schemars(length(min = 1))]
+    pub model: String,
+    /// The key. On the command line `OPENAI_API_KEY` when absent; no key at all for other base URLs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<SecretSource>,
+    /// Send the index of the repeat as `seed`, so that providers which honour it answer repeatably. True when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<bool>,
+}
+
+/// The Anthropic Messages API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Anthropic {
+    /// The base URL. `https://api.anthropic.com` when absent.
+    #[serde(default, rename = "baseURL", skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// The provider's name of the model.
+    #[schemars(length(min = 1))]
+    pub model: String,
+    /// The key. On the command line `ANTHROPIC_API_KEY` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<SecretSource>,
+}
+
+/// What tokens cost, in the currency of `spec.budget.currency`. Decimal numbers as strings, so that nothing is rounded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenPrice {
+    /// A million input tokens.
+    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))]
+    pub input_per_million: String,
+    /// A million output tokens.
+    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))]
+    pub output_per_million: String,
+    /// A million input tokens read from the provider's cache. As `inputPerMillion` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))]
+    pub cached_input_per_million: Option<String>,
+}
+
+/// How hard a model may be driven.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// The most requests under way at once. It shrinks on its own on 429 and 5xx, and grows back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub concurrency: Option<u32>,
+    /// The most requests started in a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub requests_per_minute: Option<u32>,
+    /// The most tokens, input and output together, in a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub tokens_per_minute: Option<u32>,
+    /// The longest that one attempt may take. `60s` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<HumanDuration>,
+    /// How often a call is tried before it is given up. 6 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 20))]
+    pub attempts: Option<u32>,
+}

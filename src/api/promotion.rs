@@ -1,0 +1,152 @@
+//! `spec.promotion` and `spec.budget`: the gate, the target, the money.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The gate, and where a promoted prompt goes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Promotion {
+    /// Where a promoted prompt goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// What a challenger must prove.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
+    /// Whether a person must agree to each promotion. `Automatic` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    /// How many superseded versions are kept. Champion and predecessor always are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_versions_retained: Option<u32>,
+}
+
+/// Whether a person must agree to each promotion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Approval {
+    /// The gate decides alone.
+    Automatic,
+    /// What passes the gate waits for a person.
+    Manual,
+}
+
+/// Where a promoted prompt goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// The ConfigMap that the agent reads. Whetstone owns it; it must not be the one that holds the base prompt.
+    #[schemars(length(min = 1, max = 253))]
+    pub config_map: String,
+    /// Workloads to restart after a promotion.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart: Vec<Workload>,
+}
+
+/// A workload of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Workload {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Its name.
+    #[schemars(length(min = 1))]
+    pub name: String,
+}
+
+/// Kinds of workloads that can be restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WorkloadKind {
+    /// `apps/v1` Deployment.
+    Deployment,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
+    /// `apps/v1` DaemonSet.
+    DaemonSet,
+}
+
+/// What a challenger must prove.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// The statistical test of superiority and non-inferiority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Test>,
+    /// The chance of promoting a challenger that is no better, at most. Between 0 and 0.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0001, max = 0.5))]
+    pub significance_level: Option<f64>,
+    /// How much worse a single dimension may be, in score points.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub regression_tolerance: Option<f64>,
+    /// What must be significantly better: the aggregate, or every single dimension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_significance: Option<RequireSignificance>,
+    /// The aggregate score that the challenger must reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub minimum_score: Option<f64>,
+    /// The fewest scenarios on which a verdict may stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2))]
+    pub minimum_sample_size: Option<u32>,
+    /// The most scenarios that champion and challenger are compared on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2))]
+    pub shadow_sample_size: Option<u32>,
+    /// How often each of them is run, for champion and challenger each. As `spec.execution.repeats` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub repeats: Option<u32>,
+}
+
+/// Statistical tests. The unit is the scenario: the mean of its repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Test {
+    /// Welch's t-test of two independent samples. Ignores the pairing, so it needs more scenarios.
+    WelchTTest,
+    /// Student's t-test of the paired differences.
+    PairedTTest,
+    /// BCa bootstrap of the mean paired difference.
+    Bootstrap,
+    /// Sign-flip permutation test of the mean paired difference.
+    Permutation,
+}
+
+/// What must be significantly better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RequireSignificance {
+    /// The weighted aggregate.
+    Aggregate,
+    /// Every dimension, Holm-corrected.
+    EveryDimension,
+}
+
+/// What the challenger must reach in a dimension. Exactly one is given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Threshold {
+    /// A mean score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub value: Option<f64>,
+    /// A percentile (0 to 100) of the champion's mean scores in earlier cycles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub percentile: Option<f64>,
+}
+
+/// What a cycle may cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Budget {
+    /// The most that one cycle may cost, as a decimal string such as `5.00`. The cycle stops before it is exceeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))]
+    pub per_cycle: Option<String>,
+    /// The currency of budget and prices. `USD` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[A-Z]{3}$"))]
+    pub currency: Option<String>,
+}

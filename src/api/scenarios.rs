@@ -1,0 +1,52 @@
+//! `spec.scenarios` and `spec.split`: where scenarios come from and what each is used for.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::scenario::Scenario;
+
+/// A source of scenarios. Exactly one is given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScenarioSource {
+    /// A ConfigMap in the same namespace; every key that ends in `.yaml`, `.yml`, `.json` or `.jsonl` is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_ref: Option<ConfigMapRef>,
+    /// A file, or a directory whose `.yaml`, `.yml`, `.json` and `.jsonl` files are read, relative to the resource file.
+    /// The command line reads it; the cluster refuses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The scenarios themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inline: Vec<Scenario>,
+}
+
+/// A ConfigMap in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigMapRef {
+    /// The ConfigMap.
+    #[schemars(length(min = 1))]
+    pub name: String,
+}
+
+/// How scenarios are divided. The division depends only on ids, tags and seed, so a scenario keeps its part when others
+/// come and go in other strata.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Split {
+    /// The seed of the division. 0 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// The share that failures are learned from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub train: Option<f64>,
+    /// The share on which a surviving candidate must not be worse, besides the training part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub regression: Option<f64>,
+    /// The share that the optimizer never sees and the gate decides on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub held_out: Option<f64>,
+}

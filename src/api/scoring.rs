@@ -1,0 +1,72 @@
+//! `spec.scoring`: the dimensions, and who scores them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::promotion::Threshold;
+
+/// How what the agent did is scored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Scoring {
+    /// The model that judges where no exact answer exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<ModelRef>,
+    /// What is scored. `accuracy` 0.4, `safety` 0.3 and `tool_compliance` 0.3 when absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dimensions: Vec<Dimension>,
+}
+
+/// One of `spec.models`, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelRef {
+    /// The name of one of `spec.models`.
+    #[serde(rename = "ref")]
+    #[schemars(length(min = 1))]
+    pub model: String,
+}
+
+/// Something that is scored from 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Dimension {
+    /// Its name. `accuracy`, `safety` and `tool_compliance` come with a rubric and a scorer.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Its share of the aggregate. The weights of all dimensions add up to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub weight: f64,
+    /// Who scores it. Told from the name when absent: `ToolCalls` for `tool_compliance`, `ChecksOrJudge` for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scorer: Option<Scorer>,
+    /// The judge of this dimension, if it is another than `spec.scoring.judge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<ModelRef>,
+    /// What the judge is to look for. Required for dimensions of your own that a judge scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rubric: Option<String>,
+    /// The score from which a transcript passes. 0.7 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub pass_at: Option<f64>,
+    /// No scenario may newly fail in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critical: Option<bool>,
+    /// What the challenger must reach in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<Threshold>,
+}
+
+/// Who scores a dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Scorer {
+    /// The scenario's tool expectations; the dimension does not apply to a scenario without any.
+    ToolCalls,
+    /// The scenario's checks for the dimension; the dimension does not apply to a scenario without any.
+    Checks,
+    /// The scenario's checks where it has some for the dimension, else the judge; the lower of both where it has checks
+    /// and a rubric.
+    ChecksOrJudge,
+    /// The judge, always.
+    Judge,
+}

@@ -1,0 +1,293 @@
+//! The ports: what the phases need from the outside, as traits. Floor 3 implements them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::call::{
+    Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose,
+};
+use crate::domain::cluster::Cluster;
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::{DimensionName, ModelName, ScenarioId};
+use crate::domain::money::Money;
+use crate::domain::patch::RejectedPatch;
+use crate::domain::score::Evaluation;
+use crate::domain::version::Version;
+
+/// The models of a plan. An implementation does its own retries, rate limits and time-outs: an error that
+/// comes out of here is final for this call.
+pub trait Models: Send + Sync {
+    /// Asks a chat model.
+    ///
+    /// # Errors
+    /// [`CallError`] once the call is given up.
+    fn chat<'a>(
+        &'a self,
+        model: &'a ModelName,
+        request: &'a ChatRequest,
+    ) -> BoxFuture<'a, Result<ChatAnswer, CallError>>;
+
+    /// Asks an embedding model.
+    ///
+    /// # Errors
+    /// [`CallError`] once the call is given up.
+    fn embed<'a>(
+        &'a self,
+        model: &'a ModelName,
+        request: &'a EmbedRequest,
+    ) -> BoxFuture<'a, Result<Embeddings, CallError>>;
+}
+
+/// Why a call was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallErrorKind {
+    /// The key is missing, wrong, or not allowed (401, 403). Nothing else will work either.
+    Unauthorized,
+    /// The provider refuses the request itself (400, 404, 422): asking again is useless.
+    Refused,
+    /// Too many requests (429), to the last attempt.
+    RateLimited,
+    /// The provider is broken (5xx), to the last attempt.
+    Server,
+    /// No answer in time, to the last attempt.
+    Timeout,
+    /// No connection, to the last attempt.
+    Connection,
+    /// An answer that is none: cut short, not JSON, without text and tool calls, without usage.
+    Malformed,
+}
+
+impl CallErrorKind {
+    /// Another attempt may go better.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        !matches!(self, Self::Unauthorized | Self::Refused)
+    }
+
+    /// A short name for reports and metrics.
+    #[must_use]
+    pub fn category(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::Refused => "refused",
+            Self::RateLimited => "rate_limited",
+            Self::Server => "server",
+            Self::Timeout => "timeout",
+            Self::Connection => "connection",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// A call was given up.
+#[derive(Clone, Debug)]
+pub struct CallError {
+    /// The model that was asked.
+    pub model: ModelName,
+    /// Why.
+    pub kind: CallErrorKind,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What the provider said, without request bodies and keys, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "model {:?}: {}", self.model.as_str(), self.message)?;
+        if self.attempts > 1 {
+            write!(f, " ({} attempts)", self.attempts)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// The ledger: every paid call, under its key, written before its answer is used.
+pub trait Ledger: Send + Sync {
+    /// The answer recorded under a key.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn find(&self, key: CallKey) -> BoxFuture<'_, Result<Option<Answer>, StoreError>>;
+
+    /// Records a call. Once this returns, the entry survives a kill of the process. Recording a key again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be written: the answer must then not be used.
+    fn record(&self, entry: LedgerEntry) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// A paid call as it is recorded.
+#[derive(Clone, Debug)]
+pub struct LedgerEntry {
+    /// The key.
+    pub key: CallKey,
+    /// Where it went.
+    pub identity: ModelIdentity,
+    /// The name of the model in the resource.
+    pub model: ModelName,
+    /// The answer.
+    pub answer: Answer,
+    /// What it cost; `None` when the price is not known.
+    pub cost: Option<Money>,
+    /// How long it took, retries included.
+    pub latency: Duration,
+    /// What it was for.
+    pub tags: CallTags,
+}
+
+/// What a call was for. Not part of its key.
+#[derive(Clone, Debug)]
+pub struct CallTags {
+    /// The cycle that paid it.
+    pub cycle: ContentHash,
+    /// The phase.
+    pub phase: Phase,
+    /// The purpose.
+    pub purpose: Purpose,
+    /// The scenario, if it was for one.
+    pub scenario: Option<ScenarioId>,
+}
+
+/// The history of an object: its cycles, what was rejected, its versions.
+pub trait History: Send + Sync {
+    /// Opens a cycle, or opens it again after a kill. What is given back the first time is pinned with the cycle, so
+    /// that a resumed or repeated cycle decides on the same.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read or written.
+    fn open(&self, start: CycleStart) -> BoxFuture<'_, Result<Memory, StoreError>>;
+
+    /// Records the outcome of a cycle: report, versions, scores, clusters and rejected patches, in one transaction.
+    /// Closing a cycle again replaces what was recorded.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be written; then nothing was.
+    fn close(&self, record: CycleRecord) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// A cycle begins.
+#[derive(Clone, Debug)]
+pub struct CycleStart {
+    /// Its identity: the hash of its inputs.
+    pub cycle: ContentHash,
+    /// `namespace/name` of the resource.
+    pub object: String,
+    /// The prompt that serves.
+    pub champion: ContentHash,
+    /// The text of the prompt that serves.
+    pub champion_text: String,
+    /// When it begins.
+    pub at: jiff::Timestamp,
+}
+
+/// What a cycle remembers of earlier ones.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Memory {
+    /// The version name of the champion: as recorded for its hash, else the next free one (`v1` at first).
+    pub champion_version: String,
+    /// The next free version name's number.
+    pub next_version: u32,
+    /// Patches that were tried before on this champion or its ancestors and not taken.
+    pub rejected: Vec<RejectedPatch>,
+    /// Mean scores by dimension of the prompts that were champion in earlier, finished cycles of this object, oldest first.
+    pub champion_scores: Vec<BTreeMap<DimensionName, f64>>,
+}
+
+/// The outcome of a cycle.
+#[derive(Clone, Debug)]
+pub struct CycleRecord {
+    /// Its identity.
+    pub cycle: ContentHash,
+    /// `namespace/name` of the resource.
+    pub object: String,
+    /// `promoted`, `kept`, `inconclusive`, ...: the verdict in one word, as in the report.
+    pub verdict: String,
+    /// The whole report, as in `report.json`.
+    pub report: serde_json::Value,
+    /// Champion and challenger.
+    pub versions: Vec<Version>,
+    /// Patches that were tried and not taken.
+    pub rejected: Vec<RejectedPatch>,
+    /// The clusters.
+    pub clusters: Vec<Cluster>,
+    /// How champion and challenger did, scenario by scenario.
+    pub evaluations: Vec<Evaluation>,
+    /// The names of the dimensions, in the order of the evaluations.
+    pub dimensions: Vec<DimensionName>,
+    /// Mean scores of the champion, by dimension.
+    pub champion_scores: BTreeMap<DimensionName, f64>,
+    /// When it ended.
+    pub at: jiff::Timestamp,
+}
+
+/// The store failed.
+#[derive(Clone, Debug)]
+pub struct StoreError {
+    /// What kind of failure it is.
+    pub kind: StoreErrorKind,
+    /// What was attempted, on what, why it failed, and what to do.
+    pub message: String,
+}
+
+/// How the store failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// Another process holds the lock, longer than we wait.
+    Locked,
+    /// No space left.
+    Full,
+    /// Written by a newer version of this program.
+    Newer,
+    /// The file is not a store, or is damaged.
+    Damaged,
+    /// Anything else.
+    Other,
+}
+
+impl StoreErrorKind {
+    /// Another attempt may go better, without anybody doing anything.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Locked)
+    }
+
+    /// A short name for reports and metrics.
+    #[must_use]
+    pub fn category(self) -> &'static str {
+        match self {
+            Self::Locked => "locked",
+            Self::Full => "full",
+            Self::Newer => "newer",
+            Self::Damaged => "damaged",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// Where progress goes.
+pub trait Progress: Send + Sync {
+    /// A phase begins; `what` names its subject (`champion`, `candidate 3`), `total` its steps if known.
+    fn begin(&self, phase: Phase, what: &str, total: Option<u64>);
+    /// Some steps of the current phase are done.
+    fn advance(&self, steps: u64);
+    /// A call was answered: from the ledger, or paid.
+    fn call(&self, phase: Phase, paid: bool, cost: Option<Money>);
+    /// Something that a person should read now.
+    fn note(&self, text: &str);
+}

@@ -1,0 +1,1 @@
+//! Statistics: tests, intervals, corrections and sample sizes. Pure.
