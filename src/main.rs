@@ -1,1 +1,3 @@
+//! The `whetstone` binary.
+
 fn main() {}
