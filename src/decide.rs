@@ -1,3 +1,5 @@
-//! Decisions: pure functions from evidence to a verdict with its reasons. No async, no clock, no I/O.
+//! Decisions: pure functions from evidence to a verdict with its reasons. No async, no clock, no I/O, so that they can be
+//! tested with thousands of made-up histories.
 
+pub mod conclude;
 pub mod gate;

@@ -152,6 +152,8 @@ pub struct ExecutionPlan {
     pub scenario_timeout: Duration,
     /// The share of scenarios that may end in errors.
     pub error_tolerance: f64,
+    /// The model that plays simulated users; always there when a scenario has one.
+    pub user_model: Option<ModelName>,
     /// Seeds whatever is drawn at random in a cycle.
     pub seed: u64,
 }
@@ -277,6 +279,7 @@ impl Plan {
             "scenarios": self.scenarios,
             "split": self.split,
             "repeats": self.execution.repeats,
+            "user": self.execution.user_model,
             "seed": self.execution.seed,
             "rules": described,
         }))

@@ -165,6 +165,20 @@ impl ScenarioResult {
         (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
     }
 
+    /// The weighted mean over the dimensions that apply, each the mean of its repeats; `None` when nothing was scored.
+    /// `weights` has one entry for each dimension.
+    #[must_use]
+    pub fn aggregate(&self, weights: &[f64]) -> Option<f64> {
+        let (mut sum, mut weight) = (0.0, 0.0);
+        for (dimension, share) in weights.iter().enumerate() {
+            if let Some(mean) = self.mean(dimension) {
+                sum += share * mean;
+                weight += share;
+            }
+        }
+        (weight > 0.0).then(|| sum / weight)
+    }
+
     /// The share of repeats that passed in every dimension; `None` when nothing was scored.
     #[must_use]
     pub fn pass_rate(&self) -> Option<f64> {

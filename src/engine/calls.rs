@@ -1,1 +1,400 @@
-//! To come.
+//! The one door through which every paid call goes.
+//!
+//! In: a request and what it is for. Out: its answer, from the ledger if it was ever paid before, else from the
+//! model — recorded before it is handed out. Identical calls that run at the same time are paid once. The budget
+//! is kept here: a call whose worst case does not fit any more is not made.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use rust_decimal::Decimal;
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, field};
+
+use super::ports::{CallError, CallErrorKind, CallTags, Ledger, LedgerEntry, Models, Progress, StoreError};
+use crate::api::plan::ModelPlan;
+use crate::domain::call::{
+    Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose,
+};
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::{ModelName, ScenarioId};
+use crate::domain::money::{Money, Usage};
+
+/// What an answer may cost at most when its request sets no limit, in output tokens.
+const ASSUMED_OUTPUT_TOKENS: u64 = 4096;
+
+/// Why a call gave no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallFailure {
+    /// The model gave none.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The ledger failed; the answer, if there was one, must not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The call might have exceeded the budget, so it was not made.
+    #[error("the budget of {budget} is used up: {spent} spent, and one more call could cost up to {worst}")]
+    BudgetExhausted {
+        /// The budget of the cycle.
+        budget: Money,
+        /// What the cycle has spent.
+        spent: Money,
+        /// What the call could have cost.
+        worst: Money,
+    },
+    /// The cycle is being stopped.
+    #[error("stopped")]
+    Cancelled,
+}
+
+impl CallFailure {
+    /// Nothing else will work either: the whole cycle has to stop.
+    #[must_use]
+    pub fn stops_the_cycle(&self) -> bool {
+        match self {
+            Self::Call(error) => error.kind == CallErrorKind::Unauthorized,
+            Self::Store(_) | Self::BudgetExhausted { .. } | Self::Cancelled => true,
+        }
+    }
+}
+
+/// Calls and cost of one phase or model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tally {
+    /// Answers used.
+    pub total: u64,
+    /// Those that were in the ledger already.
+    pub from_ledger: u64,
+    /// What was paid for the others.
+    #[schemars(with = "String")]
+    pub paid: Money,
+    /// Tokens of the calls that were paid.
+    #[schemars(skip)]
+    pub usage: Usage,
+}
+
+/// What a cycle has asked and paid so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spending {
+    /// By phase.
+    pub phases: BTreeMap<Phase, Tally>,
+    /// By model.
+    pub models: BTreeMap<ModelName, Tally>,
+    /// By scenario: what was paid.
+    pub scenarios: BTreeMap<ScenarioId, Money>,
+}
+
+impl Spending {
+    /// Everything together.
+    #[must_use]
+    pub fn total(&self) -> Tally {
+        self.phases.values().fold(Tally::default(), |sum, tally| Tally {
+            total: sum.total + tally.total,
+            from_ledger: sum.from_ledger + tally.from_ledger,
+            paid: sum.paid + tally.paid,
+            usage: sum.usage + tally.usage,
+        })
+    }
+}
+
+/// The money of a cycle.
+#[derive(Debug, Default)]
+struct Purse {
+    /// What calls of this cycle cost, those included that it paid before it was killed and started again.
+    spent: Money,
+    /// The worst case of the calls under way.
+    reserved: Decimal,
+    under_way: usize,
+}
+
+/// The one door through which every paid call goes.
+pub struct Calls {
+    cycle: ContentHash,
+    models: Arc<dyn Models>,
+    ledger: Arc<dyn Ledger>,
+    progress: Arc<dyn Progress>,
+    stop: CancellationToken,
+    plans: BTreeMap<ModelName, ModelPlan>,
+    budget: Option<Money>,
+    purse: Mutex<Purse>,
+    settled: Notify,
+    under_way: Mutex<HashMap<CallKey, Arc<tokio::sync::Mutex<()>>>>,
+    spending: Mutex<Spending>,
+}
+
+/// A call on its way: everything but the request itself.
+struct Errand<'a> {
+    key: CallKey,
+    model: &'a ModelName,
+    plan: &'a ModelPlan,
+    tags: CallTags,
+    worst: Usage,
+}
+
+impl Calls {
+    /// The calls of one cycle.
+    #[must_use]
+    pub fn new(
+        cycle: ContentHash,
+        plans: BTreeMap<ModelName, ModelPlan>,
+        budget: Option<Money>,
+        models: Arc<dyn Models>,
+        ledger: Arc<dyn Ledger>,
+        progress: Arc<dyn Progress>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            cycle,
+            models,
+            ledger,
+            progress,
+            stop,
+            plans,
+            budget,
+            purse: Mutex::default(),
+            settled: Notify::new(),
+            under_way: Mutex::default(),
+            spending: Mutex::default(),
+        }
+    }
+
+    /// Asks a chat model, or the ledger.
+    ///
+    /// # Errors
+    /// [`CallFailure`] when there is no answer that may be used.
+    pub async fn chat(
+        &self,
+        phase: Phase,
+        purpose: Purpose,
+        scenario: Option<&ScenarioId>,
+        model: &ModelName,
+        request: ChatRequest,
+    ) -> Result<ChatAnswer, CallFailure> {
+        let plan = self.plan(model);
+        let errand = Errand {
+            key: CallKey::chat(&plan.identity, &request),
+            model,
+            plan,
+            tags: CallTags { cycle: self.cycle, phase, purpose, scenario: scenario.cloned() },
+            worst: worst_case(&request),
+        };
+        let ask = async || self.models.chat(model, &request).await.map(Answer::Chat);
+        match self.answer(errand, ask).await? {
+            Answer::Chat(answer) => Ok(answer),
+            Answer::Embeddings(_) => unreachable!("the kind of call is part of its key"),
+        }
+    }
+
+    /// Asks an embedding model, or the ledger.
+    ///
+    /// # Errors
+    /// [`CallFailure`] when there is no answer that may be used.
+    pub async fn embed(
+        &self,
+        phase: Phase,
+        model: &ModelName,
+        request: EmbedRequest,
+    ) -> Result<Embeddings, CallFailure> {
+        let plan = self.plan(model);
+        let bytes: usize = request.texts.iter().map(String::len).sum();
+        let errand = Errand {
+            key: CallKey::embed(&plan.identity, &request),
+            model,
+            plan,
+            tags: CallTags { cycle: self.cycle, phase, purpose: Purpose::Embed, scenario: None },
+            worst: Usage { input: bytes as u64, cached_input: 0, output: 0 },
+        };
+        let ask = async || self.models.embed(model, &request).await.map(Answer::Embeddings);
+        match self.answer(errand, ask).await? {
+            Answer::Embeddings(answer) => Ok(answer),
+            Answer::Chat(_) => unreachable!("the kind of call is part of its key"),
+        }
+    }
+
+    /// What has been asked and paid so far.
+    #[must_use]
+    pub fn spending(&self) -> Spending {
+        lock(&self.spending).clone()
+    }
+
+    /// What the cycle has spent, what it paid before a kill included.
+    #[must_use]
+    pub fn spent(&self) -> Money {
+        lock(&self.purse).spent
+    }
+
+    fn plan(&self, model: &ModelName) -> &ModelPlan {
+        self.plans.get(model).expect("a plan refers only to models that it has")
+    }
+
+    async fn answer(
+        &self,
+        errand: Errand<'_>,
+        ask: impl AsyncFn() -> Result<Answer, CallError>,
+    ) -> Result<Answer, CallFailure> {
+        // Identical calls take turns: whoever comes second finds the answer of the first in the ledger.
+        let turn = Arc::clone(lock(&self.under_way).entry(errand.key).or_default());
+        let guard = turn.lock().await;
+        let result = self.find_or_pay(&errand, ask).await;
+        drop(guard);
+        let mut under_way = lock(&self.under_way);
+        if Arc::strong_count(&turn) == 2 {
+            under_way.remove(&errand.key);
+        }
+        drop(under_way);
+        result
+    }
+
+    async fn find_or_pay(
+        &self,
+        errand: &Errand<'_>,
+        ask: impl AsyncFn() -> Result<Answer, CallError>,
+    ) -> Result<Answer, CallFailure> {
+        if let Some(recorded) = self.ledger.find(errand.key).await? {
+            if recorded.cycle == self.cycle {
+                lock(&self.purse).spent += recorded.cost.unwrap_or_default();
+            }
+            self.count(errand, None);
+            return Ok(recorded.answer);
+        }
+        if self.stop.is_cancelled() {
+            return Err(CallFailure::Cancelled);
+        }
+        let reservation = self.reserve(errand).await?;
+        let ModelIdentity { provider, model, .. } = &errand.plan.identity;
+        let span = tracing::info_span!(
+            "call",
+            phase = %errand.tags.phase,
+            purpose = errand.tags.purpose.as_str(),
+            gen_ai.provider.name = %provider,
+            gen_ai.request.model = %model,
+            gen_ai.usage.input_tokens = field::Empty,
+            gen_ai.usage.output_tokens = field::Empty,
+            cost = field::Empty,
+        );
+        let began = Instant::now();
+        let answer = ask().instrument(span.clone()).await?;
+        let usage = answer.usage();
+        let cost = errand.plan.price.map(|price| price.of(usage));
+        span.record("gen_ai.usage.input_tokens", usage.input);
+        span.record("gen_ai.usage.output_tokens", usage.output);
+        if let Some(cost) = cost {
+            span.record("cost", field::display(cost));
+        }
+        let entry = LedgerEntry {
+            key: errand.key,
+            identity: errand.plan.identity.clone(),
+            model: errand.model.clone(),
+            answer: answer.clone(),
+            cost,
+            latency: began.elapsed(),
+            tags: errand.tags.clone(),
+        };
+        self.ledger.record(entry).await?;
+        reservation.settle(cost.unwrap_or_default());
+        self.count(errand, Some((usage, cost)));
+        Ok(answer)
+    }
+
+    /// Waits until the worst case of a call fits into what is left.
+    async fn reserve(&self, errand: &Errand<'_>) -> Result<Reservation<'_>, CallFailure> {
+        let worst = errand.plan.price.map(|price| price.of(errand.worst)).unwrap_or_default();
+        loop {
+            let settled = self.settled.notified();
+            {
+                let mut purse = lock(&self.purse);
+                let fits = self
+                    .budget
+                    .is_none_or(|budget| purse.spent.amount() + purse.reserved + worst.amount() <= budget.amount());
+                if fits {
+                    purse.reserved += worst.amount();
+                    purse.under_way += 1;
+                    return Ok(Reservation { calls: self, worst });
+                }
+                if purse.under_way == 0 {
+                    let budget = self.budget.unwrap_or_default();
+                    return Err(CallFailure::BudgetExhausted { budget, spent: purse.spent, worst });
+                }
+            }
+            // Calls under way cost less than their worst case, as a rule: see what is left when one is done.
+            settled.await;
+        }
+    }
+
+    fn count(&self, errand: &Errand<'_>, paid: Option<(Usage, Option<Money>)>) {
+        let cost = paid.and_then(|(_, cost)| cost);
+        self.progress.call(errand.tags.phase, paid.is_some(), cost);
+        let mut spending = lock(&self.spending);
+        let Spending { phases, models, scenarios } = &mut *spending;
+        let tallies =
+            [phases.entry(errand.tags.phase).or_default(), models.entry(errand.model.clone()).or_default()];
+        for tally in tallies {
+            tally.total += 1;
+            match paid {
+                Some((usage, cost)) => {
+                    tally.usage += usage;
+                    tally.paid += cost.unwrap_or_default();
+                }
+                None => tally.from_ledger += 1,
+            }
+        }
+        if let (Some(cost), Some(scenario)) = (cost, &errand.tags.scenario) {
+            *scenarios.entry(scenario.clone()).or_default() += cost;
+        }
+    }
+}
+
+/// The worst case of a call under way, given back when it is settled or dropped.
+struct Reservation<'a> {
+    calls: &'a Calls,
+    worst: Money,
+}
+
+impl Reservation<'_> {
+    fn settle(self, cost: Money) {
+        lock(&self.calls.purse).spent += cost;
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        let mut purse = lock(&self.calls.purse);
+        purse.reserved -= self.worst.amount();
+        purse.under_way -= 1;
+        drop(purse);
+        self.calls.settled.notify_waiters();
+    }
+}
+
+/// The most tokens that a call can take: a token is at least one byte of input.
+fn worst_case(request: &ChatRequest) -> Usage {
+    use crate::domain::transcript::Message;
+    let said: usize = request
+        .messages
+        .iter()
+        .map(|message| match message {
+            Message::User { text } => text.len(),
+            Message::Assistant { text, calls } => {
+                text.len() + calls.iter().map(|call| call.arguments.to_string().len() + 64).sum::<usize>()
+            }
+            Message::Tool { content, .. } => content.len(),
+        })
+        .sum();
+    let tools: usize = request.tools.iter().map(|tool| serde_json::to_string(tool).map_or(0, |text| text.len())).sum();
+    let schema = request.answer_schema.as_ref().map_or(0, |schema| schema.schema.to_string().len());
+    let framing = 64 + 16 * request.messages.len();
+    Usage {
+        input: (request.system.len() + said + tools + schema + framing) as u64,
+        cached_input: 0,
+        output: request.parameters.max_output_tokens.unwrap_or(ASSUMED_OUTPUT_TOKENS),
+    }
+}
+
+/// Locks what only plain assignments happen under, so that a poisoned lock still holds a whole value.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

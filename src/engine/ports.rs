@@ -114,13 +114,24 @@ pub trait Ledger: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    fn find(&self, key: CallKey) -> BoxFuture<'_, Result<Option<Answer>, StoreError>>;
+    fn find(&self, key: CallKey) -> BoxFuture<'_, Result<Option<Recorded>, StoreError>>;
 
     /// Records a call. Once this returns, the entry survives a kill of the process. Recording a key again changes nothing.
     ///
     /// # Errors
     /// [`StoreError`] when it could not be written: the answer must then not be used.
     fn record(&self, entry: LedgerEntry) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// A call as the ledger gives it back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// The answer.
+    pub answer: Answer,
+    /// What it cost when it was paid; `None` when the price was not known.
+    pub cost: Option<Money>,
+    /// The cycle that paid it.
+    pub cycle: ContentHash,
 }
 
 /// A paid call as it is recorded.
@@ -290,4 +301,21 @@ pub trait Progress: Send + Sync {
     fn call(&self, phase: Phase, paid: bool, cost: Option<Money>);
     /// Something that a person should read now.
     fn note(&self, text: &str);
+}
+
+/// Progress that nobody looks at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _: Phase, _: &str, _: Option<u64>) {}
+    fn advance(&self, _: u64) {}
+    fn call(&self, _: Phase, _: bool, _: Option<Money>) {}
+    fn note(&self, _: &str) {}
+}
+
+/// The clock. Nothing that is decided depends on it; reports and history say when things happened.
+pub trait Clock: Send + Sync {
+    /// The time now.
+    fn now(&self) -> jiff::Timestamp;
 }

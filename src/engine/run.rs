@@ -1,1 +1,271 @@
-//! To come.
+//! Phase *run*: one scenario and one prompt → one transcript.
+//!
+//! The agent is a model that we drive through its tool loop, a running agent behind an endpoint, or a recorded
+//! transcript. The user is a message, a script, or a model. Tools answer from the scenario's mocks.
+
+pub mod mocks;
+
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use self::mocks::Mocks;
+use super::calls::{CallFailure, Calls};
+use super::subject::Subject;
+use crate::api::plan::{Plan, RuntimePlan};
+use crate::domain::call::{ChatAnswer, ChatRequest, Parameters, Phase, Purpose};
+use crate::domain::ids::ModelName;
+use crate::domain::scenario::{Scenario, SimulatedUser};
+use crate::domain::tool::ToolDefinition;
+use crate::domain::transcript::{Ending, Message, Transcript};
+
+/// The most messages that a simulated user sends when the scenario does not say.
+const USER_TURNS: u32 = 10;
+
+/// What a simulated user says when it has nothing more to say.
+const USER_STOP: &str = "###STOP###";
+
+/// Why a scenario could not be run. Never the prompt's fault.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RunError {
+    /// A call gave no answer.
+    #[error("{0}")]
+    Call(#[from] CallFailure),
+    /// The scenario took too long.
+    #[error("scenario {scenario:?}: not done after {limit:?}; raise spec.execution.scenarioTimeout if it needs longer")]
+    Timeout {
+        /// The scenario.
+        scenario: String,
+        /// `spec.execution.scenarioTimeout`.
+        limit: std::time::Duration,
+    },
+    /// No transcript was recorded for this repeat.
+    #[error("scenario {scenario:?}: no transcript is recorded for repeat {repeat}")]
+    NotRecorded {
+        /// The scenario.
+        scenario: String,
+        /// The repeat, from 0.
+        repeat: u32,
+    },
+}
+
+/// Runs the agent once in one scenario.
+///
+/// # Errors
+/// [`RunError`] when there is no transcript to score.
+pub async fn run(
+    plan: &Plan,
+    calls: &Calls,
+    phase: Phase,
+    subject: &Subject,
+    scenario: &Scenario,
+    repeat: u32,
+) -> Result<Transcript, RunError> {
+    if let Some(recorded) = &subject.transcripts {
+        return recorded.iter().find(|transcript| transcript.scenario == scenario.id && transcript.repeat == repeat).cloned().ok_or_else(
+            || RunError::NotRecorded { scenario: scenario.id.to_string(), repeat },
+        );
+    }
+    let limit = plan.execution.scenario_timeout;
+    let conversation = Conversation::new(plan, calls, phase, subject, scenario, repeat);
+    timeout(limit, conversation.hold())
+        .await
+        .map_err(|_| RunError::Timeout { scenario: scenario.id.to_string(), limit })?
+        .map_err(RunError::Call)
+}
+
+/// How the agent is asked for its next turn.
+struct Agent {
+    model: ModelName,
+    parameters: Arc<Parameters>,
+    tools: Arc<[ToolDefinition]>,
+    max_turns: u32,
+}
+
+impl Agent {
+    fn of(plan: &Plan) -> Option<Self> {
+        match &plan.runtime {
+            RuntimePlan::Model { model, parameters, max_turns } => Some(Self {
+                model: model.clone(),
+                parameters: Arc::clone(parameters),
+                tools: Arc::clone(&plan.tools),
+                max_turns: *max_turns,
+            }),
+            // The agent runs its own tools: it is shown none, and one answer ends its turn.
+            RuntimePlan::Endpoint { model, parameters } => Some(Self {
+                model: model.clone(),
+                parameters: Arc::clone(parameters),
+                tools: Arc::from([]),
+                max_turns: 1,
+            }),
+            RuntimePlan::Replay { .. } => None,
+        }
+    }
+}
+
+/// A conversation as it unfolds.
+struct Conversation<'a> {
+    plan: &'a Plan,
+    calls: &'a Calls,
+    phase: Phase,
+    scenario: &'a Scenario,
+    repeat: u32,
+    system: Arc<str>,
+    prompt: crate::domain::hash::ContentHash,
+    agent: Option<Agent>,
+    mocks: Mocks<'a>,
+    messages: Vec<Message>,
+}
+
+impl<'a> Conversation<'a> {
+    fn new(
+        plan: &'a Plan,
+        calls: &'a Calls,
+        phase: Phase,
+        subject: &Subject,
+        scenario: &'a Scenario,
+        repeat: u32,
+    ) -> Self {
+        Self {
+            plan,
+            calls,
+            phase,
+            scenario,
+            repeat,
+            system: Arc::clone(&subject.system),
+            prompt: subject.prompt.hash(),
+            agent: Agent::of(plan),
+            mocks: Mocks::new(scenario),
+            messages: Vec::new(),
+        }
+    }
+
+    async fn hold(mut self) -> Result<Transcript, CallFailure> {
+        let ending = if let Some(user) = &self.scenario.simulated_user {
+            self.hold_with_simulated_user(user).await?
+        } else if let Some(message) = &self.scenario.message {
+            self.messages.push(Message::User { text: message.clone() });
+            self.agent_answers().await?
+        } else {
+            self.hold_script().await?
+        };
+        Ok(Transcript {
+            scenario: self.scenario.id.clone(),
+            repeat: self.repeat,
+            prompt: Some(self.prompt),
+            messages: self.messages,
+            ending,
+        })
+    }
+
+    async fn hold_script(&mut self) -> Result<Ending, CallFailure> {
+        let mut ending = Ending::Answered;
+        for (index, turn) in self.scenario.conversation.iter().enumerate() {
+            if let Some(text) = &turn.user {
+                self.messages.push(Message::User { text: text.clone() });
+                let answer_is_given =
+                    self.scenario.conversation.get(index + 1).is_some_and(|next| next.assistant.is_some());
+                if !answer_is_given && turn.assistant.is_none() {
+                    ending = self.agent_answers().await?;
+                }
+            }
+            if let Some(text) = &turn.assistant {
+                self.messages.push(Message::Assistant { text: text.clone(), calls: Vec::new() });
+            }
+        }
+        Ok(ending)
+    }
+
+    async fn hold_with_simulated_user(&mut self, user: &SimulatedUser) -> Result<Ending, CallFailure> {
+        for turn in 0..user.max_turns.unwrap_or(USER_TURNS) {
+            let said = match &user.opening {
+                Some(opening) if turn == 0 => opening.clone(),
+                _ => self.user_says(user).await?,
+            };
+            if said.contains(USER_STOP) {
+                return Ok(Ending::UserDone);
+            }
+            self.messages.push(Message::User { text: said });
+            if self.agent_answers().await? == Ending::TurnLimit {
+                return Ok(Ending::TurnLimit);
+            }
+        }
+        Ok(Ending::Answered)
+    }
+
+    /// Lets the agent act until it has answered the user.
+    async fn agent_answers(&mut self) -> Result<Ending, CallFailure> {
+        let Some(agent) = self.agent.take() else { return Ok(Ending::Answered) };
+        let ending = self.agent_turns(&agent).await;
+        self.agent = Some(agent);
+        ending
+    }
+
+    async fn agent_turns(&mut self, agent: &Agent) -> Result<Ending, CallFailure> {
+        for _ in 0..agent.max_turns {
+            let request = ChatRequest {
+                system: Arc::clone(&self.system),
+                messages: self.messages.clone(),
+                tools: Arc::clone(&agent.tools),
+                answer_schema: None,
+                parameters: Arc::clone(&agent.parameters),
+                repeat: self.repeat,
+            };
+            let ChatAnswer { text, calls, .. } =
+                self.calls.chat(self.phase, Purpose::Agent, Some(&self.scenario.id), &agent.model, request).await?;
+            let done = calls.is_empty() || agent.tools.is_empty();
+            let asked = if done { Vec::new() } else { calls.clone() };
+            self.messages.push(Message::Assistant { text, calls });
+            if done {
+                return Ok(Ending::Answered);
+            }
+            for call in asked {
+                let answer = self.mocks.answer(&call);
+                if let Some(delay) = answer.delay {
+                    tokio::time::sleep(delay).await;
+                }
+                self.messages.push(Message::Tool {
+                    id: call.id,
+                    name: call.name,
+                    content: answer.content,
+                    failed: answer.failed,
+                });
+            }
+        }
+        Ok(Ending::TurnLimit)
+    }
+
+    /// Asks the model that plays the user for the next message. It sees the conversation from the other side.
+    async fn user_says(&self, user: &SimulatedUser) -> Result<String, CallFailure> {
+        let model = self.plan.execution.user_model.as_ref().expect("a plan with simulated users has a model for them");
+        let mut messages: Vec<Message> = self
+            .messages
+            .iter()
+            .filter_map(|message| match message {
+                Message::User { text } => Some(Message::Assistant { text: text.clone(), calls: Vec::new() }),
+                Message::Assistant { text, .. } if !text.is_empty() => Some(Message::User { text: text.clone() }),
+                _ => None,
+            })
+            .collect();
+        if messages.is_empty() {
+            messages.push(Message::User { text: "Hello! How can I help you today?".to_owned() });
+        }
+        let system = format!(
+            "You are simulating a user who talks to an assistant. Play this user, one short message at a time, in the \
+             user's own words. Say only what the user knows. Do not invent facts, and do not help the assistant do its \
+             work.\nWhen the user has what they came for, or sees that they will not get it, answer only {USER_STOP}\n\n\
+             # The user\n{}",
+            user.instructions
+        );
+        let request = ChatRequest {
+            system: system.into(),
+            messages,
+            tools: Arc::from([]),
+            answer_schema: None,
+            parameters: Arc::new(Parameters::default()),
+            repeat: self.repeat,
+        };
+        let answer = self.calls.chat(self.phase, Purpose::User, Some(&self.scenario.id), model, request).await?;
+        Ok(answer.text)
+    }
+}

@@ -1,0 +1,157 @@
+//! The verdict of a cycle: what the search found and what the gate said → one word, with its reasons.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::gate;
+
+/// What a cycle comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Verdict {
+    /// The challenger passed the gate and is the new champion.
+    Promoted,
+    /// The champion stays, and reaches `minimumScore`.
+    Kept,
+    /// The champion stays although it misses `minimumScore`.
+    BelowThreshold,
+    /// The evidence does not suffice; the champion stays.
+    Inconclusive,
+}
+
+impl Verdict {
+    /// The word in reports and in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Promoted => "promoted",
+            Self::Kept => "kept",
+            Self::BelowThreshold => "belowThreshold",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+/// One reason of a verdict, in words fit for a status condition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reason {
+    /// A word for machines, such as `AggregateSuperior`.
+    pub code: String,
+    /// Whether it speaks for the challenger; `None` for what is neither for nor against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<bool>,
+    /// A sentence for people, with its figures.
+    pub message: String,
+}
+
+impl Reason {
+    fn new(code: &str, message: String) -> Self {
+        Self { code: code.to_owned(), holds: None, message }
+    }
+}
+
+/// How the search for a challenger ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Search {
+    /// The champion fails nowhere in the training part.
+    NothingFails {
+        /// Scenarios in the training part.
+        scenarios: usize,
+    },
+    /// Nothing may be patched: the runs are replayed.
+    NothingToPatch {
+        /// Failing scenarios.
+        failures: usize,
+        /// Clusters of them.
+        clusters: usize,
+    },
+    /// No candidate mended its cluster without breaking something.
+    NoSurvivor {
+        /// Candidates that were asked for.
+        attempts: usize,
+        /// Clusters that they were for.
+        clusters: usize,
+    },
+    /// Survivors failed on the full regression suite.
+    FailedRegression {
+        /// What the suite said.
+        reason: String,
+    },
+    /// There is a challenger.
+    Challenger,
+}
+
+/// What a cycle has to go by.
+#[derive(Clone, Debug)]
+pub struct Evidence<'a> {
+    /// How the search ended.
+    pub search: Search,
+    /// What the gate said; there is one exactly when there is a challenger.
+    pub gate: Option<&'a gate::Report>,
+    /// The champion's aggregate score, if it was measured.
+    pub champion_score: Option<f64>,
+    /// `spec.promotion.gate.minimumScore`.
+    pub minimum_score: f64,
+}
+
+/// A verdict and its reasons, the most important one first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conclusion {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why.
+    pub reasons: Vec<Reason>,
+}
+
+/// Concludes a cycle.
+#[must_use]
+pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
+    let mut reasons = Vec::new();
+    let stays = match evidence.gate.map(|report| report.verdict) {
+        Some(gate::Verdict::Promote) => Verdict::Promoted,
+        Some(gate::Verdict::Inconclusive) => Verdict::Inconclusive,
+        Some(gate::Verdict::Reject) | None => Verdict::Kept,
+    };
+    if let Some(report) = evidence.gate {
+        reasons.extend(report.reasons.iter().map(|reason| Reason {
+            code: reason.code.to_string(),
+            holds: Some(reason.held),
+            message: reason.message.clone(),
+        }));
+        // What decided comes first.
+        reasons.sort_by_key(|reason| reason.holds == Some(stays != Verdict::Promoted));
+    }
+    reasons.extend(search_reason(&evidence.search));
+    let below = evidence.champion_score.is_some_and(|score| score < evidence.minimum_score);
+    let verdict = match stays {
+        Verdict::Kept if below => {
+            let score = evidence.champion_score.unwrap_or_default();
+            let message =
+                format!("the champion scores {score:.3} and spec.promotion.gate.minimumScore is {}", evidence.minimum_score);
+            reasons.push(Reason::new("ChampionBelowMinimumScore", message));
+            Verdict::BelowThreshold
+        }
+        verdict => verdict,
+    };
+    Conclusion { verdict, reasons }
+}
+
+fn search_reason(search: &Search) -> Option<Reason> {
+    let (code, message) = match search {
+        Search::Challenger => return None,
+        Search::NothingFails { scenarios } => {
+            ("NothingFails", format!("the champion passes all {scenarios} training scenarios: there is nothing to mend"))
+        }
+        Search::NothingToPatch { failures, clusters } => (
+            "NothingToPatch",
+            format!("{failures} scenarios fail, in {clusters} clusters; recorded transcripts are scored and never patched"),
+        ),
+        Search::NoSurvivor { attempts, clusters } => (
+            "NoCandidateSurvived",
+            format!("{attempts} patches were tried for {clusters} clusters, and none mended its cluster without breaking something"),
+        ),
+        Search::FailedRegression { reason } => ("RegressionSuiteFailed", format!("the best candidate {reason}")),
+    };
+    Some(Reason::new(code, message))
+}

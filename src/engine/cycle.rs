@@ -1,0 +1,388 @@
+//! One cycle, phase by phase.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::calls::Calls;
+use super::error::CycleError;
+use super::evaluate::{CountedAs, Evaluator};
+use super::patch::{Asking, LeakGuard};
+use super::ports::{Clock, CycleRecord, CycleStart, History, Memory, Progress};
+use super::report::{CallCounts, ClusterReport, Cost, Report, SCHEMA_VERSION, ScenarioCounts, Side, means};
+use super::shadow::{self, Paired};
+use super::subject::Subject;
+use super::validate::{Arena, Attempt, Merged, regression};
+use super::{Outcome, Pipeline, apply, cluster, gate};
+use crate::api::Plan;
+use crate::decide;
+use crate::decide::conclude::{Conclusion, Evidence, Search, Verdict, conclude};
+use crate::domain::call::Phase;
+use crate::domain::cluster::Cluster;
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::ModelName;
+use crate::domain::patch::RejectedPatch;
+use crate::domain::score::Evaluation;
+use crate::domain::version::VersionPhase;
+
+/// A cycle under way.
+pub(super) struct Cycle {
+    id: ContentHash,
+    object: String,
+    plan: Arc<Plan>,
+    calls: Arc<Calls>,
+    evaluator: Arc<Evaluator>,
+    history: Arc<dyn History>,
+    clock: Arc<dyn Clock>,
+    progress: Arc<dyn Progress>,
+    stop: CancellationToken,
+    champion: Arc<Subject>,
+    memory: Memory,
+    began: Instant,
+}
+
+/// What the search for a challenger has found.
+#[derive(Default)]
+struct Hunt {
+    clusters: Vec<(u32, Cluster)>,
+    attempts: Vec<Attempt>,
+    rejected: Vec<RejectedPatch>,
+    /// Merged survivors of each round, each building on the one before.
+    rounds: Vec<Merged>,
+    failures: usize,
+}
+
+/// A prompt that is to be gated, and the clusters that it addresses.
+struct Finalist {
+    subject: Arc<Subject>,
+    addresses: Vec<String>,
+}
+
+impl Cycle {
+    pub(super) async fn open(pipeline: Pipeline, challenger: Option<ContentHash>) -> Result<Self, CycleError> {
+        let Pipeline { plan, models, ledger, history, clock, progress, stop, attempt } = pipeline;
+        let inputs = (plan.identity(), attempt, challenger);
+        let id = if attempt == 0 && challenger.is_none() { inputs.0 } else { ContentHash::of_json(&inputs) };
+        let object = format!("{}/{}", plan.namespace, plan.name);
+        let memory = history
+            .open(CycleStart {
+                cycle: id,
+                object: object.clone(),
+                champion: plan.champion.hash(),
+                champion_text: plan.champion.text().to_owned(),
+                at: clock.now(),
+            })
+            .await?;
+        let calls = Arc::new(Calls::new(
+            id,
+            plan.models.clone(),
+            plan.budget,
+            models,
+            ledger,
+            Arc::clone(&progress),
+            stop.clone(),
+        ));
+        let evaluator =
+            Arc::new(Evaluator::new(Arc::clone(&plan), Arc::clone(&calls), Arc::clone(&progress), stop.clone()));
+        let champion = Arc::new(Subject::champion(&plan));
+        let began = Instant::now();
+        Ok(Self { id, object, plan, calls, evaluator, history, clock, progress, stop, champion, memory, began })
+    }
+
+    /// The loop: run and score → (cluster → patch → validate) by rounds → shadow → gate → apply.
+    pub(super) async fn run(self) -> Result<Outcome, CycleError> {
+        let baseline = self.measure_champion().await?;
+        let mut hunt = Hunt::default();
+        let found = match self.hunt(&mut hunt).await {
+            Ok(()) => self.finalist(&hunt).await?,
+            Err(error) => return Err(error),
+        };
+        let (search, finalist) = found;
+        let Some(finalist) = finalist else {
+            let conclusion = self.conclude(search, None, &baseline);
+            return self.close(conclusion, hunt, None, &baseline, "training").await;
+        };
+        let paired = self.shadow(&finalist.subject, &self.plan.split.held_out).await?;
+        let judged = self.gate(&paired);
+        let conclusion = self.conclude(search, Some(&judged), &paired.champion);
+        let measured = paired.champion.clone();
+        self.close(conclusion, hunt, Some((finalist, paired, judged)), &measured, "heldOut").await
+    }
+
+    /// A given challenger: shadow → gate, on everything.
+    pub(super) async fn compare(self, challenger: Arc<Subject>) -> Result<Outcome, CycleError> {
+        let all: Vec<usize> = (0..self.plan.scenarios.len()).collect();
+        let paired = self.shadow(&challenger, &all).await?;
+        let mut hunt = Hunt::default();
+        let failures = self.failures(&self.champion, &paired.scenarios, self.plan.gate.repeats);
+        hunt.failures = failures.len();
+        hunt.clusters = self.cluster(failures).await?.into_iter().map(|cluster| (1, cluster)).collect();
+        let judged = self.gate(&paired);
+        let conclusion = self.conclude(Search::Challenger, Some(&judged), &paired.champion);
+        let finalist = Finalist { subject: challenger, addresses: Vec::new() };
+        let measured = paired.champion.clone();
+        self.close(conclusion, hunt, Some((finalist, paired, judged)), &measured, "all").await
+    }
+
+    /// *Run* and *score*: how the champion does on what may be learned from and on the regression part.
+    async fn measure_champion(&self) -> Result<Evaluation, CycleError> {
+        let suite = self.suite();
+        let repeats = 0..self.plan.execution.repeats;
+        let total = (suite.len() * repeats.len()) as u64;
+        self.progress.begin(Phase::Run, "champion on the training and regression scenarios", Some(total));
+        let measure = self.evaluator.evaluate(&self.champion, &suite, repeats, CountedAs::BASELINE);
+        measure.instrument(phase_span(Phase::Run)).await
+    }
+
+    /// *Cluster*, *patch* and *validate*, round by round. Each round starts from what the one before has found.
+    async fn hunt(&self, hunt: &mut Hunt) -> Result<(), CycleError> {
+        let rounds = self.plan.patching.as_ref().map_or(1, |patching| patching.rounds);
+        let mut base = Arc::clone(&self.champion);
+        let guard =
+            LeakGuard::new(self.plan.scenarios.iter().map(AsRef::as_ref), &self.champion.prompt, &self.plan.tools);
+        for round in 1..=rounds {
+            let repeats = 0..self.plan.execution.repeats;
+            if round > 1 {
+                self.evaluator
+                    .evaluate(&base, &self.plan.split.train, repeats, CountedAs::VALIDATE)
+                    .instrument(phase_span(Phase::Validate))
+                    .await?;
+            }
+            let failures = self.failures(&base, &self.plan.split.train, self.plan.execution.repeats);
+            if round == 1 {
+                hunt.failures = failures.len();
+            }
+            let clusters = self.cluster(failures).await?;
+            hunt.clusters.extend(clusters.iter().map(|cluster| (round, cluster.clone())));
+            if clusters.is_empty() || self.plan.patching.is_none() {
+                return Ok(());
+            }
+            let Some(merged) = self.patch_and_validate(round, &base, &clusters, &guard, hunt).await? else {
+                return Ok(());
+            };
+            base = Arc::clone(&merged.candidate.subject);
+            hunt.rounds.push(merged);
+        }
+        Ok(())
+    }
+
+    async fn patch_and_validate(
+        &self,
+        round: u32,
+        base: &Arc<Subject>,
+        clusters: &[Cluster],
+        guard: &LeakGuard,
+        hunt: &mut Hunt,
+    ) -> Result<Option<Merged>, CycleError> {
+        self.progress.begin(Phase::Patch, &format!("round {round}, {} clusters", clusters.len()), None);
+        let rejected = [self.memory.rejected.as_slice(), hunt.rejected.as_slice()].concat();
+        let arena = Arena {
+            plan: &self.plan,
+            evaluator: &self.evaluator,
+            base,
+            asking: Asking { plan: &self.plan, calls: &self.calls, guard, rejected: &rejected },
+            round,
+        };
+        let mut found = arena.search(clusters).instrument(phase_span(Phase::Patch)).await?;
+        let what = format!("round {round}, {} survivors together", found.survivors.len());
+        self.progress.begin(Phase::Validate, &what, None);
+        let merged = arena.merge(&mut found).instrument(phase_span(Phase::Validate)).await?;
+        hunt.attempts.extend(found.attempts);
+        hunt.rejected.extend(found.rejected);
+        Ok(merged)
+    }
+
+    /// The last round's prompt that stands the full regression suite.
+    async fn finalist(&self, hunt: &Hunt) -> Result<(Search, Option<Finalist>), CycleError> {
+        if hunt.rounds.is_empty() {
+            let (failures, clusters, attempts) = (hunt.failures, hunt.clusters.len(), hunt.attempts.len());
+            let search = if self.plan.patching.is_none() {
+                Search::NothingToPatch { failures, clusters }
+            } else if failures == 0 {
+                Search::NothingFails { scenarios: self.plan.split.train.len() }
+            } else {
+                Search::NoSurvivor { attempts, clusters }
+            };
+            return Ok((search, None));
+        }
+        let mut why = String::new();
+        for (index, merged) in hunt.rounds.iter().enumerate().rev() {
+            let subject = &merged.candidate.subject;
+            self.progress.begin(Phase::Validate, "finalist on the full regression suite", None);
+            let suite = regression(&self.plan, &self.evaluator, &self.champion, subject);
+            let (stands, reason) = suite.instrument(phase_span(Phase::Validate)).await?;
+            if stands {
+                let addressed = hunt.rounds[..=index].iter().flat_map(|round| &round.members);
+                let addresses = addressed.map(|member| member.label.clone()).collect();
+                return Ok((Search::Challenger, Some(Finalist { subject: Arc::clone(subject), addresses })));
+            }
+            why = reason;
+        }
+        Ok((Search::FailedRegression { reason: why }, None))
+    }
+
+    /// *Shadow*: both prompts on the same scenarios.
+    async fn shadow(&self, challenger: &Arc<Subject>, from: &[usize]) -> Result<Paired, CycleError> {
+        let drawn = shadow::sample(&self.plan, from);
+        let total = (2 * drawn.len() * self.plan.gate.repeats as usize) as u64;
+        self.progress.begin(Phase::Shadow, "champion and challenger on the same scenarios", Some(total));
+        shadow::compare(&self.plan, &self.evaluator, &self.champion, challenger, drawn)
+            .instrument(phase_span(Phase::Shadow))
+            .await
+    }
+
+    /// *Gate*: the evidence, judged.
+    fn gate(&self, paired: &Paired) -> decide::gate::Report {
+        self.progress.begin(Phase::Gate, "judging the evidence", None);
+        phase_span(Phase::Gate).in_scope(|| gate::judge(&self.plan, paired, &self.memory))
+    }
+
+    fn conclude(&self, search: Search, gate: Option<&decide::gate::Report>, champion: &Evaluation) -> Conclusion {
+        conclude(&Evidence {
+            search,
+            gate,
+            champion_score: means(&self.plan, champion).score,
+            minimum_score: self.plan.gate.minimum_score,
+        })
+    }
+
+    /// *Apply*: versions and report, recorded.
+    async fn close(
+        self,
+        conclusion: Conclusion,
+        mut hunt: Hunt,
+        gated: Option<(Finalist, Paired, decide::gate::Report)>,
+        measured: &Evaluation,
+        measured_on: &str,
+    ) -> Result<Outcome, CycleError> {
+        self.progress.begin(Phase::Apply, "recording the outcome", None);
+        let Conclusion { verdict, reasons } = conclusion;
+        let fate = match verdict {
+            Verdict::Promoted => VersionPhase::Champion,
+            Verdict::Inconclusive => VersionPhase::Candidate,
+            Verdict::Kept | Verdict::BelowThreshold => VersionPhase::Rejected,
+        };
+        let challenger = gated.as_ref().map(|(finalist, ..)| apply::Challenger {
+            prompt: &finalist.subject.prompt,
+            addresses: finalist.addresses.clone(),
+            phase: fate,
+        });
+        let versions = apply::versions(&self.champion.prompt, challenger, &self.memory);
+        if let (Some((finalist, ..)), VersionPhase::Rejected) = (&gated, fate) {
+            hunt.rejected.extend(self.rejected_challenger(finalist, &hunt, &reasons));
+        }
+        let mut evaluations = vec![measured.clone()];
+        let mut sides = vec![self.side(&versions[0], measured, measured_on)];
+        if let Some((_, paired, _)) = &gated {
+            sides.push(self.side(&versions[1], &paired.challenger, measured_on));
+            evaluations.push(paired.challenger.clone());
+        }
+        let mut sides = sides.into_iter();
+        let spending = self.calls.spending();
+        let report = Report {
+            schema: SCHEMA_VERSION.to_owned(),
+            object: self.object.clone(),
+            cycle: self.id.to_string(),
+            verdict,
+            reasons,
+            champion: sides.next().expect("there is always a champion"),
+            challenger: sides.next(),
+            gate: gated.map(|(_, _, report)| report),
+            clusters: hunt.clusters.iter().map(|(round, cluster)| ClusterReport::of(*round, cluster)).collect(),
+            attempts: hunt.attempts,
+            scenarios: ScenarioCounts::of(&self.plan),
+            calls: CallCounts::of(&spending),
+            cost: Cost::of(&self.plan, &spending, self.calls.spent()),
+            seconds: self.began.elapsed().as_secs_f64(),
+            warnings: self.warnings(&evaluations),
+        };
+        let record = CycleRecord {
+            cycle: self.id,
+            object: self.object.clone(),
+            verdict: verdict.as_str().to_owned(),
+            report: serde_json::to_value(&report).expect("a report is JSON"),
+            versions: versions.clone(),
+            rejected: hunt.rejected,
+            clusters: hunt.clusters.into_iter().map(|(_, cluster)| cluster).collect(),
+            dimensions: self.plan.dimensions.iter().map(|dimension| dimension.name.clone()).collect(),
+            champion_scores: means(&self.plan, measured)
+                .dimensions
+                .into_iter()
+                .map(|(name, mean)| (name.into(), mean))
+                .collect(),
+            evaluations,
+            at: self.clock.now(),
+        };
+        self.history.close(record).await?;
+        Ok(Outcome { report, versions })
+    }
+
+    /// The patch of a challenger that the gate did not take: it is not proposed again.
+    fn rejected_challenger(
+        &self,
+        finalist: &Finalist,
+        hunt: &Hunt,
+        reasons: &[decide::conclude::Reason],
+    ) -> Option<RejectedPatch> {
+        let merged = hunt.rounds.iter().find(|round| round.candidate.subject.id == finalist.subject.id)?;
+        let reason = reasons.first().map_or_else(|| "rejected by the gate".to_owned(), |reason| reason.message.clone());
+        Some(RejectedPatch { prompt: finalist.subject.id, patch: merged.candidate.patch.clone(), reason })
+    }
+
+    fn side(&self, version: &crate::domain::version::Version, measured: &Evaluation, measured_on: &str) -> Side {
+        let means = means(&self.plan, measured);
+        Side {
+            version: version.name.to_string(),
+            hash: version.hash.to_string(),
+            score: means.score,
+            dimensions: means.dimensions,
+            pass_rate: means.pass_rate,
+            measured_on: measured_on.to_owned(),
+            scenarios: measured.results.len(),
+            diff: version.diff.clone(),
+            addresses: version.addresses.clone(),
+        }
+    }
+
+    fn warnings(&self, evaluations: &[Evaluation]) -> Vec<String> {
+        let mut warnings = self.plan.warnings.clone();
+        let errors: Vec<&String> = evaluations.iter().flat_map(|e| &e.results).flat_map(|r| &r.errors).collect();
+        if let Some(first) = errors.first() {
+            warnings.push(format!(
+                "{} runs ended in errors and count neither for nor against a prompt; the first: {first}",
+                errors.len()
+            ));
+        }
+        warnings
+    }
+
+    fn failures(
+        &self,
+        subject: &Subject,
+        scenarios: &[usize],
+        repeats: u32,
+    ) -> Vec<crate::domain::cluster::Failure> {
+        self.evaluator.failures(subject, scenarios, &(0..repeats)).into_iter().map(|(_, failure)| failure).collect()
+    }
+
+    async fn cluster(&self, failures: Vec<crate::domain::cluster::Failure>) -> Result<Vec<Cluster>, CycleError> {
+        self.progress.begin(Phase::Cluster, &format!("{} failures", failures.len()), None);
+        let model: Option<&ModelName> = self.plan.clustering.embeddings.as_ref();
+        cluster::group(&self.calls, model, failures, self.plan.clustering.threshold, self.plan.clustering.max_clusters)
+            .instrument(phase_span(Phase::Cluster))
+            .await
+    }
+
+    /// Training and regression part.
+    fn suite(&self) -> Vec<usize> {
+        let mut suite = [self.plan.split.train.as_slice(), self.plan.split.regression.as_slice()].concat();
+        suite.sort_unstable();
+        suite
+    }
+}
+
+fn phase_span(phase: Phase) -> tracing::Span {
+    tracing::info_span!("phase", name = %phase)
+}

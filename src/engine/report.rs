@@ -1,0 +1,257 @@
+//! What a cycle leaves behind for people and machines: `report.json`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::calls::{Spending, Tally};
+use super::validate::Attempt;
+use crate::api::Plan;
+use crate::decide::conclude::{Reason, Verdict};
+use crate::decide::gate;
+use crate::domain::cluster::{Cluster, Failure, Rule};
+use crate::domain::score::Evaluation;
+
+/// The version of this format. It grows by new fields; a change of meaning raises it.
+pub const SCHEMA_VERSION: &str = "whetstone.dev/report/v1";
+
+/// Failures of a cluster that the report shows.
+const SHOWN_FAILURES: usize = 5;
+
+/// The report of a cycle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The format: `whetstone.dev/report/v1`.
+    pub schema: String,
+    /// `namespace/name` of the resource.
+    pub object: String,
+    /// The identity of the cycle: the hash of its inputs.
+    pub cycle: String,
+    /// What the cycle comes to.
+    pub verdict: Verdict,
+    /// Why, the most important reason first.
+    pub reasons: Vec<Reason>,
+    /// The prompt that served when the cycle began.
+    pub champion: Side,
+    /// The prompt that stood against it, if one got that far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenger: Option<Side>,
+    /// The gate's evidence, if there was a challenger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<gate::Report>,
+    /// The champion's failures in groups, heaviest first, of all rounds.
+    pub clusters: Vec<ClusterReport>,
+    /// Every patch that was asked for, and what became of it.
+    pub attempts: Vec<Attempt>,
+    /// Scenarios by part.
+    pub scenarios: ScenarioCounts,
+    /// Calls.
+    pub calls: CallCounts,
+    /// Money.
+    pub cost: Cost,
+    /// How long it took.
+    pub seconds: f64,
+    /// What the user should know: settings that are not acted on, scenarios that ended in errors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// Champion or challenger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Side {
+    /// The name of its version.
+    pub version: String,
+    /// The BLAKE3 hash of its text.
+    pub hash: String,
+    /// The impact-weighted mean of the aggregate, 0 to 1; absent when nothing was scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// The impact-weighted mean by dimension, 0 to 1.
+    pub dimensions: BTreeMap<String, f64>,
+    /// The share of scenarios passed, 0 to 1, over repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass_rate: Option<f64>,
+    /// What the scores were measured on: `heldOut`, `all` or `training`.
+    pub measured_on: String,
+    /// How many scenarios that is.
+    pub scenarios: usize,
+    /// The difference from the parent, in unified form.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub diff: String,
+    /// The labels of the clusters that it addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+}
+
+/// A cluster of failures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterReport {
+    /// The round in which it was found, from 1.
+    pub round: u32,
+    /// Its id in the round.
+    pub id: String,
+    /// What goes wrong, and where.
+    pub label: String,
+    /// Failing scenarios in it.
+    pub size: usize,
+    /// Their summed impact.
+    pub weight: f64,
+    /// What they have in common.
+    #[schemars(with = "serde_json::Value")]
+    pub rule: Rule,
+    /// The ids of all of them.
+    pub scenarios: Vec<String>,
+    /// A few of them, nearest to the centre first.
+    #[schemars(with = "Vec<serde_json::Value>")]
+    pub examples: Vec<Failure>,
+}
+
+/// Scenarios by part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScenarioCounts {
+    /// All.
+    pub total: usize,
+    /// Failures are learned from these.
+    pub train: usize,
+    /// A candidate must not be worse on these.
+    pub regression: usize,
+    /// The gate decides on these.
+    pub held_out: usize,
+}
+
+/// Calls.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CallCounts {
+    /// Answers used.
+    pub total: u64,
+    /// Those that were in the ledger already.
+    pub from_ledger: u64,
+    /// Those that were paid.
+    pub paid: u64,
+    /// By phase.
+    pub by_phase: BTreeMap<String, Tally>,
+}
+
+/// Money, as decimal strings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cost {
+    /// The currency.
+    pub currency: String,
+    /// What this run paid.
+    pub paid: String,
+    /// What the cycle has paid in all, runs that were interrupted included.
+    pub cycle: String,
+    /// What this run paid, by model.
+    pub by_model: BTreeMap<String, String>,
+    /// The scenarios that this run paid most for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_scenario: BTreeMap<String, String>,
+}
+
+impl ClusterReport {
+    /// A cluster as the report shows it.
+    #[must_use]
+    pub fn of(round: u32, cluster: &Cluster) -> Self {
+        Self {
+            round,
+            id: cluster.id.clone(),
+            label: cluster.label.clone(),
+            size: cluster.failures.len(),
+            weight: cluster.weight(),
+            rule: cluster.rule.clone(),
+            scenarios: cluster.scenarios().map(ToString::to_string).collect(),
+            examples: cluster.failures.iter().take(SHOWN_FAILURES).cloned().collect(),
+        }
+    }
+}
+
+impl ScenarioCounts {
+    /// The counts of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        Self {
+            total: plan.scenarios.len(),
+            train: plan.split.train.len(),
+            regression: plan.split.regression.len(),
+            held_out: plan.split.held_out.len(),
+        }
+    }
+}
+
+impl CallCounts {
+    /// The counts of what was spent.
+    #[must_use]
+    pub fn of(spending: &Spending) -> Self {
+        let total = spending.total();
+        Self {
+            total: total.total,
+            from_ledger: total.from_ledger,
+            paid: total.total - total.from_ledger,
+            by_phase: spending.phases.iter().map(|(phase, tally)| (phase.to_string(), *tally)).collect(),
+        }
+    }
+}
+
+impl Cost {
+    /// The money of what was spent; `cycle` is what the cycle has paid in all.
+    #[must_use]
+    pub fn of(plan: &Plan, spending: &Spending, cycle: crate::domain::money::Money) -> Self {
+        let mut dearest: Vec<_> = spending.scenarios.iter().filter(|(_, cost)| !cost.amount().is_zero()).collect();
+        dearest.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+        Self {
+            currency: plan.currency.clone(),
+            paid: spending.total().paid.to_string(),
+            cycle: cycle.to_string(),
+            by_model: spending.models.iter().map(|(model, tally)| (model.to_string(), tally.paid.to_string())).collect(),
+            by_scenario: dearest.into_iter().take(10).map(|(id, cost)| (id.to_string(), cost.to_string())).collect(),
+        }
+    }
+}
+
+/// Means over an evaluation, weighted by the impact of the scenarios.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Means {
+    /// Of the aggregate.
+    pub score: Option<f64>,
+    /// By dimension.
+    pub dimensions: BTreeMap<String, f64>,
+    /// Of the pass rate.
+    pub pass_rate: Option<f64>,
+}
+
+/// The means of an evaluation.
+#[must_use]
+pub fn means(plan: &Plan, evaluation: &Evaluation) -> Means {
+    let weights: Vec<f64> = plan.dimensions.iter().map(|dimension| dimension.weight).collect();
+    let impact = |result: &crate::domain::score::ScenarioResult| {
+        let found = plan.scenarios.binary_search_by(|scenario| scenario.id.cmp(&result.scenario));
+        found.map_or(1.0, |index| plan.scenarios[index].impact())
+    };
+    let mean = |figure: &dyn Fn(&crate::domain::score::ScenarioResult) -> Option<f64>| {
+        let (mut sum, mut weight) = (0.0, 0.0);
+        for result in &evaluation.results {
+            if let Some(value) = figure(result) {
+                sum += impact(result) * value;
+                weight += impact(result);
+            }
+        }
+        (weight > 0.0).then(|| sum / weight)
+    };
+    Means {
+        score: mean(&|result| result.aggregate(&weights)),
+        dimensions: plan
+            .dimensions
+            .iter()
+            .enumerate()
+            .filter_map(|(index, dimension)| Some((dimension.name.to_string(), mean(&|result| result.mean(index))?)))
+            .collect(),
+        pass_rate: mean(&|result| result.pass_rate()),
+    }
+}
