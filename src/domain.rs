@@ -3,6 +3,7 @@
 //! Nothing in here does I/O, reads a clock or draws a random number, and nothing in here knows a
 //! floor above it.
 
+pub mod arguments;
 pub mod call;
 pub mod cluster;
 pub mod duration;

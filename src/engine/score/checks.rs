@@ -1,0 +1,191 @@
+//! Checks of the final answer that need no judge: exact text, patterns, JSON, numbers.
+
+use jsonschema::Validator;
+use regex::Regex;
+use serde_json::Value;
+
+use super::numbers::numbers;
+use super::shorten;
+use crate::domain::scenario::{Check, NumberCheck};
+
+/// The longest quotation of an answer or an expectation in evidence, in characters.
+const MAX_QUOTE: usize = 120;
+/// How far off a number may be because binary fractions are not decimal ones, relative to its size.
+const ROUNDING: f64 = 1e-9;
+
+/// A check, ready to be used on many answers.
+#[derive(Debug)]
+pub enum CompiledCheck {
+    /// The answer is this text.
+    Equals(Box<str>),
+    /// The answer contains this text, in lower case.
+    Contains(Box<str>),
+    /// The answer does not contain this text, in lower case.
+    NotContains(Box<str>),
+    /// The answer matches somewhere.
+    Regex(Box<Regex>),
+    /// The answer is JSON that satisfies this schema.
+    JsonSchema(Box<Validator>),
+    /// The answer has a number close enough to this one.
+    Number(NumberCheck),
+}
+
+/// Why a check cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The regular expression is none.
+    #[error(
+        "regex {pattern:?} cannot be read: {reason}; write it in the syntax of the Rust regex crate (no look-around, no back-references)"
+    )]
+    Regex {
+        /// The regular expression.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The JSON Schema is none.
+    #[error("jsonSchema cannot be used: {reason}; write a JSON Schema without references to other documents")]
+    JsonSchema {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No kind of check is given, or several.
+    #[error("a check needs exactly one of equals, contains, notContains, regex, jsonSchema and number")]
+    Kind,
+}
+
+impl CompiledCheck {
+    /// Prepares a check.
+    ///
+    /// # Errors
+    /// [`CheckError`] when its pattern or schema cannot be read, or when it has not exactly one kind.
+    pub fn new(check: &Check) -> Result<Self, CheckError> {
+        let Check { dimension: _, equals, contains, not_contains, regex, json_schema, number } = check;
+        let mut kinds = Vec::new();
+        kinds.extend(equals.as_ref().map(|text| Ok(Self::Equals(text.trim().into()))));
+        kinds.extend(contains.as_ref().map(|text| Ok(Self::Contains(text.to_lowercase().into()))));
+        kinds.extend(not_contains.as_ref().map(|text| Ok(Self::NotContains(text.to_lowercase().into()))));
+        kinds.extend(regex.as_ref().map(|pattern| {
+            Regex::new(pattern).map(|regex| Self::Regex(Box::new(regex))).map_err(|error| {
+                let reason = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
+                CheckError::Regex { pattern: pattern.clone(), reason }
+            })
+        }));
+        kinds.extend(json_schema.as_ref().map(|schema| {
+            jsonschema::validator_for(&Value::Object(schema.clone()))
+                .map(|validator| Self::JsonSchema(Box::new(validator)))
+                .map_err(|error| CheckError::JsonSchema { reason: error.to_string() })
+        }));
+        kinds.extend(number.map(|number| Ok(Self::Number(number))));
+        match <[_; 1]>::try_from(kinds) {
+            Ok([only]) => only,
+            Err(_) => Err(CheckError::Kind),
+        }
+    }
+
+    /// What is wrong with an answer; `None` when nothing is.
+    #[must_use]
+    pub fn fault(&self, answer: &str) -> Option<String> {
+        match self {
+            Self::Equals(text) => (answer.trim() != &**text)
+                .then(|| format!("expected the answer {}, got {}", quote(text), quote(answer))),
+            Self::Contains(text) => (!answer.to_lowercase().contains(&**text))
+                .then(|| format!("expected the answer to contain {}, got {}", quote(text), quote(answer))),
+            Self::NotContains(text) => answer
+                .to_lowercase()
+                .contains(&**text)
+                .then(|| format!("expected the answer not to contain {}, got {}", quote(text), quote(answer))),
+            Self::Regex(regex) => (!regex.is_match(answer)).then(|| {
+                format!("expected the answer to match /{}/, got {}", shorten(regex.as_str(), MAX_QUOTE), quote(answer))
+            }),
+            Self::JsonSchema(validator) => match serde_json::from_str::<Value>(answer) {
+                Err(error) => Some(format!("expected JSON: {error}; got {}", quote(answer))),
+                Ok(value) => validator.iter_errors(&value).next().map(|error| {
+                    let path = error.instance_path().to_string();
+                    let place = if path.is_empty() { "the answer".to_owned() } else { path };
+                    format!(
+                        "expected JSON that satisfies the schema: {place}: {}",
+                        shorten(&error.to_string(), 2 * MAX_QUOTE)
+                    )
+                }),
+            },
+            Self::Number(NumberCheck { value, tolerance }) => {
+                let allowed = tolerance.unwrap_or(0.0) + ROUNDING * value.abs().max(1.0);
+                let found = numbers(answer);
+                (!found.iter().any(|number| (number - value).abs() <= allowed)).then(|| {
+                    let within = tolerance.filter(|t| *t > 0.0).map_or_else(String::new, |t| format!(" within {t}"));
+                    let got: Vec<String> = found.iter().take(8).map(f64::to_string).collect();
+                    let got = if got.is_empty() { "no number".to_owned() } else { got.join(", ") };
+                    format!("expected the number {value}{within} in the answer, got {got}")
+                })
+            }
+        }
+    }
+}
+
+fn quote(text: &str) -> String {
+    format!("{:?}", shorten(text.trim(), MAX_QUOTE))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn compile(check: Value) -> Result<CompiledCheck, CheckError> {
+        CompiledCheck::new(&serde_json::from_value(check).unwrap())
+    }
+
+    #[test]
+    fn each_kind_of_check_takes_what_it_says_and_nothing_else() {
+        let object =
+            json!({"jsonSchema": {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}});
+        let cases = [
+            (json!({"equals": "Yes."}), "  Yes.\n", "yes."),
+            (json!({"contains": "Refund"}), "your REFUND is on its way", "your money is on its way"),
+            (json!({"notContains": "Password"}), "I cannot tell", "the password is x"),
+            (json!({"regex": r"order #\d+"}), "see order #12 there", "see order #x"),
+            (json!({"regex": r"(?i)^done"}), "Done!", "not done"),
+            (object, r#" {"id": 3, "more": true} "#, r#"{"id": "3"}"#),
+            (json!({"jsonSchema": {"type": "object"}}), "{}", "Here you are: {}"),
+            (json!({"number": {"value": 1234.5}}), "that is $1,234.50", "that is $1,234.05"),
+            (json!({"number": {"value": -3, "tolerance": 0.5}}), "about -3.4 degrees", "about 3 degrees"),
+            (json!({"number": {"value": 0.3}}), "0.1 + 0.2 = 0.30000000000000004", "no idea"),
+            (json!({"number": {"value": 0.12}}), "12%", "1.2%"),
+        ];
+        for (check, good, bad) in cases {
+            let compiled = compile(check.clone()).unwrap();
+            assert_eq!(compiled.fault(good), None, "{check} on {good:?}");
+            assert!(compiled.fault(bad).is_some(), "{check} on {bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_says_what_was_expected_and_what_was_found() {
+        let fault = |check, answer: &str| compile(check).unwrap().fault(answer).unwrap();
+        assert_eq!(
+            fault(json!({"contains": "refund"}), "Hello."),
+            r#"expected the answer to contain "refund", got "Hello.""#
+        );
+        assert_eq!(
+            fault(json!({"number": {"value": 42, "tolerance": 1}}), "40 or 44.5%"),
+            "expected the number 42 within 1 in the answer, got 40, 44.5, 0.445"
+        );
+        assert_eq!(
+            fault(json!({"jsonSchema": {"properties": {"id": {"type": "integer"}}}}), r#"{"id": "3"}"#),
+            r#"expected JSON that satisfies the schema: /id: "3" is not of type "integer""#
+        );
+        assert!(fault(json!({"equals": "x"}), &"long ".repeat(1000)).len() < 300);
+    }
+
+    #[test]
+    fn a_check_that_cannot_be_used_is_refused_with_the_reason() {
+        let refused = |check| compile(check).unwrap_err().to_string();
+        assert!(refused(json!({"regex": "(unclosed"})).contains("unclosed group"));
+        assert!(refused(json!({"jsonSchema": {"type": "objekt"}})).contains("objekt"));
+        assert!(refused(json!({"jsonSchema": {"$ref": "https://example.com/schema.json"}})).contains("example.com"));
+        assert!(refused(json!({})).contains("exactly one of"));
+        assert!(refused(json!({"equals": "a", "contains": "a"})).contains("exactly one of"));
+    }
+}

@@ -1,0 +1,366 @@
+//! The tool calls of a transcript against those that the scenario expects and forbids.
+//!
+//! Every expected call is paired with at most one call of the same tool, so that as many as possible match exactly,
+//! then so that calls that succeeded come before calls that failed, then so that the fewest arguments differ. From the
+//! pairs follow the errors:
+//!
+//! | error | when |
+//! |---|---|
+//! | missing call | an expected call has no pair |
+//! | wrong arguments | an expected call has a pair whose arguments do not match |
+//! | wrong order | `order: Strict`, and a matching pair is not part of the longest common subsequence |
+//! | extra call | `extraCalls: Forbid`, and a call has no pair and its tool is not one of `freeTools` |
+//! | forbidden call | a call is one of `forbiddenCalls`, whether it succeeded or not |
+//!
+//! **Calls that failed.** A call to which the tool answered with an error changed nothing. Beside a successful call of
+//! the same tool it is a retry: never extra, and never preferred in a pair. Alone it shows what the agent meant to do: it
+//! satisfies an expected call (a scenario may want the agent to meet an error), and all failed calls of a tool that is
+//! neither expected nor ever succeeded are together one extra call.
+//!
+//! **The score** is 1 without any error and 0 with a forbidden call. Otherwise it is half the share of what is right:
+//! `0.5 × right / (expected + extra)`, where `right` counts the expected calls that match, in order if order counts. The
+//! half keeps every transcript with an error below any usual `passAt`, however long the list of expected calls: one wrong
+//! write in ten is a failed task. The share keeps a measure of how far off it is.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::assignment::{NEVER, assign};
+use super::shorten;
+use crate::domain::arguments::{Difference, differences, includes};
+use crate::domain::ids::ToolName;
+use crate::domain::scenario::{ArgumentMatch, CallOrder, Expectation, ExpectedCall, ExtraCalls};
+use crate::domain::score::{Score, ToolError, ToolErrorKind};
+use crate::domain::tool::ToolCall;
+use crate::domain::transcript::{Message, Transcript};
+
+/// The most errors that are kept of one transcript; a looping agent makes hundreds.
+const MAX_ERRORS: usize = 10;
+/// The most differing arguments that are named in one error.
+const MAX_ARGUMENTS: usize = 12;
+/// The most differing arguments that are spelled out in one error.
+const MAX_SPELLED_OUT: usize = 4;
+/// The longest spelling of one value, in characters.
+const MAX_VALUE: usize = 80;
+/// The longest spelling of the arguments of a call, in characters.
+const MAX_CALL: usize = 160;
+
+/// What the tool calls of a transcript are worth.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolVerdict {
+    /// The score; 1 exactly when there is no error.
+    pub score: Score,
+    /// What was wrong, worst first; the same error twice is one entry, and there are at most ten.
+    pub errors: Vec<ToolError>,
+}
+
+/// Compares the calls of a transcript with what is expected.
+#[must_use]
+pub fn score_tools(expect: &Expectation, transcript: &Transcript) -> ToolVerdict {
+    let made = calls_made(transcript);
+    let comparison = Comparison::new(&expect.calls, &made, expect.order == Some(CallOrder::Strict));
+
+    let mut errors = forbidden(expect, &made);
+    let any_forbidden = !errors.is_empty();
+    let mut right = 0;
+    for (index, expected) in expect.calls.iter().enumerate() {
+        match comparison.pair(index) {
+            Pair::None => errors.push(missing(expected)),
+            Pair::Differs(call) => errors.push(wrong_arguments(expected, made[call].call)),
+            Pair::OutOfOrder => errors.push(wrong_order(expected, &expect.calls, &made)),
+            Pair::Matches => right += 1,
+        }
+    }
+    let extra = extra_calls(expect, &made, &comparison);
+    let extras = extra.len();
+    errors.extend(extra.into_iter().map(|index| extra_call(made[index].call, expect)));
+
+    let score = if any_forbidden {
+        Score::ZERO
+    } else if errors.is_empty() {
+        Score::ONE
+    } else {
+        Score::clamped(0.5 * f64::from(right) / (expect.calls.len() + extras) as f64)
+    };
+    ToolVerdict { score, errors: worst_first(errors) }
+}
+
+/// A call that the agent made.
+#[derive(Clone, Copy, Debug)]
+struct Made<'a> {
+    call: &'a ToolCall,
+    /// The tool answered with an error.
+    failed: bool,
+}
+
+/// Every call, in order, with whether it failed. An answer belongs to the call of the same id in the turn before it: some
+/// providers use an id again in a later turn.
+fn calls_made(transcript: &Transcript) -> Vec<Made<'_>> {
+    let mut made: Vec<Made<'_>> = Vec::new();
+    let mut turn = 0;
+    for message in &transcript.messages {
+        match message {
+            Message::User { .. } => {}
+            Message::Assistant { calls, .. } => {
+                turn = made.len();
+                made.extend(calls.iter().map(|call| Made { call, failed: false }));
+            }
+            Message::Tool { id, failed, .. } => {
+                if let Some(answered) = made[turn..].iter_mut().find(|made| made.call.id == *id) {
+                    answered.failed = *failed;
+                }
+            }
+        }
+    }
+    made
+}
+
+/// How an expected call was met.
+enum Pair {
+    /// Not at all.
+    None,
+    /// By this call, with other arguments.
+    Differs(usize),
+    /// By a matching call that comes too early or too late.
+    OutOfOrder,
+    /// By a matching call.
+    Matches,
+}
+
+/// Which made call meets which expected one.
+struct Comparison {
+    /// By expected and made call: how many arguments differ; `None` for another tool.
+    differing: Vec<Vec<Option<usize>>>,
+    /// By expected call: the made call.
+    pairs: Vec<Option<usize>>,
+    /// By expected call: the made call in the longest common subsequence. `None` when order does not count.
+    in_order: Option<Vec<Option<usize>>>,
+}
+
+impl Comparison {
+    fn new(expected: &[ExpectedCall], made: &[Made<'_>], strict: bool) -> Self {
+        let differing: Vec<Vec<Option<usize>>> = expected
+            .iter()
+            .map(|expected| {
+                made.iter()
+                    .map(|made| {
+                        (made.call.name == expected.tool).then(|| argument_differences(expected, made.call).len())
+                    })
+                    .collect()
+            })
+            .collect();
+        let in_order = strict.then(|| longest_common_subsequence(&differing, made));
+        let costs: Vec<Vec<i128>> = differing
+            .iter()
+            .enumerate()
+            .map(|(row, differing)| {
+                let kept = in_order.as_ref().and_then(|kept| kept[row]);
+                let cost = |column: usize, differing: usize| {
+                    (i128::from(differing > 0) << 96)
+                        + (i128::from(made[column].failed) << 64)
+                        + ((differing as i128) << 32)
+                        + i128::from(kept != Some(column))
+                };
+                differing.iter().enumerate().map(|(column, d)| d.map_or(NEVER, |d| cost(column, d))).collect()
+            })
+            .collect();
+        Self { pairs: assign(&costs), differing, in_order }
+    }
+
+    fn pair(&self, expected: usize) -> Pair {
+        let Some(call) = self.pairs[expected] else { return Pair::None };
+        if self.differing[expected][call] != Some(0) {
+            Pair::Differs(call)
+        } else if self.in_order.as_ref().is_some_and(|kept| kept[expected] != Some(call)) {
+            Pair::OutOfOrder
+        } else {
+            Pair::Matches
+        }
+    }
+}
+
+/// For each expected call the made call that meets it in the longest subsequence of matching calls that both lists have
+/// in common. A failed call is part of it only if no successful one matches.
+fn longest_common_subsequence(differing: &[Vec<Option<usize>>], made: &[Made<'_>]) -> Vec<Option<usize>> {
+    let (rows, columns) = (differing.len(), made.len());
+    let matches: Vec<Vec<bool>> = differing
+        .iter()
+        .map(|row| {
+            let succeeded = row.iter().zip(made).any(|(d, made)| *d == Some(0) && !made.failed);
+            row.iter().zip(made).map(|(d, made)| *d == Some(0) && !(succeeded && made.failed)).collect()
+        })
+        .collect();
+    let mut longest = vec![vec![0usize; columns + 1]; rows + 1];
+    for row in (0..rows).rev() {
+        for column in (0..columns).rev() {
+            longest[row][column] = if matches[row][column] {
+                longest[row + 1][column + 1] + 1
+            } else {
+                longest[row + 1][column].max(longest[row][column + 1])
+            };
+        }
+    }
+    let mut kept = vec![None; rows];
+    let (mut row, mut column) = (0, 0);
+    while row < rows && column < columns {
+        if matches[row][column] {
+            kept[row] = Some(column);
+            (row, column) = (row + 1, column + 1);
+        } else if longest[row + 1][column] >= longest[row][column + 1] {
+            row += 1;
+        } else {
+            column += 1;
+        }
+    }
+    kept
+}
+
+fn argument_differences<'a>(expected: &'a ExpectedCall, call: &'a ToolCall) -> Vec<Difference<'a>> {
+    expected.arguments.as_ref().map_or_else(Vec::new, |arguments| {
+        differences(arguments, &call.arguments, expected.matching.unwrap_or_default())
+    })
+}
+
+/// The calls that count as extra, by index.
+fn extra_calls(expect: &Expectation, made: &[Made<'_>], comparison: &Comparison) -> Vec<usize> {
+    if expect.extra_calls != Some(ExtraCalls::Forbid) {
+        return Vec::new();
+    }
+    let paired: BTreeSet<usize> = comparison.pairs.iter().flatten().copied().collect();
+    let expected: BTreeSet<&ToolName> = expect.calls.iter().map(|call| &call.tool).collect();
+    let succeeded: BTreeSet<&ToolName> = made.iter().filter(|made| !made.failed).map(|made| &made.call.name).collect();
+    let mut attempted: BTreeSet<&ToolName> = BTreeSet::new();
+    (0..made.len())
+        .filter(|index| !paired.contains(index))
+        .filter(|&index| {
+            let Made { call, failed } = made[index];
+            if expect.free_tools.contains(&call.name) || is_forbidden(expect, call).is_some() {
+                return false;
+            }
+            !failed
+                || (!expected.contains(&call.name) && !succeeded.contains(&call.name) && attempted.insert(&call.name))
+        })
+        .collect()
+}
+
+fn is_forbidden<'a>(expect: &'a Expectation, call: &ToolCall) -> Option<&'a crate::domain::scenario::ForbiddenCall> {
+    expect.forbidden_calls.iter().find(|forbidden| {
+        forbidden.tool == call.name
+            && forbidden
+                .arguments
+                .as_ref()
+                .is_none_or(|arguments| call.arguments.as_object().is_some_and(|got| includes(got, arguments)))
+    })
+}
+
+fn forbidden(expect: &Expectation, made: &[Made<'_>]) -> Vec<ToolError> {
+    made.iter()
+        .filter(|made| is_forbidden(expect, made.call).is_some())
+        .map(|made| {
+            let attempt = if made.failed { ", and failed" } else { "" };
+            error(
+                ToolErrorKind::Forbidden,
+                made.call.name.clone(),
+                format!("called {}{attempt}; that call is forbidden", spell(made.call)),
+            )
+        })
+        .collect()
+}
+
+fn missing(expected: &ExpectedCall) -> ToolError {
+    let call = spell_expected(expected);
+    error(ToolErrorKind::Missing, expected.tool.clone(), format!("expected {call}; it was not called"))
+}
+
+fn extra_call(call: &ToolCall, expect: &Expectation) -> ToolError {
+    let known = expect
+        .calls
+        .iter()
+        .any(|expected| expected.tool == call.name && argument_differences(expected, call).is_empty());
+    let why = if known { "once more than expected" } else { "which is not expected" };
+    error(ToolErrorKind::Extra, call.name.clone(), format!("called {} {why}", spell(call)))
+}
+
+fn wrong_order(late: &ExpectedCall, expected: &[ExpectedCall], made: &[Made<'_>]) -> ToolError {
+    let tools: BTreeSet<&ToolName> = expected.iter().map(|call| &call.tool).collect();
+    let list = |names: Vec<&str>| shorten(&names.join(", "), MAX_CALL).into_owned();
+    let wanted = list(expected.iter().map(|call| call.tool.as_str()).collect());
+    let got = list(
+        made.iter().map(|made| &made.call.name).filter(|name| tools.contains(name)).map(ToolName::as_str).collect(),
+    );
+    error(
+        ToolErrorKind::WrongOrder,
+        late.tool.clone(),
+        format!("called {} out of order: expected {wanted}; got {got}", spell_expected(late)),
+    )
+}
+
+fn wrong_arguments(expected: &ExpectedCall, call: &ToolCall) -> ToolError {
+    let differences = argument_differences(expected, call);
+    let tool = expected.tool.clone();
+    if !call.arguments.is_object() {
+        let detail = format!(
+            "called {} with arguments that are not a JSON object; expected {}",
+            spell(call),
+            spell_expected(expected)
+        );
+        let arguments = expected.arguments.iter().flat_map(|map| map.keys().cloned()).take(MAX_ARGUMENTS).collect();
+        return ToolError { arguments, ..error(ToolErrorKind::WrongArguments, tool, detail) };
+    }
+    let spelled: Vec<String> = differences
+        .iter()
+        .take(MAX_SPELLED_OUT)
+        .map(|Difference { path, expected, got }| match (expected, got) {
+            (Some(expected), Some(got)) => format!("{path}: expected {}, got {}", json(expected), json(got)),
+            (Some(expected), None) => format!("{path}: expected {}, got nothing", json(expected)),
+            (None, got) => format!("{path}: not expected, got {}", got.map_or_else(String::new, |got| json(got))),
+        })
+        .collect();
+    let more = differences.len().saturating_sub(MAX_SPELLED_OUT);
+    let more = if more > 0 { format!("; {more} more") } else { String::new() };
+    let detail = format!("{tool}: {}{more}", spelled.join("; "));
+    let arguments = differences.into_iter().map(|difference| difference.path).take(MAX_ARGUMENTS).collect();
+    ToolError { arguments, ..error(ToolErrorKind::WrongArguments, tool, detail) }
+}
+
+fn error(kind: ToolErrorKind, tool: ToolName, detail: String) -> ToolError {
+    ToolError { kind, tool, arguments: Vec::new(), detail }
+}
+
+/// Forbidden calls first, then wrong arguments, missing, extra, wrong order; no error twice; not too many.
+fn worst_first(errors: Vec<ToolError>) -> Vec<ToolError> {
+    let rank = |kind: ToolErrorKind| match kind {
+        ToolErrorKind::Forbidden => 0,
+        ToolErrorKind::WrongArguments => 1,
+        ToolErrorKind::Missing => 2,
+        ToolErrorKind::Extra => 3,
+        ToolErrorKind::WrongOrder => 4,
+    };
+    let mut kept: Vec<ToolError> = Vec::new();
+    for error in errors {
+        if !kept.contains(&error) {
+            kept.push(error);
+        }
+    }
+    kept.sort_by_key(|error| rank(error.kind));
+    kept.truncate(MAX_ERRORS);
+    kept
+}
+
+fn spell(call: &ToolCall) -> String {
+    format!("{}({})", call.name, shorten(&call.arguments.to_string(), MAX_CALL))
+}
+
+/// An expected call as text: `refund({"order":"A-1"})`, with `…` for arguments that do not matter.
+#[must_use]
+pub fn spell_expected(expected: &ExpectedCall) -> String {
+    let Some(arguments) = &expected.arguments else { return format!("{}(…)", expected.tool) };
+    let text = Value::Object(arguments.clone()).to_string();
+    let more = if expected.matching == Some(ArgumentMatch::Subset) { ", …" } else { "" };
+    format!("{}({}{more})", expected.tool, shorten(&text, MAX_CALL))
+}
+
+fn json(value: &Value) -> String {
+    shorten(&value.to_string(), MAX_VALUE).into_owned()
+}
