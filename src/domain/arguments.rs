@@ -4,6 +4,8 @@
 //! compare element by element. [`ArgumentMatch::Subset`] allows further keys in every object, also in those inside
 //! arrays; an array still needs the same length.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Number, Value};
 
 use super::scenario::ArgumentMatch;
@@ -66,7 +68,7 @@ impl<'a> Comparison<'a> {
             (Some(Value::Array(expected)), Some(Value::Array(got))) => {
                 for index in 0..expected.len().max(got.len()) {
                     let length = self.path.len();
-                    self.path.push_str(&format!("[{index}]"));
+                    let _ = write!(self.path, "[{index}]");
                     self.values(expected.get(index), got.get(index));
                     self.path.truncate(length);
                 }

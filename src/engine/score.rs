@@ -1,18 +1,228 @@
 //! The score phase: a transcript in, its scores in every dimension out, with the evidence.
 //!
-//! A [`ScenarioScorer`] is made once for a scenario and scores all its transcripts. What has an exact answer is scored
-//! by [`tools`] and [`checks`]; the rest is asked of a judge ([`judge`]), all dimensions of one judge in one call. What a
-//! judge cannot answer is an error of that sample and never a low score. [`failure`] turns the worst sample of a scenario into what
-//! the cluster phase reads.
+//! A [`ScenarioScorer`] is made once for a scenario and scores all its transcripts ([`score`]). What has an exact answer
+//! is scored by [`tools`] and [`checks`]; the rest is asked of a [`mod@judge`], all dimensions of one judge in one call.
+//! What a judge cannot answer is an error of that sample and never a low score. [`mod@failure`] turns the worst sample of
+//! a scenario into what the cluster phase reads.
 //!
 //! Nothing here knows who answers a judge's call or what it costs: the caller hands in a function that asks.
 
-use std::borrow::Cow;
-
 mod assignment;
 pub mod checks;
+pub mod failure;
+pub mod fence;
+pub mod judge;
 mod numbers;
+pub mod rubric;
 pub mod tools;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+
+use crate::api::plan::DimensionPlan;
+use crate::api::scoring::Scorer;
+use crate::domain::call::{ChatAnswer, ChatRequest};
+use crate::domain::ids::{ModelName, ScenarioId};
+use crate::domain::scenario::{Check, Scenario};
+use crate::domain::score::{DimensionScore, Sample, Score, ToolError};
+use crate::domain::transcript::{Ending, Transcript};
+
+use checks::{CheckError, CompiledCheck};
+use judge::JudgeError;
+use tools::score_tools;
+
+/// The longest evidence of one score, in characters: ten thousand scenarios are held at once.
+const MAX_EVIDENCE: usize = 500;
+/// The dimension that a check counts for when it names none.
+const DIMENSION_OF_CHECKS: &str = "accuracy";
+
+/// Why a transcript could not be scored. It says nothing about the prompt.
+#[derive(Debug, thiserror::Error)]
+pub enum ScoreError<E> {
+    /// The judge could not be asked.
+    #[error(transparent)]
+    Call(E),
+    /// The judge gave no judgement that can be used. Asking it the same again is useless: the ledger has its answers.
+    #[error(transparent)]
+    Judge(JudgeError),
+}
+
+/// A check of a scenario cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("scenario {scenario:?}: expect.checks[{index}]: {error}")]
+pub struct ScorerError {
+    /// The scenario.
+    pub scenario: ScenarioId,
+    /// Which of its checks, from 0.
+    pub index: usize,
+    /// What is wrong with it.
+    #[source]
+    pub error: CheckError,
+}
+
+/// What scores the transcripts of one scenario, with patterns and schemas compiled.
+#[derive(Debug)]
+pub struct ScenarioScorer {
+    scenario: Arc<Scenario>,
+    dimensions: Arc<[DimensionPlan]>,
+    /// By dimension.
+    methods: Box<[Method]>,
+}
+
+/// Who has a say in a dimension of a scenario. Nobody, and the dimension does not apply; several, and the lowest score counts.
+#[derive(Debug, Default)]
+struct Method {
+    tool_calls: bool,
+    checks: Vec<CompiledCheck>,
+    judge: bool,
+}
+
+impl ScenarioScorer {
+    /// Prepares the scoring of a scenario. The dimensions are those of the plan, shared by all scenarios.
+    ///
+    /// # Errors
+    /// [`ScorerError`] when a pattern or schema of a check cannot be read.
+    pub fn new(scenario: Arc<Scenario>, dimensions: Arc<[DimensionPlan]>) -> Result<Self, ScorerError> {
+        let methods = dimensions.iter().map(|dimension| Method::new(&scenario, dimension)).collect::<Result<_, _>>()?;
+        Ok(Self { scenario, dimensions, methods })
+    }
+
+    /// Whether a judge has to be asked.
+    #[must_use]
+    pub fn needs_judge(&self) -> bool {
+        self.methods.iter().any(|method| method.judge)
+    }
+
+    /// The judges, each with its dimensions as indices, in the order of the plan.
+    fn judges(&self) -> Vec<(&ModelName, Vec<usize>)> {
+        let mut judges: Vec<(&ModelName, Vec<usize>)> = Vec::new();
+        for (index, dimension) in self.dimensions.iter().enumerate().filter(|(index, _)| self.methods[*index].judge) {
+            let model = dimension.judge.as_ref().expect("the plan names a judge for every dimension that may ask one");
+            match judges.iter_mut().find(|(known, _)| *known == model) {
+                Some((_, dimensions)) => dimensions.push(index),
+                None => judges.push((model, vec![index])),
+            }
+        }
+        judges
+    }
+}
+
+impl Method {
+    fn new(scenario: &Scenario, dimension: &DimensionPlan) -> Result<Self, ScorerError> {
+        let compiled = || {
+            let checks = scenario.expect.checks.iter().enumerate();
+            checks
+                .filter(|(_, check)| counts_for(check, dimension))
+                .map(|(index, check)| {
+                    CompiledCheck::new(check).map_err(|error| ScorerError {
+                        scenario: scenario.id.clone(),
+                        index,
+                        error,
+                    })
+                })
+                .collect::<Result<Vec<_>, _>>()
+        };
+        Ok(match dimension.scorer {
+            Scorer::ToolCalls => Self { tool_calls: scenario.expects_tools(), ..Self::default() },
+            Scorer::Checks => Self { checks: compiled()?, ..Self::default() },
+            Scorer::Judge => Self { judge: true, ..Self::default() },
+            Scorer::ChecksOrJudge => {
+                let checks = compiled()?;
+                Self { judge: checks.is_empty() || scenario.expect.rubric.is_some(), checks, ..Self::default() }
+            }
+        })
+    }
+}
+
+fn counts_for(check: &Check, dimension: &DimensionPlan) -> bool {
+    let counted = check.dimension.as_ref().map_or(DIMENSION_OF_CHECKS, |name| name.as_str());
+    counted == dimension.name.as_str()
+}
+
+/// What one scorer found.
+#[derive(Default)]
+struct Finding {
+    score: Score,
+    evidence: String,
+    tool_errors: Vec<ToolError>,
+}
+
+/// Scores a transcript in every dimension of the plan. `ask` sends a request to a judge; it is called at most twice for each
+/// judge, and not at all when exact scorers answer everything.
+///
+/// # Errors
+/// [`ScoreError::Call`] with what `ask` failed with; [`ScoreError::Judge`] when a judge's answers cannot be used.
+pub async fn score<E, F, Fut>(
+    scorer: &ScenarioScorer,
+    transcript: &Transcript,
+    ask: &F,
+) -> Result<Sample, ScoreError<E>>
+where
+    F: Fn(ModelName, ChatRequest) -> Fut,
+    Fut: Future<Output = Result<ChatAnswer, E>>,
+{
+    let mut findings: Vec<Vec<Finding>> =
+        scorer.methods.iter().map(|method| exact_findings(method, &scorer.scenario, transcript)).collect();
+    let judges = scorer.judges();
+    let judgements = try_join_all(judges.iter().map(|(model, indices)| {
+        let dimensions: Vec<&DimensionPlan> = indices.iter().map(|&index| &scorer.dimensions[index]).collect();
+        async move { judge::judge(model, &dimensions, &scorer.scenario, transcript, ask).await }
+    }))
+    .await?;
+    for ((_, indices), judgements) in judges.into_iter().zip(judgements) {
+        for (index, judge::Judgement { score, evidence }) in indices.into_iter().zip(judgements) {
+            findings[index].push(Finding { score, evidence, tool_errors: Vec::new() });
+        }
+    }
+    let dimensions = scorer.dimensions.iter().zip(findings);
+    Ok(Sample {
+        repeat: transcript.repeat,
+        dimensions: dimensions.map(|(dimension, findings)| lowest(dimension, findings)).collect(),
+    })
+}
+
+/// What the scorers that need no judge found.
+fn exact_findings(method: &Method, scenario: &Scenario, transcript: &Transcript) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if method.tool_calls {
+        let verdict = score_tools(&scenario.expect, transcript);
+        let details: Vec<&str> = verdict.errors.iter().map(|error| error.detail.as_str()).collect();
+        findings.push(Finding { score: verdict.score, evidence: details.join("\n"), tool_errors: verdict.errors });
+    }
+    if !method.checks.is_empty() {
+        findings.push(check_answer(&method.checks, transcript));
+    }
+    findings
+}
+
+/// The share of the checks that the final answer satisfies, and what is wrong with it for the others.
+fn check_answer(checks: &[CompiledCheck], transcript: &Transcript) -> Finding {
+    if transcript.ending == Ending::TurnLimit {
+        // What was said on the way is no answer, and giving none is no way to avoid a text.
+        let evidence = "no final answer: the turns ran out while the assistant was still calling tools".to_owned();
+        return Finding { evidence, ..Finding::default() };
+    }
+    let answer = transcript.final_answer();
+    let faults: Vec<String> = checks.iter().filter_map(|check| check.fault(answer)).collect();
+    let satisfied = checks.len() - faults.len();
+    let score = Score::clamped(satisfied as f64 / checks.len() as f64);
+    Finding { score, evidence: faults.join("\n"), ..Finding::default() }
+}
+
+/// The lowest of the scores, with the evidence of all that are not perfect; `None` without any.
+fn lowest(dimension: &DimensionPlan, findings: Vec<Finding>) -> Option<DimensionScore> {
+    let score = findings.iter().map(|finding| finding.score).min_by(|a, b| a.value().total_cmp(&b.value()))?;
+    let evidence: Vec<&str> =
+        findings.iter().filter(|finding| finding.score < Score::ONE).map(|finding| finding.evidence.as_str()).collect();
+    Some(DimensionScore {
+        score,
+        passed: score >= dimension.pass_at,
+        evidence: shorten(&evidence.join("\n"), MAX_EVIDENCE).into(),
+        tool_errors: findings.into_iter().flat_map(|finding| finding.tool_errors).collect(),
+    })
+}
 
 /// The text itself, or its beginning and `…` when it has more than `longest` characters.
 fn shorten(text: &str, longest: usize) -> Cow<'_, str> {

@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    fn scenario(mocks: Value, state: Value) -> Scenario {
+    fn scenario(mocks: &Value, state: &Value) -> Scenario {
         serde_json::from_value(json!({"id": "s", "message": "hello", "mocks": mocks, "state": state})).unwrap()
     }
 
@@ -94,11 +94,11 @@ mod tests {
     #[test]
     fn the_first_mock_whose_arguments_are_among_those_of_the_call_answers() {
         let scenario = scenario(
-            json!([
+            &json!([
                 {"tool": "find", "arguments": {"id": 7, "filter": {"open": true}}, "returns": {"total": 2}},
                 {"tool": "find", "returns": "nothing found"},
             ]),
-            json!(null),
+            &json!(null),
         );
         let mut mocks = Mocks::new(&scenario);
         let answer = mocks.answer(&call("find", json!({"filter": {"open": true, "old": 1}, "id": 7.0, "x": 0})));
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_call_that_nothing_answers_fails_and_tells_the_agent_why() {
-        let scenario = scenario(json!([{"tool": "find", "arguments": {"id": 7}, "returns": 1}]), json!(null));
+        let scenario = scenario(&json!([{"tool": "find", "arguments": {"id": 7}, "returns": 1}]), &json!(null));
         let mut mocks = Mocks::new(&scenario);
         let cases = [
             (call("pay", json!({})), r#"error: no tool named "pay" is available"#),
@@ -124,11 +124,11 @@ mod tests {
     #[test]
     fn a_tool_can_fail_once_and_then_work_and_every_conversation_starts_anew() {
         let scenario = scenario(
-            json!([
+            &json!([
                 {"tool": "pay", "when": {"tried": false}, "error": "gateway timed out", "delay": "2s", "set": {"tried": true}},
                 {"tool": "pay", "when": {"tried": true}, "returns": "paid"},
             ]),
-            json!({"tried": false}),
+            &json!({"tried": false}),
         );
         for _ in 0..2 {
             let mut mocks = Mocks::new(&scenario);
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_tool_that_returns_nothing_answers_null() {
-        let scenario = scenario(json!([{"tool": "log"}]), json!(null));
+        let scenario = scenario(&json!([{"tool": "log"}]), &json!(null));
         assert_eq!(Mocks::new(&scenario).answer(&call("log", json!({}))).content, "null");
     }
 }

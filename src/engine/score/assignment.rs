@@ -53,11 +53,9 @@ pub fn assign(costs: &[Vec<i128>]) -> Vec<Option<usize>> {
         }
     }
     let mut pairs = vec![None; rows];
-    for column in 1..=columns {
-        if let Some(row) = row_of[column].checked_sub(1)
-            && cost(row, column - 1) < NEVER
-        {
-            pairs[row] = Some(column - 1);
+    for (column, &row) in row_of[1..].iter().enumerate() {
+        if row > 0 && cost(row - 1, column) < NEVER {
+            pairs[row - 1] = Some(column);
         }
     }
     pairs

@@ -24,13 +24,13 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::assignment::{NEVER, assign};
 use super::shorten;
 use crate::domain::arguments::{Difference, differences, includes};
 use crate::domain::ids::ToolName;
-use crate::domain::scenario::{ArgumentMatch, CallOrder, Expectation, ExpectedCall, ExtraCalls};
+use crate::domain::scenario::{ArgumentMatch, CallOrder, Expectation, ExpectedCall, ExtraCalls, ForbiddenCall};
 use crate::domain::score::{Score, ToolError, ToolErrorKind};
 use crate::domain::tool::ToolCall;
 use crate::domain::transcript::{Message, Transcript};
@@ -244,7 +244,7 @@ fn extra_calls(expect: &Expectation, made: &[Made<'_>], comparison: &Comparison)
         .collect()
 }
 
-fn is_forbidden<'a>(expect: &'a Expectation, call: &ToolCall) -> Option<&'a crate::domain::scenario::ForbiddenCall> {
+fn is_forbidden<'a>(expect: &'a Expectation, call: &ToolCall) -> Option<&'a ForbiddenCall> {
     expect.forbidden_calls.iter().find(|forbidden| {
         forbidden.tool == call.name
             && forbidden
@@ -269,7 +269,7 @@ fn forbidden(expect: &Expectation, made: &[Made<'_>]) -> Vec<ToolError> {
 }
 
 fn missing(expected: &ExpectedCall) -> ToolError {
-    let call = spell_expected(expected);
+    let call = spell_expected(expected, MAX_CALL);
     error(ToolErrorKind::Missing, expected.tool.clone(), format!("expected {call}; it was not called"))
 }
 
@@ -292,7 +292,7 @@ fn wrong_order(late: &ExpectedCall, expected: &[ExpectedCall], made: &[Made<'_>]
     error(
         ToolErrorKind::WrongOrder,
         late.tool.clone(),
-        format!("called {} out of order: expected {wanted}; got {got}", spell_expected(late)),
+        format!("called {} out of order: expected {wanted}; got {got}", spell_expected(late, MAX_CALL)),
     )
 }
 
@@ -303,7 +303,7 @@ fn wrong_arguments(expected: &ExpectedCall, call: &ToolCall) -> ToolError {
         let detail = format!(
             "called {} with arguments that are not a JSON object; expected {}",
             spell(call),
-            spell_expected(expected)
+            spell_expected(expected, MAX_CALL)
         );
         let arguments = expected.arguments.iter().flat_map(|map| map.keys().cloned()).take(MAX_ARGUMENTS).collect();
         return ToolError { arguments, ..error(ToolErrorKind::WrongArguments, tool, detail) };
@@ -314,7 +314,7 @@ fn wrong_arguments(expected: &ExpectedCall, call: &ToolCall) -> ToolError {
         .map(|Difference { path, expected, got }| match (expected, got) {
             (Some(expected), Some(got)) => format!("{path}: expected {}, got {}", json(expected), json(got)),
             (Some(expected), None) => format!("{path}: expected {}, got nothing", json(expected)),
-            (None, got) => format!("{path}: not expected, got {}", got.map_or_else(String::new, |got| json(got))),
+            (None, got) => format!("{path}: not expected, got {}", got.map_or_else(String::new, json)),
         })
         .collect();
     let more = differences.len().saturating_sub(MAX_SPELLED_OUT);
@@ -352,13 +352,24 @@ fn spell(call: &ToolCall) -> String {
     format!("{}({})", call.name, shorten(&call.arguments.to_string(), MAX_CALL))
 }
 
-/// An expected call as text: `refund({"order":"A-1"})`, with `…` for arguments that do not matter.
+/// An expected call as text: `refund({"order":"A-1"})`, with `…` for arguments that do not matter; the arguments in at most
+/// `longest` characters.
 #[must_use]
-pub fn spell_expected(expected: &ExpectedCall) -> String {
-    let Some(arguments) = &expected.arguments else { return format!("{}(…)", expected.tool) };
+pub fn spell_expected(expected: &ExpectedCall, longest: usize) -> String {
+    let subset = expected.matching == Some(ArgumentMatch::Subset);
+    spell_pattern(&expected.tool, expected.arguments.as_ref(), subset, longest)
+}
+
+/// A forbidden call as text, as [`spell_expected`] does it.
+#[must_use]
+pub fn spell_forbidden(forbidden: &ForbiddenCall, longest: usize) -> String {
+    spell_pattern(&forbidden.tool, forbidden.arguments.as_ref(), true, longest)
+}
+
+fn spell_pattern(tool: &ToolName, arguments: Option<&Map<String, Value>>, subset: bool, longest: usize) -> String {
+    let Some(arguments) = arguments else { return format!("{tool}(…)") };
     let text = Value::Object(arguments.clone()).to_string();
-    let more = if expected.matching == Some(ArgumentMatch::Subset) { ", …" } else { "" };
-    format!("{}({}{more})", expected.tool, shorten(&text, MAX_CALL))
+    format!("{tool}({}{})", shorten(&text, longest), if subset { ", …" } else { "" })
 }
 
 fn json(value: &Value) -> String {
