@@ -136,3 +136,6 @@ impl History for Sqlite {
         Box::pin(self.ask(&self.jobs, "close a cycle", |reply| Job::Close { record: Box::new(record), reply }))
     }
 }
+
+#[cfg(test)]
+mod tests;
