@@ -1,0 +1,141 @@
+//! The store in one SQLite file.
+//!
+//! - **One writer.** A single task owns the only connection that writes. Callers queue; it takes all that waits, writes it in
+//!   one transaction, and wakes them after the commit. So a hundred concurrent calls share one flush to disk.
+//! - **Durable.** Write-ahead log with `synchronous = FULL`: what was acknowledged survives a kill of the process and also a
+//!   power cut. `NORMAL` would lose the tail in a power cut, and with it paid answers; sharing the flush makes `FULL` affordable.
+//! - **Lookups are grouped** in the same way: one task, one query for all that wait.
+//! - **Other processes** may read and write the same file at the same time. A lock is waited for, for [`PATIENCE`].
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqlitePoolOptions;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::call::{Answer, CallKey};
+#[cfg(doc)]
+use crate::engine::ports::StoreErrorKind;
+use crate::engine::ports::{CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, StoreError};
+
+mod calls;
+mod error;
+mod finder;
+mod memory;
+mod open;
+mod outcome;
+mod read;
+mod rows;
+mod versions;
+mod writer;
+
+use error::Place;
+use finder::Lookup;
+use writer::{Job, Reply};
+
+/// How long a lock of another process is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many callers may queue before the next ones wait for room: it bounds what is in memory.
+const QUEUE: usize = 1024;
+
+/// How many connections read for `history`, `show` and reports.
+const READERS: u32 = 2;
+
+/// The store in one SQLite file. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Sqlite {
+    place: Place,
+    jobs: mpsc::Sender<Job>,
+    lookups: mpsc::Sender<Lookup>,
+    readers: SqlitePool,
+}
+
+impl Sqlite {
+    /// Opens the store in this file, and creates the file and its folder when they are not there. Must be called inside a
+    /// Tokio runtime.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Newer`] for a file of a newer version of this program, [`StoreErrorKind::Damaged`] for one that is no
+    /// store, [`StoreErrorKind::Locked`] when another process keeps it locked, [`StoreErrorKind::Full`] without space.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, PATIENCE).await
+    }
+
+    async fn open_with(path: &Path, patience: Duration) -> Result<Self, StoreError> {
+        let place = Place { path: Arc::new(path.to_owned()), patience };
+        let writing = open::writing(&place).await?;
+        let finding = open::reading(&place).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .test_before_acquire(false)
+            .connect_lazy_with(open::read_options(&place));
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(writer::run(writing, place.clone(), queue));
+        let (lookups, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(finder::run(finding, place.clone(), queue));
+        Ok(Self { place, jobs, lookups, readers })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &PathBuf {
+        &self.place.path
+    }
+
+    /// Writes what is queued, folds the write-ahead log into the file and closes it. Afterwards every method fails.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file could not be closed in order. What was acknowledged is kept all the same.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.readers.close().await;
+        self.ask(&self.lookups, "close it", |reply| Lookup::Finish { reply }).await?;
+        self.ask(&self.jobs, "close it", |reply| Job::Finish { reply }).await
+    }
+
+    /// Hands a request to one of the tasks and waits for its answer.
+    async fn ask<T, R>(
+        &self,
+        task: &mpsc::Sender<R>,
+        doing: &str,
+        request: impl FnOnce(Reply<T>) -> R,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        if task.send(request(reply)).await.is_err() {
+            return Err(self.place.closed(doing));
+        }
+        answer.await.unwrap_or_else(|_| Err(self.place.closed(doing)))
+    }
+}
+
+impl Ledger for Sqlite {
+    fn find(&self, key: CallKey) -> BoxFuture<'_, Result<Option<Answer>, StoreError>> {
+        Box::pin(async move {
+            let found = self.ask(&self.lookups, "look up a call", |reply| Lookup::Find { key, reply }).await?;
+            found.map(|text| calls::decode(&self.place, key, &text)).transpose()
+        })
+    }
+
+    fn record(&self, entry: LedgerEntry) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let call = Box::new(calls::encode(&self.place, entry)?);
+            self.ask(&self.jobs, "record a call", |reply| Job::Record { call, reply }).await
+        })
+    }
+}
+
+impl History for Sqlite {
+    fn open(&self, start: CycleStart) -> BoxFuture<'_, Result<Memory, StoreError>> {
+        Box::pin(self.ask(&self.jobs, "open a cycle", |reply| Job::Open { start: Box::new(start), reply }))
+    }
+
+    fn close(&self, record: CycleRecord) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.ask(&self.jobs, "close a cycle", |reply| Job::Close { record: Box::new(record), reply }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! The names of prompt versions: one for each hash of an object, never given twice.
+
+use sqlx::SqliteConnection;
+
+use super::rows::write_json;
+use crate::domain::ids::VersionName;
+use crate::domain::version::{Version, VersionPhase};
+
+/// Whether a version of the object has this number.
+pub(super) async fn is_taken(
+    connection: &mut SqliteConnection,
+    object: &str,
+    number: u32,
+) -> Result<bool, sqlx::Error> {
+    let name = format!("v{number}");
+    let found = sqlx::query_scalar!("SELECT id FROM versions WHERE object = ? AND name = ?", object, name)
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.is_some())
+}
+
+/// One more than the highest number that a version of the object has.
+pub(super) async fn next_version(connection: &mut SqliteConnection, object: &str) -> Result<u32, sqlx::Error> {
+    let highest = sqlx::query_scalar!(
+        r#"SELECT max(CAST(substr(name, 2) AS INTEGER)) AS "highest: i64" FROM versions
+           WHERE object = ? AND name GLOB 'v[0-9]*'"#,
+        object,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(u32::try_from(highest.unwrap_or(0)).unwrap_or(u32::MAX).saturating_add(1))
+}
+
+/// Saves a version and returns the name that it has: a known hash keeps its name, and a name that another hash has is not given
+/// again. Where it came from is kept when the new record does not say. At most one version of an object is the champion.
+pub(super) async fn save_version(
+    connection: &mut SqliteConnection,
+    object: &str,
+    version: &Version,
+    at: jiff::Timestamp,
+) -> Result<String, sqlx::Error> {
+    let hash = version.hash.as_bytes().as_slice();
+    let known = sqlx::query_scalar!("SELECT name FROM versions WHERE object = ? AND hash = ?", object, hash)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let mut name = known.unwrap_or_else(|| version.name.to_string());
+    let holder =
+        sqlx::query_scalar!("SELECT id FROM versions WHERE object = ? AND name = ? AND hash <> ?", object, name, hash,)
+            .fetch_optional(&mut *connection)
+            .await?;
+    if holder.is_some() {
+        name = format!("v{}", next_version(connection, object).await?);
+    }
+    let phase = version.phase.as_str();
+    let parent = version.parent.as_ref().map(VersionName::as_str);
+    let addresses = write_json(&version.addresses);
+    let at = at.as_microsecond();
+    if version.phase == VersionPhase::Champion {
+        let superseded = VersionPhase::Superseded.as_str();
+        sqlx::query!("UPDATE versions SET phase = ? WHERE object = ? AND phase = ?", superseded, object, phase)
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query!(
+        "INSERT INTO versions (object, name, hash, parent, phase, created_at, addresses, diff, text)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (object, hash) DO UPDATE SET
+             phase = excluded.phase,
+             parent = coalesce(excluded.parent, parent),
+             addresses = CASE excluded.addresses WHEN '[]' THEN addresses ELSE excluded.addresses END,
+             diff = CASE excluded.diff WHEN '' THEN diff ELSE excluded.diff END",
+        object,
+        name,
+        hash,
+        parent,
+        phase,
+        at,
+        addresses,
+        version.diff,
+        version.text,
+    )
+    .execute(connection)
+    .await?;
+    Ok(name)
+}

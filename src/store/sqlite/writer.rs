@@ -1,0 +1,107 @@
+//! The one task that writes: it takes all that waits and commits it together.
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::calls::{self, Call};
+use super::error::Place;
+use super::{memory, outcome};
+use crate::engine::ports::{CycleRecord, CycleStart, Memory, StoreError};
+
+/// The most calls in one transaction. It bounds how long the first of them waits.
+const BATCH: usize = 512;
+
+/// Where the outcome of a job goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// Something to write, and whom to tell.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// A paid call.
+    Record { call: Box<Call>, reply: Reply<()> },
+    /// A cycle begins.
+    Open { start: Box<CycleStart>, reply: Reply<Memory> },
+    /// A cycle ends.
+    Close { record: Box<CycleRecord>, reply: Reply<()> },
+    /// No more jobs.
+    Finish { reply: Reply<()> },
+}
+
+/// Writes until everybody who could send a job is gone, or the store is closed.
+///
+/// A reply that nobody waits for any more is no error: its caller was cancelled, and what it asked for is done all the same.
+pub(super) async fn run(mut connection: SqliteConnection, place: Place, mut queue: mpsc::Receiver<Job>) {
+    let mut jobs = Vec::with_capacity(BATCH);
+    let mut calls = Vec::with_capacity(BATCH);
+    let mut finished = None;
+    while finished.is_none() && queue.recv_many(&mut jobs, BATCH).await > 0 {
+        for job in jobs.drain(..) {
+            match job {
+                Job::Record { call, reply } => calls.push((call, reply)),
+                Job::Open { start, reply } => {
+                    record(&mut connection, &place, &mut calls).await;
+                    let _ = reply.send(memory::open(&mut connection, &place, &start).await);
+                }
+                Job::Close { record: result, reply } => {
+                    record(&mut connection, &place, &mut calls).await;
+                    let _ = reply.send(outcome::close(&mut connection, &place, &result).await);
+                }
+                Job::Finish { reply } => finished = Some(reply),
+            }
+        }
+        record(&mut connection, &place, &mut calls).await;
+    }
+    // The last connection to close folds the write-ahead log into the file.
+    let closed = connection.close().await.map_err(|error| place.failed("close it", &error));
+    if let Some(reply) = finished {
+        let _ = reply.send(closed);
+    }
+}
+
+/// Writes calls in one transaction and tells everybody who waits for one of them.
+async fn record(connection: &mut SqliteConnection, place: &Place, calls: &mut Vec<(Box<Call>, Reply<()>)>) {
+    if calls.is_empty() {
+        return;
+    }
+    let outcome = insert(connection, calls).await;
+    let outcome = outcome.map_err(|error| place.failed("record a call", &error));
+    for (_, reply) in calls.drain(..) {
+        let _ = reply.send(outcome.clone());
+    }
+}
+
+async fn insert(connection: &mut SqliteConnection, calls: &[(Box<Call>, Reply<()>)]) -> Result<(), sqlx::Error> {
+    begin(connection).await?;
+    let mut outcome = Ok(());
+    for (call, _) in calls {
+        outcome = calls::insert(connection, call).await;
+        if outcome.is_err() {
+            break;
+        }
+    }
+    end(connection, outcome).await
+}
+
+/// Begins a transaction that may write.
+///
+/// Not by `Connection::begin`: SQLite ends a transaction on its own when the disk is full, and sqlx then counts it as open for
+/// ever, so that one full disk would spoil the connection.
+pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("BEGIN IMMEDIATE").execute(connection).await.map(drop)
+}
+
+/// Ends a transaction: keeps all of it if everything in it went well, else nothing.
+pub(super) async fn end<T, E: From<sqlx::Error>>(
+    connection: &mut SqliteConnection,
+    outcome: Result<T, E>,
+) -> Result<T, E> {
+    let outcome = match outcome {
+        Ok(value) => sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| value).map_err(E::from),
+        failed => failed,
+    };
+    if outcome.is_err() {
+        // Fails when SQLite has ended it already, and then there is nothing left to do.
+        let _ = sqlx::query("ROLLBACK").execute(connection).await;
+    }
+    outcome
+}
