@@ -1,1 +1,335 @@
-//! To come.
+//! The models of a plan over HTTP: OpenAI-compatible and Anthropic.
+//!
+//! Goes in: a [`ModelPlan`] a model, and its key. Comes out: [`Client`], which is [`Models`] to the engine. A call is
+//! written to the wire format once ([`openai`], [`anthropic`]), waits at the door of its model ([`limits`], whose pure
+//! part is [`pace`]), and is attempted ([`attempt`]) until it is answered or given up ([`retry`]).
+//!
+//! Keys are in secret types and in headers marked as sensitive; no error, log or span has one, nor the body of a
+//! request. Nothing in here knows the ledger, prices, or what a call is for.
+
+mod anthropic;
+mod attempt;
+mod complaint;
+mod endpoint;
+mod limits;
+mod openai;
+mod pace;
+mod retry;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use reqwest::{Method, Request, Url};
+use secrecy::SecretString;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tracing::{Instrument, field, info_span};
+
+use self::attempt::Unusable;
+use self::endpoint::Endpoint;
+pub use self::endpoint::{KeyFault, KeyProblem};
+pub use self::retry::RetryPolicy;
+use crate::api::plan::{KeyPlan, ModelPlan, Provider};
+use crate::domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings, Finish};
+use crate::domain::ids::ModelName;
+use crate::domain::money::Usage;
+use crate::engine::ports::{CallError, CallErrorKind, Models};
+
+/// How a [`Client`] behaves where the plan says nothing.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Requests under way at once for a model without a limit of its own.
+    pub concurrency: usize,
+    /// When a call is tried again.
+    pub retry: RetryPolicy,
+    /// Seeds the jitter of the waits.
+    pub seed: u64,
+    /// Connections to share with other clients of this process; its own when `None`.
+    pub connections: Option<Connections>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { concurrency: 64, retry: RetryPolicy::default(), seed: 0, connections: None }
+    }
+}
+
+/// Pools of connections. Cheap to clone; a process needs one.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    /// Through the proxy of the environment, if there is one.
+    far: reqwest::Client,
+    /// To this machine, past any proxy.
+    near: reqwest::Client,
+}
+
+impl Connections {
+    /// Opens pools, without a connection in them yet.
+    ///
+    /// # Errors
+    /// [`SetupError::Http`] when the proxy settings or the certificates of the system cannot be used.
+    pub fn new() -> Result<Self, SetupError> {
+        install_tls();
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("whetstone/", env!("CARGO_PKG_VERSION")))
+                // One connection for each request under way. HTTP/2 would send all over one, and let those above the
+                // server's limit of streams wait unseen, on the time of their time-outs.
+                .http1_only()
+                .pool_max_idle_per_host(usize::MAX)
+                .tcp_nodelay(true)
+                .connect_timeout(Duration::from_secs(10))
+                // A redirect would take the key along to another host.
+                .redirect(reqwest::redirect::Policy::none())
+        };
+        let built =
+            |builder: reqwest::ClientBuilder| builder.build().map_err(|error| SetupError::Http(error.to_string()));
+        Ok(Self { far: built(builder())?, near: built(builder().no_proxy())? })
+    }
+}
+
+/// Makes ring the TLS provider of this process. May be called any number of times.
+pub fn install_tls() {
+    // The error says that there is a provider already, which is all that is asked for.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// The key in the environment variable that a plan names, if it is set: how the command line finds keys.
+#[must_use]
+pub fn key_from_environment(_: &ModelName, key: &KeyPlan) -> Option<SecretString> {
+    std::env::var(key.env.as_deref()?).ok().map(SecretString::from)
+}
+
+/// Why the models of a plan cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Keys are missing or unusable: all of them.
+    #[error("{}", join(.0))]
+    Keys(Vec<KeyProblem>),
+    /// A base URL is none.
+    #[error("model {:?}: {url:?} is not an http or https URL: correct baseURL", model.as_str())]
+    BaseUrl {
+        /// The model.
+        model: ModelName,
+        /// What stands there.
+        url: String,
+    },
+    /// The HTTP client cannot be set up.
+    #[error("cannot set up HTTP: {0}; check the proxy variables and the certificates of the system")]
+    Http(String),
+}
+
+impl SetupError {
+    /// A short name for reports and metrics.
+    #[must_use]
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Keys(_) => "unauthorized",
+            Self::BaseUrl { .. } => "refused",
+            Self::Http(_) => "http",
+        }
+    }
+
+    /// Another attempt may go better, without anybody doing anything: never.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        false
+    }
+}
+
+fn join(problems: &[KeyProblem]) -> String {
+    problems.iter().map(KeyProblem::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The models of a plan.
+pub struct Client {
+    endpoints: BTreeMap<ModelName, Endpoint>,
+    connections: Connections,
+    retry: RetryPolicy,
+    seed: u64,
+    calls: AtomicU64,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("endpoints", &self.endpoints).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Prepares the models of a plan. `find_key` is asked for the key of each model that has a place for one.
+    ///
+    /// # Errors
+    /// [`SetupError::Keys`] with every required key that was not found, else the first other problem.
+    pub fn new(
+        models: &BTreeMap<ModelName, ModelPlan>,
+        find_key: &dyn Fn(&ModelName, &KeyPlan) -> Option<SecretString>,
+        options: Options,
+    ) -> Result<Self, SetupError> {
+        let mut endpoints = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (name, plan) in models {
+            let key = plan.key.as_ref().and_then(|key| find_key(name, key));
+            match Endpoint::new(name, plan, key, &options) {
+                Ok(endpoint) => drop(endpoints.insert(name.clone(), endpoint)),
+                Err(SetupError::Keys(more)) => problems.extend(more),
+                Err(error) => return Err(error),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(SetupError::Keys(problems));
+        }
+        let connections = options.connections.map_or_else(Connections::new, Ok)?;
+        Ok(Self { endpoints, connections, retry: options.retry, seed: options.seed, calls: AtomicU64::new(0) })
+    }
+
+    fn endpoint(&self, name: &ModelName) -> Result<&Endpoint, CallError> {
+        self.endpoints.get(name).ok_or_else(|| CallError {
+            model: name.clone(),
+            kind: CallErrorKind::Refused,
+            attempts: 0,
+            message: "there is no model of this name; add it to spec.models".to_owned(),
+        })
+    }
+
+    /// A call whose body is written, in its span.
+    async fn call<T>(
+        &self,
+        endpoint: &Endpoint,
+        operation: &'static str,
+        Outgoing { url, body, output }: Outgoing<'_>,
+        read: impl Fn(&[u8]) -> Result<T, Unusable>,
+        usage: impl Fn(&T) -> Usage,
+    ) -> Result<T, CallError> {
+        let tokens = body.len() as u64 / BYTES_PER_TOKEN + output;
+        let mut request = Request::new(Method::POST, url.clone());
+        *request.headers_mut() = endpoint.headers.clone();
+        *request.body_mut() = Some(body.into());
+        let span = info_span!(
+            "call",
+            gen_ai.operation.name = operation,
+            gen_ai.provider.name = match endpoint.provider {
+                Provider::OpenAi => "openai",
+                Provider::Anthropic => "anthropic",
+            },
+            gen_ai.request.model = endpoint.model,
+            gen_ai.usage.input_tokens = field::Empty,
+            gen_ai.usage.output_tokens = field::Empty,
+            http.response.status_code = field::Empty,
+            error.r#type = field::Empty,
+            attempts = field::Empty,
+        );
+        let call = retry::Call {
+            http: if endpoint.is_local() { &self.connections.near } else { &self.connections.far },
+            endpoint,
+            policy: &self.retry,
+            seed: self.seed.wrapping_add(self.calls.fetch_add(1, Ordering::Relaxed)),
+            request,
+            tokens,
+        };
+        call.make(read, usage).instrument(span).await
+    }
+}
+
+/// A request that is written, and how many tokens its answer may have.
+struct Outgoing<'a> {
+    url: &'a Url,
+    body: Vec<u8>,
+    output: u64,
+}
+
+/// English text and JSON have about four bytes a token: close enough until the real count is known.
+const BYTES_PER_TOKEN: u64 = 4;
+/// The tokens that an answer without a limit is taken to have until the real count is known.
+const OUTPUT_TOKENS: u64 = 1_000;
+
+impl Models for Client {
+    fn chat<'a>(
+        &'a self,
+        model: &'a ModelName,
+        request: &'a ChatRequest,
+    ) -> BoxFuture<'a, Result<ChatAnswer, CallError>> {
+        Box::pin(async move {
+            let endpoint = self.endpoint(model)?;
+            let answer_tool = request.answer_schema.as_deref().map(|schema| schema.name.as_str());
+            let body = match endpoint.provider {
+                Provider::OpenAi => openai::chat_body(&endpoint.model, request, endpoint.seed, endpoint.is_openai()),
+                Provider::Anthropic => anthropic::chat_body(&endpoint.model, request),
+            };
+            let output = request.parameters.max_output_tokens.unwrap_or(OUTPUT_TOKENS);
+            let outgoing = Outgoing { url: &endpoint.chat, body, output };
+            let read = |body: &[u8]| match endpoint.provider {
+                Provider::OpenAi => openai::read_chat(body),
+                Provider::Anthropic => anthropic::read_chat(body, answer_tool),
+            };
+            self.call(endpoint, "chat", outgoing, read, |answer| answer.usage).await
+        })
+    }
+
+    fn embed<'a>(
+        &'a self,
+        model: &'a ModelName,
+        request: &'a EmbedRequest,
+    ) -> BoxFuture<'a, Result<Embeddings, CallError>> {
+        Box::pin(async move {
+            let endpoint = self.endpoint(model)?;
+            if endpoint.provider == Provider::Anthropic {
+                return Err(CallError {
+                    model: model.clone(),
+                    kind: CallErrorKind::Refused,
+                    attempts: 0,
+                    message: "Anthropic has no embeddings; choose an OpenAI-compatible model".to_owned(),
+                });
+            }
+            let body = openai::embed_body(&endpoint.model, request, endpoint.is_openai());
+            let outgoing = Outgoing { url: &endpoint.embeddings, body, output: 0 };
+            let read = |body: &[u8]| openai::read_embeddings(body, request.texts.len());
+            self.call(endpoint, "embeddings", outgoing, read, |embeddings| embeddings.usage).await
+        })
+    }
+}
+
+/// What a tool takes that says nothing of its arguments.
+static EMPTY_OBJECT: LazyLock<Map<String, Value>> =
+    LazyLock::new(|| match json!({"type": "object", "properties": {}}) {
+        Value::Object(schema) => schema,
+        _ => unreachable!("it is an object"),
+    });
+
+/// A body as JSON, with the fields that the user wants in it; theirs win.
+fn merged(body: &impl Serialize, extra: Option<&Map<String, Value>>) -> Vec<u8> {
+    const WHY: &str = "bodies are made of strings, numbers and JSON values";
+    let Some(extra) = extra.filter(|extra| !extra.is_empty()) else {
+        return serde_json::to_vec(body).expect(WHY);
+    };
+    let mut body = serde_json::to_value(body).expect(WHY);
+    if let Value::Object(fields) = &mut body {
+        fields.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+    serde_json::to_vec(&body).expect(WHY)
+}
+
+/// An answer with something in it, or why there is nothing.
+fn complete(answer: ChatAnswer) -> Result<ChatAnswer, Unusable> {
+    if !answer.text.is_empty() || !answer.calls.is_empty() {
+        return Ok(answer);
+    }
+    Err(match answer.finish {
+        Finish::Stop => Unusable::Malformed("it has neither text nor tool calls".to_owned()),
+        Finish::Length => {
+            Unusable::Refused("its tokens were used up before it said anything; raise maxOutputTokens".to_owned())
+        }
+        Finish::Refused => {
+            Unusable::Refused("the provider's content filter stopped it before it said anything".to_owned())
+        }
+    })
+}
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

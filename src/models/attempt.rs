@@ -1,0 +1,270 @@
+//! One attempt: one HTTP request, and what came of it.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use jiff::fmt::rfc2822::DateTimeParser;
+use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::{Client, Request, Response, StatusCode, Url};
+
+use super::complaint::{Complaint, presentable};
+use super::endpoint::Endpoint;
+use super::pace::Signal;
+use crate::domain::duration::HumanDuration;
+use crate::engine::ports::CallErrorKind;
+
+/// The longest body that is taken for an answer: far more than any real one has.
+const LONGEST_ANSWER: usize = 256 << 20;
+/// As much of the body of an error as is looked at.
+const LONGEST_COMPLAINT: usize = 64 << 10;
+
+/// Why an attempt brought no answer.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What kind of failure it is.
+    pub kind: CallErrorKind,
+    /// The HTTP status, if there was an answer at all.
+    pub status: Option<u16>,
+    /// How long the provider asks to wait.
+    pub retry_after: Option<Duration>,
+    /// What happened, and what to do.
+    pub message: String,
+}
+
+/// What is wrong with the body of a 200.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unusable {
+    /// It is no answer; another attempt may bring one.
+    Malformed(String),
+    /// It says that there will be none.
+    Refused(String),
+}
+
+impl From<serde_json::Error> for Unusable {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Malformed(if error.is_eof() {
+            format!("the JSON is cut short ({error})")
+        } else {
+            format!("it is not the JSON of an answer ({error})")
+        })
+    }
+}
+
+impl Failure {
+    /// What the failure says about the load of the provider.
+    pub(super) fn signal(&self) -> Signal {
+        match (self.status, self.kind) {
+            (Some(429 | 503 | 529), CallErrorKind::RateLimited | CallErrorKind::Server) => Signal::Overloaded,
+            (_, CallErrorKind::Server | CallErrorKind::Timeout | CallErrorKind::Connection) => Signal::Failed,
+            _ => Signal::Answered,
+        }
+    }
+}
+
+/// Sends a request and reads the answer, within the time-out of the endpoint.
+pub(super) async fn attempt<T>(
+    http: &Client,
+    endpoint: &Endpoint,
+    request: Request,
+    read: impl Fn(&[u8]) -> Result<T, Unusable>,
+) -> Result<T, Failure> {
+    let at = shown(request.url());
+    match tokio::time::timeout(endpoint.timeout, exchange(http, endpoint, request, &at, read)).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure {
+            kind: CallErrorKind::Timeout,
+            status: None,
+            retry_after: None,
+            message: format!(
+                "no answer from {at} within {}; raise limits.timeout, or lower limits.concurrency if the provider is \
+                 overloaded",
+                HumanDuration(endpoint.timeout)
+            ),
+        }),
+    }
+}
+
+async fn exchange<T>(
+    http: &Client,
+    endpoint: &Endpoint,
+    request: Request,
+    at: &str,
+    read: impl Fn(&[u8]) -> Result<T, Unusable>,
+) -> Result<T, Failure> {
+    let mut response = http.execute(request).await.map_err(|error| Failure {
+        kind: CallErrorKind::Connection,
+        status: None,
+        retry_after: None,
+        message: format!(
+            "cannot reach {at}: {}; is it running, and is baseURL right?",
+            presentable(&root_cause(&error), endpoint.key.as_ref())
+        ),
+    })?;
+    let status = response.status();
+    if !status.is_success() {
+        // A body that cannot be read says nothing more than the status does.
+        let (Ok(body) | Err((body, _))) = body(&mut response, LONGEST_COMPLAINT).await;
+        return Err(refusal(endpoint, at, status, response.headers(), &body));
+    }
+    let unusable = |kind, why: &str| Failure {
+        kind,
+        status: Some(status.as_u16()),
+        retry_after: None,
+        message: format!(
+            "{at} answered {}, but {}{}",
+            status.as_u16(),
+            presentable(why, endpoint.key.as_ref()),
+            if kind == CallErrorKind::Malformed { "; is baseURL that of such an API?" } else { "" }
+        ),
+    };
+    let body = body(&mut response, LONGEST_ANSWER)
+        .await
+        .map_err(|(_, why)| unusable(CallErrorKind::Malformed, &format!("the answer was cut short: {why}")))?;
+    read(&body).map_err(|why| {
+        // Some gateways answer 200 and put the provider's error into the body.
+        let complaint = Complaint::read(&body);
+        if let Some(status) = complaint.status().and_then(|status| StatusCode::from_u16(status).ok()) {
+            return refusal(endpoint, at, status, response.headers(), &body);
+        }
+        match why {
+            Unusable::Refused(why) => unusable(CallErrorKind::Refused, &why),
+            Unusable::Malformed(why) => match complaint.message {
+                Some(said) => unusable(CallErrorKind::Malformed, &format!("{why}; it says: {said}")),
+                None => unusable(CallErrorKind::Malformed, &why),
+            },
+        }
+    })
+}
+
+/// The body, or what there was of it and why there is no more.
+async fn body(response: &mut Response, longest: usize) -> Result<Vec<u8>, (Vec<u8>, String)> {
+    let expected = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    let mut body = Vec::with_capacity(expected.min(1 << 20));
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= longest => body.extend_from_slice(&chunk),
+            Ok(Some(_)) => return Err((body, format!("it is longer than {longest} bytes"))),
+            Ok(None) => return Ok(body),
+            Err(error) => return Err((body, root_cause(&error))),
+        }
+    }
+}
+
+/// What a status other than 200 means.
+fn refusal(endpoint: &Endpoint, at: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
+    let complaint = Complaint::read(body);
+    let (kind, advice) = meaning(endpoint, status, headers, &complaint);
+    let mut message = format!("{at} answered {}", status.as_u16());
+    if let Some(reason) = status.canonical_reason() {
+        message.push(' ');
+        message.push_str(reason);
+    }
+    let said = complaint.message.map(|said| presentable(&said, endpoint.key.as_ref()));
+    if let Some(said) = said.filter(|said| !said.is_empty()) {
+        message.push_str(": ");
+        message.push_str(said.trim_end_matches('.'));
+    }
+    message.push_str("; ");
+    message.push_str(&advice);
+    Failure { kind, status: Some(status.as_u16()), retry_after: retry_after(headers), message }
+}
+
+/// What kind of failure a status is, and what to do about it.
+fn meaning(
+    endpoint: &Endpoint,
+    status: StatusCode,
+    headers: &HeaderMap,
+    complaint: &Complaint,
+) -> (CallErrorKind, String) {
+    let has_code = |wanted: &str| complaint.codes.iter().any(|code| code == wanted);
+    match status.as_u16() {
+        401 | 403 => (CallErrorKind::Unauthorized, format!("check the key in {}", endpoint.key_place)),
+        // OpenAI answers 429 to an account without credit, too. No waiting helps against that.
+        402 | 429 if status == 402 || has_code("insufficient_quota") || has_code("billing_hard_limit_reached") => {
+            (CallErrorKind::Refused, "the account has no credit left: top it up".to_owned())
+        }
+        404 => (CallErrorKind::Refused, format!("is there a model {:?}, and is baseURL right?", endpoint.model)),
+        408 => (CallErrorKind::Timeout, "try again later".to_owned()),
+        429 => (
+            CallErrorKind::RateLimited,
+            "lower limits.concurrency, or set limits.requestsPerMinute or tokensPerMinute to what the account may use"
+                .to_owned(),
+        ),
+        409 | 425 | 500..=599 => {
+            (CallErrorKind::Server, "the provider is broken or overloaded: try again later".to_owned())
+        }
+        300..=399 => {
+            let to = headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
+            let to = presentable(to, endpoint.key.as_ref());
+            (CallErrorKind::Refused, format!("it redirects to {to}: set baseURL to the right place"))
+        }
+        _ => (CallErrorKind::Refused, "correct the model, its parameters or the request".to_owned()),
+    }
+}
+
+/// How long the provider asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date. A date is read
+/// against the `Date` of the same answer, so that it does not matter how our clock stands to theirs.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let seconds = |text: &str, unit: f64| Duration::try_from_secs_f64(text.parse::<f64>().ok()? * unit).ok();
+    if let Some(wait) = text("retry-after-ms").and_then(|millis| seconds(millis, 0.001)) {
+        return Some(wait);
+    }
+    let wait = text(RETRY_AFTER.as_str())?;
+    seconds(wait, 1.0).or_else(|| {
+        let parser = DateTimeParser::new();
+        let at = parser.parse_timestamp(wait).ok()?;
+        let now = parser.parse_timestamp(text(DATE.as_str())?).ok()?;
+        Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
+    })
+}
+
+/// A URL without what may be secret in it: user, password and query.
+fn shown(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
+}
+
+/// The innermost reason of a transport error; the outer ones only say that there was one.
+fn root_cause(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no connection in time".to_owned();
+    }
+    let Some(mut cause) = error.source() else { return "the request failed".to_owned() };
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn retry_after_is_read_in_every_form_that_providers_use() {
+        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        for (fields, millis) in [
+            (vec![("retry-after", "7")], Some(7_000)),
+            (vec![("retry-after", "0.5")], Some(500)),
+            (vec![("retry-after-ms", "120"), ("retry-after", "1")], Some(120)),
+            (vec![("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT"), date], Some(30_000)),
+            (vec![("retry-after", "Sun, 06 Nov 1994 08:49:00 GMT"), date], Some(0)),
+            (vec![("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT")], None),
+            (vec![("retry-after", "-3")], None),
+            (vec![("retry-after", "soon")], None),
+            (vec![], None),
+        ] {
+            assert_eq!(retry_after(&headers(&fields)), millis.map(Duration::from_millis), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret() {
+        let url = Url::parse("https://user:pass@llm.example:8443/v1/chat?key=hidden").unwrap();
+        assert_eq!(shown(&url), "https://llm.example:8443/v1/chat");
+    }
+}

@@ -1,0 +1,188 @@
+//! One model of the plan, ready to be asked: its URLs, its headers with the key, its limits.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::limits::Limiter;
+use super::{Options, SetupError};
+use crate::api::plan::{KeyPlan, ModelPlan, Provider};
+use crate::domain::ids::ModelName;
+
+const ANTHROPIC_VERSION: &str = "2023-06-01";
+const TIMEOUT: Duration = Duration::from_mins(1);
+const ATTEMPTS: u32 = 6;
+
+/// One model of the plan, ready to be asked.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    /// Its name in the resource.
+    pub name: ModelName,
+    /// Which wire protocol it speaks.
+    pub provider: Provider,
+    /// The provider's name of the model.
+    pub model: String,
+    /// Where chat requests go.
+    pub chat: Url,
+    /// Where embedding requests go.
+    pub embeddings: Url,
+    /// The headers of every request. The key in them is marked as sensitive, so that it is not printed.
+    pub headers: HeaderMap,
+    /// The key, to take it out of what a provider says.
+    pub key: Option<SecretString>,
+    /// What a person calls the place of the key.
+    pub key_place: String,
+    /// Send the repeat index as `seed`.
+    pub seed: bool,
+    /// The longest that one attempt may take.
+    pub timeout: Duration,
+    /// How often a call is tried.
+    pub attempts: u32,
+    /// Its door.
+    pub limiter: Limiter,
+}
+
+impl Endpoint {
+    /// Prepares a model with the key that was found for it.
+    pub(super) fn new(
+        name: &ModelName,
+        plan: &ModelPlan,
+        key: Option<SecretString>,
+        options: &Options,
+    ) -> Result<Self, SetupError> {
+        let key = key.map(|key| SecretString::from(key.expose_secret().trim())).filter(|key| !is_empty(key));
+        if let (None, Some(KeyPlan { required: true, .. })) = (&key, &plan.key) {
+            return Err(SetupError::Keys(vec![KeyProblem {
+                model: name.clone(),
+                place: place(plan.key.as_ref()),
+                fault: KeyFault::Missing,
+            }]));
+        }
+        let base = Url::parse(&plan.identity.endpoint)
+            .ok()
+            .filter(|base| matches!(base.scheme(), "http" | "https") && base.has_host())
+            .ok_or_else(|| SetupError::BaseUrl { model: name.clone(), url: plan.identity.endpoint.clone() })?;
+        let (chat, embeddings) = match plan.provider {
+            Provider::OpenAi => (join(&base, "chat/completions"), join(&base, "embeddings")),
+            Provider::Anthropic if base.path().trim_end_matches('/').ends_with("/v1") => {
+                (join(&base, "messages"), join(&base, "embeddings"))
+            }
+            Provider::Anthropic => (join(&base, "v1/messages"), join(&base, "v1/embeddings")),
+        };
+        let headers = headers(plan.provider, key.as_ref()).ok_or_else(|| {
+            SetupError::Keys(vec![KeyProblem {
+                model: name.clone(),
+                place: place(plan.key.as_ref()),
+                fault: KeyFault::NotAHeader,
+            }])
+        })?;
+        let limits = &plan.limits;
+        let concurrency = limits.concurrency.map_or(options.concurrency, |concurrency| concurrency as usize);
+        Ok(Self {
+            name: name.clone(),
+            provider: plan.provider,
+            model: plan.identity.model.clone(),
+            chat,
+            embeddings,
+            headers,
+            key,
+            key_place: place(plan.key.as_ref()),
+            seed: plan.seed,
+            timeout: limits.timeout.map_or(TIMEOUT, |timeout| timeout.0),
+            attempts: limits.attempts.unwrap_or(ATTEMPTS).max(1),
+            limiter: Limiter::new(concurrency, limits.requests_per_minute, limits.tokens_per_minute),
+        })
+    }
+
+    /// Whether the model is OpenAI's own, and not another one behind the same protocol.
+    pub(super) fn is_openai(&self) -> bool {
+        self.chat.host_str() == Some("api.openai.com")
+    }
+
+    /// Whether it is on this machine: then no proxy stands between.
+    pub(super) fn is_local(&self) -> bool {
+        match self.chat.host() {
+            Some(url::Host::Domain(domain)) => domain == "localhost",
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
+    }
+}
+
+fn is_empty(key: &SecretString) -> bool {
+    key.expose_secret().is_empty()
+}
+
+fn join(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.path_segments_mut().expect("http and https URLs have a path").pop_if_empty().extend(path.split('/'));
+    url
+}
+
+/// `None` when the key has characters that no header may have.
+fn headers(provider: Provider, key: Option<&SecretString>) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if provider == Provider::Anthropic {
+        headers.insert("anthropic-version", HeaderValue::from_static(ANTHROPIC_VERSION));
+    }
+    if let Some(key) = key {
+        let (name, value) = match provider {
+            Provider::OpenAi => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
+            Provider::Anthropic => (HeaderName::from_static("x-api-key"), key.expose_secret().to_owned()),
+        };
+        let mut value = HeaderValue::from_str(&value).ok()?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Some(headers)
+}
+
+/// What a person calls the place of a key.
+fn place(key: Option<&KeyPlan>) -> String {
+    let Some(key) = key else { return "apiKey of the model, which has none".to_owned() };
+    let secret = key.secret.as_ref().map(|(name, key)| format!("key {key:?} of Secret {name:?}"));
+    match (&key.env, secret) {
+        (Some(env), Some(secret)) => format!("{env} (in a cluster: {secret})"),
+        (Some(env), None) => env.clone(),
+        (None, Some(secret)) => secret,
+        (None, None) => "apiKey of the model".to_owned(),
+    }
+}
+
+/// A key that is not there, or cannot be one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyProblem {
+    /// The model that needs it.
+    pub model: ModelName,
+    /// Where it was looked for: the environment variable, or the Secret.
+    pub place: String,
+    /// What is wrong with it.
+    pub fault: KeyFault,
+}
+
+/// What is wrong with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFault {
+    /// It is not set, or empty.
+    Missing,
+    /// It has characters that cannot be sent.
+    NotAHeader,
+}
+
+impl fmt::Display for KeyProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { model, place, fault } = self;
+        let model = model.as_str();
+        match fault {
+            KeyFault::Missing => write!(f, "model {model:?} needs a key: set {place}"),
+            KeyFault::NotAHeader => {
+                write!(f, "the key of model {model:?} has characters that no key has: check {place}")
+            }
+        }
+    }
+}

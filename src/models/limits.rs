@@ -1,0 +1,212 @@
+//! The door in front of one model: every attempt passes it, and waits there rather than at the provider.
+//!
+//! In order: a free slot (as many as [`super::pace::Concurrency`] allows just now), then, one after the other, an open
+//! gate (closed while the provider asks to wait) and room in this minute's requests and tokens. Dropping a future
+//! that waits, or a [`Pass`], gives everything back.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as Turnstile, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep_until};
+
+use super::pace::{Concurrency, Signal, Ticket, Window};
+
+/// The door in front of one model.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    slots: Semaphore,
+    /// Held by whoever is next at the gate, so that a heavy call is not overtaken for ever by light ones.
+    turnstile: Turnstile<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    concurrency: Concurrency,
+    /// Slots that exist, free and taken. Above the limit for as long as a cut waits for taken ones.
+    issued: usize,
+    closed_until: Option<Instant>,
+    requests: Option<Window>,
+    tokens: Option<Window>,
+}
+
+impl State {
+    /// Lets a request in, or says when to ask again.
+    fn enter(&mut self, tokens: u64, now: Instant) -> Result<Option<Ticket>, Instant> {
+        let closed = self.closed_until.filter(|until| *until > now);
+        let requests = self.requests.as_mut().and_then(|window| window.full_until(1, now));
+        let full = self.tokens.as_mut().and_then(|window| window.full_until(tokens, now));
+        if let Some(until) = [closed, requests, full].into_iter().flatten().max() {
+            return Err(until);
+        }
+        if let Some(window) = &mut self.requests {
+            window.enter(1, now);
+        }
+        Ok(self.tokens.as_mut().map(|window| window.enter(tokens, now)))
+    }
+}
+
+impl Limiter {
+    /// At most `concurrency` at once, and so many requests and tokens in a minute.
+    pub(super) fn new(concurrency: usize, requests: Option<u32>, tokens: Option<u32>) -> Self {
+        let concurrency = Concurrency::new(concurrency.min(Semaphore::MAX_PERMITS));
+        let issued = concurrency.limit();
+        Self {
+            slots: Semaphore::new(issued),
+            turnstile: Turnstile::new(()),
+            state: Mutex::new(State {
+                concurrency,
+                issued,
+                closed_until: None,
+                requests: requests.map(|most| Window::new(most.into())),
+                tokens: tokens.map(|most| Window::new(most.into())),
+            }),
+        }
+    }
+
+    /// Waits until a request of about `tokens` tokens may start.
+    pub(super) async fn admit(&self, tokens: u64) -> Pass<'_> {
+        let permit = self.slots.acquire().await.expect("nobody closes the semaphore");
+        let slot = Slot { limiter: self, permit: Some(permit) };
+        let _turn = self.turnstile.lock().await;
+        loop {
+            let now = Instant::now();
+            let entered = self.state().enter(tokens, now);
+            match entered {
+                Ok(ticket) => return Pass { slot, started: now, ticket },
+                Err(until) => sleep_until(until).await,
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to have one request under way.
+#[derive(Debug)]
+pub(super) struct Pass<'a> {
+    slot: Slot<'a>,
+    started: Instant,
+    ticket: Option<Ticket>,
+}
+
+impl Pass<'_> {
+    /// Ends an attempt: adapts the concurrency, closes the gate for `closed_for`, and counts `used` tokens in place
+    /// of the estimate. Returns the new limit when it was cut.
+    pub(super) fn finish(self, signal: Signal, closed_for: Option<Duration>, used: Option<u64>) -> Option<usize> {
+        let now = Instant::now();
+        let limiter = self.slot.limiter;
+        let mut state = limiter.state();
+        if let Some(closed_for) = closed_for {
+            state.closed_until = state.closed_until.max(Some(now + closed_for));
+        }
+        if let (Some(window), Some(ticket), Some(used)) = (&mut state.tokens, self.ticket, used) {
+            window.settle(ticket, used);
+        }
+        let before = state.concurrency.limit();
+        state.concurrency.observe(signal, self.started, now);
+        let limit = state.concurrency.limit();
+        if limit > state.issued {
+            limiter.slots.add_permits(limit - state.issued);
+            state.issued = limit;
+        } else {
+            state.issued -= limiter.slots.forget_permits(state.issued - limit);
+        }
+        (limit < before).then_some(limit)
+    }
+}
+
+/// A taken slot. Ceases to exist on its return when there are more than the limit.
+#[derive(Debug)]
+struct Slot<'a> {
+    limiter: &'a Limiter,
+    permit: Option<SemaphorePermit<'a>>,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut state = self.limiter.state();
+        if state.issued > state.concurrency.limit()
+            && let Some(permit) = self.permit.take()
+        {
+            state.issued -= 1;
+            permit.forget();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn admitted(limiter: &Limiter) -> Vec<Pass<'_>> {
+        std::iter::from_fn(|| limiter.admit(1).now_or_never()).collect()
+    }
+
+    #[tokio::test]
+    async fn no_more_than_the_limit_are_let_in_at_once() {
+        let limiter = Limiter::new(3, None, None);
+        let passes = admitted(&limiter);
+        assert_eq!(passes.len(), 3);
+        drop(passes);
+        assert_eq!(admitted(&limiter).len(), 3, "a dropped pass gives its slot back");
+    }
+
+    #[tokio::test]
+    async fn a_cut_takes_effect_on_slots_that_are_taken_as_they_come_back() {
+        let limiter = Limiter::new(8, None, None);
+        let mut passes = admitted(&limiter);
+        let first = passes.pop().expect("eight were admitted");
+        assert_eq!(first.finish(Signal::Overloaded, None, None), Some(4));
+        assert_eq!(admitted(&limiter).len(), 0);
+        drop(passes);
+        assert_eq!(admitted(&limiter).len(), 4);
+    }
+
+    #[tokio::test]
+    async fn the_limit_grows_back_with_answers() {
+        let limiter = Limiter::new(4, None, None);
+        limiter.admit(1).await.finish(Signal::Overloaded, None, None);
+        assert_eq!(admitted(&limiter).len(), 2);
+        for _ in 0..20 {
+            limiter.admit(1).await.finish(Signal::Answered, None, None);
+        }
+        assert_eq!(admitted(&limiter).len(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_closed_gate_stops_every_new_call_and_opens_again() {
+        let limiter = Limiter::new(8, None, None);
+        let closed_for = Duration::from_millis(50);
+        let before = Instant::now();
+        limiter.admit(1).await.finish(Signal::Answered, Some(closed_for), None);
+        assert!(limiter.admit(1).now_or_never().is_none());
+        let _pass = limiter.admit(1).await;
+        assert!(before.elapsed() >= closed_for);
+    }
+
+    #[tokio::test]
+    async fn giving_up_waiting_leaves_nothing_behind() {
+        let limiter = Limiter::new(2, Some(1), None);
+        let pass = limiter.admit(1).await;
+        assert!(limiter.admit(1).now_or_never().is_none(), "the minute is full");
+        assert!(limiter.admit(1).now_or_never().is_none());
+        drop(pass);
+        assert_eq!(limiter.slots.available_permits(), 2);
+        assert!(limiter.turnstile.try_lock().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_request_above_the_tokens_of_a_minute_is_let_in_alone() {
+        let limiter = Limiter::new(8, None, Some(100));
+        let pass = limiter.admit(1_000_000).now_or_never().expect("an empty minute lets anything in");
+        assert!(limiter.admit(1).now_or_never().is_none());
+        pass.finish(Signal::Answered, None, Some(40));
+        assert!(limiter.admit(60).now_or_never().is_some());
+    }
+}

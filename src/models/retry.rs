@@ -1,0 +1,217 @@
+//! The attempts of one call: when there is another one, and after which wait.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use reqwest::{Client, Request};
+use tracing::{Span, debug};
+
+use super::attempt::{Failure, Unusable, attempt};
+use super::endpoint::Endpoint;
+use super::pace::Signal;
+use crate::domain::duration::HumanDuration;
+use crate::domain::money::Usage;
+use crate::engine::ports::CallError;
+
+/// When a call is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// The shortest wait before the second attempt. It doubles with each further attempt; at random, up to as much is
+    /// added, so that calls which failed together do not come back together.
+    pub first_wait: Duration,
+    /// What the wait stops doubling at.
+    pub longest_wait: Duration,
+    /// The longest wait that a provider may ask for. A call that is to wait longer is given up.
+    pub patience: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            first_wait: Duration::from_millis(250),
+            longest_wait: Duration::from_secs(15),
+            patience: Duration::from_mins(5),
+        }
+    }
+}
+
+/// What follows a failure.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// Another attempt, after this wait.
+    Retry(Duration),
+    /// No other attempt would go better, or there were enough.
+    GiveUp,
+    /// The provider asks to wait for longer than we do.
+    TooLong(Duration),
+}
+
+/// The waits of one call.
+struct Waits {
+    backoff: ExponentialBackoff,
+    patience: Duration,
+}
+
+impl Waits {
+    fn new(policy: &RetryPolicy, attempts: u32, seed: u64) -> Self {
+        let backoff = ExponentialBuilder::new()
+            .with_min_delay(policy.first_wait)
+            .with_max_delay(policy.longest_wait)
+            .with_max_times(attempts.saturating_sub(1) as usize)
+            .with_jitter()
+            .with_jitter_seed(seed)
+            .build();
+        Self { backoff, patience: policy.patience }
+    }
+
+    fn after(&mut self, failure: &Failure) -> Next {
+        if !failure.kind.is_retryable() {
+            return Next::GiveUp;
+        }
+        match (failure.retry_after, self.backoff.next()) {
+            (_, None) => Next::GiveUp,
+            (Some(asked), _) if asked > self.patience => Next::TooLong(asked),
+            (asked, Some(wait)) => Next::Retry(wait.max(asked.unwrap_or_default())),
+        }
+    }
+}
+
+/// A call as it goes over the wire, as often as it must.
+pub(super) struct Call<'a> {
+    pub http: &'a Client,
+    pub endpoint: &'a Endpoint,
+    pub policy: &'a RetryPolicy,
+    /// Seeds the jitter.
+    pub seed: u64,
+    /// The request; its body is shared by all attempts.
+    pub request: Request,
+    /// About how many tokens it will take.
+    pub tokens: u64,
+}
+
+impl Call<'_> {
+    /// Makes the call: waits at the door of the model, tries, and tries again as the policy says. What it found is
+    /// recorded in the current span.
+    pub(super) async fn make<T>(
+        self,
+        read: impl Fn(&[u8]) -> Result<T, Unusable>,
+        usage: impl Fn(&T) -> Usage,
+    ) -> Result<T, CallError> {
+        let endpoint = self.endpoint;
+        let mut waits = Waits::new(self.policy, endpoint.attempts, self.seed);
+        let mut attempts = 0;
+        loop {
+            let pass = endpoint.limiter.admit(self.tokens).await;
+            attempts += 1;
+            let request = self.request.try_clone().expect("a body in memory can be sent again");
+            let mut failure = match attempt(self.http, endpoint, request, &read).await {
+                Ok(answer) => {
+                    let usage = usage(&answer);
+                    pass.finish(Signal::Answered, None, Some(usage.input + usage.output));
+                    record(attempts, Ok(usage));
+                    return Ok(answer);
+                }
+                Err(failure) => failure,
+            };
+            let next = waits.after(&failure);
+            let signal = failure.signal();
+            let closed_for =
+                failure.retry_after.filter(|asked| signal == Signal::Overloaded && *asked <= self.policy.patience);
+            if let Some(limit) = pass.finish(signal, closed_for, None) {
+                debug!(model = endpoint.name.as_str(), limit, "fewer requests at once");
+            }
+            match next {
+                Next::Retry(wait) => {
+                    debug!(attempts, ?wait, reason = failure.message, "trying again");
+                    tokio::time::sleep(wait).await;
+                    continue;
+                }
+                Next::TooLong(asked) => {
+                    failure.message =
+                        format!("{}; it asks to wait {}, too long", failure.message, HumanDuration(asked));
+                }
+                Next::GiveUp => {}
+            }
+            record(attempts, Err(&failure));
+            return Err(CallError {
+                model: endpoint.name.clone(),
+                kind: failure.kind,
+                attempts,
+                message: failure.message,
+            });
+        }
+    }
+}
+
+fn record(attempts: u32, outcome: Result<Usage, &Failure>) {
+    let span = Span::current();
+    span.record("attempts", attempts);
+    match outcome {
+        Ok(usage) => {
+            span.record("gen_ai.usage.input_tokens", usage.input);
+            span.record("gen_ai.usage.output_tokens", usage.output);
+        }
+        Err(failure) => {
+            span.record("error.type", failure.kind.category());
+            if let Some(status) = failure.status {
+                span.record("http.response.status_code", status);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ports::CallErrorKind;
+
+    fn failure(kind: CallErrorKind, retry_after: Option<u64>) -> Failure {
+        Failure { kind, status: None, retry_after: retry_after.map(Duration::from_secs), message: String::new() }
+    }
+
+    fn waits(attempts: u32) -> Waits {
+        Waits::new(&RetryPolicy::default(), attempts, 7)
+    }
+
+    #[test]
+    fn waits_double_with_jitter_until_the_attempts_are_used_up() {
+        let mut waits = waits(4);
+        let server = failure(CallErrorKind::Server, None);
+        for (least, most) in [(250, 500), (500, 1_000), (1_000, 2_000)] {
+            let Next::Retry(wait) = waits.after(&server) else { panic!("another attempt was due") };
+            assert!((least..=most).contains(&wait.as_millis()), "{wait:?}");
+        }
+        assert_eq!(waits.after(&server), Next::GiveUp);
+    }
+
+    #[test]
+    fn the_same_seed_waits_the_same() {
+        let server = failure(CallErrorKind::Server, None);
+        let drawn = |seed| Waits::new(&RetryPolicy::default(), 6, seed).after(&server);
+        assert_eq!(drawn(1), drawn(1));
+        assert_ne!(drawn(1), drawn(2));
+    }
+
+    #[test]
+    fn retry_after_is_the_shortest_wait() {
+        let wait = waits(6).after(&failure(CallErrorKind::RateLimited, Some(20)));
+        assert_eq!(wait, Next::Retry(Duration::from_secs(20)));
+        let Next::Retry(wait) = waits(6).after(&failure(CallErrorKind::RateLimited, Some(0))) else {
+            panic!("another attempt was due")
+        };
+        assert!(wait >= Duration::from_millis(250), "{wait:?}");
+    }
+
+    #[test]
+    fn nobody_waits_for_an_hour() {
+        let asked = Duration::from_hours(1);
+        assert_eq!(waits(6).after(&failure(CallErrorKind::RateLimited, Some(3_600))), Next::TooLong(asked));
+    }
+
+    #[test]
+    fn what_cannot_go_better_is_not_tried_again() {
+        for kind in [CallErrorKind::Unauthorized, CallErrorKind::Refused] {
+            assert_eq!(waits(6).after(&failure(kind, Some(1))), Next::GiveUp, "{kind:?}");
+        }
+    }
+}
