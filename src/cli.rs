@@ -1,1 +1,157 @@
-//! To come.
+//! The command line: arguments, wiring, output.
+
+mod compare;
+mod completions;
+mod convert;
+mod exit;
+mod history;
+mod import;
+mod load;
+mod output;
+mod progress;
+mod run;
+mod schema;
+mod show;
+mod simulate;
+mod validate;
+mod wire;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use self::exit::Exit;
+use crate::telemetry::{self, LogFormat};
+
+/// Keeps an AI agent's prompt sharp.
+///
+/// Whetstone runs the agent against scenarios, scores what it did, groups the failures, patches the prompt for exactly
+/// those failures, proves that the patch is better and breaks nothing, and only then promotes it.
+#[derive(Debug, Parser)]
+#[command(name = "whetstone", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How log lines on standard error look. `RUST_LOG` says which there are (`warn` unless set).
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+const AFTER_HELP: &str = "\
+Try it without an API key:
+  whetstone run -f examples/quickstart/optimization.yaml \\
+    --simulate examples/quickstart/world.yaml --out /tmp/quickstart";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look for a better prompt: run, score, cluster, patch, validate, shadow, gate
+    Run(run::Arguments),
+    /// Gate a given challenger against the champion, for a prompt change in CI
+    Compare(compare::Arguments),
+    /// Check a resource and everything that it refers to, and say all that is wrong at once
+    Validate(validate::Arguments),
+    /// Turn a pipeline file into an AgentOptimization
+    Convert(convert::Arguments),
+    /// Turn other tools' suites and recorded runs into scenarios and transcripts
+    Import(import::Arguments),
+    /// Serve a simulated world: an OpenAI-compatible and Anthropic API that costs nothing
+    Simulate(simulate::Arguments),
+    /// List the cycles and prompt versions of the store
+    History(history::Arguments),
+    /// Show one cycle: verdict, reasons, clusters with examples, versions with diffs
+    Show(show::Arguments),
+    /// Print a JSON Schema: of the resource, of scenario files, of world files, of report.json
+    Schema(schema::Arguments),
+    /// Print a completion script for a shell
+    Completions(completions::Arguments),
+}
+
+/// The resource, and what it refers to.
+#[derive(Args, Debug)]
+struct Source {
+    /// The resource: an AgentOptimization, with ConfigMaps in the same file if you like, or a pipeline file
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    file: PathBuf,
+    /// A directory with manifests of the ConfigMaps that the resource refers to
+    #[arg(long, value_name = "DIR")]
+    manifests: Option<PathBuf>,
+}
+
+/// What a cycle runs on.
+#[derive(Args, Debug)]
+struct Cycle {
+    /// The store: ledger and history in one SQLite file
+    #[arg(long, value_name = "FILE", env = "WHETSTONE_STORE", default_value = ".whetstone/whetstone.db")]
+    store: PathBuf,
+    /// Send every model of the resource to a simulated world, started inside this process
+    #[arg(long, value_name = "WORLD")]
+    simulate: Option<PathBuf>,
+    /// A directory for report.json, report.md and the manifests of ConfigMap and PromptVersions
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// What standard output gets
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// What standard output gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A summary for people.
+    Text,
+    /// The report as JSON.
+    Json,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Invalid.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    telemetry::init(cli.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::anyhow!("starting the runtime: {error}")).into(),
+    };
+    let exit = runtime.block_on(async {
+        match cli.command {
+            Command::Run(arguments) => run::run(arguments).await,
+            Command::Compare(arguments) => compare::compare(arguments).await,
+            Command::Validate(arguments) => validate::validate(&arguments),
+            Command::Convert(arguments) => convert::convert(&arguments),
+            Command::Import(arguments) => import::import(&arguments),
+            Command::Simulate(arguments) => simulate::simulate(&arguments).await,
+            Command::History(arguments) => history::history(&arguments).await,
+            Command::Show(arguments) => show::show(&arguments).await,
+            Command::Schema(arguments) => schema::schema(&arguments),
+            Command::Completions(arguments) => completions::completions(&arguments),
+        }
+        .unwrap_or_else(|error| fail(&error))
+    });
+    // A call that nobody waits for any more must not hold up the end of the process.
+    runtime.shutdown_background();
+    exit.into()
+}
+
+/// Says what went wrong on standard error.
+fn fail(error: &anyhow::Error) -> Exit {
+    let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    Exit::of(error)
+}
+
+/// Writes to standard output. A reader that went away (`| head`) is not an error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,1 +1,3 @@
-//! To come.
+//! The cluster: what the operator and the command line write for it.
+
+pub mod manifests;

@@ -1,1 +1,3 @@
-//! To come.
+//! What people look at: the report of a cycle.
+
+pub mod report;

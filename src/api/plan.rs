@@ -98,6 +98,9 @@ pub enum RuntimePlan {
 pub struct ModelPlan {
     /// Provider, endpoint and model name: what is hashed into the ledger's keys.
     pub identity: ModelIdentity,
+    /// The base URL that calls really go to, where it is not that of the identity: a simulated world, whose port changes
+    /// from run to run.
+    pub redirect: Option<String>,
     /// Which wire protocol it speaks.
     pub provider: Provider,
     /// Where the key comes from; `None` for endpoints without one.

@@ -1,0 +1,66 @@
+//! `whetstone compare`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::exit::Exit;
+use super::{Cycle, Source, load, output, wire};
+use crate::domain::prompt::Prompt;
+use crate::engine::subject::Subject;
+
+/// Gate a given challenger against the champion.
+///
+/// Both are measured on all scenarios, and the gate of the resource decides. This is the check for a pull request that
+/// changes a prompt by hand. With `--challenger-transcripts` (and recorded transcripts as the resource's runtime) two sets of
+/// recorded runs are compared, and nothing is called but the judge.
+///
+/// Exit codes: 0 the challenger passes, 10 it does not, 11 it does not and the champion is below its threshold, 12
+/// inconclusive, 1 error, 2 wrong arguments or files, 130 stopped.
+#[derive(clap::Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    cycle: Cycle,
+    #[command(flatten)]
+    challenger: Challenger,
+}
+
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Challenger {
+    /// The challenger's prompt
+    #[arg(long, value_name = "FILE")]
+    challenger: Option<PathBuf>,
+    /// Transcripts of the challenger as JSONL, for a resource whose runtime is `replay`
+    #[arg(long, value_name = "FILE")]
+    challenger_transcripts: Option<PathBuf>,
+}
+
+pub(super) async fn compare(arguments: Arguments) -> anyhow::Result<Exit> {
+    let Arguments { source, cycle, challenger } = arguments;
+    let plan = load::plan(&source)?;
+    let challenger = match (challenger.challenger, challenger.challenger_transcripts) {
+        (Some(path), _) => {
+            let text = load::read(&path)?;
+            let prompt = Prompt::parse(&text, plan.champion.format())
+                .with_context(|| format!("in the challenger's prompt {}", path.display()))?;
+            Subject::prompt(prompt)
+        }
+        (None, Some(path)) => {
+            let transcripts = load::transcripts(&path)?;
+            Subject::replay(plan.champion.clone(), transcripts.into())
+        }
+        (None, None) => unreachable!("clap requires one of them"),
+    };
+    let engine = wire::Engine::start(plan, &cycle).await?;
+    let outcome = engine.run(|pipeline| pipeline.compare(challenger)).await?;
+    let written = match &cycle.out {
+        Some(dir) => output::write(dir, &engine.plan, &outcome)?,
+        None => Vec::new(),
+    };
+    output::print(cycle.output, &outcome.report, cycle.out.as_deref(), &written)?;
+    engine.close().await?;
+    Ok(outcome.report.verdict.into())
+}

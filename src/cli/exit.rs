@@ -1,0 +1,57 @@
+//! Exit codes. They are documented in `docs/cli.md`, and CI depends on them.
+
+use std::process::ExitCode;
+
+use crate::api::problem::Problems;
+use crate::decide::conclude::Verdict;
+use crate::engine::error::CycleError;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Exit {
+    /// Promoted; for commands without a verdict: done.
+    Success = 0,
+    /// An error: a provider, the store, the machine. It says nothing about a prompt.
+    Error = 1,
+    /// The arguments or the files are wrong.
+    Invalid = 2,
+    /// The champion stays, and reaches its minimum score.
+    Kept = 10,
+    /// The champion stays although it misses its minimum score.
+    BelowThreshold = 11,
+    /// The evidence does not suffice.
+    Inconclusive = 12,
+    /// Stopped by Ctrl-C.
+    Stopped = 130,
+}
+
+impl Exit {
+    /// The code for an error.
+    pub(super) fn of(error: &anyhow::Error) -> Self {
+        if error.is::<Problems>() {
+            Self::Invalid
+        } else if matches!(error.downcast_ref(), Some(CycleError::Stopped)) {
+            Self::Stopped
+        } else {
+            Self::Error
+        }
+    }
+}
+
+impl From<Verdict> for Exit {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Promoted => Self::Success,
+            Verdict::Kept => Self::Kept,
+            Verdict::BelowThreshold => Self::BelowThreshold,
+            Verdict::Inconclusive => Self::Inconclusive,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

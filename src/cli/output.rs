@@ -1,0 +1,77 @@
+//! What a cycle leaves on disk and on the screen.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::Format;
+use crate::api::Plan;
+use crate::decide::conclude::Verdict;
+use crate::engine::report::Report;
+use crate::engine::{Outcome, apply};
+use crate::kubernetes::manifests;
+use crate::web::report;
+
+/// Writes `report.json`, `report.md` and the manifests into a directory, each file whole or not at all. Returns their paths.
+pub(super) fn write(dir: &Path, plan: &Plan, outcome: &Outcome) -> anyhow::Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    let mut file = |name: String, content: String| -> anyhow::Result<()> {
+        let path = dir.join(name);
+        write_whole(&path, &content)?;
+        written.push(path);
+        Ok(())
+    };
+    let mut json = serde_json::to_string_pretty(&outcome.report)?;
+    json.push('\n');
+    file("report.json".to_owned(), json)?;
+    file("report.md".to_owned(), report::markdown(&outcome.report))?;
+    if let Some(target) = &plan.target {
+        let data = apply::target_data(&outcome.versions);
+        let manifest = manifests::config_map(&plan.namespace, &target.config_map, &plan.name, data)?;
+        file(format!("manifests/configmap-{}.yaml", target.config_map), manifest)?;
+    }
+    for version in &outcome.versions {
+        let manifest = manifests::prompt_version(&plan.namespace, &plan.name, version)?;
+        file(format!("manifests/promptversion-{}-{}.yaml", plan.name, version.name), manifest)?;
+    }
+    Ok(written)
+}
+
+fn write_whole(path: &Path, content: &str) -> anyhow::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).with_context(|| format!("creating the directory {}", parent.display()))?;
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, content)
+        .and_then(|()| std::fs::rename(&partial, path))
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// What standard output gets.
+pub(super) fn print(format: Format, report: &Report, out: Option<&Path>, written: &[PathBuf]) -> anyhow::Result<()> {
+    match format {
+        Format::Json => {
+            let mut json = serde_json::to_string_pretty(report)?;
+            json.push('\n');
+            super::print(&json)
+        }
+        Format::Text => {
+            let mut text = report::summary(report);
+            if !written.is_empty() {
+                text.push_str("\nwritten\n");
+                for path in written {
+                    let _ = writeln!(text, "  {}", path.display());
+                }
+            }
+            if let (Some(out), Verdict::Promoted) = (out, report.verdict) {
+                let dir = out.join("manifests");
+                let _ = writeln!(
+                    text,
+                    "\nnext: commit {0} for Argo CD or Flux to apply, or kubectl apply -f {0}",
+                    dir.display()
+                );
+            }
+            super::print(&text)
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! `whetstone simulate`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::exit::Exit;
+use crate::simulator::{Server, world::World};
+
+/// Serve a simulated world.
+///
+/// It speaks the OpenAI API (chat completions with tools, structured output and streaming; embeddings) and the Anthropic
+/// Messages API. What it answers comes from the world file; docs/world.md describes it. `GET /stats` says how many calls were
+/// answered. Ctrl-C ends it.
+#[derive(clap::Args, Debug)]
+pub(super) struct Arguments {
+    /// The world file
+    #[arg(long, value_name = "FILE")]
+    world: PathBuf,
+    /// The address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+pub(super) async fn simulate(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let server = Server::start(read_world(&arguments.world)?, arguments.listen)
+        .await
+        .with_context(|| format!("listening on {}", arguments.listen))?;
+    super::print(&format!("listening on {}\n", server.base_url()))?;
+    tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
+    server.shutdown().await;
+    Ok(Exit::Success)
+}
+
+/// Reads a world file.
+pub(super) fn read_world(path: &std::path::Path) -> anyhow::Result<World> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading the world {}", path.display()))?;
+    World::parse(&text).with_context(|| format!("in the world {}", path.display()))
+}

@@ -1,0 +1,264 @@
+//! The report of a cycle in words: a summary for the terminal, and Markdown for a pull request or a job summary.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+
+use crate::decide::conclude::{Reason, Verdict};
+use crate::engine::report::{ClusterReport, Report, Side};
+
+/// Clusters that the summary lists.
+const SUMMARY_CLUSTERS: usize = 12;
+
+/// Scenario ids that a cluster lists in the Markdown report.
+const LISTED_SCENARIOS: usize = 12;
+
+/// A summary that fits on a screen.
+#[must_use]
+pub fn summary(report: &Report) -> String {
+    let mut text = format!("{}\n\n", headline(report));
+    let _ = writeln!(text, "{}", scores(report, presets::NOTHING));
+    text.push_str("\nwhy\n");
+    for reason in &report.reasons {
+        let _ = writeln!(text, "  {} {}", mark(reason), reason.message);
+    }
+    if !report.clusters.is_empty() {
+        text.push_str("\nwhat failed\n");
+        for cluster in report.clusters.iter().take(SUMMARY_CLUSTERS) {
+            let _ = writeln!(text, "  {:>4} × {}{}", cluster.size, cluster.label, round_of(report, cluster));
+        }
+        if let Some(more) = report.clusters.len().checked_sub(SUMMARY_CLUSTERS).filter(|more| *more > 0) {
+            let _ = writeln!(text, "  and {more} more clusters");
+        }
+    }
+    if let Some(challenger) = &report.challenger
+        && !challenger.diff.is_empty()
+    {
+        text.push_str("\nwhat the challenger changes\n");
+        for line in changed_lines(&challenger.diff) {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    let _ = writeln!(text, "\n{}", bill(report));
+    for warning in &report.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+/// The whole report as Markdown.
+#[must_use]
+pub fn markdown(report: &Report) -> String {
+    let mut text = format!("# {}\n\n", headline(report));
+    let _ = writeln!(text, "`{}`, cycle `{}`\n", report.object, &report.cycle[..report.cycle.len().min(12)]);
+    text.push_str("## Why\n\n");
+    for reason in &report.reasons {
+        let _ = writeln!(text, "- {} **{}**: {}", mark(reason), reason.code, reason.message);
+    }
+    let _ = writeln!(text, "\n## Scores\n\n{}", scores(report, presets::ASCII_MARKDOWN));
+    let ScoredOn { what, n } = scored_on(&report.champion);
+    let _ = writeln!(text, "\nMeasured on {n} scenarios ({what}); the scores are means weighted by impact, from 0 to 1.");
+    if let Some(challenger) = &report.challenger {
+        markdown_challenger(challenger, &mut text);
+    }
+    markdown_clusters(report, &mut text);
+    markdown_attempts(report, &mut text);
+    markdown_bill(report, &mut text);
+    if !report.warnings.is_empty() {
+        text.push_str("\n## Warnings\n\n");
+        for warning in &report.warnings {
+            let _ = writeln!(text, "- {warning}");
+        }
+    }
+    text
+}
+
+fn headline(report: &Report) -> String {
+    let champion = &report.champion.version;
+    match (report.verdict, &report.challenger) {
+        (Verdict::Promoted, Some(challenger)) => format!("Promoted: {} replaces {champion}", challenger.version),
+        (Verdict::Promoted, None) => "Promoted".to_owned(),
+        (Verdict::Kept, _) => format!("Kept: {champion} stays"),
+        (Verdict::BelowThreshold, _) => format!("Kept, below its threshold: {champion} stays"),
+        (Verdict::Inconclusive, _) => format!("Inconclusive: {champion} stays for now"),
+    }
+}
+
+fn mark(reason: &Reason) -> &'static str {
+    match reason.holds {
+        Some(true) => "✓",
+        Some(false) => "✗",
+        None => "·",
+    }
+}
+
+struct ScoredOn {
+    what: &'static str,
+    n: usize,
+}
+
+fn scored_on(side: &Side) -> ScoredOn {
+    let what = match side.measured_on.as_str() {
+        "heldOut" => "held out: the optimizer never saw them",
+        "training" => "training and regression part",
+        _ => "all of them",
+    };
+    ScoredOn { what, n: side.scenarios }
+}
+
+/// One row for the aggregate, the pass rate and each dimension; one column a side.
+fn scores(report: &Report, preset: &str) -> Table {
+    let sides: Vec<&Side> = std::iter::once(&report.champion).chain(&report.challenger).collect();
+    let mut table = Table::new();
+    table.load_preset(preset);
+    let names = ["champion", "challenger"];
+    let mut header = vec![Cell::new("")];
+    header.extend(sides.iter().zip(names).map(|(side, name)| right(format!("{name} {}", side.version))));
+    if sides.len() == 2 {
+        header.push(right("difference".to_owned()));
+    }
+    table.set_header(header);
+    let mut row = |name: &str, figure: &dyn Fn(&Side) -> Option<f64>| {
+        let values: Vec<Option<f64>> = sides.iter().map(|side| figure(side)).collect();
+        let mut cells = vec![Cell::new(name)];
+        cells.extend(values.iter().map(|value| right(value.map_or("—".to_owned(), |value| format!("{value:.3}")))));
+        if let [Some(before), Some(after)] = values[..] {
+            cells.push(right(format!("{:+.3}", after - before)));
+        }
+        table.add_row(cells);
+    };
+    row("score", &|side| side.score);
+    row("pass rate", &|side| side.pass_rate);
+    for dimension in report.champion.dimensions.keys() {
+        row(dimension, &|side| side.dimensions.get(dimension).copied());
+    }
+    table
+}
+
+fn right(text: String) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+fn round_of(report: &Report, cluster: &ClusterReport) -> String {
+    let several = report.clusters.iter().any(|cluster| cluster.round > 1);
+    if several { format!("  (round {})", cluster.round) } else { String::new() }
+}
+
+/// The lines of a diff that were added or taken away.
+fn changed_lines(diff: &str) -> impl Iterator<Item = &str> {
+    diff.lines().filter(|line| {
+        (line.starts_with('+') || line.starts_with('-')) && !line.starts_with("+++") && !line.starts_with("---")
+    })
+}
+
+fn bill(report: &Report) -> String {
+    let calls = &report.calls;
+    format!(
+        "{} calls, {} of them from the ledger; paid {} {}; {:.1} s",
+        calls.total, calls.from_ledger, report.cost.paid, report.cost.currency, report.seconds
+    )
+}
+
+fn markdown_challenger(challenger: &Side, text: &mut String) {
+    let _ = writeln!(text, "\n## The challenger\n");
+    if !challenger.addresses.is_empty() {
+        text.push_str("It addresses:\n\n");
+        for label in &challenger.addresses {
+            let _ = writeln!(text, "- {label}");
+        }
+        text.push('\n');
+    }
+    if !challenger.diff.is_empty() {
+        let fence = fence_for(&challenger.diff);
+        let _ = writeln!(text, "{fence}diff\n{}\n{fence}", challenger.diff.trim_end());
+    }
+}
+
+fn markdown_clusters(report: &Report, text: &mut String) {
+    if report.clusters.is_empty() {
+        return;
+    }
+    text.push_str("\n## What failed\n");
+    for cluster in &report.clusters {
+        let _ = writeln!(text, "\n### {} × {}{}\n", cluster.size, cluster.label, round_of(report, cluster));
+        let listed = cluster.scenarios.iter().take(LISTED_SCENARIOS).map(|id| format!("`{id}`"));
+        let more = cluster.scenarios.len().saturating_sub(LISTED_SCENARIOS);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let _ = writeln!(text, "Scenarios: {}{more}", listed.collect::<Vec<_>>().join(", "));
+        if let Some(example) = cluster.examples.first() {
+            let _ = writeln!(text, "\nFor example `{}`:\n", example.scenario);
+            for (who, said) in [("user", &example.request), ("agent", &example.answer), ("why", &example.evidence)] {
+                if !said.is_empty() {
+                    let _ = writeln!(text, "- {who}: {}", inline(said));
+                }
+            }
+        }
+    }
+}
+
+fn markdown_attempts(report: &Report, text: &mut String) {
+    if report.attempts.is_empty() {
+        return;
+    }
+    text.push_str("\n## What was tried\n\n");
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN);
+    table.set_header(["round", "cluster", "prompt", "", "outcome"]);
+    for attempt in &report.attempts {
+        let survived = if attempt.survived { "✓" } else { "✗" };
+        let prompt = attempt.prompt.clone().unwrap_or_else(|| "—".to_owned());
+        let reason = inline(&attempt.reason).replace('|', "\\|");
+        table.add_row([attempt.round.to_string(), attempt.cluster.clone(), prompt, survived.to_owned(), reason]);
+    }
+    let _ = writeln!(text, "{table}");
+}
+
+fn markdown_bill(report: &Report, text: &mut String) {
+    let _ = writeln!(text, "\n## Calls and cost\n\n{}\n", bill(report));
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN);
+    table.set_header(["phase", "answers", "from the ledger", "paid"]);
+    for (phase, tally) in &report.calls.by_phase {
+        let paid = format!("{} {}", tally.paid, report.cost.currency);
+        table.add_row([phase.clone(), tally.total.to_string(), tally.from_ledger.to_string(), paid]);
+    }
+    let _ = writeln!(text, "{table}");
+}
+
+/// Untrusted text on one line, cut to a readable length, unable to become Markdown of its own.
+fn inline(text: &str) -> String {
+    const CHARS: usize = 300;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let short: String = line.chars().take(CHARS).collect();
+    let dots = if line.chars().count() > CHARS { " …" } else { "" };
+    let mut escaped = String::with_capacity(short.len() + 8);
+    for c in short.chars() {
+        if matches!(c, '`' | '*' | '_' | '[' | ']' | '<' | '>' | '!' | '#') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    format!("{escaped}{dots}")
+}
+
+/// A fence longer than any run of backticks in the text.
+fn fence_for(text: &str) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    "`".repeat(longest.max(2) + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn untrusted_text_cannot_become_markdown() {
+        assert_eq!(inline("see [this](http://x)\n# now"), "see \\[this\\](http://x) \\# now");
+    }
+
+    #[test]
+    fn a_fence_is_longer_than_what_it_holds() {
+        assert_eq!(fence_for("a ```` b"), "`````");
+        assert_eq!(fence_for("plain"), "```");
+    }
+}

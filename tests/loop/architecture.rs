@@ -1,0 +1,119 @@
+//! Imports go only downward: ARCHITECTURE.md says why, this says whether.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Places of `src/` and the floors that they are on. Adapters are the floor whose places must not import each other.
+const FLOORS: [(&str, u8); 17] = [
+    ("domain", 0),
+    ("api", 1),
+    ("stats", 1),
+    ("engine", 2),
+    ("decide", 2),
+    ("models", ADAPTERS),
+    ("store", ADAPTERS),
+    ("kubernetes", ADAPTERS),
+    ("telemetry", ADAPTERS),
+    ("simulator", ADAPTERS),
+    ("import", ADAPTERS),
+    ("controllers", 4),
+    ("web", 4),
+    ("cli", 5),
+    ("main", 5),
+    ("lib", 5),
+    ("embed", 5),
+];
+const ADAPTERS: u8 = 3;
+
+/// Crates that the floors of the engine and below must not know.
+const ADAPTER_CRATES: [&str; 6] = ["sqlx", "reqwest", "axum", "clap", "indicatif", "tracing_subscriber"];
+
+fn floor(place: &str) -> u8 {
+    FLOORS
+        .iter()
+        .find(|(name, _)| *name == place)
+        .map(|(_, floor)| *floor)
+        .unwrap_or_else(|| panic!("src/{place} has no floor: give it one in ARCHITECTURE.md and here"))
+}
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The places that a file names after `crate::`, in imports and in the middle of code, doc comments aside.
+fn places_named(text: &str) -> BTreeSet<String> {
+    let code: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut places = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+            continue; // `whetstone_crate::` is another word
+        }
+        let rest = &code[at + "crate::".len()..];
+        let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        if let Some(group) = rest.strip_prefix('{') {
+            let (mut depth, mut start_of_item) = (0_usize, true);
+            for (index, c) in group.char_indices() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => start_of_item = true,
+                    c if start_of_item && c.is_alphabetic() => {
+                        places.insert(word(&group[index..]));
+                        start_of_item = false;
+                    }
+                    _ => {}
+                }
+            }
+        } else {
+            places.insert(word(rest));
+        }
+    }
+    places
+}
+
+#[test]
+fn imports_go_only_downward() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    assert!(files.len() > 50, "only {} files found under {}", files.len(), src.display());
+    let known: BTreeSet<&str> = FLOORS.iter().map(|(name, _)| *name).collect();
+    let mut breaches = Vec::new();
+    for file in files {
+        let relative = file.strip_prefix(&src).unwrap();
+        let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();
+        let place = first.trim_end_matches(".rs");
+        let text = std::fs::read_to_string(&file).unwrap();
+        for named in places_named(&text).iter().filter(|named| known.contains(named.as_str()) && *named != place) {
+            let sideways = floor(place) == ADAPTERS && floor(named) == ADAPTERS;
+            if floor(named) > floor(place) || sideways {
+                breaches.push(format!("src/{} (floor {}) imports {named} (floor {})", relative.display(), floor(place), floor(named)));
+            }
+        }
+        if floor(place) <= 2 {
+            for name in ADAPTER_CRATES.iter().filter(|name| text.contains(&format!("{name}::"))) {
+                breaches.push(format!("src/{} knows the crate {name}", relative.display()));
+            }
+        }
+        if place != "api" && floor(place) <= 2 && text.contains("kube::") {
+            breaches.push(format!("src/{} knows the crate kube", relative.display()));
+        }
+    }
+    assert!(breaches.is_empty(), "imports that go upward or sideways:\n{}", breaches.join("\n"));
+}
+
+#[test]
+fn every_form_of_import_is_seen() {
+    let text = "use crate::store::Sqlite;\nuse crate::{models, web::{report, x}};\nlet a = crate::cli::main();\n// crate::simulator";
+    let places: Vec<String> = places_named(text).into_iter().collect();
+    assert_eq!(places, ["cli", "models", "store", "web"]);
+}
