@@ -44,7 +44,7 @@ pub struct Plan {
     /// How the agent is run.
     pub execution: ExecutionPlan,
     /// What is scored, in the order of the resource. Never empty; weights add up to 1.
-    pub dimensions: Vec<DimensionPlan>,
+    pub dimensions: Arc<[DimensionPlan]>,
     /// How failures are grouped.
     pub clustering: ClusteringPlan,
     /// How patches are written; `None` when nothing can be patched (replay).

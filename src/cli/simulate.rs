@@ -1,7 +1,7 @@
 //! `whetstone simulate`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -24,7 +24,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn simulate(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let server = Server::start(read_world(&arguments.world)?, arguments.listen)
+    let world = parse_world(&arguments.world, &super::load::read(&arguments.world)?)?;
+    let server = Server::start(world, arguments.listen)
         .await
         .with_context(|| format!("listening on {}", arguments.listen))?;
     super::print(&format!("listening on {}\n", server.base_url()))?;
@@ -33,8 +34,7 @@ pub(super) async fn simulate(arguments: &Arguments) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Reads a world file.
-pub(super) fn read_world(path: &std::path::Path) -> anyhow::Result<World> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading the world {}", path.display()))?;
-    World::parse(&text).with_context(|| format!("in the world {}", path.display()))
+/// Reads the text of a world file.
+pub(super) fn parse_world(path: &Path, text: &str) -> anyhow::Result<World> {
+    World::parse(text).with_context(|| format!("in the world {}", path.display()))
 }

@@ -1,19 +1,18 @@
 //! Wiring: a plan, a store, models and a progress display become an engine that runs.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Meter;
-use super::simulate::read_world;
+use super::simulate::parse_world;
 use super::{Cycle, exit::Exit};
 use crate::api::Plan;
 use crate::api::plan::Provider;
+use crate::domain::hash::ContentHash;
 use crate::engine::error::CycleError;
 use crate::engine::ports::Clock;
 use crate::engine::{Outcome, Pipeline};
@@ -51,7 +50,8 @@ impl Engine {
             Some(path) => Some(simulate(&mut plan, path).await?),
             None => None,
         };
-        let client = models::Client::new(&plan.models, &keys(&plan), models::Options::of(&plan))?;
+        let options = models::Options { concurrency: plan.execution.concurrency, ..models::Options::default() };
+        let client = models::Client::new(&plan.models, &models::key_from_environment, options)?;
         let progress = Arc::new(Meter::new(&plan.currency, cycle.quiet));
         Ok(Self { plan, models: Arc::new(client), store: Arc::new(store), progress, simulated })
     }
@@ -103,7 +103,9 @@ async fn stop_on_ctrl_c(stop: CancellationToken) {
 /// Starts a simulated world and sends every model of the plan there, each over its own protocol. What identifies a call
 /// in the ledger becomes the world, not the port that it happens to listen on.
 async fn simulate(plan: &mut Plan, path: &std::path::Path) -> anyhow::Result<Server> {
-    let world = read_world(path)?;
+    let text = super::load::read(path)?;
+    let identity = format!("simulated:{}", ContentHash::of_bytes(text.as_bytes()).short());
+    let world = parse_world(path, &text)?;
     let server = Server::start(world, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .await
         .context("starting the simulated world on a loopback port")?;
@@ -114,17 +116,9 @@ async fn simulate(plan: &mut Plan, path: &std::path::Path) -> anyhow::Result<Ser
             Provider::OpenAi => with_version.clone(),
             Provider::Anthropic => without_version.clone(),
         };
+        model.identity.endpoint.clone_from(&identity);
         model.redirect = Some(url);
         model.key = None;
     }
     Ok(server)
-}
-
-/// The keys that the environment has. Which of them are missing is for the models to say.
-fn keys(plan: &Plan) -> BTreeMap<crate::domain::ids::ModelName, SecretString> {
-    let key = |model: &crate::api::plan::ModelPlan| {
-        let variable = model.key.as_ref()?.env.as_ref()?;
-        std::env::var(variable).ok().filter(|key| !key.is_empty()).map(SecretString::from)
-    };
-    plan.models.iter().filter_map(|(name, model)| Some((name.clone(), key(model)?))).collect()
 }

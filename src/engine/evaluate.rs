@@ -12,17 +12,19 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::calls::{CallFailure, Calls};
+use super::calls::Calls;
 use super::error::CycleError;
 use super::ports::Progress;
 use super::run::{RunError, run};
-use super::score::{ScenarioScorer, ScoreError, failure_of, score};
+use super::score::failure::failure;
+use super::score::{ScenarioScorer, ScoreError, score};
 use super::subject::Subject;
 use crate::api::Plan;
-use crate::domain::call::{ChatAnswer, ChatRequest, Phase, Purpose};
+use crate::domain::call::{ChatRequest, Phase, Purpose};
 use crate::domain::cluster::Failure;
 use crate::domain::hash::ContentHash;
-use crate::domain::ids::{ModelName, ScenarioId};
+use crate::domain::ids::ModelName;
+use crate::domain::scenario::Scenario;
 use crate::domain::score::{Evaluation, Sample, ScenarioResult};
 
 /// Errors that are always tolerated: in a set of three scenarios, one must not stop a cycle.
@@ -69,7 +71,11 @@ impl Evaluator {
     /// An evaluator for the scenarios and dimensions of a plan.
     #[must_use]
     pub fn new(plan: Arc<Plan>, calls: Arc<Calls>, progress: Arc<dyn Progress>, stop: CancellationToken) -> Self {
-        let scorers = plan.scenarios.iter().map(|scenario| ScenarioScorer::new(scenario, &plan.dimensions)).collect();
+        let scorer = |scenario: &Arc<Scenario>| {
+            ScenarioScorer::new(Arc::clone(scenario), Arc::clone(&plan.dimensions))
+                .expect("the checks of a plan have been compiled once already")
+        };
+        let scorers = plan.scenarios.iter().map(scorer).collect();
         let slots = Semaphore::new(plan.execution.concurrency);
         Self { plan, calls, progress, stop, scorers, slots, measured: Mutex::default() }
     }
@@ -128,6 +134,12 @@ impl Evaluator {
                 worst.filter(|_| mostly_failed).map(|failure| (scenario, Failure::clone(failure)))
             })
             .collect()
+    }
+
+    /// Those of the scenarios that a subject did not pass in most of its repeats.
+    #[must_use]
+    pub fn failing(&self, subject: &Subject, scenarios: &[usize], repeats: &Range<u32>) -> Vec<usize> {
+        self.failures(subject, scenarios, repeats).into_iter().map(|(scenario, _)| scenario).collect()
     }
 
     async fn measure(
@@ -199,13 +211,17 @@ impl Evaluator {
             Err(RunError::Call(failure)) if failure.stops_the_cycle() => return Err(failure.into()),
             Err(error) => return Ok(Outcome::Errored(error.to_string())),
         };
-        let judge = Judge { calls: &self.calls, phase: counted.score, scenario: &what.id };
-        let sample = match score(scorer, &transcript, &judge).await {
+        let ask = |model: ModelName, request: ChatRequest| async move {
+            self.calls.chat(counted.score, Purpose::Judge, Some(&what.id), &model, request).await
+        };
+        let sample = match score(scorer, &transcript, &ask).await {
             Ok(sample) => sample,
-            Err(ScoreError::Ask(failure)) if failure.stops_the_cycle() => return Err(failure.into()),
+            Err(ScoreError::Call(failure)) if failure.stops_the_cycle() => return Err(failure.into()),
             Err(error) => return Ok(Outcome::Errored(error.to_string())),
         };
-        let failure = failure_of(what, &sample, &self.plan.dimensions, &transcript).map(Arc::new);
+        let result = ScenarioResult { scenario: what.id.clone(), samples: vec![sample], errors: Vec::new() };
+        let failure = failure(what, &result, &self.plan.dimensions, &[transcript]).map(Arc::new);
+        let sample = result.samples.into_iter().next().expect("it was put there");
         Ok(Outcome::Scored { sample, failure })
     }
 
@@ -231,20 +247,5 @@ impl Evaluator {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(ContentHash, usize, u32), Outcome>> {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Asks judges about one scenario.
-struct Judge<'a> {
-    calls: &'a Calls,
-    phase: Phase,
-    scenario: &'a ScenarioId,
-}
-
-impl super::score::Ask for Judge<'_> {
-    type Error = CallFailure;
-
-    async fn ask(&self, model: &ModelName, request: ChatRequest) -> Result<ChatAnswer, CallFailure> {
-        self.calls.chat(self.phase, Purpose::Judge, Some(self.scenario), model, request).await
     }
 }

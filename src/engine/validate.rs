@@ -23,6 +23,7 @@ use crate::domain::ids::ScenarioId;
 use crate::domain::patch::{Patch, RejectedPatch};
 use crate::domain::prompt::Prompt;
 use crate::domain::score::Evaluation;
+use crate::stats::distributions::student_isf;
 use crate::stats::t_test;
 
 /// Scenarios of a cluster that a candidate is tried on before the rest of them is paid for.
@@ -408,7 +409,8 @@ pub async fn regression(
             .zip(&after.results)
             .filter_map(|(before, after)| Some(after.mean(index)? - before.mean(index)?))
             .collect();
-        let Some(worst) = t_test::upper_bound(&differences, REGRESSION_LEVEL) else { continue };
+        let Some(test) = t_test::paired(&differences) else { continue };
+        let worst = test.estimate + test.standard_error * student_isf(REGRESSION_LEVEL, test.degrees_of_freedom);
         if worst < -plan.gate.regression_tolerance {
             let reason = format!(
                 "is worse in {} on the full suite: at best {:+.3}, and {:.3} is tolerated",

@@ -61,10 +61,11 @@ impl Endpoint {
                 fault: KeyFault::Missing,
             }]));
         }
-        let base = Url::parse(&plan.identity.endpoint)
+        let address = plan.redirect.as_ref().unwrap_or(&plan.identity.endpoint);
+        let base = Url::parse(address)
             .ok()
             .filter(|base| matches!(base.scheme(), "http" | "https") && base.has_host())
-            .ok_or_else(|| SetupError::BaseUrl { model: name.clone(), url: plan.identity.endpoint.clone() })?;
+            .ok_or_else(|| SetupError::BaseUrl { model: name.clone(), url: address.clone() })?;
         let (chat, embeddings) = match plan.provider {
             Provider::OpenAi => (join(&base, "chat/completions"), join(&base, "embeddings")),
             Provider::Anthropic if base.path().trim_end_matches('/').ends_with("/v1") => {

@@ -210,11 +210,11 @@ mod tests {
 
     #[test]
     fn an_answer_becomes_edits() {
-        let answer = r##"```json
+        let answer = r###"```json
 {"rationale": "missing rule", "edits": [
   {"op": "insert", "section": "## Policies", "after": null, "find": null, "text": "- Ask first."},
   {"op": "delete", "section": "Style", "after": null, "find": "Be brief.", "text": null}]}
-```"##;
+```"###;
         let patch = parse(answer).unwrap();
         assert_eq!(patch.edits.len(), 2);
         assert_eq!(patch.edits[0].section(), "Policies");

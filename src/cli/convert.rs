@@ -1,0 +1,29 @@
+//! `whetstone convert`.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::exit::Exit;
+use super::load;
+
+/// Turn a pipeline file into an AgentOptimization.
+///
+/// The result goes to standard output. Paths in it stay relative to the pipeline file, so put it into the same directory.
+#[derive(clap::Args, Debug)]
+pub(super) struct Arguments {
+    /// The pipeline file
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    file: PathBuf,
+}
+
+pub(super) fn convert(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let submission = load::submission(&arguments.file)?;
+    for warning in submission.warnings() {
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
+    let yaml = serde_saphyr::to_string(&submission.resource).context("writing the resource as YAML")?;
+    super::print(&yaml)?;
+    Ok(Exit::Success)
+}

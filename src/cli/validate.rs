@@ -1,0 +1,59 @@
+//! `whetstone validate`.
+
+use super::exit::Exit;
+use super::{Source, load};
+use crate::api::Plan;
+use crate::api::plan::RuntimePlan;
+
+/// Check a resource and everything that it refers to.
+///
+/// Every problem is told at once, each with file, line, field and remedy. Nothing is called and nothing is paid.
+#[derive(clap::Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    source: Source,
+}
+
+pub(super) fn validate(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let plan = load::plan(&arguments.source)?;
+    super::print(&describe(&plan))?;
+    Ok(Exit::Success)
+}
+
+fn describe(plan: &Plan) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!("{}/{} is valid\n\n", plan.namespace, plan.name);
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<12} {value}");
+    };
+    let runtime = match &plan.runtime {
+        RuntimePlan::Model { model, .. } => format!("model {model}, {} tools", plan.tools.len()),
+        RuntimePlan::Endpoint { model, .. } => format!("endpoint {model}"),
+        RuntimePlan::Replay { transcripts } => format!("{} recorded transcripts", transcripts.len()),
+    };
+    let sections: Vec<&str> = plan.champion.sections().iter().map(|section| section.name.as_str()).collect();
+    let split = &plan.split;
+    let dimensions: Vec<String> =
+        plan.dimensions.iter().map(|dimension| format!("{} {}", dimension.name, dimension.weight)).collect();
+    line("profile", format!("{:?}", plan.profile));
+    line("agent", runtime);
+    line("prompt", format!("{} sections: {}", sections.len(), sections.join(", ")));
+    line(
+        "scenarios",
+        format!(
+            "{}: {} to learn from, {} for regressions, {} held out",
+            plan.scenarios.len(),
+            split.train.len(),
+            split.regression.len(),
+            split.held_out.len()
+        ),
+    );
+    line("dimensions", dimensions.join(", "));
+    line("gate", format!("{:?} at {}", plan.gate.test, plan.gate.significance_level));
+    let budget = plan.budget.map_or_else(|| "none".to_owned(), |budget| format!("{budget} {} a cycle", plan.currency));
+    line("budget", budget);
+    for warning in &plan.warnings {
+        let _ = writeln!(text, "\nwarning: {warning}");
+    }
+    text
+}
