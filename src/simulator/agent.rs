@@ -1,0 +1,189 @@
+//! The simulated agent: does what the skills say, as well as its system prompt teaches them.
+
+use serde_json::{Map, Value, json};
+
+use super::request::{Chat, Form, Reply, ReplyCall, ToolChoice, Turn};
+use super::sample;
+use super::template::Captured;
+use super::world::{FailureKind, Skill, World};
+
+const FALLBACK: &str = "Thank you for your message. I am glad to help; is there anything else you would like to know?";
+
+/// The agent's next turn. `chances` are those of the skills under the system prompt of the request.
+pub fn reply(world: &World, chat: &Chat<'_>, chances: &[f64]) -> Reply {
+    let mut plan = plan(world, chat, chances);
+    let made = calls_made(chat);
+    let due = if chat.parallel {
+        let step = plan.calls.iter().map(|call| call.step).filter(|step| *step >= made).min();
+        plan.calls.extract_if(.., |call| Some(call.step) == step).collect()
+    } else {
+        plan.calls.into_iter().skip(made).take(1).collect()
+    };
+    let calls = choose(chat, due);
+    if !calls.is_empty() {
+        return Reply { calls, ..Reply::default() };
+    }
+    match &chat.form {
+        Form::Text => Reply::text(plan.answer),
+        Form::JsonObject => Reply::text(json!({"answer": plan.answer}).to_string()),
+        Form::Schema(schema) => Reply::text(sample::of(schema).to_string()),
+    }
+}
+
+/// What the agent is going to do in answer to the newest user message.
+struct Plan {
+    /// The calls, by step; steps are numbered without gaps.
+    calls: Vec<Planned>,
+    answer: String,
+}
+
+#[derive(Debug)]
+struct Planned {
+    step: usize,
+    tool: String,
+    arguments: Map<String, Value>,
+}
+
+fn plan(world: &World, chat: &Chat<'_>, chances: &[f64]) -> Plan {
+    let users: Vec<&str> = chat.user_texts().collect();
+    let (newest, earlier) = users.split_last().map_or(("", [].as_slice()), |(newest, earlier)| (*newest, earlier));
+    let results = chat.turns.iter().filter_map(|turn| match turn {
+        Turn::Tool { content, .. } => Some(content.as_ref()),
+        _ => None,
+    });
+    let texts = users.iter().rev().copied().chain(results);
+    let dice = chat.dice(world.seed);
+    let needed: Vec<(&Skill, bool, Captured<'_, '_>)> = world
+        .skills
+        .iter()
+        .zip(chances)
+        .filter(|(skill, _)| skill.needs.hold(newest, earlier))
+        .map(|(skill, chance)| {
+            let succeeds = dice.happens(*chance, "skill", &skill.name.value);
+            (skill, succeeds, Captured::from_texts(&skill.captures, &texts))
+        })
+        .collect();
+    let mut calls = Vec::new();
+    for (skill, _, captured) in &needed {
+        add_right_calls(chat, skill, captured, &mut calls);
+    }
+    let mut answers: Vec<String> = Vec::new();
+    for (skill, succeeds, captured) in &needed {
+        let mut answer = skill.right.answer.as_ref();
+        if !succeeds {
+            fail(chat, skill, captured, &mut calls);
+            answer = skill.failure.answer.as_ref().or(answer);
+        }
+        if let Some(answer) = answer.map(|answer| captured.fill(answer).into_owned())
+            && !answers.contains(&answer)
+        {
+            answers.push(answer);
+        }
+    }
+    if answers.is_empty() {
+        answers.push(world.fallback.clone().unwrap_or_else(|| FALLBACK.to_owned()));
+    }
+    close_gaps(&mut calls);
+    Plan { calls, answer: answers.join(" ") }
+}
+
+/// The schema of a tool, if the request offers it.
+fn offered(chat: &Chat<'_>, tool: &str) -> Option<Value> {
+    chat.tools.iter().find(|offer| offer.name == tool).map(super::request::Tool::schema)
+}
+
+fn add_right_calls(chat: &Chat<'_>, skill: &Skill, captured: &Captured<'_, '_>, calls: &mut Vec<Planned>) {
+    let mut step = 0;
+    // Calls of other skills to the same tool are the same call; a second one of this skill is another.
+    let others = calls.len();
+    let mut merged = vec![false; others];
+    for call in &skill.right.calls {
+        step += usize::from(call.then);
+        let Some(schema) = offered(chat, &call.tool) else { continue };
+        let arguments = captured.arguments(&call.arguments, &schema);
+        let same = (0..others).find(|index| !merged[*index] && calls[*index].tool == call.tool);
+        if let Some(index) = same {
+            merged[index] = true;
+            calls[index].step = calls[index].step.max(step);
+            calls[index].arguments.extend(arguments);
+        } else {
+            calls.push(Planned { step, tool: call.tool.clone(), arguments });
+        }
+    }
+}
+
+fn fail(chat: &Chat<'_>, skill: &Skill, captured: &Captured<'_, '_>, calls: &mut Vec<Planned>) {
+    let failure = &skill.failure;
+    let Some(tool) = &failure.tool else { return };
+    let Some(schema) = offered(chat, tool) else { return };
+    match failure.kind {
+        FailureKind::MissingCall => calls.retain(|call| &call.tool != tool),
+        FailureKind::WrongArgument => {
+            let Some(argument) = &failure.argument else { return };
+            for call in calls.iter_mut().filter(|call| &call.tool == tool) {
+                match &failure.value {
+                    Some(value) => {
+                        let value = captured.value(value, &schema["properties"][argument.as_str()]);
+                        call.arguments.insert(argument.clone(), value);
+                    }
+                    None => {
+                        call.arguments.shift_remove(argument);
+                    }
+                }
+            }
+        }
+        FailureKind::ExtraCall | FailureKind::ForbiddenCall => {
+            let arguments = captured.arguments(&failure.arguments, &schema);
+            calls.push(Planned { step: 0, tool: tool.clone(), arguments });
+        }
+        FailureKind::WrongAnswer | FailureKind::UnsafeAnswer => {}
+    }
+}
+
+fn close_gaps(calls: &mut [Planned]) {
+    calls.sort_by_key(|call| call.step);
+    let mut last = None;
+    let mut step = 0;
+    for call in calls {
+        if last.is_some_and(|last| last != call.step) {
+            step += 1;
+        }
+        last = Some(call.step);
+        call.step = step;
+    }
+}
+
+/// How many turns with calls the agent has made since the newest user message.
+fn calls_made(chat: &Chat<'_>) -> usize {
+    chat.turns
+        .iter()
+        .rev()
+        .take_while(|turn| !matches!(turn, Turn::User(_)))
+        .filter(|turn| matches!(turn, Turn::Assistant { calls, .. } if !calls.is_empty()))
+        .count()
+}
+
+/// The calls that the request allows or forces.
+fn choose(chat: &Chat<'_>, due: Vec<Planned>) -> Vec<ReplyCall> {
+    let reply = |call: Planned| ReplyCall { tool: call.tool, arguments: Value::Object(call.arguments) };
+    let sampled = |name: Option<&str>| -> Vec<ReplyCall> {
+        let tool = chat.tools.iter().find(|tool| name.is_none_or(|name| tool.name == name));
+        tool.map(|tool| {
+            let arguments = match sample::of(&tool.schema()) {
+                object @ Value::Object(_) => object,
+                _ => json!({}),
+            };
+            vec![ReplyCall { tool: tool.name.to_string(), arguments }]
+        })
+        .unwrap_or_default()
+    };
+    match &chat.choice {
+        ToolChoice::None => Vec::new(),
+        ToolChoice::Required if due.is_empty() => sampled(None),
+        ToolChoice::Auto | ToolChoice::Required => due.into_iter().map(reply).collect(),
+        ToolChoice::Named(name) => {
+            let named: Vec<ReplyCall> = due.into_iter().filter(|call| &call.tool == name).map(reply).collect();
+            if named.is_empty() { sampled(Some(name)) } else { named }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What a server has answered, by kind: the world's own record, to hold against a ledger.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use super::mishaps::Mishap;
+use super::request::Role;
+
+/// What a server has answered since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Answers that were complete and well-formed when they were handed to the connection.
+    pub answered: Answered,
+    /// Faults.
+    pub faults: FaultCounts,
+    /// Requests that were refused because something was wrong with them.
+    pub refused: u64,
+}
+
+/// Answers by what was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answered {
+    /// Turns of the agent.
+    pub agent: u64,
+    /// Verdicts of the judge, prose among them.
+    pub judge: u64,
+    /// Proposals of the patch writer, prose among them.
+    pub patch: u64,
+    /// Turns of the simulated user.
+    pub user: u64,
+    /// Requests for embeddings.
+    pub embeddings: u64,
+}
+
+impl Answered {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.agent + self.judge + self.patch + self.user + self.embeddings
+    }
+}
+
+/// Faults by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FaultCounts {
+    /// 429s.
+    pub rate_limited: u64,
+    /// 429s because of too many requests at once.
+    pub overloaded: u64,
+    /// 500s.
+    pub server_error: u64,
+    /// Connections cut in the middle of an answer.
+    pub hang_up: u64,
+    /// Answers whose JSON breaks off.
+    pub truncated_json: u64,
+    /// Answers that are none.
+    pub malformed: u64,
+    /// Answers that came very late.
+    pub stalled: u64,
+    /// Prose where JSON was asked for. These are answers as well.
+    pub prose: u64,
+}
+
+/// The places of the tally.
+#[derive(Clone, Copy)]
+pub enum Event {
+    /// An answer to a chat.
+    Chat(Role),
+    /// An answer with embeddings.
+    Embeddings,
+    /// A fault.
+    Fault(Mishap),
+    /// Too many requests at once.
+    Overloaded,
+    /// Prose.
+    Prose,
+    /// Refused.
+    Refused,
+}
+
+/// Counts as they happen, from many connections at once.
+#[derive(Default)]
+pub struct Tally([AtomicU64; 14]);
+
+impl Tally {
+    /// One more of these.
+    pub fn add(&self, event: Event) {
+        let place = match event {
+            Event::Chat(Role::Agent) => 0,
+            Event::Chat(Role::Judge) => 1,
+            Event::Chat(Role::Patch) => 2,
+            Event::Chat(Role::User) => 3,
+            Event::Embeddings => 4,
+            Event::Fault(Mishap::RateLimited(_)) => 5,
+            Event::Overloaded => 6,
+            Event::Fault(Mishap::ServerError) => 7,
+            Event::Fault(Mishap::HangUp) => 8,
+            Event::Fault(Mishap::TruncatedJson) => 9,
+            Event::Fault(Mishap::Malformed) => 10,
+            Event::Fault(Mishap::Stall(_)) => 11,
+            Event::Prose => 12,
+            Event::Refused => 13,
+        };
+        self.0[place].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All counts as they are now.
+    pub fn read(&self) -> Counts {
+        let [agent, judge, patch, user, embeddings, rate_limited, overloaded, server_error, rest @ ..] =
+            self.0.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let [hang_up, truncated_json, malformed, stalled, prose, refused] = rest;
+        Counts {
+            answered: Answered { agent, judge, patch, user, embeddings },
+            faults: FaultCounts {
+                rate_limited,
+                overloaded,
+                server_error,
+                hang_up,
+                truncated_json,
+                malformed,
+                stalled,
+                prose,
+            },
+            refused,
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The simulated patch writer: proposes edits from what its request contains, and nothing else.
+//!
+//! It reads the prompt, its sections and the examples of failures from the request. A skill is taught only where the request,
+//! outside the prompt, has evidence that the skill failed; what is proposed otherwise is useless or does harm.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::dice::Dice;
+use super::request::{Chat, Form, Reply};
+use super::template::fixed_part;
+use super::world::{FailureKind, Harm, Skill, World};
+
+/// What it proposes when the world names nothing useless.
+const USELESS: [&str; 4] = [
+    "Always read the request of the user twice before you answer.",
+    "Be as helpful as possible in every situation.",
+    "Think step by step and double-check your work.",
+    "Keep a friendly and professional tone at all times.",
+];
+
+/// The proposal.
+pub fn reply(world: &World, chat: &Chat<'_>) -> Reply {
+    let text = chat.user_texts().next().unwrap_or_default();
+    let Form::Schema(schema) = &chat.form else { return Reply::default() };
+    let request = Request::read(text, schema);
+    // The system message may hold the prompt in another engine's request; it is part of what was asked either way.
+    let dice = chat.dice(world.seed);
+    let (rationale, edits) = propose(world, &request, dice);
+    Reply::text(json!({"rationale": rationale, "edits": edits}).to_string())
+}
+
+fn propose(world: &World, request: &Request<'_>, dice: Dice) -> (String, Vec<Value>) {
+    let writer = &world.patch_writer;
+    if dice.happens(writer.right_chance.0, "right", "") {
+        let skills = teachable(world, request, dice);
+        if !skills.is_empty() {
+            let names: Vec<&str> = skills.iter().map(|skill| skill.name.value.as_str()).collect();
+            let texts = skills.iter().filter_map(|skill| skill.instruction.as_deref());
+            let edits = texts.enumerate().map(|(index, text)| request.insert(text.trim(), dice, index)).collect();
+            return (format!("The failures have one cause: the prompt does not teach {}.", names.join(" and ")), edits);
+        }
+    }
+    if dice.happens(writer.harmful_share.0, "harmful", "") && !writer.harmful.is_empty() {
+        let harms: Vec<Value> = writer.harmful.iter().filter_map(|harm| request.harm(harm, dice)).collect();
+        if let Some(edit) = harms.get(dice.pick(harms.len(), "harm")) {
+            return (
+                "The prompt gives too little room; this makes the agent more decisive.".to_owned(),
+                vec![edit.clone()],
+            );
+        }
+    }
+    let useless: Vec<&str> = match writer.useless.as_slice() {
+        [] => USELESS.to_vec(),
+        given => given.iter().map(String::as_str).collect(),
+    };
+    // What stands in the request already, in the prompt or among what was rejected, is not proposed again if there is anything else.
+    let fresh: Vec<&str> = useless.iter().copied().filter(|text| !request.whole.contains(text.trim())).collect();
+    let lines = if fresh.is_empty() { useless } else { fresh };
+    let line = lines[dice.pick(lines.len(), "useless")];
+    ("The agent should take more care.".to_owned(), vec![request.insert(line.trim(), dice, 0)])
+}
+
+/// The skills that this proposal teaches: some of those with an instruction, with evidence, and not taught yet, the more likely the more evidence.
+fn teachable<'w>(world: &'w World, request: &Request<'_>, dice: Dice) -> Vec<&'w Skill> {
+    let mut open: Vec<(&Skill, f64)> = world
+        .skills
+        .iter()
+        .filter(|skill| skill.instruction.is_some())
+        .filter(|skill| skill.taught_by.as_ref().is_some_and(|pattern| !pattern.is_match(request.prompt)))
+        .map(|skill| (skill, evidence(skill, &request.rest) as f64))
+        .filter(|(_, weight)| *weight > 0.0)
+        .collect();
+    // A rejected proposal is in the request, word for word: others first.
+    let rejected = |skill: &Skill| skill.instruction.as_ref().is_some_and(|text| request.rest.contains(text.trim()));
+    if open.iter().any(|(skill, _)| !rejected(skill)) {
+        open.retain(|(skill, _)| !rejected(skill));
+    }
+    let mut chosen = Vec::new();
+    while chosen.len() < world.patch_writer.skills_per_patch && !open.is_empty() {
+        let weights: Vec<f64> = open.iter().map(|(_, weight)| *weight).collect();
+        let label = format!("skill {}", chosen.len());
+        let Some(place) = dice.weighted(&weights, &label) else { break };
+        chosen.push(open.swap_remove(place).0);
+    }
+    chosen
+}
+
+/// How often a text shows that a skill failed: 0 when it does not.
+pub fn evidence(skill: &Skill, text: &str) -> usize {
+    if let Some(pattern) = &skill.evidence {
+        return pattern.find_iter(text).count();
+    }
+    if !skill.needs.describe(text) || !has_marks(skill, text) {
+        return 0;
+    }
+    skill.needs.pattern.as_ref().map_or(1, |pattern| pattern.find_iter(text).count())
+}
+
+/// Whether a text has the marks of the failure: the judge's remark, the words of the wrong answer, or an error of tool calls
+/// that names tool, argument and kind.
+fn has_marks(skill: &Skill, text: &str) -> bool {
+    let failure = &skill.failure;
+    let says = |words: &Option<String>| {
+        words.as_deref().map(fixed_part).is_some_and(|words| !words.is_empty() && text.contains(words))
+    };
+    if says(&failure.remark) {
+        return true;
+    }
+    let tool = failure.tool.as_deref().unwrap_or_default();
+    let lower = text.to_lowercase();
+    let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    match failure.kind {
+        FailureKind::WrongAnswer | FailureKind::UnsafeAnswer => says(&failure.answer),
+        _ if !text.contains(tool) => false,
+        FailureKind::MissingCall => any(&["missing", "never called", "not called", "was not made", "did not call"]),
+        FailureKind::WrongArgument => failure.argument.as_deref().is_some_and(|argument| text.contains(argument)),
+        FailureKind::ExtraCall => any(&["extra call", "not expected", "unexpected", "nobody asked for"]),
+        FailureKind::ForbiddenCall => any(&["forbidden", "must not"]),
+    }
+}
+
+/// What the request of the patch phase says.
+struct Request<'a> {
+    whole: &'a str,
+    /// The prompt to mend.
+    prompt: &'a str,
+    /// Everything else: cluster, examples, rejected patches.
+    rest: Cow<'a, str>,
+    /// The sections that may be edited.
+    sections: Vec<Cow<'a, str>>,
+}
+
+impl<'a> Request<'a> {
+    fn read(text: &'a str, schema: &Value) -> Self {
+        let (prompt, rest) = match fenced_prompt(text) {
+            Some((start, end)) => (&text[start..end], Cow::Owned(format!("{}\n{}", &text[..start], &text[end..]))),
+            None => (text, Cow::Borrowed(text)),
+        };
+        let named = find_enum(schema);
+        let sections = if named.is_empty() {
+            headings(prompt).map(|(name, _)| Cow::Borrowed(name)).filter(|name| !is_protected(&rest, name)).collect()
+        } else {
+            named.into_iter().map(Cow::Owned).collect()
+        };
+        Self { whole: text, prompt, rest, sections }
+    }
+
+    fn insert(&self, text: &str, dice: Dice, index: usize) -> Value {
+        let place = dice.pick(self.sections.len(), &format!("section {index}"));
+        let section = self.sections.get(place).map_or("preamble", AsRef::as_ref);
+        let text = if text.starts_with("- ") { text.to_owned() } else { format!("- {text}") };
+        edit("insert", section, None, Some(&text))
+    }
+
+    fn harm(&self, harm: &Harm, dice: Dice) -> Option<Value> {
+        match harm {
+            Harm::Insert(text) => Some(self.insert(text.trim(), dice, 0)),
+            Harm::Delete(pattern) => {
+                let mut section = "preamble";
+                self.prompt.lines().find_map(|line| {
+                    if let Some(name) = heading(line) {
+                        section = name;
+                        return None;
+                    }
+                    let open = self.sections.iter().any(|known| known == section);
+                    (open && pattern.is_match(line)).then(|| edit("delete", section, Some(line), None))
+                })
+            }
+        }
+    }
+}
+
+fn edit(op: &str, section: &str, find: Option<&str>, text: Option<&str>) -> Value {
+    json!({"op": op, "section": section, "after": null, "find": find, "text": text})
+}
+
+/// Where the prompt stands: inside the first pair of tags whose name ends in `prompt`, else inside the first code
+/// fence after a line that speaks of the prompt.
+fn fenced_prompt(text: &str) -> Option<(usize, usize)> {
+    let mut from = 0;
+    while let Some(open) = text[from..].find('<').map(|at| from + at) {
+        let name_end = text[open + 1..].find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-')))?;
+        let name = &text[open + 1..open + 1 + name_end];
+        from = open + 1;
+        if name.to_ascii_lowercase().ends_with("prompt") {
+            let start = open + text[open..].find('>')? + 1;
+            let end = start + text[start..].find(&format!("</{name}"))?;
+            return Some((start, end));
+        }
+    }
+    let mention = text.to_ascii_lowercase().find("prompt")?;
+    let fence = mention + text[mention..].find("\n```")? + 1;
+    let start = fence + text[fence..].find('\n')? + 1;
+    let end = start + text[start..].find("\n```")?;
+    Some((start, end))
+}
+
+/// The names of the prompt's sections, and the lines that open them: Markdown headings, or the top-level keys of YAML when there are none.
+fn headings(prompt: &str) -> impl Iterator<Item = (&str, &str)> {
+    let markdown = prompt.lines().any(|line| heading(line).is_some());
+    prompt.lines().filter_map(move |line| {
+        let name = if markdown { heading(line) } else { key(line) };
+        name.map(|name| (name, line))
+    })
+}
+
+fn heading(line: &str) -> Option<&str> {
+    let name = line.trim_start_matches('#');
+    let marks = line.len() - name.len();
+    ((1..=6).contains(&marks) && name.starts_with(' ')).then(|| name.trim())
+}
+
+fn key(line: &str) -> Option<&str> {
+    let (name, _) = line.split_once(':')?;
+    let is_key = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    is_key.then_some(name)
+}
+
+/// Whether the request says, on a line about protection or in the list after it, that a section is protected.
+fn is_protected(request: &str, section: &str) -> bool {
+    let mut listing = false;
+    request.lines().any(|line| {
+        let lower = line.to_lowercase();
+        let about = lower.contains("protected") || lower.contains("must not be") || lower.contains("do not touch");
+        listing = about || (listing && (line.trim().is_empty() || line.trim_start().starts_with(['-', '*'])));
+        listing && mentions(line, section)
+    })
+}
+
+/// Whether a line has a name as a word of its own.
+fn mentions(line: &str, name: &str) -> bool {
+    line.match_indices(name).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + name.len()..].chars().next();
+        !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
+    })
+}
+
+/// The values that the answer's schema allows for `section`, if it lists them.
+fn find_enum(schema: &Value) -> Vec<String> {
+    match schema {
+        Value::Object(entries) => {
+            if let Some(values) = entries.get("section").and_then(|section| section["enum"].as_array()) {
+                return values.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+            }
+            entries.values().map(find_enum).find(|found| !found.is_empty()).unwrap_or_default()
+        }
+        Value::Array(items) => items.iter().map(find_enum).find(|found| !found.is_empty()).unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}

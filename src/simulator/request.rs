@@ -1,0 +1,286 @@
+//! A chat request, whichever wire protocol it came over, and the answer to it.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::dice::Dice;
+
+/// A chat request.
+#[derive(Debug)]
+pub struct Chat<'a> {
+    /// The model asked for.
+    pub model: Cow<'a, str>,
+    /// The system messages, joined.
+    pub system: Cow<'a, str>,
+    /// The conversation after it.
+    pub turns: Vec<Turn<'a>>,
+    /// The tools on offer.
+    pub tools: Vec<Tool<'a>>,
+    /// Which of them may or must be called.
+    pub choice: ToolChoice,
+    /// Several calls may be made in one turn.
+    pub parallel: bool,
+    /// The form that the answer must have.
+    pub form: Form,
+    /// Which of several independent samples is asked for.
+    pub seed: Option<i64>,
+    /// The most tokens of the answer.
+    pub max_tokens: Option<u64>,
+    /// Stream the answer.
+    pub stream: bool,
+    /// Send the usage at the end of the stream.
+    pub stream_usage: bool,
+}
+
+/// A message of the conversation.
+#[derive(Debug)]
+pub enum Turn<'a> {
+    /// The user spoke.
+    User(Cow<'a, str>),
+    /// The assistant answered or called tools.
+    Assistant {
+        /// What it said.
+        text: Cow<'a, str>,
+        /// The ids of its calls.
+        calls: Vec<Cow<'a, str>>,
+    },
+    /// A tool answered.
+    Tool {
+        /// The id of the call.
+        id: Cow<'a, str>,
+        /// What it answered.
+        content: Cow<'a, str>,
+    },
+}
+
+/// A tool on offer.
+#[derive(Debug)]
+pub struct Tool<'a> {
+    /// Its name.
+    pub name: Cow<'a, str>,
+    /// The JSON Schema of its arguments, unread.
+    pub parameters: Option<&'a RawValue>,
+}
+
+impl Tool<'_> {
+    /// The JSON Schema of its arguments.
+    pub fn schema(&self) -> Value {
+        self.parameters.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or(Value::Null)
+    }
+}
+
+/// Which tools may or must be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// As the model sees fit.
+    Auto,
+    /// None.
+    None,
+    /// At least one.
+    Required,
+    /// This one.
+    Named(String),
+}
+
+/// The form of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Form {
+    /// Free text.
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that satisfies a schema.
+    Schema(Value),
+}
+
+/// Who is asked, told from the shape of the request alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The agent.
+    Agent,
+    /// The judge: its answer has `scores`.
+    Judge,
+    /// The patch writer: its answer has `edits`.
+    Patch,
+    /// The simulated user.
+    User,
+}
+
+/// The words in a system message by which the simulated user is known.
+const USER_MARK: &str = "You are simulating a user";
+
+impl Chat<'_> {
+    /// Who is asked.
+    pub fn role(&self) -> Role {
+        if let Form::Schema(schema) = &self.form {
+            let properties = &schema["properties"];
+            if properties.get("scores").is_some() {
+                return Role::Judge;
+            }
+            if properties.get("edits").is_some() {
+                return Role::Patch;
+            }
+        }
+        if self.system.contains(USER_MARK) { Role::User } else { Role::Agent }
+    }
+
+    /// What the user said, first to last.
+    pub fn user_texts(&self) -> impl Iterator<Item = &str> {
+        self.turns.iter().filter_map(|turn| match turn {
+            Turn::User(text) => Some(text.as_ref()),
+            _ => None,
+        })
+    }
+
+    /// The dice of this conversation: the same at each of its turns, and different for another sample, another prompt or
+    /// another request of the user.
+    pub fn dice(&self, seed: u64) -> Dice {
+        let first = self.user_texts().next().unwrap_or_default();
+        let sample = self.seed.unwrap_or_default().to_le_bytes();
+        Dice::new(seed, &[self.system.as_bytes(), first.as_bytes(), &sample])
+    }
+
+    /// Checks that every tool call is answered before the conversation goes on, as providers do.
+    ///
+    /// # Errors
+    /// The index of the first turn at which that is not so, and what is wrong.
+    pub fn check_calls(&self) -> Result<(), (usize, String)> {
+        let mut open: Vec<&str> = Vec::new();
+        for (index, turn) in self.turns.iter().enumerate() {
+            match turn {
+                Turn::Tool { id, .. } => {
+                    let Some(place) = open.iter().position(|call| call == id) else {
+                        return Err((
+                            index,
+                            format!("it answers the tool call {id:?}, which was not made just before"),
+                        ));
+                    };
+                    open.swap_remove(place);
+                }
+                _ if !open.is_empty() => {
+                    return Err((index, format!("tool calls without an answer before it: {}", open.join(", "))));
+                }
+                Turn::Assistant { calls, .. } => open.extend(calls.iter().map(AsRef::as_ref)),
+                Turn::User(_) => {}
+            }
+        }
+        match open.as_slice() {
+            [] => Ok(()),
+            open => Err((self.turns.len(), format!("tool calls without an answer: {}", open.join(", ")))),
+        }
+    }
+}
+
+/// A tool call in an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplyCall {
+    /// The tool.
+    pub tool: String,
+    /// The arguments.
+    pub arguments: Value,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reply {
+    /// The text.
+    pub text: String,
+    /// The tool calls.
+    pub calls: Vec<ReplyCall>,
+    /// The text was cut short at `max_tokens`.
+    pub cut: bool,
+}
+
+impl Reply {
+    /// An answer that is only text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// Cuts the text to so many tokens.
+    pub fn limit(&mut self, max_tokens: Option<u64>) {
+        let Some(max) = max_tokens.and_then(|max| usize::try_from(max).ok()) else { return };
+        if self.text.len().div_ceil(BYTES_PER_TOKEN) > max {
+            self.text.truncate(self.text.floor_char_boundary(max * BYTES_PER_TOKEN));
+            self.cut = true;
+        }
+    }
+}
+
+const BYTES_PER_TOKEN: usize = 4;
+
+/// The tokens of so many bytes of text: a quarter, rounded up. Cheap, the same everywhere, and about right for English.
+pub fn tokens(bytes: usize) -> u64 {
+    bytes.div_ceil(BYTES_PER_TOKEN) as u64
+}
+
+/// The tokens of a request and of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// Of the request, the cached ones included.
+    pub input: u64,
+    /// Of the request, served from the prompt cache.
+    pub cached: u64,
+    /// Of the answer.
+    pub output: u64,
+}
+
+/// Providers cache prefixes from this many tokens up, in steps of `CACHE_STEP`.
+const CACHE_FROM: u64 = 1024;
+const CACHE_STEP: u64 = 128;
+
+impl Chat<'_> {
+    /// The tokens of this request and an answer. What counts as cached is the prefix that all conversations under one prompt share:
+    /// system message and tools, as though it had been sent before.
+    pub fn tokens(&self, reply: &Reply) -> Tokens {
+        let prefix: usize = self.system.len()
+            + self
+                .tools
+                .iter()
+                .map(|tool| tool.name.len() + tool.parameters.map_or(0, |raw| raw.get().len()))
+                .sum::<usize>();
+        let messages: usize = self
+            .turns
+            .iter()
+            .map(|turn| match turn {
+                Turn::User(text) => text.len(),
+                Turn::Assistant { text, calls } => text.len() + 32 * calls.len(),
+                Turn::Tool { content, .. } => content.len(),
+            })
+            .sum();
+        let answer: usize = reply.text.len()
+            + reply.calls.iter().map(|call| call.tool.len() + text_len(&call.arguments)).sum::<usize>();
+        let shared = tokens(prefix);
+        Tokens {
+            input: tokens(prefix + messages).max(1),
+            cached: if shared < CACHE_FROM { 0 } else { shared / CACHE_STEP * CACHE_STEP },
+            output: tokens(answer).max(1),
+        }
+    }
+}
+
+fn text_len(arguments: &Value) -> usize {
+    arguments.to_string().len()
+}
+
+/// A request that is refused: an error of whoever sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong.
+    pub message: String,
+    /// The field that is wrong.
+    pub param: Option<String>,
+    /// The provider's short name of the error.
+    pub code: Option<&'static str>,
+}
+
+impl Refusal {
+    /// A 400 that names a field.
+    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { status: 400, message: message.into(), param: Some(param.into()), code: None }
+    }
+}

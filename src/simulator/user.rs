@@ -1,0 +1,46 @@
+//! The simulated user: answers the agent's questions as its instructions and the world say, then stops.
+
+use super::request::{Chat, Reply, Turn};
+use super::template::Captured;
+use super::world::World;
+
+/// What the user says when done.
+const DONE: &str = "Thank you, that is all. ###STOP###";
+
+/// The user's next message. The agent's messages come as the user's of this request, its own as the assistant's.
+pub fn reply(world: &World, chat: &Chat<'_>) -> Reply {
+    let rules = &world.user;
+    let system = chat.system.as_ref();
+    let captured = Captured::from_texts(&rules.captures, &std::iter::once(system));
+    let said: Vec<&str> = chat
+        .turns
+        .iter()
+        .filter_map(|turn| match turn {
+            Turn::Assistant { text, .. } => Some(text.as_ref()),
+            _ => None,
+        })
+        .collect();
+    if said.is_empty() {
+        return Reply::text(match &rules.opening {
+            Some(opening) => captured.fill(opening).into_owned(),
+            None => last_paragraph(system).to_owned(),
+        });
+    }
+    let asked = chat.user_texts().last().unwrap_or_default();
+    let answer = rules
+        .answers
+        .iter()
+        .filter(|answer| answer.asked.is_match(asked))
+        .map(|answer| captured.fill(&answer.says))
+        .find(|answer| !said.iter().any(|said| said.contains(answer.as_ref())));
+    Reply::text(answer.map_or_else(|| DONE.to_owned(), std::borrow::Cow::into_owned))
+}
+
+/// The last paragraph that does not talk about how to stop.
+fn last_paragraph(text: &str) -> &str {
+    let paragraphs = text.rsplit("\n\n").map(str::trim);
+    paragraphs
+        .filter(|paragraph| !paragraph.is_empty())
+        .find(|it| !it.contains("###"))
+        .unwrap_or("Hello, can you help me?")
+}

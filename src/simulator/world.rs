@@ -1,0 +1,248 @@
+//! The world file: everything that the simulator does, as data. `docs/world.md` describes it for those who write one.
+
+mod faults;
+mod models;
+mod skills;
+mod values;
+
+use std::collections::BTreeSet;
+
+use regex::RegexSet;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use faults::{Faults, Latency, Overload, RateLimited, Spread, Stall};
+pub use models::{Embeddings, Harm, Judge, JudgeDimension, PatchWriter, User, UserAnswer, listed};
+pub use skills::{Call, Failure, FailureKind, Interference, Needs, PromptCost, Right, Skill};
+pub use values::{Amount, Chance, Pattern};
+
+use crate::api::problem::{Place, Problem, Problems};
+
+/// A simulated world.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "World", description = "A simulated world for `whetstone simulate`.")]
+pub struct World {
+    /// Seeds every draw. 0 when absent.
+    #[serde(default)]
+    pub seed: u64,
+    /// The key that requests must carry. Any or none when absent.
+    #[serde(default)]
+    pub api_key: Option<String>,
+    /// The models that there are; others are answered with 404. Any when empty.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// What the agent can do. When a conversation needs several, all of them apply, in this order.
+    #[serde(default)]
+    pub skills: Vec<Skill>,
+    /// What the agent says when a conversation needs no skill. A polite sentence when absent.
+    #[serde(default)]
+    pub fallback: Option<String>,
+    /// Which instructions get in each other's way.
+    #[serde(default)]
+    pub interference: Vec<Interference>,
+    /// What long prompts cost. Nothing when absent.
+    #[serde(default)]
+    pub prompt_cost: Option<PromptCost>,
+    /// The judge.
+    #[serde(default)]
+    pub judge: Judge,
+    /// The patch writer.
+    #[serde(default)]
+    pub patch_writer: PatchWriter,
+    /// The simulated user.
+    #[serde(default)]
+    pub user: User,
+    /// The embedding model.
+    #[serde(default)]
+    pub embeddings: Embeddings,
+    /// What goes wrong.
+    #[serde(default)]
+    pub faults: Faults,
+    /// The most requests at once. Any number when absent.
+    #[serde(default)]
+    pub overload: Option<Overload>,
+    /// The `taughtBy` patterns of the skills, then the `pattern`s of the interferences, to try all at once.
+    #[serde(skip)]
+    taught: RegexSet,
+    /// For each skill and interference the places in `taught`, if it has a pattern.
+    #[serde(skip)]
+    taught_at: Vec<Option<usize>>,
+}
+
+impl World {
+    /// Reads a world file.
+    ///
+    /// # Errors
+    /// [`Problems`], each with its field and line.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        Self::parse_file("world", text)
+    }
+
+    /// Reads a world file whose problems are reported under the name `file`.
+    ///
+    /// # Errors
+    /// [`Problems`], each with its field and line.
+    pub fn parse_file(file: &str, text: &str) -> Result<Self, Problems> {
+        let text = if text.trim().is_empty() { "{}" } else { text };
+        let place = |at: Option<serde_saphyr::Location>| {
+            at.map(|at| Place { file: file.to_owned(), line: at.line() as usize, column: at.column() as usize })
+        };
+        let mut field = String::new();
+        let parsed = serde_saphyr::with_deserializer_from_str(text, |deserializer| {
+            serde_path_to_error::deserialize::<_, Self>(deserializer).map_err(|error| {
+                field = error.path().to_string();
+                error.into_inner()
+            })
+        });
+        let mut world = parsed.map_err(|error| {
+            let at = error.location();
+            let message = error.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
+            // The place is told apart.
+            let message = message.split(" at line ").next().unwrap_or_default().trim().to_owned();
+            let field = field.replace(".value", "").trim_matches('.').to_owned();
+            Problems(vec![Problem { place: place(at), field, message }])
+        })?;
+        let mut problems: Vec<Problem> = world
+            .contradictions()
+            .into_iter()
+            .map(|(field, at, message)| Problem { place: place(at), field, message })
+            .collect();
+        if !problems.is_empty() {
+            problems.sort();
+            return Err(Problems(problems));
+        }
+        world.prepare();
+        Ok(world)
+    }
+
+    /// The JSON Schema of world files.
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
+    /// What a system prompt teaches: for each skill and then each interference, whether its pattern is found.
+    pub fn teaches(&self, prompt: &str) -> Vec<bool> {
+        let found = self.taught.matches(prompt);
+        let mut taught: Vec<bool> =
+            self.taught_at.iter().map(|place| place.is_none_or(|place| found.matched(place))).collect();
+        for (index, interference) in self.interference.iter().enumerate() {
+            if let Some(teaching) = &interference.teaching {
+                let teacher = self.skills.iter().position(|skill| skill.name.value == teaching.value);
+                taught[self.skills.len() + index] = teacher.is_some_and(|teacher| taught[teacher]);
+            }
+        }
+        taught
+    }
+
+    /// The chance of success of each skill under a system prompt of so many tokens that teaches so much.
+    pub fn chances(&self, taught: &[bool], tokens: u64) -> Vec<f64> {
+        let cost =
+            self.prompt_cost.map_or(0.0, |cost| cost.per1000.0 * tokens.saturating_sub(cost.above) as f64 / 1000.0);
+        self.skills
+            .iter()
+            .enumerate()
+            .map(|(index, skill)| {
+                let chance = if taught[index] { skill.with.0 } else { skill.without.0 };
+                let harm: f64 = self
+                    .interference
+                    .iter()
+                    .zip(&taught[self.skills.len()..])
+                    .filter(|(interference, active)| **active && interference.harms.value == skill.name.value)
+                    .map(|(interference, _)| interference.by.0)
+                    .sum();
+                (chance - harm - cost).clamp(0.0, 1.0)
+            })
+            .collect()
+    }
+
+    fn prepare(&mut self) {
+        let skills = self.skills.iter().map(|skill| skill.taught_by.as_ref());
+        let interferences = self.interference.iter().map(|interference| interference.pattern.as_ref());
+        let mut patterns = Vec::new();
+        self.taught_at = skills
+            .chain(interferences)
+            .map(|pattern| {
+                let pattern = pattern?;
+                patterns.push(pattern.as_str());
+                Some(patterns.len() - 1)
+            })
+            .collect();
+        // Patterns that compile one by one can only exceed the size limit together; without one they cannot.
+        self.taught = regex::RegexSetBuilder::new(&patterns)
+            .size_limit(usize::MAX)
+            .build()
+            .expect("every pattern was compiled before, and there is no limit on their sum");
+    }
+
+    /// What no single field shows: field, place, message.
+    fn contradictions(&self) -> Vec<(String, Option<serde_saphyr::Location>, String)> {
+        let mut found = Vec::new();
+        let mut names = BTreeSet::new();
+        for (index, skill) in self.skills.iter().enumerate() {
+            let at = Some(skill.name.referenced);
+            let name = &skill.name.value;
+            let mut wrong = |field: &str, message: String| {
+                found.push((format!("skills[{index}].{field}"), at, format!("skill {name:?}: {message}")));
+            };
+            if !names.insert(name.as_str()) {
+                wrong("name", "another skill has this name; give each its own".to_owned());
+            }
+            if skill.needs.pattern.is_none() && skill.needs.tag.is_none() {
+                wrong("needs", "no conversation would need it; give a pattern or a tag".to_owned());
+            }
+            if let (Some(taught_by), Some(instruction)) = (&skill.taught_by, &skill.instruction)
+                && !taught_by.is_match(instruction)
+            {
+                let message = format!("taughtBy {:?} does not match it, so it would not teach it", taught_by.as_str());
+                wrong("instruction", message);
+            }
+            for (field, missing) in skill.failure.missing() {
+                wrong(field, missing);
+            }
+        }
+        for (index, interference) in self.interference.iter().enumerate() {
+            let at = Some(interference.harms.referenced);
+            if interference.teaching.is_some() == interference.pattern.is_some() {
+                let message = "give either teaching (a skill) or pattern (what the prompt contains)".to_owned();
+                found.push((format!("interference[{index}]"), at, message));
+            }
+            let named = [("teaching", interference.teaching.as_ref()), ("harms", Some(&interference.harms))];
+            for (field, skill) in named.into_iter().filter_map(|(field, skill)| Some((field, skill?))) {
+                if !names.contains(skill.value.as_str()) {
+                    let message = format!("there is no skill {:?}; name one of skills[].name", skill.value);
+                    found.push((format!("interference[{index}].{field}"), Some(skill.referenced), message));
+                }
+            }
+        }
+        if self.faults.total() > 1.0 {
+            let message = format!("the chances add up to {}; they must not exceed 1", self.faults.total());
+            found.push(("faults".to_owned(), None, message));
+        }
+        let Embeddings { dimensions, ngrams, .. } = self.embeddings;
+        if !(1..=8192).contains(&dimensions) || !(1..=5).contains(&ngrams) {
+            let message = "dimensions must be 1 to 8192, and ngrams 1 to 5".to_owned();
+            found.push(("embeddings".to_owned(), None, message));
+        }
+        found
+    }
+}
+
+impl Failure {
+    /// The fields that its kind needs and that are not there.
+    fn missing(&self) -> Vec<(&'static str, String)> {
+        let mut missing = Vec::new();
+        let answers = matches!(self.kind, FailureKind::WrongAnswer | FailureKind::UnsafeAnswer);
+        if answers && self.answer.as_deref().is_none_or(|answer| answer.trim().is_empty()) {
+            missing.push(("failure.answer", format!("{:?} needs the answer that the agent gives", self.kind)));
+        }
+        if !answers && self.tool.is_none() {
+            missing.push(("failure.tool", format!("{:?} needs the tool that it concerns", self.kind)));
+        }
+        if self.kind == FailureKind::WrongArgument && self.argument.is_none() {
+            missing.push(("failure.argument", "WrongArgument needs the argument that is wrong".to_owned()));
+        }
+        missing
+    }
+}
