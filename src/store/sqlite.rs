@@ -7,13 +7,13 @@
 //! - **Lookups are grouped** in the same way: one task, one query for all that wait.
 //! - **Other processes** may read and write the same file at the same time. A lock is waited for, for [`PATIENCE`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::SqlitePool;
 use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::call::{Answer, CallKey};
@@ -69,6 +69,11 @@ impl Sqlite {
         let place = Place { path: Arc::new(path.to_owned()), patience };
         let writing = open::writing(&place).await?;
         let finding = open::reading(&place).await?;
+        Ok(Self::start(place, writing, finding))
+    }
+
+    /// Starts the tasks on their connections.
+    fn start(place: Place, writing: SqliteConnection, finding: SqliteConnection) -> Self {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .test_before_acquire(false)
@@ -77,12 +82,12 @@ impl Sqlite {
         tokio::spawn(writer::run(writing, place.clone(), queue));
         let (lookups, queue) = mpsc::channel(QUEUE);
         tokio::spawn(finder::run(finding, place.clone(), queue));
-        Ok(Self { place, jobs, lookups, readers })
+        Self { place, jobs, lookups, readers }
     }
 
     /// The file.
     #[must_use]
-    pub fn path(&self) -> &PathBuf {
+    pub fn path(&self) -> &Path {
         &self.place.path
     }
 

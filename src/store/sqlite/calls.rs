@@ -31,7 +31,7 @@ pub(super) fn encode(place: &Place, entry: LedgerEntry) -> Result<Call, StoreErr
 /// Reads an answer back.
 pub(super) fn decode(place: &Place, key: CallKey, text: &str) -> Result<Answer, StoreError> {
     serde_json::from_str(text).map_err(|error| {
-        place.damaged("look up a call", format_args!("the answer under key {} is cut: {error}", key.0))
+        place.damaged("look up a call", format_args!("the answer under key {} cannot be read: {error}", key.0))
     })
 }
 
