@@ -78,6 +78,11 @@ pub enum Search {
         /// What the suite said.
         reason: String,
     },
+    /// The budget was used up on the way.
+    BudgetExhausted {
+        /// What was spent, and what the next call could have cost.
+        why: String,
+    },
     /// There is a challenger.
     Challenger,
 }
@@ -108,10 +113,10 @@ pub struct Conclusion {
 #[must_use]
 pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
     let mut reasons = Vec::new();
-    let stays = match evidence.gate.map(|report| report.verdict) {
-        Some(gate::Verdict::Promote) => Verdict::Promoted,
-        Some(gate::Verdict::Inconclusive) => Verdict::Inconclusive,
-        Some(gate::Verdict::Reject) | None => Verdict::Kept,
+    let stays = match (&evidence.search, evidence.gate.map(|report| report.verdict)) {
+        (Search::BudgetExhausted { .. }, _) | (_, Some(gate::Verdict::Inconclusive)) => Verdict::Inconclusive,
+        (_, Some(gate::Verdict::Promote)) => Verdict::Promoted,
+        (_, Some(gate::Verdict::Reject) | None) => Verdict::Kept,
     };
     if let Some(report) = evidence.gate {
         reasons.extend(report.reasons.iter().map(|reason| Reason {
@@ -151,6 +156,7 @@ fn search_reason(search: &Search) -> Option<Reason> {
             "NoCandidateSurvived",
             format!("{attempts} patches were tried for {clusters} clusters, and none mended its cluster without breaking something"),
         ),
+        Search::BudgetExhausted { why } => ("BudgetExhausted", format!("{why}; raise spec.budget.perCycle to go on from here")),
         Search::FailedRegression { reason } => ("RegressionSuiteFailed", format!("the best candidate {reason}")),
     };
     Some(Reason::new(code, message))

@@ -182,7 +182,7 @@ impl Calls {
             tags: CallTags { cycle: self.cycle, phase, purpose, scenario: scenario.cloned() },
             worst: worst_case(&request),
         };
-        let ask = async || self.models.chat(model, &request).await.map(Answer::Chat);
+        let ask = async { self.models.chat(model, &request).await.map(Answer::Chat) };
         match self.answer(errand, ask).await? {
             Answer::Chat(answer) => Ok(answer),
             Answer::Embeddings(_) => unreachable!("the kind of call is part of its key"),
@@ -208,7 +208,7 @@ impl Calls {
             tags: CallTags { cycle: self.cycle, phase, purpose: Purpose::Embed, scenario: None },
             worst: Usage { input: bytes as u64, cached_input: 0, output: 0 },
         };
-        let ask = async || self.models.embed(model, &request).await.map(Answer::Embeddings);
+        let ask = async { self.models.embed(model, &request).await.map(Answer::Embeddings) };
         match self.answer(errand, ask).await? {
             Answer::Embeddings(answer) => Ok(answer),
             Answer::Chat(_) => unreachable!("the kind of call is part of its key"),
@@ -234,7 +234,7 @@ impl Calls {
     async fn answer(
         &self,
         errand: Errand<'_>,
-        ask: impl AsyncFn() -> Result<Answer, CallError>,
+        ask: impl Future<Output = Result<Answer, CallError>>,
     ) -> Result<Answer, CallFailure> {
         // Identical calls take turns: whoever comes second finds the answer of the first in the ledger.
         let turn = Arc::clone(lock(&self.under_way).entry(errand.key).or_default());
@@ -252,7 +252,7 @@ impl Calls {
     async fn find_or_pay(
         &self,
         errand: &Errand<'_>,
-        ask: impl AsyncFn() -> Result<Answer, CallError>,
+        ask: impl Future<Output = Result<Answer, CallError>>,
     ) -> Result<Answer, CallFailure> {
         if let Some(recorded) = self.ledger.find(errand.key).await? {
             if recorded.cycle == self.cycle {
@@ -277,7 +277,7 @@ impl Calls {
             cost = field::Empty,
         );
         let began = Instant::now();
-        let answer = ask().instrument(span.clone()).await?;
+        let answer = ask.instrument(span.clone()).await?;
         let usage = answer.usage();
         let cost = errand.plan.price.map(|price| price.of(usage));
         span.record("gen_ai.usage.input_tokens", usage.input);

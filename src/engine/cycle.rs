@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::calls::Calls;
@@ -37,7 +36,6 @@ pub(super) struct Cycle {
     history: Arc<dyn History>,
     clock: Arc<dyn Clock>,
     progress: Arc<dyn Progress>,
-    stop: CancellationToken,
     champion: Arc<Subject>,
     memory: Memory,
     began: Instant,
@@ -85,55 +83,64 @@ impl Cycle {
             stop.clone(),
         ));
         let evaluator =
-            Arc::new(Evaluator::new(Arc::clone(&plan), Arc::clone(&calls), Arc::clone(&progress), stop.clone()));
+            Arc::new(Evaluator::new(Arc::clone(&plan), Arc::clone(&calls), Arc::clone(&progress), stop));
         let champion = Arc::new(Subject::champion(&plan));
         let began = Instant::now();
-        Ok(Self { id, object, plan, calls, evaluator, history, clock, progress, stop, champion, memory, began })
+        Ok(Self { id, object, plan, calls, evaluator, history, clock, progress, champion, memory, began })
     }
 
     /// The loop: run and score → (cluster → patch → validate) by rounds → shadow → gate → apply.
     pub(super) async fn run(self) -> Result<Outcome, CycleError> {
-        let baseline = self.measure_champion().await?;
         let mut hunt = Hunt::default();
-        let found = match self.hunt(&mut hunt).await {
-            Ok(()) => self.finalist(&hunt).await?,
-            Err(error) => return Err(error),
-        };
-        let (search, finalist) = found;
-        let Some(finalist) = finalist else {
-            let conclusion = self.conclude(search, None, &baseline);
-            return self.close(conclusion, hunt, None, &baseline, "training").await;
-        };
-        let paired = self.shadow(&finalist.subject, &self.plan.split.held_out).await?;
-        let judged = self.gate(&paired);
-        let conclusion = self.conclude(search, Some(&judged), &paired.champion);
-        let measured = paired.champion.clone();
-        self.close(conclusion, hunt, Some((finalist, paired, judged)), &measured, "heldOut").await
+        match self.find_challenger(&mut hunt).await {
+            Ok((search, None)) => self.close(search, hunt, None).await,
+            Ok((search, Some(finalist))) => match self.shadow(&finalist.subject, &self.plan.split.held_out).await {
+                Ok(paired) => self.close(search, hunt, Some((finalist, paired, "heldOut"))).await,
+                Err(error) => self.out_of_budget(error, hunt).await,
+            },
+            Err(error) => self.out_of_budget(error, hunt).await,
+        }
+    }
+
+    async fn find_challenger(&self, hunt: &mut Hunt) -> Result<(Search, Option<Finalist>), CycleError> {
+        self.measure_champion().await?;
+        self.hunt(hunt).await?;
+        self.finalist(hunt).await
+    }
+
+    /// A budget that is used up is a verdict, not an error: what was found until then is in the report.
+    async fn out_of_budget(self, error: CycleError, hunt: Hunt) -> Result<Outcome, CycleError> {
+        match error {
+            CycleError::BudgetExhausted(why) => {
+                self.close(Search::BudgetExhausted { why: why.to_string() }, hunt, None).await
+            }
+            error => Err(error),
+        }
     }
 
     /// A given challenger: shadow → gate, on everything.
     pub(super) async fn compare(self, challenger: Arc<Subject>) -> Result<Outcome, CycleError> {
         let all: Vec<usize> = (0..self.plan.scenarios.len()).collect();
-        let paired = self.shadow(&challenger, &all).await?;
         let mut hunt = Hunt::default();
+        let paired = match self.shadow(&challenger, &all).await {
+            Ok(paired) => paired,
+            Err(error) => return self.out_of_budget(error, hunt).await,
+        };
         let failures = self.failures(&self.champion, &paired.scenarios, self.plan.gate.repeats);
         hunt.failures = failures.len();
         hunt.clusters = self.cluster(failures).await?.into_iter().map(|cluster| (1, cluster)).collect();
-        let judged = self.gate(&paired);
-        let conclusion = self.conclude(Search::Challenger, Some(&judged), &paired.champion);
         let finalist = Finalist { subject: challenger, addresses: Vec::new() };
-        let measured = paired.champion.clone();
-        self.close(conclusion, hunt, Some((finalist, paired, judged)), &measured, "all").await
+        self.close(Search::Challenger, hunt, Some((finalist, paired, "all"))).await
     }
 
     /// *Run* and *score*: how the champion does on what may be learned from and on the regression part.
-    async fn measure_champion(&self) -> Result<Evaluation, CycleError> {
+    async fn measure_champion(&self) -> Result<(), CycleError> {
         let suite = self.suite();
         let repeats = 0..self.plan.execution.repeats;
         let total = (suite.len() * repeats.len()) as u64;
         self.progress.begin(Phase::Run, "champion on the training and regression scenarios", Some(total));
         let measure = self.evaluator.evaluate(&self.champion, &suite, repeats, CountedAs::BASELINE);
-        measure.instrument(phase_span(Phase::Run)).await
+        measure.instrument(phase_span(Phase::Run)).await.map(drop)
     }
 
     /// *Cluster*, *patch* and *validate*, round by round. Each round starts from what the one before has found.
@@ -239,26 +246,25 @@ impl Cycle {
         phase_span(Phase::Gate).in_scope(|| gate::judge(&self.plan, paired, &self.memory))
     }
 
-    fn conclude(&self, search: Search, gate: Option<&decide::gate::Report>, champion: &Evaluation) -> Conclusion {
-        conclude(&Evidence {
-            search,
-            gate,
-            champion_score: means(&self.plan, champion).score,
-            minimum_score: self.plan.gate.minimum_score,
-        })
-    }
-
-    /// *Apply*: versions and report, recorded.
+    /// *Gate* and *apply*: the evidence is judged, and the outcome recorded.
     async fn close(
         self,
-        conclusion: Conclusion,
+        search: Search,
         mut hunt: Hunt,
-        gated: Option<(Finalist, Paired, decide::gate::Report)>,
-        measured: &Evaluation,
-        measured_on: &str,
+        gated: Option<(Finalist, Paired, &str)>,
     ) -> Result<Outcome, CycleError> {
+        let judged = gated.as_ref().map(|(_, paired, _)| self.gate(paired));
+        let (measured, measured_on) = match &gated {
+            Some((_, paired, on)) => (paired.champion.clone(), *on),
+            None => (self.evaluator.measured(&self.champion, &self.suite(), &(0..self.plan.execution.repeats)), "training"),
+        };
+        let Conclusion { verdict, reasons } = conclude(&Evidence {
+            search,
+            gate: judged.as_ref(),
+            champion_score: means(&self.plan, &measured).score,
+            minimum_score: self.plan.gate.minimum_score,
+        });
         self.progress.begin(Phase::Apply, "recording the outcome", None);
-        let Conclusion { verdict, reasons } = conclusion;
         let fate = match verdict {
             Verdict::Promoted => VersionPhase::Champion,
             Verdict::Inconclusive => VersionPhase::Candidate,
@@ -273,8 +279,8 @@ impl Cycle {
         if let (Some((finalist, ..)), VersionPhase::Rejected) = (&gated, fate) {
             hunt.rejected.extend(self.rejected_challenger(finalist, &hunt, &reasons));
         }
+        let mut sides = vec![self.side(&versions[0], &measured, measured_on)];
         let mut evaluations = vec![measured.clone()];
-        let mut sides = vec![self.side(&versions[0], measured, measured_on)];
         if let Some((_, paired, _)) = &gated {
             sides.push(self.side(&versions[1], &paired.challenger, measured_on));
             evaluations.push(paired.challenger.clone());
@@ -289,7 +295,7 @@ impl Cycle {
             reasons,
             champion: sides.next().expect("there is always a champion"),
             challenger: sides.next(),
-            gate: gated.map(|(_, _, report)| report),
+            gate: judged,
             clusters: hunt.clusters.iter().map(|(round, cluster)| ClusterReport::of(*round, cluster)).collect(),
             attempts: hunt.attempts,
             scenarios: ScenarioCounts::of(&self.plan),
@@ -307,7 +313,7 @@ impl Cycle {
             rejected: hunt.rejected,
             clusters: hunt.clusters.into_iter().map(|(_, cluster)| cluster).collect(),
             dimensions: self.plan.dimensions.iter().map(|dimension| dimension.name.clone()).collect(),
-            champion_scores: means(&self.plan, measured)
+            champion_scores: means(&self.plan, &measured)
                 .dimensions
                 .into_iter()
                 .map(|(name, mean)| (name.into(), mean))

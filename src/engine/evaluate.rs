@@ -64,7 +64,7 @@ pub struct Evaluator {
     scorers: Vec<ScenarioScorer>,
     /// Runs under way, over all evaluations that go on at once.
     slots: Semaphore,
-    measured: Mutex<HashMap<(ContentHash, usize, u32), Outcome>>,
+    outcomes: Mutex<HashMap<(ContentHash, usize, u32), Outcome>>,
 }
 
 impl Evaluator {
@@ -77,7 +77,7 @@ impl Evaluator {
         };
         let scorers = plan.scenarios.iter().map(scorer).collect();
         let slots = Semaphore::new(plan.execution.concurrency);
-        Self { plan, calls, progress, stop, scorers, slots, measured: Mutex::default() }
+        Self { plan, calls, progress, stop, scorers, slots, outcomes: Mutex::default() }
     }
 
     /// Runs a subject in each of the scenarios (indices into [`Plan::scenarios`]), once for each of the repeats, and scores
@@ -107,7 +107,7 @@ impl Evaluator {
             missing.sort_by(|a, b| impact(b.0).total_cmp(&impact(a.0)));
         }
         self.measure(subject, missing, counted).await?;
-        Ok(self.collect(subject, scenarios, &repeats))
+        Ok(self.measured(subject, scenarios, &repeats))
     }
 
     /// The failures of a subject in those of the scenarios that it did not pass in most of its repeats.
@@ -225,7 +225,9 @@ impl Evaluator {
         Ok(Outcome::Scored { sample, failure })
     }
 
-    fn collect(&self, subject: &Subject, scenarios: &[usize], repeats: &Range<u32>) -> Evaluation {
+    /// What has been measured of a subject in these scenarios, without measuring more.
+    #[must_use]
+    pub fn measured(&self, subject: &Subject, scenarios: &[usize], repeats: &Range<u32>) -> Evaluation {
         let measured = self.lock();
         let results = scenarios.iter().map(|&scenario| {
             let mut result = ScenarioResult {
@@ -246,6 +248,6 @@ impl Evaluator {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(ContentHash, usize, u32), Outcome>> {
-        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, Table, TableStyle, presets};
 
 use crate::decide::conclude::{Reason, Verdict};
 use crate::engine::report::{ClusterReport, Report, Side};
@@ -107,10 +107,10 @@ fn scored_on(side: &Side) -> ScoredOn {
 }
 
 /// One row for the aggregate, the pass rate and each dimension; one column a side.
-fn scores(report: &Report, preset: &str) -> Table {
+fn scores(report: &Report, style: TableStyle) -> Table {
     let sides: Vec<&Side> = std::iter::once(&report.champion).chain(&report.challenger).collect();
     let mut table = Table::new();
-    table.load_preset(preset);
+    table.load_style(style);
     let names = ["champion", "challenger"];
     let mut header = vec![Cell::new("")];
     header.extend(sides.iter().zip(names).map(|(side, name)| right(format!("{name} {}", side.version))));
@@ -202,7 +202,7 @@ fn markdown_attempts(report: &Report, text: &mut String) {
     }
     text.push_str("\n## What was tried\n\n");
     let mut table = Table::new();
-    table.load_preset(presets::ASCII_MARKDOWN);
+    table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["round", "cluster", "prompt", "", "outcome"]);
     for attempt in &report.attempts {
         let survived = if attempt.survived { "✓" } else { "✗" };
@@ -216,7 +216,7 @@ fn markdown_attempts(report: &Report, text: &mut String) {
 fn markdown_bill(report: &Report, text: &mut String) {
     let _ = writeln!(text, "\n## Calls and cost\n\n{}\n", bill(report));
     let mut table = Table::new();
-    table.load_preset(presets::ASCII_MARKDOWN);
+    table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["phase", "answers", "from the ledger", "paid"]);
     for (phase, tally) in &report.calls.by_phase {
         let paid = format!("{} {}", tally.paid, report.cost.currency);
