@@ -6,6 +6,7 @@
 pub mod call;
 pub mod cluster;
 pub mod duration;
+pub mod free;
 pub mod hash;
 pub mod ids;
 pub mod money;
