@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::hash::ContentHash;
-use super::patch::Edit;
 
 /// How a prompt is divided into sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -35,7 +34,44 @@ pub struct Section {
     pub end: usize,
 }
 
+/// A text that is no prompt.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the prompt is empty")]
+pub struct PromptError;
+
 impl Prompt {
+    /// Stand-in: sections begin at headings, or at keys that begin a line.
+    ///
+    /// # Errors
+    /// An empty text.
+    pub fn parse(text: &str, format: PromptFormat) -> Result<Self, PromptError> {
+        if text.trim().is_empty() {
+            return Err(PromptError);
+        }
+        let mut sections: Vec<Section> = Vec::new();
+        let mut start = 0;
+        for line in text.split_inclusive('\n') {
+            let name = match format {
+                PromptFormat::Markdown => line.starts_with('#').then(|| line.trim_start_matches('#').trim()),
+                PromptFormat::Yaml => {
+                    let begins = line.starts_with(|c: char| c.is_alphanumeric());
+                    line.split_once(':').filter(|_| begins).map(|(key, _)| key)
+                }
+            };
+            if let Some(name) = name {
+                let body_start = start + line.len();
+                sections.push(Section { name: name.to_owned(), start, body_start, end: text.len() });
+            } else if start == 0 {
+                sections.push(Section { name: "preamble".to_owned(), start, body_start: start, end: text.len() });
+            }
+            start += line.len();
+        }
+        for index in 1..sections.len() {
+            sections[index - 1].end = sections[index].start;
+        }
+        Ok(Self { text: text.to_owned(), format, sections })
+    }
+
     /// The text, as the model gets it.
     #[must_use]
     pub fn text(&self) -> &str {
