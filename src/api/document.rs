@@ -3,7 +3,7 @@
 //! Text goes in, [`Document`]s come out; [`read`] turns one into a type of the API by that type's own schema and
 //! reports everything that is wrong with it at once. What the fields mean is not known here.
 
-mod nearest;
+pub mod nearest;
 pub mod read;
 mod scalar;
 mod shape;
