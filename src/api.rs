@@ -2,8 +2,9 @@
 //! command line.
 //!
 //! [`AgentOptimization`] is what a user writes. [`document`] reads it from text and knows where every
-//! field stands; [`resolve`](mod@resolve) turns it, with everything it refers to, into a [`Plan`] — validated, defaults
-//! filled in by the [`Profile`] — and reports every problem at once. After that door nothing checks again.
+//! field stands; a [`Submission`] is a resource as it was handed in, be it a file, a [`pipeline`] template or an object of
+//! the cluster; [`resolve`](mod@resolve) turns it, with everything it refers to, into a [`Plan`] (validated, defaults
+//! filled in by the [`Profile`]) and reports every problem at once. After that door nothing checks again.
 
 pub mod agent;
 pub mod agent_optimization;
@@ -20,8 +21,10 @@ pub mod resolve;
 pub mod scenarios;
 pub mod scoring;
 pub mod source;
+pub mod submission;
 
 pub use agent_optimization::{AgentOptimization, AgentOptimizationSpec};
 pub use plan::Plan;
 pub use profile::Profile;
 pub use prompt_version::{PromptVersion, PromptVersionSpec};
+pub use submission::Submission;

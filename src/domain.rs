@@ -7,6 +7,7 @@ pub mod arguments;
 pub mod call;
 pub mod cluster;
 pub mod duration;
+pub mod free;
 pub mod hash;
 pub mod ids;
 pub mod money;

@@ -109,3 +109,43 @@ pub struct LaterPhase {
     #[schemars(skip)]
     pub settings: serde_json::Map<String, serde_json::Value>,
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::CustomResourceExt;
+    use serde_json::Value;
+
+    /// What an API server demands of a structural schema
+    /// (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>),
+    /// and that nothing of the user's own is pruned.
+    fn assert_structural(schema: &Value, path: &str) {
+        let keeps = schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
+        let is_typed = schema.get("type").is_some_and(Value::is_string);
+        assert!(is_typed || keeps, "{path} has no type");
+        assert!(schema.get("$ref").is_none(), "{path} is a reference");
+        for key in ["anyOf", "oneOf", "allOf", "not"] {
+            assert!(schema.get(key).is_none(), "{path} has {key}");
+        }
+        let others = schema.get("additionalProperties");
+        assert!(!matches!(others, Some(Value::Bool(_))), "{path} would be pruned");
+        if schema.get("type").is_some_and(|kind| kind == "object") {
+            assert!(keeps || others.is_some() || schema.get("properties").is_some(), "{path} would be pruned");
+        }
+        let fields = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+        for (name, field) in fields {
+            assert_structural(field, &format!("{path}.{name}"));
+        }
+        for inner in schema.get("items").into_iter().chain(others) {
+            assert_structural(inner, &format!("{path}[]"));
+        }
+    }
+
+    #[test]
+    fn the_resource_definitions_are_structural_and_small_enough() {
+        for crd in [super::AgentOptimization::crd(), crate::api::PromptVersion::crd()] {
+            let crd = serde_json::to_value(crd).unwrap();
+            assert!(crd.to_string().len() < 256 * 1024);
+            assert_structural(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "");
+        }
+    }
+}

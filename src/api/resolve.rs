@@ -1,1 +1,278 @@
-//! To come.
+//! The door: a submitted resource and the texts that it refers to go in, a [`Plan`] comes out, or every problem at once.
+//!
+//! Everything here is pure. The front door (the command line, a controller) first reads what [`requested`] lists; then
+//! [`resolve`] checks, fills in the profile's defaults, and follows the references, part by part in the order of the
+//! resource. What is an `Option` in the resource because it may be left out is settled afterwards.
+
+mod findings;
+mod models;
+mod promotion;
+mod prompt;
+mod references;
+mod scenario_checks;
+mod scenarios;
+mod scoring;
+mod split;
+mod tools;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub use references::{CHAMPION_KEY, ConfigMap, Reference, References, Text, requested};
+
+use self::findings::Findings;
+use super::agent::Runtime;
+use super::agent_optimization::{AgentOptimizationSpec, Execution};
+use super::optimization::{Clustering, Patching, Validation, ValidationScenarios};
+use super::plan::{ClusteringPlan, ExecutionPlan, PatchingPlan, Plan, RuntimePlan, ValidationPlan};
+use super::problem::Problems;
+use super::profile::{Defaults, Profile};
+use super::promotion::Promotion;
+use super::scoring::ModelRef;
+use super::submission::Submission;
+use crate::domain::ids::ModelName;
+use crate::domain::prompt::Prompt;
+
+/// Turns a submission into a plan.
+///
+/// # Errors
+/// Every problem of the submission and of what it refers to, sorted by place.
+pub fn resolve(submission: &Submission, references: &References) -> Result<Plan, Problems> {
+    let spec = &submission.resource.spec;
+    let metadata = &submission.resource.metadata;
+    let defaults = Defaults::of(spec.profile);
+    let mut findings = Findings::new(submission);
+
+    warn_of_later_phases(spec, &mut findings);
+    let models = models::resolve(spec, &mut findings);
+    let budget = promotion::budget(spec, &mut findings);
+    let champion = prompt::champion(spec, references, &mut findings);
+    let tools = tools::resolve(spec, references, &mut findings);
+    let runtime = runtime(spec, &defaults, references, &mut findings);
+    let dimensions = scoring::resolve(spec, &defaults, &mut findings);
+    let patching = patching(spec, &defaults, champion.as_ref(), &mut findings);
+    let validation = validation(spec, &defaults, champion.as_ref(), &mut findings);
+    let clustering = clustering(spec, &defaults, &mut findings);
+    let gate = promotion::gate(spec, &defaults, runtime.as_ref(), &mut findings);
+    let suite = scenarios::Suite { tools: tools.as_deref(), dimensions: &dimensions, runtime: runtime.as_ref() };
+    let scenarios = scenarios::resolve(spec, references, &suite, &mut findings);
+    let split = split::resolve(spec, &defaults, &scenarios, gate.minimum_sample_size, &mut findings);
+    promotion::target(spec, &mut findings);
+    scoring::warn_of_idle_dimensions(&dimensions, &scenarios, &mut findings);
+    models::warn_of_unused(spec, &mut findings);
+
+    let (Some(champion), Some(tools), Some(runtime)) = (champion, tools, runtime) else {
+        return Err(findings.into_problems());
+    };
+    let warnings = findings.finish()?;
+    let promotion = spec.promotion.clone().unwrap_or_default();
+    Ok(Plan {
+        namespace: metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
+        name: metadata.name.clone().unwrap_or_default(),
+        profile: spec.profile,
+        champion,
+        tools: tools.into(),
+        execution: execution(spec, &defaults, &runtime),
+        runtime,
+        models,
+        scenarios,
+        split,
+        dimensions,
+        clustering,
+        patching,
+        validation,
+        gate,
+        target: promotion.target,
+        approval: promotion.approval.unwrap_or(defaults.approval),
+        max_versions_retained: promotion.max_versions_retained.unwrap_or(defaults.max_versions_retained),
+        budget,
+        currency: promotion::currency(spec),
+        warnings,
+    })
+}
+
+fn warn_of_later_phases(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {
+    let later = [
+        ("spec.calibration", spec.calibration.is_some()),
+        ("spec.probe", spec.probe.is_some()),
+        ("spec.watch", spec.watch.is_some()),
+        ("spec.export", spec.export.is_some()),
+    ];
+    for (field, _) in later.into_iter().filter(|(_, written)| *written) {
+        findings.warn(field, "not built yet; it is kept and not acted on");
+    }
+    match spec.profile {
+        Profile::Compliance if spec.calibration.is_none() => {
+            findings.warn("spec.profile", "Compliance requires calibration of the judge, which is not built yet");
+        }
+        Profile::MultiAgent if spec.probe.is_none() => {
+            findings.warn("spec.profile", "MultiAgent includes red-team attacks, which are not built yet");
+        }
+        _ => {}
+    }
+}
+
+/// How the agent is reached; `None` if that is not clear, with the problem noted.
+fn runtime(
+    spec: &AgentOptimizationSpec,
+    defaults: &Defaults,
+    references: &References,
+    findings: &mut Findings<'_>,
+) -> Option<RuntimePlan> {
+    let path = "spec.agent.runtime";
+    let Runtime { model, endpoint, replay } = &spec.agent.runtime;
+    let given = [("model", model.is_some()), ("endpoint", endpoint.is_some()), ("replay", replay.is_some())];
+    findings.exactly_one(path, &given)?;
+    if let Some(model) = model {
+        let field = format!("{path}.model");
+        findings.parameters(&format!("{field}.parameters"), model.parameters.as_ref());
+        return Some(RuntimePlan::Model {
+            model: findings.model(&format!("{field}.ref"), &model.model)?,
+            parameters: Arc::new(model.parameters.clone().unwrap_or_default()),
+            max_turns: model.max_turns.unwrap_or(defaults.max_turns),
+        });
+    }
+    if let Some(endpoint) = endpoint {
+        let field = format!("{path}.endpoint.ref");
+        let name = findings.model(&field, &endpoint.model)?;
+        let named = spec.models.iter().find(|model| model.name == endpoint.model);
+        if named.is_some_and(|model| model.openai.is_none()) {
+            findings.problem(&field, format!("an endpoint is OpenAI-compatible; give {name:?} openAI.baseURL"));
+        }
+        findings.parameters(&format!("{path}.endpoint.parameters"), endpoint.parameters.as_ref());
+        let parameters = Arc::new(endpoint.parameters.clone().unwrap_or_default());
+        return Some(RuntimePlan::Endpoint { model: name, parameters });
+    }
+    let transcripts = scenarios::transcripts(&replay.as_ref()?.transcripts, references, findings)?;
+    Some(RuntimePlan::Replay { transcripts: transcripts.into() })
+}
+
+fn execution(spec: &AgentOptimizationSpec, defaults: &Defaults, runtime: &RuntimePlan) -> ExecutionPlan {
+    let Execution { repeats, concurrency, scenario_timeout, error_tolerance } =
+        spec.execution.clone().unwrap_or_default();
+    ExecutionPlan {
+        repeats: repeats.unwrap_or_else(|| default_repeats(defaults, runtime)),
+        concurrency: concurrency.unwrap_or(defaults.concurrency) as usize,
+        scenario_timeout: scenario_timeout.map_or(defaults.scenario_timeout, |timeout| timeout.0),
+        error_tolerance: error_tolerance.unwrap_or(defaults.error_tolerance),
+        seed: spec.split.as_ref().and_then(|split| split.seed).unwrap_or(0),
+    }
+}
+
+/// What was recorded is used whole; what is run costs money, so the profile says how often.
+fn default_repeats(defaults: &Defaults, runtime: &RuntimePlan) -> u32 {
+    match runtime {
+        RuntimePlan::Replay { transcripts } => {
+            transcripts.iter().map(|transcript| transcript.repeat + 1).max().unwrap_or(1)
+        }
+        _ => defaults.repeats,
+    }
+}
+
+fn clustering(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut Findings<'_>) -> ClusteringPlan {
+    let Clustering { embeddings, threshold, max_clusters } = spec.clustering.clone().unwrap_or_default();
+    let path = "spec.clustering.embeddings.ref";
+    let embeddings = embeddings.and_then(|ModelRef { model }| {
+        if spec.models.iter().any(|known| known.name == model && known.anthropic.is_some()) {
+            findings.problem(path, format!("{model:?} is an Anthropic model, and Anthropic has no embeddings API"));
+        }
+        findings.model(path, &model)
+    });
+    if let (None, Some(threshold)) = (&embeddings, threshold)
+        && threshold >= defaults.embedding_threshold
+    {
+        let message = format!(
+            "{threshold} suits an embedding model; the built-in vectoriser's similarities are lower (its default is {}), so \
+             most failures will stay alone; name an embedding model, or leave the threshold out",
+            defaults.builtin_threshold
+        );
+        findings.warn("spec.clustering.threshold", message);
+    }
+    let default = if embeddings.is_some() { defaults.embedding_threshold } else { defaults.builtin_threshold };
+    ClusteringPlan {
+        embeddings,
+        threshold: threshold.unwrap_or(default),
+        max_clusters: max_clusters.unwrap_or(defaults.max_clusters) as usize,
+    }
+}
+
+fn patching(
+    spec: &AgentOptimizationSpec,
+    defaults: &Defaults,
+    champion: Option<&Prompt>,
+    findings: &mut Findings<'_>,
+) -> Option<PatchingPlan> {
+    let Patching { model, parameters, protected_sections, max_prompt_tokens, candidates_per_cluster, rounds } =
+        spec.patching.clone().unwrap_or_default();
+    let path = "spec.patching";
+    let writer = match &model {
+        Some(ModelRef { model }) => findings.model(&format!("{path}.model.ref"), model),
+        None => judge_of(spec),
+    };
+    findings.parameters(&format!("{path}.parameters"), parameters.as_ref());
+    findings.sections(&format!("{path}.protectedSections"), &protected_sections, champion);
+    let max_prompt_tokens = max_prompt_tokens.unwrap_or(defaults.max_prompt_tokens) as usize;
+    if let Some(champion) = champion {
+        prompt::check_length(champion, max_prompt_tokens, findings);
+    }
+    if spec.agent.runtime.replay.is_some() {
+        return None;
+    }
+    if writer.is_none() && model.is_none() {
+        let message = "no model writes patches, so failures are found and nothing is mended; name a model, or a judge";
+        findings.warn("spec.patching.model", message);
+    }
+    Some(PatchingPlan {
+        model: writer?,
+        parameters: Arc::new(parameters.unwrap_or_default()),
+        protected_sections,
+        max_prompt_tokens,
+        candidates_per_cluster: candidates_per_cluster.unwrap_or(defaults.candidates_per_cluster),
+        rounds: rounds.unwrap_or(defaults.rounds),
+    })
+}
+
+/// The judge of all dimensions, or else the first judge that one of them has.
+fn judge_of(spec: &AgentOptimizationSpec) -> Option<ModelName> {
+    let scoring = spec.scoring.as_ref()?;
+    let own = scoring.dimensions.iter().filter_map(|dimension| dimension.judge.as_ref());
+    let judge = scoring.judge.iter().chain(own).next()?;
+    Some(judge.model.as_str().into())
+}
+
+fn validation(
+    spec: &AgentOptimizationSpec,
+    defaults: &Defaults,
+    champion: Option<&Prompt>,
+    findings: &mut Findings<'_>,
+) -> ValidationPlan {
+    let Validation { scenarios, sentinels, complexity_threshold, core_sections } =
+        spec.validation.clone().unwrap_or_default();
+    findings.sections("spec.validation.coreSections", &core_sections, champion);
+    ValidationPlan {
+        full_suite: scenarios.map_or(defaults.full_suite, |scenarios| scenarios == ValidationScenarios::FullSuite),
+        sentinels: sentinels.unwrap_or(defaults.sentinels) as usize,
+        complexity_threshold: complexity_threshold.unwrap_or(defaults.complexity_threshold),
+        core_sections,
+    }
+}
+
+/// The names of the models that a resource uses.
+fn used_models(spec: &AgentOptimizationSpec) -> BTreeSet<&str> {
+    let runtime = &spec.agent.runtime;
+    let agent = runtime.model.iter().map(|model| &model.model);
+    let endpoint = runtime.endpoint.iter().map(|endpoint| &endpoint.model);
+    let scoring = spec.scoring.iter();
+    let judges = scoring.flat_map(|scoring| {
+        scoring.judge.iter().chain(scoring.dimensions.iter().filter_map(|dimension| dimension.judge.as_ref()))
+    });
+    let embeddings = spec.clustering.iter().filter_map(|clustering| clustering.embeddings.as_ref());
+    let writer = spec.patching.iter().filter_map(|patching| patching.model.as_ref());
+    let referred = judges.chain(embeddings).chain(writer).map(|reference| &reference.model);
+    agent.chain(endpoint).chain(referred).map(String::as_str).collect()
+}
+
+/// The part of the resource about promotion, where there is one.
+fn promotion_of(spec: &AgentOptimizationSpec) -> Option<&Promotion> {
+    spec.promotion.as_ref()
+}

@@ -29,6 +29,7 @@ pub struct Parameters {
     pub max_output_tokens: Option<u64>,
     /// Further fields of the request body, passed on as they are (for example `reasoning_effort`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::free::object")]
     pub extra: Option<Map<String, Value>>,
 }
 

@@ -15,7 +15,7 @@ use super::ids::{DimensionName, ScenarioId, ToolName};
 #[serde(rename_all = "camelCase")]
 pub struct Scenario {
     /// A name that is unique in the suite and stays the same over time.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(with = "String", length(min = 1, max = 253))]
     pub id: ScenarioId,
     /// Labels, used to stratify the split and to select.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -42,6 +42,7 @@ pub struct Scenario {
     pub mocks: Vec<ToolMock>,
     /// The state that the mocks start from (see `mocks[].when` and `mocks[].set`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::free::object")]
     pub state: Option<Map<String, Value>>,
     /// What a good agent does.
     #[serde(default)]
@@ -83,12 +84,15 @@ pub struct ToolMock {
     pub tool: ToolName,
     /// Arguments that the call must have, others allowed. Any call when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::free::object")]
     pub arguments: Option<Map<String, Value>>,
     /// Entries that the state must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::free::object")]
     pub when: Option<Map<String, Value>>,
     /// What the tool answers. A string is passed on as it is, anything else as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::free::value")]
     pub returns: Option<Value>,
     /// The message of the error with which the tool fails, instead of an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,6 +102,7 @@ pub struct ToolMock {
     pub delay: Option<HumanDuration>,
     /// Entries written to the state once the tool has answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::free::object")]
     pub set: Option<Map<String, Value>>,
 }
 
@@ -139,6 +144,7 @@ pub struct ExpectedCall {
     pub tool: ToolName,
     /// The arguments. Any arguments when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::free::object")]
     pub arguments: Option<Map<String, Value>>,
     /// How arguments are compared. `Exact` when absent.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
@@ -183,6 +189,7 @@ pub struct ForbiddenCall {
     pub tool: ToolName,
     /// Only calls with at least these arguments. Any call of the tool when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::free::object")]
     pub arguments: Option<Map<String, Value>>,
 }
 
@@ -207,6 +214,7 @@ pub struct Check {
     pub regex: Option<String>,
     /// The answer is JSON that satisfies this schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::free::object")]
     pub json_schema: Option<Map<String, Value>>,
     /// The answer has a number close enough to this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,7 @@ pub struct ToolDefinition {
     pub description: Option<String>,
     /// The arguments, as a JSON Schema of type object. Any arguments when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::free::object")]
     pub parameters: Option<Map<String, Value>>,
 }
 

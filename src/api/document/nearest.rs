@@ -1,0 +1,50 @@
+//! The name that somebody probably meant.
+
+/// The candidate nearest to a name that is not one of them, if any is near enough to be a slip: other capitals or
+/// separators, a few letters off, or a beginning that only one candidate has.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain =
+        |text: &str| -> String { text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect() };
+    let wanted = plain(name);
+    let allowed = (wanted.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&wanted, &plain(candidate)), candidate))
+        .filter(|(distance, candidate)| {
+            // A one-letter name is not a slip of another one-letter name.
+            *distance <= allowed && *distance < plain(candidate).chars().count().max(1)
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// `; did you mean "x"?` or, when nothing is near, the whole list: `; there is a, b and c`.
+pub fn hint<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    match nearest(name, candidates.iter().copied()) {
+        Some(near) => format!("; did you mean {near:?}?"),
+        None if candidates.is_empty() => String::new(),
+        None => format!("; known: {}", candidates.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_finds_its_name_and_another_word_does_not() {
+        let known = ["scenarios", "scoring", "maxClusters", "baseURL", "profile"];
+        for (written, meant) in [
+            ("scenario", Some("scenarios")),
+            ("max_clusters", Some("maxClusters")),
+            ("baseUrl", Some("baseURL")),
+            ("pofrile", Some("profile")),
+            ("temperature", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(written, known), meant, "{written}");
+        }
+        assert_eq!(nearest("a", ["b"]), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! The form that a value must have, compiled once from the JSON Schema of a type.
+
+use regex::Regex;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Map, Value};
+
+use crate::domain::duration::HumanDuration;
+
+/// The form that a value must have.
+#[derive(Debug)]
+pub struct Shape {
+    /// What it may be.
+    pub form: Form,
+    /// Nothing may stand in its place.
+    pub nullable: bool,
+    /// What the field is for, in one sentence.
+    pub about: String,
+}
+
+/// The forms of values that the types of the API have.
+#[derive(Debug)]
+pub enum Form {
+    /// Anything at all.
+    Any,
+    /// True or false.
+    Bool,
+    /// A text.
+    Text(TextForm),
+    /// A number with its bounds, whole or not.
+    Number { whole: bool, min: Option<f64>, max: Option<f64> },
+    /// A list.
+    List { item: Box<Shape>, min: usize },
+    /// A mapping.
+    Map { fields: Vec<(String, Shape)>, required: Vec<String>, others: Others },
+    /// One of several forms, told apart by what kind of value they are.
+    Either(Vec<Shape>),
+}
+
+/// What a text must be.
+#[derive(Debug, Default)]
+pub struct TextForm {
+    /// The only texts that will do; any when empty.
+    pub one_of: Vec<String>,
+    /// The fewest characters.
+    pub min: usize,
+    /// The most characters.
+    pub max: Option<usize>,
+    /// A pattern, and the form in words.
+    pub pattern: Option<(Regex, &'static str)>,
+    /// It is read as a duration.
+    pub duration: bool,
+}
+
+/// What becomes of fields that are not listed.
+#[derive(Debug)]
+pub enum Others {
+    /// They are mistakes.
+    Unknown,
+    /// They are the user's own.
+    Free,
+    /// They are the user's own, each of this form.
+    Of(Box<Shape>),
+}
+
+/// The patterns of the API's schemas, in words.
+const PATTERNS: [(&str, &str); 3] = [
+    (r"^[0-9]+(\.[0-9]+)?$", r#"a decimal number in quotes, such as "0.15""#),
+    ("^[A-Z]{3}$", r#"a currency in three capital letters, such as "USD""#),
+    ("^[0-9a-f]{64}$", "64 hexadecimal digits"),
+];
+
+impl Shape {
+    /// The form of a type.
+    pub fn of<T: JsonSchema>() -> Self {
+        let schema = SchemaGenerator::default().into_root_schema_for::<T>().to_value();
+        let definitions = schema.get("$defs").and_then(Value::as_object).cloned().unwrap_or_default();
+        compile(&schema, &definitions)
+    }
+}
+
+fn compile(schema: &Value, definitions: &Map<String, Value>) -> Shape {
+    let Some(schema) = schema.as_object() else {
+        return Shape { form: Form::Any, nullable: true, about: String::new() };
+    };
+    let about = || schema.get("description").and_then(Value::as_str).map(first_sentence).unwrap_or_default();
+    if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
+        let name = name.trim_start_matches("#/$defs/");
+        let mut shape = compile(definitions.get(name).unwrap_or(&Value::Bool(true)), definitions);
+        if let (Form::Text(text), "Duration") = (&mut shape.form, name) {
+            *text = TextForm { duration: true, ..TextForm::default() };
+        }
+        if schema.contains_key("description") {
+            shape.about = about();
+        }
+        return shape;
+    }
+    if let Some(options) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
+        let mut shape = compile_options(options, definitions);
+        shape.about = about();
+        return shape;
+    }
+    let types: Vec<&str> = match schema.get("type") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let nullable = types.is_empty() || types.contains(&"null");
+    let form = match types.iter().find(|kind| **kind != "null").copied() {
+        Some("boolean") => Form::Bool,
+        Some("string") => Form::Text(text_form(schema)),
+        Some("integer") => number_form(schema, true),
+        Some("number") => number_form(schema, false),
+        Some("array") => Form::List {
+            item: Box::new(compile(schema.get("items").unwrap_or(&Value::Bool(true)), definitions)),
+            min: schema.get("minItems").and_then(Value::as_u64).unwrap_or(0) as usize,
+        },
+        Some("object") => map_form(schema, definitions),
+        _ => Form::Any,
+    };
+    Shape { form, nullable, about: about() }
+}
+
+fn compile_options(options: &[Value], definitions: &Map<String, Value>) -> Shape {
+    let is_null = |option: &&Value| option.get("type").and_then(Value::as_str) == Some("null");
+    let nullable = options.iter().any(|option| is_null(&option));
+    let mut shapes: Vec<Shape> =
+        options.iter().filter(|option| !is_null(option)).map(|option| compile(option, definitions)).collect();
+    let words: Option<Vec<String>> = shapes
+        .iter()
+        .map(|shape| match &shape.form {
+            Form::Text(text) if !text.one_of.is_empty() => Some(text.one_of.clone()),
+            _ => None,
+        })
+        .collect::<Option<Vec<_>>>()
+        .map(|words| words.concat());
+    let form = match words {
+        Some(one_of) => Form::Text(TextForm { one_of, ..TextForm::default() }),
+        None if shapes.len() == 1 => shapes.remove(0).form,
+        None => Form::Either(shapes),
+    };
+    Shape { form, nullable, about: String::new() }
+}
+
+fn text_form(schema: &Map<String, Value>) -> TextForm {
+    let length = |key: &str| schema.get(key).and_then(Value::as_u64).map(|length| length as usize);
+    let word =
+        schema.get("const").into_iter().chain(schema.get("enum").and_then(Value::as_array).into_iter().flatten());
+    let pattern = schema.get("pattern").and_then(Value::as_str).and_then(|pattern| {
+        let words = PATTERNS.iter().find(|(known, _)| *known == pattern).map(|(_, words)| *words);
+        Some((Regex::new(pattern).ok()?, words?))
+    });
+    TextForm {
+        one_of: word.filter_map(Value::as_str).map(str::to_owned).collect(),
+        min: length("minLength").unwrap_or(0),
+        max: length("maxLength"),
+        pattern,
+        duration: false,
+    }
+}
+
+fn number_form(schema: &Map<String, Value>, whole: bool) -> Form {
+    let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
+    let widest = match schema.get("format").and_then(Value::as_str) {
+        Some("uint8") => Some(f64::from(u8::MAX)),
+        Some("uint16") => Some(f64::from(u16::MAX)),
+        Some("uint32") => Some(f64::from(u32::MAX)),
+        _ => None,
+    };
+    Form::Number { whole, min: bound("minimum"), max: bound("maximum").or(widest) }
+}
+
+fn map_form(schema: &Map<String, Value>, definitions: &Map<String, Value>) -> Form {
+    let fields: Vec<(String, Shape)> = schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(name, field)| (name.clone(), compile(field, definitions)))
+        .collect();
+    let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+    let keeps = schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
+    let others = match schema.get("additionalProperties") {
+        Some(Value::Bool(true)) => Others::Free,
+        Some(form @ Value::Object(_)) => Others::Of(Box::new(compile(form, definitions))),
+        _ if keeps => Others::Free,
+        _ => Others::Unknown,
+    };
+    Form::Map { fields, required: required.filter_map(Value::as_str).map(str::to_owned).collect(), others }
+}
+
+fn first_sentence(text: &str) -> String {
+    let text = text.replace('\n', " ");
+    let end = text.find(". ").unwrap_or(text.len());
+    text[..end].trim_end_matches('.').to_owned()
+}
+
+/// Whether a text is a duration, and if not, why.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn duration(text: &str) -> Result<(), String> {
+    text.parse::<HumanDuration>().map(|_| ())
+}

@@ -1,0 +1,141 @@
+//! What comes to light while a resource is resolved.
+
+use super::super::document::nearest::hint;
+use super::super::problem::{Problem, Problems};
+use super::super::source::TextSource;
+use super::super::submission::Submission;
+use super::references::{References, Text};
+use crate::domain::call::Parameters;
+use crate::domain::ids::ModelName;
+use crate::domain::prompt::Prompt;
+
+/// Problems and warnings, each with the place of its field.
+pub struct Findings<'a> {
+    submission: &'a Submission,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Findings<'a> {
+    pub fn new(submission: &'a Submission) -> Self {
+        Self { submission, problems: submission.problems.clone(), warnings: submission.warnings.clone() }
+    }
+
+    /// The warnings, if there are no problems.
+    pub fn finish(self) -> Result<Vec<String>, Problems> {
+        if self.problems.is_empty() { Ok(self.warnings) } else { Err(self.into_problems()) }
+    }
+
+    /// The problems, when there is no plan without what they are about.
+    pub fn into_problems(self) -> Problems {
+        Problems::sorted(self.problems)
+    }
+
+    /// Something is wrong with a field of the resource.
+    pub fn problem(&mut self, field: &str, message: impl Into<String>) {
+        self.problems.push(self.submission.problem(field, message));
+    }
+
+    /// The same, ready to be added later.
+    pub fn problem_at(&self, field: &str, message: impl Into<String>) -> Problem {
+        self.submission.problem(field, message)
+    }
+
+    /// Something is wrong with a text that the resource refers to.
+    pub fn add(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Where problems of other documents go.
+    pub fn problems(&mut self) -> &mut Vec<Problem> {
+        &mut self.problems
+    }
+
+    /// Something that the user should know about a field.
+    pub fn warn(&mut self, field: &str, message: impl AsRef<str>) {
+        self.warnings.push(format!("{}: {}", self.submission.path(field), message.as_ref()));
+    }
+
+    /// The name of the one that is given; otherwise the problem is noted.
+    pub fn exactly_one(&mut self, field: &str, options: &[(&'static str, bool)]) -> Option<&'static str> {
+        match exactly_one(options) {
+            Ok(name) => Some(name),
+            Err(message) => {
+                self.problem(field, message);
+                None
+            }
+        }
+    }
+
+    /// A model by its name, which must be among `spec.models`.
+    pub fn model(&mut self, field: &str, name: &str) -> Option<ModelName> {
+        let models = &self.submission.resource.spec.models;
+        if models.iter().any(|model| model.name == name) {
+            return Some(name.into());
+        }
+        let near = hint(name, models.iter().map(|model| model.name.as_str()));
+        self.problem(field, format!("no model {name:?} in spec.models{near}"));
+        None
+    }
+
+    /// Names of sections, which must exist in the prompt.
+    pub fn sections(&mut self, field: &str, names: &[String], prompt: Option<&Prompt>) {
+        let Some(prompt) = prompt else { return };
+        for (index, name) in names.iter().enumerate() {
+            if !prompt.sections().iter().any(|section| section.name == *name) {
+                let near = hint(name, prompt.sections().iter().map(|section| section.name.as_str()));
+                self.problem(&format!("{field}[{index}]"), format!("the prompt has no section {name:?}{near}"));
+            }
+        }
+    }
+
+    /// Sampling parameters whose free part must not set what has a field of its own.
+    pub fn parameters(&mut self, field: &str, parameters: Option<&Parameters>) {
+        const OWN: [(&str, &str); 9] = [
+            ("temperature", "temperature has a field of its own"),
+            ("top_p", "topP has a field of its own"),
+            ("max_tokens", "maxOutputTokens has a field of its own"),
+            ("max_completion_tokens", "maxOutputTokens has a field of its own"),
+            ("model", "the model is set in spec.models"),
+            ("messages", "messages are the conversation's"),
+            ("tools", "tools are set in spec.agent"),
+            ("seed", "the seed is the index of the repeat"),
+            ("stream", "answers are not streamed"),
+        ];
+        let Some(extra) = parameters.and_then(|parameters| parameters.extra.as_ref()) else { return };
+        for (name, why) in OWN.into_iter().filter(|(name, _)| extra.contains_key(*name)) {
+            self.problem(&format!("{field}.extra.{name}"), why);
+        }
+    }
+
+    /// The text of a source: what stands in it, or what was read for it.
+    pub fn text(&mut self, field: &str, source: &TextSource, references: &References) -> Option<Text> {
+        let options = [
+            ("configMapKeyRef", source.config_map_key_ref.is_some()),
+            ("file", source.file.is_some()),
+            ("inline", source.inline.is_some()),
+        ];
+        let given = self.exactly_one(field, &options)?;
+        if let Some(inline) = &source.inline {
+            return Some(Text { name: self.submission.path(&format!("{field}.inline")), text: inline.clone() });
+        }
+        match references.of_source(source)? {
+            Ok(text) => Some(text.clone()),
+            Err(why) => {
+                self.problem(&format!("{field}.{given}"), why);
+                None
+            }
+        }
+    }
+}
+
+/// The name of the one that is given, or what to say when none or several are.
+pub fn exactly_one(options: &[(&'static str, bool)]) -> Result<&'static str, String> {
+    let names: Vec<&str> = options.iter().map(|(name, _)| *name).collect();
+    let given: Vec<&'static str> = options.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+    match given.as_slice() {
+        [one] => Ok(one),
+        [] => Err(format!("exactly one of {} is required; none is given", names.join(", "))),
+        several => Err(format!("exactly one of {} is allowed; {} are given", names.join(", "), several.join(" and "))),
+    }
+}

@@ -1,0 +1,149 @@
+//! `spec.models`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rust_decimal::Decimal;
+use url::Url;
+
+use super::super::AgentOptimizationSpec;
+use super::super::models::{Anthropic, Model, OpenAi, TokenPrice};
+use super::super::plan::{KeyPlan, ModelPlan, Provider};
+use super::super::source::SecretSource;
+use super::findings::Findings;
+use crate::domain::call::ModelIdentity;
+use crate::domain::ids::ModelName;
+use crate::domain::money::Price;
+
+const OPENAI_URL: &str = "https://api.openai.com/v1";
+const OPENAI_KEY: &str = "OPENAI_API_KEY";
+const ANTHROPIC_URL: &str = "https://api.anthropic.com";
+const ANTHROPIC_KEY: &str = "ANTHROPIC_API_KEY";
+
+/// Every model that is sound.
+pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> BTreeMap<ModelName, ModelPlan> {
+    let is_budgeted = spec.budget.as_ref().is_some_and(|budget| budget.per_cycle.is_some());
+    let mut names = BTreeSet::new();
+    let mut plans = BTreeMap::new();
+    for (index, model) in spec.models.iter().enumerate() {
+        let path = format!("spec.models[{index}]");
+        if !names.insert(&model.name) {
+            findings.problem(&format!("{path}.name"), format!("a second model {:?}; give it another name", model.name));
+        }
+        if is_budgeted && model.price.is_none() {
+            let message = format!(
+                "the price of {:?} is not known, so spec.budget.perCycle cannot be kept; give inputPerMillion and \
+                 outputPerMillion (\"0\" for a model that costs nothing)",
+                model.name
+            );
+            findings.problem(&format!("{path}.price"), message);
+        }
+        if let Some(plan) = plan(model, &path, findings) {
+            plans.insert(model.name.as_str().into(), plan);
+        }
+    }
+    plans
+}
+
+/// Names the models that nothing refers to.
+pub fn warn_of_unused(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {
+    let used = super::used_models(spec);
+    for (index, model) in spec.models.iter().enumerate() {
+        if !used.contains(model.name.as_str()) {
+            findings.warn(&format!("spec.models[{index}]"), format!("nothing uses the model {:?}", model.name));
+        }
+    }
+}
+
+fn plan(model: &Model, path: &str, findings: &mut Findings<'_>) -> Option<ModelPlan> {
+    let options = [("openAI", model.openai.is_some()), ("anthropic", model.anthropic.is_some())];
+    let given = findings.exactly_one(path, &options)?;
+    let price = model.price.as_ref().and_then(|written| price(written, &format!("{path}.price"), findings));
+    let path = format!("{path}.{given}");
+    let (provider, identity, key, seed) = match (&model.openai, &model.anthropic) {
+        (Some(openai), _) => {
+            let OpenAi { base_url, model, api_key, seed } = openai;
+            let endpoint = endpoint(base_url.as_deref(), OPENAI_URL, &path, findings)?;
+            let key = match api_key {
+                Some(source) => Some(key(source, OPENAI_KEY, &path, findings)),
+                None if base_url.is_none() => Some(from_env(OPENAI_KEY, true)),
+                None => None,
+            };
+            let identity = ModelIdentity { provider: "openai".to_owned(), endpoint, model: model.clone() };
+            (Provider::OpenAi, identity, key, seed.unwrap_or(true))
+        }
+        (None, anthropic) => {
+            let Anthropic { base_url, model, api_key } = anthropic.as_ref()?;
+            let endpoint = endpoint(base_url.as_deref(), ANTHROPIC_URL, &path, findings)?;
+            let key = match api_key {
+                Some(source) => key(source, ANTHROPIC_KEY, &path, findings),
+                None => from_env(ANTHROPIC_KEY, base_url.is_none()),
+            };
+            let identity = ModelIdentity { provider: "anthropic".to_owned(), endpoint, model: model.clone() };
+            (Provider::Anthropic, identity, Some(key), false)
+        }
+    };
+    Some(ModelPlan { identity, provider, key, seed, price, limits: model.limits.clone().unwrap_or_default() })
+}
+
+fn from_env(variable: &str, required: bool) -> KeyPlan {
+    KeyPlan { env: Some(variable.to_owned()), secret: None, required }
+}
+
+/// A key that the user asked for. Both a Secret and a variable may be given: one for the cluster, one for the command line.
+fn key(source: &SecretSource, usual: &str, path: &str, findings: &mut Findings<'_>) -> KeyPlan {
+    if source.secret_key_ref.is_none() && source.env.is_none() {
+        let message = "secretKeyRef (for the cluster), env (for the command line) or both are required; none is given";
+        findings.problem(&format!("{path}.apiKey"), message);
+    }
+    KeyPlan {
+        env: Some(source.env.clone().unwrap_or_else(|| usual.to_owned())),
+        secret: source.secret_key_ref.as_ref().map(|secret| (secret.name.clone(), secret.key.clone())),
+        required: true,
+    }
+}
+
+/// A base URL without the slash at its end.
+fn endpoint(written: Option<&str>, usual: &str, path: &str, findings: &mut Findings<'_>) -> Option<String> {
+    let Some(written) = written else { return Some(usual.to_owned()) };
+    let wrong = match Url::parse(written) {
+        Err(error) => Some(format!("{written:?} is not a URL ({error}); write it like {usual}")),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) => {
+            Some(format!("{written:?} is not an http or https URL; write it like {usual}"))
+        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Some("a URL must not hold credentials; put the key into apiKey".to_owned())
+        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+            Some(format!("{written:?} has a query or fragment; a base URL has none"))
+        }
+        Ok(_) => None,
+    };
+    match wrong {
+        Some(message) => {
+            findings.problem(&format!("{path}.baseURL"), message);
+            None
+        }
+        None => Some(written.trim_end_matches('/').to_owned()),
+    }
+}
+
+fn price(written: &TokenPrice, path: &str, findings: &mut Findings<'_>) -> Option<Price> {
+    let input = per_token(&written.input_per_million, &format!("{path}.inputPerMillion"), findings);
+    let output = per_token(&written.output_per_million, &format!("{path}.outputPerMillion"), findings);
+    let cached = match &written.cached_input_per_million {
+        Some(cached) => per_token(cached, &format!("{path}.cachedInputPerMillion"), findings),
+        None => input,
+    };
+    Some(Price { input: input?, cached_input: cached?, output: output? })
+}
+
+/// The price of one token. Text that is no decimal number at all was noted when the resource was read.
+fn per_token(per_million: &str, path: &str, findings: &mut Findings<'_>) -> Option<Decimal> {
+    let exact = Decimal::from_str_exact(per_million).ok();
+    let price = exact.filter(|price| price.scale() <= 12).and_then(|price| price.checked_mul(Decimal::new(1, 6)));
+    if price.is_none() {
+        findings
+            .problem(path, format!("{per_million:?} is not a decimal number with at most 12 places, such as \"0.15\""));
+    }
+    price
+}

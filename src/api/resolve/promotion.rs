@@ -1,0 +1,102 @@
+//! `spec.promotion` and `spec.budget`.
+
+use rust_decimal::Decimal;
+
+use super::super::AgentOptimizationSpec;
+use super::super::plan::{GatePlan, RuntimePlan};
+use super::super::profile::Defaults;
+use super::findings::Findings;
+use super::references::{Reference, requested};
+use crate::domain::money::Money;
+
+/// The currency of prices and budget.
+pub fn currency(spec: &AgentOptimizationSpec) -> String {
+    spec.budget.as_ref().and_then(|budget| budget.currency.clone()).unwrap_or_else(|| "USD".to_owned())
+}
+
+/// What a cycle may cost.
+pub fn budget(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Option<Money> {
+    let written = spec.budget.as_ref()?.per_cycle.as_ref()?;
+    let path = "spec.budget.perCycle";
+    match Decimal::from_str_exact(written) {
+        Ok(amount) if amount > Decimal::ZERO => Some(Money::from(amount)),
+        Ok(_) => {
+            findings.problem(path, "a budget of nothing allows no cycle; leave it out for none, or give an amount");
+            None
+        }
+        Err(_) => {
+            findings.problem(path, format!("{written:?} is not a decimal number such as \"5.00\""));
+            None
+        }
+    }
+}
+
+/// What a challenger must prove.
+pub fn gate(
+    spec: &AgentOptimizationSpec,
+    defaults: &Defaults,
+    runtime: Option<&RuntimePlan>,
+    findings: &mut Findings<'_>,
+) -> GatePlan {
+    let gate = super::promotion_of(spec).and_then(|promotion| promotion.gate.clone()).unwrap_or_default();
+    let repeats = spec.execution.as_ref().and_then(|execution| execution.repeats);
+    let usual = runtime.map_or(defaults.repeats, |runtime| super::default_repeats(defaults, runtime));
+    let plan = GatePlan {
+        test: gate.test.unwrap_or(defaults.test),
+        significance_level: gate.significance_level.unwrap_or(defaults.significance_level),
+        regression_tolerance: gate.regression_tolerance.unwrap_or(defaults.regression_tolerance),
+        require_significance: gate.require_significance.unwrap_or(defaults.require_significance),
+        minimum_score: gate.minimum_score.unwrap_or(defaults.minimum_score),
+        minimum_sample_size: gate.minimum_sample_size.unwrap_or(defaults.minimum_sample_size) as usize,
+        shadow_sample_size: gate.shadow_sample_size.unwrap_or(defaults.shadow_sample_size) as usize,
+        repeats: gate.repeats.or(repeats).unwrap_or(usual),
+    };
+    if plan.minimum_sample_size > plan.shadow_sample_size {
+        let message = format!(
+            "at most {} scenarios are compared and at least {} are demanded, so no verdict could ever stand; raise \
+             shadowSampleSize or lower minimumSampleSize",
+            plan.shadow_sample_size, plan.minimum_sample_size
+        );
+        findings.problem("spec.promotion.gate.shadowSampleSize", message);
+    }
+    plan
+}
+
+/// Notes a target that is somebody else's.
+pub fn target(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {
+    let Some(target) = super::promotion_of(spec).and_then(|promotion| promotion.target.as_ref()) else { return };
+    let path = "spec.promotion.target.configMap";
+    let name = target.config_map.as_str();
+    if !is_object_name(name) {
+        let message = format!("{name:?} is no name for a ConfigMap: lower-case letters, digits, - and . are");
+        findings.problem(path, message);
+    }
+    let prompt = spec.agent.prompt.config_map_key_ref.as_ref();
+    if prompt.is_some_and(|source| source.name == name) {
+        let message = format!("{name:?} holds the base prompt, which is never written; name a ConfigMap of its own");
+        findings.problem(path, message);
+    } else if read_from(spec).any(|source| source == name) {
+        findings.problem(path, format!("{name:?} is read by this resource; name a ConfigMap of its own"));
+    }
+}
+
+fn read_from(spec: &AgentOptimizationSpec) -> impl Iterator<Item = String> {
+    // A resource without a name refers to the same things.
+    requested(&super::super::AgentOptimization::new("", spec.clone())).into_iter().filter_map(|reference| {
+        match reference {
+            Reference::ConfigMapKey { name, .. } | Reference::ConfigMap { name } => Some(name),
+            _ => None,
+        }
+    })
+}
+
+/// Whether an object of the cluster may have this name (RFC 1123 subdomain).
+pub fn is_object_name(name: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_part)
+}

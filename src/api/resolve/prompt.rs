@@ -1,0 +1,65 @@
+//! The prompt that serves.
+
+use super::super::AgentOptimizationSpec;
+use super::super::source::TextSource;
+use super::findings::Findings;
+use super::references::{Reference, References, Text};
+use crate::domain::prompt::{Prompt, PromptFormat};
+
+/// The champion: the target ConfigMap's prompt where there is one, else the base prompt.
+pub fn champion(spec: &AgentOptimizationSpec, references: &References, findings: &mut Findings<'_>) -> Option<Prompt> {
+    let source = &spec.agent.prompt;
+    let path = "spec.agent.prompt";
+    let format = spec.agent.prompt_format.unwrap_or_else(|| told_from_name(source));
+    let base = findings.text(path, source, references).and_then(|text| parse(&text, format, path, findings));
+    let target = super::promotion_of(spec).and_then(|promotion| promotion.target.as_ref());
+    let reference = target.map(|target| Reference::Champion { config_map: target.config_map.clone() });
+    match reference.and_then(|reference| references.get(&reference)) {
+        None => base,
+        Some(read) => {
+            let path = "spec.promotion.target.configMap";
+            let text = match read {
+                Ok(texts) => texts.first()?,
+                Err(why) => {
+                    findings.problem(path, why.as_str());
+                    return None;
+                }
+            };
+            parse(text, format, path, findings)
+        }
+    }
+}
+
+fn parse(text: &Text, format: PromptFormat, path: &str, findings: &mut Findings<'_>) -> Option<Prompt> {
+    match Prompt::parse(&text.text, format) {
+        Ok(prompt) => Some(prompt),
+        Err(error) => {
+            findings.problem(path, format!("{}: {error}", text.name));
+            None
+        }
+    }
+}
+
+fn told_from_name(source: &TextSource) -> PromptFormat {
+    let key = source.config_map_key_ref.as_ref().map(|key| key.key.as_str());
+    let name = key.or(source.file.as_deref()).unwrap_or_default();
+    if [".yaml", ".yml"].iter().any(|ending| name.ends_with(ending)) {
+        PromptFormat::Yaml
+    } else {
+        PromptFormat::Markdown
+    }
+}
+
+/// Notes a prompt that has more tokens than allowed.
+pub fn check_length(prompt: &Prompt, allowed: usize, findings: &mut Findings<'_>) {
+    // A token is at least one byte, and loading the vocabulary takes a tenth of a second.
+    if prompt.text().len() <= allowed {
+        return;
+    }
+    let tokens = tiktoken_rs::o200k_base_singleton().count_ordinary(prompt.text());
+    if tokens > allowed {
+        let message =
+            format!("the prompt has {tokens} tokens, more than {allowed}; shorten it or raise maxPromptTokens");
+        findings.problem("spec.patching.maxPromptTokens", message);
+    }
+}

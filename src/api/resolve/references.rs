@@ -1,0 +1,224 @@
+//! What a resource refers to, and the texts that the front door read for it.
+
+use std::collections::BTreeMap;
+
+use super::super::document::{Content, Document};
+use super::super::problem::Problem;
+use super::super::source::TextSource;
+use super::super::{AgentOptimization, Submission};
+
+/// The key of the target ConfigMap that holds the champion.
+pub const CHAMPION_KEY: &str = "system-prompt";
+
+/// The endings of files and keys that hold scenarios.
+const SCENARIO_ENDINGS: [&str; 4] = [".yaml", ".yml", ".json", ".jsonl"];
+
+/// Something that must be read before a resource can be resolved.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reference {
+    /// One key of a ConfigMap.
+    ConfigMapKey {
+        /// The ConfigMap.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// Every key of a ConfigMap that holds scenarios (see [`Reference::holds_scenarios`]).
+    ConfigMap {
+        /// The ConfigMap.
+        name: String,
+    },
+    /// One file, relative to the resource file.
+    File(String),
+    /// A file with scenarios, or a directory: then every file in it, however deep, that holds scenarios, sorted by path.
+    Files(String),
+    /// The champion: the key `system-prompt` of the target ConfigMap. It need not exist: leave it out of the
+    /// [`References`] then, and the base prompt is the champion.
+    Champion {
+        /// The target ConfigMap.
+        config_map: String,
+    },
+}
+
+impl Reference {
+    /// Whether a file or key of this name holds scenarios, by its ending.
+    pub fn holds_scenarios(name: &str) -> bool {
+        SCENARIO_ENDINGS.iter().any(|ending| name.ends_with(ending))
+    }
+
+    /// Whether a text of this name is JSONL. A key of a ConfigMap is called `configmap/NAME[KEY]`.
+    pub(super) fn holds_lines(name: &str) -> bool {
+        name.trim_end_matches(']').rsplit('.').next() == Some("jsonl")
+    }
+
+    /// The reference of a text source; `None` if the text stands in it, or it is not one.
+    fn of(source: &TextSource) -> Option<Self> {
+        match source {
+            TextSource { config_map_key_ref: Some(key), file: None, inline: None } => {
+                Some(Self::ConfigMapKey { name: key.name.clone(), key: key.key.clone() })
+            }
+            TextSource { config_map_key_ref: None, file: Some(file), inline: None } => Some(Self::File(file.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// A text that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// What to call it in a message: the file as the user named it, or `configmap/NAME[KEY]`.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
+/// What the front door read: for each reference its texts, or why they could not be read.
+#[derive(Clone, Debug, Default)]
+pub struct References {
+    read: BTreeMap<Reference, Result<Vec<Text>, String>>,
+}
+
+impl References {
+    /// Reads what a submission refers to. References to ConfigMaps are answered from those in the submission and in
+    /// `manifests`; `read` answers the rest: files always, ConfigMaps only where they are not among them. It returns
+    /// `Ok(None)` for what does not exist, and says why for what cannot be read.
+    pub fn gather(
+        submission: &Submission,
+        manifests: &[ConfigMap],
+        mut read: impl FnMut(&Reference) -> Result<Option<Vec<Text>>, String>,
+    ) -> Self {
+        let given = || submission.config_maps.iter().chain(manifests);
+        let mut references = Self::default();
+        for reference in requested(&submission.resource) {
+            let answer = match given().find_map(|map| map.answer(&reference)) {
+                Some(texts) => Ok(Some(texts)),
+                None => read(&reference),
+            };
+            match answer {
+                Ok(Some(texts)) => references.insert(reference, Ok(texts)),
+                Ok(None) => {}
+                Err(why) => references.insert(reference, Err(why)),
+            }
+        }
+        references
+    }
+
+    /// Notes what was read for a reference, or why it could not be read.
+    pub fn insert(&mut self, reference: Reference, texts: Result<Vec<Text>, String>) {
+        self.read.insert(reference, texts);
+    }
+
+    /// What was read for a reference; `None` if it does not exist.
+    pub fn get(&self, reference: &Reference) -> Option<&Result<Vec<Text>, String>> {
+        self.read.get(reference)
+    }
+
+    /// What was read for a text source.
+    pub(super) fn of_source(&self, source: &TextSource) -> Option<Result<&Text, String>> {
+        let reference = Reference::of(source)?;
+        Some(match self.get(&reference) {
+            Some(Ok(texts)) => texts.first().ok_or_else(|| missing(&reference)),
+            Some(Err(why)) => Err(why.clone()),
+            None => Err(missing(&reference)),
+        })
+    }
+}
+
+/// Says that what a reference names does not exist, and where it was looked for.
+pub(super) fn missing(reference: &Reference) -> String {
+    match reference {
+        Reference::ConfigMapKey { name, key } => {
+            format!("no ConfigMap {name:?} with the key {key:?}; put it into the same file or among the manifests")
+        }
+        Reference::ConfigMap { name } | Reference::Champion { config_map: name } => {
+            format!("no ConfigMap {name:?}; put it into the same file or among the manifests")
+        }
+        Reference::File(path) | Reference::Files(path) => {
+            format!("no file {path:?}; paths are relative to the resource file")
+        }
+    }
+}
+
+/// Everything that a resource refers to, each thing once.
+pub fn requested(resource: &AgentOptimization) -> Vec<Reference> {
+    let spec = &resource.spec;
+    let replay = spec.agent.runtime.replay.as_ref().map(|replay| &replay.transcripts);
+    let texts = [&spec.agent.prompt].into_iter().chain(&spec.agent.tools_from).chain(replay);
+    let mut references: Vec<Reference> = texts.filter_map(Reference::of).collect();
+    for source in &spec.scenarios {
+        references.extend(source.config_map_ref.iter().map(|map| Reference::ConfigMap { name: map.name.clone() }));
+        references.extend(source.file.iter().map(|file| Reference::Files(file.clone())));
+    }
+    let target = spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref());
+    references.extend(target.map(|target| Reference::Champion { config_map: target.config_map.clone() }));
+    references.sort();
+    references.dedup();
+    references
+}
+
+/// A ConfigMap that was given as a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigMap {
+    /// Its name.
+    pub name: String,
+    /// Its texts, by key.
+    pub data: BTreeMap<String, String>,
+}
+
+impl ConfigMap {
+    /// The ConfigMaps among the documents of a file; everything else in it is passed over.
+    pub fn read_all(file: &str, text: &str, problems: &mut Vec<Problem>) -> Vec<Self> {
+        let documents = Document::read_all(file, text, problems);
+        let is_config_map =
+            |document: &&Document| document.root().get("kind").and_then(|kind| kind.text()) == Some("ConfigMap");
+        documents.iter().filter(is_config_map).filter_map(|document| Self::read(document, problems)).collect()
+    }
+
+    /// A ConfigMap from its document.
+    pub(in crate::api) fn read(document: &Document, problems: &mut Vec<Problem>) -> Option<Self> {
+        let root = document.root();
+        let Some(name) = root.get("metadata").and_then(|metadata| metadata.get("name")?.text()) else {
+            problems.push(document.problem("metadata.name", "missing: the name of the ConfigMap"));
+            return None;
+        };
+        let mut data = BTreeMap::new();
+        match root.get("data").map(|data| &data.content) {
+            Some(Content::Map(fields)) => {
+                for field in fields {
+                    if let Some(text) = field.node.text() {
+                        data.insert(field.key.clone(), text.to_owned());
+                        continue;
+                    }
+                    let found = field.node.described();
+                    problems.push(Problem {
+                        place: Some(document.place(&field.node)),
+                        field: format!("data.{}", field.key),
+                        message: format!("expected a text, found {found}; write it as a block (key: |)"),
+                    });
+                }
+            }
+            None | Some(Content::Null) => {}
+            Some(_) => problems.push(document.problem("data", "expected a mapping of keys to texts")),
+        }
+        Some(Self { name: name.to_owned(), data })
+    }
+
+    /// The texts that this ConfigMap has for a reference; `None` if the reference is to something else.
+    pub fn answer(&self, reference: &Reference) -> Option<Vec<Text>> {
+        let text =
+            |key: &str, text: &str| Text { name: format!("configmap/{}[{key}]", self.name), text: text.to_owned() };
+        match reference {
+            Reference::ConfigMapKey { name, key } if *name == self.name => {
+                self.data.get(key).map(|value| vec![text(key, value)])
+            }
+            Reference::Champion { config_map } if *config_map == self.name => {
+                self.data.get(CHAMPION_KEY).map(|value| vec![text(CHAMPION_KEY, value)])
+            }
+            Reference::ConfigMap { name } if *name == self.name => {
+                let scenarios = self.data.iter().filter(|(key, _)| Reference::holds_scenarios(key));
+                Some(scenarios.map(|(key, value)| text(key, value)).collect())
+            }
+            _ => None,
+        }
+    }
+}

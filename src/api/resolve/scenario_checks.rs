@@ -1,0 +1,179 @@
+//! What can be wrong with a scenario beyond its form.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use serde_json::Value;
+
+use super::super::document::nearest::hint;
+use super::super::plan::RuntimePlan;
+use super::super::scoring::Scorer;
+use super::findings::exactly_one;
+use super::scenarios::Suite;
+use super::scoring::ACCURACY;
+use super::split::{Part, SPLIT_TAG};
+use crate::domain::ids::{DimensionName, ToolName};
+use crate::domain::scenario::{Check, Scenario, ScriptedTurn, ToolMock};
+
+/// What scenarios may refer to, ready to be looked up.
+pub struct Known<'a> {
+    /// The names of the tools; `None` when they are not known, so that nothing is said about tools.
+    tools: Option<Vec<&'a str>>,
+    dimensions: Vec<(&'a str, Scorer)>,
+}
+
+impl<'a> Known<'a> {
+    pub fn new(suite: &Suite<'a>) -> Self {
+        // An endpoint or a recording has its tools itself; ours may be listed for the judge's sake, or not.
+        let has_own_tools = !matches!(suite.runtime, Some(RuntimePlan::Model { .. }));
+        let tools = suite.tools.filter(|tools| !(has_own_tools && tools.is_empty()));
+        Self {
+            tools: tools.map(|tools| tools.iter().map(|tool| tool.name.as_str()).collect()),
+            dimensions: suite.dimensions.iter().map(|dimension| (dimension.name.as_str(), dimension.scorer)).collect(),
+        }
+    }
+}
+
+/// Everything wrong with a scenario: the field, and what to say about it.
+pub fn wrong_with(scenario: &Scenario, known: &Known<'_>) -> Vec<(String, String)> {
+    let mut wrong = Wrong(Vec::new());
+    user(scenario, &mut wrong);
+    tags(scenario, &mut wrong);
+    for (index, mock) in scenario.mocks.iter().enumerate() {
+        let field = format!("mocks[{index}]");
+        wrong.tool(&field, &mock.tool, known);
+        let ToolMock { returns, error, .. } = mock;
+        if returns.is_some() && error.is_some() {
+            wrong.add(field, "a tool answers or fails; keep returns or error");
+        }
+    }
+    let expect = &scenario.expect;
+    for (index, call) in expect.calls.iter().enumerate() {
+        wrong.tool(&format!("expect.calls[{index}]"), &call.tool, known);
+        let forbidden = expect.forbidden_calls.iter();
+        if forbidden.filter(|forbidden| forbidden.arguments.is_none()).any(|forbidden| forbidden.tool == call.tool) {
+            let message = format!("{:?} is expected and forbidden; give the forbidden call its arguments", call.tool);
+            wrong.add(format!("expect.calls[{index}].tool"), message);
+        }
+    }
+    for (index, call) in expect.forbidden_calls.iter().enumerate() {
+        wrong.tool(&format!("expect.forbiddenCalls[{index}]"), &call.tool, known);
+    }
+    for (index, tool) in expect.free_tools.iter().enumerate() {
+        wrong.named_tool(format!("expect.freeTools[{index}]"), tool, known);
+    }
+    for (index, one) in expect.checks.iter().enumerate() {
+        check(one, &format!("expect.checks[{index}]"), known, &mut wrong);
+    }
+    wrong.0
+}
+
+struct Wrong(Vec<(String, String)>);
+
+impl Wrong {
+    fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.0.push((field.into(), message.into()));
+    }
+
+    fn tool(&mut self, path: &str, tool: &ToolName, known: &Known<'_>) {
+        self.named_tool(format!("{path}.tool"), tool, known);
+    }
+
+    fn named_tool(&mut self, field: String, tool: &ToolName, known: &Known<'_>) {
+        let Some(tools) = &known.tools else { return };
+        if !tools.contains(&tool.as_str()) {
+            let near = if tools.is_empty() {
+                "; it has none, see spec.agent.tools".to_owned()
+            } else {
+                hint(tool.as_str(), tools.iter().copied())
+            };
+            self.add(field, format!("the agent has no tool {tool:?}{near}"));
+        }
+    }
+}
+
+fn user(scenario: &Scenario, wrong: &mut Wrong) {
+    let options = [
+        ("message", scenario.message.is_some()),
+        ("conversation", !scenario.conversation.is_empty()),
+        ("simulatedUser", scenario.simulated_user.is_some()),
+    ];
+    if let Err(message) = exactly_one(&options) {
+        wrong.add("", message);
+    }
+    for (index, turn) in scenario.conversation.iter().enumerate() {
+        let ScriptedTurn { user, assistant } = turn;
+        if let Err(message) = exactly_one(&[("user", user.is_some()), ("assistant", assistant.is_some())]) {
+            wrong.add(format!("conversation[{index}]"), message);
+        }
+    }
+    if let Some(ScriptedTurn { user: None, assistant: Some(_) }) = scenario.conversation.last() {
+        let last = scenario.conversation.len() - 1;
+        wrong.add(
+            format!("conversation[{last}]"),
+            "the user must have the last turn, so that the agent has something to answer",
+        );
+    }
+}
+
+fn tags(scenario: &Scenario, wrong: &mut Wrong) {
+    let mut asked = BTreeSet::new();
+    for (index, tag) in scenario.tags.iter().enumerate() {
+        let Some(name) = tag.strip_prefix(SPLIT_TAG) else { continue };
+        if let Some((_, part)) = Part::NAMES.iter().find(|(known, _)| *known == name) {
+            asked.insert(*part as usize);
+        } else {
+            let near = hint(name, Part::NAMES.iter().map(|(known, _)| *known));
+            wrong.add(format!("tags[{index}]"), format!("there is no part {name:?} to put the scenario into{near}"));
+        }
+    }
+    if asked.len() > 1 {
+        wrong.add("tags", "a scenario belongs to one part; keep one of its split: tags");
+    }
+}
+
+fn check(check: &Check, path: &str, known: &Known<'_>, wrong: &mut Wrong) {
+    let Check { dimension, equals, contains, not_contains, regex, json_schema, number } = check;
+    let options = [
+        ("equals", equals.is_some()),
+        ("contains", contains.is_some()),
+        ("notContains", not_contains.is_some()),
+        ("regex", regex.is_some()),
+        ("jsonSchema", json_schema.is_some()),
+        ("number", number.is_some()),
+    ];
+    if let Err(message) = exactly_one(&options) {
+        wrong.add(path, message);
+    }
+    if let Some(pattern) = regex
+        && let Err(error) = Regex::new(pattern)
+    {
+        let error = error.to_string();
+        let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        wrong.add(format!("{path}.regex"), format!("{pattern:?} is no regular expression: {why}"));
+    }
+    if let Some(schema) = json_schema
+        && let Err(error) = jsonschema::validator_for(&Value::Object(schema.clone()))
+    {
+        wrong.add(format!("{path}.jsonSchema"), format!("not a JSON Schema: {error}"));
+    }
+    let name = dimension.as_ref().map_or(ACCURACY, DimensionName::as_str);
+    let field = if dimension.is_some() { format!("{path}.dimension") } else { path.to_owned() };
+    match known.dimensions.iter().find(|(dimension, _)| *dimension == name) {
+        None if dimension.is_none() => {
+            let dimensions: Vec<&str> = known.dimensions.iter().map(|(name, _)| *name).collect();
+            let message =
+                format!("it counts for {ACCURACY:?}, which is not scored; say which: {}", dimensions.join(", "));
+            wrong.add(format!("{field}.dimension"), message);
+        }
+        None => {
+            let near = hint(name, known.dimensions.iter().map(|(name, _)| *name));
+            wrong.add(field, format!("no dimension {name:?} is scored{near}"));
+        }
+        Some((_, scorer @ (Scorer::ToolCalls | Scorer::Judge))) => {
+            let message = format!("the dimension {name:?} is scored by {scorer:?}, which looks at no checks");
+            wrong.add(field, message);
+        }
+        Some((_, Scorer::Checks | Scorer::ChecksOrJudge)) => {}
+    }
+}

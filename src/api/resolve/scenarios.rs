@@ -1,0 +1,259 @@
+//! `spec.scenarios`: reading the suite, and recorded transcripts of it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::super::AgentOptimizationSpec;
+use super::super::document::{Content, Document, Node, Reader};
+use super::super::plan::{DimensionPlan, RuntimePlan};
+use super::super::problem::{Place, Problem};
+use super::super::source::TextSource;
+use super::findings::Findings;
+use super::references::{Reference, References, Text, missing};
+use super::scenario_checks::{self, Known};
+use crate::domain::scenario::Scenario;
+use crate::domain::tool::ToolDefinition;
+use crate::domain::transcript::Transcript;
+
+/// What scenarios may refer to.
+#[derive(Clone, Copy)]
+pub struct Suite<'a> {
+    /// The agent's tools; `None` if they could not be read.
+    pub tools: Option<&'a [ToolDefinition]>,
+    /// What is scored.
+    pub dimensions: &'a [DimensionPlan],
+    /// How the agent is reached; `None` if that is not clear.
+    pub runtime: Option<&'a RuntimePlan>,
+}
+
+/// A scenario and where it was written.
+struct Found {
+    scenario: Scenario,
+    at: At,
+}
+
+/// Where a scenario was written.
+pub enum At {
+    /// In a scenario file: the document, and the path in it.
+    File(Rc<Document>, String),
+    /// In the resource, at this path.
+    Inline(String),
+}
+
+impl At {
+    /// A problem with a field of the scenario.
+    pub fn problem(&self, field: &str, message: impl Into<String>, findings: &Findings<'_>) -> Problem {
+        let join = |path: &str| match (path, field) {
+            ("", field) => field.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, field) => format!("{path}.{field}"),
+        };
+        match self {
+            Self::File(document, path) => document.problem(join(path), message),
+            Self::Inline(path) => findings.problem_at(&join(path), message),
+        }
+    }
+
+    /// How another problem refers to it: `FILE:LINE:COLUMN`, or its path.
+    fn shown(&self, findings: &Findings<'_>) -> String {
+        let problem = self.problem("id", "", findings);
+        match problem.place {
+            Some(Place { file, line, column }) => format!("{file}:{line}:{column}"),
+            None => problem.field,
+        }
+    }
+}
+
+/// The suite, sorted by id.
+pub fn resolve(
+    spec: &AgentOptimizationSpec,
+    references: &References,
+    suite: &Suite<'_>,
+    findings: &mut Findings<'_>,
+) -> Vec<Arc<Scenario>> {
+    let (found, is_complete) = read(spec, references, findings);
+    if found.is_empty() && is_complete {
+        findings.problem("spec.scenarios", "the suite is empty; there must be at least one scenario");
+    }
+    let mut first: HashMap<&str, &At> = HashMap::with_capacity(found.len());
+    for Found { scenario, at } in &found {
+        match first.get(scenario.id.as_str()) {
+            Some(earlier) => {
+                let place = earlier.shown(findings);
+                let problem =
+                    at.problem("id", format!("duplicate id {:?}, first used at {place}", scenario.id), findings);
+                findings.add(problem);
+            }
+            None => {
+                first.insert(scenario.id.as_str(), at);
+            }
+        }
+    }
+    let known = Known::new(suite);
+    for Found { scenario, at } in &found {
+        for (field, message) in scenario_checks::wrong_with(scenario, &known) {
+            let problem = at.problem(&field, message, findings);
+            findings.add(problem);
+        }
+    }
+    if !found.is_empty() && found.iter().all(|found| found.scenario.impact() == 0.0) {
+        findings.problem("spec.scenarios", "the weight of every scenario is 0; at least one must count");
+    }
+    let mut scenarios: Vec<Arc<Scenario>> = found.into_iter().map(|found| Arc::new(found.scenario)).collect();
+    scenarios.sort_by(|a, b| a.id.cmp(&b.id));
+    match suite.runtime {
+        Some(RuntimePlan::Replay { transcripts }) => recorded(scenarios, transcripts, findings),
+        _ => scenarios,
+    }
+}
+
+/// Every scenario of every source, and whether all could be read.
+fn read(spec: &AgentOptimizationSpec, references: &References, findings: &mut Findings<'_>) -> (Vec<Found>, bool) {
+    let reader = Reader::default();
+    let mut found = Vec::new();
+    let mut is_complete = true;
+    for (index, source) in spec.scenarios.iter().enumerate() {
+        let path = format!("spec.scenarios[{index}]");
+        let options = [
+            ("configMapRef", source.config_map_ref.is_some()),
+            ("file", source.file.is_some()),
+            ("inline", !source.inline.is_empty()),
+        ];
+        let Some(given) = findings.exactly_one(&path, &options) else {
+            is_complete = false;
+            continue;
+        };
+        for (index, scenario) in source.inline.iter().enumerate() {
+            let at = At::Inline(format!("{path}.inline[{index}]"));
+            found.push(Found { scenario: scenario.clone(), at });
+        }
+        let map = source.config_map_ref.as_ref().map(|map| Reference::ConfigMap { name: map.name.clone() });
+        let files = source.file.as_ref().map(|file| Reference::Files(file.clone()));
+        let Some(reference) = map.or(files) else { continue };
+        let why = match references.get(&reference) {
+            Some(Ok(texts)) if texts.is_empty() => {
+                Some("nothing in it ends in .yaml, .yml, .json or .jsonl, so it holds no scenarios".to_owned())
+            }
+            Some(Ok(texts)) => {
+                for text in texts {
+                    is_complete &= read_text(text, &reader, &mut found, findings);
+                }
+                None
+            }
+            Some(Err(why)) => Some(why.clone()),
+            None => Some(missing(&reference)),
+        };
+        if let Some(why) = why {
+            is_complete = false;
+            findings.problem(&format!("{path}.{given}"), why);
+        }
+    }
+    (found, is_complete)
+}
+
+fn read_text(text: &Text, reader: &Reader<Scenario>, found: &mut Vec<Found>, findings: &mut Findings<'_>) -> bool {
+    let before = findings.problems().len();
+    let documents = if Reference::holds_lines(&text.name) {
+        Document::read_lines(&text.name, &text.text, findings.problems())
+    } else {
+        Document::read_all(&text.name, &text.text, findings.problems())
+    };
+    for document in documents.into_iter().map(Rc::new) {
+        for (node, path) in listed(&document, findings.problems()) {
+            if let Some(scenario) = reader.read(&document, node, &path, findings.problems()) {
+                found.push(Found { scenario, at: At::File(Rc::clone(&document), path) });
+            }
+        }
+    }
+    findings.problems().len() == before
+}
+
+/// The scenarios of a document: a list, a list under `scenarios`, or one alone.
+fn listed<'a>(document: &'a Document, problems: &mut Vec<Problem>) -> Vec<(&'a Node, String)> {
+    let root = document.root();
+    let (list, path) = match root.get("scenarios") {
+        Some(list) => (list, "scenarios"),
+        None => (root, ""),
+    };
+    if let (Content::Map(fields), "scenarios") = (&root.content, path) {
+        for field in fields.iter().filter(|field| field.key != "scenarios") {
+            let message = format!("unknown field {:?}; beside \"scenarios\" there is none", field.key);
+            problems.push(document.problem(field.key.as_str(), message));
+        }
+    }
+    match &list.content {
+        Content::List(items) => {
+            items.iter().enumerate().map(|(index, node)| (node, format!("{path}[{index}]"))).collect()
+        }
+        Content::Map(_) if path.is_empty() => vec![(root, String::new())],
+        Content::Null => Vec::new(),
+        _ => {
+            let message = format!("expected a list of scenarios, found {}", list.described());
+            problems.push(document.problem(path, message));
+            Vec::new()
+        }
+    }
+}
+
+/// Recorded transcripts: JSONL, one a line. `None` if some could not be read.
+pub fn transcripts(
+    source: &TextSource,
+    references: &References,
+    findings: &mut Findings<'_>,
+) -> Option<Vec<Transcript>> {
+    let path = "spec.agent.runtime.replay.transcripts";
+    let text = findings.text(path, source, references)?;
+    let mut transcripts = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut is_sound = true;
+    for (index, line) in text.text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let read = serde_json::from_str::<Transcript>(line);
+        let (column, message) = match read {
+            Ok(transcript) if seen.insert((transcript.scenario.clone(), transcript.repeat)) => {
+                transcripts.push(transcript);
+                continue;
+            }
+            Ok(Transcript { scenario, repeat, .. }) => {
+                (1, format!("a second transcript of scenario {scenario:?}, repeat {repeat}; number the repeats from 0"))
+            }
+            Err(error) => (error.column().max(1), format!("not a transcript: {error}")),
+        };
+        is_sound = false;
+        let place = Place { file: text.name.clone(), line: index + 1, column };
+        findings.add(Problem { place: Some(place), field: String::new(), message });
+    }
+    if transcripts.is_empty() && is_sound {
+        findings.problem(path, format!("{} has no transcripts; a replay needs at least one", text.name));
+        return None;
+    }
+    is_sound.then_some(transcripts)
+}
+
+/// The scenarios that were recorded. The others are left out, and a warning says how many.
+fn recorded(
+    scenarios: Vec<Arc<Scenario>>,
+    transcripts: &[Transcript],
+    findings: &mut Findings<'_>,
+) -> Vec<Arc<Scenario>> {
+    let path = "spec.agent.runtime.replay.transcripts";
+    let ids: BTreeSet<_> = transcripts.iter().map(|transcript| &transcript.scenario).collect();
+    let (kept, left_out): (Vec<_>, Vec<_>) = scenarios.into_iter().partition(|scenario| ids.contains(&scenario.id));
+    let strangers: Vec<_> = ids.iter().filter(|id| !kept.iter().any(|scenario| scenario.id == ***id)).collect();
+    if kept.is_empty() && !left_out.is_empty() {
+        let example = transcripts.first().map(|transcript| transcript.scenario.as_str()).unwrap_or_default();
+        let message = format!("no transcript is of a scenario of the suite (the first is of {example:?})");
+        findings.problem(path, message);
+    } else if let Some(first) = left_out.first() {
+        let count = left_out.len();
+        findings.warn(path, format!("{count} scenarios have no transcript and are left out, {:?} first", first.id));
+    }
+    if let (Some(first), false) = (strangers.first(), kept.is_empty()) {
+        let count = strangers.len();
+        findings.warn(
+            path,
+            format!("{count} recorded scenarios are not in the suite and are passed over, {first:?} first"),
+        );
+    }
+    kept
+}

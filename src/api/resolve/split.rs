@@ -1,0 +1,281 @@
+//! The split: which scenarios are learned from, which guard against regressions, and which the optimizer never sees.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::AgentOptimizationSpec;
+use super::super::plan::SplitPlan;
+use super::super::profile::Defaults;
+use super::findings::Findings;
+use super::scoring::round;
+use crate::domain::hash::ContentHash;
+use crate::domain::scenario::Scenario;
+
+/// The beginning of a tag that puts a scenario into a part by the user's will.
+pub const SPLIT_TAG: &str = "split:";
+/// Strata with fewer scenarios than this are pooled: a share of fewer says nothing.
+const SMALLEST_STRATUM: usize = 5;
+/// How far the sum of the shares may be from 1.
+const SHARE_SLACK: f64 = 1e-9;
+
+/// The parts, in the order of [`Part::index`].
+type Shares = [f64; 3];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Train,
+    Regression,
+    HeldOut,
+}
+
+impl Part {
+    const ALL: [Self; 3] = [Self::Train, Self::Regression, Self::HeldOut];
+    /// The tags that name parts; `test` is what others call the held-out part.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("train", Self::Train),
+        ("regression", Self::Regression),
+        ("held-out", Self::HeldOut),
+        ("test", Self::HeldOut),
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The part that a scenario's tags ask for.
+    fn asked_for(scenario: &Scenario) -> Option<Self> {
+        let asked = scenario.tags.iter().find_map(|tag| tag.strip_prefix(SPLIT_TAG))?;
+        Self::NAMES.iter().find(|(name, _)| *name == asked).map(|(_, part)| *part)
+    }
+}
+
+/// Divides the scenarios of a resource, and warns when a part is too small for what it is for.
+pub fn resolve(
+    spec: &AgentOptimizationSpec,
+    defaults: &Defaults,
+    scenarios: &[Arc<Scenario>],
+    minimum_sample_size: usize,
+    findings: &mut Findings<'_>,
+) -> SplitPlan {
+    let Some(shares) = shares(spec, defaults, findings) else { return SplitPlan::default() };
+    let seed = spec.split.as_ref().and_then(|split| split.seed).unwrap_or(0);
+    let split = divide(scenarios, shares, seed);
+    if scenarios.is_empty() {
+        return split;
+    }
+    if split.train.is_empty() && spec.agent.runtime.replay.is_none() {
+        findings.warn("spec.split.train", "no scenario is left to learn from, so nothing can be patched");
+    }
+    let held_out = split.held_out.len();
+    if held_out < minimum_sample_size {
+        let message = format!(
+            "{held_out} of {} scenarios are held out and the gate demands {minimum_sample_size} \
+             (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut \
+             or lower minimumSampleSize",
+            scenarios.len()
+        );
+        findings.warn("spec.split.heldOut", message);
+    }
+    split
+}
+
+/// The shares as written; those that are not written divide what is left in the proportion of the profile.
+fn shares(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut Findings<'_>) -> Option<Shares> {
+    let written = spec.split.as_ref().map_or([None; 3], |split| [split.train, split.regression, split.held_out]);
+    let usual = [defaults.train, defaults.regression, defaults.held_out];
+    let sum: f64 = written.iter().flatten().sum();
+    let open: f64 = written.iter().zip(usual).filter(|(share, _)| share.is_none()).map(|(_, usual)| usual).sum();
+    let is_complete = written.iter().all(Option::is_some);
+    if sum > 1.0 + SHARE_SLACK || (is_complete && (sum - 1.0).abs() > SHARE_SLACK) {
+        let demand = if is_complete { "must add up to 1" } else { "must not add up to more than 1" };
+        findings.problem("spec.split", format!("the shares add up to {}; they {demand}", round(sum)));
+        return None;
+    }
+    let rest = (1.0 - sum).max(0.0);
+    let mut shares = [0.0; 3];
+    for (index, share) in shares.iter_mut().enumerate() {
+        *share = written[index].unwrap_or(rest * usual[index] / open);
+    }
+    Some(shares)
+}
+
+/// Divides scenarios, given sorted by id. It depends only on ids, tags, shares and seed: inside a stratum, scenarios stand in
+/// the order of a hash of seed and id, and each part takes its share of them; what the shares leave over goes to the parts that
+/// are furthest behind over all strata.
+fn divide(scenarios: &[Arc<Scenario>], shares: Shares, seed: u64) -> SplitPlan {
+    let mut parts: [Vec<usize>; 3] = Default::default();
+    let mut free = Vec::new();
+    for (index, scenario) in scenarios.iter().enumerate() {
+        match Part::asked_for(scenario) {
+            Some(part) => parts[part.index()].push(index),
+            None => free.push(index),
+        }
+    }
+    let mut behind = [0.0; 3];
+    for mut stratum in strata(scenarios, free) {
+        stratum.sort_by_key(|index| {
+            let id = scenarios[*index].id.as_str();
+            (ContentHash::of_bytes(format!("{seed}\n{id}").as_bytes()), *index)
+        });
+        let counts = counts(stratum.len(), shares, &mut behind);
+        let mut members = stratum.into_iter();
+        for (part, count) in parts.iter_mut().zip(counts) {
+            part.extend(members.by_ref().take(count));
+        }
+    }
+    for part in &mut parts {
+        part.sort_unstable();
+    }
+    let [train, regression, held_out] = parts;
+    SplitPlan { train, regression, held_out }
+}
+
+/// Scenarios with the same tags; few ones are pooled by their first tag, and what is then still few in one last stratum.
+fn strata(scenarios: &[Arc<Scenario>], free: Vec<usize>) -> Vec<Vec<usize>> {
+    let tags = |index: usize| -> Vec<&str> {
+        let tags = scenarios[index].tags.iter().map(String::as_str);
+        let mut tags: Vec<&str> = tags.filter(|tag| !tag.starts_with(SPLIT_TAG)).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        tags
+    };
+    let (mut strata, few) = group(free, |index| tags(index).join("\n"));
+    let (pooled, rest) = group(few, |index| tags(index).first().copied().unwrap_or_default().to_owned());
+    strata.extend(pooled);
+    strata.push(rest);
+    strata
+}
+
+/// Groups by a key; the members of groups that are too small come apart.
+fn group(members: Vec<usize>, key: impl Fn(usize) -> String) -> (Vec<Vec<usize>>, Vec<usize>) {
+    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for index in members {
+        groups.entry(key(index)).or_default().push(index);
+    }
+    let (large, small): (Vec<_>, Vec<_>) = groups.into_values().partition(|group| group.len() >= SMALLEST_STRATUM);
+    (large, small.concat())
+}
+
+/// How many of `size` scenarios each part gets. `behind` is how far each is behind its share so far, and is kept up.
+fn counts(size: usize, shares: Shares, behind: &mut Shares) -> [usize; 3] {
+    let quota = shares.map(|share| share * size as f64);
+    // A quota that is a whole number up to rounding noise is that number.
+    let mut counts = quota.map(|quota| (quota + 1e-9).floor() as usize);
+    for part in Part::ALL.map(Part::index) {
+        behind[part] += quota[part] - counts[part] as f64;
+    }
+    let left = size.saturating_sub(counts.iter().sum());
+    for _ in 0..left {
+        let takes = |part: &usize| shares[*part] > 0.0;
+        let furthest = Part::ALL.map(Part::index).into_iter().filter(takes).max_by(|a, b| {
+            // On a tie the later part: evidence for the gate is what is short most often.
+            behind[*a].total_cmp(&behind[*b])
+        });
+        let Some(part) = furthest else { break };
+        counts[part] += 1;
+        behind[part] -= 1.0;
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn scenario(id: &str, tags: &[&str]) -> Arc<Scenario> {
+        let value = serde_json::json!({"id": id, "tags": tags, "message": "hello", "expect": {}});
+        Arc::new(serde_json::from_value(value).unwrap())
+    }
+
+    fn suite(tags: &[u8]) -> Vec<Arc<Scenario>> {
+        let names = ["search", "ticket", "escalation", "refund"];
+        let of = |bits: u8| -> Vec<&str> {
+            names.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0).map(|(_, name)| *name).collect()
+        };
+        let mut suite: Vec<_> =
+            tags.iter().enumerate().map(|(index, bits)| scenario(&format!("s{index:04}"), &of(*bits))).collect();
+        suite.sort_by(|a, b| a.id.cmp(&b.id));
+        suite
+    }
+
+    fn shares() -> impl Strategy<Value = Shares> {
+        (0.0..1.0f64, 0.0..1.0f64).prop_map(|(a, b)| {
+            let (low, high) = if a < b { (a, b) } else { (b, a) };
+            [low, high - low, 1.0 - high]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_parts_cover_the_suite_and_share_nothing(
+            tags in prop::collection::vec(0u8..16, 0..200), shares in shares(), seed: u64,
+        ) {
+            let suite = suite(&tags);
+            let SplitPlan { train, regression, held_out } = divide(&suite, shares, seed);
+            let all: Vec<usize> = [train, regression, held_out].concat();
+            let distinct: BTreeSet<usize> = all.iter().copied().collect();
+            prop_assert_eq!(all.len(), suite.len());
+            prop_assert_eq!(distinct.len(), suite.len());
+        }
+
+        #[test]
+        fn the_totals_match_the_shares(
+            tags in prop::collection::vec(0u8..16, 0..300), shares in shares(), seed: u64,
+        ) {
+            let suite = suite(&tags);
+            let split = divide(&suite, shares, seed);
+            let sizes = [split.train.len(), split.regression.len(), split.held_out.len()];
+            for (size, share) in sizes.into_iter().zip(shares) {
+                let wanted = share * suite.len() as f64;
+                prop_assert!((size as f64 - wanted).abs() < 2.0, "{} for {}", size, wanted);
+            }
+        }
+
+        #[test]
+        fn the_division_is_the_same_every_time_and_another_with_another_seed(seed: u64) {
+            let suite = suite(&[1; 100]);
+            let shares = [0.4, 0.2, 0.4];
+            prop_assert_eq!(divide(&suite, shares, seed), divide(&suite, shares, seed));
+            prop_assert_ne!(divide(&suite, shares, seed), divide(&suite, shares, seed ^ 1));
+        }
+    }
+
+    #[test]
+    fn every_tag_is_in_every_part() {
+        let tags: Vec<u8> = (0..80).map(|index| 1 << (index % 4)).collect();
+        let suite = suite(&tags);
+        let split = divide(&suite, [0.4, 0.2, 0.4], 7);
+        for (part, expected) in [(&split.train, 8), (&split.regression, 4), (&split.held_out, 8)] {
+            for tag in ["search", "ticket", "escalation", "refund"] {
+                let count = part.iter().filter(|index| suite[**index].tags == [tag]).count();
+                assert_eq!(count, expected, "{tag}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_scenario_moves_at_most_two_others_of_another_stratum() {
+        let before = suite(&[[1; 40], [2; 40]].concat());
+        let mut after = before.clone();
+        after.push(scenario("z", &["search"]));
+        let part_of = |split: &SplitPlan, index: usize| (split.train.contains(&index), split.held_out.contains(&index));
+        let (one, two) = (divide(&before, [0.45, 0.1, 0.45], 3), divide(&after, [0.45, 0.1, 0.45], 3));
+        let moved = (40..80).filter(|index| part_of(&one, *index) != part_of(&two, *index)).count();
+        assert!(moved <= 2, "{moved}");
+    }
+
+    #[test]
+    fn a_tag_puts_a_scenario_where_the_user_wants_it() {
+        let mut suite = suite(&[1; 20]);
+        suite.push(scenario("u", &["split:test"]));
+        suite.push(scenario("v", &["split:train", "search"]));
+        suite.push(scenario("w", &["split:regression"]));
+        let split = divide(&suite, [0.0, 0.0, 1.0], 0);
+        assert_eq!((split.train, split.regression), (vec![21], vec![22]));
+        assert_eq!(split.held_out, (0..=20).collect::<Vec<_>>());
+    }
+}
