@@ -1,0 +1,179 @@
+//! Inspect (`inspect_ai`): datasets of samples, and evaluation logs.
+//!
+//! A dataset says nothing of how answers are scored, so a target becomes the reference answer for the judge. A log
+//! names its scorers, and has what the agent did.
+
+mod log;
+mod scorers;
+
+use serde_json::Value;
+
+use super::error::ImportError;
+use super::read::{self, Item};
+use super::scenario::{Draft, empty, set_conversation, settle_prompt};
+use super::{Imported, Notes, chat};
+use crate::domain::scenario::Scenario;
+
+pub(super) fn import(files: &[(&str, &str)]) -> Result<Imported, ImportError> {
+    let mut notes = Notes::default();
+    let mut drafts = Vec::new();
+    let mut logs = Vec::new();
+    for (file, text) in files {
+        if read::extension(file) == "csv" {
+            drafts.extend(dataset(file, &read::csv(file, text)?, &mut notes)?);
+            continue;
+        }
+        let records = read::records(file, text)?;
+        match records.as_slice() {
+            [(_, only)] if only.get("samples").is_some() || only.get("eval").is_some() => {
+                logs.push((*file, only.clone()));
+            }
+            _ => drafts.extend(dataset(file, &records, &mut notes)?),
+        }
+    }
+    let logged = log::import(&logs, &mut notes)?;
+    drafts.extend(logged.drafts);
+    let (scenarios, prompt) = settle_prompt(drafts, &mut notes);
+    Ok(Imported { scenarios, transcripts: logged.transcripts, tools: logged.tools, prompt, notes: notes.0 })
+}
+
+fn dataset(file: &str, records: &[(String, Value)], notes: &mut Notes) -> Result<Vec<Draft>, ImportError> {
+    let mut drafts = Vec::new();
+    for (index, (place, record)) in records.iter().enumerate() {
+        let sample = Item::new(file, place, record);
+        drafts.push(read_sample(&sample, index, notes)?);
+    }
+    if drafts.iter().any(|draft| draft.scenario.expect.answer.is_some()) {
+        notes.add(
+            file,
+            "scorer",
+            "a dataset does not name one: the target is the reference answer for the judge. Add `checks` for exact answers",
+        );
+    }
+    Ok(drafts)
+}
+
+/// A sample as a scenario, with its target as reference answer.
+fn read_sample(sample: &Item, index: usize, notes: &mut Notes) -> Result<Draft, ImportError> {
+    let id = match field(sample, "id") {
+        Some(id) => id.scalar()?,
+        None => format!("sample-{}", index + 1),
+    };
+    let mut scenario = empty(id);
+    let input = sample.need("input")?;
+    let mut system = None;
+    if let Some(text) = input.value.as_str() {
+        if text.trim().is_empty() {
+            return Err(input.error("is empty", "say what the user asks"));
+        }
+        scenario.message = Some(text.to_owned());
+    } else {
+        let read = chat::conversation(&input.list()?, |_| false, notes)?;
+        system = read.system;
+        set_conversation(&mut scenario, chat::scripted(read.messages, &input.place(), notes));
+        if scenario.message.is_none() && !scenario.conversation.iter().any(|turn| turn.user.is_some()) {
+            return Err(input.error("has no message of the user", "add one with the role user"));
+        }
+    }
+    let choices = choices(sample)?;
+    if !choices.is_empty() {
+        add_choices(&mut scenario, &choices);
+    }
+    scenario.expect.answer = reference(&targets(sample)?, &choices);
+    scenario.tags = tags(sample, notes)?;
+    for (key, what) in [("sandbox", "sandbox"), ("files", "files of the sandbox"), ("setup", "set-up script")] {
+        if let Some(found) =
+            field(sample, key).filter(|found| found.value.as_array().is_none_or(|list| !list.is_empty()))
+        {
+            notes.add(found.place(), what, "tools are answered by mocks, not in a sandbox; add `mocks`");
+        }
+    }
+    Ok(Draft { scenario, system, place: sample.place() })
+}
+
+/// A field that is there and not an empty cell.
+fn field<'a>(sample: &Item<'a>, key: &str) -> Option<Item<'a>> {
+    sample.get(key).filter(|item| item.value.as_str() != Some(""))
+}
+
+fn targets(sample: &Item) -> Result<Vec<String>, ImportError> {
+    let Some(target) = field(sample, "target") else { return Ok(Vec::new()) };
+    target.one_or_many().iter().map(Item::scalar).filter(|text| text.as_deref() != Ok("")).collect()
+}
+
+/// The choices; in a CSV cell they are divided by commas, or by white space if there is no comma.
+fn choices(sample: &Item) -> Result<Vec<String>, ImportError> {
+    let Some(choices) = field(sample, "choices") else { return Ok(Vec::new()) };
+    let Some(text) = choices.value.as_str() else {
+        return choices.list()?.iter().map(Item::scalar).collect();
+    };
+    let by_comma: Vec<&str> = text.split(',').map(str::trim).collect();
+    let parts = if by_comma.len() > 1 { by_comma } else { text.split_whitespace().collect() };
+    Ok(parts.into_iter().map(str::to_owned).collect())
+}
+
+/// The letter of a choice: A for the first.
+fn letter(index: usize) -> char {
+    u8::try_from(index).ok().and_then(|index| b'A'.checked_add(index)).map_or('?', char::from)
+}
+
+fn add_choices(scenario: &mut Scenario, choices: &[String]) {
+    let lines: Vec<String> =
+        choices.iter().enumerate().map(|(index, text)| format!("{}) {text}", letter(index))).collect();
+    let last = match &mut scenario.message {
+        Some(message) => Some(message),
+        None => scenario.conversation.iter_mut().rev().find_map(|turn| turn.user.as_mut()),
+    };
+    if let Some(text) = last {
+        text.push_str("\n\n");
+        text.push_str(&lines.join("\n"));
+    }
+}
+
+/// The targets as a reference answer; a letter is spelt out with its choice.
+fn reference(targets: &[String], choices: &[String]) -> Option<String> {
+    let spell = |target: &String| {
+        let index = (0..choices.len()).find(|index| target.as_str() == letter(*index).to_string());
+        index.map_or_else(|| target.clone(), |index| format!("{target}) {}", choices[index]))
+    };
+    let spelt: Vec<String> = targets.iter().map(spell).collect();
+    match spelt.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        many if choices.is_empty() => Some(format!("Any one of these:\n- {}", many.join("\n- "))),
+        many => Some(format!("All of these:\n- {}", many.join("\n- "))),
+    }
+}
+
+/// Metadata that tell what kind of sample it is.
+const KINDS: [&str; 7] = ["category", "difficulty", "domain", "subject", "tags", "topic", "type"];
+
+fn tags(sample: &Item, notes: &mut Notes) -> Result<Vec<String>, ImportError> {
+    let Some(metadata) = field(sample, "metadata") else { return Ok(Vec::new()) };
+    let parsed;
+    let object = match metadata.value {
+        // In a CSV cell, metadata are JSON.
+        Value::String(text) => {
+            parsed = serde_json::from_str::<Value>(text)
+                .map_err(|_| metadata.error("is not a JSON object", "write it as {\"key\": \"value\"}"))?;
+            parsed
+                .as_object()
+                .ok_or_else(|| metadata.error("is not a JSON object", "write it as {\"key\": \"value\"}"))?
+        }
+        _ => metadata.object()?,
+    };
+    let mut tags = Vec::new();
+    for (key, value) in object {
+        let values = value.as_array().map_or_else(|| vec![value], |list| list.iter().collect());
+        let texts: Option<Vec<String>> = values.into_iter().map(read::scalar).collect();
+        match texts {
+            Some(texts) if KINDS.contains(&key.as_str()) => tags.extend(texts),
+            _ => notes.add(
+                metadata.place(),
+                format!("metadata `{key}`"),
+                format!("only {} become tags", KINDS.join(", ")),
+            ),
+        }
+    }
+    Ok(tags)
+}

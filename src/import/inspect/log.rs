@@ -1,0 +1,140 @@
+//! Evaluation logs: what the agent did with every sample and epoch.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::Value;
+
+use super::super::Notes;
+use super::super::chat;
+use super::super::error::ImportError;
+use super::super::read::Item;
+use super::super::scenario::Draft;
+use super::super::tools::SeenCalls;
+use super::{read_sample, scorers, targets};
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::ScenarioId;
+use crate::domain::tool::ToolDefinition;
+use crate::domain::transcript::{Ending, Message, Transcript};
+
+/// What the logs hold.
+#[derive(Default)]
+pub(super) struct Logged {
+    pub drafts: Vec<Draft>,
+    pub transcripts: Vec<Transcript>,
+    pub tools: Vec<ToolDefinition>,
+}
+
+pub(super) fn import(logs: &[(&str, Value)], notes: &mut Notes) -> Result<Logged, ImportError> {
+    let task = |log: &Value| log.pointer("/eval/task").and_then(Value::as_str).unwrap_or("task").to_owned();
+    let tasks: HashSet<String> = logs.iter().map(|(_, log)| task(log)).collect();
+    let mut reader = Reader::default();
+    for (file, log) in logs {
+        let root = Item::new(file, "", log);
+        // Ids are unique in a task only.
+        let prefix = if tasks.len() > 1 { format!("{}-", task(log)) } else { String::new() };
+        let scorers = scorers::of_log(&root)?;
+        scorers::note_others(&scorers, notes);
+        let samples = root.get("samples").ok_or_else(|| {
+            root.error("has no \"samples\"", "write the log with its samples: inspect log dump, without --header-only")
+        })?;
+        for (index, sample) in samples.list()?.iter().enumerate() {
+            reader.read(sample, index, &prefix, &scorers, notes)?;
+        }
+        notes.add(*file, "recorded scores", "the transcripts are scored anew");
+    }
+    if !reader.seen.is_empty() {
+        let file = logs.first().map_or("", |(file, _)| *file);
+        notes.add(
+            file,
+            "tool definitions",
+            "names and parameters are inferred from the calls; descriptions are missing",
+        );
+    }
+    Ok(Logged { drafts: reader.drafts, transcripts: reader.transcripts, tools: reader.seen.definitions() })
+}
+
+#[derive(Default)]
+struct Reader {
+    drafts: Vec<Draft>,
+    transcripts: Vec<Transcript>,
+    seen: SeenCalls,
+    known: HashMap<ScenarioId, (Value, String)>,
+    taken: HashSet<(ScenarioId, u32)>,
+}
+
+impl Reader {
+    fn read(
+        &mut self,
+        sample: &Item,
+        index: usize,
+        prefix: &str,
+        scorers: &[scorers::Scorer],
+        notes: &mut Notes,
+    ) -> Result<(), ImportError> {
+        // What is said of the sample is said once, not for each epoch.
+        let mut about_sample = Notes::default();
+        let mut draft = read_sample(sample, index, &mut about_sample)?;
+        draft.scenario.id = format!("{prefix}{}", draft.scenario.id).into();
+        let id = draft.scenario.id.clone();
+        let chat = chat::conversation(&sample.list_or_empty("messages")?, |_| false, notes)?;
+        let input = sample.need("input")?.value;
+        match self.known.get(&id) {
+            Some((same, _)) if same == input => {}
+            Some((_, first)) => {
+                return Err(sample.error(
+                    format!("is another sample {id} than {first}"),
+                    "import the logs of one version of one dataset at a time",
+                ));
+            }
+            None => {
+                self.known.insert(id.clone(), (input.clone(), sample.place()));
+                notes.0.append(&mut about_sample.0);
+                let targets = targets(sample)?;
+                draft.scenario.expect.checks =
+                    scorers.iter().filter_map(|scorer| scorers::check(scorer, &targets)).collect();
+                // The agent was asked what stands in the log: templates of the task have been filled in there.
+                if let (Some(message), Some(Message::User { text })) =
+                    (&mut draft.scenario.message, chat.messages.first())
+                {
+                    message.clone_from(text);
+                }
+                if draft.system.is_none() {
+                    draft.system.clone_from(&chat.system);
+                }
+                self.drafts.push(draft);
+            }
+        }
+        if sample.get("error").is_some() {
+            notes.add(
+                sample.place(),
+                "sample that ended in an error",
+                "an error is no failure of the prompt; there is no transcript",
+            );
+            return Ok(());
+        }
+        if chat.messages.is_empty() {
+            notes.add(sample.place(), "sample without messages", "there is no transcript");
+            return Ok(());
+        }
+        for message in &chat.messages {
+            if let Message::Assistant { calls, .. } = message {
+                for call in calls {
+                    self.seen.add(&call.name, &call.arguments);
+                }
+            }
+        }
+        let epoch = sample.get("epoch").and_then(|epoch| epoch.value.as_u64()).unwrap_or(1);
+        let mut repeat = u32::try_from(epoch.saturating_sub(1)).unwrap_or(u32::MAX);
+        while !self.taken.insert((id.clone(), repeat)) {
+            repeat += 1;
+        }
+        self.transcripts.push(Transcript {
+            scenario: id,
+            repeat,
+            prompt: chat.system.map(|text| ContentHash::of_bytes(text.as_bytes())),
+            messages: chat.messages,
+            ending: if sample.get("limit").is_some() { Ending::TurnLimit } else { Ending::Answered },
+        });
+        Ok(())
+    }
+}

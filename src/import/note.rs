@@ -1,0 +1,56 @@
+//! Notes: what could not be carried over.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+/// Something in the source that a scenario or transcript cannot say, or says differently.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// Where it stands in the source, such as `promptfooconfig.yaml: tests[2].assert[0]`.
+    pub item: String,
+    /// What it is, such as ``assertion `javascript` ``. Notes are grouped by it.
+    pub what: String,
+    /// Why, what was done instead, or what to do.
+    pub detail: String,
+}
+
+/// Notes as they are collected.
+#[derive(Debug, Default)]
+pub(super) struct Notes(pub Vec<Note>);
+
+impl Notes {
+    pub fn add(&mut self, item: impl Into<String>, what: impl Into<String>, detail: impl Into<String>) {
+        self.0.push(Note { item: item.into(), what: what.into(), detail: detail.into() });
+    }
+}
+
+/// How many places a group of notes names.
+const EXAMPLES: usize = 3;
+
+/// One line a kind of note, the most frequent first: how often, what, why, and where for example.
+pub(super) fn summary(notes: &[Note]) -> String {
+    let mut groups: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    let mut index: HashMap<(&str, &str), usize> = HashMap::new();
+    for note in notes {
+        let key = (note.what.as_str(), note.detail.as_str());
+        let at = *index.entry(key).or_insert_with(|| {
+            groups.push((key.0, key.1, Vec::new()));
+            groups.len() - 1
+        });
+        groups[at].2.push(&note.item);
+    }
+    groups.sort_by_key(|(_, _, items)| std::cmp::Reverse(items.len()));
+    let mut text = String::new();
+    for (what, detail, items) in groups {
+        let more = match items.len().saturating_sub(EXAMPLES) {
+            0 => String::new(),
+            n => format!(", and {n} more"),
+        };
+        let places = items[..items.len().min(EXAMPLES)].join(", ");
+        writeln!(text, "  {} x {what}: {detail} ({places}{more})", items.len())
+            .expect("writing to a string cannot fail");
+    }
+    text
+}

@@ -1,0 +1,250 @@
+//! tau2-bench: the tasks of a domain, with its policy and its split if they are given.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::error::ImportError;
+use super::read::{Item, extension, json};
+use super::scenario::{append, empty};
+use super::tools::SeenCalls;
+use super::{Imported, Notes, tau};
+use crate::domain::ids::ToolName;
+use crate::domain::scenario::{ArgumentMatch, ExpectedCall, Scenario, SimulatedUser};
+
+/// An action that tau2 expects of the agent.
+struct Action {
+    call: ExpectedCall,
+    arguments: serde_json::Map<String, Value>,
+}
+
+/// A task as it was read, before the tools of all tasks are known.
+struct Task {
+    scenario: Scenario,
+    actions: Vec<Action>,
+    basis: Vec<String>,
+    place: String,
+}
+
+pub(super) fn import(files: &[(&str, &str)]) -> Result<Imported, ImportError> {
+    let mut documents: Vec<(&str, Value)> = Vec::new();
+    let mut splits: Vec<(&str, Value)> = Vec::new();
+    let mut prompt = None;
+    for (file, text) in files {
+        if matches!(extension(file).as_str(), "md" | "txt") {
+            append(&mut prompt, text.trim());
+            continue;
+        }
+        let value = json(file, text)?;
+        if is_split(&value) {
+            splits.push((*file, value));
+        } else {
+            documents.push((*file, value));
+        }
+    }
+    let mut notes = Notes::default();
+    let mut tasks = Vec::new();
+    for (file, document) in &documents {
+        let root = Item::new(file, "", document);
+        // A file of simulations has the tasks among other things.
+        let list = root.get("tasks").unwrap_or_else(|| root.clone()).list()?;
+        if root.get("simulations").is_some() {
+            notes.add(*file, "simulations", "only the tasks are read, not the runs");
+        }
+        for item in list {
+            tasks.push(read_task(&item, &mut notes)?);
+        }
+    }
+    let mut imported = assemble(tasks, documents.first().map_or("", |(file, _)| *file), notes);
+    imported.prompt = prompt;
+    for (file, split) in &splits {
+        add_split(&Item::new(file, "", split), &mut imported)?;
+    }
+    Ok(imported)
+}
+
+/// Whether a document is a split: names of parts, each with a list of task ids.
+fn is_split(value: &Value) -> bool {
+    let ids = |value: &Value| value.as_array().is_some_and(|ids| ids.iter().all(|id| id.is_string() || id.is_number()));
+    value.as_object().is_some_and(|parts| !parts.is_empty() && parts.values().all(ids))
+}
+
+fn add_split(split: &Item, imported: &mut Imported) -> Result<(), ImportError> {
+    let index: HashMap<String, usize> = imported
+        .scenarios
+        .iter()
+        .enumerate()
+        .map(|(at, scenario)| (scenario.id.as_str().rsplit('-').next().unwrap_or_default().to_owned(), at))
+        .collect();
+    let mut notes = Notes::default();
+    for part in split.object()?.keys() {
+        // Every task is in `base`, so it tells nothing.
+        if part == "base" {
+            continue;
+        }
+        for id in split.list_or_empty(part)? {
+            let Some(at) = index.get(&id.scalar()?) else {
+                notes.add(id.place(), "task of the split", "it is not among the tasks");
+                continue;
+            };
+            imported.scenarios[*at].tags.push(format!("split:{part}"));
+        }
+    }
+    imported.notes.append(&mut notes.0);
+    Ok(())
+}
+
+fn read_task(item: &Item, notes: &mut Notes) -> Result<Task, ImportError> {
+    let user = item.need("user_scenario")?;
+    let mut scenario = empty(item.need("id")?.scalar()?);
+    scenario.simulated_user =
+        Some(SimulatedUser { instructions: instructions(&user)?, opening: None, max_turns: Some(tau::MAX_TURNS) });
+    if let Some(domain) = user.need("instructions")?.get("domain") {
+        scenario.tags.push(domain.scalar()?);
+    }
+    if let Some(state) = item.get("initial_state") {
+        notes.add(state.place(), "initial state", "there is no database to set up; add mocks to run an agent");
+    }
+    let mut task = Task { scenario, actions: Vec::new(), basis: Vec::new(), place: item.place() };
+    if let Some(criteria) = item.get("evaluation_criteria") {
+        read_criteria(&criteria, &mut task, notes)?;
+    } else {
+        notes.add(item.place(), "task without evaluation criteria", "the scenario expects nothing");
+    }
+    Ok(task)
+}
+
+/// What the simulated user is told, in one text.
+fn instructions(user: &Item) -> Result<String, ImportError> {
+    let instructions = user.need("instructions")?;
+    let mut text = None;
+    if let Some(persona) = user.get("persona") {
+        append(&mut text, persona.scalar()?.trim());
+    }
+    if instructions.value.is_string() {
+        append(&mut text, instructions.text()?.trim());
+    } else {
+        let parts = [
+            ("reason_for_call", "Why you call:"),
+            ("known_info", "What you know:"),
+            ("unknown_info", "What you do not know:"),
+            ("task_instructions", "How you behave:"),
+        ];
+        for (key, heading) in parts {
+            if let Some(part) = instructions.get(key) {
+                append(&mut text, &format!("{heading}\n{}", part.scalar()?.trim()));
+            }
+        }
+    }
+    text.ok_or_else(|| instructions.error("says nothing", "add \"task_instructions\" or \"reason_for_call\""))
+}
+
+fn read_criteria(criteria: &Item, task: &mut Task, notes: &mut Notes) -> Result<(), ImportError> {
+    task.basis = criteria.list_or_empty("reward_basis")?.iter().map(Item::scalar).collect::<Result<_, _>>()?;
+    for action in criteria.list_or_empty("actions")? {
+        let of_user = action.get("requestor").map(|who| who.scalar()).transpose()?.as_deref() == Some("user");
+        if of_user {
+            notes.add(action.place(), "action of the user", "only the agent's calls are compared");
+        } else {
+            task.actions.push(read_action(&action)?);
+        }
+    }
+    let expect = &mut task.scenario.expect;
+    for told in criteria.list_or_empty("communicate_info")? {
+        expect.checks.push(tau::tells(&told.scalar()?));
+    }
+    let assertions: Vec<String> =
+        criteria.list_or_empty("nl_assertions")?.iter().map(Item::scalar).collect::<Result<_, _>>()?;
+    if !assertions.is_empty() {
+        let lines: Vec<String> = assertions.iter().map(|assertion| format!("- {assertion}")).collect();
+        expect.rubric = Some(format!("All of this must hold:\n{}", lines.join("\n")));
+        if !task.basis.is_empty() && !task.basis.iter().any(|part| part == "NL_ASSERTION") {
+            notes.add(
+                criteria.place(),
+                "assertions that do not count in tau2's reward",
+                "they are the scenario's rubric all the same, for the judge",
+            );
+        }
+    }
+    for assertion in criteria.list_or_empty("env_assertions")? {
+        notes.add(assertion.place(), "assertion on the environment", "there is no environment to look into");
+    }
+    Ok(())
+}
+
+fn read_action(action: &Item) -> Result<Action, ImportError> {
+    let arguments = action.get("arguments").map(|arguments| arguments.object().cloned()).transpose()?;
+    let arguments = arguments.unwrap_or_default();
+    // `compare_args` names the arguments that count; all do when it is absent.
+    let (compared, matching) = match action.get("compare_args") {
+        None => (Some(arguments.clone()), Some(ArgumentMatch::Exact)),
+        Some(names) => {
+            let names: Vec<String> = names.list()?.iter().map(Item::scalar).collect::<Result<_, _>>()?;
+            let some = arguments.iter().filter(|(key, _)| names.contains(key));
+            let some: serde_json::Map<String, Value> = some.map(|(key, value)| (key.clone(), value.clone())).collect();
+            if some.is_empty() { (None, None) } else { (Some(some), Some(ArgumentMatch::Subset)) }
+        }
+    };
+    let call = ExpectedCall { tool: action.need("name")?.text()?.into(), arguments: compared, matching };
+    Ok(Action { call, arguments })
+}
+
+fn assemble(tasks: Vec<Task>, file: &str, mut notes: Notes) -> Imported {
+    let mut seen = SeenCalls::default();
+    for action in tasks.iter().flat_map(|task| &task.actions) {
+        seen.add(&action.call.tool, &Value::Object(action.arguments.clone()));
+    }
+    let domain = tau::domain(seen.names().map(ToolName::as_str));
+    let free = tau::free_tools(domain, seen.names().map(ToolName::as_str), file, &mut notes);
+    let domain = domain.map_or("tau2", |domain| domain.name);
+    let scenarios = tasks.into_iter().map(|task| finish(task, domain, &free, &mut notes)).collect();
+    if !file.is_empty() {
+        notes.add(file, "simulated database", "it is not in the file: add mocks to run an agent on the scenarios");
+        let what =
+            "names and parameters are inferred from the expected actions; descriptions and other tools are missing";
+        notes.add(file, "tool definitions", what);
+    }
+    Imported { scenarios, tools: seen.definitions(), notes: notes.0, ..Imported::default() }
+}
+
+/// The scenario of a task, once the free tools are known. tau2 compares the database if its basis says `DB`, and each
+/// action if it says `ACTION`.
+fn finish(task: Task, domain: &str, free: &[ToolName], notes: &mut Notes) -> Scenario {
+    let Task { mut scenario, actions, basis, place } = task;
+    let counts = |part: &str| basis.iter().any(|name| name == part);
+    let every_action = counts("ACTION");
+    let database = basis.is_empty() || counts("DB");
+    let mut calls = Vec::new();
+    for Action { mut call, arguments } in actions {
+        let changes = !tau::only_reads(call.tool.as_str());
+        if database && changes {
+            // The database shows every argument, whichever of them `compare_args` names.
+            call.arguments = Some(arguments);
+            call.matching = Some(ArgumentMatch::Exact);
+        }
+        if every_action || (database && changes) {
+            calls.push(call);
+        } else {
+            let detail = "tau2's reward does not depend on it";
+            notes.add(&place, format!("expected call of `{}`", call.tool), detail);
+        }
+    }
+    if scenario.tags.is_empty() {
+        scenario.tags.push(domain.to_owned());
+    }
+    for call in calls.iter().filter(|call| !tau::only_reads(call.tool.as_str())) {
+        if !scenario.tags.iter().any(|tag| tag == call.tool.as_str()) {
+            scenario.tags.push(call.tool.as_str().to_owned());
+        }
+    }
+    scenario.id = format!("{}-{}", scenario.tags[0], scenario.id).into();
+    let (checks, rubric) = (std::mem::take(&mut scenario.expect.checks), scenario.expect.rubric.take());
+    scenario.expect = if database {
+        tau::only_these_changes(calls, free)
+    } else {
+        crate::domain::scenario::Expectation { calls, ..Default::default() }
+    };
+    scenario.expect.checks = checks;
+    scenario.expect.rubric = rubric;
+    scenario
+}
