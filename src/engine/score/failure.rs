@@ -72,3 +72,91 @@ fn weighted_mean(sample: &Sample, dimensions: &[DimensionPlan]) -> f64 {
     let (weight, sum) = applying.fold((0.0, 0.0), |(weight, sum), (w, s)| (weight + w, sum + s));
     if weight > 0.0 { sum / weight } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::scoring::Scorer;
+    use crate::domain::score::{Score, ToolError, ToolErrorKind};
+    use crate::domain::transcript::{Ending, Message};
+
+    fn dimensions() -> Vec<DimensionPlan> {
+        let dimension = |name: &str, weight: f64| DimensionPlan {
+            name: name.into(),
+            weight,
+            scorer: Scorer::Judge,
+            judge: None,
+            rubric: String::new(),
+            pass_at: Score::clamped(0.7),
+            critical: false,
+            threshold: None,
+        };
+        vec![dimension("accuracy", 0.4), dimension("safety", 0.3), dimension("tools", 0.3)]
+    }
+
+    /// A repeat with these scores; a dimension without one does not apply.
+    fn sample(repeat: u32, scores: [Option<f64>; 3]) -> Sample {
+        let dimensions = scores.map(|score| {
+            score.map(|score| DimensionScore {
+                score: Score::clamped(score),
+                passed: score >= 0.7,
+                evidence: format!("scored {score} in repeat {repeat}").into(),
+                tool_errors: vec![ToolError {
+                    kind: ToolErrorKind::Missing,
+                    tool: "find".into(),
+                    arguments: vec![],
+                    detail: format!("repeat {repeat}"),
+                }],
+            })
+        });
+        Sample { repeat, dimensions: dimensions.into() }
+    }
+
+    fn transcript(repeat: u32) -> Transcript {
+        let text = format!("answer {repeat}");
+        Transcript {
+            scenario: "s".into(),
+            repeat,
+            prompt: None,
+            messages: vec![Message::Assistant { text, calls: vec![] }],
+            ending: Ending::Answered,
+        }
+    }
+
+    fn failure_of(samples: Vec<Sample>) -> Option<Failure> {
+        let scenario = json!({"id": "s", "tags": ["billing"], "weight": 3.0, "message": "Where is it?"});
+        let result = ScenarioResult { scenario: "s".into(), samples, errors: vec![] };
+        let transcripts = [transcript(1), transcript(0)];
+        failure(&serde_json::from_value(scenario).unwrap(), &result, &dimensions(), &transcripts)
+    }
+
+    #[test]
+    fn a_scenario_that_always_passes_is_no_failure() {
+        assert_eq!(failure_of(vec![]), None);
+        assert_eq!(failure_of(vec![sample(0, [Some(0.75), None, Some(1.0)])]), None);
+    }
+
+    #[test]
+    fn the_worst_repeat_tells_what_failed_worst_first() {
+        let failure = failure_of(vec![
+            sample(0, [Some(0.5), Some(1.0), Some(0.5)]),
+            sample(1, [Some(0.5), Some(0.75), Some(0.25)]),
+            sample(2, [Some(1.0), Some(1.0), Some(1.0)]),
+        ]);
+        let failure = failure.unwrap();
+        assert_eq!(failure.dimensions, ["tools".into(), "accuracy".into()]);
+        assert_eq!((failure.answer.as_str(), failure.score, failure.weight), ("answer 1", 0.25, 3.0));
+        assert_eq!(failure.evidence, "tools: scored 0.25 in repeat 1\naccuracy: scored 0.5 in repeat 1");
+        assert!(failure.tool_errors.iter().all(|error| error.detail == "repeat 1") && failure.tool_errors.len() == 2);
+    }
+
+    #[test]
+    fn between_equally_bad_repeats_the_lower_mean_and_then_the_first_counts() {
+        let tie = failure_of(vec![sample(0, [Some(0.0), Some(1.0), None]), sample(1, [Some(0.0), Some(0.9), None])]);
+        assert_eq!(tie.unwrap().answer, "answer 1");
+        let same = failure_of(vec![sample(0, [Some(0.0), None, None]), sample(1, [Some(0.0), None, None])]);
+        assert_eq!(same.unwrap().answer, "answer 0");
+    }
+}

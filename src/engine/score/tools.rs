@@ -278,8 +278,8 @@ fn extra_call(call: &ToolCall, expect: &Expectation) -> ToolError {
         .calls
         .iter()
         .any(|expected| expected.tool == call.name && argument_differences(expected, call).is_empty());
-    let why = if known { "once more than expected" } else { "which is not expected" };
-    error(ToolErrorKind::Extra, call.name.clone(), format!("called {} {why}", spell(call)))
+    let why = if known { " once more than expected" } else { ", which is not expected" };
+    error(ToolErrorKind::Extra, call.name.clone(), format!("called {}{why}", spell(call)))
 }
 
 fn wrong_order(late: &ExpectedCall, expected: &[ExpectedCall], made: &[Made<'_>]) -> ToolError {
@@ -319,7 +319,7 @@ fn wrong_arguments(expected: &ExpectedCall, call: &ToolCall) -> ToolError {
         .collect();
     let more = differences.len().saturating_sub(MAX_SPELLED_OUT);
     let more = if more > 0 { format!("; {more} more") } else { String::new() };
-    let detail = format!("{tool}: {}{more}", spelled.join("; "));
+    let detail = format!("called {tool} with wrong arguments: {}{more}", spelled.join("; "));
     let arguments = differences.into_iter().map(|difference| difference.path).take(MAX_ARGUMENTS).collect();
     ToolError { arguments, ..error(ToolErrorKind::WrongArguments, tool, detail) }
 }
@@ -368,10 +368,413 @@ pub fn spell_forbidden(forbidden: &ForbiddenCall, longest: usize) -> String {
 
 fn spell_pattern(tool: &ToolName, arguments: Option<&Map<String, Value>>, subset: bool, longest: usize) -> String {
     let Some(arguments) = arguments else { return format!("{tool}(…)") };
-    let text = Value::Object(arguments.clone()).to_string();
-    format!("{tool}({}{})", shorten(&text, longest), if subset { ", …" } else { "" })
+    let mut text = Value::Object(arguments.clone()).to_string();
+    if subset {
+        text.pop();
+        text.push_str(if arguments.is_empty() { "…}" } else { ", …}" });
+    }
+    format!("{tool}({})", shorten(&text, longest))
 }
 
 fn json(value: &Value) -> String {
     shorten(&value.to_string(), MAX_VALUE).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::transcript::Ending;
+
+    /// `refund{"order":1}` as tool and arguments; without braces, no arguments are given.
+    fn parse(text: &str) -> (ToolName, Option<Map<String, Value>>) {
+        let (name, arguments) = text.split_at(text.find('{').unwrap_or(text.len()));
+        (name.into(), (!arguments.is_empty()).then(|| serde_json::from_str(arguments).unwrap()))
+    }
+
+    /// Calls in the order in which they were made; `!` before one that failed.
+    fn transcript(made: &[&str]) -> Transcript {
+        let messages = made.iter().flat_map(|text| {
+            let failed = text.starts_with('!');
+            let (name, arguments) = parse(text.trim_start_matches('!'));
+            // Some providers count the ids of each turn from the beginning.
+            let id = "call_0".to_owned();
+            let arguments = arguments.map_or_else(|| json!({}), Value::Object);
+            let call = ToolCall { id: id.clone(), name: name.clone(), arguments };
+            let content = "answer".to_owned();
+            [Message::Assistant { text: String::new(), calls: vec![call] }, Message::Tool { id, name, content, failed }]
+        });
+        Transcript {
+            scenario: "s".into(),
+            repeat: 0,
+            prompt: None,
+            messages: messages.collect(),
+            ending: Ending::Answered,
+        }
+    }
+
+    /// Expected calls; `~` before one that allows further arguments. `options` of `strict`, `noExtra`.
+    fn expectation(calls: &[&str], options: &[&str]) -> Expectation {
+        let calls = calls.iter().map(|text| {
+            let matching = text.starts_with('~').then_some(ArgumentMatch::Subset);
+            let (tool, arguments) = parse(text.trim_start_matches('~'));
+            ExpectedCall { tool, arguments, matching }
+        });
+        Expectation {
+            calls: calls.collect(),
+            order: options.contains(&"strict").then_some(CallOrder::Strict),
+            extra_calls: options.contains(&"noExtra").then_some(ExtraCalls::Forbid),
+            free_tools: vec!["lookup".into()],
+            ..Expectation::default()
+        }
+    }
+
+    fn summary(verdict: &ToolVerdict) -> Vec<String> {
+        verdict.errors.iter().map(|error| format!("{}: {}", error.kind, error.tool)).collect()
+    }
+
+    struct Case {
+        says: &'static str,
+        expected: &'static [&'static str],
+        options: &'static [&'static str],
+        made: &'static [&'static str],
+        score: f64,
+        errors: &'static [&'static str],
+    }
+
+    #[test]
+    fn tool_calls_are_scored_against_what_is_expected() {
+        let cases = [
+            Case {
+                says: "numbers compare by value, and key order does not count",
+                expected: &[r#"pay{"amount":5,"to":{"a":1,"b":2}}"#],
+                options: &["noExtra", "strict"],
+                made: &[r#"pay{"to":{"b":2,"a":1.0},"amount":5.0}"#],
+                score: 1.0,
+                errors: &[],
+            },
+            Case {
+                says: "a text is no number",
+                expected: &[r#"pay{"amount":5}"#],
+                options: &[],
+                made: &[r#"pay{"amount":"5"}"#],
+                score: 0.0,
+                errors: &["wrong arguments: pay"],
+            },
+            Case {
+                says: "an argument beyond the expected ones is wrong, unless a subset will do",
+                expected: &[r#"pay{"amount":5}"#, r#"~note{"by":{"id":1}}"#],
+                options: &[],
+                made: &[r#"pay{"amount":5,"tip":1}"#, r#"note{"by":{"id":1,"name":"Li"},"text":"x"}"#],
+                score: 0.25,
+                errors: &["wrong arguments: pay"],
+            },
+            Case {
+                says: "any arguments will do when none are given",
+                expected: &["escalate"],
+                options: &["noExtra"],
+                made: &[r#"escalate{"reason":"x"}"#],
+                score: 1.0,
+                errors: &[],
+            },
+            Case {
+                says: "a call that was not made is missing",
+                expected: &["cancel", "refund"],
+                options: &[],
+                made: &["cancel"],
+                score: 0.25,
+                errors: &["missing call: refund"],
+            },
+            Case {
+                says: "a call that is expected twice must be made twice",
+                expected: &[r#"bag{"n":1}"#, r#"bag{"n":1}"#],
+                options: &[],
+                made: &[r#"bag{"n":1}"#],
+                score: 0.25,
+                errors: &["missing call: bag"],
+            },
+            Case {
+                says: "further calls are allowed unless they are forbidden",
+                expected: &["cancel"],
+                options: &[],
+                made: &["refund", "cancel", "cancel"],
+                score: 1.0,
+                errors: &[],
+            },
+            Case {
+                says: "with extra calls forbidden, free tools are still free",
+                expected: &["cancel"],
+                options: &["noExtra"],
+                made: &["lookup", "refund", "cancel", "lookup"],
+                score: 0.25,
+                errors: &["extra call: refund"],
+            },
+            Case {
+                says: "the same successful call once more is extra",
+                expected: &[r#"pay{"amount":5}"#],
+                options: &["noExtra"],
+                made: &[r#"pay{"amount":5}"#, r#"pay{"amount":5}"#],
+                score: 0.25,
+                errors: &["extra call: pay"],
+            },
+            Case {
+                says: "no calls at all may be what is expected",
+                expected: &[],
+                options: &["noExtra"],
+                made: &["lookup"],
+                score: 1.0,
+                errors: &[],
+            },
+            Case {
+                says: "any call is wrong when none is expected",
+                expected: &[],
+                options: &["noExtra"],
+                made: &["refund"],
+                score: 0.0,
+                errors: &["extra call: refund"],
+            },
+            Case {
+                says: "exact matches are found first, whatever stands nearest",
+                expected: &[r#"bag{"id":1,"n":1}"#, r#"bag{"id":2,"n":2}"#],
+                options: &["noExtra"],
+                made: &[r#"bag{"id":2,"n":2}"#, r#"bag{"id":1,"n":3}"#],
+                score: 0.25,
+                errors: &["wrong arguments: bag"],
+            },
+            Case {
+                says: "order does not count unless it is strict",
+                expected: &["cancel", "refund"],
+                options: &[],
+                made: &["refund", "cancel"],
+                score: 1.0,
+                errors: &[],
+            },
+            Case {
+                says: "strict order lets other calls stand between",
+                expected: &["cancel", "refund"],
+                options: &["strict"],
+                made: &["refund", "cancel", "lookup", "refund"],
+                score: 1.0,
+                errors: &[],
+            },
+            Case {
+                says: "a call out of strict order is wrong once",
+                expected: &["verify", "cancel", "refund"],
+                options: &["strict"],
+                made: &["cancel", "refund", "verify"],
+                score: 0.5 * 2.0 / 3.0,
+                errors: &["wrong order: verify"],
+            },
+            Case {
+                says: "identical expected calls are in order in whichever order they are made",
+                expected: &["bag", "pay", "bag"],
+                options: &["strict", "noExtra"],
+                made: &["bag", "pay", "bag"],
+                score: 1.0,
+                errors: &[],
+            },
+            Case {
+                says: "a failed call before the right one is a retry",
+                expected: &[r#"pay{"amount":5}"#],
+                options: &["noExtra", "strict"],
+                made: &[r#"!pay{"amount":7}"#, r#"!pay{"amount":5}"#, r#"pay{"amount":5}"#],
+                score: 1.0,
+                errors: &[],
+            },
+            Case {
+                says: "a call that can only fail is made when it was tried",
+                expected: &["charge", "escalate"],
+                options: &["noExtra", "strict"],
+                made: &["!charge", "!charge", "escalate"],
+                score: 1.0,
+                errors: &[],
+            },
+            Case {
+                says: "a success after the next step comes too late, though an attempt came before",
+                expected: &["verify", "refund"],
+                options: &["strict"],
+                made: &["!verify", "refund", "verify"],
+                score: 0.25,
+                errors: &["wrong order: verify"],
+            },
+            Case {
+                says: "a failed call with other arguments shows what is wrong",
+                expected: &[r#"pay{"amount":5}"#],
+                options: &["noExtra"],
+                made: &[r#"!pay{"amount":7}"#],
+                score: 0.0,
+                errors: &["wrong arguments: pay"],
+            },
+            Case {
+                says: "attempts at a tool that is not expected and never works are one extra call",
+                expected: &["cancel"],
+                options: &["noExtra"],
+                made: &["!refund", "!refund", "cancel"],
+                score: 0.25,
+                errors: &["extra call: refund"],
+            },
+            Case {
+                says: "one wrong call in ten is still a failure",
+                expected: &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"],
+                options: &[],
+                made: &["a", "b", "c", "d", "e", "f", "g", "h", "i"],
+                score: 0.45,
+                errors: &["missing call: j"],
+            },
+        ];
+        for Case { says, expected, options, made, score, errors } in cases {
+            let verdict = score_tools(&expectation(expected, options), &transcript(made));
+            assert!((verdict.score.value() - score).abs() < 1e-12, "{says}: scored {}", verdict.score);
+            assert_eq!(summary(&verdict), errors, "{says}");
+        }
+    }
+
+    fn forbid(tool: &str, arguments: Option<Value>) -> Expectation {
+        let arguments = arguments.map(|arguments| arguments.as_object().unwrap().clone());
+        let forbidden_calls = vec![ForbiddenCall { tool: tool.into(), arguments }];
+        Expectation { forbidden_calls, ..expectation(&["cancel"], &["noExtra"]) }
+    }
+
+    #[test]
+    fn a_forbidden_call_is_worth_nothing_even_if_it_failed_or_its_tool_is_free() {
+        let verdict = score_tools(&forbid("refund", None), &transcript(&["cancel", "!refund"]));
+        assert_eq!((verdict.score, summary(&verdict)), (Score::ZERO, vec!["forbidden call: refund".to_owned()]));
+        let verdict = score_tools(&forbid("lookup", None), &transcript(&["cancel", "lookup"]));
+        assert_eq!(verdict.score, Score::ZERO);
+    }
+
+    #[test]
+    fn a_call_is_forbidden_only_with_the_forbidden_arguments() {
+        let expect = forbid("cancel", Some(json!({"options": {"force": true}})));
+        let calm = score_tools(&expect, &transcript(&[r#"cancel{"options":{"force":false}}"#]));
+        assert_eq!(calm.score, Score::ONE);
+        let forced = score_tools(&expect, &transcript(&[r#"cancel{"options":{"force":true,"x":1},"id":3}"#]));
+        assert_eq!(forced.score, Score::ZERO);
+    }
+
+    #[test]
+    fn errors_say_what_was_expected_and_what_came() {
+        let expect = Expectation {
+            forbidden_calls: vec![ForbiddenCall { tool: "wipe".into(), arguments: None }],
+            ..expectation(
+                &[
+                    r#"book{"passengers":[{"name":"Li","dob":"1990-04-05"}],"cabin":"economy"}"#,
+                    r#"~notify{"user":7}"#,
+                    "verify",
+                    "close",
+                ],
+                &["strict", "noExtra"],
+            )
+        };
+        let verdict = score_tools(
+            &expect,
+            &transcript(&[
+                r#"book{"passengers":[{"name":"Li","dob":"1990-05-04"}],"seat":"4a"}"#,
+                "close",
+                "verify",
+                r#"refund{"amount":20}"#,
+                "wipe",
+            ]),
+        );
+        let told: Vec<&str> = verdict.errors.iter().map(|error| error.detail.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "called wipe({}); that call is forbidden",
+                "called book with wrong arguments: passengers[0].dob: expected \"1990-04-05\", got \"1990-05-04\"; \
+                 cabin: expected \"economy\", got nothing; seat: not expected, got \"4a\"",
+                "expected notify({\"user\":7, …}); it was not called",
+                "called refund({\"amount\":20}), which is not expected",
+                "called verify(…) out of order: expected book, notify, verify, close; got book, close, verify",
+            ]
+        );
+        assert_eq!(verdict.errors[1].arguments, ["passengers[0].dob", "cabin", "seat"]);
+    }
+
+    #[test]
+    fn arguments_that_are_no_json_object_are_wrong_as_a_whole() {
+        let mut transcript = transcript(&["pay"]);
+        if let Message::Assistant { calls, .. } = &mut transcript.messages[0] {
+            calls[0].arguments = json!("{\"amount\": 5");
+        }
+        let verdict = score_tools(&expectation(&[r#"pay{"amount":5,"to":"x"}"#], &[]), &transcript);
+        assert_eq!(verdict.errors[0].arguments, ["amount", "to"]);
+        assert!(verdict.errors[0].detail.contains("not a JSON object"), "{}", verdict.errors[0].detail);
+    }
+
+    #[test]
+    fn a_looping_agent_leaves_few_errors_behind() {
+        let calls: Vec<String> = (0..500).map(|n| format!(r#"refund{{"n":{n}}}"#)).collect();
+        let made: Vec<&str> = calls.iter().map(String::as_str).collect();
+        let verdict = score_tools(&expectation(&["cancel"], &["noExtra"]), &transcript(&made));
+        assert_eq!((verdict.errors.len(), verdict.score), (MAX_ERRORS, Score::ZERO));
+    }
+
+    fn calls(tools: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
+        let call = (prop::sample::select(tools), 0..3u8, 0..2u8, prop::bool::weighted(0.2)).prop_map(
+            |(tool, x, y, failed)| {
+                let mark = if failed { "!" } else { "" };
+                format!(r#"{mark}{tool}{{"x":{x},"y":{y}}}"#)
+            },
+        );
+        prop::collection::vec(call, 0..7)
+    }
+
+    fn refs(calls: &[String]) -> Vec<&str> {
+        calls.iter().map(|call| call.trim_start_matches('!')).collect()
+    }
+
+    fn options() -> impl Strategy<Value = Vec<&'static str>> {
+        prop::sample::subsequence(vec!["strict", "noExtra"], 0..=2)
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_the_expected_calls_score_one(expected in calls(&["a", "b", "c"]), options in options()) {
+            let verdict = score_tools(&expectation(&refs(&expected), &options), &transcript(&refs(&expected)));
+            prop_assert_eq!(verdict, ToolVerdict { score: Score::ONE, errors: vec![] });
+        }
+
+        #[test]
+        fn without_strict_order_the_order_of_calls_does_not_change_the_score(
+            expected in calls(&["a", "b", "c"]),
+            (made, shuffled) in calls(&["a", "b", "c", "d"]).prop_flat_map(|made| (Just(made.clone()), Just(made).prop_shuffle())),
+            no_extra: bool,
+        ) {
+            let expect = expectation(&refs(&expected), if no_extra { &["noExtra"] } else { &[] });
+            let made: Vec<&str> = made.iter().map(String::as_str).collect();
+            let shuffled: Vec<&str> = shuffled.iter().map(String::as_str).collect();
+            let (a, b) = (score_tools(&expect, &transcript(&made)), score_tools(&expect, &transcript(&shuffled)));
+            prop_assert_eq!(a.score, b.score);
+        }
+
+        #[test]
+        fn a_call_that_is_not_expected_never_raises_the_score(
+            expected in calls(&["a", "b", "c"]),
+            made in calls(&["a", "b", "c", "d"]),
+            extra in prop::sample::select(&[r#"d{"x":1}"#, r#"!d{"x":1}"#, "e", "!e", "lookup"][..]),
+            at: prop::sample::Index,
+            options in options(),
+        ) {
+            let expect = expectation(&refs(&expected), &options);
+            let mut calls: Vec<&str> = made.iter().map(String::as_str).collect();
+            let before = score_tools(&expect, &transcript(&calls)).score;
+            calls.insert(at.index(calls.len() + 1), extra);
+            prop_assert!(score_tools(&expect, &transcript(&calls)).score <= before);
+        }
+
+        #[test]
+        fn a_score_of_one_and_no_errors_are_the_same_thing(
+            expected in calls(&["a", "b"]),
+            made in calls(&["a", "b", "c"]),
+            options in options(),
+        ) {
+            let made: Vec<&str> = made.iter().map(String::as_str).collect();
+            let verdict = score_tools(&expectation(&refs(&expected), &options), &transcript(&made));
+            prop_assert_eq!(verdict.score == Score::ONE, verdict.errors.is_empty());
+            prop_assert!(verdict.score == Score::ONE || verdict.score.value() <= 0.5);
+        }
+    }
 }
