@@ -40,7 +40,7 @@ pub(super) fn edit(
             let at = match after.as_deref().filter(|after| !after.trim().is_empty()) {
                 Some(after) => match found(after) {
                     Ok(anchor) => end_of_line(text, anchor.end),
-                    Err(Miss::Absent) if is_heading(heading, after) => within.start,
+                    Err(Miss::Absent) if !heading.is_empty() && bare(heading) == bare(after) => within.start,
                     Err(miss) => return Err(miss),
                 },
                 None => within.start + end_of_last_line(body),
@@ -68,9 +68,9 @@ fn clean(added: &str) -> String {
     added.replace("\r\n", "\n").trim_matches('\n').to_owned()
 }
 
-fn is_heading(heading: &str, anchor: &str) -> bool {
-    let bare = |line: &str| line.trim().trim_matches(['#', ':']).trim().to_lowercase();
-    !heading.trim().is_empty() && bare(heading) == bare(anchor)
+/// A name as it is compared: models write `## Rules` or `rules:` for the section `Rules`.
+pub(super) fn bare(name: &str) -> String {
+    name.trim().trim_matches(['#', ':']).trim().to_lowercase()
 }
 
 /// Whether these lines, one after the other and each as a whole, stand in the body already.

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::anchor::{self, Miss};
+use super::anchor::{self, Miss, bare};
 use super::{Prompt, PromptFormat, Section, markdown, yaml};
 use crate::domain::patch::Edit;
 
@@ -142,7 +142,6 @@ impl Prompt {
     }
 
     fn index_of(&self, name: &str) -> Result<usize, EditError> {
-        let bare = |name: &str| name.trim().trim_matches(['#', ':']).trim().to_lowercase();
         let exact = self.sections.iter().position(|section| section.name == name);
         exact.or_else(|| self.sections.iter().position(|section| bare(&section.name) == bare(name))).ok_or_else(|| {
             let likeness = |section: &&Section| strsim::jaro_winkler(&bare(&section.name), &bare(name));
@@ -156,10 +155,11 @@ impl Prompt {
 
     /// Whether the section, or one that it is nested under, is in the list.
     fn is_protected(&self, index: usize, protected: &[String]) -> bool {
+        let is_named = |section: &Section| protected.iter().any(|name| bare(name) == bare(&section.name));
         let mut level = u8::MAX;
         for section in self.sections[..=index].iter().rev() {
             if section.level < level {
-                if (section.level > 0 || level == u8::MAX) && protected.contains(&section.name) {
+                if (section.level > 0 || level == u8::MAX) && is_named(section) {
                     return true;
                 }
                 level = section.level;
