@@ -397,7 +397,7 @@ proptest! {
     ) {
         let Ok(prompt) = Prompt::parse(&text, format) else { return Ok(()) };
         let Ok(edited) = prompt.apply(std::slice::from_ref(&edit), &[]) else { return Ok(()) };
-        for section in prompt.sections().iter().filter(|section| section.name != edit.section()) {
+        for section in prompt.sections().iter().filter(|section| anchor::bare(&section.name) != anchor::bare(edit.section())) {
             let same = edited.section(&section.name).map(|section| edited.body(section));
             prop_assert_eq!(same, Some(prompt.body(section)));
         }
