@@ -61,6 +61,8 @@ pub fn resolve(submission: &Submission, references: &References) -> Result<Plan,
     scoring::warn_of_idle_dimensions(&dimensions, &scenarios, &mut findings);
     models::warn_of_unused(spec, &mut findings);
 
+    let user_model = user_model(spec, &scenarios, &mut findings);
+
     let (Some(champion), Some(tools), Some(runtime)) = (champion, tools, runtime) else {
         return Err(findings.into_problems());
     };
@@ -72,12 +74,12 @@ pub fn resolve(submission: &Submission, references: &References) -> Result<Plan,
         profile: spec.profile,
         champion,
         tools: tools.into(),
-        execution: execution(spec, &defaults, &runtime),
+        execution: execution(spec, &defaults, &runtime, user_model),
         runtime,
         models,
         scenarios,
         split,
-        dimensions,
+        dimensions: dimensions.into(),
         clustering,
         patching,
         validation,
@@ -147,10 +149,41 @@ fn runtime(
     Some(RuntimePlan::Replay { transcripts: transcripts.into() })
 }
 
-fn execution(spec: &AgentOptimizationSpec, defaults: &Defaults, runtime: &RuntimePlan) -> ExecutionPlan {
-    let Execution { repeats, concurrency, scenario_timeout, error_tolerance } =
+/// The model that plays simulated users: the one that is named, else the judge.
+fn user_model(
+    spec: &AgentOptimizationSpec,
+    scenarios: &[Arc<Scenario>],
+    findings: &mut Findings<'_>,
+) -> Option<ModelName> {
+    let named = spec.execution.as_ref().and_then(|execution| execution.simulated_user.as_ref());
+    if let Some(ModelRef { model }) = named {
+        return findings.model("spec.execution.simulatedUser.ref", model);
+    }
+    let judge = spec.scoring.as_ref().and_then(|scoring| scoring.judge.as_ref());
+    if let Some(ModelRef { model }) = judge {
+        return spec.models.iter().any(|known| known.name == *model).then(|| model.as_str().into());
+    }
+    let played = scenarios.iter().find(|scenario| scenario.simulated_user.is_some())?;
+    if spec.agent.runtime.replay.is_none() {
+        let message = format!(
+            "missing: scenario {:?} has a simulated user, and no model plays it; name one of spec.models, or set spec.scoring.judge",
+            played.id.as_str()
+        );
+        findings.problem("spec.execution.simulatedUser", message);
+    }
+    None
+}
+
+fn execution(
+    spec: &AgentOptimizationSpec,
+    defaults: &Defaults,
+    runtime: &RuntimePlan,
+    user_model: Option<ModelName>,
+) -> ExecutionPlan {
+    let Execution { repeats, concurrency, scenario_timeout, error_tolerance, simulated_user: _ } =
         spec.execution.clone().unwrap_or_default();
     ExecutionPlan {
+        user_model,
         repeats: repeats.unwrap_or_else(|| default_repeats(defaults, runtime)),
         concurrency: concurrency.unwrap_or(defaults.concurrency) as usize,
         scenario_timeout: scenario_timeout.map_or(defaults.scenario_timeout, |timeout| timeout.0),

@@ -16,10 +16,10 @@ use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::domain::call::{Answer, CallKey};
+use crate::domain::call::CallKey;
 #[cfg(doc)]
 use crate::engine::ports::StoreErrorKind;
-use crate::engine::ports::{CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, StoreError};
+use crate::engine::ports::{CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Recorded, StoreError};
 
 mod calls;
 mod error;
@@ -117,10 +117,10 @@ impl Sqlite {
 }
 
 impl Ledger for Sqlite {
-    fn find(&self, key: CallKey) -> BoxFuture<'_, Result<Option<Answer>, StoreError>> {
+    fn find(&self, key: CallKey) -> BoxFuture<'_, Result<Option<Recorded>, StoreError>> {
         Box::pin(async move {
             let found = self.ask(&self.lookups, "look up a call", |reply| Lookup::Find { key, reply }).await?;
-            found.map(|text| calls::decode(&self.place, key, &text)).transpose()
+            found.map(|row| calls::decode(&self.place, key, &row)).transpose()
         })
     }
 

@@ -1,11 +1,14 @@
 //! Rows of the ledger: how a call is written and an answer read back.
 
+use rust_decimal::Decimal;
 use sqlx::SqliteConnection;
 
 use super::error::Place;
+use super::finder::Row;
 use super::rows::write_json;
 use crate::domain::call::{Answer, CallKey};
-use crate::engine::ports::{LedgerEntry, StoreError, StoreErrorKind};
+use crate::domain::money::Money;
+use crate::engine::ports::{LedgerEntry, Recorded, StoreError, StoreErrorKind};
 
 /// Prepares a call for writing: its row as a JSON array. Done where the call is made, so that the writer has little to do.
 pub(super) fn encode(place: &Place, entry: &LedgerEntry) -> Result<String, StoreError> {
@@ -25,10 +28,17 @@ pub(super) fn encode(place: &Place, entry: &LedgerEntry) -> Result<String, Store
     Ok(write_json(&(where_from, tokens, cost, latency, where_to, write_json(answer))))
 }
 
-/// Reads an answer back.
-pub(super) fn decode(place: &Place, key: CallKey, text: &str) -> Result<Answer, StoreError> {
-    serde_json::from_str(text).map_err(|error| {
-        place.damaged("look up a call", format_args!("the answer under key {} cannot be read: {error}", key.0))
+/// Reads a call back.
+pub(super) fn decode(place: &Place, key: CallKey, row: &Row) -> Result<Recorded, StoreError> {
+    let damaged = |what: &str, why: &dyn std::fmt::Display| {
+        place.damaged("look up a call", format_args!("the {what} under key {} cannot be read: {why}", key.0))
+    };
+    let cost = row.cost.as_deref().map(str::parse::<Decimal>).transpose();
+    let cycle: [u8; 32] = row.cycle.as_slice().try_into().map_err(|_| damaged("cycle", &"not a hash"))?;
+    Ok(Recorded {
+        answer: serde_json::from_str(&row.answer).map_err(|error| damaged("answer", &error))?,
+        cost: cost.map_err(|error| damaged("cost", &error))?.map(Money::from),
+        cycle: ContentHash::from_bytes(cycle),
     })
 }
 

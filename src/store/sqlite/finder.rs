@@ -17,10 +17,21 @@ const BATCH: usize = 256;
 /// Something to find, and whom to tell.
 #[derive(Debug)]
 pub(super) enum Lookup {
-    /// The recorded answer under a key, as JSON.
-    Find { key: CallKey, reply: Reply<Option<String>> },
+    /// What is recorded under a key.
+    Find { key: CallKey, reply: Reply<Option<Row>> },
     /// No more lookups.
     Finish { reply: Reply<()> },
+}
+
+/// A call as its row has it.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    /// The answer, as JSON.
+    pub(super) answer: String,
+    /// What it cost, as a decimal.
+    pub(super) cost: Option<String>,
+    /// The hash of the cycle that paid it.
+    pub(super) cycle: Vec<u8>,
 }
 
 /// Looks up until everybody who could ask is gone, or the store is closed.
@@ -44,7 +55,7 @@ pub(super) async fn run(mut connection: SqliteConnection, place: Place, mut queu
 }
 
 /// Finds answers with one query and tells everybody who waits for one. Whoever has stopped waiting is passed over.
-async fn find(connection: &mut SqliteConnection, place: &Place, finds: &mut Vec<(CallKey, Reply<Option<String>>)>) {
+async fn find(connection: &mut SqliteConnection, place: &Place, finds: &mut Vec<(CallKey, Reply<Option<Row>>)>) {
     if finds.is_empty() {
         return;
     }
@@ -60,14 +71,16 @@ async fn find(connection: &mut SqliteConnection, place: &Place, finds: &mut Vec<
 
 async fn select(
     connection: &mut SqliteConnection,
-    finds: &[(CallKey, Reply<Option<String>>)],
-) -> Result<HashMap<Vec<u8>, String>, sqlx::Error> {
+    finds: &[(CallKey, Reply<Option<Row>>)],
+) -> Result<HashMap<Vec<u8>, Row>, sqlx::Error> {
     let keys = hex_list(finds.iter().map(|(key, _)| key.0));
-    let rows =
-        sqlx::query!("SELECT key, answer FROM calls WHERE key IN (SELECT unhex(value) FROM json_each(?))", keys,)
-            .fetch_all(connection)
-            .await?;
-    Ok(rows.into_iter().map(|row| (row.key, row.answer)).collect())
+    let rows = sqlx::query!(
+        "SELECT key, answer, cost, cycle FROM calls WHERE key IN (SELECT unhex(value) FROM json_each(?))",
+        keys,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.key, Row { answer: row.answer, cost: row.cost, cycle: row.cycle })).collect())
 }
 
 /// Hashes as a JSON array of hexadecimal texts.
