@@ -1,1 +1,127 @@
-//! To come.
+//! Logs and spans: to standard error, as text or as JSON lines.
+//!
+//! `RUST_LOG` says what is logged, in the syntax of
+//! [`EnvFilter`](https://docs.rs/tracing-subscriber/latest/tracing_subscriber/filter/struct.EnvFilter.html), such as
+//! `whetstone=debug`. Warnings and errors when it is not set. Standard output is left to what a command prints.
+
+use std::io::{self, IsTerminal};
+
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The variable that says what is logged.
+const FILTER: &str = "RUST_LOG";
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For a person; coloured on a terminal unless `NO_COLOR` is set.
+    #[default]
+    Text,
+    /// One JSON object a line, the fields of an event at its top level, with the spans that it stands in.
+    Json,
+}
+
+/// Logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// `RUST_LOG` cannot be read.
+    #[error("{FILTER}={value:?} cannot be read: {error}; write it like info or whetstone=debug,warn")]
+    Filter {
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        #[source]
+        error: ParseError,
+    },
+    /// It was set up before.
+    #[error("logging was already set up in this process")]
+    Twice,
+}
+
+/// Sends events and spans to standard error from now on. Once in a process.
+///
+/// # Errors
+/// [`TelemetryError`] when `RUST_LOG` cannot be read, or on the second call.
+pub fn init(format: LogFormat) -> Result<(), TelemetryError> {
+    let filter = filter(&std::env::var(FILTER).unwrap_or_default())?;
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing::subscriber::set_global_default(subscriber(format, filter, colour, io::stderr))
+        .map_err(|_| TelemetryError::Twice)
+}
+
+fn filter(value: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::builder()
+        .with_default_directive(LevelFilter::WARN.into())
+        .parse(value)
+        .map_err(|error| TelemetryError::Filter { value: value.to_owned(), error })
+}
+
+fn subscriber<W>(format: LogFormat, filter: EnvFilter, colour: bool, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour);
+    match format {
+        LogFormat::Text => Box::new(lines.finish()),
+        LogFormat::Json => Box::new(lines.json().flatten_event(true).with_current_span(false).finish()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged of a debug event and a warning inside a span.
+    fn logged(format: LogFormat, rust_log: &str) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let subscriber = subscriber(format, filter(rust_log).unwrap(), false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            let _span = tracing::error_span!("cycle", object = "default/bot").entered();
+            tracing::debug!("details");
+            tracing::warn!(model = "judge", "slow");
+        });
+        String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn warnings_are_logged_unless_rust_log_asks_for_more_or_less() {
+        let count = |rust_log| logged(LogFormat::Text, rust_log).lines().count();
+        assert_eq!([count(""), count("whetstone=debug"), count("off")], [1, 2, 0]);
+    }
+
+    #[test]
+    fn a_json_line_has_its_fields_at_the_top_and_its_spans() {
+        let line: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json, "")).unwrap();
+        assert_eq!(
+            (&line["level"], &line["message"], &line["model"]),
+            (&"WARN".into(), &"slow".into(), &"judge".into())
+        );
+        assert_eq!(line["spans"][0]["object"], "default/bot");
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_refused_with_an_example() {
+        let error = filter("whetstone=loud").unwrap_err().to_string();
+        assert!(error.starts_with("RUST_LOG=\"whetstone=loud\" cannot be read: "), "{error}");
+    }
+}

@@ -63,6 +63,9 @@ pub struct ScorerError {
 }
 
 /// What scores the transcripts of one scenario, with patterns and schemas compiled.
+///
+/// It is cheap to make (a microsecond without patterns), and a compiled pattern takes up to 40 KB: make it
+/// when a scenario's turn comes, use it for all the repeats, and let it go, rather than hold ten thousand.
 #[derive(Debug)]
 pub struct ScenarioScorer {
     scenario: Arc<Scenario>,

@@ -490,7 +490,7 @@ mod tests {
         ];
         for (bad, wanted) in cases {
             let (outcome, asked) = judged(&[bad, GOOD]);
-            assert_eq!(outcome.unwrap()[0].score.value(), 0.75, "{bad}");
+            assert_eq!(outcome.unwrap()[0].score, Score::clamped(0.75), "{bad}");
             let [Message::User { .. }, Message::Assistant { text: said, .. }, Message::User { text: why }] =
                 asked[1].messages.as_slice()
             else {
