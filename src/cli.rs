@@ -117,7 +117,9 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Invalid.into() } else { ExitCode::SUCCESS };
         }
     };
-    telemetry::init(cli.log_format);
+    if let Err(error) = telemetry::init(cli.log_format) {
+        return fail(&error.into()).into();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::anyhow!("starting the runtime: {error}")).into(),

@@ -1,7 +1,7 @@
 //! Whetstone keeps AI agents' prompts sharp.
 
 pub mod api;
-//pub mod cli;
+pub mod cli;
 pub mod decide;
 pub mod domain;
 pub mod engine;

@@ -32,6 +32,7 @@ use super::scoring::ModelRef;
 use super::submission::Submission;
 use crate::domain::ids::ModelName;
 use crate::domain::prompt::Prompt;
+use crate::domain::scenario::Scenario;
 
 /// Turns a submission into a plan.
 ///

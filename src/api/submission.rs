@@ -27,7 +27,7 @@ pub struct Submission {
     /// What was found already that [`resolve`](super::resolve::resolve) adds to.
     pub(super) problems: Vec<Problem>,
     /// What the conversion of a pipeline template could not carry over.
-    pub(super) warnings: Vec<String>,
+    pub warnings: Vec<String>,
     origin: Option<Origin>,
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 
 pub(super) fn convert(arguments: &Arguments) -> anyhow::Result<Exit> {
     let submission = load::submission(&arguments.file)?;
-    for warning in submission.warnings() {
+    for warning in &submission.warnings {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }
     let yaml = serde_saphyr::to_string(&submission.resource).context("writing the resource as YAML")?;

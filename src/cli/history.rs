@@ -75,7 +75,9 @@ pub(super) async fn history(arguments: &Arguments) -> anyhow::Result<Exit> {
                 version.addresses.join("; "),
             ]);
         }
-        format!("{table}\n\n{lineage}\n\n`whetstone show CYCLE` tells what a cycle found and why it decided as it did\n")
+        format!(
+            "{table}\n\n{lineage}\n\n`whetstone show CYCLE` tells what a cycle found and why it decided as it did\n"
+        )
     };
     super::print(&text)?;
     Ok(Exit::Success)

@@ -38,7 +38,7 @@ pub(super) fn write(dir: &Path, plan: &Plan, outcome: &Outcome) -> anyhow::Resul
     Ok(written)
 }
 
-fn write_whole(path: &Path, content: &str) -> anyhow::Result<()> {
+pub(super) fn write_whole(path: &Path, content: &str) -> anyhow::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).with_context(|| format!("creating the directory {}", parent.display()))?;
     let partial = path.with_extension("partial");

@@ -31,10 +31,10 @@ enum Of {
 
 pub(super) fn schema(arguments: &Arguments) -> anyhow::Result<Exit> {
     let schema = match arguments.of {
-        Of::Optimization => schema_for!(AgentOptimizationSpec),
-        Of::Scenario => schema_for!(Scenario),
+        Of::Optimization => schema_for!(AgentOptimizationSpec).to_value(),
+        Of::Scenario => schema_for!(Scenario).to_value(),
         Of::World => World::schema(),
-        Of::Report => schema_for!(Report),
+        Of::Report => schema_for!(Report).to_value(),
     };
     super::print(&format!("{}\n", serde_json::to_string_pretty(&schema)?))?;
     Ok(Exit::Success)

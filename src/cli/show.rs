@@ -41,7 +41,10 @@ pub(super) async fn show(arguments: &Arguments) -> anyhow::Result<Exit> {
         }
     };
     let Some(json) = store.report(&cycle.object, cycle.cycle).await? else {
-        bail!("cycle {} has no report: it did not finish, or was pruned; the same run goes on with it", cycle.cycle.short());
+        bail!(
+            "cycle {} has no report: it did not finish, or was pruned; the same run goes on with it",
+            cycle.cycle.short()
+        );
     };
     let text = if arguments.output == super::Format::Json {
         format!("{}\n", serde_json::to_string_pretty(&json)?)

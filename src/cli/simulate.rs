@@ -25,12 +25,11 @@ pub(super) struct Arguments {
 
 pub(super) async fn simulate(arguments: &Arguments) -> anyhow::Result<Exit> {
     let world = parse_world(&arguments.world, &super::load::read(&arguments.world)?)?;
-    let server = Server::start(world, arguments.listen)
-        .await
-        .with_context(|| format!("listening on {}", arguments.listen))?;
+    let server =
+        Server::start(world, arguments.listen).with_context(|| format!("listening on {}", arguments.listen))?;
     super::print(&format!("listening on {}\n", server.base_url()))?;
     tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
-    server.shutdown().await;
+    server.shutdown();
     Ok(Exit::Success)
 }
 

@@ -80,7 +80,7 @@ impl Engine {
     /// Flushes the store and ends the simulated world.
     pub(super) async fn close(self) -> anyhow::Result<()> {
         if let Some(server) = self.simulated {
-            server.shutdown().await;
+            server.shutdown();
         }
         self.store.close().await.context("closing the store")
     }
@@ -107,7 +107,6 @@ async fn simulate(plan: &mut Plan, path: &std::path::Path) -> anyhow::Result<Ser
     let identity = format!("simulated:{}", ContentHash::of_bytes(text.as_bytes()).short());
     let world = parse_world(path, &text)?;
     let server = Server::start(world, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-        .await
         .context("starting the simulated world on a loopback port")?;
     let with_version = server.base_url();
     let without_version = with_version.trim_end_matches("/v1").to_owned();

@@ -119,21 +119,24 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         (_, Some(gate::Verdict::Reject) | None) => Verdict::Kept,
     };
     if let Some(report) = evidence.gate {
-        reasons.extend(report.reasons.iter().map(|reason| Reason {
-            code: reason.code.to_string(),
+        let mut judged: Vec<&gate::Reason> = report.reasons.iter().collect();
+        // What decided comes first.
+        judged.sort_by_key(|reason| reason.verdict != report.verdict);
+        reasons.extend(judged.into_iter().map(|reason| Reason {
+            code: format!("{:?}", reason.code),
             holds: Some(reason.held),
             message: reason.message.clone(),
         }));
-        // What decided comes first.
-        reasons.sort_by_key(|reason| reason.holds == Some(stays != Verdict::Promoted));
     }
     reasons.extend(search_reason(&evidence.search));
     let below = evidence.champion_score.is_some_and(|score| score < evidence.minimum_score);
     let verdict = match stays {
         Verdict::Kept if below => {
             let score = evidence.champion_score.unwrap_or_default();
-            let message =
-                format!("the champion scores {score:.3} and spec.promotion.gate.minimumScore is {}", evidence.minimum_score);
+            let message = format!(
+                "the champion scores {score:.3} and spec.promotion.gate.minimumScore is {}",
+                evidence.minimum_score
+            );
             reasons.push(Reason::new("ChampionBelowMinimumScore", message));
             Verdict::BelowThreshold
         }
@@ -145,18 +148,25 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
 fn search_reason(search: &Search) -> Option<Reason> {
     let (code, message) = match search {
         Search::Challenger => return None,
-        Search::NothingFails { scenarios } => {
-            ("NothingFails", format!("the champion passes all {scenarios} training scenarios: there is nothing to mend"))
-        }
+        Search::NothingFails { scenarios } => (
+            "NothingFails",
+            format!("the champion passes all {scenarios} training scenarios: there is nothing to mend"),
+        ),
         Search::NothingToPatch { failures, clusters } => (
             "NothingToPatch",
-            format!("{failures} scenarios fail, in {clusters} clusters; recorded transcripts are scored and never patched"),
+            format!(
+                "{failures} scenarios fail, in {clusters} clusters; recorded transcripts are scored and never patched"
+            ),
         ),
         Search::NoSurvivor { attempts, clusters } => (
             "NoCandidateSurvived",
-            format!("{attempts} patches were tried for {clusters} clusters, and none mended its cluster without breaking something"),
+            format!(
+                "{attempts} patches were tried for {clusters} clusters, and none mended its cluster without breaking something"
+            ),
         ),
-        Search::BudgetExhausted { why } => ("BudgetExhausted", format!("{why}; raise spec.budget.perCycle to go on from here")),
+        Search::BudgetExhausted { why } => {
+            ("BudgetExhausted", format!("{why}; raise spec.budget.perCycle to go on from here"))
+        }
         Search::FailedRegression { reason } => ("RegressionSuiteFailed", format!("the best candidate {reason}")),
     };
     Some(Reason::new(code, message))

@@ -330,8 +330,7 @@ impl Calls {
         self.progress.call(errand.tags.phase, paid.is_some(), cost);
         let mut spending = lock(&self.spending);
         let Spending { phases, models, scenarios } = &mut *spending;
-        let tallies =
-            [phases.entry(errand.tags.phase).or_default(), models.entry(errand.model.clone()).or_default()];
+        let tallies = [phases.entry(errand.tags.phase).or_default(), models.entry(errand.model.clone()).or_default()];
         for tally in tallies {
             tally.total += 1;
             match paid {

@@ -82,8 +82,7 @@ impl Cycle {
             Arc::clone(&progress),
             stop.clone(),
         ));
-        let evaluator =
-            Arc::new(Evaluator::new(Arc::clone(&plan), Arc::clone(&calls), Arc::clone(&progress), stop));
+        let evaluator = Arc::new(Evaluator::new(Arc::clone(&plan), Arc::clone(&calls), Arc::clone(&progress), stop));
         let champion = Arc::new(Subject::champion(&plan));
         let began = Instant::now();
         Ok(Self { id, object, plan, calls, evaluator, history, clock, progress, champion, memory, began })
@@ -256,7 +255,9 @@ impl Cycle {
         let judged = gated.as_ref().map(|(_, paired, _)| self.gate(paired));
         let (measured, measured_on) = match &gated {
             Some((_, paired, on)) => (paired.champion.clone(), *on),
-            None => (self.evaluator.measured(&self.champion, &self.suite(), &(0..self.plan.execution.repeats)), "training"),
+            None => {
+                (self.evaluator.measured(&self.champion, &self.suite(), &(0..self.plan.execution.repeats)), "training")
+            }
         };
         let Conclusion { verdict, reasons } = conclude(&Evidence {
             search,
@@ -364,12 +365,7 @@ impl Cycle {
         warnings
     }
 
-    fn failures(
-        &self,
-        subject: &Subject,
-        scenarios: &[usize],
-        repeats: u32,
-    ) -> Vec<crate::domain::cluster::Failure> {
+    fn failures(&self, subject: &Subject, scenarios: &[usize], repeats: u32) -> Vec<crate::domain::cluster::Failure> {
         self.evaluator.failures(subject, scenarios, &(0..repeats)).into_iter().map(|(_, failure)| failure).collect()
     }
 

@@ -24,7 +24,6 @@ use crate::domain::call::{ChatRequest, Phase, Purpose};
 use crate::domain::cluster::Failure;
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ModelName;
-use crate::domain::scenario::Scenario;
 use crate::domain::score::{Evaluation, Sample, ScenarioResult};
 
 /// Errors that are always tolerated: in a set of three scenarios, one must not stop a cycle.
@@ -61,7 +60,6 @@ pub struct Evaluator {
     calls: Arc<Calls>,
     progress: Arc<dyn Progress>,
     stop: CancellationToken,
-    scorers: Vec<ScenarioScorer>,
     /// Runs under way, over all evaluations that go on at once.
     slots: Semaphore,
     outcomes: Mutex<HashMap<(ContentHash, usize, u32), Outcome>>,
@@ -71,13 +69,8 @@ impl Evaluator {
     /// An evaluator for the scenarios and dimensions of a plan.
     #[must_use]
     pub fn new(plan: Arc<Plan>, calls: Arc<Calls>, progress: Arc<dyn Progress>, stop: CancellationToken) -> Self {
-        let scorer = |scenario: &Arc<Scenario>| {
-            ScenarioScorer::new(Arc::clone(scenario), Arc::clone(&plan.dimensions))
-                .expect("the checks of a plan have been compiled once already")
-        };
-        let scorers = plan.scenarios.iter().map(scorer).collect();
         let slots = Semaphore::new(plan.execution.concurrency);
-        Self { plan, calls, progress, stop, scorers, slots, outcomes: Mutex::default() }
+        Self { plan, calls, progress, stop, slots, outcomes: Mutex::default() }
     }
 
     /// Runs a subject in each of the scenarios (indices into [`Plan::scenarios`]), once for each of the repeats, and scores
@@ -205,7 +198,10 @@ impl Evaluator {
         counted: CountedAs,
     ) -> Result<Outcome, CycleError> {
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
-        let (what, scorer) = (&self.plan.scenarios[scenario], &self.scorers[scenario]);
+        let what = &self.plan.scenarios[scenario];
+        // Made here and dropped again: compiled patterns of ten thousand scenarios would not fit into memory.
+        let scorer = ScenarioScorer::new(Arc::clone(what), Arc::clone(&self.plan.dimensions))
+            .expect("the checks of a plan have been compiled once already");
         let transcript = match run(&self.plan, &self.calls, counted.run, subject, what, repeat).await {
             Ok(transcript) => transcript,
             Err(RunError::Call(failure)) if failure.stops_the_cycle() => return Err(failure.into()),
@@ -214,7 +210,7 @@ impl Evaluator {
         let ask = |model: ModelName, request: ChatRequest| async move {
             self.calls.chat(counted.score, Purpose::Judge, Some(&what.id), &model, request).await
         };
-        let sample = match score(scorer, &transcript, &ask).await {
+        let sample = match score(&scorer, &transcript, &ask).await {
             Ok(sample) => sample,
             Err(ScoreError::Call(failure)) if failure.stops_the_cycle() => return Err(failure.into()),
             Err(error) => return Ok(Outcome::Errored(error.to_string())),

@@ -209,7 +209,11 @@ impl Cost {
             currency: plan.currency.clone(),
             paid: spending.total().paid.to_string(),
             cycle: cycle.to_string(),
-            by_model: spending.models.iter().map(|(model, tally)| (model.to_string(), tally.paid.to_string())).collect(),
+            by_model: spending
+                .models
+                .iter()
+                .map(|(model, tally)| (model.to_string(), tally.paid.to_string()))
+                .collect(),
             by_scenario: dearest.into_iter().take(10).map(|(id, cost)| (id.to_string(), cost.to_string())).collect(),
         }
     }

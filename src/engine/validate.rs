@@ -249,7 +249,8 @@ impl Arena<'_> {
     async fn try_merged(&self, merged: &Merged, parts: &[Survivor]) -> Result<Trial, CycleError> {
         if merged.members.len() < parts.len() {
             let left_out = parts.len() - merged.members.len();
-            let reason = format!("{left_out} of {} patches do not apply together, or not within the budget", parts.len());
+            let reason =
+                format!("{left_out} of {} patches do not apply together, or not within the budget", parts.len());
             return Ok(Trial { holds: false, reason });
         }
         let train = &self.plan.split.train;
@@ -260,8 +261,11 @@ impl Arena<'_> {
         let hoped: f64 = parts.iter().map(|part| part.mended).sum::<f64>() / parts.len() as f64;
         let failing = before.results.iter().filter(|result| result.pass_rate().is_some_and(|rate| rate < 0.5)).count();
         let mended = gain * n as f64 / failing.max(1) as f64;
-        let reason =
-            format!("{} patches together: {:+.1} points of the pass rate over {n} scenarios", parts.len(), 100.0 * gain);
+        let reason = format!(
+            "{} patches together: {:+.1} points of the pass rate over {n} scenarios",
+            parts.len(),
+            100.0 * gain
+        );
         if mended < hoped / 2.0 {
             return Ok(Trial { holds: false, reason: format!("{reason}, less than half of what they mend alone") });
         }
@@ -341,9 +345,7 @@ impl Arena<'_> {
     }
 
     fn indices<'s>(&self, scenarios: impl Iterator<Item = &'s ScenarioId>) -> Vec<usize> {
-        scenarios
-            .filter_map(|id| self.plan.scenarios.binary_search_by(|scenario| scenario.id.cmp(id)).ok())
-            .collect()
+        scenarios.filter_map(|id| self.plan.scenarios.binary_search_by(|scenario| scenario.id.cmp(id)).ok()).collect()
     }
 
     fn attempt(&self, cluster: &str, candidate: Option<&Candidate>, survived: bool, reason: String) -> Attempt {

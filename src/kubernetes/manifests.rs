@@ -45,11 +45,8 @@ pub fn config_map(
     optimization: &str,
     data: BTreeMap<String, String>,
 ) -> Result<String, ManifestError> {
-    let object = ConfigMap {
-        metadata: metadata(namespace, name, optimization, &[]),
-        data: Some(data),
-        ..ConfigMap::default()
-    };
+    let object =
+        ConfigMap { metadata: metadata(namespace, name, optimization, &[]), data: Some(data), ..ConfigMap::default() };
     yaml(&object, name)
 }
 

@@ -57,7 +57,8 @@ pub fn markdown(report: &Report) -> String {
     }
     let _ = writeln!(text, "\n## Scores\n\n{}", scores(report, presets::ASCII_MARKDOWN));
     let ScoredOn { what, n } = scored_on(&report.champion);
-    let _ = writeln!(text, "\nMeasured on {n} scenarios ({what}); the scores are means weighted by impact, from 0 to 1.");
+    let _ =
+        writeln!(text, "\nMeasured on {n} scenarios ({what}); the scores are means weighted by impact, from 0 to 1.");
     if let Some(challenger) = &report.challenger {
         markdown_challenger(challenger, &mut text);
     }

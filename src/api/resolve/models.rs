@@ -82,7 +82,15 @@ fn plan(model: &Model, path: &str, findings: &mut Findings<'_>) -> Option<ModelP
             (Provider::Anthropic, identity, Some(key), false)
         }
     };
-    Some(ModelPlan { identity, redirect: None, provider, key, seed, price, limits: model.limits.clone().unwrap_or_default() })
+    Some(ModelPlan {
+        identity,
+        redirect: None,
+        provider,
+        key,
+        seed,
+        price,
+        limits: model.limits.clone().unwrap_or_default(),
+    })
 }
 
 fn from_env(variable: &str, required: bool) -> KeyPlan {

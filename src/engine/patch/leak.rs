@@ -38,11 +38,7 @@ pub struct Leak {
 
 impl LeakGuard {
     /// A guard for a suite.
-    pub fn new<'a>(
-        scenarios: impl Iterator<Item = &'a Scenario>,
-        prompt: &Prompt,
-        tools: &[ToolDefinition],
-    ) -> Self {
+    pub fn new<'a>(scenarios: impl Iterator<Item = &'a Scenario>, prompt: &Prompt, tools: &[ToolDefinition]) -> Self {
         let known_text = format!("{} {}", prompt.text(), serde_json::to_string(tools).unwrap_or_default());
         let known_words = words(&known_text);
         let known: HashSet<u64> = known_words.windows(SHINGLE_WORDS).map(shingle).collect();
@@ -79,7 +75,9 @@ impl LeakGuard {
         let words = words(text);
         let literal = words.iter().find_map(|word| Some((self.literals.get(word)?, word.clone())));
         let shingle = || {
-            words.windows(SHINGLE_WORDS).find_map(|window| Some((self.shingles.get(&shingle(window))?, window.join(" "))))
+            words
+                .windows(SHINGLE_WORDS)
+                .find_map(|window| Some((self.shingles.get(&shingle(window))?, window.join(" "))))
         };
         let (scenario, copied) = literal.or_else(shingle)?;
         Some(Leak { scenario: self.scenarios[*scenario].clone(), copied })

@@ -183,7 +183,8 @@ pub(super) fn parse(answer: &str) -> Result<Patch, String> {
     if raw.edits.is_empty() {
         return Err("it has no edits".to_owned());
     }
-    let edits = raw.edits.into_iter().enumerate().map(|(index, edit)| edit_of(index, edit)).collect::<Result<_, _>>()?;
+    let edits =
+        raw.edits.into_iter().enumerate().map(|(index, edit)| edit_of(index, edit)).collect::<Result<_, _>>()?;
     Ok(Patch { rationale: raw.rationale, edits })
 }
 

@@ -55,6 +55,7 @@ pub fn failure(
         dimensions: failed.iter().map(|(dimension, _)| dimension.name.clone()).collect(),
         score: lowest_failed(worst),
         tool_errors: failed.iter().flat_map(|(_, score)| score.tool_errors.iter().cloned()).collect(),
+        expected_tools: scenario.expect.calls.iter().map(|call| call.tool.clone()).collect(),
         evidence: shorten(&evidence.join("\n"), MAX_EVIDENCE).into_owned(),
     })
 }

@@ -6,6 +6,7 @@ use sqlx::SqliteConnection;
 use super::error::Place;
 use super::finder::Row;
 use super::rows::write_json;
+use crate::domain::hash::ContentHash;
 use crate::domain::call::{Answer, CallKey};
 use crate::domain::money::Money;
 use crate::engine::ports::{LedgerEntry, Recorded, StoreError, StoreErrorKind};

@@ -1,0 +1,130 @@
+//! `whetstone import`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use serde_json::json;
+
+use super::exit::Exit;
+use super::{load, output};
+use crate::import::{self, Format, Imported};
+
+/// Turn other tools' suites and recorded runs into scenarios and transcripts.
+///
+/// Reads promptfoo, Inspect, OpenAI evals, tau-bench and tau2 files; docs/import.md says what is carried over from each.
+/// What could not be carried over is said at the end. The directory gets scenarios.yaml and, where the source has them,
+/// transcripts.jsonl, tools.json and prompt.md, with an optimization.yaml to start from.
+#[derive(clap::Args, Debug)]
+pub(super) struct Arguments {
+    /// The files; those that belong together (a suite and its tables; tasks, policy and split) at once
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The format: promptfoo, inspect, openai-evals, tau-bench or tau2; told from the files when absent
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// The directory to write to
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+pub(super) fn import(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let mut files = Vec::new();
+    for path in &arguments.files {
+        files.push((path.display().to_string(), load::read(path)?));
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let format = match arguments.format {
+        Some(format) => format,
+        None => files.iter().find_map(|(name, text)| import::detect(name, text)).ok_or_else(|| {
+            let names = Format::ALL.map(Format::as_str).join(", ");
+            anyhow!("none of the files looks like a format that can be imported; name it with --format ({names})")
+        })?,
+    };
+    let imported = import::import(format, &files)?;
+    let written = write(&arguments.out, &imported)?;
+    let mut text = format!("{format}: {}\n\nwritten\n", imported.summary().trim_end());
+    for path in &written {
+        let _ = writeln!(text, "  {}", path.display());
+    }
+    let resource = arguments.out.join("optimization.yaml");
+    let next = if imported.transcripts.is_empty() {
+        format!("fill in the agent and the models in {0}, then whetstone validate -f {0}", resource.display())
+    } else {
+        format!("whetstone run -f {} scores and clusters the recorded runs", resource.display())
+    };
+    let _ = writeln!(text, "\nnext: {next}");
+    super::print(&text)?;
+    Ok(Exit::Success)
+}
+
+fn write(dir: &Path, imported: &Imported) -> anyhow::Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    let mut file = |name: &str, content: &str| -> anyhow::Result<()> {
+        let path = dir.join(name);
+        output::write_whole(&path, content)?;
+        written.push(path);
+        Ok(())
+    };
+    file("scenarios.yaml", &serde_saphyr::to_string(&imported.scenarios).context("writing scenarios as YAML")?)?;
+    if !imported.transcripts.is_empty() {
+        let mut lines = String::new();
+        for transcript in &imported.transcripts {
+            lines.push_str(&serde_json::to_string(transcript)?);
+            lines.push('\n');
+        }
+        file("transcripts.jsonl", &lines)?;
+    }
+    if !imported.tools.is_empty() {
+        file("tools.json", &format!("{}\n", serde_json::to_string_pretty(&imported.tools)?))?;
+    }
+    let prompt = imported.prompt.as_deref().unwrap_or("# Role\n\nDescribe the agent here.\n");
+    file("prompt.md", prompt)?;
+    file("optimization.yaml", &serde_saphyr::to_string(&resource(imported)).context("writing the resource as YAML")?)?;
+    Ok(written)
+}
+
+/// A resource to start from: a replay where there are recorded runs, else a model to fill in.
+fn resource(imported: &Imported) -> serde_json::Value {
+    let has_checks = imported.scenarios.iter().any(|scenario| !scenario.expect.checks.is_empty());
+    let has_tools = imported.scenarios.iter().any(crate::domain::scenario::Scenario::expects_tools);
+    let replay = !imported.transcripts.is_empty();
+    let mut agent = json!({"prompt": {"file": "prompt.md"}});
+    if !imported.tools.is_empty() {
+        agent["toolsFrom"] = json!([{"file": "tools.json"}]);
+    }
+    agent["runtime"] = if replay {
+        json!({"replay": {"transcripts": {"file": "transcripts.jsonl"}}})
+    } else {
+        json!({"model": {"ref": "worker"}})
+    };
+    let mut spec = json!({"profile": "Prototype", "agent": agent});
+    if replay {
+        // Recorded runs can be scored for free, by what has an exact answer.
+        let dimensions = match (has_tools, has_checks) {
+            (true, true) => json!([
+                {"name": "tool_compliance", "weight": 0.8, "scorer": "ToolCalls"},
+                {"name": "accuracy", "weight": 0.2, "scorer": "Checks"},
+            ]),
+            (false, _) => json!([{"name": "accuracy", "weight": 1, "scorer": "Checks"}]),
+            (true, false) => json!([{"name": "tool_compliance", "weight": 1, "scorer": "ToolCalls"}]),
+        };
+        spec["scenarios"] = json!([{"file": "scenarios.yaml"}]);
+        // Nothing is patched, so nothing has to be held out.
+        spec["split"] = json!({"train": 1, "regression": 0, "heldOut": 0});
+        spec["scoring"] = json!({"dimensions": dimensions});
+    } else {
+        spec["models"] = json!([
+            {"name": "worker", "openAI": {"model": "gpt-4o-mini"}},
+            {"name": "judge", "openAI": {"model": "gpt-4o"}},
+        ]);
+        spec["scenarios"] = json!([{"file": "scenarios.yaml"}]);
+        spec["scoring"] = json!({"judge": {"ref": "judge"}});
+    }
+    json!({
+        "apiVersion": "whetstone.dev/v1alpha1",
+        "kind": "AgentOptimization",
+        "metadata": {"name": "imported"},
+        "spec": spec,
+    })
+}
