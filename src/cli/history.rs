@@ -72,7 +72,7 @@ pub(super) async fn history(arguments: &Arguments) -> anyhow::Result<Exit> {
                 version.phase.as_str().to_owned(),
                 version.parent.as_ref().map_or_else(|| "—".to_owned(), ToString::to_string),
                 version.hash.short(),
-                version.addresses.join("; "),
+                addressed(&version.addresses),
             ]);
         }
         format!(
@@ -81,6 +81,16 @@ pub(super) async fn history(arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     super::print(&text)?;
     Ok(Exit::Success)
+}
+
+/// The first thing that a version addresses, cut to a readable length, and how many more there are.
+fn addressed(labels: &[String]) -> String {
+    const CHARS: usize = 60;
+    let Some(first) = labels.first() else { return String::new() };
+    let short: String = first.chars().take(CHARS).collect();
+    let dots = if first.chars().count() > CHARS { "…" } else { "" };
+    let more = if labels.len() > 1 { format!(", and {} more", labels.len() - 1) } else { String::new() };
+    format!("{short}{dots}{more}")
 }
 
 /// `NAMESPACE/NAME`; the namespace is `default` unless given.

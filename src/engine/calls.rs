@@ -4,7 +4,7 @@
 //! model — recorded before it is handed out. Identical calls that run at the same time are paid once. The budget
 //! is kept here: a call whose worst case does not fit any more is not made.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -106,9 +106,21 @@ impl Spending {
 struct Purse {
     /// What calls of this cycle cost, those included that it paid before it was killed and started again.
     spent: Money,
+    /// The calls that are in `spent`: an answer that is used twice was paid once.
+    counted: HashSet<CallKey>,
     /// The worst case of the calls under way.
     reserved: Decimal,
     under_way: usize,
+}
+
+impl Purse {
+    fn count(&mut self, key: CallKey, cost: Option<Money>) {
+        if let Some(cost) = cost
+            && self.counted.insert(key)
+        {
+            self.spent += cost;
+        }
+    }
 }
 
 /// The one door through which every paid call goes.
@@ -256,7 +268,7 @@ impl Calls {
     ) -> Result<Answer, CallFailure> {
         if let Some(recorded) = self.ledger.find(errand.key).await? {
             if recorded.cycle == self.cycle {
-                lock(&self.purse).spent += recorded.cost.unwrap_or_default();
+                lock(&self.purse).count(errand.key, recorded.cost);
             }
             self.count(errand, None);
             return Ok(recorded.answer);
@@ -295,7 +307,7 @@ impl Calls {
             tags: errand.tags.clone(),
         };
         self.ledger.record(entry).await?;
-        reservation.settle(cost.unwrap_or_default());
+        reservation.settle(errand.key, cost);
         self.count(errand, Some((usage, cost)));
         Ok(answer)
     }
@@ -354,8 +366,8 @@ struct Reservation<'a> {
 }
 
 impl Reservation<'_> {
-    fn settle(self, cost: Money) {
-        lock(&self.calls.purse).spent += cost;
+    fn settle(self, key: CallKey, cost: Option<Money>) {
+        lock(&self.calls.purse).count(key, cost);
     }
 }
 

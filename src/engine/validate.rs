@@ -21,7 +21,6 @@ use crate::domain::cluster::Cluster;
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ScenarioId;
 use crate::domain::patch::{Patch, RejectedPatch};
-use crate::domain::prompt::Prompt;
 use crate::domain::score::Evaluation;
 use crate::stats::distributions::student_isf;
 use crate::stats::t_test;
