@@ -45,7 +45,7 @@ fn dataset(file: &str, records: &[(String, Value)], notes: &mut Notes) -> Result
     }
     if drafts.iter().any(|draft| draft.scenario.expect.answer.is_some()) {
         notes.add(
-            file,
+            read::base(file),
             "scorer",
             "a dataset does not name one: the target is the reference answer for the judge. Add `checks` for exact answers",
         );

@@ -11,8 +11,12 @@ fn without_bom(text: &str) -> &str {
 
 /// The end of a file name, in lower case: `jsonl` for `a/B.JSONL`.
 pub(super) fn extension(file: &str) -> String {
-    let name = file.rsplit(['/', '\\']).next().unwrap_or(file);
-    name.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase()).unwrap_or_default()
+    base(file).rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase()).unwrap_or_default()
+}
+
+/// A file name without its folders.
+pub(super) fn base(file: &str) -> &str {
+    file.rsplit(['/', '\\']).next().unwrap_or(file)
 }
 
 /// One JSON document.
@@ -126,9 +130,9 @@ impl<'a> Item<'a> {
         Self { file, place, path: String::new(), value }
     }
 
-    /// Where it stands: `file: item: path`.
+    /// Where it stands, for a note: `file: item: path`, the file without its folders.
     pub fn place(&self) -> String {
-        let parts = [self.file, self.place, &self.path];
+        let parts = [base(self.file), self.place, &self.path];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
     }
 

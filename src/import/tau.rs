@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::Notes;
+use super::read::base;
 use super::scenario::{contains, matches};
 use crate::domain::ids::ToolName;
 use crate::domain::scenario::{CallOrder, Check, Expectation, ExpectedCall, ExtraCalls};
@@ -98,6 +99,13 @@ const DOMAINS: [Domain; 3] = [
     },
 ];
 
+impl Domain {
+    /// The tools of the domain, but for `think`, which tau2 does not have.
+    pub fn tools(&self) -> impl Iterator<Item = &'static str> {
+        self.reads.iter().chain(self.writes).copied().filter(|tool| *tool != "think")
+    }
+}
+
 /// Whether a tool only reads, told by its name for those of other domains.
 pub(super) fn only_reads(tool: &str) -> bool {
     let listed =
@@ -119,30 +127,29 @@ pub(super) fn domain<'a>(tools: impl Iterator<Item = &'a str>) -> Option<&'stati
     (ranked[0].0 > ranked[1].0).then_some(ranked[0].1)
 }
 
-/// The tools that are free in every scenario of a file: those of its domain that only read, and any other that was
-/// seen and only reads.
+/// The tools of a file that only read; their calls are free in every scenario. Tools of no known domain are noted.
 pub(super) fn free_tools<'a>(
-    domain: Option<&Domain>,
-    seen: impl Iterator<Item = &'a str>,
+    tools: impl Iterator<Item = &'a ToolName>,
     file: &str,
     notes: &mut Notes,
 ) -> Vec<ToolName> {
-    let mut free: BTreeSet<&str> = domain.map(|domain| domain.reads).unwrap_or_default().iter().copied().collect();
-    for tool in seen {
-        let reads = only_reads(tool);
-        if !DOMAINS.iter().any(|domain| domain.reads.contains(&tool) || domain.writes.contains(&tool)) {
+    let mut free = Vec::new();
+    for tool in tools {
+        let name = tool.as_str();
+        let reads = only_reads(name);
+        if !DOMAINS.iter().any(|domain| domain.reads.contains(&name) || domain.writes.contains(&name)) {
             let what = if reads { "only reads" } else { "changes something" };
             notes.add(
-                file,
+                base(file),
                 format!("unknown tool `{tool}`"),
                 format!("taken as one that {what}, by its name; mend `freeTools` if that is wrong"),
             );
         }
         if reads {
-            free.insert(tool);
+            free.push(tool.clone());
         }
     }
-    free.into_iter().map(ToolName::from).collect()
+    free
 }
 
 /// The expectation that only these calls change anything.

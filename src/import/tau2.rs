@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::error::ImportError;
-use super::read::{Item, extension, json};
+use super::read::{Item, base, extension, json};
 use super::scenario::{append, empty};
 use super::tools::SeenCalls;
 use super::{Imported, Notes, tau};
@@ -49,7 +49,7 @@ pub(super) fn import(files: &[(&str, &str)]) -> Result<Imported, ImportError> {
         // A file of simulations has the tasks among other things.
         let list = root.get("tasks").unwrap_or_else(|| root.clone()).list()?;
         if root.get("simulations").is_some() {
-            notes.add(*file, "simulations", "only the tasks are read, not the runs");
+            notes.add(base(file), "simulations", "only the tasks are read, not the runs");
         }
         for item in list {
             tasks.push(read_task(&item, &mut notes)?);
@@ -195,14 +195,21 @@ fn assemble(tasks: Vec<Task>, file: &str, mut notes: Notes) -> Imported {
         seen.add(&action.call.tool, &Value::Object(action.arguments.clone()));
     }
     let domain = tau::domain(seen.names().map(ToolName::as_str));
-    let free = tau::free_tools(domain, seen.names().map(ToolName::as_str), file, &mut notes);
+    // The agent has tools that no task expects it to call; of those, only the names are known.
+    for tool in domain.into_iter().flat_map(tau::Domain::tools) {
+        seen.add(&tool.into(), &Value::Null);
+    }
+    let free = tau::free_tools(seen.names(), file, &mut notes);
     let domain = domain.map_or("tau2", |domain| domain.name);
     let scenarios = tasks.into_iter().map(|task| finish(task, domain, &free, &mut notes)).collect();
     if !file.is_empty() {
-        notes.add(file, "simulated database", "it is not in the file: add mocks to run an agent on the scenarios");
-        let what =
-            "names and parameters are inferred from the expected actions; descriptions and other tools are missing";
-        notes.add(file, "tool definitions", what);
+        notes.add(
+            base(file),
+            "simulated database",
+            "it is not in the file: add mocks to run an agent on the scenarios",
+        );
+        let what = "parameters are inferred from the expected actions, so some tools have only a name; descriptions are missing";
+        notes.add(base(file), "tool definitions", what);
     }
     Imported { scenarios, tools: seen.definitions(), notes: notes.0, ..Imported::default() }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 
 use super::error::ImportError;
-use super::read::{Item, json};
+use super::read::{Item, base, json};
 use super::scenario::empty;
 use super::tools::SeenCalls;
 use super::{Imported, Notes, chat, tau};
@@ -130,14 +130,11 @@ fn refuse_repeated_trials(runs: &[Run]) -> Result<(), ImportError> {
     let mut seen: HashMap<(&str, u32), &str> = HashMap::new();
     for run in runs {
         if let Some(first) = seen.insert((&run.task, run.trial), &run.place) {
-            let (file, item) = run.place.split_once(": ").unwrap_or((&run.place, ""));
-            return Err(ImportError {
-                file: file.to_owned(),
-                item: item.to_owned(),
-                field: "trial".to_owned(),
-                problem: format!("task {} has trial {} already, at {first}", run.task, run.trial),
-                fix: "import the results of one run at a time".to_owned(),
-            });
+            return Err(ImportError::of_file(
+                &run.place,
+                format!("task {} has trial {} already, at {first}", run.task, run.trial),
+                "import the results of one run at a time",
+            ));
         }
     }
     Ok(())
@@ -146,17 +143,17 @@ fn refuse_repeated_trials(runs: &[Run]) -> Result<(), ImportError> {
 fn note_what_is_lost(tasks: &[Task], runs: &[Run], files: &[(&str, &str)], notes: &mut Notes) {
     for (file, _) in files {
         notes.add(
-            *file,
+            base(file),
             "simulated database",
             "it is not in the file: the scenarios have no mocks. Replay the transcripts, or add mocks to run an agent",
         );
-        notes.add(*file, "recorded rewards", "the transcripts are scored anew");
+        notes.add(base(file), "recorded rewards", "the transcripts are scored anew");
     }
     for task in tasks {
         let free = task.actions.iter().filter(|action| tau::only_reads(action.tool.as_str()));
         for action in free {
             notes.add(
-                &task.place,
+                format!("task {}", task.id),
                 format!("expected call of `{}`", action.tool),
                 "it changes nothing, and tau-bench does not demand it either",
             );
@@ -169,7 +166,7 @@ fn note_what_is_lost(tasks: &[Task], runs: &[Run], files: &[(&str, &str)], notes
         });
         if written {
             notes.add(
-                &run.place,
+                format!("task {}, trial {}", run.task, run.trial),
                 "tool calls written as text",
                 "the agent called tools in its own words (`act` or `react`); no call is seen in the transcript",
             );
@@ -190,9 +187,13 @@ fn assemble(tasks: Vec<Task>, runs: Vec<Run>, files: &[(&str, &str)], mut notes:
     }
     let file = files.first().map_or("", |(file, _)| *file);
     let domain = tau::domain(seen.names().map(ToolName::as_str));
-    let free = tau::free_tools(domain, seen.names().map(ToolName::as_str), file, &mut notes);
+    let free = tau::free_tools(seen.names(), file, &mut notes);
     let domain = domain.map_or("tau", |domain| domain.name);
-    notes.add(file, "tool definitions", "names and parameters are inferred from the calls; descriptions are missing");
+    notes.add(
+        base(file),
+        "tool definitions",
+        "names and parameters are inferred from the calls; descriptions are missing",
+    );
     let id = |task: &str| ScenarioId::from(format!("{domain}-{task}"));
     let scenarios = tasks.into_iter().map(|task| scenario(id(&task.id), domain, task, &free)).collect();
     let prompt = most_common_system(&runs, file, &mut notes);
@@ -253,7 +254,7 @@ fn most_common_system(runs: &[Run], file: &str, notes: &mut Notes) -> Option<Str
     }
     if counts.len() > 1 {
         notes.add(
-            file,
+            base(file),
             format!("{} different system messages", counts.len()),
             "the most frequent one is the prompt; each transcript keeps the hash of its own",
         );

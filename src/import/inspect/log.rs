@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::Notes;
 use super::super::chat;
 use super::super::error::ImportError;
-use super::super::read::Item;
+use super::super::read::{Item, base};
 use super::super::scenario::Draft;
 use super::super::tools::SeenCalls;
 use super::{read_sample, scorers, targets};
@@ -40,12 +40,12 @@ pub(super) fn import(logs: &[(&str, Value)], notes: &mut Notes) -> Result<Logged
         for (index, sample) in samples.list()?.iter().enumerate() {
             reader.read(sample, index, &prefix, &scorers, notes)?;
         }
-        notes.add(*file, "recorded scores", "the transcripts are scored anew");
+        notes.add(base(file), "recorded scores", "the transcripts are scored anew");
     }
     if !reader.seen.is_empty() {
         let file = logs.first().map_or("", |(file, _)| *file);
         notes.add(
-            file,
+            base(file),
             "tool definitions",
             "names and parameters are inferred from the calls; descriptions are missing",
         );

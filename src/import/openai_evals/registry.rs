@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::Notes;
 use super::super::error::ImportError;
-use super::super::read::Item;
+use super::super::read::{Item, base};
 use super::super::scenario::{alternatives, append, contains_one_of, matches, satisfies};
 use crate::domain::scenario::Expectation;
 
@@ -59,7 +59,7 @@ impl Registry {
             (None, [only]) => Some(only),
             (None, []) => None,
             (None, _) => {
-                notes.add(file, "samples that no registry entry names", "nothing says how they are scored");
+                notes.add(base(&file), "samples that no registry entry names", "nothing says how they are scored");
                 None
             }
         }

@@ -28,9 +28,10 @@ pub(super) struct TestCase {
 }
 
 impl TestCase {
-    /// `file: place`.
+    /// Where it stands, for a note: `file: place`, the file without its folders.
     pub fn at(&self) -> String {
-        if self.place.is_empty() { self.file.clone() } else { format!("{}: {}", self.file, self.place) }
+        let file = read::base(&self.file);
+        if self.place.is_empty() { file.to_owned() } else { format!("{file}: {}", self.place) }
     }
 
     fn provider_id(&self) -> Option<&str> {
