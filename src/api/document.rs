@@ -67,19 +67,18 @@ impl Document {
         Place { file: self.file.to_string(), line: node.line as usize, column: node.column as usize }
     }
 
+    /// The value of a field, by its path such as `spec.models[1].price`.
+    pub fn node(&self, path: &str) -> Option<&Node> {
+        steps(path).try_fold(&self.root, |node, name| step(node, name).map(|(inner, _, _)| inner))
+    }
+
     /// The place of a field, by its path such as `spec.models[1].price`; of the nearest thing around it when the field is
     /// not there.
     pub fn place_of(&self, path: &str) -> Place {
         let mut node = &self.root;
         let mut found = (node.line, node.column);
-        for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
-            let next = match step.strip_suffix(']') {
-                Some(index) => {
-                    node.item(index.parse().unwrap_or(usize::MAX)).map(|item| (item, item.line, item.column))
-                }
-                None => node.field(step).map(|field| (&field.node, field.line, field.column)),
-            };
-            let Some((inner, line, column)) = next else { break };
+        for name in steps(path) {
+            let Some((inner, line, column)) = step(node, name) else { break };
             node = inner;
             found = (line, column);
         }
@@ -90,6 +89,19 @@ impl Document {
     pub fn problem(&self, path: impl Into<String>, message: impl Into<String>) -> Problem {
         let field = path.into();
         Problem { place: Some(self.place_of(&field)), field, message: message.into() }
+    }
+}
+
+/// The steps of a path: names of fields, and indices with a bracket behind them.
+fn steps(path: &str) -> impl Iterator<Item = &str> {
+    path.split(['.', '[']).filter(|step| !step.is_empty())
+}
+
+/// One step inwards, and the place of the key or item there.
+fn step<'a>(node: &'a Node, name: &str) -> Option<(&'a Node, u32, u32)> {
+    match name.strip_suffix(']') {
+        Some(index) => node.item(index.parse().ok()?).map(|item| (item, item.line, item.column)),
+        None => node.field(name).map(|field| (&field.node, field.line, field.column)),
     }
 }
 

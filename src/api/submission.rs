@@ -133,6 +133,11 @@ impl Submission {
         }
     }
 
+    /// The resource as a file: only what was said, without comments.
+    pub fn to_yaml(&self) -> String {
+        serde_saphyr::to_string(&self.resource).expect("a resource has text keys only, and so a form in YAML")
+    }
+
     /// The path of a field as the user knows it: in a pipeline template another than in the resource.
     pub(super) fn path(&self, field: &str) -> String {
         let renamed = self.origin.iter().flat_map(|origin| &origin.renamed);
