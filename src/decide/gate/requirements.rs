@@ -1,0 +1,414 @@
+//! The requirements, one function each: from the contrasts to a reason, and to what would settle it if it is open.
+
+use super::contrast::{Contrast, Contrasts};
+use super::evidence::{Evidence, Pair, Scored};
+use super::report::{Code, Reason, Verdict};
+use super::rules::{DimensionRule, Rules};
+use crate::api::plan::ThresholdPlan;
+use crate::api::promotion::{RequireSignificance, Test};
+use crate::domain::ids::{DimensionName, ScenarioId};
+use crate::stats::{descriptive, holm};
+
+/// How many scenarios a message names before it only counts them.
+const NAMED_SCENARIOS: usize = 5;
+
+/// A reason, and what would settle it.
+pub(super) struct Finding {
+    pub reason: Reason,
+    pub settles: Settles,
+}
+
+/// What would settle a requirement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settles {
+    /// It is settled.
+    Already,
+    /// This many scenarios.
+    At(usize),
+    /// No number of scenarios that anybody would run.
+    Never,
+}
+
+impl Settles {
+    fn at(scenarios: Option<usize>) -> Self {
+        scenarios.map_or(Self::Never, Self::At)
+    }
+
+    /// The end of an open requirement's sentence.
+    fn clause(self) -> String {
+        match self {
+            Self::At(scenarios) => format!("; about {scenarios} scenarios would settle it"),
+            _ => String::new(),
+        }
+    }
+}
+
+impl Finding {
+    fn settled(reason: Reason) -> Self {
+        Self { reason, settles: Settles::Already }
+    }
+
+    /// With too few scenarios nothing is refuted by statistics.
+    pub fn soften(mut self) -> Self {
+        if self.reason.verdict == Verdict::Reject {
+            self.reason.verdict = Verdict::Inconclusive;
+        }
+        self
+    }
+}
+
+/// The claim that the challenger is better: which p-values it rests on, and the level for planning.
+pub(super) struct Claim {
+    /// The claim's p-value, before the correction for other challengers.
+    pub p_value: f64,
+    /// After it.
+    pub adjusted: f64,
+    /// The level at which one test of the claim would have to succeed were its p the smallest of the family.
+    pub planning_level: f64,
+    /// In `EveryDimension`: the p-value of each dimension after both corrections.
+    dimensions: Vec<f64>,
+}
+
+impl Claim {
+    pub fn of(contrasts: &Contrasts, evidence: &Evidence, rules: &Rules) -> Self {
+        let across = |p: f64| {
+            let mut family = vec![p];
+            family.extend(evidence.other_challengers.iter().map(|other| other.unwrap_or(1.0)));
+            holm::adjust(&family)[0]
+        };
+        let challengers = (1 + evidence.other_challengers.len()) as f64;
+        match rules.require_significance {
+            RequireSignificance::Aggregate => {
+                let p_value = contrasts.aggregate.superiority();
+                Self {
+                    p_value,
+                    adjusted: across(p_value),
+                    planning_level: rules.significance_level / challengers,
+                    dimensions: Vec::new(),
+                }
+            }
+            RequireSignificance::EveryDimension => {
+                // A dimension that applies to nothing claims nothing: its p of 1 stays out of the family.
+                let applies = |index: &usize| contrasts.dimensions[*index].scenarios() > 0;
+                let measured: Vec<usize> = (0..contrasts.dimensions.len()).filter(applies).collect();
+                let family: Vec<f64> =
+                    measured.iter().map(|&index| contrasts.dimensions[index].superiority()).collect();
+                let corrected = holm::adjust(&family);
+                let mut dimensions = vec![1.0; contrasts.dimensions.len()];
+                for (&index, &p) in measured.iter().zip(&corrected) {
+                    dimensions[index] = across(p);
+                }
+                let p_value = corrected.into_iter().reduce(f64::max).unwrap_or(1.0);
+                Self {
+                    p_value,
+                    adjusted: across(p_value),
+                    planning_level: rules.significance_level / challengers / measured.len().max(1) as f64,
+                    dimensions,
+                }
+            }
+        }
+    }
+}
+
+/// The challenger is better: in the aggregate, or in every dimension.
+pub(super) fn superiority(contrasts: &Contrasts, claim: &Claim, evidence: &Evidence, rules: &Rules) -> Vec<Finding> {
+    let others = evidence.other_challengers.len();
+    let better = |contrast, name, p| better(contrast, name, p, claim.planning_level, others, rules);
+    // Without a scenario there is no dimension to look at, and yet the claim must not go by without a word.
+    if rules.require_significance == RequireSignificance::Aggregate || contrasts.aggregate.scenarios() == 0 {
+        return vec![better(&contrasts.aggregate, None, claim.adjusted)];
+    }
+    let dimensions = rules.dimensions.iter().zip(&contrasts.dimensions).zip(&claim.dimensions);
+    let measured = dimensions.filter(|((_, contrast), _)| contrast.scenarios() > 0);
+    measured.map(|((rule, contrast), p)| better(contrast, Some(&rule.name), *p)).collect()
+}
+
+fn better(
+    contrast: &Contrast,
+    dimension: Option<&DimensionName>,
+    p: f64,
+    planning_level: f64,
+    other_challengers: usize,
+    rules: &Rules,
+) -> Finding {
+    let level = rules.significance_level;
+    let worthwhile = rules.regression_tolerance;
+    let subject = subject(dimension);
+    if contrast.scenarios() == 0 {
+        let message = format!("there is no scenario in which {subject} could be scored for champion and challenger");
+        let reason = Reason::new(Code::AggregateUndecided, Verdict::Inconclusive, dimension, message);
+        return Finding { reason, settles: Settles::At(rules.minimum_sample_size) };
+    }
+    let moved = movement(contrast);
+    let sure = confidence(level);
+    let code = |aggregate, single| if dimension.is_some() { single } else { aggregate };
+    if contrast.difference() > 0.0 && p <= level {
+        let corrected = match (other_challengers, dimension) {
+            (0, None) => String::new(),
+            (0, Some(_)) => " after correction for the dimensions".to_owned(),
+            (others, _) => format!(" after correction for {others} other challenger{}", plural(others)),
+        };
+        let message = format!(
+            "{subject} rose {moved}, at least {} with {sure} ({}, p {}{corrected}, {} scenarios)",
+            bound(contrast.lower(level)),
+            test_name(rules.test),
+            p_text(p),
+            contrast.scenarios(),
+        );
+        return Finding::settled(Reason::holds(
+            code(Code::AggregateSuperior, Code::DimensionSuperior),
+            dimension,
+            message,
+        ));
+    }
+    let refuted = |code, message| Finding::settled(Reason::new(code, Verdict::Reject, dimension, message));
+    if contrast.inferiority(0.0) <= level {
+        let message = format!("{subject} fell {moved}, at best {} with {sure}", bound(contrast.upper(level)));
+        return refuted(code(Code::AggregateInferior, Code::DimensionInferior), message);
+    }
+    if contrast.futility(worthwhile) <= level {
+        let message = if contrast.is_identical() {
+            format!("{subject} is the same for champion and challenger in all {} scenarios", contrast.scenarios())
+        } else {
+            format!(
+                "{subject} went {moved}, at best {} with {sure}: less than the {worthwhile:.3} that counts",
+                bound(contrast.upper(level))
+            )
+        };
+        return refuted(code(Code::AggregateNotImproved, Code::DimensionNotImproved), message);
+    }
+    // It is settled when it is shown, or when any worthwhile improvement is excluded, whichever is nearer.
+    let shown = contrast.scenarios_for(contrast.difference(), planning_level);
+    let excluded = contrast.scenarios_for(worthwhile - contrast.difference(), level);
+    let settles = Settles::at(shown.into_iter().chain(excluded).min());
+    let message = format!(
+        "{subject} went {moved}, which chance could explain: {} would fit (p {}){}",
+        range(contrast.lower(level), contrast.upper(level)),
+        p_text(p),
+        settles.clause()
+    );
+    let code = code(Code::AggregateUndecided, Code::DimensionUndecided);
+    Finding { reason: Reason::new(code, Verdict::Inconclusive, dimension, message), settles }
+}
+
+/// The dimension is not worse beyond the tolerance.
+pub(super) fn non_inferiority(contrast: &Contrast, rule: &DimensionRule, lost: usize, rules: &Rules) -> Finding {
+    let (level, tolerance) = (rules.significance_level, rules.regression_tolerance);
+    let (name, sure) = (&rule.name, confidence(level));
+    if contrast.scenarios() == 0 && lost == 0 {
+        let message = format!("{name} applies to none of the scenarios");
+        return Finding::settled(Reason::holds(Code::DimensionDoesNotApply, Some(name), message));
+    }
+    if contrast.scenarios() == 0 {
+        let message = format!("{name} could be scored on one side only, in {lost} scenario{}", plural(lost));
+        let reason = Reason::new(Code::RegressionNotExcluded, Verdict::Inconclusive, Some(name), message);
+        return Finding { reason, settles: Settles::Never };
+    }
+    let moved = movement(contrast);
+    if contrast.non_inferiority(tolerance) <= level {
+        let message = format!(
+            "{name} went {moved}, at worst {} with {sure}: within the tolerance of {tolerance:.3}",
+            bound(contrast.lower(level))
+        );
+        return Finding::settled(Reason::holds(Code::DimensionNotInferior, Some(name), message));
+    }
+    if contrast.inferiority(tolerance) <= level {
+        let message = format!(
+            "{name} fell {moved}, at best {} with {sure}: beyond the tolerance of {tolerance:.3}",
+            bound(contrast.upper(level))
+        );
+        let reason = Reason::new(Code::RegressionInDimension, Verdict::Reject, Some(name), message);
+        return Finding::settled(reason);
+    }
+    let distance = (contrast.difference() + tolerance).abs();
+    let settles = Settles::at(contrast.scenarios_for(distance, level));
+    let message = format!(
+        "{name} went {moved}; a drop beyond the tolerance of {tolerance:.3} is not excluded: {} in {} scenarios{}",
+        range(contrast.lower(level), contrast.upper(level)),
+        contrast.scenarios(),
+        settles.clause()
+    );
+    let reason = Reason::new(Code::RegressionNotExcluded, Verdict::Inconclusive, Some(name), message);
+    Finding { reason, settles }
+}
+
+/// The aggregate reaches the minimum score.
+pub(super) fn minimum_score(aggregate: &Contrast, rules: &Rules) -> Finding {
+    let codes = (Code::MinimumScoreReached, Code::BelowMinimumScore);
+    reaches(aggregate, None, rules.minimum_score, "the minimum score", codes, rules)
+}
+
+/// The dimension reaches its threshold, if it has one.
+pub(super) fn threshold(
+    contrast: &Contrast,
+    rule: &DimensionRule,
+    evidence: &Evidence,
+    rules: &Rules,
+) -> Option<Finding> {
+    let name = &rule.name;
+    let what = match rule.threshold? {
+        ThresholdPlan::Value(_) => "its threshold".to_owned(),
+        ThresholdPlan::Percentile(percentile) => {
+            format!("its threshold, percentile {percentile} of {} earlier champions,", history(evidence, name).len())
+        }
+    };
+    let Some(value) = threshold_value(rule, evidence) else {
+        let message = format!("{name} has no earlier champion to take a percentile of");
+        return Some(Finding::settled(Reason::holds(Code::NoHistory, Some(name), message)));
+    };
+    if contrast.scenarios() == 0 {
+        return None;
+    }
+    let codes = (Code::ThresholdReached, Code::BelowThreshold);
+    Some(reaches(contrast, Some(name), value, &what, codes, rules))
+}
+
+/// What a dimension's threshold comes to; `None` without one, or without history for a percentile.
+pub(super) fn threshold_value(rule: &DimensionRule, evidence: &Evidence) -> Option<f64> {
+    match rule.threshold? {
+        ThresholdPlan::Value(value) => Some(value),
+        ThresholdPlan::Percentile(percentile) => {
+            descriptive::quantile(&history(evidence, &rule.name), percentile / 100.0)
+        }
+    }
+}
+
+fn history(evidence: &Evidence, dimension: &DimensionName) -> Vec<f64> {
+    evidence.history.iter().filter_map(|champion| champion.get(dimension).copied()).collect()
+}
+
+fn reaches(
+    contrast: &Contrast,
+    dimension: Option<&DimensionName>,
+    threshold: f64,
+    what: &str,
+    (reached, below): (Code, Code),
+    rules: &Rules,
+) -> Finding {
+    let score = contrast.challenger();
+    let subject = subject(dimension);
+    if score >= threshold {
+        let message = format!("{subject} of {score:.3} reaches {what} of {threshold:.3}");
+        return Finding::settled(Reason::holds(reached, dimension, message));
+    }
+    let missed = format!("{subject} of {score:.3} is below {what} of {threshold:.3}");
+    if contrast.shortfall(threshold) <= rules.significance_level {
+        let message = format!("{missed}, with {}", confidence(rules.significance_level));
+        return Finding::settled(Reason::new(below, Verdict::Reject, dimension, message));
+    }
+    let distance = threshold - score;
+    let settles = Settles::at(contrast.scenarios_for_threshold(distance, rules.significance_level));
+    let message = format!("{missed}, which chance could explain{}", settles.clause());
+    Finding { reason: Reason::new(below, Verdict::Inconclusive, dimension, message), settles }
+}
+
+/// No scenario newly fails, if the dimension is critical.
+pub(super) fn critical(rule: &DimensionRule, newly_failed: &[ScenarioId]) -> Option<Finding> {
+    if !rule.critical {
+        return None;
+    }
+    let name = &rule.name;
+    let reason = if newly_failed.is_empty() {
+        Reason::holds(Code::NoCriticalFailure, Some(name), format!("no scenario newly fails in {name}"))
+    } else {
+        let count = newly_failed.len();
+        let named: Vec<&str> = newly_failed.iter().take(NAMED_SCENARIOS).map(ScenarioId::as_str).collect();
+        let more = if count > NAMED_SCENARIOS { ", …" } else { "" };
+        let fail = if count == 1 { "scenario newly fails" } else { "scenarios newly fail" };
+        let message = format!("{name} is critical, and {count} {fail} in it: {}{more}", named.join(", "));
+        Reason::new(Code::CriticalDimensionFailed, Verdict::Reject, Some(name), message)
+    };
+    Some(Finding::settled(reason))
+}
+
+/// The scenarios that the champion passed and the challenger fails in a dimension, by id.
+pub(super) fn newly_failed(evidence: &Evidence, dimension: usize) -> Vec<ScenarioId> {
+    let passed = |side: &[Option<Scored>]| side.get(dimension).copied().flatten().map(|score| score.passed);
+    let fails = |pair: &&Pair| passed(&pair.champion) == Some(true) && passed(&pair.challenger) == Some(false);
+    let mut scenarios: Vec<ScenarioId> =
+        evidence.pairs.iter().filter(fails).map(|pair| pair.scenario.clone()).collect();
+    scenarios.sort_unstable();
+    scenarios
+}
+
+/// In how many scenarios only one side has a score in a dimension.
+pub(super) fn one_sided(evidence: &Evidence, dimension: usize) -> usize {
+    let has = |side: &[Option<Scored>]| side.get(dimension).copied().flatten().is_some();
+    evidence.pairs.iter().filter(|pair| has(&pair.champion) != has(&pair.challenger)).count()
+}
+
+/// There are as many scenarios as required.
+pub(super) fn sample(aggregate: &Contrast, evidence: &Evidence, claim: &Claim, rules: &Rules) -> Finding {
+    let (scenarios, required) = (aggregate.scenarios(), rules.minimum_sample_size);
+    let excluded = match evidence.excluded {
+        0 => String::new(),
+        excluded => format!(" ({excluded} left out after errors)"),
+    };
+    let compared = format!("{scenarios} scenario{} compared{excluded}", plural(scenarios));
+    if scenarios >= required {
+        let message = format!("{compared}; at least {required} are required");
+        return Finding::settled(Reason::holds(Code::SampleSufficient, None, message));
+    }
+    let noticed = match aggregate.detectable(claim.planning_level) {
+        Some(effect) if effect > 0.0 && effect <= 1.0 => {
+            format!("; an improvement of {effect:.3} would be noticed four times in five, a smaller one less often")
+        }
+        _ => String::new(),
+    };
+    let message = format!("{compared}, but {required} are required{noticed}");
+    Finding {
+        reason: Reason::new(Code::SampleTooSmall, Verdict::Inconclusive, None, message),
+        settles: Settles::At(required),
+    }
+}
+
+/// This prompt was rejected before.
+pub(super) fn rejected_before() -> Finding {
+    let message = "this prompt was rejected before and is not tried again".to_owned();
+    Finding::settled(Reason::new(Code::PreviouslyRejected, Verdict::Reject, None, message))
+}
+
+fn subject(dimension: Option<&DimensionName>) -> String {
+    dimension.map_or_else(|| "the aggregate score".to_owned(), ToString::to_string)
+}
+
+fn movement(contrast: &Contrast) -> String {
+    let (champion, challenger) = (contrast.champion(), contrast.challenger());
+    format!("from {champion:.3} to {challenger:.3} ({:+.3})", contrast.difference())
+}
+
+fn bound(value: f64) -> String {
+    if value.is_finite() { format!("{value:+.3}") } else { "no bound".to_owned() }
+}
+
+/// The differences that are compatible with the evidence.
+fn range(lower: f64, upper: f64) -> String {
+    match (lower.is_finite(), upper.is_finite()) {
+        (true, true) => format!("anything from {lower:+.3} to {upper:+.3}"),
+        (true, false) => format!("anything from {lower:+.3} up"),
+        (false, true) => format!("anything up to {upper:+.3}"),
+        (false, false) => "any difference".to_owned(),
+    }
+}
+
+fn p_text(p: f64) -> String {
+    if p < 0.0001 { "below 0.0001".to_owned() } else { format!("{p:.4}") }
+}
+
+fn confidence(level: f64) -> String {
+    let percent = (100.0 * (1.0 - level) * 100.0).round() / 100.0;
+    format!("{percent}% confidence")
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+fn test_name(test: Test) -> &'static str {
+    match test {
+        Test::WelchTTest => "Welch's t-test",
+        Test::PairedTTest => "paired t-test",
+        Test::Bootstrap => "BCa bootstrap",
+        Test::Permutation => "sign-flip permutation",
+    }
+}
