@@ -134,7 +134,7 @@ fn statistical(contrasts: &Contrasts, claim: &Claim, evidence: &Evidence, rules:
         let lost = requirements::one_sided(evidence, index);
         findings.push(requirements::non_inferiority(contrast, rule, lost, rules));
     }
-    if contrasts.aggregate.scenarios() > 0 {
+    if contrasts.aggregate.scenarios() > 0 && rules.minimum_score > 0.0 {
         findings.push(requirements::minimum_score(&contrasts.aggregate, rules));
     }
     findings
@@ -170,5 +170,350 @@ fn unusable(problem: &str, evidence: &Evidence, rules: &Rules) -> Report {
         adjusted_p_value: 1.0,
         minimum_detectable_effect: None,
         settles_at: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::fixtures::{TESTS, evidence, rules, scored, single};
+    use super::*;
+    use crate::api::plan::ThresholdPlan;
+    use crate::api::promotion::{RequireSignificance, Test};
+
+    const ONE: [(&str, f64); 1] = [("accuracy", 1.0)];
+
+    /// Scores that vary a little from scenario to scenario.
+    fn noise(index: usize) -> f64 {
+        [0.0, 0.04, -0.03, 0.02, -0.04, 0.01, 0.03][index % 7]
+    }
+
+    fn code(report: &Report, code: Code) -> &Reason {
+        let found = report.reasons.iter().find(|reason| reason.code == code);
+        found.unwrap_or_else(|| panic!("no {code:?} in {:#?}", report.reasons))
+    }
+
+    fn told(report: &Report) -> String {
+        let line = |reason: &Reason| format!("{:?} {:?}: {}\n", reason.verdict, reason.code, reason.message);
+        report.reasons.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_clear_improvement_is_promoted_by_every_test() {
+        let better = single(40, |index| 0.7 + noise(index), |index| 0.8 + noise(index * 3));
+        for test in TESTS {
+            let report = gate(&better, &rules(test, &ONE));
+            assert_eq!(report.verdict, Verdict::Promote, "{test:?}: {}", told(&report));
+            assert_eq!(report.decisive().code, Code::AggregateSuperior);
+            assert_eq!(report.settles_at, None);
+        }
+    }
+
+    #[test]
+    fn a_clear_deterioration_is_rejected_by_every_test() {
+        let worse = single(40, |index| 0.8 + noise(index), |index| 0.7 + noise(index * 3));
+        for test in TESTS {
+            let report = gate(&worse, &rules(test, &ONE));
+            assert_eq!(report.verdict, Verdict::Reject, "{test:?}: {}", told(&report));
+            assert_eq!(report.decisive().code, Code::AggregateInferior);
+            assert!(!code(&report, Code::RegressionInDimension).held);
+        }
+    }
+
+    #[test]
+    fn reasons_are_sentences_with_numbers() {
+        let mut rules = rules(Test::PairedTTest, &[("accuracy", 0.6), ("safety", 0.4)]);
+        rules.dimensions[1].critical = true;
+        rules.dimensions[0].threshold = Some(ThresholdPlan::Percentile(50.0));
+        rules.minimum_score = 0.9;
+        let mut mixed = evidence((0..24).map(|index| {
+            let safety = if index == 5 { 0.2 } else { 1.0 };
+            (vec![0.6 + noise(index), 1.0], vec![0.7 + noise(index * 3), safety])
+        }));
+        mixed.excluded = 2;
+        mixed.history = [0.5, 0.6, 0.8].map(|score| BTreeMap::from([("accuracy".into(), score)])).to_vec();
+        mixed.other_challengers = vec![Some(0.3)];
+        insta::assert_snapshot!(told(&gate(&mixed, &rules)), @r#"
+        Promote AggregateSuperior: the aggregate score rose from 0.763 to 0.810 (+0.048), at least +0.024 with 95% confidence (paired t-test, p 0.0040 after correction for 1 other challenger, 24 scenarios)
+        Promote DimensionNotInferior: accuracy went from 0.604 to 0.706 (+0.102), at worst +0.085 with 95% confidence: within the tolerance of 0.020
+        Inconclusive RegressionNotExcluded: safety went from 1.000 to 0.967 (-0.033); a drop beyond the tolerance of 0.020 is not excluded: anything from -0.090 to +0.024 would fit; about 929 scenarios would settle it
+        Reject BelowMinimumScore: the aggregate score of 0.810 is below the minimum score of 0.900, with 95% confidence
+        Promote ThresholdReached: accuracy of 0.706 reaches its threshold of 0.600 (percentile 50 of 3 earlier champions)
+        Reject CriticalDimensionFailed: safety is critical, and 1 scenario newly fails in it: s005
+        Promote SampleSufficient: 24 scenarios compared (2 left out after errors); at least 10 are required
+        "#);
+    }
+
+    #[test]
+    fn an_open_question_says_what_would_settle_it() {
+        let noisy = single(24, |index| 0.6 + 6.0 * noise(index), |index| 0.64 + 6.0 * noise(index * 3 + 1));
+        let report = gate(&noisy, &rules(Test::PairedTTest, &ONE));
+        insta::assert_snapshot!(told(&report), @r#"
+        Inconclusive AggregateUndecided: the aggregate score went from 0.625 to 0.663 (+0.038), which chance could explain: anything from -0.066 to +0.145 would fit (p 0.2710); about 389 scenarios would settle it
+        Inconclusive RegressionNotExcluded: accuracy went from 0.625 to 0.663 (+0.038); a drop beyond the tolerance of 0.020 is not excluded: anything from -0.066 to +0.145 would fit; about 167 scenarios would settle it
+        Promote SampleSufficient: 24 scenarios compared; at least 10 are required
+        "#);
+        assert_eq!(report.verdict, Verdict::Inconclusive);
+        assert!(report.settles_at.is_some_and(|scenarios| scenarios > 24));
+        assert!(report.minimum_detectable_effect.is_some_and(|effect| effect > 0.04));
+    }
+
+    #[test]
+    fn the_same_prompt_twice_is_rejected_because_nothing_improved() {
+        for test in TESTS {
+            for tolerance in [0.0, 0.02] {
+                let mut rules = rules(test, &ONE);
+                rules.regression_tolerance = tolerance;
+                let report = gate(&single(20, |_| 0.9, |_| 0.9), &rules);
+                assert_eq!(report.verdict, Verdict::Reject, "{test:?}: {}", told(&report));
+                assert_eq!(report.decisive().code, Code::AggregateNotImproved);
+                assert!(code(&report, Code::DimensionNotInferior).held);
+            }
+        }
+    }
+
+    #[test]
+    fn no_scenario_and_one_scenario_are_inconclusive() {
+        for test in TESTS {
+            for require in [RequireSignificance::Aggregate, RequireSignificance::EveryDimension] {
+                for minimum in [0, 10] {
+                    let mut rules = rules(test, &ONE);
+                    (rules.require_significance, rules.minimum_sample_size) = (require, minimum);
+                    for n in [0, 1] {
+                        let report = gate(&single(n, |_| 0.1, |_| 0.9), &rules);
+                        assert_eq!(report.verdict, Verdict::Inconclusive, "{test:?} {n}: {}", told(&report));
+                        assert_eq!(report.aggregate.lower, None);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_variance_five_scenarios_are_needed_whatever_the_test_thinks() {
+        for test in TESTS {
+            let mut rules = rules(test, &ONE);
+            rules.minimum_sample_size = 2;
+            let of = |n| gate(&single(n, |_| 0.5, |_| 0.75), &rules).verdict;
+            assert_eq!((of(2), of(4)), (Verdict::Inconclusive, Verdict::Inconclusive), "{test:?}");
+            assert_eq!(of(5), Verdict::Promote, "{test:?}");
+        }
+    }
+
+    #[test]
+    fn too_few_scenarios_are_inconclusive_even_when_the_statistics_are_clear() {
+        let mut rules = rules(Test::PairedTTest, &ONE);
+        rules.minimum_sample_size = 30;
+        for (champion, challenger) in [(0.6, 0.8), (0.8, 0.6)] {
+            let clear = single(20, |index| champion + noise(index), |index| challenger + noise(index * 3));
+            let report = gate(&clear, &rules);
+            assert_eq!(report.verdict, Verdict::Inconclusive, "{}", told(&report));
+            assert!(!code(&report, Code::SampleTooSmall).held);
+            assert_eq!(report.settles_at, Some(30));
+        }
+    }
+
+    #[test]
+    fn a_scenario_that_newly_fails_in_a_critical_dimension_rejects_at_any_sample_size() {
+        let mut rules = rules(Test::PairedTTest, &ONE);
+        rules.dimensions[0].critical = true;
+        let one_fails = single(3, |_| 0.8, |index| if index == 1 { 0.6 } else { 0.9 });
+        let report = gate(&one_fails, &rules);
+        assert_eq!(report.verdict, Verdict::Reject);
+        assert_eq!(report.decisive().code, Code::CriticalDimensionFailed);
+        assert_eq!(report.dimensions[0].newly_failed, vec!["s001".into()]);
+        let failed_before = single(3, |_| 0.6, |_| 0.5);
+        assert_eq!(gate(&failed_before, &rules).verdict, Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn a_better_aggregate_does_not_buy_a_worse_dimension() {
+        let rules = rules(Test::PairedTTest, &[("accuracy", 0.8), ("safety", 0.2)]);
+        let traded = evidence(
+            (0..40).map(|index| (vec![0.6 + noise(index), 0.95], vec![0.8 + noise(index * 3), 0.85 + noise(index)])),
+        );
+        let report = gate(&traded, &rules);
+        assert!(code(&report, Code::AggregateSuperior).held);
+        assert_eq!(report.verdict, Verdict::Reject);
+        assert_eq!(report.decisive().code, Code::RegressionInDimension);
+        assert_eq!(report.decisive().dimension, Some("safety".into()));
+    }
+
+    #[test]
+    fn every_dimension_must_be_better_when_the_rules_say_so() {
+        let mut rules = rules(Test::PairedTTest, &[("accuracy", 0.5), ("safety", 0.5)]);
+        rules.require_significance = RequireSignificance::EveryDimension;
+        let half = evidence(
+            (0..40).map(|index| (vec![0.6, 0.9 + noise(index)], vec![0.8 + noise(index), 0.9 + noise(index)])),
+        );
+        let report = gate(&half, &rules);
+        assert!(code(&report, Code::DimensionSuperior).held);
+        assert!(!code(&report, Code::DimensionNotImproved).held);
+        assert_eq!(report.verdict, Verdict::Reject);
+        let both = evidence((0..40).map(|index| (vec![0.6, 0.8], vec![0.8 + noise(index), 0.9 + noise(index)])));
+        assert_eq!(gate(&both, &rules).verdict, Verdict::Promote);
+    }
+
+    #[test]
+    fn each_other_challenger_of_the_cycle_raises_the_bar() {
+        let mut evidence = single(40, |index| 0.7 + 4.0 * noise(index), |index| 0.752 + 4.0 * noise(index * 3 + 1));
+        let rules = rules(Test::PairedTTest, &ONE);
+        let alone = gate(&evidence, &rules);
+        assert_eq!(alone.verdict, Verdict::Promote, "{}", told(&alone));
+        evidence.other_challengers = vec![Some(0.4), None];
+        let third = gate(&evidence, &rules);
+        assert!((third.adjusted_p_value - 3.0 * alone.p_value).abs() < 1e-12);
+        assert_eq!(third.verdict, Verdict::Inconclusive, "{}", told(&third));
+    }
+
+    #[test]
+    fn a_prompt_that_was_rejected_before_is_not_tried_again() {
+        let mut better = single(40, |index| 0.7 + noise(index), |index| 0.9 + noise(index * 3));
+        better.rejected_before = true;
+        let report = gate(&better, &rules(Test::PairedTTest, &ONE));
+        assert_eq!(report.verdict, Verdict::Reject);
+        assert_eq!(report.decisive().code, Code::PreviouslyRejected);
+    }
+
+    #[test]
+    fn a_minimum_score_is_missed_clearly_or_within_chance() {
+        let better = single(40, |index| 0.7 + noise(index), |index| 0.8 + noise(index * 3));
+        let mut rules = rules(Test::PairedTTest, &ONE);
+        for (minimum, verdict) in [(0.8, Verdict::Promote), (0.81, Verdict::Inconclusive), (0.9, Verdict::Reject)] {
+            rules.minimum_score = minimum;
+            let report = gate(&better, &rules);
+            assert_eq!(report.verdict, verdict, "{minimum}: {}", told(&report));
+        }
+    }
+
+    #[test]
+    fn a_percentile_threshold_waits_for_history() {
+        let mut better = single(40, |index| 0.7 + noise(index), |index| 0.8 + noise(index * 3));
+        let mut rules = rules(Test::PairedTTest, &ONE);
+        rules.dimensions[0].threshold = Some(ThresholdPlan::Percentile(90.0));
+        assert!(code(&gate(&better, &rules), Code::NoHistory).held);
+        better.history = [0.5, 0.7, 0.95].map(|score| BTreeMap::from([("accuracy".into(), score)])).to_vec();
+        let report = gate(&better, &rules);
+        assert_eq!(report.verdict, Verdict::Reject);
+        assert_eq!(report.decisive().code, Code::BelowThreshold);
+        assert!(report.dimensions[0].threshold.is_some_and(|threshold| (threshold - 0.9).abs() < 1e-12));
+    }
+
+    #[test]
+    fn a_dimension_that_applies_nowhere_holds_and_one_scored_on_one_side_does_not() {
+        let rules = rules(Test::PairedTTest, &[("accuracy", 0.5), ("tools", 0.5)]);
+        let mut better =
+            evidence((0..40).map(|index| (vec![0.7 + noise(index), 1.0], vec![0.8 + noise(index * 3), 1.0])));
+        for pair in &mut better.pairs {
+            (pair.champion[1], pair.challenger[1]) = (None, None);
+        }
+        let report = gate(&better, &rules);
+        assert_eq!(report.verdict, Verdict::Promote);
+        assert!(code(&report, Code::DimensionDoesNotApply).held);
+        better.pairs[3].champion[1] = scored(&[0.9])[0];
+        let report = gate(&better, &rules);
+        assert_eq!(report.verdict, Verdict::Inconclusive);
+        assert!(!code(&report, Code::RegressionNotExcluded).held);
+    }
+
+    #[test]
+    fn the_weights_of_dimensions_that_apply_are_renormalised() {
+        let rules = rules(Test::PairedTTest, &[("accuracy", 0.25), ("safety", 0.25), ("tools", 0.5)]);
+        let mut evidence = evidence((0..12).map(|_| (vec![0.5, 0.7, 0.0], vec![0.9, 0.7, 0.0])));
+        for pair in &mut evidence.pairs {
+            (pair.champion[2], pair.challenger[2]) = (None, None);
+        }
+        let aggregate = gate(&evidence, &rules).aggregate;
+        assert!((aggregate.champion.unwrap() - 0.6).abs() < 1e-12);
+        assert!((aggregate.difference.unwrap() - 0.2).abs() < 1e-12);
+    }
+
+    #[test]
+    fn impact_weighs_the_mean_and_impact_0_leaves_a_scenario_out() {
+        let mut evidence = single(12, |_| 0.5, |index| if index < 6 { 0.8 } else { 0.6 });
+        for pair in &mut evidence.pairs[..6] {
+            pair.weight = 3.0;
+        }
+        evidence.pairs[11].weight = 0.0;
+        let aggregate = gate(&evidence, &rules(Test::PairedTTest, &ONE)).aggregate;
+        assert_eq!(aggregate.scenarios, 11);
+        assert!((aggregate.difference.unwrap() - (18.0 * 0.3 + 5.0 * 0.1) / 23.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_score_that_is_not_a_number_is_named() {
+        let mut broken = single(40, |_| 0.5, |_| 0.9);
+        broken.pairs[7].challenger[0].as_mut().unwrap().mean = f64::NAN;
+        let report = gate(&broken, &rules(Test::Bootstrap, &ONE));
+        assert_eq!(report.verdict, Verdict::Inconclusive);
+        insta::assert_snapshot!(told(&report), @r#"
+        Inconclusive EvidenceInvalid: nothing can be concluded from this evidence: the challenger's accuracy in scenario "s007" is NaN
+        "#);
+    }
+
+    #[test]
+    fn the_report_of_the_gate_has_this_shape() {
+        let report = gate(&single(5, |_| 0.5, |_| 0.75), &rules(Test::Permutation, &ONE));
+        insta::assert_json_snapshot!(report, @r#"
+        {
+          "verdict": "inconclusive",
+          "reasons": [
+            {
+              "code": "AggregateSuperior",
+              "held": true,
+              "verdict": "promote",
+              "message": "the aggregate score rose from 0.500 to 0.750 (+0.250), at least +0.250 with 95% confidence (sign-flip permutation, p 0.0312, 5 scenarios)"
+            },
+            {
+              "code": "DimensionNotInferior",
+              "held": true,
+              "verdict": "promote",
+              "dimension": "accuracy",
+              "message": "accuracy went from 0.500 to 0.750 (+0.250), at worst +0.250 with 95% confidence: within the tolerance of 0.020"
+            },
+            {
+              "code": "SampleTooSmall",
+              "held": false,
+              "verdict": "inconclusive",
+              "message": "5 scenarios compared, but 10 are required"
+            }
+          ],
+          "test": "permutation",
+          "significanceLevel": 0.05,
+          "excluded": 0,
+          "aggregate": {
+            "scenarios": 5,
+            "champion": 0.5,
+            "challenger": 0.75,
+            "difference": 0.25,
+            "standardDeviation": 0.0,
+            "lower": 0.25,
+            "upper": 0.25,
+            "pValue": 0.03125,
+            "testPValue": 0.03125,
+            "signFlipPValue": 0.03125
+          },
+          "dimensions": [
+            {
+              "name": "accuracy",
+              "scenarios": 5,
+              "champion": 0.5,
+              "challenger": 0.75,
+              "difference": 0.25,
+              "standardDeviation": 0.0,
+              "lower": 0.25,
+              "upper": 0.25,
+              "pValue": 0.03125,
+              "testPValue": 0.03125,
+              "signFlipPValue": 0.03125,
+              "nonInferiorityPValue": 0.03125
+            }
+          ],
+          "pValue": 0.03125,
+          "adjustedPValue": 0.03125,
+          "settlesAt": 10
+        }
+        "#);
     }
 }

@@ -44,15 +44,29 @@ impl Design {
 /// The chance that a one-sided test at `level` finds an effect of `effect` ≥ 0 standard deviations in `n` ≥ 2 units.
 #[must_use]
 pub fn power(design: Design, effect: f64, n: usize, level: f64) -> f64 {
-    at_noncentrality(design, effect * design.noncentrality(n), n, level)
+    Cutoff::of(design, n, level).power(effect * design.noncentrality(n))
 }
 
-fn at_noncentrality(design: Design, noncentrality: f64, n: usize, level: f64) -> f64 {
-    let freedom = design.degrees_of_freedom(n);
-    if freedom >= NORMAL_FROM {
-        return normal_cdf(noncentrality + normal_quantile(level));
+/// What the statistic of a sample of a given size must exceed.
+struct Cutoff {
+    freedom: f64,
+    statistic: f64,
+}
+
+impl Cutoff {
+    fn of(design: Design, n: usize, level: f64) -> Self {
+        let freedom = design.degrees_of_freedom(n);
+        let statistic =
+            if freedom >= NORMAL_FROM { -normal_quantile(level) } else { student_isf(level, freedom).max(0.0) };
+        Self { freedom, statistic }
     }
-    noncentral_t_sf(student_isf(level, freedom).max(0.0), freedom, noncentrality.min(LARGEST_NONCENTRALITY))
+
+    fn power(&self, noncentrality: f64) -> f64 {
+        if self.freedom >= NORMAL_FROM {
+            return normal_cdf(noncentrality - self.statistic);
+        }
+        noncentral_t_sf(self.statistic, self.freedom, noncentrality.min(LARGEST_NONCENTRALITY))
+    }
 }
 
 /// The smallest true difference that `n` units with this standard deviation would show at `level` with chance
@@ -62,14 +76,15 @@ pub fn minimum_detectable_effect(design: Design, deviation: f64, n: usize, level
     if n < 2 || !deviation.is_finite() {
         return None;
     }
+    let cutoff = Cutoff::of(design, n, level);
     let (mut low, mut high) = (0.0, LARGEST_NONCENTRALITY);
-    if at_noncentrality(design, high, n, level) < power {
+    if cutoff.power(high) < power {
         return None;
     }
     // Bisection: the power grows with the effect. Sixty halvings of 37 end below the spacing of doubles.
     for _ in 0..60 {
         let middle = 0.5 * (low + high);
-        if at_noncentrality(design, middle, n, level) < power { low = middle } else { high = middle }
+        if cutoff.power(middle) < power { low = middle } else { high = middle }
     }
     Some(high / design.noncentrality(n) * deviation)
 }
@@ -89,9 +104,21 @@ pub fn sample_size(design: Design, effect: f64, deviation: f64, level: f64, chan
     if enough(least) {
         return Some(least);
     }
-    let (mut low, mut high) = (least, MOST_UNITS);
-    if !enough(high) {
-        return None;
+    // The normal approximation asks for a little too few; from there upwards in growing steps.
+    let quantiles = normal_quantile(chance) - normal_quantile(level);
+    let normal = (quantiles / (standardized * design.noncentrality(1))).powi(2);
+    let mut low = (normal.min(MOST_UNITS as f64) as usize).max(least);
+    if enough(low) {
+        low = least;
+    }
+    let mut high = low + 1;
+    while !enough(high) {
+        if high >= MOST_UNITS {
+            return None;
+        }
+        let step = 2 * (high - low);
+        low = high;
+        high = (high + step).min(MOST_UNITS);
     }
     while high - low > 1 {
         let middle = low.midpoint(high);

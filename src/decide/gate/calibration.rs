@@ -1,13 +1,12 @@
 //! The promise, measured: a prompt compared with itself is promoted no more often than the level.
 
-use std::fmt::Write as _;
 use std::thread;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::fixtures::{TESTS, rules, scored};
-use super::{Evidence, Pair, Rules, Verdict, gate};
+use super::{Evidence, Pair, Verdict, gate};
 use crate::api::promotion::Test;
 
 const DIMENSIONS: [(&str, f64); 4] = [("accuracy", 0.4), ("safety", 0.3), ("tools", 0.2), ("style", 0.1)];
@@ -69,11 +68,10 @@ struct Rates {
     unguarded: u32,
 }
 
-fn simulate(world: World, test: Test, scenarios: usize, gates: u32, change: impl Fn(&mut Rules)) -> Rates {
+fn simulate(world: World, test: Test, scenarios: usize, gates: u32) -> Rates {
     let mut rng = ChaCha8Rng::seed_from_u64(scenarios as u64);
     let mut rules = rules(test, &DIMENSIONS);
-    rules.resamples = 400;
-    change(&mut rules);
+    rules.resamples = 200;
     let mut rates = Rates::default();
     for seed in 0..gates {
         rules.seed = u64::from(seed);
@@ -95,7 +93,7 @@ fn most(gates: u32, level: f64) -> f64 {
 fn a_prompt_is_promoted_over_itself_no_more_often_than_the_level() {
     const GATES: u32 = 2_000;
     let rates = thread::scope(|scope| {
-        let running = TESTS.map(|test| scope.spawn(move || simulate(World::Mixed, test, 40, GATES, |_| ())));
+        let running = TESTS.map(|test| scope.spawn(move || simulate(World::Mixed, test, 40, GATES)));
         running.map(|thread| thread.join().expect("a simulation does not panic"))
     });
     for (test, rates) in TESTS.into_iter().zip(rates) {
@@ -107,18 +105,12 @@ fn a_prompt_is_promoted_over_itself_no_more_often_than_the_level() {
 
 #[test]
 fn the_promise_holds_in_small_discrete_and_lopsided_samples() {
-    const GATES: u32 = 400;
-    let mut cases = Vec::new();
+    const GATES: u32 = 250;
     for world in [World::Coins, World::Easy, World::SixFlaky, World::Heavy] {
-        for scenarios in [12, 20] {
-            cases.extend(TESTS.map(|test| (world, scenarios, test)));
+        for test in TESTS {
+            let rates = simulate(world, test, 12, GATES);
+            println!("{world:?}, {test:?}, 12 scenarios, {GATES} gates: {rates:?}");
+            assert!(f64::from(rates.claim) <= most(GATES, 0.05), "{world:?}, {test:?}: {rates:?}");
         }
     }
-    let mut table = String::new();
-    for (world, scenarios, test) in cases {
-        let rates = simulate(world, test, scenarios, GATES, |_| ());
-        writeln!(table, "{world:?} {scenarios} {test:?}: {rates:?}").unwrap();
-        assert!(f64::from(rates.claim) <= most(GATES, 0.05), "{world:?} {scenarios} {test:?}: {rates:?}");
-    }
-    println!("{table}");
 }

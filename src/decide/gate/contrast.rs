@@ -249,9 +249,11 @@ impl Contrast {
         sample_size(Design::Paired, distance, standard_deviation(&self.scores.challenger)?, level, POWER)
     }
 
-    /// The smallest true difference that these scenarios would show four times in five.
+    /// The smallest true difference that these scenarios would show four times in five; nothing is known of it without
+    /// variance.
     pub fn detectable(&self, level: f64) -> Option<f64> {
         minimum_detectable_effect(self.design, self.deviation, self.scenarios(), level, POWER)
+            .filter(|effect| *effect > 0.0)
     }
 
     /// The numbers, for the report.

@@ -14,13 +14,13 @@ fn score() -> impl Strategy<Value = f64> {
 
 /// Evidence of two dimensions, in which the challenger is often really better.
 fn some_evidence() -> impl Strategy<Value = Evidence> {
-    let scenario = (vec(score(), 2), vec(score(), 2), prop_oneof![Just(1.0), Just(0.0), 0.1..5.0]);
-    (vec(scenario, 0..30), 0.0..1.0).prop_map(|(scenarios, lift)| {
+    let scenario = (vec(score(), 2), vec(score(), 2), prop_oneof![Just(1.0_f64), Just(0.0), 0.1..5.0_f64]);
+    (vec(scenario, 0..30), 0.0..1.0_f64).prop_map(|(scenarios, lift)| {
         let weights: Vec<f64> = scenarios.iter().map(|(_, _, weight)| *weight).collect();
+        let raise = |(before, after): (&f64, f64)| (before + (after - before).max(0.0) * lift).min(1.0);
         let lifted = scenarios.into_iter().map(|(champion, challenger, _)| {
-            let raised =
-                champion.iter().zip(challenger).map(|(before, after)| before + (after - before).max(0.0) * lift);
-            (champion.clone(), raised.map(|score| score.min(1.0)).collect())
+            let raised = champion.iter().zip(challenger).map(raise).collect();
+            (champion, raised)
         });
         let mut evidence = evidence(lifted);
         for (pair, weight) in evidence.pairs.iter_mut().zip(weights) {
@@ -32,12 +32,12 @@ fn some_evidence() -> impl Strategy<Value = Evidence> {
 
 fn some_rules() -> impl Strategy<Value = Rules> {
     let significance = prop_oneof![Just(RequireSignificance::Aggregate), Just(RequireSignificance::EveryDimension)];
-    (0..TESTS.len(), significance, 0.0..0.1, 0.001..=0.5, 0..20_usize, any::<bool>()).prop_map(
+    (0..TESTS.len(), significance, 0.0..0.1_f64, 0.001..=0.5_f64, 0..20_usize, any::<bool>()).prop_map(
         |(test, require_significance, regression_tolerance, significance_level, minimum_sample_size, critical)| {
             let mut rules = rules(TESTS[test], &[("accuracy", 0.6), ("safety", 0.4)]);
             rules.dimensions[1].critical = critical;
             rules.resamples = 200;
-            Rules { require_significance, regression_tolerance, significance_level, minimum_sample_size, ..rules }
+            Rules { significance_level, regression_tolerance, require_significance, minimum_sample_size, ..rules }
         },
     )
 }
@@ -105,7 +105,7 @@ proptest! {
 
     #[test]
     fn a_greater_improvement_never_turns_promote_into_reject(
-        evidence in some_evidence(), rules in some_rules(), extra in 0.0..0.5,
+        evidence in some_evidence(), rules in some_rules(), extra in 0.0..0.5_f64,
     ) {
         let mut evenly = evidence;
         for pair in &mut evenly.pairs {

@@ -223,9 +223,8 @@ pub(super) fn non_inferiority(contrast: &Contrast, rule: &DimensionRule, lost: u
     let distance = (contrast.difference() + tolerance).abs();
     let settles = Settles::at(contrast.scenarios_for(distance, level));
     let message = format!(
-        "{name} went {moved}; a drop beyond the tolerance of {tolerance:.3} is not excluded: {} in {} scenarios{}",
+        "{name} went {moved}; a drop beyond the tolerance of {tolerance:.3} is not excluded: {} would fit{}",
         range(contrast.lower(level), contrast.upper(level)),
-        contrast.scenarios(),
         settles.clause()
     );
     let reason = Reason::new(Code::RegressionNotExcluded, Verdict::Inconclusive, Some(name), message);
@@ -235,7 +234,8 @@ pub(super) fn non_inferiority(contrast: &Contrast, rule: &DimensionRule, lost: u
 /// The aggregate reaches the minimum score.
 pub(super) fn minimum_score(aggregate: &Contrast, rules: &Rules) -> Finding {
     let codes = (Code::MinimumScoreReached, Code::BelowMinimumScore);
-    reaches(aggregate, None, rules.minimum_score, "the minimum score", codes, rules)
+    let target = format!("the minimum score of {:.3}", rules.minimum_score);
+    reaches(aggregate, None, rules.minimum_score, &target, codes, rules)
 }
 
 /// The dimension reaches its threshold, if it has one.
@@ -246,10 +246,10 @@ pub(super) fn threshold(
     rules: &Rules,
 ) -> Option<Finding> {
     let name = &rule.name;
-    let what = match rule.threshold? {
-        ThresholdPlan::Value(_) => "its threshold".to_owned(),
+    let origin = match rule.threshold? {
+        ThresholdPlan::Value(_) => String::new(),
         ThresholdPlan::Percentile(percentile) => {
-            format!("its threshold, percentile {percentile} of {} earlier champions,", history(evidence, name).len())
+            format!(" (percentile {percentile} of {} earlier champions)", history(evidence, name).len())
         }
     };
     let Some(value) = threshold_value(rule, evidence) else {
@@ -260,7 +260,8 @@ pub(super) fn threshold(
         return None;
     }
     let codes = (Code::ThresholdReached, Code::BelowThreshold);
-    Some(reaches(contrast, Some(name), value, &what, codes, rules))
+    let target = format!("its threshold of {value:.3}{origin}");
+    Some(reaches(contrast, Some(name), value, &target, codes, rules))
 }
 
 /// What a dimension's threshold comes to; `None` without one, or without history for a percentile.
@@ -281,17 +282,17 @@ fn reaches(
     contrast: &Contrast,
     dimension: Option<&DimensionName>,
     threshold: f64,
-    what: &str,
+    target: &str,
     (reached, below): (Code, Code),
     rules: &Rules,
 ) -> Finding {
     let score = contrast.challenger();
     let subject = subject(dimension);
     if score >= threshold {
-        let message = format!("{subject} of {score:.3} reaches {what} of {threshold:.3}");
+        let message = format!("{subject} of {score:.3} reaches {target}");
         return Finding::settled(Reason::holds(reached, dimension, message));
     }
-    let missed = format!("{subject} of {score:.3} is below {what} of {threshold:.3}");
+    let missed = format!("{subject} of {score:.3} is below {target}");
     if contrast.shortfall(threshold) <= rules.significance_level {
         let message = format!("{missed}, with {}", confidence(rules.significance_level));
         return Finding::settled(Reason::new(below, Verdict::Reject, dimension, message));
