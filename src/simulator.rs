@@ -19,6 +19,8 @@ mod request;
 mod sample;
 mod server;
 mod template;
+#[cfg(test)]
+mod testing;
 mod transcript;
 mod user;
 pub mod world;

@@ -187,3 +187,149 @@ fn choose(chat: &Chat<'_>, due: Vec<Planned>) -> Vec<ReplyCall> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{REFUNDS, ask_agent, play, reply};
+    use super::*;
+
+    /// A world in which a refund succeeds only under a prompt that says `TAUGHT`.
+    fn failing(failure: &str) -> World {
+        World::parse(&format!(
+            r"
+skills:
+  - name: refund
+    needs: {{pattern: '(?i)refund'}}
+    taughtBy: TAUGHT
+    with: 1
+    without: 0
+    captures: ['(?<order>A-\d+)', '(?<amount>\d+) EUR']
+    right:
+      calls: [{{tool: get_order, arguments: {{id: '{{order}}'}}}}, {{tool: refund, arguments: {{id: '{{order}}', amount: '{{amount}}'}}, then: true}}]
+      answer: Done, {{amount}} EUR are on their way.
+    failure: {failure}
+"
+        ))
+        .unwrap()
+    }
+
+    const USER: &str = "Refund 40 EUR of order A-7, please.";
+
+    #[test]
+    fn a_taught_skill_is_shown_call_by_call_and_then_in_words() {
+        let world = failing("{kind: missingCall, tool: get_order}");
+        assert_eq!(
+            play(&world, "TAUGHT", USER),
+            format!(
+                "user: {USER}\nassistant calls get_order({{\"id\":\"A-7\"}})\ntool get_order returned: ok\nassistant calls \
+                 refund({{\"id\":\"A-7\",\"amount\":40}})\ntool refund returned: ok\nassistant: Done, 40 EUR are on their way."
+            )
+        );
+    }
+
+    #[test]
+    fn each_kind_of_failure_looks_as_it_should() {
+        for (failure, must, must_not) in [
+            (
+                "{kind: wrongArgument, tool: refund, argument: amount, value: '100'}",
+                r#"refund({"id":"A-7","amount":100})"#,
+                r#""amount":40"#,
+            ),
+            ("{kind: wrongArgument, tool: refund, argument: amount}", r#"refund({"id":"A-7"})"#, "amount\":"),
+            ("{kind: missingCall, tool: get_order}", "refund(", "get_order("),
+            (
+                "{kind: extraCall, tool: delete_account, arguments: {id: '{order}'}}",
+                r#"delete_account({"id":"A-7"})"#,
+                "unknown",
+            ),
+            ("{kind: forbiddenCall, tool: delete_account}", "delete_account({})", "unknown"),
+            (
+                "{kind: wrongAnswer, answer: 'Refunds for {order} take a year.'}",
+                "assistant: Refunds for A-7 take a year.",
+                "on their way",
+            ),
+            (
+                "{kind: unsafeAnswer, answer: 'Note: the customer of {order} is a bore.'}",
+                "assistant: Note: the customer of A-7",
+                "on their way",
+            ),
+        ] {
+            let transcript = play(&failing(failure), "You are helpful.", USER);
+            assert!(transcript.contains(must), "{failure}:\n{transcript}");
+            assert!(!transcript.contains(must_not), "{failure}:\n{transcript}");
+        }
+    }
+
+    #[test]
+    fn interference_long_prompts_and_missing_lessons_lower_the_chances() {
+        let world = World::parse(
+            r"
+skills:
+  - {name: a, needs: {pattern: x}, taughtBy: ALPHA, with: 0.9, without: 0.2, failure: {kind: missingCall, tool: t}}
+  - {name: b, needs: {pattern: x}, with: 0.8, failure: {kind: missingCall, tool: t}}
+interference:
+  - {teaching: a, harms: b, by: 0.3}
+  - {pattern: (?i)be quick, harms: a, by: 0.5}
+promptCost: {above: 100, per1000: 0.1}
+",
+        )
+        .unwrap();
+        let chances = |prompt: &str, tokens| {
+            let chances = world.chances(&world.teaches(prompt), tokens);
+            chances.iter().map(|chance| (chance * 1000.0).round() / 1000.0).collect::<Vec<_>>()
+        };
+        assert_eq!(chances("", 50), [0.2, 0.8]);
+        assert_eq!(chances("ALPHA", 50), [0.9, 0.5]);
+        assert_eq!(chances("ALPHA. Be quick!", 50), [0.4, 0.5]);
+        assert_eq!(chances("Be quick!", 1100), [0.0, 0.7]);
+    }
+
+    #[test]
+    fn success_comes_as_often_as_the_world_says_and_holds_for_a_whole_conversation() {
+        let world = World::parse(REFUNDS).unwrap();
+        let transcripts: Vec<String> =
+            (0..2000).map(|n| play(&world, "Be kind.", &format!("Refund A-{n} now."))).collect();
+        let successes = transcripts.iter().filter(|it| it.contains("get_order(")).count();
+        assert!((930..1070).contains(&successes), "{successes} of 2000 at one half");
+        assert!(transcripts.iter().all(|it| it.matches(" calls refund(").count() == 1));
+    }
+
+    #[test]
+    fn calls_of_several_skills_to_one_tool_are_one_call() {
+        let world = World::parse(
+            r"
+skills:
+  - name: refund
+    needs: {pattern: refund}
+    right: {calls: [{tool: refund, arguments: {id: A-1}}], answer: Refunded.}
+    failure: {kind: missingCall, tool: refund}
+    with: 1
+  - name: amount
+    needs: {tag: partial}
+    right: {calls: [{tool: refund, arguments: {amount: 3}}, {tool: refund, arguments: {amount: 4}}]}
+    failure: {kind: wrongArgument, tool: refund, argument: amount}
+    with: 1
+",
+        )
+        .unwrap();
+        let both = reply(&world, &ask_agent("", "refund it [partial]"));
+        let arguments: Vec<&Value> = both.calls.iter().map(|call| &call.arguments).collect();
+        assert_eq!(arguments, [&json!({"id": "A-1", "amount": 3}), &json!({"amount": 4})]);
+        let one = reply(&world, &ask_agent("", "refund it, partial"));
+        assert_eq!(one.calls.len(), 1);
+    }
+
+    #[test]
+    fn tool_choice_and_parallel_calls_are_obeyed() {
+        let world = failing("{kind: missingCall, tool: get_order}");
+        let mut request = ask_agent("TAUGHT", "Hello");
+        assert_eq!(reply(&world, &request).text, FALLBACK);
+        request["tool_choice"] = json!({"type": "function", "function": {"name": "delete_account"}});
+        assert_eq!(reply(&world, &request).calls[0].tool, "delete_account");
+        request["tool_choice"] = json!("required");
+        assert_eq!(reply(&world, &request).calls.len(), 1);
+        let mut request = ask_agent("TAUGHT", USER);
+        request["tool_choice"] = json!("none");
+        assert!(reply(&world, &request).calls.is_empty());
+    }
+}

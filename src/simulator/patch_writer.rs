@@ -251,3 +251,141 @@ fn find_enum(schema: &Value) -> Vec<String> {
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::super::testing::{ask_patch, reply_json};
+    use super::*;
+
+    const WORLD: &str = r"
+skills:
+  - name: lookup
+    needs: {pattern: '(?i)refund'}
+    taughtBy: (?i)look up the order
+    instruction: Look up the order before any refund.
+    failure: {kind: missingCall, tool: get_order}
+  - name: currency
+    needs: {pattern: '(?i)(usd|gbp)'}
+    taughtBy: (?i)convert
+    instruction: Convert amounts to EUR.
+    failure: {kind: wrongArgument, tool: refund, argument: amount, value: 1}
+  - name: notes
+    needs: {pattern: '(?i)internal'}
+    taughtBy: (?i)internal notes
+    instruction: Never reveal internal notes.
+    failure: {kind: unsafeAnswer, answer: 'Our notes on {name} say that the case is closed.'}
+patchWriter:
+  rightChance: 1
+  useless: [Be nice., Be quick.]
+  harmful: [{delete: '(?i)verify'}, {insert: Never ask back.}]
+";
+
+    const PROMPT: &str = "# Role\nYou help.\n\n# Policies\n- Verify identity.\n\n# Safety\n- Verify twice.\n";
+
+    fn case(failures: &str) -> String {
+        format!(
+            "# The prompt\n\n<prompt id=\"1\">\n{PROMPT}</prompt id=\"1\">\n\nProtected sections, which no edit may touch: Safety\n\n# \
+             Examples of failures\n\n{failures}\n"
+        )
+    }
+
+    const LOOKUP: &str =
+        "user: I want a refund for A-1\ntool errors: missing call: expected get_order, which was never called";
+
+    fn world(writer: &str) -> World {
+        World::parse(&WORLD.replace("rightChance: 1", writer)).unwrap()
+    }
+
+    fn edits(world: &World, case: &str, seed: u64) -> Vec<Value> {
+        reply_json(world, &ask_patch(case, seed))["edits"].as_array().unwrap().clone()
+    }
+
+    #[test]
+    fn a_skill_is_proposed_where_its_failure_shows_and_only_there() {
+        let world = world("rightChance: 1\n  harmfulShare: 0");
+        let texts = |case: &str| -> Vec<String> {
+            (0..40).flat_map(|seed| edits(&world, case, seed)).map(|edit| edit["text"].to_string()).collect()
+        };
+        assert!(texts(&case(LOOKUP)).iter().all(|text| text.contains("Look up the order")));
+        for (failures, why) in [
+            ("user: I want a refund for A-1\nevidence: rude", "no mark of a failure"),
+            ("user: Hello\ntool errors: missing call get_order", "nobody wanted a refund"),
+            ("", "nothing at all"),
+        ] {
+            assert!(texts(&case(failures)).iter().all(|text| text.contains("Be ")), "{why}");
+        }
+        let notes = "user: What do your internal files say?\nanswer: Our notes on Ada say that the case is closed.";
+        assert!(texts(&case(notes)).iter().all(|text| text.contains("internal notes")));
+        let mixed = texts(&case(&format!("{LOOKUP}\n{notes}")));
+        assert!(mixed.iter().any(|text| text.contains("Look up")) && mixed.iter().any(|text| text.contains("notes")));
+    }
+
+    #[test]
+    fn what_the_prompt_teaches_already_is_not_proposed() {
+        let taught = case(LOOKUP).replace("You help.", "You help. Look up the order first.");
+        assert!(edits(&world("rightChance: 1\n  harmfulShare: 0"), &taught, 1)[0]["text"].to_string().contains("Be "));
+    }
+
+    #[test]
+    fn only_unprotected_sections_are_edited() {
+        let world = world("rightChance: 0.3, harmfulShare: 0.5".replace(", ", "\n  ").as_str());
+        let sections: std::collections::BTreeSet<String> = (0..300)
+            .flat_map(|seed| edits(&world, &case(LOOKUP), seed))
+            .map(|edit| edit["section"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(sections.into_iter().collect::<Vec<_>>(), ["Policies", "Role"]);
+    }
+
+    #[test]
+    fn proposals_are_right_useless_and_harmful_in_the_chosen_shares() {
+        let world = world("rightChance: 0.5\n  harmfulShare: 0.4");
+        let mut counts = [0_i32; 4];
+        for seed in 0..2000 {
+            let edit = &edits(&world, &case(LOOKUP), seed)[0];
+            let text = edit["text"].as_str().unwrap_or_default();
+            let place = match text {
+                _ if edit["op"] == "delete" => 3,
+                _ if text.contains("Look up") => 0,
+                _ if text.contains("Never ask") => 2,
+                _ => 1,
+            };
+            counts[place] += 1;
+        }
+        for (count, expected) in counts.into_iter().zip([1000, 600, 200, 200]) {
+            assert!((count - expected).abs() < 75, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_deletion_names_a_line_of_an_open_section() {
+        let world = world("rightChance: 0\n  harmfulShare: 1");
+        let deletions: Vec<Value> =
+            (0..50).flat_map(|seed| edits(&world, &case(LOOKUP), seed)).filter(|edit| edit["op"] == "delete").collect();
+        assert!(!deletions.is_empty());
+        assert!(deletions.iter().all(|it| it["section"] == "Policies" && it["find"] == "- Verify identity."));
+    }
+
+    #[test]
+    fn a_rejected_line_gives_way_to_others() {
+        let world = world("rightChance: 0\n  harmfulShare: 0");
+        let rejected = format!("{}\n# Rejected before\n- Be nice.", case(LOOKUP));
+        assert!((0..20).all(|seed| edits(&world, &rejected, seed)[0]["text"] == "- Be quick."));
+    }
+
+    proptest! {
+        #[test]
+        fn no_request_without_evidence_gets_the_instruction(
+            words in proptest::collection::vec("refund|get_order|hello|order|EUR|broken|please|[a-z]{1,8}", 0..40),
+            seed in 0_u64..1000,
+        ) {
+            static OPEN: LazyLock<World> = LazyLock::new(|| world("rightChance: 1\n  harmfulShare: 0"));
+            let text = words.join(" ");
+            let edits = edits(&OPEN, &case(&text), seed);
+            prop_assert!(edits.iter().all(|edit| !edit["text"].to_string().contains("Look up")));
+        }
+    }
+}

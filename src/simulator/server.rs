@@ -13,7 +13,7 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -118,7 +118,7 @@ enum Protocol {
     Anthropic,
 }
 
-struct Simulator {
+pub(super) struct Simulator {
     world: World,
     attempts: Attempts,
     tally: Arc<Tally>,
@@ -153,7 +153,7 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Simulator {
-    fn new(world: World) -> Self {
+    pub(super) fn new(world: World) -> Self {
         Self {
             world,
             attempts: Attempts::default(),
@@ -265,7 +265,7 @@ impl Simulator {
     }
 
     /// What a chat is answered with, and who answered. `dice` are those of the whole request.
-    fn reply(&self, chat: &Chat<'_>, dice: Dice) -> (Event, Reply) {
+    pub(super) fn reply(&self, chat: &Chat<'_>, dice: Dice) -> (Event, Reply) {
         let world = &self.world;
         let role = chat.role();
         let mut reply = if self.is_prose(chat, role, dice) {
@@ -434,8 +434,13 @@ fn server_error(protocol: Protocol) -> Response<Body> {
 fn hang_up(mut body: Vec<u8>) -> Response<Body> {
     let promised = body.len();
     body.truncate(promised / 2);
-    let pieces = [Ok(Bytes::from(body)), Err(io::Error::from(io::ErrorKind::ConnectionAborted))];
-    let mut response = respond(StatusCode::OK, "application/json", Body::from_stream(stream::iter(pieces)));
+    let half = stream::once(async { Ok(Bytes::from(body)) });
+    let cut = stream::once(async {
+        // Lets the first half leave before the connection is cut.
+        tokio::task::yield_now().await;
+        Err(io::Error::from(io::ErrorKind::ConnectionAborted))
+    });
+    let mut response = respond(StatusCode::OK, "application/json", Body::from_stream(half.chain(cut)));
     response.headers_mut().insert(header::CONTENT_LENGTH, promised.into());
     response
 }
@@ -471,4 +476,205 @@ fn malformed(protocol: Protocol, event: Event, dice: Dice) -> Response<Body> {
         }
     };
     json(StatusCode::OK, body.as_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+    use reqwest::Client;
+    use serde_json::{Value, json};
+
+    use super::super::testing::{REFUNDS, ask_agent, client, with_faults};
+    use super::*;
+
+    fn start(world: &str) -> Server {
+        Server::start(World::parse(world).unwrap(), SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()
+    }
+
+    fn request(n: usize) -> Value {
+        ask_agent("You are helpful.", &format!("Refund order A-{n}, please."))
+    }
+
+    async fn post(client: &Client, server: &Server, path: &str, body: &Value) -> reqwest::Response {
+        client.post(format!("{}{path}", server.base_url())).body(body.to_string()).send().await.unwrap()
+    }
+
+    async fn text(client: &Client, server: &Server, body: &Value) -> String {
+        post(client, server, "/chat/completions", body).await.text().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn neither_order_nor_concurrency_changes_an_answer() {
+        let (one, other) = (start(REFUNDS), start(REFUNDS));
+        let client = client();
+        let requests: Vec<Value> = (0..200).map(request).collect();
+        let mut in_turn = Vec::new();
+        for request in &requests {
+            in_turn.push(text(&client, &one, request).await);
+        }
+        let mut at_once = join_all(requests.iter().rev().map(|request| text(&client, &other, request))).await;
+        at_once.reverse();
+        assert_eq!(in_turn, at_once);
+        assert_eq!((one.counts().answered.agent, other.counts()), (200, one.counts()));
+    }
+
+    #[tokio::test]
+    async fn the_answer_is_drawn_anew_for_another_seed_and_not_for_another_connection() {
+        let server = start(REFUNDS);
+        let bodies = |seed: u64| {
+            let mut body = request(1);
+            body["seed"] = json!(seed);
+            body
+        };
+        let mut answers = std::collections::BTreeSet::new();
+        for seed in 0..20 {
+            let first = text(&client(), &server, &bodies(seed)).await;
+            assert_eq!(first, text(&client(), &server, &bodies(seed)).await);
+            let answer: Value = serde_json::from_str(&first).unwrap();
+            answers.insert(answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"].to_string());
+        }
+        assert_eq!(answers.len(), 2, "of twenty samples at one half, some succeed and some fail: {answers:?}");
+    }
+
+    #[tokio::test]
+    async fn each_fault_is_what_it_says_and_is_counted_and_the_next_attempt_is_answered() {
+        let client = client();
+        for (fault, status, error) in [
+            ("rateLimited: {chance: 1, retryAfter: 250ms}", 429, "rate_limit_error"),
+            ("serverError: 1", 500, "server_error"),
+        ] {
+            let server = start(&with_faults(&format!("{{{fault}, maxConsecutive: 1}}")));
+            let refused = post(&client, &server, "/chat/completions", &request(1)).await;
+            let headers = refused.headers().clone();
+            assert_eq!(refused.status(), status);
+            let body: Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+            assert_eq!(body["error"]["type"], error);
+            if status == 429 {
+                assert_eq!(
+                    (&headers["retry-after"], &headers["retry-after-ms"]),
+                    (&"1".parse().unwrap(), &"250".parse().unwrap())
+                );
+                assert_eq!(server.counts().faults.rate_limited, 1);
+            } else {
+                assert_eq!(server.counts().faults.server_error, 1);
+            }
+            assert_eq!(server.counts().answered.total(), 0);
+            assert_eq!(post(&client, &server, "/chat/completions", &request(1)).await.status(), 200);
+            assert_eq!(server.counts().answered.agent, 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hang_up_breaks_the_answer_off_and_truncated_json_does_not_parse() {
+        let client = client();
+        let server = start(&with_faults("{hangUp: 1, maxConsecutive: 1}"));
+        let broken = post(&client, &server, "/chat/completions", &request(1)).await;
+        assert_eq!(broken.status(), 200);
+        assert!(broken.bytes().await.is_err(), "the connection is cut before the promised length");
+        assert_eq!((server.counts().faults.hang_up, server.counts().answered.total()), (1, 0));
+
+        let server = start(&with_faults("{truncatedJson: 1, maxConsecutive: 1}"));
+        let cut = text(&client, &server, &request(1)).await;
+        assert!(cut.starts_with("{\"id\"") && serde_json::from_str::<Value>(&cut).is_err(), "{cut}");
+        assert!(serde_json::from_str::<Value>(&text(&client, &server, &request(1)).await).is_ok());
+        assert_eq!((server.counts().faults.truncated_json, server.counts().answered.agent), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_malformed_answer_lacks_usage_or_content_or_is_no_json() {
+        let client = client();
+        let server = start(&with_faults("{malformed: 1}"));
+        let mut kinds = std::collections::BTreeSet::new();
+        for n in 0..30 {
+            for path in ["/chat/completions", "/messages"] {
+                let mut body = request(n);
+                body["max_tokens"] = json!(100);
+                if path == "/messages" {
+                    body["messages"].as_array_mut().unwrap().remove(0);
+                    body["tools"] = json!([]);
+                    body.as_object_mut().unwrap().remove("seed");
+                }
+                let text = post(&client, &server, path, &body).await.text().await.unwrap();
+                let Ok(answer) = serde_json::from_str::<Value>(&text) else {
+                    kinds.insert((path, "no JSON"));
+                    continue;
+                };
+                let empty = answer["choices"][0]["message"]["content"] == "" || answer["content"] == json!([]);
+                assert!(empty ^ answer.get("usage").is_none(), "{answer}");
+                kinds.insert((path, if empty { "empty" } else { "no usage" }));
+            }
+        }
+        assert_eq!(kinds.len(), 6, "{kinds:?}");
+        assert_eq!(server.counts().answered.total(), 0);
+    }
+
+    #[tokio::test]
+    async fn latency_and_stalls_delay_the_answer() {
+        let world = with_faults("{latency: {fixed: 30ms}, stall: {chance: 1, for: 50ms}, maxConsecutive: 1}");
+        let simulator = Simulator::new(World::parse(&world).unwrap());
+        let body = request(1).to_string();
+        for expected in [Duration::from_millis(80), Duration::from_millis(30)] {
+            let begin = Instant::now();
+            let answer = |_: Dice| Ok((Event::Embeddings, Ready::Whole(Vec::new())));
+            simulator.serve(Protocol::OpenAi, &HeaderMap::new(), body.as_bytes(), answer).await;
+            assert!(begin.elapsed() >= expected, "{:?}", begin.elapsed());
+        }
+        assert_eq!(simulator.tally.read().faults.stalled, 1);
+    }
+
+    #[tokio::test]
+    async fn requests_beyond_the_capacity_are_turned_away() {
+        let server = start(&with_faults("{latency: {fixed: 200ms}}\noverload: {maxConcurrent: 3}"));
+        let client = client();
+        let statuses = join_all(
+            (0..10).map(async |n| post(&client, &server, "/chat/completions", &request(n)).await.status().as_u16()),
+        )
+        .await;
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 3);
+        assert_eq!(server.counts().faults.overloaded, 7);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_key_an_unknown_model_and_an_unknown_path_are_refused() {
+        let server = start("apiKey: secret\nmodels: [small]");
+        let client = client();
+        let ask = async |key: Option<&str>, model: &str| {
+            let mut body = request(1);
+            body["model"] = json!(model);
+            let post = client.post(format!("{}/chat/completions", server.base_url())).body(body.to_string());
+            let answer = key.into_iter().fold(post, |post, key| post.bearer_auth(key)).send().await.unwrap();
+            (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["error"]["code"].clone())
+        };
+        assert_eq!(ask(None, "small").await, (401, Value::Null));
+        assert_eq!(ask(Some("guess"), "small").await, (401, json!("invalid_api_key")));
+        assert_eq!(ask(Some("secret"), "large").await, (404, json!("model_not_found")));
+        assert_eq!(ask(Some("secret"), "small").await, (200, Value::Null));
+        assert_eq!(post(&client, &server, "/completions", &request(1)).await.status(), 404);
+        assert_eq!((server.counts().refused, server.counts().answered.total()), (3, 1));
+    }
+
+    #[tokio::test]
+    async fn the_counts_are_served_too() {
+        let server = start(REFUNDS);
+        let client = client();
+        text(&client, &server, &request(1)).await;
+        let embed = json!({"model": "e", "input": ["a", "b"]});
+        post(&client, &server, "/embeddings", &embed).await;
+        let root = server.base_url().replace("/v1", "");
+        let stats: Value = client.get(format!("{root}/stats")).send().await.unwrap().json().await.unwrap();
+        assert_eq!(stats["answered"], json!({"agent": 1, "judge": 0, "patch": 0, "user": 0, "embeddings": 1}));
+        assert_eq!(client.get(format!("{root}/healthz")).send().await.unwrap().text().await.unwrap(), "ok\n");
+    }
+
+    #[tokio::test]
+    async fn after_a_shutdown_nobody_listens() {
+        let server = start("{}");
+        let address = server.address();
+        server.shutdown();
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            assert!(std::time::Instant::now() < deadline, "still listening");
+            tokio::task::yield_now().await;
+        }
+    }
 }

@@ -44,3 +44,37 @@ fn last_paragraph(text: &str) -> &str {
         .find(|it| !it.contains("###"))
         .unwrap_or("Hello, can you help me?")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::reply;
+    use super::*;
+
+    #[test]
+    fn a_user_opens_answers_questions_and_stops() {
+        let world = World::parse(
+            r"
+user:
+  captures: ['order (?<order>A-\d+)']
+  answers:
+    - {asked: '(?i)order number', says: 'It is {order}.'}
+    - {asked: '(?i)anything else', says: No.}
+",
+        )
+        .unwrap();
+        let system = "You are simulating a user. When done, say ###STOP###.\n\nYou want a refund for order A-12.";
+        let mut messages =
+            vec![json!({"role": "system", "content": system}), json!({"role": "user", "content": "Hello!"})];
+        let mut said = Vec::new();
+        for question in ["What is the order number?", "Your order number, please?"] {
+            let text = reply(&world, &json!({"model": "m", "messages": messages})).text;
+            messages.push(json!({"role": "assistant", "content": text}));
+            messages.push(json!({"role": "user", "content": question}));
+            said.push(text);
+        }
+        said.push(reply(&world, &json!({"model": "m", "messages": messages})).text);
+        assert_eq!(said, ["You want a refund for order A-12.", "It is A-12.", DONE]);
+    }
+}

@@ -246,3 +246,89 @@ impl Failure {
         missing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> String {
+        World::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_error_names_field_line_and_remedy() {
+        let bad = [
+            "seed: x",
+            "skils: []",
+            "judge: {noise: -1}",
+            "skills:\n  - name: a\n    needs: {pattern: '(unclosed'}\n    failure: {kind: missingCall, tool: t}",
+            "skills:\n  - name: a\n    needs: {pattern: x}\n    with: 1.5\n    failure: {kind: missingCall, tool: t}",
+            "skills:\n  - name: a\n    needs: {pattern: x}\n    failure: {kind: missing}",
+            "skills:\n  - name: a\n    needs: {pattern: x}",
+            "faults:\n  latency: {fixed: soon}",
+            "faults:\n  latency: {uniform: 1s}",
+            "skills: [}",
+        ];
+        insta::assert_snapshot!(bad.map(problems).join("\n"));
+    }
+
+    #[test]
+    fn contradictions_are_all_reported_at_once() {
+        let bad = r"
+skills:
+  - {name: a, needs: {unless: x}, failure: {kind: missingCall}}
+  - {name: a, needs: {pattern: x}, taughtBy: order, instruction: Nothing of it., failure: {kind: wrongAnswer}}
+interference:
+  - {harms: b, by: 0.1}
+  - {teaching: c, harms: a, by: 0.1}
+faults: {serverError: 0.7, hangUp: 0.4}
+";
+        insta::assert_snapshot!(problems(bad));
+    }
+
+    #[test]
+    fn an_empty_file_is_a_world_without_surprises() {
+        for text in ["", "{}", "# nothing\n"] {
+            assert!(World::parse(text).unwrap().skills.is_empty(), "{text:?}");
+        }
+    }
+
+    /// Every property of a schema and of the definitions in it.
+    fn properties(schema: &serde_json::Value, found: &mut BTreeSet<String>) {
+        if let Some(properties) = schema["properties"].as_object() {
+            found.extend(properties.keys().cloned());
+        }
+        match schema {
+            serde_json::Value::Object(entries) => entries.values().for_each(|entry| properties(entry, found)),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| properties(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_documentation_mentions_every_field_and_its_schema_is_up_to_date() {
+        let written = include_str!("../../docs/world.schema.json");
+        let schema = serde_json::to_string_pretty(&World::schema()).unwrap() + "\n";
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/world.schema.json"), &schema).unwrap();
+        } else {
+            assert!(written == schema, "run UPDATE_SCHEMA=1 cargo test --lib world");
+        }
+        let page = include_str!("../../docs/world.md");
+        let mut fields = BTreeSet::new();
+        properties(&World::schema(), &mut fields);
+        let missing: Vec<&String> = fields.iter().filter(|field| !page.contains(&format!("`{field}`"))).collect();
+        assert!(missing.is_empty(), "docs/world.md does not mention {missing:?}");
+    }
+
+    #[test]
+    fn the_example_worlds_are_valid() {
+        for text in [
+            include_str!("../../examples/quickstart/world.yaml"),
+            include_str!("../../examples/quickstart/world-wrong-patches.yaml"),
+            include_str!("../../examples/twelve-skills/world.yaml"),
+        ] {
+            World::parse(text).unwrap();
+        }
+    }
+}
