@@ -126,8 +126,8 @@ impl Ledger for Sqlite {
 
     fn record(&self, entry: LedgerEntry) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let call = Box::new(calls::encode(&self.place, entry)?);
-            self.ask(&self.jobs, "record a call", |reply| Job::Record { call, reply }).await
+            let row = calls::encode(&self.place, &entry)?;
+            self.ask(&self.jobs, "record a call", |reply| Job::Record { row, reply }).await
         })
     }
 }

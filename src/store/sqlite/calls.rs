@@ -3,29 +3,26 @@
 use sqlx::SqliteConnection;
 
 use super::error::Place;
+use super::rows::write_json;
 use crate::domain::call::{Answer, CallKey};
-use crate::domain::ids::ScenarioId;
 use crate::engine::ports::{LedgerEntry, StoreError, StoreErrorKind};
 
-/// A call, ready to be written. Made where the call is made, so that the writer has little to do.
-#[derive(Debug)]
-pub(super) struct Call {
-    entry: LedgerEntry,
-    answer: String,
-}
-
-/// Prepares a call for writing.
-pub(super) fn encode(place: &Place, entry: LedgerEntry) -> Result<Call, StoreError> {
+/// Prepares a call for writing: its row as a JSON array. Done where the call is made, so that the writer has little to do.
+pub(super) fn encode(place: &Place, entry: &LedgerEntry) -> Result<String, StoreError> {
+    let LedgerEntry { key, identity, model, answer, cost, latency, tags } = entry;
     // JSON has no NaN and no infinity: such a vector would be written as nulls, and the call could never be read again.
-    if let Answer::Embeddings(embeddings) = &entry.answer
+    if let Answer::Embeddings(embeddings) = answer
         && embeddings.vectors.iter().flatten().any(|number| !number.is_finite())
     {
-        let why = format!("model {:?} answered a vector that has a number which is not finite", entry.model.as_str());
+        let why = format!("model {:?} answered a vector that has a number which is not finite", model.as_str());
         return Err(place.error(StoreErrorKind::Other, "record a call", why));
     }
-    let answer = serde_json::to_string(&entry.answer)
-        .map_err(|error| place.error(StoreErrorKind::Other, "record a call", error))?;
-    Ok(Call { entry, answer })
+    let usage = answer.usage();
+    let tokens = [usage.input, usage.cached_input, usage.output].map(u64::cast_signed);
+    let latency = i64::try_from(latency.as_micros()).unwrap_or(i64::MAX);
+    let where_from = (key.0, tags.cycle, tags.phase.as_str(), tags.purpose.as_str(), &tags.scenario, model);
+    let where_to = (&identity.provider, &identity.endpoint, &identity.model);
+    Ok(write_json(&(where_from, tokens, cost, latency, where_to, write_json(answer))))
 }
 
 /// Reads an answer back.
@@ -35,37 +32,20 @@ pub(super) fn decode(place: &Place, key: CallKey, text: &str) -> Result<Answer, 
     })
 }
 
-/// Writes a call, unless its key is known.
-pub(super) async fn insert(connection: &mut SqliteConnection, call: &Call) -> Result<(), sqlx::Error> {
-    let LedgerEntry { key, identity, model, answer, cost, latency, tags } = &call.entry;
-    let usage = answer.usage();
-    let (key, cycle) = (key.0.as_bytes().as_slice(), tags.cycle.as_bytes().as_slice());
-    let (phase, purpose) = (tags.phase.as_str(), tags.purpose.as_str());
-    let (model, scenario) = (model.as_str(), tags.scenario.as_ref().map(ScenarioId::as_str));
-    let (input, cached, output) =
-        (usage.input.cast_signed(), usage.cached_input.cast_signed(), usage.output.cast_signed());
-    let cost = cost.map(|cost| cost.to_string());
-    let latency = i64::try_from(latency.as_micros()).unwrap_or(i64::MAX);
+/// Writes the calls of a JSON array of rows, except those whose key is known. One statement for all: a statement for each
+/// would spend most of its time on the way to the thread of the connection and back.
+pub(super) async fn insert(connection: &mut SqliteConnection, rows: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO calls (key, cycle, phase, purpose, scenario, model, input_tokens, cached_tokens, output_tokens,
                             cost, latency_us, provider, endpoint, provider_model, answer)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         SELECT unhex(value ->> '$[0][0]'), unhex(value ->> '$[0][1]'), value ->> '$[0][2]', value ->> '$[0][3]',
+                value ->> '$[0][4]', value ->> '$[0][5]', value ->> '$[1][0]', value ->> '$[1][1]', value ->> '$[1][2]',
+                value ->> '$[2]', value ->> '$[3]', value ->> '$[4][0]', value ->> '$[4][1]', value ->> '$[4][2]',
+                value ->> '$[5]'
+         FROM json_each(?)
+         WHERE true
          ON CONFLICT (key) DO NOTHING",
-        key,
-        cycle,
-        phase,
-        purpose,
-        scenario,
-        model,
-        input,
-        cached,
-        output,
-        cost,
-        latency,
-        identity.provider,
-        identity.endpoint,
-        identity.model,
-        call.answer,
+        rows,
     )
     .execute(connection)
     .await?;

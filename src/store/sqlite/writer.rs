@@ -3,7 +3,7 @@
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::calls::{self, Call};
+use super::calls;
 use super::error::Place;
 use super::{memory, outcome};
 use crate::engine::ports::{CycleRecord, CycleStart, Memory, StoreError};
@@ -17,8 +17,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// Something to write, and whom to tell.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// A paid call.
-    Record { call: Box<Call>, reply: Reply<()> },
+    /// A paid call, as `calls::encode` made it.
+    Record { row: String, reply: Reply<()> },
     /// A cycle begins.
     Open { start: Box<CycleStart>, reply: Reply<Memory> },
     /// A cycle ends.
@@ -37,7 +37,7 @@ pub(super) async fn run(mut connection: SqliteConnection, place: Place, mut queu
     while finished.is_none() && queue.recv_many(&mut jobs, BATCH).await > 0 {
         for job in jobs.drain(..) {
             match job {
-                Job::Record { call, reply } => calls.push((call, reply)),
+                Job::Record { row, reply } => calls.push((row, reply)),
                 Job::Open { start, reply } => {
                     record(&mut connection, &place, &mut calls).await;
                     let _ = reply.send(memory::open(&mut connection, &place, &start).await);
@@ -59,7 +59,7 @@ pub(super) async fn run(mut connection: SqliteConnection, place: Place, mut queu
 }
 
 /// Writes calls in one transaction and tells everybody who waits for one of them.
-async fn record(connection: &mut SqliteConnection, place: &Place, calls: &mut Vec<(Box<Call>, Reply<()>)>) {
+async fn record(connection: &mut SqliteConnection, place: &Place, calls: &mut Vec<(String, Reply<()>)>) {
     if calls.is_empty() {
         return;
     }
@@ -70,16 +70,19 @@ async fn record(connection: &mut SqliteConnection, place: &Place, calls: &mut Ve
     }
 }
 
-async fn insert(connection: &mut SqliteConnection, calls: &[(Box<Call>, Reply<()>)]) -> Result<(), sqlx::Error> {
-    begin(connection).await?;
-    let mut outcome = Ok(());
-    for (call, _) in calls {
-        outcome = calls::insert(connection, call).await;
-        if outcome.is_err() {
-            break;
+async fn insert(connection: &mut SqliteConnection, calls: &[(String, Reply<()>)]) -> Result<(), sqlx::Error> {
+    let mut rows = String::with_capacity(calls.iter().map(|(row, _)| row.len() + 1).sum::<usize>() + 2);
+    rows.push('[');
+    for (index, (row, _)) in calls.iter().enumerate() {
+        if index > 0 {
+            rows.push(',');
         }
+        rows.push_str(row);
     }
-    end(connection, outcome).await
+    rows.push(']');
+    begin(connection).await?;
+    let inserted = calls::insert(connection, &rows).await;
+    end(connection, inserted).await
 }
 
 /// Begins a transaction that may write.
