@@ -259,3 +259,184 @@ impl Purpose {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::ids::ToolName;
+
+    fn identity() -> ModelIdentity {
+        ModelIdentity {
+            provider: "openai".into(),
+            endpoint: "http://litellm.llm:4000/v1".into(),
+            model: "gpt-4o-mini".into(),
+        }
+    }
+
+    fn object(value: Value) -> Map<String, Value> {
+        let Value::Object(map) = value else { panic!("{value} is no object") };
+        map
+    }
+
+    /// A request with every field set.
+    fn request() -> ChatRequest {
+        let call =
+            ToolCall { id: "call_1".into(), name: "search".into(), arguments: json!({"query": "refund", "top": 3}) };
+        let tool = ToolDefinition {
+            name: "search".into(),
+            description: Some("Searches the knowledge base.".into()),
+            parameters: Some(object(json!({"type": "object", "properties": {"query": {"type": "string"}}}))),
+        };
+        ChatRequest {
+            system: "Be brief.".into(),
+            messages: vec![
+                Message::User { text: "I want my money back.".into() },
+                Message::Assistant { text: "One moment.".into(), calls: vec![call] },
+                Message::Tool { id: "call_1".into(), name: "search".into(), content: "nothing".into(), failed: true },
+            ],
+            tools: [tool].into(),
+            answer_schema: Some(Arc::new(AnswerSchema { name: "verdict".into(), schema: json!({"type": "object"}) })),
+            parameters: Arc::new(Parameters {
+                temperature: Some(0.2),
+                top_p: Some(0.9),
+                max_output_tokens: Some(512),
+                extra: Some(object(json!({"reasoning_effort": "low"}))),
+            }),
+            repeat: 2,
+        }
+    }
+
+    /// Every ledger in the world is keyed by this: a change means that everything is paid again. If it is meant, raise
+    /// `KEY_VERSION` too.
+    #[test]
+    fn the_key_of_a_call_never_changes() {
+        let chat = CallKey::chat(&identity(), &request());
+        assert_eq!(chat.0.to_string(), "a74e4bf8da2eed7d7549c9fda6d047a696fe99a33f7c8650601f9a77407860a7");
+        let embed =
+            CallKey::embed(&identity(), &EmbedRequest { texts: vec!["refund".into(), "späte Lieferung".into()] });
+        assert_eq!(embed.0.to_string(), "3a71f6440bababeedf9a0116275aabd2c14d10a541fffc2a4a85dc2bc56006eb");
+    }
+
+    /// What is hashed, in full: no price, no time-out, no limit, no API key, no purpose.
+    #[test]
+    fn a_key_has_what_determines_the_answer_and_nothing_else() {
+        let (to, request) = (identity(), request());
+        let content = KeyContent { v: KEY_VERSION, kind: "chat", to: &to, request: &request };
+        assert_eq!(
+            serde_json::to_value(content).unwrap(),
+            json!({
+                "v": 1,
+                "kind": "chat",
+                "provider": "openai",
+                "endpoint": "http://litellm.llm:4000/v1",
+                "model": "gpt-4o-mini",
+                "request": {
+                    "system": "Be brief.",
+                    "messages": [
+                        {"role": "user", "text": "I want my money back."},
+                        {"role": "assistant", "text": "One moment.", "calls": [
+                            {"id": "call_1", "name": "search", "arguments": {"query": "refund", "top": 3}}
+                        ]},
+                        {"role": "tool", "id": "call_1", "name": "search", "content": "nothing", "failed": true}
+                    ],
+                    "tools": [{
+                        "name": "search",
+                        "description": "Searches the knowledge base.",
+                        "parameters": {"type": "object", "properties": {"query": {"type": "string"}}}
+                    }],
+                    "answerSchema": {"name": "verdict", "schema": {"type": "object"}},
+                    "parameters": {
+                        "temperature": 0.2,
+                        "topP": 0.9,
+                        "maxOutputTokens": 512,
+                        "extra": {"reasoning_effort": "low"}
+                    },
+                    "repeat": 2
+                }
+            })
+        );
+    }
+
+    #[test]
+    fn every_field_of_a_chat_request_changes_its_key() {
+        type Change = (&'static str, fn(&mut ModelIdentity, &mut ChatRequest));
+        fn tool(request: &mut ChatRequest) -> &mut ToolDefinition {
+            &mut Arc::get_mut(&mut request.tools).unwrap()[0]
+        }
+        fn parameters(request: &mut ChatRequest) -> &mut Parameters {
+            Arc::make_mut(&mut request.parameters)
+        }
+        fn schema(request: &mut ChatRequest) -> &mut AnswerSchema {
+            Arc::make_mut(request.answer_schema.as_mut().unwrap())
+        }
+        fn call(request: &mut ChatRequest) -> &mut ToolCall {
+            let Message::Assistant { calls, .. } = &mut request.messages[1] else {
+                panic!("the assistant spoke second")
+            };
+            &mut calls[0]
+        }
+        fn answer(request: &mut ChatRequest) -> (&mut String, &mut ToolName, &mut String, &mut bool) {
+            let Message::Tool { id, name, content, failed } = &mut request.messages[2] else {
+                panic!("a tool was third")
+            };
+            (id, name, content, failed)
+        }
+        let changes: &[Change] = &[
+            ("nothing", |_, _| ()),
+            ("provider", |to, _| to.provider = "anthropic".into()),
+            ("endpoint", |to, _| to.endpoint.push('/')),
+            ("model", |to, _| to.model = "gpt-4o".into()),
+            ("system", |_, request| request.system = "Be kind.".into()),
+            ("a user's text", |_, request| request.messages[0] = Message::User { text: "Hello.".into() }),
+            ("who spoke", |_, request| {
+                request.messages[0] = Message::Assistant { text: "I want my money back.".into(), calls: Vec::new() };
+            }),
+            ("one message less", |_, request| drop(request.messages.pop())),
+            ("the order of messages", |_, request| request.messages.swap(0, 2)),
+            ("an assistant's text", |_, request| {
+                let calls = vec![call(request).clone()];
+                request.messages[1] = Message::Assistant { text: String::new(), calls };
+            }),
+            ("a call's id", |_, request| call(request).id = "call_2".into()),
+            ("a call's tool", |_, request| call(request).name = "escalate".into()),
+            ("a call's arguments", |_, request| call(request).arguments = json!({"query": "refund", "top": "3"})),
+            ("a tool answer's id", |_, request| *answer(request).0 = "call_2".into()),
+            ("a tool answer's tool", |_, request| *answer(request).1 = "escalate".into()),
+            ("a tool answer's content", |_, request| *answer(request).2 = "something".into()),
+            ("a tool answer's failure", |_, request| *answer(request).3 = false),
+            ("no tools", |_, request| request.tools = [].into()),
+            ("a tool's name", |_, request| tool(request).name = "find".into()),
+            ("a tool's description", |_, request| tool(request).description = None),
+            ("a tool's parameters", |_, request| tool(request).parameters = None),
+            ("no schema", |_, request| request.answer_schema = None),
+            ("the schema's name", |_, request| schema(request).name = "score".into()),
+            ("the schema", |_, request| schema(request).schema = json!({"type": "array"})),
+            ("temperature", |_, request| parameters(request).temperature = Some(0.0)),
+            ("no temperature", |_, request| parameters(request).temperature = None),
+            ("top p", |_, request| parameters(request).top_p = Some(1.0)),
+            ("most tokens", |_, request| parameters(request).max_output_tokens = Some(513)),
+            ("further fields", |_, request| parameters(request).extra = None),
+            ("repeat", |_, request| request.repeat = 3),
+        ];
+        let mut keys = std::collections::HashMap::new();
+        for (what, change) in changes {
+            let (mut to, mut request) = (identity(), request());
+            change(&mut to, &mut request);
+            if let Some(same) = keys.insert(CallKey::chat(&to, &request), what) {
+                panic!("{what} has the key of {same}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_texts_their_order_and_the_model_change_the_key_of_an_embedding() {
+        let key = |model: &str, texts: &[&str]| {
+            let to = ModelIdentity { model: model.into(), ..identity() };
+            CallKey::embed(&to, &EmbedRequest { texts: texts.iter().map(|text| (*text).to_owned()).collect() })
+        };
+        let keys = [key("m", &["a", "b"]), key("m", &["b", "a"]), key("m", &["ab"]), key("n", &["a", "b"])];
+        assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), keys.len());
+    }
+}

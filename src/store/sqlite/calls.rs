@@ -1,17 +1,38 @@
 //! Rows of the ledger: how a call is written and an answer read back.
 
 use rust_decimal::Decimal;
+use serde::Serialize;
 use sqlx::SqliteConnection;
 
 use super::error::Place;
-use super::finder::Row;
+use super::finder::Found;
 use super::rows::write_json;
-use crate::domain::hash::ContentHash;
 use crate::domain::call::{Answer, CallKey};
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::money::Money;
 use crate::engine::ports::{LedgerEntry, Recorded, StoreError, StoreErrorKind};
 
-/// Prepares a call for writing: its row as a JSON array. Done where the call is made, so that the writer has little to do.
+#[derive(Serialize)]
+struct Row<'a> {
+    key: ContentHash,
+    cycle: ContentHash,
+    phase: &'a str,
+    purpose: &'a str,
+    scenario: Option<&'a ScenarioId>,
+    model: &'a ModelName,
+    input: i64,
+    cached: i64,
+    output: i64,
+    cost: Option<Money>,
+    latency: i64,
+    provider: &'a str,
+    endpoint: &'a str,
+    provider_model: &'a str,
+    answer: String,
+}
+
+/// Prepares a call for writing: its row as a JSON object. Done where the call is made, so that the writer has little to do.
 pub(super) fn encode(place: &Place, entry: &LedgerEntry) -> Result<String, StoreError> {
     let LedgerEntry { key, identity, model, answer, cost, latency, tags } = entry;
     // JSON has no NaN and no infinity: such a vector would be written as nulls, and the call could never be read again.
@@ -22,22 +43,34 @@ pub(super) fn encode(place: &Place, entry: &LedgerEntry) -> Result<String, Store
         return Err(place.error(StoreErrorKind::Other, "record a call", why));
     }
     let usage = answer.usage();
-    let tokens = [usage.input, usage.cached_input, usage.output].map(u64::cast_signed);
-    let latency = i64::try_from(latency.as_micros()).unwrap_or(i64::MAX);
-    let where_from = (key.0, tags.cycle, tags.phase.as_str(), tags.purpose.as_str(), &tags.scenario, model);
-    let where_to = (&identity.provider, &identity.endpoint, &identity.model);
-    Ok(write_json(&(where_from, tokens, cost, latency, where_to, write_json(answer))))
+    Ok(write_json(&Row {
+        key: key.0,
+        cycle: tags.cycle,
+        phase: tags.phase.as_str(),
+        purpose: tags.purpose.as_str(),
+        scenario: tags.scenario.as_ref(),
+        model,
+        input: usage.input.cast_signed(),
+        cached: usage.cached_input.cast_signed(),
+        output: usage.output.cast_signed(),
+        cost: *cost,
+        latency: i64::try_from(latency.as_micros()).unwrap_or(i64::MAX),
+        provider: &identity.provider,
+        endpoint: &identity.endpoint,
+        provider_model: &identity.model,
+        answer: write_json(answer),
+    }))
 }
 
 /// Reads a call back.
-pub(super) fn decode(place: &Place, key: CallKey, row: &Row) -> Result<Recorded, StoreError> {
+pub(super) fn decode(place: &Place, key: CallKey, found: &Found) -> Result<Recorded, StoreError> {
     let damaged = |what: &str, why: &dyn std::fmt::Display| {
         place.damaged("look up a call", format_args!("the {what} under key {} cannot be read: {why}", key.0))
     };
-    let cost = row.cost.as_deref().map(str::parse::<Decimal>).transpose();
-    let cycle: [u8; 32] = row.cycle.as_slice().try_into().map_err(|_| damaged("cycle", &"not a hash"))?;
+    let cost = found.cost.as_deref().map(str::parse::<Decimal>).transpose();
+    let cycle: [u8; 32] = found.cycle.as_slice().try_into().map_err(|_| damaged("cycle", &"not a hash"))?;
     Ok(Recorded {
-        answer: serde_json::from_str(&row.answer).map_err(|error| damaged("answer", &error))?,
+        answer: serde_json::from_str(&found.answer).map_err(|error| damaged("answer", &error))?,
         cost: cost.map_err(|error| damaged("cost", &error))?.map(Money::from),
         cycle: ContentHash::from_bytes(cycle),
     })
@@ -49,10 +82,10 @@ pub(super) async fn insert(connection: &mut SqliteConnection, rows: &str) -> Res
     sqlx::query!(
         "INSERT INTO calls (key, cycle, phase, purpose, scenario, model, input_tokens, cached_tokens, output_tokens,
                             cost, latency_us, provider, endpoint, provider_model, answer)
-         SELECT unhex(value ->> '$[0][0]'), unhex(value ->> '$[0][1]'), value ->> '$[0][2]', value ->> '$[0][3]',
-                value ->> '$[0][4]', value ->> '$[0][5]', value ->> '$[1][0]', value ->> '$[1][1]', value ->> '$[1][2]',
-                value ->> '$[2]', value ->> '$[3]', value ->> '$[4][0]', value ->> '$[4][1]', value ->> '$[4][2]',
-                value ->> '$[5]'
+         SELECT unhex(value ->> 'key'), unhex(value ->> 'cycle'), value ->> 'phase', value ->> 'purpose',
+                value ->> 'scenario', value ->> 'model', value ->> 'input', value ->> 'cached', value ->> 'output',
+                value ->> 'cost', value ->> 'latency', value ->> 'provider', value ->> 'endpoint',
+                value ->> 'provider_model', value ->> 'answer'
          FROM json_each(?)
          WHERE true
          ON CONFLICT (key) DO NOTHING",

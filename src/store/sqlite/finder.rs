@@ -18,14 +18,14 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 pub(super) enum Lookup {
     /// What is recorded under a key.
-    Find { key: CallKey, reply: Reply<Option<Row>> },
+    Find { key: CallKey, reply: Reply<Option<Found>> },
     /// No more lookups.
     Finish { reply: Reply<()> },
 }
 
 /// A call as its row has it.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
+pub(super) struct Found {
     /// The answer, as JSON.
     pub(super) answer: String,
     /// What it cost, as a decimal.
@@ -55,7 +55,7 @@ pub(super) async fn run(mut connection: SqliteConnection, place: Place, mut queu
 }
 
 /// Finds answers with one query and tells everybody who waits for one. Whoever has stopped waiting is passed over.
-async fn find(connection: &mut SqliteConnection, place: &Place, finds: &mut Vec<(CallKey, Reply<Option<Row>>)>) {
+async fn find(connection: &mut SqliteConnection, place: &Place, finds: &mut Vec<(CallKey, Reply<Option<Found>>)>) {
     if finds.is_empty() {
         return;
     }
@@ -71,8 +71,8 @@ async fn find(connection: &mut SqliteConnection, place: &Place, finds: &mut Vec<
 
 async fn select(
     connection: &mut SqliteConnection,
-    finds: &[(CallKey, Reply<Option<Row>>)],
-) -> Result<HashMap<Vec<u8>, Row>, sqlx::Error> {
+    finds: &[(CallKey, Reply<Option<Found>>)],
+) -> Result<HashMap<Vec<u8>, Found>, sqlx::Error> {
     let keys = hex_list(finds.iter().map(|(key, _)| key.0));
     let rows = sqlx::query!(
         "SELECT key, answer, cost, cycle FROM calls WHERE key IN (SELECT unhex(value) FROM json_each(?))",
@@ -80,7 +80,7 @@ async fn select(
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.key, Row { answer: row.answer, cost: row.cost, cycle: row.cycle })).collect())
+    Ok(rows.into_iter().map(|row| (row.key, Found { answer: row.answer, cost: row.cost, cycle: row.cycle })).collect())
 }
 
 /// Hashes as a JSON array of hexadecimal texts.

@@ -11,6 +11,9 @@ use crate::engine::ports::{CycleRecord, CycleStart, Memory, StoreError};
 /// The most calls in one transaction. It bounds how long the first of them waits.
 const BATCH: usize = 512;
 
+/// The most bytes in one statement, unless a single call has more.
+const STATEMENT: usize = 4 << 20;
+
 /// Where the outcome of a job goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -71,18 +74,31 @@ async fn record(connection: &mut SqliteConnection, place: &Place, calls: &mut Ve
 }
 
 async fn insert(connection: &mut SqliteConnection, calls: &[(String, Reply<()>)]) -> Result<(), sqlx::Error> {
-    let mut rows = String::with_capacity(calls.iter().map(|(row, _)| row.len() + 1).sum::<usize>() + 2);
-    rows.push('[');
-    for (index, (row, _)) in calls.iter().enumerate() {
-        if index > 0 {
-            rows.push(',');
-        }
-        rows.push_str(row);
-    }
-    rows.push(']');
     begin(connection).await?;
-    let inserted = calls::insert(connection, &rows).await;
+    let mut inserted = Ok(());
+    let mut rest = calls;
+    while inserted.is_ok() && !rest.is_empty() {
+        let (rows, taken) = json_array(rest.iter().map(|(row, _)| row.as_str()));
+        inserted = calls::insert(connection, &rows).await;
+        rest = &rest[taken..];
+    }
     end(connection, inserted).await
+}
+
+/// As many rows as one statement should have, at least one, as a JSON array, and how many these are.
+fn json_array<'a>(rows: impl Iterator<Item = &'a str>) -> (String, usize) {
+    let mut array = String::with_capacity(64 << 10);
+    let mut taken = 0;
+    for row in rows {
+        if taken > 0 && array.len() + row.len() > STATEMENT {
+            break;
+        }
+        array.push(if taken == 0 { '[' } else { ',' });
+        array.push_str(row);
+        taken += 1;
+    }
+    array.push(']');
+    (array, taken)
 }
 
 /// Begins a transaction that may write.
