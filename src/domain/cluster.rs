@@ -25,6 +25,9 @@ pub struct Failure {
     pub score: f64,
     /// What was wrong with the tool calls.
     pub tool_errors: Vec<ToolError>,
+    /// The tools whose calls the scenario expects. Where it expects none, an extra call should not have been made at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expected_tools: Vec<ToolName>,
     /// Why it failed, in the words of judge and scorers.
     pub evidence: String,
 }

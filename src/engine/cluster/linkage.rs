@@ -1,0 +1,205 @@
+//! Average linkage on cosine distance: which rows belong together.
+
+use std::sync::Mutex;
+
+use kodama::{Dendrogram, Method};
+
+/// Rows that stand side by side in memory, so that the distances of one row to all of them are computed at once.
+const PANEL: usize = 8;
+
+/// Rows of a panel that are multiplied with another panel in one go: as many as there are registers for.
+const TILE: usize = 4;
+
+/// The most groups that are merged pair by pair. More are first merged along the dendrogram.
+const MAX_PAIRWISE: usize = 512;
+
+/// Vectors of unit length. A vector without a direction (zero, or not finite) has a dimension for itself and its kind.
+///
+/// They are kept in panels of [`PANEL`] rows, the last one filled up with zeros: all first numbers of its rows, then all
+/// second ones, and so on.
+pub(super) struct UnitRows {
+    values: Vec<[f32; PANEL]>,
+    dimensions: usize,
+    rows: usize,
+}
+
+impl UnitRows {
+    pub(super) fn of<'a>(vectors: impl ExactSizeIterator<Item = &'a [f32]> + Clone) -> Self {
+        let rows = vectors.len();
+        let width = vectors.clone().map(<[f32]>::len).max().unwrap_or(0);
+        let dimensions = width + 1;
+        let mut values = vec![[0.0; PANEL]; rows.div_ceil(PANEL) * dimensions];
+        for (row, vector) in vectors.enumerate() {
+            let panel = &mut values[row / PANEL * dimensions..][..dimensions];
+            let length = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+            if length.is_finite() && length > 0.0 {
+                for (value, unit) in vector.iter().zip(panel) {
+                    unit[row % PANEL] = (f64::from(*value) / length) as f32;
+                }
+            } else {
+                panel[width][row % PANEL] = 1.0;
+            }
+        }
+        Self { values, dimensions, rows }
+    }
+
+    fn panel(&self, index: usize) -> &[[f32; PANEL]] {
+        &self.values[index * self.dimensions..][..self.dimensions]
+    }
+
+    fn row(&self, index: usize) -> impl Iterator<Item = f64> {
+        self.panel(index / PANEL).iter().map(move |values| f64::from(values[index % PANEL]))
+    }
+
+    /// The sum of the rows of a group.
+    fn sum(&self, group: &[usize]) -> Vec<f64> {
+        let mut sum = vec![0.0; self.dimensions];
+        for index in group {
+            for (total, value) in sum.iter_mut().zip(self.row(*index)) {
+                *total += value;
+            }
+        }
+        sum
+    }
+
+    /// The members of a group, most similar to their mean first.
+    pub(super) fn nearest_to_centre_first(&self, group: &[usize]) -> Vec<usize> {
+        let centre = self.sum(group);
+        let similarity = |index: usize| -> f64 { self.row(index).zip(&centre).map(|(a, b)| a * b).sum() };
+        let mut ranked: Vec<(usize, f64)> = group.iter().map(|index| (*index, similarity(*index))).collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        ranked.into_iter().map(|(index, _)| index).collect()
+    }
+
+    /// The cosine distances of all pairs, condensed: row by row, only columns above the diagonal. Threads share the work,
+    /// and every number is the same however many there are.
+    fn distances(&self) -> Vec<f32> {
+        let mut condensed = vec![0.0; self.rows * self.rows.saturating_sub(1) / 2];
+        let mut work = Vec::new();
+        let mut rest = condensed.as_mut_slice();
+        for start in (0..self.rows).step_by(PANEL) {
+            let mut lines = Vec::with_capacity(PANEL);
+            for row in start..(start + PANEL).min(self.rows) {
+                let (line, behind) = rest.split_at_mut(self.rows - row - 1);
+                lines.push(line);
+                rest = behind;
+            }
+            work.push((start / PANEL, lines));
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(work.len());
+        // The lines get shorter; popped from the back, the long ones are to come first.
+        work.reverse();
+        let work = Mutex::new(work);
+        let next = || work.lock().ok().and_then(|mut work| work.pop());
+        let run = || {
+            while let Some((panel, lines)) = next() {
+                self.fill(panel, lines);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(run);
+            }
+            run();
+        });
+        condensed
+    }
+
+    /// Fills the condensed lines of the rows of a panel.
+    fn fill(&self, panel: usize, mut lines: Vec<&mut [f32]>) {
+        for (tile, lines) in lines.chunks_mut(TILE).enumerate() {
+            let first_row = panel * PANEL + tile * TILE;
+            for other in panel..self.rows.div_ceil(PANEL) {
+                let products = products(self.panel(panel), tile * TILE, self.panel(other));
+                let columns = other * PANEL..((other + 1) * PANEL).min(self.rows);
+                for ((row, line), products) in (first_row..).zip(lines.iter_mut()).zip(&products) {
+                    for (column, product) in columns.clone().zip(products).filter(|(column, _)| *column > row) {
+                        line[column - row - 1] = (1.0 - product).clamp(0.0, 2.0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The dot products of [`TILE`] rows of a panel, from `first` on, with all rows of another. The order of additions is fixed.
+fn products(panel: &[[f32; PANEL]], first: usize, other: &[[f32; PANEL]]) -> [[f32; PANEL]; TILE] {
+    let mut sums = [[0.0; PANEL]; TILE];
+    for (values, other) in panel.iter().zip(other) {
+        for (sum, value) in sums.iter_mut().zip(&values[first..first + TILE]) {
+            for (sum, other) in sum.iter_mut().zip(other) {
+                *sum += value * other;
+            }
+        }
+    }
+    sums
+}
+
+/// The groups, each with its rows in ascending order, in the order of their first rows.
+pub(super) fn groups(rows: &UnitRows, threshold: f64, max_groups: usize) -> Vec<Vec<usize>> {
+    if rows.rows < 2 {
+        return (0..rows.rows).map(|row| vec![row]).collect();
+    }
+    let dendrogram = kodama::linkage(&mut rows.distances(), rows.rows, Method::Average);
+    // Distances are sums of f32: what differs by less than their rounding is not apart.
+    let limit = 1.0 - threshold + 1e-6;
+    let alike = dendrogram.steps().iter().take_while(|step| f64::from(step.dissimilarity) <= limit).count();
+    let fewest_pairwise = rows.rows.saturating_sub(MAX_PAIRWISE.max(max_groups));
+    fold(rows, merged(&dendrogram, alike.max(fewest_pairwise)), max_groups)
+}
+
+/// The groups after so many steps.
+fn merged(dendrogram: &Dendrogram<f32>, steps: usize) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = (0..dendrogram.observations()).map(|row| vec![row]).collect();
+    for step in &dendrogram.steps()[..steps] {
+        let mut union = std::mem::take(&mut groups[step.cluster1]);
+        union.append(&mut groups[step.cluster2]);
+        groups.push(union);
+    }
+    groups.retain(|group| !group.is_empty());
+    in_order(groups)
+}
+
+/// Merges groups until at most `max_groups` are left, each time the pair whose mean distance, weighted as Ward (1963) weighs
+/// it, is least. With sums of unit vectors s and sizes n, the mean similarity of two groups is s₁·s₂ / (n₁ n₂).
+fn fold(rows: &UnitRows, mut groups: Vec<Vec<usize>>, max_groups: usize) -> Vec<Vec<usize>> {
+    if groups.len() <= max_groups {
+        return groups;
+    }
+    let mut sums: Vec<Vec<f64>> = groups.iter().map(|group| rows.sum(group)).collect();
+    let cost = |(sum, group): (&Vec<f64>, &Vec<usize>), (other_sum, other): (&Vec<f64>, &Vec<usize>)| {
+        let (size, other_size) = (group.len() as f64, other.len() as f64);
+        let dot: f64 = sum.iter().zip(other_sum).map(|(a, b)| a * b).sum();
+        (size * other_size - dot) / (size + other_size)
+    };
+    let mut costs: Vec<Vec<f64>> = (0..groups.len())
+        .map(|a| (0..a).map(|b| cost((&sums[a], &groups[a]), (&sums[b], &groups[b]))).collect())
+        .collect();
+    while groups.len() > max_groups {
+        let pairs =
+            costs.iter().enumerate().flat_map(|(a, row)| row.iter().enumerate().map(move |(b, cost)| (*cost, b, a)));
+        let Some((_, into, from)) = pairs.min_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2)))) else {
+            break;
+        };
+        let (group, sum) = (groups.remove(from), sums.remove(from));
+        groups[into].extend(group);
+        sums[into].iter_mut().zip(sum).for_each(|(total, value)| *total += value);
+        costs.remove(from);
+        for row in &mut costs[from..] {
+            row.remove(from);
+        }
+        for other in (0..groups.len()).filter(|other| *other != into) {
+            let (low, high) = (into.min(other), into.max(other));
+            costs[high][low] = cost((&sums[high], &groups[high]), (&sums[low], &groups[low]));
+        }
+    }
+    in_order(groups)
+}
+
+fn in_order(mut groups: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
+    for group in &mut groups {
+        group.sort_unstable();
+    }
+    groups.sort_unstable();
+    groups
+}
