@@ -192,7 +192,8 @@ fn label_of(rule: &Rule, common: Option<&CommonMistake>, failures: &[Failure]) -
             .unwrap_or_else(|| "scored low".to_owned()),
     };
     let places = if rule.arguments.is_empty() { String::new() } else { format!(" ({})", rule.arguments.join(", ")) };
-    let terms: Vec<&str> = rule.terms.iter().take(3).map(String::as_str).collect();
+    let said: BTreeSet<String> = words::words(&what).collect();
+    let terms: Vec<&str> = rule.terms.iter().filter(|term| !said.contains(*term)).take(3).map(String::as_str).collect();
     let terms = if terms.is_empty() { String::new() } else { format!(" — {}", terms.join(", ")) };
     format!("{}: {what}{places}{terms}", rule.dimension)
 }
