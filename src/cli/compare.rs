@@ -50,7 +50,7 @@ pub(super) async fn compare(arguments: Arguments) -> anyhow::Result<Exit> {
         }
         (None, Some(path)) => {
             let transcripts = load::transcripts(&path)?;
-            Subject::replay(plan.champion.clone(), transcripts.into())
+            Subject::replay(plan.champion.clone(), &transcripts)
         }
         (None, None) => unreachable!("clap requires one of them"),
     };

@@ -61,12 +61,9 @@ pub async fn run(
     scenario: &Scenario,
     repeat: u32,
 ) -> Result<Transcript, RunError> {
-    if let Some(recorded) = &subject.transcripts {
-        return recorded
-            .iter()
-            .find(|transcript| transcript.scenario == scenario.id && transcript.repeat == repeat)
-            .cloned()
-            .ok_or_else(|| RunError::NotRecorded { scenario: scenario.id.to_string(), repeat });
+    if subject.transcripts.is_some() {
+        let recorded = subject.recorded(&scenario.id, repeat).cloned();
+        return recorded.ok_or_else(|| RunError::NotRecorded { scenario: scenario.id.to_string(), repeat });
     }
     let limit = plan.execution.scenario_timeout;
     let conversation = Conversation::new(plan, calls, phase, subject, scenario, repeat);

@@ -67,7 +67,7 @@ pub fn resolve(
         findings.warn("spec.split.train", "no scenario is left to learn from, so nothing can be patched");
     }
     let held_out = split.held_out.len();
-    if held_out < minimum_sample_size {
+    if held_out < minimum_sample_size && spec.agent.runtime.replay.is_none() {
         let message = format!(
             "{held_out} of {} scenarios are held out and the gate demands {minimum_sample_size} \
              (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut \
