@@ -6,7 +6,6 @@ mod convert;
 mod exit;
 mod history;
 mod import;
-mod load;
 mod output;
 mod progress;
 mod run;

@@ -46,18 +46,7 @@ pub struct Outcome {
 }
 
 /// A cycle, composed from a plan and the ports that it runs on.
-///
-/// ```no_run
-/// # use std::sync::Arc;
-/// # use whetstone::{api::Plan, engine::{Pipeline, ports::{Clock, History, Ledger, Models}}};
-/// # async fn example(
-/// #     plan: Plan, models: Arc<dyn Models>, store: Arc<whetstone::store::Sqlite>, clock: Arc<dyn Clock>,
-/// # ) -> Result<(), Box<dyn std::error::Error>> {
-/// let outcome = Pipeline::new(plan, models, store.clone(), store, clock).run().await?;
-/// println!("{}", outcome.report.verdict.as_str());
-/// # Ok(())
-/// # }
-/// ```
+/// The front page of the crate shows one at work.
 pub struct Pipeline {
     plan: Arc<Plan>,
     models: Arc<dyn Models>,
@@ -70,20 +59,19 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A pipeline for a plan.
+    /// A pipeline for a plan, on these models and this store.
     #[must_use]
-    pub fn new(
+    pub fn new<S: Ledger + History + 'static>(
         plan: Plan,
         models: Arc<dyn Models>,
-        ledger: Arc<dyn Ledger>,
-        history: Arc<dyn History>,
+        store: Arc<S>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             plan: Arc::new(plan),
             models,
-            ledger,
-            history,
+            ledger: Arc::clone(&store) as _,
+            history: store,
             clock,
             progress: Arc::new(Silent),
             stop: CancellationToken::new(),

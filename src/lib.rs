@@ -1,9 +1,22 @@
-//! Whetstone keeps AI agents' prompts sharp.
+//! Whetstone keeps AI agents' prompts sharp: it runs an agent against scenarios, scores what it did, groups the failures,
+//! patches the prompt for exactly those failures, and proves statistically that the patch is better and breaks nothing.
+//!
+//! The `whetstone` binary does this for files, in CI and on a laptop. This crate is the same loop for your own program:
+//! a [`Plan`](api::Plan) says what to do, a [`Pipeline`](engine::Pipeline) does it on models and a store, and an
+//! [`Outcome`](engine::Outcome) has the report and the prompt versions.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/embed.rs")]
+//! ```
+//!
+//! Models, store, clock and progress are the traits of [`engine::ports`]; bring your own where those of this crate do
+//! not fit. The floors and what each place is for are in `ARCHITECTURE.md`.
 
 pub mod api;
 pub mod cli;
 pub mod decide;
 pub mod domain;
+pub mod embed;
 pub mod engine;
 pub mod import;
 pub mod kubernetes;

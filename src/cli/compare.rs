@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::exit::Exit;
-use super::{Cycle, Source, load, output, wire};
+use super::{Cycle, Source, output, wire};
 use crate::domain::prompt::Prompt;
+use crate::embed::{self, read_plan};
 use crate::engine::subject::Subject;
 
 /// Gate a given challenger against the champion.
@@ -40,16 +41,16 @@ struct Challenger {
 
 pub(super) async fn compare(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { source, cycle, challenger } = arguments;
-    let plan = load::plan(&source)?;
+    let plan = read_plan(&source.file, source.manifests.as_deref())?;
     let challenger = match (challenger.challenger, challenger.challenger_transcripts) {
         (Some(path), _) => {
-            let text = load::read(&path)?;
+            let text = embed::read_text_file(&path)?;
             let prompt = Prompt::parse(&text, plan.champion.format())
                 .with_context(|| format!("in the challenger's prompt {}", path.display()))?;
             Subject::prompt(prompt)
         }
         (None, Some(path)) => {
-            let transcripts = load::transcripts(&path)?;
+            let transcripts = embed::read_transcripts(&path)?;
             Subject::replay(plan.champion.clone(), &transcripts)
         }
         (None, None) => unreachable!("clap requires one of them"),

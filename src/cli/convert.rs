@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::exit::Exit;
-use super::load;
+use crate::embed;
 
 /// Turn a pipeline file into an AgentOptimization.
 ///
@@ -19,7 +19,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn convert(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let submission = load::submission(&arguments.file)?;
+    let submission = embed::read_submission(&arguments.file)?;
     for warning in &submission.warnings {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }

@@ -7,7 +7,8 @@ use anyhow::{Context as _, anyhow};
 use serde_json::json;
 
 use super::exit::Exit;
-use super::{load, output};
+use super::output;
+use crate::embed;
 use crate::import::{self, Format, Imported};
 
 /// Turn other tools' suites and recorded runs into scenarios and transcripts.
@@ -31,7 +32,7 @@ pub(super) struct Arguments {
 pub(super) fn import(arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut files = Vec::new();
     for path in &arguments.files {
-        files.push((path.display().to_string(), load::read(path)?));
+        files.push((path.display().to_string(), embed::read_text_file(path)?));
     }
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let format = match arguments.format {

@@ -1,7 +1,8 @@
 //! `whetstone run`.
 
 use super::exit::Exit;
-use super::{Cycle, Source, load, output, wire};
+use super::{Cycle, Source, output, wire};
+use crate::embed::read_plan;
 
 /// Look for a better prompt.
 ///
@@ -25,7 +26,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { source, cycle, attempt } = arguments;
-    let plan = load::plan(&source)?;
+    let plan = read_plan(&source.file, source.manifests.as_deref())?;
     let engine = wire::Engine::start(plan, &cycle).await?;
     let outcome = engine.run(|pipeline| pipeline.attempt(attempt).run()).await?;
     let written = match &cycle.out {

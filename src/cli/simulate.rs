@@ -1,11 +1,12 @@
 //! `whetstone simulate`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 
 use super::exit::Exit;
+use crate::embed;
 use crate::simulator::{Server, world::World};
 
 /// Serve a simulated world.
@@ -24,16 +25,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn simulate(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let world = parse_world(&arguments.world, &super::load::read(&arguments.world)?)?;
+    let world = World::parse_file(&arguments.world.display().to_string(), &embed::read_text_file(&arguments.world)?)?;
     let server =
         Server::start(world, arguments.listen).with_context(|| format!("listening on {}", arguments.listen))?;
     super::print(&format!("listening on {}\n", server.base_url()))?;
     tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
     server.shutdown();
     Ok(Exit::Success)
-}
-
-/// Reads the text of a world file.
-pub(super) fn parse_world(path: &Path, text: &str) -> anyhow::Result<World> {
-    World::parse(text).with_context(|| format!("in the world {}", path.display()))
 }

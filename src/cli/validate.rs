@@ -1,7 +1,8 @@
 //! `whetstone validate`.
 
 use super::exit::Exit;
-use super::{Source, load};
+use super::Source;
+use crate::embed::read_plan;
 use crate::api::Plan;
 use crate::api::plan::RuntimePlan;
 
@@ -15,7 +16,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn validate(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let plan = load::plan(&arguments.source)?;
+    let plan = read_plan(&arguments.source.file, arguments.source.manifests.as_deref())?;
     super::print(&describe(&plan))?;
     Ok(Exit::Success)
 }

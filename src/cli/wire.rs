@@ -1,34 +1,20 @@
 //! Wiring: a plan, a store, models and a progress display become an engine that runs.
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Meter;
-use super::simulate::parse_world;
 use super::{Cycle, exit::Exit};
 use crate::api::Plan;
-use crate::api::plan::Provider;
-use crate::domain::hash::ContentHash;
+use crate::embed::{self, SystemClock};
 use crate::engine::error::CycleError;
-use crate::engine::ports::Clock;
 use crate::engine::{Outcome, Pipeline};
 use crate::models;
 use crate::simulator::Server;
 use crate::store::Sqlite;
-
-/// The clock of this machine.
-struct SystemClock;
-
-impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "this is where the clock comes from")]
-    fn now(&self) -> jiff::Timestamp {
-        jiff::Timestamp::now()
-    }
-}
 
 /// Everything that a cycle runs on.
 pub(super) struct Engine {
@@ -47,7 +33,7 @@ impl Engine {
         }
         let store = Sqlite::open(&cycle.store).await?;
         let simulated = match &cycle.simulate {
-            Some(path) => Some(simulate(&mut plan, path).await?),
+            Some(world) => Some(embed::simulate(&mut plan, world)?),
             None => None,
         };
         let options = models::Options { concurrency: plan.execution.concurrency, ..models::Options::default() };
@@ -67,8 +53,7 @@ impl Engine {
         let pipeline = Pipeline::new(
             self.plan.clone(),
             Arc::clone(&self.models) as _,
-            Arc::clone(&self.store) as _,
-            Arc::clone(&self.store) as _,
+            Arc::clone(&self.store),
             Arc::new(SystemClock),
         );
         let outcome = cycle(pipeline.progress(Arc::clone(&self.progress) as _).stop(stop)).await;
@@ -98,26 +83,4 @@ async fn stop_on_ctrl_c(stop: CancellationToken) {
     if tokio::signal::ctrl_c().await.is_ok() {
         std::process::exit(i32::from(Exit::Stopped as u8));
     }
-}
-
-/// Starts a simulated world and sends every model of the plan there, each over its own protocol. What identifies a call
-/// in the ledger becomes the world, not the port that it happens to listen on.
-async fn simulate(plan: &mut Plan, path: &std::path::Path) -> anyhow::Result<Server> {
-    let text = super::load::read(path)?;
-    let identity = format!("simulated:{}", ContentHash::of_bytes(text.as_bytes()).short());
-    let world = parse_world(path, &text)?;
-    let server = Server::start(world, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-        .context("starting the simulated world on a loopback port")?;
-    let with_version = server.base_url();
-    let without_version = with_version.trim_end_matches("/v1").to_owned();
-    for model in plan.models.values_mut() {
-        let url = match model.provider {
-            Provider::OpenAi => with_version.clone(),
-            Provider::Anthropic => without_version.clone(),
-        };
-        model.identity.endpoint.clone_from(&identity);
-        model.redirect = Some(url);
-        model.key = None;
-    }
-    Ok(server)
 }

@@ -1,46 +1,102 @@
-//! From files to a plan: reads the resource, what it refers to, and the manifests beside it.
+//! From files to a cycle that runs: what the command line and programs that embed the loop have in common.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::Source;
+use crate::api::plan::Provider;
 use crate::api::problem::{Problem, Problems};
 use crate::api::resolve::{ConfigMap, Reference, References, Text, resolve};
 use crate::api::{Plan, Submission};
+use crate::domain::hash::ContentHash;
 use crate::domain::transcript::Transcript;
+use crate::engine::ports::Clock;
+use crate::simulator::{Server, world::World};
 
-/// Reads a resource and everything that it refers to.
-pub(super) fn plan(source: &Source) -> anyhow::Result<Plan> {
-    let submission = submission(&source.file)?;
+/// The clock of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "this is where the clock comes from")]
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::now()
+    }
+}
+
+/// Reads a resource file and everything that it refers to. `manifests` is a directory with the ConfigMaps that it refers
+/// to, unless they stand in the same file.
+///
+/// # Errors
+/// [`Problems`], every one with its place and remedy; or what could not be read.
+pub fn read_plan(file: impl AsRef<Path>, manifests: Option<&Path>) -> anyhow::Result<Plan> {
+    let file = file.as_ref();
+    let submission = read_submission(file)?;
     let mut problems = Vec::new();
-    let manifests = match &source.manifests {
-        Some(dir) => manifests(dir, &mut problems)?,
+    let manifests = match manifests {
+        Some(dir) => read_manifests(dir, &mut problems)?,
         None => Vec::new(),
     };
     if !problems.is_empty() {
-        return Err(Problems(problems).into());
+        return Err(Problems::sorted(problems).into());
     }
-    let base = source.file.parent().unwrap_or(Path::new("."));
+    let base = file.parent().unwrap_or(Path::new("."));
     let references = References::gather(&submission, &manifests, |reference| read_reference(base, reference));
     Ok(resolve(&submission, &references)?)
 }
 
+/// Starts a simulated world on a free loopback port and sends every model of the plan there, each over its own
+/// protocol. What identifies a call in the ledger becomes the world, not the port that it happens to listen on. The world
+/// ends when what is returned is dropped.
+///
+/// # Errors
+/// What is wrong with the world file, or why no port could be had.
+pub fn simulate(plan: &mut Plan, world: impl AsRef<Path>) -> anyhow::Result<Server> {
+    let path = world.as_ref();
+    let text = read_text_file(path)?;
+    let world = World::parse_file(&path.display().to_string(), &text)?;
+    let identity = format!("simulated:{}", ContentHash::of_bytes(text.as_bytes()).short());
+    let server = Server::start(world, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        .context("starting the simulated world on a loopback port")?;
+    let with_version = server.base_url();
+    let without_version = with_version.trim_end_matches("/v1").to_owned();
+    for model in plan.models.values_mut() {
+        let url = match model.provider {
+            Provider::OpenAi => with_version.clone(),
+            Provider::Anthropic => without_version.clone(),
+        };
+        model.identity.endpoint.clone_from(&identity);
+        model.redirect = Some(url);
+        model.key = None;
+    }
+    Ok(server)
+}
+
 /// Reads a resource file; a pipeline file is converted.
-pub(super) fn submission(file: &Path) -> anyhow::Result<Submission> {
+///
+/// # Errors
+/// [`Problems`] when there is no resource to go on with; or why the file could not be read.
+pub fn read_submission(file: &Path) -> anyhow::Result<Submission> {
     let openai_base_url = std::env::var("OPENAI_BASE_URL").ok().filter(|url| !url.is_empty());
-    let text = read(file)?;
+    let text = read_text_file(file)?;
     Ok(Submission::read(&file.display().to_string(), &text, openai_base_url.as_deref())?)
 }
 
 /// Reads a text file.
-pub(super) fn read(path: &Path) -> anyhow::Result<String> {
+///
+/// # Errors
+/// Why it could not be read, with its path.
+pub fn read_text_file(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
 
 /// Reads transcripts, one a line.
-pub(super) fn transcripts(path: &Path) -> anyhow::Result<Vec<Transcript>> {
-    let text = read(path)?;
+///
+/// # Errors
+/// The first line that is no transcript; or why the file could not be read.
+pub fn read_transcripts(path: &Path) -> anyhow::Result<Vec<Transcript>> {
+    let text = read_text_file(path)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(index, line)| {
@@ -50,11 +106,11 @@ pub(super) fn transcripts(path: &Path) -> anyhow::Result<Vec<Transcript>> {
 }
 
 /// The ConfigMaps among the manifests of a directory.
-fn manifests(dir: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Vec<ConfigMap>> {
+fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Vec<ConfigMap>> {
     let mut maps = Vec::new();
     for path in files(dir).with_context(|| format!("reading the manifests in {}", dir.display()))? {
         if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
-            maps.extend(ConfigMap::read_all(&path.display().to_string(), &read(&path)?, problems));
+            maps.extend(ConfigMap::read_all(&path.display().to_string(), &read_text_file(&path)?, problems));
         }
     }
     Ok(maps)
