@@ -7,6 +7,8 @@
 mod chat;
 mod detect;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod inspect;
 mod note;
 mod openai_evals;
@@ -147,4 +149,55 @@ pub fn import(format: Format, files: &[(&str, &str)]) -> Result<Imported, Import
     }
     scenario::make_ids_valid(&mut imported);
     Ok(imported)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::fixture::files;
+    use super::*;
+
+    const FIXTURES: [(Format, &str); 10] = [
+        (Format::Promptfoo, "promptfoo/promptfooconfig.yaml"),
+        (Format::Promptfoo, "promptfoo/tests/more.csv"),
+        (Format::Inspect, "inspect/dataset.jsonl"),
+        (Format::Inspect, "inspect/dataset.csv"),
+        (Format::Inspect, "inspect/log.json"),
+        (Format::OpenAiEvals, "openai-evals/registry.yaml"),
+        (Format::OpenAiEvals, "openai-evals/capitals/samples.jsonl"),
+        (Format::TauBench, "tau-bench/results.json"),
+        (Format::Tau2, "tau2/tasks.json"),
+        (Format::Tau2, "tau2/results.json"),
+    ];
+
+    proptest! {
+        /// A damaged file is refused or read, but never stops the program.
+        #[test]
+        fn a_damaged_file_never_panics(
+            which in 0..FIXTURES.len(),
+            at in any::<prop::sample::Index>(),
+            cut in 0_usize..40,
+            put in r#"[ -~]{0,6}|null|\{\}|\[\]|-1|"x""#,
+        ) {
+            let (format, name) = FIXTURES[which];
+            let text = files(&[name]).remove(0).1;
+            let chars: Vec<char> = text.chars().collect();
+            let start = at.index(chars.len());
+            let end = (start + cut).min(chars.len());
+            let damaged: String = chars[..start].iter().copied().chain(put.chars()).chain(chars[end..].iter().copied()).collect();
+            let _ = detect(name, &damaged);
+            if let Err(error) = import(format, &[(name, &damaged)]) {
+                prop_assert!(error.to_string().starts_with(name), "{}", error);
+            }
+        }
+    }
+
+    #[test]
+    fn formats_have_the_names_of_the_command_line() {
+        for format in Format::ALL {
+            assert_eq!(format.as_str().parse(), Ok(format));
+        }
+        insta::assert_snapshot!("mlflow".parse::<Format>().unwrap_err(), @r#""mlflow" is not a format that can be imported; it is one of promptfoo, inspect, openai-evals, tau-bench, tau2"#);
+    }
 }

@@ -10,12 +10,10 @@ use super::read;
 #[must_use]
 pub fn detect(file: &str, text: &str) -> Option<Format> {
     match read::extension(file).as_str() {
-        "csv" | "tsv" => of_header(text),
+        "csv" => of_header(text),
         "yaml" | "yml" => of_document(&read::yaml(file, text).ok()?),
         _ => {
-            let records = read::records(file, text)
-                .or_else(|_| Ok::<_, ()>(vec![(String::new(), read::yaml(file, text).map_err(|_| ())?)]));
-            let records = records.ok()?;
+            let records = read::records(file, text).ok()?;
             let (_, first) = records.first()?;
             of_record(first).or_else(|| of_document(first))
         }
@@ -67,4 +65,41 @@ fn of_document(document: &Value) -> Option<Format> {
     let is_eval =
         |entry: &Value| entry.get("class").and_then(Value::as_str).is_some_and(|class| class.starts_with("evals."));
     entries.values().any(is_eval).then_some(Format::OpenAiEvals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::files;
+    use super::*;
+
+    #[test]
+    fn every_format_is_told_by_its_content() {
+        for (name, format) in [
+            ("promptfoo/promptfooconfig.yaml", Some(Format::Promptfoo)),
+            ("promptfoo/tests/more.csv", Some(Format::Promptfoo)),
+            ("promptfoo/prompts/chat.json", None),
+            ("inspect/dataset.jsonl", Some(Format::Inspect)),
+            ("inspect/dataset.csv", Some(Format::Inspect)),
+            ("inspect/log.json", Some(Format::Inspect)),
+            ("openai-evals/registry.yaml", Some(Format::OpenAiEvals)),
+            ("openai-evals/capitals/samples.jsonl", Some(Format::OpenAiEvals)),
+            ("openai-evals/items.jsonl", Some(Format::OpenAiEvals)),
+            ("openai-evals/eval.json", Some(Format::OpenAiEvals)),
+            ("tau-bench/results.json", Some(Format::TauBench)),
+            ("tau2/tasks.json", Some(Format::Tau2)),
+            ("tau2/results.json", Some(Format::Tau2)),
+            ("tau2/policy.md", None),
+            ("tau2/split_tasks.json", None),
+        ] {
+            assert_eq!(detect(name, &files(&[name])[0].1), format, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_format_is_none() {
+        for (name, text) in [("a.json", "{"), ("a.yaml", "a: ["), ("a.txt", "hello"), ("a.csv", "x,y"), ("a.json", "")]
+        {
+            assert_eq!(detect(name, text), None, "{name}: {text}");
+        }
+    }
 }

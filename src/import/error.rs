@@ -23,6 +23,11 @@ impl ImportError {
         Self { file: file.into(), item: String::new(), field: String::new(), problem: problem.into(), fix: fix.into() }
     }
 
+    /// The same error with another word on what to do.
+    pub(super) fn with_fix(self, fix: &str) -> Self {
+        Self { fix: fix.to_owned(), ..self }
+    }
+
     /// The kind of failure, for reports and metrics.
     #[must_use]
     pub fn category(&self) -> &'static str {

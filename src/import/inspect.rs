@@ -31,8 +31,9 @@ pub(super) fn import(files: &[(&str, &str)]) -> Result<Imported, ImportError> {
             _ => drafts.extend(dataset(file, &records, &mut notes)?),
         }
     }
+    // First, so that no scenario of a dataset takes an id that transcripts refer to.
     let logged = log::import(&logs, &mut notes)?;
-    drafts.extend(logged.drafts);
+    drafts.splice(..0, logged.drafts);
     let (scenarios, prompt) = settle_prompt(drafts, &mut notes);
     Ok(Imported { scenarios, transcripts: logged.transcripts, tools: logged.tools, prompt, notes: notes.0 })
 }
@@ -68,7 +69,8 @@ fn read_sample(sample: &Item, index: usize, notes: &mut Notes) -> Result<Draft, 
         }
         scenario.message = Some(text.to_owned());
     } else {
-        let read = chat::conversation(&input.list()?, |_| false, notes)?;
+        let messages = input.list().map_err(|error| error.with_fix("make it a text, or a list of messages"))?;
+        let read = chat::conversation(&messages, |_| false, notes)?;
         system = read.system;
         set_conversation(&mut scenario, chat::scripted(read.messages, &input.place(), notes));
         if scenario.message.is_none() && !scenario.conversation.iter().any(|turn| turn.user.is_some()) {
@@ -176,4 +178,63 @@ fn tags(sample: &Item, notes: &mut Notes) -> Result<Vec<String>, ImportError> {
         }
     }
     Ok(tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Format;
+    use super::super::fixture::{error, imported};
+    use super::super::scenario::contains;
+
+    #[test]
+    fn samples_become_scenarios() {
+        let imported = imported(Format::Inspect, &["inspect/dataset.jsonl"]);
+        insta::assert_yaml_snapshot!(imported.scenarios);
+        insta::assert_snapshot!(imported.summary());
+    }
+
+    #[test]
+    fn rows_of_a_csv_file_are_samples() {
+        let imported = imported(Format::Inspect, &["inspect/dataset.csv"]);
+        let first = imported.scenario("q1");
+        assert_eq!(first.message.as_deref(), Some("Is water wet?\n\nA) yes\nB) no"));
+        assert_eq!(first.expect.answer.as_deref(), Some("A) yes"));
+        assert_eq!(first.tags, ["easy"]);
+        assert_eq!(imported.scenario("q2").expect.answer, None);
+    }
+
+    #[test]
+    fn a_log_has_transcripts_and_scorers() {
+        let imported = imported(Format::Inspect, &["inspect/log.json"]);
+        assert_eq!(imported.scenarios.len(), 1);
+        assert_eq!(
+            imported.scenarios[0].message.as_deref(),
+            Some("Weather in Oslo? Think first."),
+            "as the agent got it"
+        );
+        assert_eq!(imported.scenarios[0].expect.checks, [contains("rain")]);
+        assert_eq!(imported.prompt.as_deref(), Some("Use the tools."));
+        assert_eq!(imported.tools[0].name.as_str(), "forecast");
+        insta::assert_yaml_snapshot!(imported.transcripts);
+        insta::assert_snapshot!(imported.summary());
+    }
+
+    #[test]
+    fn malformed_samples_are_refused_with_their_place() {
+        let mut errors = Vec::new();
+        let refused = |name: &str, text: &str| error(Format::Inspect, name, text).to_string();
+        errors.push(refused("d.jsonl", "{\"input\": \"a\"}\n{\"question\": \"b\"}"));
+        errors.push(refused("d.jsonl", "{\"input\": \"a\"}\n{\"input\": "));
+        errors.push(refused("d.json", r#"[{"input": 7}]"#));
+        errors.push(refused("d.json", r#"[{"input": [{"role": "system", "content": "x"}]}]"#));
+        errors.push(refused("d.json", r#"[{"input": " "}]"#));
+        errors.push(refused("d.csv", "input,target\na\n"));
+        errors.push(refused("d.csv", "input,metadata\na,topic\n"));
+        errors.push(refused("l.json", r#"{"version": 2, "eval": {"task": "t"}}"#));
+        errors.push(refused(
+            "l.json",
+            r#"{"eval": {}, "samples": [{"input": "a", "messages": [{"role": "tool", "content": "x"}]}]}"#,
+        ));
+        insta::assert_snapshot!(errors.join("\n"));
+    }
 }

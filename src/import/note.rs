@@ -44,12 +44,14 @@ pub(super) fn summary(notes: &[Note]) -> String {
     groups.sort_by_key(|(_, _, items)| std::cmp::Reverse(items.len()));
     let mut text = String::new();
     for (what, detail, items) in groups {
-        let more = match items.len().saturating_sub(EXAMPLES) {
+        let mut places = items.clone();
+        places.dedup();
+        let more = match places.len().saturating_sub(EXAMPLES) {
             0 => String::new(),
             n => format!(", and {n} more"),
         };
-        let places = items[..items.len().min(EXAMPLES)].join(", ");
-        writeln!(text, "  {} x {what}: {detail} ({places}{more})", items.len())
+        let named = places[..places.len().min(EXAMPLES)].join(", ");
+        writeln!(text, "  {} x {what}: {detail} ({named}{more})", items.len())
             .expect("writing to a string cannot fail");
     }
     text

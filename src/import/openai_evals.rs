@@ -96,7 +96,7 @@ fn set_input(scenario: &mut Scenario, input: &Item, notes: &mut Notes) -> Result
     }
     let mut system = None;
     let mut messages = Vec::new();
-    for item in input.list()? {
+    for item in input.list().map_err(|error| error.with_fix("make it a text, or a list of messages"))? {
         let one = chat::conversation(std::slice::from_ref(&item), |_| false, notes)?;
         let name = item.get("name").map(|name| name.scalar()).transpose()?;
         match (one.system, name.as_deref()) {
@@ -133,5 +133,86 @@ fn reference(ideal: &[String]) -> Option<String> {
         [] => None,
         [one] => Some(one.clone()),
         many => Some(format!("Any one of these:\n- {}", many.join("\n- "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Format;
+    use super::super::fixture::{error, imported};
+    use super::super::scenario::{contains, matches, satisfies};
+
+    #[test]
+    fn samples_are_scored_as_the_registry_says() {
+        let names = ["openai-evals/registry.yaml", "openai-evals/capitals/samples.jsonl", "openai-evals/manners.jsonl"];
+        let imported = imported(Format::OpenAiEvals, &names);
+        insta::assert_yaml_snapshot!(imported.scenarios);
+        assert_eq!(imported.prompt.as_deref(), Some("Answer with the city only."));
+        insta::assert_snapshot!(imported.summary());
+    }
+
+    #[test]
+    fn without_a_registry_the_ideal_answer_is_for_the_judge() {
+        let imported = imported(Format::OpenAiEvals, &["openai-evals/capitals/samples.jsonl"]);
+        assert_eq!(imported.scenarios[0].expect.answer.as_deref(), Some("Paris"));
+        assert_eq!(imported.scenarios[0].expect.checks, []);
+        assert!(imported.summary().contains("no registry entry was given"), "{}", imported.summary());
+    }
+
+    #[test]
+    fn every_class_of_the_basic_ones_has_its_check() {
+        let check = |class: &str, ideal: &str| {
+            let registry = format!("e:\n  class: evals.elsuite.basic.x:{class}\n  args: {{samples_jsonl: s.jsonl}}\n");
+            let sample = format!(r#"{{"input": "q", "ideal": {ideal}}}"#);
+            let imported =
+                super::super::import(Format::OpenAiEvals, &[("r.yaml", &registry), ("s.jsonl", &sample)]).unwrap();
+            imported.scenarios[0].expect.checks.clone()
+        };
+        assert_eq!(check("Match", r#"["a.", "b"]"#), [matches(r"^(?:a\.|b)")]);
+        assert_eq!(check("Includes", r#""Yes""#), [matches("Yes")]);
+        assert_eq!(check("FuzzyMatch", r#""Yes""#), [contains("Yes")]);
+        let schema = serde_json::json!({"enum": [{"a": 1}]});
+        assert_eq!(check("JsonMatch", r#"{"a": 1}"#), [satisfies(schema.as_object().unwrap().clone())]);
+        assert_eq!(check("JsonValidator", r#""""#), [satisfies(serde_json::Map::new())]);
+        assert_eq!(check("Translate", r#""x""#), []);
+    }
+
+    #[test]
+    fn items_of_the_evals_api_are_put_into_its_template() {
+        let imported = imported(Format::OpenAiEvals, &["openai-evals/items.jsonl", "openai-evals/eval.json"]);
+        insta::assert_yaml_snapshot!(imported.scenarios);
+        assert_eq!(imported.prompt.as_deref(), Some("Route tickets."));
+        insta::assert_snapshot!(imported.summary());
+    }
+
+    #[test]
+    fn different_system_messages_stay_with_their_scenario() {
+        let line = |system: &str| {
+            format!(
+                r#"{{"input": [{{"role": "system", "content": "{system}"}}, {{"role": "user", "content": "Hi"}}]}}"#
+            )
+        };
+        let text = format!("{}\n{}\n", line("Be kind."), line("Be brief."));
+        let imported = super::super::import(Format::OpenAiEvals, &[("s.jsonl", &text)]).unwrap();
+        assert_eq!(imported.prompt, None);
+        assert_eq!(imported.scenarios[1].message.as_deref(), Some("Be brief.\n\nHi"));
+    }
+
+    #[test]
+    fn malformed_samples_are_refused_with_their_place() {
+        let mut errors = Vec::new();
+        let refused = |text: &str| error(Format::OpenAiEvals, "s.jsonl", text).to_string();
+        errors.push(refused(r#"{"ideal": "x"}"#));
+        errors.push(refused(r#"{"input": [{"content": "x"}]}"#));
+        errors.push(refused(r#"{"input": "x", "ideal": [null]}"#));
+        errors.push(refused(r#"{"item": {"colour": "red"}}"#));
+        errors.push(refused("input: x"));
+        let registry = ("r.yaml", "e:\n  class: evals.elsuite.basic.match:Match\n  args: {samples_jsonl: s.jsonl}\n");
+        let sample = ("s.jsonl", r#"{"input": "q"}"#);
+        let without = super::super::import(Format::OpenAiEvals, &[registry, sample]).unwrap_err();
+        errors.push(without.to_string());
+        let registry = super::super::import(Format::OpenAiEvals, &[("r.yaml", "- a\n"), sample]).unwrap_err();
+        errors.push(registry.to_string());
+        insta::assert_snapshot!(errors.join("\n"));
     }
 }

@@ -45,7 +45,8 @@ pub(super) fn yaml(file: &str, text: &str) -> Result<Value, ImportError> {
             .map(|place| format!("line {}, column {}", place.line(), place.column()))
             .unwrap_or_default();
         let message = error.to_string();
-        let message = message.lines().next().unwrap_or_default().to_owned();
+        let message = message.lines().next().unwrap_or_default();
+        let message = message.split(" at line ").next().unwrap_or_default();
         ImportError {
             file: file.to_owned(),
             item,
@@ -138,6 +139,14 @@ impl<'a> Item<'a> {
 
     pub fn file(&self) -> &'a str {
         self.file
+    }
+
+    /// Another value at the same place.
+    pub fn holding<'b>(&self, value: &'b Value) -> Item<'b>
+    where
+        'a: 'b,
+    {
+        Item { file: self.file, place: self.place, path: self.path.clone(), value }
     }
 
     pub fn error(&self, problem: impl Into<String>, fix: impl Into<String>) -> ImportError {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Imported, Notes};
+use crate::domain::hash::ContentHash;
 use crate::domain::ids::ScenarioId;
 use crate::domain::scenario::{Check, Expectation, Scenario, ScriptedTurn};
 
@@ -62,9 +63,21 @@ pub(super) fn contains_one_of(texts: &[String], cased: bool) -> Check {
     }
 }
 
+/// A regular expression that matches a text as it stands, and reads like it: only what has a meaning is escaped.
+pub(super) fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        if r"\.+*?()|[]{}^$".contains(c) {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
 /// A regular expression that matches each of the texts as it stands.
 pub(super) fn alternatives(texts: &[String]) -> String {
-    let escaped: Vec<String> = texts.iter().map(|text| regex::escape(text)).collect();
+    let escaped: Vec<String> = texts.iter().map(|text| literal(text)).collect();
     match escaped.as_slice() {
         [one] => one.clone(),
         many => format!("(?:{})", many.join("|")),
@@ -139,32 +152,47 @@ pub(super) fn set_conversation(scenario: &mut Scenario, mut turns: Vec<ScriptedT
 /// The longest id of a scenario.
 const LONGEST_ID: usize = 253;
 
-/// Makes ids fit their length and differ: the second `a` becomes `a-2`. Transcripts are not renamed, since formats
-/// with transcripts have ids that differ already.
+/// Makes ids fit their length and differ: the second `a` becomes `a-2`. Of scenarios with the same id, transcripts
+/// belong to the first.
 pub(super) fn make_ids_valid(imported: &mut Imported) {
-    let mut seen: HashMap<ScenarioId, usize> = HashMap::new();
-    let mut taken: HashSet<ScenarioId> = imported.scenarios.iter().map(|scenario| scenario.id.clone()).collect();
     for scenario in &mut imported.scenarios {
-        let times = seen.entry(scenario.id.clone()).or_insert(0);
-        *times += 1;
-        if *times > 1 {
-            let base = scenario.id.clone();
-            while taken.contains(&scenario.id) {
-                scenario.id = ScenarioId::from(format!("{base}-{times}"));
-                *times += 1;
-            }
-            taken.insert(scenario.id.clone());
-        }
+        scenario.id = fitting(&scenario.id);
     }
+    for transcript in &mut imported.transcripts {
+        transcript.scenario = fitting(&transcript.scenario);
+    }
+    let mut taken: HashSet<ScenarioId> = imported.scenarios.iter().map(|scenario| scenario.id.clone()).collect();
+    let mut numbers: HashMap<ScenarioId, usize> = HashMap::new();
+    for scenario in &mut imported.scenarios {
+        let Some(number) = numbers.get_mut(&scenario.id) else {
+            numbers.insert(scenario.id.clone(), 1);
+            continue;
+        };
+        scenario.id = loop {
+            *number += 1;
+            let id = ScenarioId::from(format!("{}-{number}", scenario.id));
+            if taken.insert(id.clone()) {
+                break id;
+            }
+        };
+    }
+}
+
+/// The id, cut to its greatest length; a hash keeps those apart that begin alike.
+fn fitting(id: &ScenarioId) -> ScenarioId {
+    let text = id.as_str();
+    if text.chars().count() <= LONGEST_ID {
+        return id.clone();
+    }
+    let hash = ContentHash::of_bytes(text.as_bytes()).short();
+    let kept: String = text.chars().take(LONGEST_ID - hash.len() - 1).collect();
+    ScenarioId::from(format!("{kept}-{hash}"))
 }
 
 /// A text as an id: its letters and digits in lower case, anything else as one dash.
 pub(super) fn slug(text: &str) -> String {
     let mut id = String::new();
     for c in text.chars() {
-        if id.chars().count() >= LONGEST_ID - 8 {
-            break;
-        }
         if c.is_alphanumeric() {
             id.extend(c.to_lowercase());
         } else if !id.is_empty() && !id.ends_with('-') {
@@ -172,4 +200,45 @@ pub(super) fn slug(text: &str) -> String {
         }
     }
     id.trim_end_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_differ_and_fit() {
+        let long = "x".repeat(400);
+        let mut imported = Imported::default();
+        for id in ["a", "a", "a-2", "a", &long, &format!("{long}y")] {
+            imported.scenarios.push(empty(id));
+        }
+        make_ids_valid(&mut imported);
+        let ids: Vec<&str> = imported.scenarios.iter().map(|scenario| scenario.id.as_str()).collect();
+        assert_eq!(ids[..4], ["a", "a-3", "a-2", "a-4"]);
+        assert_eq!((ids[4].len(), ids[5].len()), (LONGEST_ID, LONGEST_ID));
+        assert_ne!(ids[4], ids[5]);
+    }
+
+    #[test]
+    fn a_literal_matches_itself_and_reads_like_it() {
+        let text = r"A-17 (50%) costs $5.00 [net] a|b \ {x}^*+?";
+        assert!(regex::Regex::new(&format!("^{}$", literal(text))).unwrap().is_match(text));
+        assert_eq!(literal("A-17 & Co"), "A-17 & Co");
+    }
+
+    #[test]
+    fn a_check_of_a_text_looks_at_case_only_where_its_source_does() {
+        assert_eq!(contains_one_of(&["42".to_owned()], true), contains("42"));
+        assert_eq!(contains_one_of(&["Paris".to_owned()], true), matches("Paris"));
+        assert_eq!(contains_one_of(&["Paris".to_owned()], false), contains("Paris"));
+        let both = ["a.b".to_owned(), "c".to_owned()];
+        assert_eq!(contains_one_of(&both, false), matches(r"(?i)(?:a\.b|c)"));
+    }
+
+    #[test]
+    fn a_description_becomes_an_id() {
+        assert_eq!(slug("Refund: a *late* order!"), "refund-a-late-order");
+        assert_eq!(slug("***"), "");
+    }
 }

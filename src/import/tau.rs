@@ -4,16 +4,18 @@
 //! so the calls that change it are compared: those expected, with exactly their arguments, and no others. Calls that
 //! only read are free, and so are `think`, `calculate` and `transfer_to_human_agents`, which change nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::Notes;
 use super::read::base;
 use super::scenario::{contains, matches};
+use super::tools::SeenCalls;
 use crate::domain::ids::ToolName;
 use crate::domain::scenario::{CallOrder, Check, Expectation, ExpectedCall, ExtraCalls};
+use crate::domain::transcript::Message;
 
-/// What a simulated user writes when it has nothing more to say.
-pub(super) const STOP: &str = "###STOP###";
+/// What a simulated user writes at the end: it has nothing more to say, was handed over, or is asked what it is not told.
+const MARKS: [&str; 3] = ["###STOP###", "###TRANSFER###", "###OUT-OF-SCOPE###"];
 
 /// The most messages of a simulated user. A run of tau-bench ends after 30 steps of the agent.
 pub(super) const MAX_TURNS: u32 = 30;
@@ -103,6 +105,37 @@ impl Domain {
     /// The tools of the domain, but for `think`, which tau2 does not have.
     pub fn tools(&self) -> impl Iterator<Item = &'static str> {
         self.reads.iter().chain(self.writes).copied().filter(|tool| *tool != "think")
+    }
+}
+
+/// Takes the mark of the end out of the last message, and says whether there was one. A message that is nothing else
+/// goes altogether.
+pub(super) fn take_mark(messages: &mut Vec<Message>) -> bool {
+    let Some(Message::User { text }) = messages.last_mut() else { return false };
+    let Some(mark) = MARKS.into_iter().find(|mark| text.contains(mark)) else { return false };
+    let said = text.replace(mark, "");
+    said.trim().clone_into(text);
+    if text.is_empty() {
+        messages.pop();
+    }
+    true
+}
+
+/// Adds the calls that tell something about the tools: those that did not fail.
+pub(super) fn see_calls(messages: &[Message], seen: &mut SeenCalls) {
+    let failed: HashSet<&str> = messages
+        .iter()
+        .filter_map(|message| match message {
+            Message::Tool { id, failed: true, .. } => Some(id.as_str()),
+            _ => None,
+        })
+        .collect();
+    for message in messages {
+        if let Message::Assistant { calls, .. } = message {
+            for call in calls.iter().filter(|call| !failed.contains(call.id.as_str())) {
+                seen.add(&call.name, &call.arguments);
+            }
+        }
     }
 }
 

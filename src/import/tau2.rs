@@ -1,4 +1,7 @@
-//! tau2-bench: the tasks of a domain, with its policy and its split if they are given.
+//! tau2-bench: the tasks of a domain, with its policy and its split if they are given, and the simulations of a result
+//! file.
+
+mod simulation;
 
 use std::collections::HashMap;
 
@@ -9,8 +12,9 @@ use super::read::{Item, base, extension, json};
 use super::scenario::{append, empty};
 use super::tools::SeenCalls;
 use super::{Imported, Notes, tau};
-use crate::domain::ids::ToolName;
+use crate::domain::ids::{ScenarioId, ToolName};
 use crate::domain::scenario::{ArgumentMatch, ExpectedCall, Scenario, SimulatedUser};
+use crate::domain::transcript::Transcript;
 
 /// An action that tau2 expects of the agent.
 struct Action {
@@ -44,18 +48,21 @@ pub(super) fn import(files: &[(&str, &str)]) -> Result<Imported, ImportError> {
     }
     let mut notes = Notes::default();
     let mut tasks = Vec::new();
+    let mut transcripts = Vec::new();
     for (file, document) in &documents {
         let root = Item::new(file, "", document);
         // A file of simulations has the tasks among other things.
         let list = root.get("tasks").unwrap_or_else(|| root.clone()).list()?;
         if root.get("simulations").is_some() {
-            notes.add(base(file), "simulations", "only the tasks are read, not the runs");
+            transcripts.extend(simulation::read(&root, &mut notes)?);
+            prompt = prompt.or(simulation::policy(&root)?);
+            notes.add(base(file), "recorded rewards", "the transcripts are scored anew");
         }
         for item in list {
             tasks.push(read_task(&item, &mut notes)?);
         }
     }
-    let mut imported = assemble(tasks, documents.first().map_or("", |(file, _)| *file), notes);
+    let mut imported = assemble(tasks, transcripts, documents.first().map_or("", |(file, _)| *file), notes);
     imported.prompt = prompt;
     for (file, split) in &splits {
         add_split(&Item::new(file, "", split), &mut imported)?;
@@ -70,12 +77,8 @@ fn is_split(value: &Value) -> bool {
 }
 
 fn add_split(split: &Item, imported: &mut Imported) -> Result<(), ImportError> {
-    let index: HashMap<String, usize> = imported
-        .scenarios
-        .iter()
-        .enumerate()
-        .map(|(at, scenario)| (scenario.id.as_str().rsplit('-').next().unwrap_or_default().to_owned(), at))
-        .collect();
+    let ids = imported.scenarios.iter().enumerate();
+    let index: HashMap<String, usize> = ids.map(|(at, scenario)| (task_id(scenario).to_owned(), at)).collect();
     let mut notes = Notes::default();
     for part in split.object()?.keys() {
         // Every task is in `base`, so it tells nothing.
@@ -92,6 +95,13 @@ fn add_split(split: &Item, imported: &mut Imported) -> Result<(), ImportError> {
     }
     imported.notes.append(&mut notes.0);
     Ok(())
+}
+
+/// The id of the task that a scenario was made from: its own begins with the domain.
+fn task_id(scenario: &Scenario) -> &str {
+    let domain = scenario.tags.first().map_or("", String::as_str);
+    let id = scenario.id.as_str();
+    id.strip_prefix(domain).and_then(|id| id.strip_prefix('-')).unwrap_or(id)
 }
 
 fn read_task(item: &Item, notes: &mut Notes) -> Result<Task, ImportError> {
@@ -189,10 +199,13 @@ fn read_action(action: &Item) -> Result<Action, ImportError> {
     Ok(Action { call, arguments })
 }
 
-fn assemble(tasks: Vec<Task>, file: &str, mut notes: Notes) -> Imported {
+fn assemble(tasks: Vec<Task>, mut transcripts: Vec<Transcript>, file: &str, mut notes: Notes) -> Imported {
     let mut seen = SeenCalls::default();
     for action in tasks.iter().flat_map(|task| &task.actions) {
         seen.add(&action.call.tool, &Value::Object(action.arguments.clone()));
+    }
+    for transcript in &transcripts {
+        tau::see_calls(&transcript.messages, &mut seen);
     }
     let domain = tau::domain(seen.names().map(ToolName::as_str));
     // The agent has tools that no task expects it to call; of those, only the names are known.
@@ -201,7 +214,16 @@ fn assemble(tasks: Vec<Task>, file: &str, mut notes: Notes) -> Imported {
     }
     let free = tau::free_tools(seen.names(), file, &mut notes);
     let domain = domain.map_or("tau2", |domain| domain.name);
-    let scenarios = tasks.into_iter().map(|task| finish(task, domain, &free, &mut notes)).collect();
+    let scenarios: Vec<Scenario> = tasks.into_iter().map(|task| finish(task, domain, &free, &mut notes)).collect();
+    let ids: HashMap<&str, &ScenarioId> = scenarios.iter().map(|scenario| (task_id(scenario), &scenario.id)).collect();
+    transcripts.retain_mut(|transcript| {
+        let Some(id) = ids.get(transcript.scenario.as_str()) else {
+            notes.add(format!("task {}", transcript.scenario), "simulation", "its task is not among the tasks");
+            return false;
+        };
+        transcript.scenario = (*id).clone();
+        true
+    });
     if !file.is_empty() {
         notes.add(
             base(file),
@@ -211,7 +233,7 @@ fn assemble(tasks: Vec<Task>, file: &str, mut notes: Notes) -> Imported {
         let what = "parameters are inferred from the expected actions, so some tools have only a name; descriptions are missing";
         notes.add(base(file), "tool definitions", what);
     }
-    Imported { scenarios, tools: seen.definitions(), notes: notes.0, ..Imported::default() }
+    Imported { scenarios, transcripts, tools: seen.definitions(), notes: notes.0, ..Imported::default() }
 }
 
 /// The scenario of a task, once the free tools are known. tau2 compares the database if its basis says `DB`, and each
@@ -254,4 +276,96 @@ fn finish(task: Task, domain: &str, free: &[ToolName], notes: &mut Notes) -> Sce
     scenario.expect.checks = checks;
     scenario.expect.rubric = rubric;
     scenario
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{error, imported};
+    use super::super::{Format, Imported};
+    use crate::domain::scenario::ArgumentMatch;
+    use crate::domain::transcript::{Ending, Message};
+    use serde_json::json;
+
+    fn tasks() -> Imported {
+        imported(Format::Tau2, &["tau2/tasks.json", "tau2/policy.md", "tau2/split_tasks.json"])
+    }
+
+    #[test]
+    fn a_task_becomes_a_scenario_with_a_simulated_user() {
+        let imported = tasks();
+        let scenario = imported.scenario("airline-0");
+        insta::assert_yaml_snapshot!(scenario);
+        assert_eq!(
+            imported.scenario("airline-1").simulated_user.as_ref().map(|user| user.instructions.as_str()),
+            Some("Call because your phone has no signal.")
+        );
+    }
+
+    #[test]
+    fn the_policy_is_the_prompt_and_the_split_becomes_tags() {
+        let imported = tasks();
+        assert_eq!(imported.prompt.as_deref(), Some("# Airline agent policy\n\nDo not cancel without insurance."));
+        assert_eq!(imported.scenario("airline-0").tags, ["airline", "update_reservation_baggages", "split:train"]);
+        assert_eq!(imported.scenario("airline-1").tags, ["airline", "split:test"]);
+    }
+
+    #[test]
+    fn what_is_compared_follows_the_reward_basis() {
+        let imported = tasks();
+        let database = &imported.scenario("airline-0").expect.calls;
+        assert_eq!(database.len(), 1, "a look-up changes nothing");
+        let arguments = database[0].arguments.clone().map(serde_json::Value::Object);
+        assert_eq!(arguments, Some(json!({"reservation_id": "EHGLP3", "total_baggages": 3})));
+        assert_eq!(database[0].matching, Some(ArgumentMatch::Exact), "the database shows every argument");
+        let actions = &imported.scenario("airline-1").expect;
+        assert_eq!(actions.calls.len(), 1);
+        assert_eq!(actions.calls[0].arguments, None, "no argument is compared");
+        assert_eq!(actions.extra_calls, None);
+    }
+
+    #[test]
+    fn every_free_tool_is_defined() {
+        let imported = tasks();
+        for tool in &imported.scenario("airline-0").expect.free_tools {
+            assert!(imported.tools.iter().any(|defined| &defined.name == tool), "{tool}");
+        }
+    }
+
+    #[test]
+    fn simulations_become_transcripts_of_what_the_agent_saw() {
+        let imported = imported(Format::Tau2, &["tau2/results.json"]);
+        assert_eq!(imported.prompt.as_deref(), Some("Be careful."));
+        assert_eq!(imported.transcripts.len(), 1, "a run that the benchmark broke off is no run of the agent");
+        let run = &imported.transcripts[0];
+        assert_eq!((run.scenario.as_str(), run.repeat, run.ending), ("airline-7", 0, Ending::UserDone));
+        let failed: Vec<bool> = run
+            .messages
+            .iter()
+            .filter_map(|message| match message {
+                Message::Tool { failed, .. } => Some(*failed),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(failed, [true, false], "without the tool of the user");
+        assert_eq!(run.final_answer(), "It is cancelled.");
+        assert!(imported.summary().contains("simulation that ended with `infrastructure_error`"));
+    }
+
+    #[test]
+    fn a_person_reads_what_was_not_carried_over() {
+        insta::assert_snapshot!(tasks().summary());
+    }
+
+    #[test]
+    fn malformed_tasks_are_refused_with_their_place() {
+        let mut errors = Vec::new();
+        let refused = |text: &str| error(Format::Tau2, "tasks.json", text).to_string();
+        errors.push(refused(r#"[{"id": "0"}]"#));
+        errors.push(refused(r#"[{"id": "0", "user_scenario": {"instructions": {}}}]"#));
+        errors.push(refused(
+            r#"[{"id": "0", "user_scenario": {"instructions": "x"}, "evaluation_criteria": {"actions": {}}}]"#,
+        ));
+        errors.push(refused(r#"{"train": ["0"]}"#));
+        insta::assert_snapshot!(errors.join("\n"));
+    }
 }

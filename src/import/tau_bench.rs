@@ -106,23 +106,16 @@ fn tool_failed(content: &str) -> bool {
     content.starts_with("Error:") || content.starts_with("Unknown action")
 }
 
-/// How a run ended. The mark of the simulated user is taken out of what it said.
+/// How a run ended.
 fn end(messages: &mut Vec<Message>) -> Ending {
-    let Some(last) = messages.last_mut() else { return Ending::TurnLimit };
-    match last {
-        Message::User { text } if text.contains(tau::STOP) => {
-            let said = text.replace(tau::STOP, "").trim().to_owned();
-            if said.is_empty() {
-                messages.pop();
-            } else {
-                *text = said;
-            }
-            Ending::UserDone
-        }
+    if tau::take_mark(messages) {
+        return Ending::UserDone;
+    }
+    match messages.last() {
         // Handing over to a person ends a run, and is the agent's last answer.
-        Message::Tool { name, .. } if name.as_str() == tau::TRANSFER => Ending::Answered,
-        Message::Assistant { .. } => Ending::Answered,
-        Message::User { .. } | Message::Tool { .. } => Ending::TurnLimit,
+        Some(Message::Tool { name, .. }) if name.as_str() == tau::TRANSFER => Ending::Answered,
+        Some(Message::Assistant { .. }) => Ending::Answered,
+        Some(Message::User { .. } | Message::Tool { .. }) | None => Ending::TurnLimit,
     }
 }
 
@@ -183,7 +176,7 @@ fn assemble(tasks: Vec<Task>, runs: Vec<Run>, files: &[(&str, &str)], mut notes:
         }
     }
     for run in &runs {
-        see_calls(run, &mut seen);
+        tau::see_calls(&run.messages, &mut seen);
     }
     let file = files.first().map_or("", |(file, _)| *file);
     let domain = tau::domain(seen.names().map(ToolName::as_str));
@@ -228,25 +221,6 @@ fn scenario(id: ScenarioId, domain: &str, task: Task, free: &[ToolName]) -> Scen
     scenario
 }
 
-/// The calls of a run that tell something about the tools: those that did not fail.
-fn see_calls(run: &Run, seen: &mut SeenCalls) {
-    let failed: Vec<&str> = run
-        .messages
-        .iter()
-        .filter_map(|message| match message {
-            Message::Tool { id, failed: true, .. } => Some(id.as_str()),
-            _ => None,
-        })
-        .collect();
-    for message in &run.messages {
-        if let Message::Assistant { calls, .. } = message {
-            for call in calls.iter().filter(|call| !failed.contains(&call.id.as_str())) {
-                seen.add(&call.name, &call.arguments);
-            }
-        }
-    }
-}
-
 fn most_common_system(runs: &[Run], file: &str, notes: &mut Notes) -> Option<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for system in runs.iter().filter_map(|run| run.system.as_deref()) {
@@ -260,4 +234,134 @@ fn most_common_system(runs: &[Run], file: &str, notes: &mut Notes) -> Option<Str
         );
     }
     counts.into_iter().max_by_key(|(_, count)| *count).map(|(system, _)| system.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::fixture::{error, files, imported};
+    use super::super::{Format, Imported, import};
+    use super::*;
+    use crate::domain::scenario::{CallOrder, ExtraCalls};
+
+    fn results() -> Imported {
+        imported(Format::TauBench, &["tau-bench/results.json"])
+    }
+
+    #[test]
+    fn a_task_becomes_a_scenario_and_every_trial_of_it_a_transcript() {
+        let imported = results();
+        let ids: Vec<&str> = imported.scenarios.iter().map(|scenario| scenario.id.as_str()).collect();
+        assert_eq!(ids, ["airline-0", "airline-1"]);
+        let runs: Vec<(&str, u32)> =
+            imported.transcripts.iter().map(|run| (run.scenario.as_str(), run.repeat)).collect();
+        assert_eq!(runs, [("airline-0", 0), ("airline-1", 0), ("airline-1", 1)]);
+        assert_eq!(imported.prompt.as_deref(), Some("# Airline Agent Policy"));
+        assert_eq!(imported.transcripts[0].prompt, Some(ContentHash::of_bytes(b"# Airline Agent Policy")));
+    }
+
+    #[test]
+    fn only_changes_are_expected_and_no_others_are_allowed() {
+        let imported = results();
+        let expect = &imported.scenario("airline-0").expect;
+        let tools: Vec<&str> = expect.calls.iter().map(|call| call.tool.as_str()).collect();
+        assert_eq!(tools, ["cancel_reservation", "update_reservation_baggages"]);
+        assert_eq!(expect.calls[0].matching, Some(ArgumentMatch::Exact));
+        assert_eq!((expect.order, expect.extra_calls), (Some(CallOrder::Any), Some(ExtraCalls::Forbid)));
+        let free: Vec<&str> = expect.free_tools.iter().map(ToolName::as_str).collect();
+        assert_eq!(free, ["get_user_details", "think", "transfer_to_human_agents"]);
+        assert_eq!(imported.scenario("airline-1").expect.calls, [], "handing over changes nothing");
+        assert_eq!(expect.checks, [tau::tells("1628")]);
+        let tags = &imported.scenario("airline-0").tags;
+        assert_eq!(tags, &["airline", "cancel_reservation", "update_reservation_baggages"]);
+    }
+
+    #[test]
+    fn a_call_that_the_tool_refused_is_marked_as_failed() {
+        let imported = results();
+        let answers: Vec<(&str, bool)> = imported.transcripts[0]
+            .messages
+            .iter()
+            .filter_map(|message| match message {
+                Message::Tool { name, failed, .. } => Some((name.as_str(), *failed)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(
+            answers,
+            [("get_user_details", false), ("update_reservation_baggages", true), ("cancel_reservation", false)]
+        );
+    }
+
+    #[test]
+    fn calls_that_share_an_id_in_the_file_are_told_apart() {
+        let imported = results();
+        let ids: Vec<&str> = imported.transcripts[0].tool_calls().map(|call| call.id.as_str()).collect();
+        assert_eq!(ids, ["call_1", "call_2", "call_2-2"]);
+        let Message::Tool { id, name, .. } = &imported.transcripts[0].messages[6] else { panic!("a tool answered") };
+        assert_eq!((id.as_str(), name.as_str()), ("call_2-2", "cancel_reservation"));
+    }
+
+    #[test]
+    fn a_run_ends_as_it_did() {
+        let imported = results();
+        let endings: Vec<Ending> = imported.transcripts.iter().map(|run| run.ending).collect();
+        assert_eq!(endings, [Ending::UserDone, Ending::Answered, Ending::TurnLimit]);
+        let last = imported.transcripts[0].messages.last();
+        assert_eq!(last, Some(&Message::User { text: "Thank you!".to_owned() }), "without the mark of its end");
+    }
+
+    #[test]
+    fn arguments_that_are_no_json_are_kept_as_text() {
+        let imported = results();
+        let call = imported.transcripts[1].tool_calls().next().expect("a call was made");
+        assert_eq!(call.arguments, json!("not json"));
+    }
+
+    #[test]
+    fn tools_are_inferred_from_calls_that_worked() {
+        let imported = results();
+        let names: Vec<&str> = imported.tools.iter().map(|tool| tool.name.as_str()).collect();
+        assert!(!names.contains(&"fly_to_moon"), "{names:?}");
+        assert_eq!(names.len(), 5, "{names:?}");
+    }
+
+    #[test]
+    fn a_person_reads_what_was_not_carried_over() {
+        insta::assert_snapshot!(results().summary());
+    }
+
+    #[test]
+    fn the_same_trial_twice_is_refused() {
+        let files = files(&["tau-bench/results.json"]);
+        let text = files[0].1.as_str();
+        let error = import(Format::TauBench, &[("a.json", text), ("b.json", text)]).unwrap_err();
+        insta::assert_snapshot!(error, @"b.json: [0]: task 0 has trial 0 already, at a.json: [0]; import the results of one run at a time");
+    }
+
+    #[test]
+    fn malformed_results_are_refused_with_their_place() {
+        let mut errors = Vec::new();
+        let refused = |text: &str| error(Format::TauBench, "out/r.json", text).to_string();
+        errors.push(refused(r#"{"a": 1}"#));
+        errors.push(refused("[{"));
+        errors.push(refused("[]"));
+        errors.push(refused(r#"[{"task_id": 1, "traj": [], "trial": 0}]"#));
+        let entry = json!([{
+            "task_id": 1, "trial": -1, "traj": [],
+            "info": {"task": {"instruction": "x", "actions": [{"name": "f", "kwargs": "x"}]}},
+        }]);
+        errors.push(refused(&entry.to_string()));
+        let entry = json!([{
+            "task_id": 1, "trial": -1, "traj": [], "info": {"task": {"instruction": "x", "actions": []}},
+        }]);
+        errors.push(refused(&entry.to_string()));
+        let entry = json!([{
+            "task_id": 1, "trial": 0, "traj": [{"role": "oracle"}],
+            "info": {"task": {"instruction": "x", "actions": []}},
+        }]);
+        errors.push(refused(&entry.to_string()));
+        insta::assert_snapshot!(errors.join("\n"));
+    }
 }

@@ -38,7 +38,8 @@ pub(super) fn import(logs: &[(&str, Value)], notes: &mut Notes) -> Result<Logged
             root.error("has no \"samples\"", "write the log with its samples: inspect log dump, without --header-only")
         })?;
         for (index, sample) in samples.list()?.iter().enumerate() {
-            reader.read(sample, index, &prefix, &scorers, notes)?;
+            let whole = with_attachments(sample.value);
+            reader.read(&sample.holding(&whole), index, &prefix, &scorers, notes)?;
         }
         notes.add(base(file), "recorded scores", "the transcripts are scored anew");
     }
@@ -51,6 +52,32 @@ pub(super) fn import(logs: &[(&str, Value)], notes: &mut Notes) -> Result<Logged
         );
     }
     Ok(Logged { drafts: reader.drafts, transcripts: reader.transcripts, tools: reader.seen.definitions() })
+}
+
+/// The sample with its long texts put back: a log keeps them apart, under a hash.
+fn with_attachments(sample: &Value) -> Value {
+    let parts = ["id", "epoch", "input", "target", "choices", "metadata", "sandbox", "files", "setup", "messages"];
+    let texts = sample.get("attachments");
+    let mut whole: serde_json::Map<String, Value> =
+        parts.iter().filter_map(|key| Some(((*key).to_owned(), put_back(sample.get(key)?, texts)))).collect();
+    for key in ["error", "limit"] {
+        whole.extend(sample.get(key).map(|found| (key.to_owned(), found.clone())));
+    }
+    Value::Object(whole)
+}
+
+fn put_back(value: &Value, texts: Option<&Value>) -> Value {
+    match value {
+        Value::String(text) => {
+            let hash = text.strip_prefix("attachment://");
+            hash.and_then(|hash| texts?.get(hash)).unwrap_or(value).clone()
+        }
+        Value::Array(items) => items.iter().map(|item| put_back(item, texts)).collect(),
+        Value::Object(fields) => {
+            Value::Object(fields.iter().map(|(key, field)| (key.clone(), put_back(field, texts))).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 #[derive(Default)]
@@ -124,7 +151,7 @@ impl Reader {
             }
         }
         let epoch = sample.get("epoch").and_then(|epoch| epoch.value.as_u64()).unwrap_or(1);
-        let mut repeat = u32::try_from(epoch.saturating_sub(1)).unwrap_or(u32::MAX);
+        let mut repeat = u32::try_from(epoch.saturating_sub(1)).unwrap_or(0);
         while !self.taken.insert((id.clone(), repeat)) {
             repeat += 1;
         }

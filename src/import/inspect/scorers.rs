@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::Notes;
 use super::super::error::ImportError;
 use super::super::read::Item;
-use super::super::scenario::{alternatives, contains_one_of, equals, matches};
+use super::super::scenario::{alternatives, contains_one_of, equals, literal, matches};
 use crate::domain::scenario::Check;
 
 /// A scorer of an evaluation, with its options.
@@ -82,7 +82,7 @@ pub(super) fn check(scorer: &Scorer, targets: &[String]) -> Option<Check> {
             _ => matches(format!(r"{flags}{any}\W*$")),
         }),
         "choice" => {
-            let letters: Vec<String> = targets.iter().map(|target| regex::escape(target)).collect();
+            let letters: Vec<String> = targets.iter().map(|target| literal(target)).collect();
             Some(matches(format!(r"(?i)ANSWER\s*:\s*{}\b", letters.join(r"\s*,?\s*(?:and\s+)?"))))
         }
         _ => None,

@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 use super::super::Notes;
 use super::super::error::ImportError;
 use super::super::read::{Item, scalar};
-use super::super::scenario::{append, contains_one_of, equals, matches, not_contains, satisfies};
+use super::super::scenario::{append, contains_one_of, equals, literal, matches, not_contains, satisfies};
 use super::prompt::filled;
 use super::resource::{self, Resources};
 use super::test::TestCase;
 use crate::domain::scenario::{Check, Expectation, ExpectedCall, ExtraCalls};
 
-/// Every kind of assertion that a shorthand (`contains: Paris`) may name, besides those that [`kinds`] carries over.
+/// Every kind of assertion that a shorthand (`contains: Paris`) may name, besides those of [`CARRIED`].
 const NOT_CARRIED: [&str; 37] = [
     "answer-relevance",
     "bleu",
@@ -121,22 +121,17 @@ struct Assertion<'a> {
 /// Adds what one assertion demands.
 pub(super) fn expect(
     expect: &mut Expectation,
-    assertion: &Value,
+    assertion: &Item,
     vars: &Map<String, Value>,
     test: &TestCase,
     resources: &Resources,
     notes: &mut Notes,
 ) -> Result<(), ImportError> {
-    let shorthand;
-    let assertion = match assertion.as_str() {
-        Some(text) => {
-            shorthand = of_shorthand(text);
-            &shorthand
-        }
-        None => assertion,
-    };
-    let place = format!("{}.assert", test.place);
-    let item = Item::new(&test.file, &place, assertion);
+    if let Some(text) = assertion.value.as_str() {
+        let value = of_shorthand(text);
+        return self::expect(expect, &assertion.holding(&value), vars, test, resources, notes);
+    }
+    let item = assertion.clone();
     let kind = item.need("type")?;
     let kind = kind.text()?;
     if kind == "assert-set" {
@@ -144,7 +139,7 @@ pub(super) fn expect(
             notes.add(test.at(), "threshold of an assertion set", "every check must hold");
         }
         for inner in item.need("assert")?.list()? {
-            self::expect(expect, inner.value, vars, test, resources, notes)?;
+            self::expect(expect, &inner, vars, test, resources, notes)?;
         }
         return Ok(());
     }
@@ -260,7 +255,7 @@ fn add(expect: &mut Expectation, assertion: &Assertion, notes: &mut Notes) -> Re
         }
         "not-contains" | "not-icontains" => add_absent(expect, vec![assertion.text()?], assertion, notes),
         "not-contains-any" | "not-icontains-any" => add_absent(expect, assertion.texts()?, assertion, notes),
-        "starts-with" => expect.checks.push(matches(format!("^{}", regex::escape(&assertion.text()?)))),
+        "starts-with" => expect.checks.push(matches(format!("^{}", literal(&assertion.text()?)))),
         "regex" => add_regex(expect, assertion, notes)?,
         "is-json" => expect.checks.push(satisfies(assertion.schema()?)),
         "llm-rubric" | "model-graded-closedqa" | "g-eval" => {
@@ -329,5 +324,29 @@ fn why_not(kind: &str) -> &'static str {
             "write what the judge is to look for as a rubric"
         }
         _ => "it has no counterpart; write it as a check or a rubric",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shorthands_of_csv_cells_are_understood() {
+        for (text, kind, value) in [
+            ("Paris", "equals", json!("Paris")),
+            ("Note: see below", "equals", json!("Note: see below")),
+            ("contains: Paris, France", "contains", json!("Paris, France")),
+            ("not-icontains:Rome", "not-icontains", json!("Rome")),
+            ("contains-any: a, b", "contains-any", json!(["a", "b"])),
+            ("grade: is polite", "llm-rubric", json!("is polite")),
+            ("similar(0.8): hello", "similar", json!("hello")),
+            ("is-json", "is-json", Value::Null),
+            ("fn: output.length", "javascript", json!("output.length")),
+        ] {
+            let assertion = of_shorthand(text);
+            assert_eq!((&assertion["type"], &assertion["value"]), (&json!(kind), &value), "{text}");
+        }
+        assert_eq!(of_shorthand("similar(0.8): hello")["threshold"], json!(0.8));
     }
 }

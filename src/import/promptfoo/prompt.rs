@@ -117,6 +117,11 @@ pub(super) fn filled(text: &str, vars: &Map<String, Value>, test: &TestCase, not
     text
 }
 
+/// Fills in a text where it does not matter if something is left.
+pub(super) fn filled_quietly(text: &str, vars: &Map<String, Value>) -> String {
+    render(text, |path| lookup(|name| vars.get(name), path)).text
+}
+
 /// The variable that holds what the user says.
 fn message_var(vars: &Map<String, Value>) -> Option<&str> {
     let texts: Vec<&String> = vars.iter().filter(|(_, value)| scalar(value).is_some()).map(|(name, _)| name).collect();

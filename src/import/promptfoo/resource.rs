@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::super::error::ImportError;
 use super::super::read::{self, Item, extension};
+use super::super::scenario::literal;
 
 /// The files that were given together.
 pub(super) struct Resources<'a>(pub &'a [(&'a str, &'a str)]);
@@ -13,7 +14,7 @@ impl<'a> Resources<'a> {
     /// not matter: a reference is relative to the configuration, a name is as the user gave it.
     pub fn find(&self, reference: &str) -> Vec<(&'a str, &'a str)> {
         let path = reference.strip_prefix("file://").unwrap_or(reference).trim_start_matches("./").replace('\\', "/");
-        let pattern = regex::escape(&path).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*");
+        let pattern = literal(&path).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*");
         let Ok(pattern) = regex::Regex::new(&format!("(?:^|/){pattern}$")) else { return Vec::new() };
         let fits = |name: &str| {
             let name = name.replace('\\', "/");

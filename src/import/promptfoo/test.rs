@@ -20,7 +20,8 @@ pub(super) struct TestCase {
     pub place: String,
     pub description: Option<String>,
     pub vars: Map<String, Value>,
-    pub asserts: Vec<Value>,
+    /// The assertions, each with its place.
+    pub asserts: Vec<(String, Value)>,
     metadata: Map<String, Value>,
     options: Map<String, Value>,
     provider: Option<Value>,
@@ -95,7 +96,8 @@ impl TestCase {
             }
         }
         for assertion in item.list_or_empty("assert")? {
-            test.asserts.push(assertion.value.clone());
+            let place = assertion.place().split_once(": ").map_or(String::new(), |(_, place)| place.to_owned());
+            test.asserts.push((place, assertion.value.clone()));
         }
         for (key, into) in [("metadata", &mut test.metadata), ("options", &mut test.options)] {
             if let Some(fields) = item.get(key) {
@@ -109,7 +111,7 @@ impl TestCase {
 }
 
 /// What `defaultTest` gives to every test.
-pub(super) fn default_of(config: &Item, resources: &Resources, _: &mut Notes) -> Result<TestCase, ImportError> {
+pub(super) fn default_of(config: &Item, resources: &Resources) -> Result<TestCase, ImportError> {
     let Some(item) = config.get("defaultTest") else { return Ok(TestCase::default()) };
     match item.value.as_str() {
         Some(reference) => {
