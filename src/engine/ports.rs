@@ -169,7 +169,8 @@ pub struct CallTags {
 /// The history of an object: its cycles, what was rejected, its versions.
 pub trait History: Send + Sync {
     /// Opens a cycle, or opens it again after a kill. What is given back the first time is pinned with the cycle, so
-    /// that a resumed or repeated cycle decides on the same.
+    /// that a resumed or repeated cycle decides on the same. Only `next_version` of a cycle that has not ended moves on, when
+    /// another cycle has used that number in between.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read or written.
@@ -206,7 +207,8 @@ pub struct Memory {
     pub champion_version: String,
     /// The next free version name's number.
     pub next_version: u32,
-    /// Patches that were tried before on this champion or its ancestors and not taken.
+    /// Patches that were tried before on this champion or its ancestors and not taken, by other cycles that finished: newest
+    /// first, each prompt once, as many as the store remembers.
     pub rejected: Vec<RejectedPatch>,
     /// Mean scores by dimension of the prompts that were champion in earlier, finished cycles of this object, oldest first.
     pub champion_scores: Vec<BTreeMap<DimensionName, f64>>,
