@@ -455,7 +455,7 @@ mod tests {
         insta::assert_snapshot!(plan_of(&text, None).unwrap_err(), @r#"
         pipeline.yaml:9:5: pipeline.evaluation.dimensions: the weights add up to 1.1; they must add up to 1
         pipeline.yaml:10:39: pipeline.evaluation.dimensions[0].judge_model: the name "mistral-large" tells no provider; set OPENAI_BASE_URL to the OpenAI-compatible endpoint that serves it
-        pipeline.yaml:17:16: pipeline.optimization.patching.max_prompt_length: the prompt has 149 tokens, more than 40; shorten it or raise maxPromptTokens
+        pipeline.yaml:17:16: pipeline.optimization.patching.max_prompt_length: the prompt has 149 tokens, more than 40; shorten it or raise the limit
         pipeline.yaml:23:5: pipeline.observability.cost_tracking.token_pricing: missing: cost tracking is on and no price is known; give input and output, for one token
         "#);
     }
