@@ -316,12 +316,12 @@ mod tests {
     }
 
     /// The texts of the example folder.
-    fn read_files(reference: &Reference) -> Result<Option<Vec<Text>>, String> {
+    fn read_files(reference: &Reference) -> Option<Vec<Text>> {
         let text = |path: PathBuf| Text {
             name: path.strip_prefix(folder()).unwrap().display().to_string(),
             text: std::fs::read_to_string(&path).unwrap(),
         };
-        Ok(match reference {
+        match reference {
             Reference::File(path) => Some(vec![text(folder().join(path))]),
             Reference::Files(path) => {
                 let entries = std::fs::read_dir(folder().join(path)).unwrap();
@@ -330,12 +330,12 @@ mod tests {
                 Some(files.into_iter().map(text).collect())
             }
             _ => None,
-        })
+        }
     }
 
     fn plan_of(text: &str, base_url: Option<&str>) -> Result<Plan, String> {
         let submission = Submission::read("pipeline.yaml", text, base_url).map_err(|problems| problems.to_string())?;
-        let references = References::gather(&submission, &[], read_files);
+        let references = References::gather(&submission, &[], |reference| Ok(read_files(reference)));
         resolve(&submission, &references).map_err(|problems| problems.to_string())
     }
 
