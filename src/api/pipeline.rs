@@ -316,12 +316,12 @@ mod tests {
     }
 
     /// The texts of the example folder.
-    fn read_files(reference: &Reference) -> Result<Option<Vec<Text>>, String> {
+    fn read_files(reference: &Reference) -> Option<Vec<Text>> {
         let text = |path: PathBuf| Text {
             name: path.strip_prefix(folder()).unwrap().display().to_string(),
             text: std::fs::read_to_string(&path).unwrap(),
         };
-        Ok(match reference {
+        match reference {
             Reference::File(path) => Some(vec![text(folder().join(path))]),
             Reference::Files(path) => {
                 let entries = std::fs::read_dir(folder().join(path)).unwrap();
@@ -330,12 +330,12 @@ mod tests {
                 Some(files.into_iter().map(text).collect())
             }
             _ => None,
-        })
+        }
     }
 
     fn plan_of(text: &str, base_url: Option<&str>) -> Result<Plan, String> {
         let submission = Submission::read("pipeline.yaml", text, base_url).map_err(|problems| problems.to_string())?;
-        let references = References::gather(&submission, &[], read_files);
+        let references = References::gather(&submission, &[], |reference| Ok(read_files(reference)));
         resolve(&submission, &references).map_err(|problems| problems.to_string())
     }
 
@@ -455,7 +455,7 @@ mod tests {
         insta::assert_snapshot!(plan_of(&text, None).unwrap_err(), @r#"
         pipeline.yaml:9:5: pipeline.evaluation.dimensions: the weights add up to 1.1; they must add up to 1
         pipeline.yaml:10:39: pipeline.evaluation.dimensions[0].judge_model: the name "mistral-large" tells no provider; set OPENAI_BASE_URL to the OpenAI-compatible endpoint that serves it
-        pipeline.yaml:17:16: pipeline.optimization.patching.max_prompt_length: the prompt has 149 tokens, more than 40; shorten it or raise maxPromptTokens
+        pipeline.yaml:17:16: pipeline.optimization.patching.max_prompt_length: the prompt has 149 tokens, more than 40; shorten it or raise the limit
         pipeline.yaml:23:5: pipeline.observability.cost_tracking.token_pricing: missing: cost tracking is on and no price is known; give input and output, for one token
         "#);
     }

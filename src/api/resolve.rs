@@ -310,3 +310,6 @@ fn used_models(spec: &AgentOptimizationSpec) -> BTreeSet<&str> {
 fn promotion_of(spec: &AgentOptimizationSpec) -> Option<&Promotion> {
     spec.promotion.as_ref()
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,9 +18,10 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// `; did you mean "x"?` or, when nothing is near, the whole list: `; there is a, b and c`.
+/// `; did you mean "x"?` or, when nothing is near, the whole list: `; known: a, b, c`.
 pub fn hint<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let mut candidates: Vec<&str> = candidates.into_iter().collect();
+    candidates.dedup();
     match nearest(name, candidates.iter().copied()) {
         Some(near) => format!("; did you mean {near:?}?"),
         None if candidates.is_empty() => String::new(),

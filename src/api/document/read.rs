@@ -65,8 +65,8 @@ impl Walk<'_> {
         match (&shape.form, &node.content) {
             (Form::Any, _) | (Form::Bool, Content::Bool(_)) => node.value(),
             (Form::Text(form), Content::Text(text)) => {
-                self.text(form, text, node, path);
-                node.value()
+                let is_readable = self.text(form, text, node, path);
+                if is_readable { node.value() } else { Value::Null }
             }
             (Form::Number { whole, min, max }, Content::Number { value, .. })
                 if !whole || value.is_u64() || value.is_i64() =>
@@ -126,7 +126,9 @@ impl Walk<'_> {
             };
             let value = self.value(shape, &field.node, &inner);
             // What is absent and what is null are the same to a reader of the resource.
-            if !(value.is_null() && shape.nullable && !matches!(shape.form, Form::Any)) {
+            let may_go = shape.nullable || !required.iter().any(|name| name == key);
+            let is_nothing = value.is_null() && !matches!(shape.form, Form::Any);
+            if !(is_nothing && may_go) {
                 values.insert(key.to_owned(), value);
             }
         }
@@ -141,7 +143,8 @@ impl Walk<'_> {
         Value::Object(values)
     }
 
-    fn text(&mut self, form: &TextForm, text: &str, node: &Node, path: &str) {
+    /// Checks a text; false if nothing could be made of it.
+    fn text(&mut self, form: &TextForm, text: &str, node: &Node, path: &str) -> bool {
         let length = text.chars().count();
         let shown = excerpt(text);
         if !form.one_of.is_empty() && !form.one_of.iter().any(|word| word == text) {
@@ -149,10 +152,14 @@ impl Walk<'_> {
             let near = nearest(text, words).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
             let message = format!("expected {}, found {shown:?}{near}", alternatives(&form.one_of));
             self.note(node, path, message);
+            return false;
         } else if form.duration {
-            if let Err(message) = duration(text) {
+            let read = duration(text);
+            let is_readable = read.is_ok();
+            if let Err(message) = read {
                 self.note(node, path, message);
             }
+            return is_readable;
         } else if length < form.min {
             let message = if form.min == 1 {
                 "must not be empty".to_owned()
@@ -168,6 +175,7 @@ impl Walk<'_> {
         {
             self.note(node, path, format!("expected {words}, found {shown:?}"));
         }
+        true
     }
 
     fn bounds(&mut self, min: Option<f64>, max: Option<f64>, value: &Number, node: &Node, path: &str) {
@@ -198,7 +206,7 @@ impl Walk<'_> {
         };
         let message = format!("expected {}, found {}{advice}", expected(&shape.form), node.described());
         self.note(node, path, with_purpose(message, shape));
-        node.value()
+        in_its_place(shape, node)
     }
 
     fn at_key(&self, field: &Field) -> Place {
@@ -208,6 +216,20 @@ impl Walk<'_> {
     fn note(&mut self, node: &Node, path: &str, message: String) {
         let place = self.document.place(node);
         self.problems.push(Problem { place: Some(place), field: path.to_owned(), message });
+    }
+}
+
+/// What to go on with instead of a value of the wrong kind, so that the rest can be checked too: what was evidently meant, or
+/// nothing, which will do where the field may be left out.
+fn in_its_place(shape: &Shape, node: &Node) -> Value {
+    match (&shape.form, &node.content) {
+        (Form::Text(form), Content::Number { written, .. }) if form.one_of.is_empty() => {
+            Value::String(written.to_string())
+        }
+        (Form::Text(form), Content::Bool(value)) if form.one_of.is_empty() => Value::String(value.to_string()),
+        (Form::Number { .. }, Content::Text(text)) => text.parse().map_or(Value::Null, Value::Number),
+        (Form::Number { .. } | Form::Bool | Form::Text(_), _) => Value::Null,
+        _ => node.value(),
     }
 }
 

@@ -31,9 +31,14 @@ impl<'a> Findings<'a> {
         Problems::sorted(self.problems)
     }
 
-    /// Something is wrong with a field of the resource.
+    /// Something is wrong with a field of the resource. A field whose form was found wrong when it was read is not blamed a
+    /// second time.
     pub fn problem(&mut self, field: &str, message: impl Into<String>) {
-        self.problems.push(self.submission.problem(field, message));
+        let problem = self.submission.problem(field, message);
+        let mut earlier = self.submission.problems.iter();
+        if !earlier.any(|earlier| earlier.field == problem.field) {
+            self.problems.push(problem);
+        }
     }
 
     /// The same, ready to be added later.

@@ -58,8 +58,7 @@ pub fn check_length(prompt: &Prompt, allowed: usize, findings: &mut Findings<'_>
     }
     let tokens = tiktoken_rs::o200k_base_singleton().count_ordinary(prompt.text());
     if tokens > allowed {
-        let message =
-            format!("the prompt has {tokens} tokens, more than {allowed}; shorten it or raise maxPromptTokens");
+        let message = format!("the prompt has {tokens} tokens, more than {allowed}; shorten it or raise the limit");
         findings.problem("spec.patching.maxPromptTokens", message);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::document::nearest::{hint, nearest};
 use super::super::document::{Content, Document};
 use super::super::problem::Problem;
 use super::super::source::TextSource;
@@ -76,6 +77,8 @@ pub struct Text {
 #[derive(Clone, Debug, Default)]
 pub struct References {
     read: BTreeMap<Reference, Result<Vec<Text>, String>>,
+    /// The keys of the ConfigMaps that were given, by name.
+    given: BTreeMap<String, Vec<String>>,
 }
 
 impl References {
@@ -88,7 +91,8 @@ impl References {
         mut read: impl FnMut(&Reference) -> Result<Option<Vec<Text>>, String>,
     ) -> Self {
         let given = || submission.config_maps.iter().chain(manifests);
-        let mut references = Self::default();
+        let keys = |map: &ConfigMap| (map.name.clone(), map.data.keys().cloned().collect());
+        let mut references = Self { read: BTreeMap::new(), given: given().map(keys).collect() };
         for reference in requested(&submission.resource) {
             let answer = match given().find_map(|map| map.answer(&reference)) {
                 Some(texts) => Ok(Some(texts)),
@@ -117,25 +121,38 @@ impl References {
     pub(super) fn of_source(&self, source: &TextSource) -> Option<Result<&Text, String>> {
         let reference = Reference::of(source)?;
         Some(match self.get(&reference) {
-            Some(Ok(texts)) => texts.first().ok_or_else(|| missing(&reference)),
+            Some(Ok(texts)) => texts.first().ok_or_else(|| self.missing(&reference)),
             Some(Err(why)) => Err(why.clone()),
-            None => Err(missing(&reference)),
+            None => Err(self.missing(&reference)),
         })
     }
-}
 
-/// Says that what a reference names does not exist, and where it was looked for.
-pub(super) fn missing(reference: &Reference) -> String {
-    match reference {
-        Reference::ConfigMapKey { name, key } => {
-            format!("no ConfigMap {name:?} with the key {key:?}; put it into the same file or among the manifests")
+    /// Says that what a reference names does not exist, and where it was looked for.
+    pub(super) fn missing(&self, reference: &Reference) -> String {
+        match reference {
+            Reference::ConfigMapKey { name, key } => match self.given.get(name) {
+                Some(keys) => {
+                    let near = hint(key, keys.iter().map(String::as_str));
+                    format!("the ConfigMap {name:?} has no key {key:?}{near}")
+                }
+                None => self.missing_config_map(name),
+            },
+            Reference::ConfigMap { name } | Reference::Champion { config_map: name } => self.missing_config_map(name),
+            Reference::File(path) | Reference::Files(path) => {
+                format!("no file {path:?}; paths are relative to the resource file")
+            }
         }
-        Reference::ConfigMap { name } | Reference::Champion { config_map: name } => {
-            format!("no ConfigMap {name:?}; put it into the same file or among the manifests")
-        }
-        Reference::File(path) | Reference::Files(path) => {
-            format!("no file {path:?}; paths are relative to the resource file")
-        }
+    }
+
+    fn missing_config_map(&self, name: &str) -> String {
+        let near = nearest(name, self.given.keys().map(String::as_str));
+        let advice = match near {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => {
+                "it must be in the same namespace, or on the command line in the same file or the manifests".to_owned()
+            }
+        };
+        format!("no ConfigMap {name:?}; {advice}")
     }
 }
 

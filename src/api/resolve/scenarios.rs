@@ -10,7 +10,7 @@ use super::super::plan::{DimensionPlan, RuntimePlan};
 use super::super::problem::{Place, Problem};
 use super::super::source::TextSource;
 use super::findings::Findings;
-use super::references::{Reference, References, Text, missing};
+use super::references::{Reference, References, Text};
 use super::scenario_checks::{self, Known};
 use crate::domain::scenario::Scenario;
 use crate::domain::tool::ToolDefinition;
@@ -142,7 +142,7 @@ fn read(spec: &AgentOptimizationSpec, references: &References, findings: &mut Fi
                 None
             }
             Some(Err(why)) => Some(why.clone()),
-            None => Some(missing(&reference)),
+            None => Some(references.missing(&reference)),
         };
         if let Some(why) = why {
             is_complete = false;
@@ -217,7 +217,12 @@ pub fn transcripts(
             Ok(Transcript { scenario, repeat, .. }) => {
                 (1, format!("a second transcript of scenario {scenario:?}, repeat {repeat}; number the repeats from 0"))
             }
-            Err(error) => (error.column().max(1), format!("not a transcript: {error}")),
+            Err(error) => {
+                let text = error.to_string();
+                // It counts lines inside this one line.
+                let why = text.split(" at line ").next().unwrap_or_default();
+                (error.column().max(1), format!("not a transcript: {why}"))
+            }
         };
         is_sound = false;
         let place = Place { file: text.name.clone(), line: index + 1, column };
@@ -246,13 +251,13 @@ fn recorded(
         findings.problem(path, message);
     } else if let Some(first) = left_out.first() {
         let count = left_out.len();
-        findings.warn(path, format!("{count} scenarios have no transcript and are left out, {:?} first", first.id));
+        findings.warn(path, format!("scenarios left out for want of a transcript: {count}, such as {:?}", first.id));
     }
     if let (Some(first), false) = (strangers.first(), kept.is_empty()) {
         let count = strangers.len();
         findings.warn(
             path,
-            format!("{count} recorded scenarios are not in the suite and are passed over, {first:?} first"),
+            format!("recorded scenarios that are not in the suite, passed over: {count}, such as {first:?}"),
         );
     }
     kept

@@ -1,0 +1,701 @@
+//! What a user reads who wrote something wrong, and what a plan holds for one who did not.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::api::AgentOptimization;
+use crate::api::promotion::{Approval, Test};
+use crate::api::scoring::Scorer;
+
+/// A resource with everything that it refers to in one file.
+const RESOURCE: &str = r#"apiVersion: whetstone.dev/v1alpha1
+kind: AgentOptimization
+metadata: {name: support-assistant}
+spec:
+  agent:
+    prompt: {configMapKeyRef: {name: support-prompt, key: system-prompt}}
+    toolsFrom: [{configMapKeyRef: {name: support-tools, key: tools.json}}]
+    runtime: {model: {ref: worker}}
+  models:
+    - name: worker
+      openAI: {baseURL: http://litellm.llm:4000/v1, model: gpt-4o-mini, apiKey: {secretKeyRef: {name: llm, key: key}}}
+      price: {inputPerMillion: "0.15", outputPerMillion: "0.60", cachedInputPerMillion: "0.075"}
+    - name: judge
+      anthropic: {model: claude-sonnet-4-5}
+      price: {inputPerMillion: "3", outputPerMillion: "15"}
+  scenarios: [{configMapRef: {name: support-scenarios}}]
+  scoring: {judge: {ref: judge}}
+  patching: {protectedSections: [Safety]}
+  promotion: {target: {configMap: support-prompt-live}}
+  budget: {perCycle: "5.00"}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: support-prompt}
+data:
+  system-prompt: |
+    You help customers.
+    # Tools
+    Use them.
+    # Safety
+    Never tell secrets.
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: support-tools}
+data:
+  tools.json: |
+    [{"type": "function", "function": {"name": "refund", "description": "Pays back",
+      "parameters": {"type": "object", "properties": {"order": {"type": "string"}}}}},
+     {"name": "look_up"}, "search"]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: support-scenarios}
+data:
+  README.md: these are not scenarios
+  a.yaml: |
+    - id: refund-1
+      tags: [refund]
+      message: I want my money back
+      expect: {calls: [{tool: refund, arguments: {order: "7"}}]}
+    - id: look-up-1
+      message: Where is my order?
+      expect: {checks: [{contains: Oslo}]}
+  b.jsonl: |
+    {"id": "search-1", "message": "how?", "weight": 2.5}
+    {"id": "search-2", "conversation": [{"user": "hello"}, {"assistant": "hi"}, {"user": "how?"}]}
+"#;
+
+fn outcome(text: &str, files: &[(&str, &str)]) -> Result<Plan, Problems> {
+    let submission = Submission::read("agent.yaml", text, None)?;
+    let references = References::gather(&submission, &[], |reference| match reference {
+        Reference::File(path) | Reference::Files(path) => {
+            let mut found = files.iter().filter(|(name, _)| name.starts_with(path.as_str())).peekable();
+            let is_there = found.peek().is_some();
+            let texts = found.map(|(name, text)| Text { name: (*name).to_owned(), text: (*text).to_owned() }).collect();
+            Ok(is_there.then_some(texts))
+        }
+        _ => Ok(None),
+    });
+    resolve(&submission, &references)
+}
+
+fn plan(text: &str) -> Plan {
+    outcome(text, &[]).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// What is said about a resource after some changes; each must apply.
+fn said(changes: &[(&str, &str)]) -> String {
+    outcome(&changed(changes), &[]).map_or_else(|problems| problems.to_string(), |plan| plan.warnings.join("\n"))
+}
+
+fn changed(changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(RESOURCE.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1)
+    })
+}
+
+/// What is said about scenarios in a file.
+fn said_of_scenarios(name: &str, scenarios: &str) -> String {
+    let text = changed(&[("{configMapRef: {name: support-scenarios}}", "{file: suite}")]);
+    outcome(&text, &[(name, scenarios)]).map_or_else(|problems| problems.to_string(), |plan| plan.warnings.join("\n"))
+}
+
+#[test]
+fn a_sound_resource_becomes_a_plan_with_every_default_filled_in() {
+    let plan = plan(RESOURCE);
+    assert_eq!((plan.namespace.as_str(), plan.name.as_str()), ("default", "support-assistant"));
+    assert_eq!(plan.champion.sections().len(), 3);
+    let tools: Vec<&str> = plan.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(tools, ["refund", "look_up", "search"]);
+    let ids: Vec<&str> = plan.scenarios.iter().map(|scenario| scenario.id.as_str()).collect();
+    assert_eq!(ids, ["look-up-1", "refund-1", "search-1", "search-2"], "sorted by id");
+    let worker = &plan.models["worker"];
+    assert_eq!(worker.identity.endpoint, "http://litellm.llm:4000/v1");
+    assert_eq!(worker.price.unwrap().cached_input.to_string(), "0.000000075");
+    let key = worker.key.as_ref().unwrap();
+    assert_eq!(key.secret, Some(("llm".to_owned(), "key".to_owned())));
+    assert_eq!((key.env.as_deref(), key.required), (Some("OPENAI_API_KEY"), true));
+    let scorers: Vec<(&str, f64, Scorer)> =
+        plan.dimensions.iter().map(|dimension| (dimension.name.as_str(), dimension.weight, dimension.scorer)).collect();
+    assert_eq!(
+        scorers,
+        [
+            ("accuracy", 0.4, Scorer::ChecksOrJudge),
+            ("safety", 0.3, Scorer::ChecksOrJudge),
+            ("tool_compliance", 0.3, Scorer::ToolCalls),
+        ]
+    );
+    assert!(plan.dimensions.iter().all(|dimension| !dimension.rubric.is_empty()));
+    assert_eq!(
+        plan.patching.as_ref().unwrap().model.as_str(),
+        "judge",
+        "the judge writes patches unless told otherwise"
+    );
+    assert_eq!(plan.budget.unwrap().to_string(), "5");
+    assert_eq!((plan.execution.repeats, plan.gate.repeats, plan.gate.test), (3, 3, Test::Permutation));
+    assert!(plan.clustering.embeddings.is_none() && plan.clustering.threshold < 0.5, "the built-in vectoriser's own");
+    insta::assert_snapshot!(plan.warnings.join("\n"), @r#"
+    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    "#);
+}
+
+#[test]
+fn a_resource_reads_back_from_what_is_written() {
+    let submission = Submission::read("agent.yaml", RESOURCE, None).unwrap();
+    let again = Submission::read("again.yaml", &submission.to_yaml(), None).unwrap();
+    assert_eq!(again.resource.spec, submission.resource.spec);
+    assert_eq!(again.resource.metadata, submission.resource.metadata);
+    let json = serde_json::to_string_pretty(&submission.resource).unwrap();
+    let again = Submission::read("again.json", &json, None).unwrap();
+    assert_eq!(again.resource.spec, submission.resource.spec);
+}
+
+#[test]
+fn an_object_of_the_cluster_becomes_the_same_plan_as_its_file() {
+    let submission = Submission::read("agent.yaml", RESOURCE, None).unwrap();
+    let object = Submission::from(submission.resource.clone());
+    let mut references = References::default();
+    for reference in requested(&object.resource) {
+        if let Some(texts) = submission.config_maps.iter().find_map(|map| map.answer(&reference)) {
+            references.insert(reference, Ok(texts));
+        }
+    }
+    assert_eq!(resolve(&object, &references).unwrap().identity(), plan(RESOURCE).identity());
+}
+
+#[test]
+fn what_an_object_of_the_cluster_has_wrong_is_told_without_a_place() {
+    let mut resource: AgentOptimization = Submission::read("agent.yaml", RESOURCE, None).unwrap().resource;
+    resource.spec.models.remove(1);
+    insta::assert_snapshot!(resolve(&resource.into(), &References::default()).unwrap_err(), @r#"
+    spec.agent.prompt.configMapKeyRef: no ConfigMap "support-prompt"; it must be in the same namespace, or on the command line in the same file or the manifests
+    spec.agent.toolsFrom[0].configMapKeyRef: no ConfigMap "support-tools"; it must be in the same namespace, or on the command line in the same file or the manifests
+    spec.scenarios[0].configMapRef: no ConfigMap "support-scenarios"; it must be in the same namespace, or on the command line in the same file or the manifests
+    spec.scoring.judge.ref: no model "judge" in spec.models; known: worker
+    "#);
+}
+
+#[test]
+fn every_profile_makes_a_plan() {
+    for profile in Profile::ALL {
+        let plan = plan(&changed(&[("spec:\n", &format!("spec:\n  profile: {profile:?}\n"))]));
+        let defaults = Defaults::of(profile);
+        assert_eq!(plan.execution.repeats, defaults.repeats);
+        assert_eq!(plan.gate.minimum_sample_size, defaults.minimum_sample_size as usize);
+        assert_eq!(plan.approval == Approval::Manual, profile == Profile::Compliance);
+    }
+}
+
+#[test]
+fn the_champion_is_what_the_target_configmap_holds() {
+    let target = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: support-prompt-live}\ndata:\n  system-prompt: |\n    \
+                  You help.\n    # Safety\n    Never.\n";
+    let plan = plan(&format!("{RESOURCE}{target}"));
+    assert_eq!(plan.champion.text(), "You help.\n# Safety\nNever.\n");
+}
+
+#[test]
+fn whatever_is_wrong_is_told_at_once() {
+    let said = said(&[
+        ("models:", "modles:"),
+        ("ref: worker", "ref: wroker"),
+        ("{perCycle: \"5.00\"}", "{perCycle: 5.00}"),
+        ("\"refund\", \"description\"", "\"re fund\", \"description\""),
+        ("weight\": 2.5", "weight\": -1"),
+        ("id: look-up-1", "id: refund-1"),
+    ]);
+    insta::assert_snapshot!(said, @r#"
+    agent.yaml:8:23: spec.agent.runtime.model.ref: no model "wroker" in spec.models; did you mean "worker"?
+    agent.yaml:9:3: spec.modles: unknown field "modles"; did you mean "models"?
+    agent.yaml:20:22: spec.budget.perCycle: expected a decimal number in quotes, such as "0.15", found the number 5.00; put it in quotes: "5.00" (The most that one cycle may cost, as a decimal string such as `5.00`)
+    configmap/support-scenarios[a.yaml]:5:3: [1].id: duplicate id "refund-1", first used at configmap/support-scenarios[a.yaml]:1:3
+    configmap/support-scenarios[b.jsonl]:1:49: weight: expected a number of at least 0, found -1
+    configmap/support-tools[tools.json]:1:2: [0]: "re fund" is no name for a tool: 1 to 64 letters, digits, _ and - are
+    "#);
+}
+
+#[test]
+fn a_slip_in_the_name_of_a_field_is_taken_for_what_was_meant() {
+    let said =
+        said(&[("scenarios: [", "scenario: ["), ("scoring: {judge", "scoring: {judje"), ("perCycle", "per_cycle")]);
+    insta::assert_snapshot!(said, @r#"
+    agent.yaml:16:3: spec.scenario: unknown field "scenario"; did you mean "scenarios"?
+    agent.yaml:17:13: spec.scoring.judje: unknown field "judje"; did you mean "judge"?
+    agent.yaml:20:12: spec.budget.per_cycle: unknown field "per_cycle"; did you mean "perCycle"?
+    "#);
+}
+
+#[test]
+fn forms_of_values_are_checked_with_words_for_what_would_be_right() {
+    let said = said(&[
+        ("metadata: {name: support-assistant}", "metadata: {}"),
+        ("inputPerMillion: \"0.15\"", "inputPerMillion: 0.15"),
+        ("outputPerMillion: \"0.60\"", "outputPerMillion: cheap"),
+        (
+            "  patching:",
+            "  profile: production\n  execution: {repeats: five, concurrency: 0, scenarioTimeout: soon, errorTolerance: 1.5}\n  \
+             clustering: {maxClusters: 1.5, threshold: \"0.5\"}\n  validation: {sentinels: -1}\n  patching:",
+        ),
+        ("protectedSections: [Safety]", "protectedSections: {a: Safety}"),
+        ("name: judge\n", "name: \"\"\n"),
+    ]);
+    insta::assert_snapshot!(said, @r#"
+    agent.yaml:3:11: metadata.name: missing: The name of the resource
+    agent.yaml:12:32: spec.models[0].price.inputPerMillion: expected a decimal number in quotes, such as "0.15", found the number 0.15; put it in quotes: "0.15" (A million input tokens)
+    agent.yaml:12:56: spec.models[0].price.outputPerMillion: expected a decimal number in quotes, such as "0.15", found "cheap"
+    agent.yaml:13:13: spec.models[1].name: must not be empty
+    agent.yaml:18:12: spec.profile: expected "Prototype", "Production", "MultiAgent", "Budget" or "Compliance", found "production"; did you mean "Production"?
+    agent.yaml:19:24: spec.execution.repeats: expected a whole number, found the text "five" (How often each scenario is run for a measurement)
+    agent.yaml:19:43: spec.execution.concurrency: expected a number from 1 to 10000, found 0
+    agent.yaml:19:63: spec.execution.scenarioTimeout: "soon" is not a duration; write it like 200ms, 30s or 1h 30m
+    agent.yaml:19:85: spec.execution.errorTolerance: expected a number from 0 to 1, found 1.5
+    agent.yaml:20:29: spec.clustering.maxClusters: expected a whole number, found the number 1.5 (The most clusters)
+    agent.yaml:20:45: spec.clustering.threshold: expected a number, found the text "0.5"; leave the quotes out (The cosine similarity from which two groups are one, 0 to 1)
+    agent.yaml:21:27: spec.validation.sentinels: expected a number from 0 to 1000, found -1
+    agent.yaml:22:33: spec.patching.protectedSections: expected a list, found a mapping; begin each item with a dash (Sections that no patch may touch, by their names)
+    "#);
+}
+
+#[test]
+fn malformed_yaml_is_one_problem_with_its_place() {
+    insta::assert_snapshot!(said(&[("    runtime:", "\truntime:")]), @r#"
+    agent.yaml:8:2: not valid YAML: tabs disallowed within this context (block indentation)
+    "#);
+    insta::assert_snapshot!(said(&[("{ref: worker}}", "{ref: worker}")]), @r#"
+    agent.yaml:9:3: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'
+    "#);
+}
+
+#[test]
+fn a_file_that_is_something_else_is_told_what_it_should_be() {
+    let said = |text: &str| outcome(text, &[]).unwrap_err().to_string();
+    insta::assert_snapshot!(said(""), @r#"
+    agent.yaml:1:1: the file is empty; an optimization begins with apiVersion: whetstone.dev/v1alpha1, kind: AgentOptimization
+    "#);
+    insta::assert_snapshot!(said("just text"), @r#"
+    agent.yaml:1:1: expected a resource (apiVersion, kind, metadata, spec) or a pipeline, found the text "just text"
+    "#);
+    insta::assert_snapshot!(said("kind: Deployment\napiVersion: apps/v1\n"), @r#"
+    agent.yaml:1:1: no AgentOptimization and no pipeline in this file; found Deployment
+    "#);
+    insta::assert_snapshot!(said("spec: {}\n"), @r#"
+    agent.yaml:1:1: apiVersion: missing: `whetstone.dev/v1alpha1`
+    agent.yaml:1:1: kind: missing: `AgentOptimization`
+    agent.yaml:1:1: metadata: missing: Name and namespace
+    agent.yaml:1:7: spec.agent: missing: The agent: its prompt, its tools, and how it is reached
+    agent.yaml:1:7: spec.scenarios: missing: Where the scenarios come from
+    "#);
+    insta::assert_snapshot!(said(&changed(&[("kind: AgentOptimization", "kind: AgentOptimisation")])), @r#"
+    agent.yaml:2:1: kind: expected "AgentOptimization", found "AgentOptimisation"
+    "#);
+    insta::assert_snapshot!(said(&changed(&[("v1alpha1", "v1beta1")])), @r#"
+    agent.yaml:1:1: apiVersion: expected "whetstone.dev/v1alpha1", found "whetstone.dev/v1beta1"
+    "#);
+    let two = format!("{RESOURCE}---\n{RESOURCE}");
+    insta::assert_snapshot!(said(&two), @r#"
+    agent.yaml:59:1: a second resource in one file; give each a file of its own
+    "#);
+}
+
+#[test]
+fn models_are_checked() {
+    let said = said(&[
+        ("    - name: judge", "    - name: worker"),
+        ("      anthropic: {model: claude-sonnet-4-5}", "      anthropic: {model: m}\n      openAI: {model: m}"),
+        ("http://litellm.llm:4000/v1", "litellm.llm:4000/v1"),
+        ("{secretKeyRef: {name: llm, key: key}}", "{}"),
+        ("\n      price: {inputPerMillion: \"3\", outputPerMillion: \"15\"}", ""),
+        ("model: {ref: worker}", "model: {ref: worker, parameters: {extra: {seed: 1, top_p: 1}}}"),
+    ]);
+    insta::assert_snapshot!(said, @r#"
+    agent.yaml:8:57: spec.agent.runtime.model.parameters.extra.seed: the seed is the index of the repeat
+    agent.yaml:8:66: spec.agent.runtime.model.parameters.extra.top_p: topP has a field of its own
+    agent.yaml:11:16: spec.models[0].openAI.baseURL: "litellm.llm:4000/v1" is not an http or https URL; write it like https://api.openai.com/v1
+    agent.yaml:13:7: spec.models[1]: exactly one of openAI, anthropic is allowed; openAI and anthropic are given
+    agent.yaml:13:7: spec.models[1].name: a second model "worker"; give it another name
+    agent.yaml:13:7: spec.models[1].price: the price of "worker" is not known, so spec.budget.perCycle cannot be kept; give inputPerMillion and outputPerMillion ("0" for a model that costs nothing)
+    agent.yaml:17:21: spec.scoring.judge.ref: no model "judge" in spec.models; known: worker
+    "#);
+}
+
+#[test]
+fn a_url_never_holds_a_key() {
+    insta::assert_snapshot!(said(&[("http://litellm", "http://user:secret@litellm")]), @r#"
+    agent.yaml:11:16: spec.models[0].openAI.baseURL: a URL must not hold credentials; put the key into apiKey
+    "#);
+    insta::assert_snapshot!(said(&[(":4000/v1", ":4000/v1?key=1")]), @r#"
+    agent.yaml:11:16: spec.models[0].openAI.baseURL: "http://litellm.llm:4000/v1?key=1" has a query or fragment; a base URL has none
+    "#);
+}
+
+#[test]
+fn a_price_that_is_not_known_is_an_error_only_with_a_budget() {
+    let price = "\n      price: {inputPerMillion: \"3\", outputPerMillion: \"15\"}";
+    insta::assert_snapshot!(said(&[(price, "")]), @r#"
+    agent.yaml:13:7: spec.models[1].price: the price of "judge" is not known, so spec.budget.perCycle cannot be kept; give inputPerMillion and outputPerMillion ("0" for a model that costs nothing)
+    "#);
+    let plan = plan(&changed(&[(price, ""), ("  budget: {perCycle: \"5.00\"}\n", "")]));
+    assert!(plan.models["judge"].price.is_none());
+}
+
+#[test]
+fn dimensions_are_checked() {
+    let dimensions = "scoring:\n    dimensions:\n    - {name: accuracy, weight: 0.5}\n    \
+                      - {name: accuracy, weight: 0.2, threshold: {value: 1, percentile: 50}}\n    \
+                      - {name: tone, weight: 0.2, judge: {ref: juge}}\n";
+    insta::assert_snapshot!(said(&[("scoring: {judge: {ref: judge}}\n", dimensions)]), @r#"
+    agent.yaml:18:5: spec.scoring.dimensions: the weights add up to 0.9; they must add up to 1
+    agent.yaml:19:7: spec.scoring.dimensions[0]: the dimension "accuracy" has no judge; set spec.scoring.judge, or its own judge, or scorer: Checks if checks alone score it
+    agent.yaml:20:7: spec.scoring.dimensions[1]: the dimension "accuracy" has no judge; set spec.scoring.judge, or its own judge, or scorer: Checks if checks alone score it
+    agent.yaml:20:8: spec.scoring.dimensions[1].name: a second dimension "accuracy"; keep one of them
+    agent.yaml:20:37: spec.scoring.dimensions[1].threshold: exactly one of value, percentile is allowed; value and percentile are given
+    agent.yaml:21:7: spec.scoring.dimensions[2].rubric: the dimension "tone" has no rubric; say what the judge is to look for
+    agent.yaml:21:41: spec.scoring.dimensions[2].judge.ref: no model "juge" in spec.models; did you mean "judge"?
+    "#);
+}
+
+#[test]
+fn a_dimension_that_never_applies_is_a_warning() {
+    let dimensions = "{judge: {ref: judge}, dimensions: [{name: accuracy, weight: 0.5}, \
+                      {name: format, weight: 0.5, scorer: Checks}]}";
+    insta::assert_snapshot!(said(&[("{judge: {ref: judge}}", dimensions)]), @r#"
+    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    spec.scoring.dimensions: no scenario has checks for it, so the dimension "format" never applies
+    "#);
+}
+
+#[test]
+fn sections_and_length_are_checked_against_the_prompt() {
+    let said = said(&[(
+        "{protectedSections: [Safety]}",
+        "{protectedSections: [Safty, Pricing], maxPromptTokens: 10}\n  validation: {coreSections: [tools]}",
+    )]);
+    insta::assert_snapshot!(said, @r#"
+    agent.yaml:18:34: spec.patching.protectedSections[0]: the prompt has no section "Safty"; did you mean "Safety"?
+    agent.yaml:18:41: spec.patching.protectedSections[1]: the prompt has no section "Pricing"; known: preamble, Tools, Safety
+    agent.yaml:18:51: spec.patching.maxPromptTokens: the prompt has 17 tokens, more than 10; shorten it or raise the limit
+    agent.yaml:19:31: spec.validation.coreSections[0]: the prompt has no section "tools"; did you mean "Tools"?
+    "#);
+}
+
+#[test]
+fn an_empty_prompt_is_told() {
+    let said = said(&[(
+        "    You help customers.\n    # Tools\n    Use them.\n    # Safety\n    Never tell secrets.\n",
+        "    \n",
+    )]);
+    insta::assert_snapshot!(said, @r#"
+    agent.yaml:6:5: spec.agent.prompt: configmap/support-prompt[system-prompt]: the prompt is empty
+    "#);
+}
+
+#[test]
+fn exactly_one_way_is_demanded_where_there_are_several() {
+    let said = said(&[
+        ("runtime: {model: {ref: worker}}", "runtime: {}"),
+        ("[{configMapRef: {name: support-scenarios}}]", "[{configMapRef: {name: support-scenarios}, file: a}, {}]"),
+        ("prompt: {configMapKeyRef: {name: support-prompt, key: system-prompt}}", "prompt: {inline: hello, file: b}"),
+    ]);
+    insta::assert_snapshot!(said, @r#"
+    agent.yaml:6:5: spec.agent.prompt: exactly one of configMapKeyRef, file, inline is allowed; file and inline are given
+    agent.yaml:8:5: spec.agent.runtime: exactly one of model, endpoint, replay is required; none is given
+    agent.yaml:16:15: spec.scenarios[0]: exactly one of configMapRef, file, inline is allowed; configMapRef and file are given
+    agent.yaml:16:67: spec.scenarios[1]: exactly one of configMapRef, file, inline is required; none is given
+    "#);
+}
+
+#[test]
+fn what_a_resource_refers_to_must_be_there() {
+    let said = said(&[
+        ("name: support-prompt, key", "name: support-promt, key"),
+        ("key: tools.json", "key: tools"),
+        ("configMapRef: {name: support-scenarios}", "file: scenarios/"),
+    ]);
+    insta::assert_snapshot!(said, @r#"
+    agent.yaml:6:14: spec.agent.prompt.configMapKeyRef: no ConfigMap "support-promt"; did you mean "support-prompt"?
+    agent.yaml:7:18: spec.agent.toolsFrom[0].configMapKeyRef: the ConfigMap "support-tools" has no key "tools"; known: tools.json
+    agent.yaml:16:16: spec.scenarios[0].file: no file "scenarios/"; paths are relative to the resource file
+    "#);
+}
+
+#[test]
+fn a_reading_that_failed_says_why() {
+    let submission = Submission::read("agent.yaml", RESOURCE, None).unwrap();
+    let mut references = References::gather(&submission, &[], |_| Ok(None));
+    references.insert(
+        Reference::Champion { config_map: "support-prompt-live".to_owned() },
+        Err("the API server refused: forbidden".to_owned()),
+    );
+    insta::assert_snapshot!(resolve(&submission, &references).unwrap_err(), @r#"
+    agent.yaml:19:24: spec.promotion.target.configMap: the API server refused: forbidden
+    "#);
+}
+
+#[test]
+fn the_target_is_a_configmap_of_its_own() {
+    insta::assert_snapshot!(said(&[("support-prompt-live", "support-prompt")]), @r#"
+    agent.yaml:19:24: spec.promotion.target.configMap: "support-prompt" holds the base prompt, which is never written; name a ConfigMap of its own
+    "#);
+    insta::assert_snapshot!(said(&[("support-prompt-live", "support-tools")]), @r#"
+    agent.yaml:19:24: spec.promotion.target.configMap: "support-tools" is read by this resource; name a ConfigMap of its own
+    "#);
+    insta::assert_snapshot!(said(&[("support-prompt-live", "Support_Prompt")]), @r#"
+    agent.yaml:19:24: spec.promotion.target.configMap: "Support_Prompt" is no name for a ConfigMap: lower-case letters, digits, - and . are
+    "#);
+}
+
+#[test]
+fn the_gate_must_be_one_that_can_decide() {
+    let gate = "{target: {configMap: support-prompt-live}, gate: {shadowSampleSize: 10, minimumSampleSize: 30}}";
+    insta::assert_snapshot!(said(&[("{target: {configMap: support-prompt-live}}", gate)]), @r#"
+    agent.yaml:19:64: spec.promotion.gate.shadowSampleSize: at most 10 scenarios are compared and at least 30 are demanded, so no verdict could ever stand; raise shadowSampleSize or lower minimumSampleSize
+    "#);
+}
+
+#[test]
+fn shares_add_up_and_unwritten_ones_take_the_rest() {
+    let split = |split: &str| changed(&[("  scoring:", &format!("  split: {split}\n  scoring:"))]);
+    let said = |text: &str| outcome(&split(text), &[]).unwrap_err().to_string();
+    insta::assert_snapshot!(said("{train: 0.5, regression: 0.5, heldOut: 0.5}"), @r#"
+    agent.yaml:17:3: spec.split: the shares add up to 1.5; they must add up to 1
+    "#);
+    insta::assert_snapshot!(said("{train: 0.8, heldOut: 0.4}"), @r#"
+    agent.yaml:17:3: spec.split: the shares add up to 1.2; they must not add up to more than 1
+    "#);
+    let plan = plan(&split("{heldOut: 1}"));
+    assert_eq!(plan.split.held_out.len(), 4);
+}
+
+#[test]
+fn phases_that_are_not_built_yet_are_warned_of_by_name() {
+    let later = "  calibration: {references: x}\n  probe: {}\n  watch: {prometheus: [1]}\n  export: {}\n  scoring:";
+    insta::assert_snapshot!(said(&[("  scoring:", later)]), @r#"
+    spec.calibration: not built yet; it is kept and not acted on
+    spec.probe: not built yet; it is kept and not acted on
+    spec.watch: not built yet; it is kept and not acted on
+    spec.export: not built yet; it is kept and not acted on
+    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    "#);
+    insta::assert_snapshot!(said(&[("spec:\n", "spec:\n  profile: Compliance\n")]), @r#"
+    spec.profile: Compliance requires calibration of the judge, which is not built yet
+    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 50 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    "#);
+    insta::assert_snapshot!(said(&[("spec:\n", "spec:\n  profile: MultiAgent\n")]), @r#"
+    spec.profile: MultiAgent includes red-team attacks, which are not built yet
+    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    "#);
+}
+
+#[test]
+fn a_model_that_nothing_uses_is_a_warning() {
+    let said = said(&[(
+        "    - name: judge\n",
+        "    - name: spare\n      openAI: {model: m}\n      price: \
+        {inputPerMillion: \"1\", outputPerMillion: \"1\"}\n    - name: judge\n",
+    )]);
+    insta::assert_snapshot!(said, @r#"
+    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    spec.models[1]: nothing uses the model "spare"
+    "#);
+}
+
+#[test]
+fn tools_are_checked() {
+    let said = said(&[
+        ("{\"name\": \"look_up\"}", "{\"name\": \"refund\"}, {\"nam\": \"x\"}, 5"),
+        (
+            "\"object\", \"properties\": {\"order\": {\"type\": \"string\"}}",
+            "\"object\", \"properties\": {\"order\": {\"type\": \"strin\"}}",
+        ),
+    ]);
+    insta::assert_snapshot!(said, @r#"
+    configmap/support-tools[tools.json]:1:2: [0]: parameters of "refund" are no JSON Schema: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword
+    configmap/support-tools[tools.json]:3:2: [1]: a second tool "refund"; keep one of them
+    configmap/support-tools[tools.json]:3:23: [2].nam: unknown field "nam"; did you mean "name"?
+    configmap/support-tools[tools.json]:3:36: [3]: expected a mapping, found the number 5 (A tool that the agent may call, as the model sees it)
+    "#);
+}
+
+#[test]
+fn scenarios_are_checked_in_yaml() {
+    let said = said_of_scenarios(
+        "suite/a.yaml",
+        r#"scenarios:
+- id: nobody
+- id: two-users
+  message: a
+  simulatedUser: {instructions: b}
+- id: script
+  conversation: [{user: a, assistant: b}, {assistant: c}]
+- id: tools
+  message: a
+  mocks: [{tool: refunds, returns: 1, error: x}]
+  expect:
+    calls: [{tool: lookup}, {tool: search}]
+    forbiddenCalls: [{tool: search}]
+    freeTools: [time]
+- id: checks
+  message: a
+  expect:
+    checks:
+    - {}
+    - {equals: a, contains: b}
+    - {regex: "(a"}
+    - {jsonSchema: {type: strin}}
+    - {dimension: acuracy, equals: a}
+    - {dimension: tool_compliance, equals: a}
+- id: numbers
+  message: a
+  tier: 11
+  weight: -1
+  tags: [split:hold-out, "split:train", "split:regression"]
+- message: no id
+- id: unknown
+  mesage: a
+  expected: {}
+"#,
+    );
+    insta::assert_snapshot!(said, @r#"
+    suite/a.yaml:2:3: scenarios[0]: exactly one of message, conversation, simulatedUser is required; none is given
+    suite/a.yaml:3:3: scenarios[1]: exactly one of message, conversation, simulatedUser is allowed; message and simulatedUser are given
+    suite/a.yaml:7:18: scenarios[2].conversation[0]: exactly one of user, assistant is allowed; user and assistant are given
+    suite/a.yaml:7:43: scenarios[2].conversation[1]: the user must have the last turn, so that the agent has something to answer
+    suite/a.yaml:10:11: scenarios[3].mocks[0]: a tool answers or fails; keep returns or error
+    suite/a.yaml:10:12: scenarios[3].mocks[0].tool: the agent has no tool "refunds"; did you mean "refund"?
+    suite/a.yaml:12:14: scenarios[3].expect.calls[0].tool: the agent has no tool "lookup"; did you mean "look_up"?
+    suite/a.yaml:12:30: scenarios[3].expect.calls[1].tool: "search" is expected and forbidden; give the forbidden call its arguments
+    suite/a.yaml:14:17: scenarios[3].expect.freeTools[0]: the agent has no tool "time"; known: refund, look_up, search
+    suite/a.yaml:19:7: scenarios[4].expect.checks[0]: exactly one of equals, contains, notContains, regex, jsonSchema, number is required; none is given
+    suite/a.yaml:20:7: scenarios[4].expect.checks[1]: exactly one of equals, contains, notContains, regex, jsonSchema, number is allowed; equals and contains are given
+    suite/a.yaml:21:8: scenarios[4].expect.checks[2].regex: "(a" is no regular expression: unclosed group
+    suite/a.yaml:22:8: scenarios[4].expect.checks[3].jsonSchema: not a JSON Schema: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword
+    suite/a.yaml:23:8: scenarios[4].expect.checks[4].dimension: no dimension "acuracy" is scored; did you mean "accuracy"?
+    suite/a.yaml:24:8: scenarios[4].expect.checks[5].dimension: the dimension "tool_compliance" is scored by ToolCalls, which looks at no checks
+    suite/a.yaml:27:9: scenarios[5].tier: expected a number from 1 to 10, found 11
+    suite/a.yaml:28:11: scenarios[5].weight: expected a number of at least 0, found -1
+    suite/a.yaml:29:3: scenarios[5].tags: a scenario belongs to one part; keep one of its split: tags
+    suite/a.yaml:29:10: scenarios[5].tags[0]: there is no part "hold-out" to put the scenario into; did you mean "held-out"?
+    suite/a.yaml:30:3: scenarios[6].id: missing: A name that is unique in the suite and stays the same over time
+    suite/a.yaml:32:3: scenarios[7].mesage: unknown field "mesage"; did you mean "message"?
+    suite/a.yaml:33:3: scenarios[7].expected: unknown field "expected"; did you mean "expect"?
+    "#);
+}
+
+#[test]
+fn duplicate_ids_name_both_places_across_files() {
+    let text =
+        changed(&[("{configMapRef: {name: support-scenarios}}", "{file: suite}, {inline: [{id: one, message: a}]}")]);
+    let files = [
+        ("suite/a.json", "[\n  {\"id\": \"one\", \"message\": \"a\"}\n]\n"),
+        ("suite/b.jsonl", "\n{\"message\": \"b\", \"id\": \"one\"}\n"),
+    ];
+    insta::assert_snapshot!(outcome(&text, &files).unwrap_err(), @r#"
+    agent.yaml:16:41: spec.scenarios[1].inline[0].id: duplicate id "one", first used at suite/a.json:2:4
+    suite/b.jsonl:2:18: id: duplicate id "one", first used at suite/a.json:2:4
+    "#);
+}
+
+#[test]
+fn an_empty_suite_is_an_error() {
+    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "scenarios: []\n"), @r#"
+    agent.yaml:16:3: spec.scenarios: the suite is empty; there must be at least one scenario
+    "#);
+    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "# nothing\n"), @r#"
+    agent.yaml:16:3: spec.scenarios: the suite is empty; there must be at least one scenario
+    "#);
+    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "text\n"), @r#"
+    suite/a.yaml:1:1: expected a list of scenarios, found the text "text"
+    "#);
+    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "{id: a, message: b, weight: 0}\n"), @r#"
+    agent.yaml:16:3: spec.scenarios: the weight of every scenario is 0; at least one must count
+    "#);
+    insta::assert_snapshot!(said(&[("  a.yaml: |", "  a.txt: |"), ("  b.jsonl: |", "  b.txt: |")]), @r#"
+    agent.yaml:16:16: spec.scenarios[0].configMapRef: nothing in it ends in .yaml, .yml, .json or .jsonl, so it holds no scenarios
+    "#);
+}
+
+#[test]
+fn truncated_jsonl_names_its_line() {
+    let said = said_of_scenarios("suite/a.jsonl", "{\"id\": \"a\", \"message\": \"b\"}\n{\"id\": \"c\", \"mess\n");
+    insta::assert_snapshot!(said, @r#"
+    suite/a.jsonl:2:13: not valid JSON: unclosed quote
+    "#);
+}
+
+fn replay(suite: &str, transcripts: &str) -> Result<Plan, Problems> {
+    let text = changed(&[
+        ("{model: {ref: worker}}", "{replay: {transcripts: {file: runs.jsonl}}}"),
+        ("{configMapRef: {name: support-scenarios}}", "{file: suite}"),
+        ("    - name: worker\n", "    - name: unused\n"),
+    ]);
+    outcome(&text, &[("suite/a.yaml", suite), ("runs.jsonl", transcripts)])
+}
+
+#[test]
+fn a_replay_uses_every_recorded_repeat_and_leaves_out_what_was_not_recorded() {
+    let line = |scenario: &str, repeat: u32| {
+        format!("{{\"scenario\": \"{scenario}\", \"repeat\": {repeat}, \"messages\": [], \"ending\": \"answered\"}}\n")
+    };
+    let suite = "[{id: a, message: x}, {id: b, message: y}]";
+    let plan = replay(suite, &[line("a", 0), line("a", 1), line("z", 0)].concat()).unwrap();
+    assert_eq!((plan.scenarios.len(), plan.execution.repeats, plan.gate.repeats), (1, 2, 2));
+    assert!(plan.patching.is_none(), "a recording cannot be patched");
+    insta::assert_snapshot!(plan.warnings.join("\n"), @r#"
+    spec.agent.runtime.replay.transcripts: scenarios left out for want of a transcript: 1, such as "b"
+    spec.agent.runtime.replay.transcripts: recorded scenarios that are not in the suite, passed over: 1, such as "z"
+    spec.split.heldOut: 1 of 1 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    spec.scoring.dimensions: no scenario has tool calls, so the dimension "tool_compliance" never applies
+    spec.models[0]: nothing uses the model "unused"
+    "#);
+    insta::assert_snapshot!(replay(suite, &line("z", 0)).unwrap_err(), @r#"
+    agent.yaml:8:24: spec.agent.runtime.replay.transcripts: no transcript is of a scenario of the suite (the first is of "z")
+    "#);
+    insta::assert_snapshot!(replay(suite, "\n").unwrap_err(), @r#"
+    agent.yaml:8:24: spec.agent.runtime.replay.transcripts: runs.jsonl has no transcripts; a replay needs at least one
+    "#);
+    let broken = [line("a", 0), line("a", 0), "{\"scenario\": \"b\"}\n".to_owned(), "nonsense\n".to_owned()].concat();
+    insta::assert_snapshot!(replay(suite, &broken).unwrap_err(), @r#"
+    runs.jsonl:2:1: a second transcript of scenario "a", repeat 0; number the repeats from 0
+    runs.jsonl:3:17: not a transcript: missing field `repeat`
+    runs.jsonl:4:2: not a transcript: expected ident
+    "#);
+}
+
+#[test]
+fn without_a_judge_or_patch_model_nothing_is_patched_and_a_warning_says_so() {
+    let checks = "{dimensions: [{name: accuracy, weight: 1, scorer: Checks}]}";
+    let plan = plan(&changed(&[("{judge: {ref: judge}}", checks)]));
+    assert!(plan.patching.is_none());
+    insta::assert_snapshot!(plan.warnings.join("\n"), @r#"
+    spec.patching.model: no model writes patches, so failures are found and nothing is mended; name a model, or a judge
+    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    spec.models[1]: nothing uses the model "judge"
+    "#);
+}
+
+#[test]
+fn configmaps_may_come_from_other_manifests() {
+    let (resource, rest) = RESOURCE.split_once("---\n").unwrap();
+    let submission = Submission::read("agent.yaml", resource, None).unwrap();
+    let mut problems = Vec::new();
+    let manifests = ConfigMap::read_all("manifests/all.yaml", rest, &mut problems);
+    assert_eq!(problems, []);
+    let references = References::gather(&submission, &manifests, |_| Ok(None));
+    assert_eq!(resolve(&submission, &references).unwrap().identity(), plan(RESOURCE).identity());
+    let keys: BTreeMap<_, _> = manifests.iter().map(|map| (map.name.as_str(), map.data.len())).collect();
+    assert_eq!(keys, BTreeMap::from([("support-prompt", 1), ("support-tools", 1), ("support-scenarios", 3)]));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_damage_to_a_resource_makes_the_door_panic(at in 0..RESOURCE.len(), length in 0usize..40, put in "[-{}\\[\\]:\"a0 \n]{0,6}") {
+        let mut text = RESOURCE.to_owned();
+        text.replace_range(at..(at + length).min(RESOURCE.len()), &put);
+        if let Err(problems) = outcome(&text, &[]) {
+            proptest::prop_assert!(!problems.0.is_empty());
+        }
+    }
+}
