@@ -89,36 +89,32 @@ fn teachable<'w>(world: &'w World, request: &Request<'_>, dice: Dice) -> Vec<&'w
 
 /// How often a text shows that a skill failed: 0 when it does not.
 pub fn evidence(skill: &Skill, text: &str) -> usize {
-    if let Some(pattern) = &skill.evidence {
-        return pattern.find_iter(text).count();
+    match &skill.evidence {
+        Some(pattern) => pattern.find_iter(text).count(),
+        None if skill.needs.describe(text) => marks(skill, text),
+        None => 0,
     }
-    if !skill.needs.describe(text) || !has_marks(skill, text) {
-        return 0;
-    }
-    skill.needs.pattern.as_ref().map_or(1, |pattern| pattern.find_iter(text).count())
 }
 
-/// Whether a text has the marks of the failure: the judge's remark, the words of the wrong answer, or an error of tool calls
-/// that names tool, argument and kind.
-fn has_marks(skill: &Skill, text: &str) -> bool {
+/// How many marks of the failure a text has: the judge's remark, the words of the wrong answer, or a line about an error
+/// of tool calls that names the tool and its kind (for a wrong argument also the argument).
+fn marks(skill: &Skill, text: &str) -> usize {
     let failure = &skill.failure;
-    let says = |words: &Option<String>| {
-        words.as_deref().map(fixed_part).is_some_and(|words| !words.is_empty() && text.contains(words))
+    let said = |words: &Option<String>| {
+        let words = words.as_deref().map(fixed_part).unwrap_or_default();
+        if words.is_empty() { 0 } else { text.matches(words).count() }
     };
-    if says(&failure.remark) {
-        return true;
-    }
+    let kind: &[&str] = match failure.kind {
+        FailureKind::WrongAnswer | FailureKind::UnsafeAnswer => return said(&failure.remark) + said(&failure.answer),
+        FailureKind::MissingCall => &["missing call", "not called", "never called", "not made"],
+        FailureKind::WrongArgument => &["wrong"],
+        FailureKind::ExtraCall => &["extra call", "not expected", "more than expected", "nobody asked for"],
+        FailureKind::ForbiddenCall => &["forbidden", "must not"],
+    };
     let tool = failure.tool.as_deref().unwrap_or_default();
-    let lower = text.to_lowercase();
-    let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    match failure.kind {
-        FailureKind::WrongAnswer | FailureKind::UnsafeAnswer => says(&failure.answer),
-        _ if !text.contains(tool) => false,
-        FailureKind::MissingCall => any(&["missing", "never called", "not called", "was not made", "did not call"]),
-        FailureKind::WrongArgument => failure.argument.as_deref().is_some_and(|argument| text.contains(argument)),
-        FailureKind::ExtraCall => any(&["extra call", "not expected", "unexpected", "nobody asked for"]),
-        FailureKind::ForbiddenCall => any(&["forbidden", "must not"]),
-    }
+    let argument = failure.argument.as_deref().unwrap_or_default();
+    let lines = text.lines().filter(|line| mentions(line, tool) && line.contains(argument));
+    said(&failure.remark) + lines.filter(|line| kind.iter().any(|words| line.contains(words))).count()
 }
 
 /// What the request of the patch phase says.
@@ -234,7 +230,8 @@ fn mentions(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let after = line[at + name.len()..].chars().next();
-        !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
+        let in_word = |c: char| c.is_alphanumeric() || c == '_';
+        !before.is_some_and(in_word) && !after.is_some_and(in_word)
     })
 }
 

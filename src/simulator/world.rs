@@ -317,8 +317,25 @@ faults: {serverError: 0.7, hangUp: 0.4}
         let page = include_str!("../../docs/world.md");
         let mut fields = BTreeSet::new();
         properties(&World::schema(), &mut fields);
-        let missing: Vec<&String> = fields.iter().filter(|field| !page.contains(&format!("`{field}`"))).collect();
+        let code = page.split('`').skip(1).step_by(2).flat_map(|code| code.split(|c: char| !c.is_alphanumeric()));
+        let mentioned: BTreeSet<&str> = code.collect();
+        let missing: Vec<&String> = fields.iter().filter(|field| !mentioned.contains(field.as_str())).collect();
         assert!(missing.is_empty(), "docs/world.md does not mention {missing:?}");
+    }
+
+    #[test]
+    fn the_world_and_the_table_of_falls_in_the_documentation_are_true() {
+        let page = include_str!("../../docs/world.md");
+        let example = page.split("```yaml\n").find(|block| block.starts_with("seed:")).unwrap();
+        World::parse(example.split("```").next().unwrap()).unwrap();
+        for kind in FailureKind::ALL {
+            let name = format!("{kind:?}");
+            let name = name[..1].to_lowercase() + &name[1..];
+            let falls =
+                ["accuracy", "safety", "tool_compliance", "tone"].map(|it| Judge::default().fall(kind, it).to_string());
+            let row = format!("| `{name}` | {} |", falls.join(" | "));
+            assert!(page.contains(&row), "docs/world.md has no row {row}");
+        }
     }
 
     #[test]
