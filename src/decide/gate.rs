@@ -61,6 +61,7 @@ mod evidence;
 mod report;
 mod requirements;
 mod rules;
+mod wording;
 
 #[cfg(test)]
 mod calibration;

@@ -4,8 +4,9 @@ use super::contrast::{Contrast, Contrasts};
 use super::evidence::{Evidence, Pair, Scored};
 use super::report::{Code, Reason, Verdict};
 use super::rules::{DimensionRule, Rules};
+use super::wording::{bound, confidence, correction, movement, p_text, plural, range, subject, test_name};
 use crate::api::plan::ThresholdPlan;
-use crate::api::promotion::{RequireSignificance, Test};
+use crate::api::promotion::RequireSignificance;
 use crate::domain::ids::{DimensionName, ScenarioId};
 use crate::stats::{descriptive, holm};
 
@@ -143,23 +144,16 @@ fn better(
     let sure = confidence(level);
     let code = |aggregate, single| if dimension.is_some() { single } else { aggregate };
     if contrast.difference() > 0.0 && p <= level {
-        let corrected = match (other_challengers, dimension) {
-            (0, None) => String::new(),
-            (0, Some(_)) => " after correction for the dimensions".to_owned(),
-            (others, _) => format!(" after correction for {others} other challenger{}", plural(others)),
-        };
         let message = format!(
-            "{subject} rose {moved}, at least {} with {sure} ({}, p {}{corrected}, {} scenarios)",
+            "{subject} rose {moved}, at least {} with {sure} ({}, p {}{}, {} scenarios)",
             bound(contrast.lower(level)),
             test_name(rules.test),
             p_text(p),
+            correction(other_challengers, dimension),
             contrast.scenarios(),
         );
-        return Finding::settled(Reason::holds(
-            code(Code::AggregateSuperior, Code::DimensionSuperior),
-            dimension,
-            message,
-        ));
+        let code = code(Code::AggregateSuperior, Code::DimensionSuperior);
+        return Finding::settled(Reason::holds(code, dimension, message));
     }
     let refuted = |code, message| Finding::settled(Reason::new(code, Verdict::Reject, dimension, message));
     if contrast.inferiority(0.0) <= level {
@@ -367,49 +361,4 @@ pub(super) fn sample(aggregate: &Contrast, evidence: &Evidence, claim: &Claim, r
 pub(super) fn rejected_before() -> Finding {
     let message = "this prompt was rejected before and is not tried again".to_owned();
     Finding::settled(Reason::new(Code::PreviouslyRejected, Verdict::Reject, None, message))
-}
-
-fn subject(dimension: Option<&DimensionName>) -> String {
-    dimension.map_or_else(|| "the aggregate score".to_owned(), ToString::to_string)
-}
-
-fn movement(contrast: &Contrast) -> String {
-    let (champion, challenger) = (contrast.champion(), contrast.challenger());
-    format!("from {champion:.3} to {challenger:.3} ({:+.3})", contrast.difference())
-}
-
-fn bound(value: f64) -> String {
-    if value.is_finite() { format!("{value:+.3}") } else { "no bound".to_owned() }
-}
-
-/// The differences that are compatible with the evidence.
-fn range(lower: f64, upper: f64) -> String {
-    match (lower.is_finite(), upper.is_finite()) {
-        (true, true) => format!("anything from {lower:+.3} to {upper:+.3}"),
-        (true, false) => format!("anything from {lower:+.3} up"),
-        (false, true) => format!("anything up to {upper:+.3}"),
-        (false, false) => "any difference".to_owned(),
-    }
-}
-
-fn p_text(p: f64) -> String {
-    if p < 0.0001 { "below 0.0001".to_owned() } else { format!("{p:.4}") }
-}
-
-fn confidence(level: f64) -> String {
-    let percent = (100.0 * (1.0 - level) * 100.0).round() / 100.0;
-    format!("{percent}% confidence")
-}
-
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
-}
-
-fn test_name(test: Test) -> &'static str {
-    match test {
-        Test::WelchTTest => "Welch's t-test",
-        Test::PairedTTest => "paired t-test",
-        Test::Bootstrap => "BCa bootstrap",
-        Test::Permutation => "sign-flip permutation",
-    }
 }
