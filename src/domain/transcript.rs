@@ -88,4 +88,14 @@ impl Transcript {
             })
             .unwrap_or_default()
     }
+
+    /// Everything that the agent addressed to the user, one text a line.
+    #[must_use]
+    pub fn everything_said(&self) -> String {
+        let said = self.messages.iter().filter_map(|message| match message {
+            Message::Assistant { text, .. } if !text.is_empty() => Some(text.as_str()),
+            _ => None,
+        });
+        said.collect::<Vec<_>>().join("\n")
+    }
 }

@@ -1,20 +1,19 @@
 //! Clustering: failing scenarios that fail alike are put together, and each group gets a rule and a label.
 //!
 //! In: the failures of a prompt and one vector for each (of an embedding model over [`text_of`], or of the built-in
-//! [`vectorise`]). Out: [`Cluster`]s, the heaviest first. Pure: the same failures in any order give the same clusters.
+//! [`vectorise()`]). Out: [`Cluster`]s, the heaviest first. Pure: the same failures in any order give the same clusters.
 
 mod linkage;
 mod rule;
 mod vectorise;
 mod words;
 
-use std::cmp::Reverse;
-
 use super::calls::Calls;
 use super::error::CycleError;
 use crate::domain::call::{EmbedRequest, Phase};
 use crate::domain::cluster::{Cluster, Failure};
 use crate::domain::ids::ModelName;
+use crate::domain::ids::DimensionName;
 use crate::domain::score::{ToolError, ToolErrorKind};
 
 pub use vectorise::{DIMENSIONS, vectorise};
@@ -44,7 +43,7 @@ pub fn cluster(failures: &[Failure], vectors: &[Vec<f32>], threshold: f64, max_c
     groups.sort_by(|a, b| {
         let weight = |group: &[Failure]| group.iter().map(|failure| failure.weight).sum::<f64>();
         let first = |group: &[Failure]| group.iter().map(|failure| failure.scenario.clone()).min();
-        weight(b).total_cmp(&weight(a)).then(Reverse(a.len()).cmp(&Reverse(b.len()))).then(first(a).cmp(&first(b)))
+        weight(b).total_cmp(&weight(a)).then(b.len().cmp(&a.len())).then(first(a).cmp(&first(b)))
     });
     rule::describe(groups)
 }
@@ -54,7 +53,7 @@ pub fn cluster(failures: &[Failure], vectors: &[Vec<f32>], threshold: f64, max_c
 #[must_use]
 pub fn text_of(failure: &Failure) -> String {
     let mut lines = Vec::new();
-    let dimensions: Vec<&str> = failure.dimensions.iter().map(crate::domain::ids::DimensionName::as_str).collect();
+    let dimensions: Vec<&str> = failure.dimensions.iter().map(DimensionName::as_str).collect();
     lines.push(format!("failed: {}", dimensions.join(", ")));
     for error in by_severity(failure) {
         let arguments = roots(error);
@@ -62,7 +61,7 @@ pub fn text_of(failure: &Failure) -> String {
         lines.push(format!("{} {}{places}", mistake(failure, error), error.tool));
     }
     let evidence = evidence_beyond_calls(failure);
-    if !evidence.trim().is_empty() {
+    if !evidence.is_empty() {
         lines.push(format!("because: {}", words::cut(&evidence, 600)));
     }
     if !failure.request.trim().is_empty() {

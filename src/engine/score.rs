@@ -195,20 +195,24 @@ fn exact_findings(method: &Method, scenario: &Scenario, transcript: &Transcript)
         findings.push(Finding { score: verdict.score, evidence: details.join("\n"), tool_errors: verdict.errors });
     }
     if !method.checks.is_empty() {
-        findings.push(check_answer(&method.checks, transcript));
+        findings.push(check_answer(&method.checks, scenario, transcript));
     }
     findings
 }
 
-/// The share of the checks that the final answer satisfies, and what is wrong with it for the others.
-fn check_answer(checks: &[CompiledCheck], transcript: &Transcript) -> Finding {
+/// The share of the checks that the answer satisfies, and what is wrong with it for the others. In a conversation with a
+/// simulated user nobody knows in which turn something comes up, so everything that the agent said is the answer.
+fn check_answer(checks: &[CompiledCheck], scenario: &Scenario, transcript: &Transcript) -> Finding {
     if transcript.ending == Ending::TurnLimit {
         // What was said on the way is no answer, and giving none is no way to avoid a text.
         let evidence = "no final answer: the turns ran out while the assistant was still calling tools".to_owned();
         return Finding { evidence, ..Finding::default() };
     }
-    let answer = transcript.final_answer();
-    let faults: Vec<String> = checks.iter().filter_map(|check| check.fault(answer)).collect();
+    let answer = match scenario.simulated_user {
+        Some(_) => Cow::Owned(transcript.everything_said()),
+        None => Cow::Borrowed(transcript.final_answer()),
+    };
+    let faults: Vec<String> = checks.iter().filter_map(|check| check.fault(&answer)).collect();
     let satisfied = checks.len() - faults.len();
     let score = Score::clamped(satisfied as f64 / checks.len() as f64);
     Finding { score, evidence: faults.join("\n"), ..Finding::default() }

@@ -120,6 +120,7 @@ const KEY: &str = "sk-planted-0123456789";
 
 fn plan(base: &str) -> ModelPlan {
     ModelPlan {
+        redirect: None,
         identity: ModelIdentity {
             provider: "openai".to_owned(),
             endpoint: base.to_owned(),
