@@ -1,10 +1,10 @@
 //! `whetstone validate`.
 
-use super::exit::Exit;
 use super::Source;
-use crate::embed::read_plan;
+use super::exit::Exit;
 use crate::api::Plan;
 use crate::api::plan::RuntimePlan;
+use crate::embed::read_plan;
 
 /// Check a resource and everything that it refers to.
 ///

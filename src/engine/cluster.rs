@@ -12,8 +12,8 @@ use super::calls::Calls;
 use super::error::CycleError;
 use crate::domain::call::{EmbedRequest, Phase};
 use crate::domain::cluster::{Cluster, Failure};
-use crate::domain::ids::ModelName;
 use crate::domain::ids::DimensionName;
+use crate::domain::ids::ModelName;
 use crate::domain::score::{ToolError, ToolErrorKind};
 
 pub use vectorise::{DIMENSIONS, vectorise};

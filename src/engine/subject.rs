@@ -47,7 +47,8 @@ impl Subject {
     #[must_use]
     pub fn recorded(&self, scenario: &ScenarioId, repeat: u32) -> Option<&Transcript> {
         let transcripts = self.transcripts.as_deref()?;
-        let found = transcripts.binary_search_by(|transcript| (&transcript.scenario, transcript.repeat).cmp(&(scenario, repeat)));
+        let found = transcripts
+            .binary_search_by(|transcript| (&transcript.scenario, transcript.repeat).cmp(&(scenario, repeat)));
         found.ok().map(|index| &transcripts[index])
     }
 

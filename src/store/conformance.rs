@@ -498,6 +498,7 @@ fn failure(number: usize) -> Failure {
             arguments: vec!["order[0].id".into()],
             detail: "expected 12, got 13".into(),
         }],
+        expected_tools: vec!["refund".into()],
         evidence: "did not look the order up".into(),
     }
 }

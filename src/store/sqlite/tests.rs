@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions, Executor};
 use tempfile::TempDir;
 
 use super::*;
+use crate::domain::call::Answer;
 use crate::domain::hash::ContentHash;
 use crate::engine::ports::StoreErrorKind;
 use crate::store::Store;
@@ -94,7 +95,11 @@ async fn every_acknowledged_call_survives_kill_9() {
         let store = Sqlite::open(&path).await.unwrap();
         for name in &acknowledged {
             let found = store.find(key(name)).await.unwrap();
-            assert_eq!(found.map(|call| call.answer), Some(large_entry(name).answer), "{name} was acknowledged in round {round}");
+            assert_eq!(
+                found.map(|call| call.answer),
+                Some(large_entry(name).answer),
+                "{name} was acknowledged in round {round}"
+            );
         }
         store.close().await.unwrap();
     }
