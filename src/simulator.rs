@@ -8,6 +8,7 @@
 
 mod agent;
 mod anthropic;
+mod cast;
 mod counts;
 mod dice;
 mod embeddings;
@@ -16,6 +17,7 @@ mod mishaps;
 mod openai;
 mod patch_writer;
 mod request;
+mod responses;
 mod sample;
 mod server;
 mod template;
