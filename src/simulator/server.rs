@@ -5,24 +5,26 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::http::{HeaderMap, Response, StatusCode};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
-use futures::{StreamExt as _, stream};
+use futures::stream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::counts::{Counts, Event, Tally};
 use super::dice::Dice;
 use super::mishaps::{Attempts, Mishap};
-use super::request::{Chat, Form, Refusal, Reply, Role, tokens};
+use super::request::{Chat, Refusal, Reply, tokens};
+use super::responses::{
+    Protocol, Ready, error, hang_up, json, malformed, rate_limited, respond, server_error, truncated,
+};
 use super::world::World;
-use super::{agent, anthropic, embeddings, judge, openai, patch_writer, user};
+use super::{anthropic, cast, embeddings, openai};
 
 /// The largest request body. Transcripts and prompts are far smaller.
 const BODY_LIMIT: usize = 64 << 20;
@@ -111,14 +113,7 @@ fn router(simulator: Arc<Simulator>) -> Router {
         .with_state(simulator)
 }
 
-/// The wire protocols.
-#[derive(Clone, Copy, PartialEq)]
-enum Protocol {
-    OpenAi,
-    Anthropic,
-}
-
-pub(super) struct Simulator {
+struct Simulator {
     world: World,
     attempts: Attempts,
     tally: Arc<Tally>,
@@ -126,21 +121,6 @@ pub(super) struct Simulator {
     /// The chances of the skills under each system prompt: matching a prompt against many patterns is the dearest part of an answer,
     /// and prompts are few.
     chances: Mutex<HashMap<u64, Arc<[f64]>>>,
-}
-
-/// An answer that is ready to be sent: whole, or as a stream of events.
-enum Ready {
-    Whole(Vec<u8>),
-    Events(Vec<String>),
-}
-
-impl Ready {
-    fn into_bytes(self) -> Vec<u8> {
-        match self {
-            Self::Whole(bytes) => bytes,
-            Self::Events(events) => events.concat().into_bytes(),
-        }
-    }
 }
 
 /// One request under way.
@@ -153,7 +133,7 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Simulator {
-    pub(super) fn new(world: World) -> Self {
+    fn new(world: World) -> Self {
         Self {
             world,
             attempts: Attempts::default(),
@@ -265,31 +245,12 @@ impl Simulator {
     }
 
     /// What a chat is answered with, and who answered. `dice` are those of the whole request.
-    pub(super) fn reply(&self, chat: &Chat<'_>, dice: Dice) -> (Event, Reply) {
-        let world = &self.world;
-        let role = chat.role();
-        let mut reply = if self.is_prose(chat, role, dice) {
+    fn reply(&self, chat: &Chat<'_>, dice: Dice) -> (Event, Reply) {
+        let answer = cast::answer(&self.world, chat, dice, |system| self.chances(system));
+        if answer.is_prose {
             self.tally.add(Event::Prose);
-            prose(role)
-        } else {
-            match role {
-                Role::Agent => agent::reply(world, chat, &self.chances(&chat.system)),
-                Role::Judge => judge::reply(world, chat),
-                Role::Patch => patch_writer::reply(world, chat),
-                Role::User => user::reply(world, chat),
-            }
-        };
-        reply.limit(chat.max_tokens);
-        (Event::Chat(role), reply)
-    }
-
-    fn is_prose(&self, chat: &Chat<'_>, role: Role, dice: Dice) -> bool {
-        let own = match role {
-            Role::Judge => self.world.judge.prose_chance.0,
-            Role::Patch => self.world.patch_writer.prose_chance.0,
-            Role::Agent | Role::User => 0.0,
-        };
-        matches!(chat.form, Form::Schema(_)) && dice.happens(self.world.faults.prose.0 + own, "prose", "")
+        }
+        (Event::Chat(answer.role), answer.reply)
     }
 
     fn chances(&self, system: &str) -> Arc<[f64]> {
@@ -306,15 +267,6 @@ impl Simulator {
         known.insert(id, Arc::clone(&chances));
         chances
     }
-}
-
-/// What a model says when it forgets that JSON was asked for.
-fn prose(role: Role) -> Reply {
-    Reply::text(match role {
-        Role::Judge => "Overall the assistant did a good job here, though there is room for improvement.",
-        Role::Patch => "I would suggest making the prompt clearer about what the agent should do in such cases.",
-        Role::Agent | Role::User => "Certainly! Here is what I found for you.",
-    })
 }
 
 async fn chat_completions(State(simulator): State<Arc<Simulator>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
@@ -351,14 +303,14 @@ async fn messages(State(simulator): State<Arc<Simulator>>, headers: HeaderMap, b
 
 async fn embed(State(simulator): State<Arc<Simulator>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let answer = |_: Dice| {
-        let request = openai::read_embeddings(&body)?;
+        let request = openai::embeddings::read(&body)?;
         simulator.check_model(&request.model)?;
         let settings = &simulator.world.embeddings;
         let length = request.dimensions.unwrap_or(settings.dimensions);
         let vectors: Vec<Vec<f32>> =
             request.texts.iter().map(|text| embeddings::embed(settings, text, length)).collect();
         let tokens = request.texts.iter().map(|text| tokens(text.len())).sum();
-        Ok((Event::Embeddings, Ready::Whole(openai::write_embeddings(&request, &vectors, tokens))))
+        Ok((Event::Embeddings, Ready::Whole(openai::embeddings::write(&request, &vectors, tokens))))
     };
     simulator.serve(Protocol::OpenAi, &headers, &body, answer).await
 }
@@ -392,94 +344,10 @@ async fn unknown(method: axum::http::Method, uri: axum::http::Uri) -> Response<B
     error(Protocol::OpenAi, &Refusal { status: 404, message, param: None, code: Some("unknown_url") }, None)
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-    response
-}
-
-fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
-    respond(status, "application/json", Body::from(body))
-}
-
-fn error(protocol: Protocol, refusal: &Refusal, wait: Option<Duration>) -> Response<Body> {
-    let body = match protocol {
-        Protocol::OpenAi => openai::write_error(refusal),
-        Protocol::Anthropic => anthropic::write_error(refusal),
-    };
-    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json(status, body);
-    if let Some(wait) = wait {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        response.headers_mut().insert("retry-after-ms", millis.into());
-    }
-    response
-}
-
-fn rate_limited(protocol: Protocol, wait: Duration) -> Response<Body> {
-    let message = format!("Rate limit reached. Please try again in {}ms.", wait.as_millis());
-    let refusal = Refusal { status: 429, message, param: None, code: Some("rate_limit_exceeded") };
-    error(protocol, &refusal, Some(wait))
-}
-
-fn server_error(protocol: Protocol) -> Response<Body> {
-    let message = "The server had an error while processing your request. Sorry about that!".to_owned();
-    error(protocol, &Refusal { status: 500, message, param: None, code: None }, None)
-}
-
-/// Promises the whole answer, sends half of it, and cuts the connection.
-fn hang_up(mut body: Vec<u8>) -> Response<Body> {
-    let promised = body.len();
-    body.truncate(promised / 2);
-    let half = stream::once(async { Ok(Bytes::from(body)) });
-    let cut = stream::once(async {
-        // Lets the first half leave before the connection is cut.
-        tokio::task::yield_now().await;
-        Err(io::Error::from(io::ErrorKind::ConnectionAborted))
-    });
-    let mut response = respond(StatusCode::OK, "application/json", Body::from_stream(half.chain(cut)));
-    response.headers_mut().insert(header::CONTENT_LENGTH, promised.into());
-    response
-}
-
-/// A whole HTTP answer whose JSON breaks off.
-fn truncated(ready: Ready) -> Response<Body> {
-    let kind = match ready {
-        Ready::Whole(_) => "application/json",
-        Ready::Events(_) => "text/event-stream; charset=utf-8",
-    };
-    let mut body = ready.into_bytes();
-    body.truncate(body.len() / 2);
-    respond(StatusCode::OK, kind, Body::from(body))
-}
-
-/// A 200 that is no answer: without usage, without content, or no JSON at all.
-fn malformed(protocol: Protocol, event: Event, dice: Dice) -> Response<Body> {
-    let page = "<html><body><h1>502 Bad Gateway</h1></body></html>";
-    let body = match (dice.pick(3, "malformed"), protocol, event) {
-        (0, ..) => return respond(StatusCode::OK, "text/html", Body::from(page)),
-        (_, _, Event::Embeddings) => r#"{"object":"list","data":[],"model":"simulated"}"#,
-        (1, Protocol::OpenAi, _) => {
-            r#"{"id":"chatcmpl-0","object":"chat.completion","created":0,"model":"simulated","choices":[{"index":0,"message":{"role":"assistant","content":"Hello."},"finish_reason":"stop"}]}"#
-        }
-        (_, Protocol::OpenAi, _) => {
-            r#"{"id":"chatcmpl-0","object":"chat.completion","created":0,"model":"simulated","choices":[{"index":0,"message":{"role":"assistant","content":""},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":0,"total_tokens":9}}"#
-        }
-        (1, Protocol::Anthropic, _) => {
-            r#"{"id":"msg_0","type":"message","role":"assistant","model":"simulated","content":[{"type":"text","text":"Hello."}],"stop_reason":"end_turn","stop_sequence":null}"#
-        }
-        (_, Protocol::Anthropic, _) => {
-            r#"{"id":"msg_0","type":"message","role":"assistant","model":"simulated","content":[],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":9,"output_tokens":0}}"#
-        }
-    };
-    json(StatusCode::OK, body.as_bytes().to_vec())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures::future::join_all;
     use reqwest::Client;
     use serde_json::{Value, json};
@@ -642,7 +510,7 @@ mod tests {
             let mut body = request(1);
             body["model"] = json!(model);
             let post = client.post(format!("{}/chat/completions", server.base_url())).body(body.to_string());
-            let answer = key.into_iter().fold(post, |post, key| post.bearer_auth(key)).send().await.unwrap();
+            let answer = key.into_iter().fold(post, reqwest::RequestBuilder::bearer_auth).send().await.unwrap();
             (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["error"]["code"].clone())
         };
         assert_eq!(ask(None, "small").await, (401, Value::Null));

@@ -1,11 +1,13 @@
 //! Requests and worlds for the tests of this folder.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
+use super::cast;
 use super::dice::Dice;
 use super::openai::read_chat;
-use super::request::Reply;
-use super::server::Simulator;
+use super::request::{Reply, tokens};
 use super::world::World;
 
 /// A world with one skill: look the order up before the refund. Half of the runs succeed without being taught.
@@ -86,7 +88,8 @@ pub fn ask_patch(case: &str, seed: u64) -> Value {
 pub fn reply(world: &World, request: &Value) -> Reply {
     let bytes = request.to_string();
     let chat = read_chat(bytes.as_bytes()).unwrap();
-    Simulator::new(world.clone()).reply(&chat, Dice::new(world.seed, &[bytes.as_bytes()])).1
+    let dice = Dice::new(world.seed, &[bytes.as_bytes()]);
+    cast::answer(world, &chat, dice, |system| world.chances(&world.teaches(system), tokens(system.len())).into()).reply
 }
 
 /// What a world answers, read as JSON.
@@ -109,8 +112,8 @@ pub fn play(world: &World, system: &str, user: &str) -> String {
         let calls: Vec<Value> = (0..answer.calls.len()).map(|n| json!({"id": format!("{called}-{n}")})).collect();
         messages.push(json!({"role": "assistant", "content": null, "tool_calls": calls}));
         for (n, call) in answer.calls.iter().enumerate() {
-            transcript +=
-                &format!("assistant calls {}({})\ntool {} returned: ok\n", call.tool, call.arguments, call.tool);
+            let (tool, arguments) = (&call.tool, &call.arguments);
+            writeln!(transcript, "assistant calls {tool}({arguments})\ntool {tool} returned: ok").unwrap();
             messages.push(json!({"role": "tool", "tool_call_id": format!("{called}-{n}"), "content": "ok"}));
         }
     }
