@@ -201,14 +201,15 @@ async fn a_full_disk_loses_nothing_and_is_over_when_there_is_space() {
     let mut writing = open::writing(&place).await.unwrap();
     writing.execute("PRAGMA max_page_count = 60").await.unwrap();
     let store = Sqlite::start(place.clone(), writing, open::reading(&place).await.unwrap());
-    let mut recorded = Vec::new();
-    let error = loop {
+    let (mut recorded, mut refused) = (Vec::new(), None);
+    while refused.is_none() && recorded.len() < 200 {
         let name = format!("call {}", recorded.len());
         match store.record(large_entry(&name)).await {
             Ok(()) => recorded.push(name),
-            Err(error) => break error,
+            Err(error) => refused = Some(error),
         }
-    };
+    }
+    let error = refused.expect("200 calls of 10 KB do not fit into 60 pages");
     assert_eq!(error.kind, StoreErrorKind::Full);
     assert!(error.message.contains("ledger.db: could not record a call: no space is left on its disk"), "{error}");
     assert!(error.message.contains("kept and will not be paid again"), "{error}");
