@@ -87,8 +87,11 @@ pub fn read_submission(file: &Path) -> anyhow::Result<Submission> {
 ///
 /// # Errors
 /// Why it could not be read, with its path.
-pub fn read_text_file(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+pub fn read_text_file(path: &Path) -> Result<String, Problems> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let message = format!("reading {}: {error}", path.display());
+        Problems(vec![Problem { place: None, field: String::new(), message }])
+    })
 }
 
 /// Reads transcripts, one a line.
@@ -108,7 +111,11 @@ pub fn read_transcripts(path: &Path) -> anyhow::Result<Vec<Transcript>> {
 /// The ConfigMaps among the manifests of a directory.
 fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Vec<ConfigMap>> {
     let mut maps = Vec::new();
-    for path in files(dir).with_context(|| format!("reading the manifests in {}", dir.display()))? {
+    let paths = files(dir).map_err(|error| {
+        let message = format!("reading the manifests in {}: {error}", dir.display());
+        Problems(vec![Problem { place: None, field: String::new(), message }])
+    })?;
+    for path in paths {
         if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
             maps.extend(ConfigMap::read_all(&path.display().to_string(), &read_text_file(&path)?, problems));
         }

@@ -27,7 +27,7 @@ use super::optimization::{Clustering, Patching, Validation, ValidationScenarios}
 use super::plan::{ClusteringPlan, ExecutionPlan, PatchingPlan, Plan, RuntimePlan, ValidationPlan};
 use super::problem::Problems;
 use super::profile::{Defaults, Profile};
-use super::promotion::Promotion;
+use super::promotion::{Approval, Promotion};
 use super::scoring::ModelRef;
 use super::submission::Submission;
 use crate::domain::ids::ModelName;
@@ -103,6 +103,21 @@ fn warn_of_later_phases(spec: &AgentOptimizationSpec, findings: &mut Findings<'_
     ];
     for (field, _) in later.into_iter().filter(|(_, written)| *written) {
         findings.warn(field, "not built yet; it is kept and not acted on");
+    }
+    let promotion = promotion_of(spec);
+    let approval = promotion.and_then(|promotion| promotion.approval).unwrap_or(Defaults::of(spec.profile).approval);
+    if approval == Approval::Manual {
+        let message =
+            "Manual is for the operator, which is not built yet; review what a run writes before you apply it";
+        findings.warn("spec.promotion.approval", message);
+    }
+    if promotion.is_some_and(|promotion| promotion.max_versions_retained.is_some()) {
+        let message = "for the operator, which is not built yet; the store keeps every version";
+        findings.warn("spec.promotion.maxVersionsRetained", message);
+    }
+    if promotion.and_then(|promotion| promotion.target.as_ref()).is_some_and(|target| !target.restart.is_empty()) {
+        let message = "for the operator, which is not built yet; restart the workloads after you apply the ConfigMap";
+        findings.warn("spec.promotion.target.restart", message);
     }
     match spec.profile {
         Profile::Compliance if spec.calibration.is_none() => {
@@ -302,7 +317,8 @@ fn used_models(spec: &AgentOptimizationSpec) -> BTreeSet<&str> {
     });
     let embeddings = spec.clustering.iter().filter_map(|clustering| clustering.embeddings.as_ref());
     let writer = spec.patching.iter().filter_map(|patching| patching.model.as_ref());
-    let referred = judges.chain(embeddings).chain(writer).map(|reference| &reference.model);
+    let user = spec.execution.iter().filter_map(|execution| execution.simulated_user.as_ref());
+    let referred = judges.chain(embeddings).chain(writer).chain(user).map(|reference| &reference.model);
     agent.chain(endpoint).chain(referred).map(String::as_str).collect()
 }
 

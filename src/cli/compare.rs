@@ -6,6 +6,8 @@ use anyhow::Context as _;
 
 use super::exit::Exit;
 use super::{Cycle, Source, output, wire};
+use crate::api::plan::RuntimePlan;
+use crate::api::problem::{Problem, Problems};
 use crate::domain::prompt::Prompt;
 use crate::embed::{self, read_plan};
 use crate::engine::subject::Subject;
@@ -39,9 +41,24 @@ struct Challenger {
     challenger_transcripts: Option<PathBuf>,
 }
 
+fn problem(field: &str, message: &str) -> Problems {
+    Problems(vec![Problem { place: None, field: field.to_owned(), message: message.to_owned() }])
+}
+
 pub(super) async fn compare(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { source, cycle, challenger } = arguments;
-    let plan = read_plan(&source.file, source.manifests.as_deref())?;
+    let mut plan = read_plan(&source.file, source.manifests.as_deref())?;
+    // Both are measured on everything, so it does not matter how much is held out.
+    plan.warnings.retain(|warning| !warning.starts_with("spec.split."));
+    let is_replay = matches!(plan.runtime, RuntimePlan::Replay { .. });
+    let (field, message) =
+        ("spec.agent.runtime", "recorded transcripts are compared with others: give --challenger-transcripts");
+    if is_replay && challenger.challenger.is_some() {
+        return Err(problem(field, message).into());
+    }
+    if !is_replay && challenger.challenger_transcripts.is_some() {
+        return Err(problem(field, "--challenger-transcripts is for the runtime replay: give --challenger").into());
+    }
     let challenger = match (challenger.challenger, challenger.challenger_transcripts) {
         (Some(path), _) => {
             let text = embed::read_text_file(&path)?;

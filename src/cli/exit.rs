@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::api::problem::Problems;
 use crate::decide::conclude::Verdict;
 use crate::engine::error::CycleError;
+use crate::models::SetupError;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub(super) enum Exit {
     Success = 0,
     /// An error: a provider, the store, the machine. It says nothing about a prompt.
     Error = 1,
-    /// The arguments or the files are wrong.
+    /// The arguments or the files are wrong, or a key is missing.
     Invalid = 2,
     /// The champion stays, and reaches its minimum score.
     Kept = 10,
@@ -29,7 +30,7 @@ pub(super) enum Exit {
 impl Exit {
     /// The code for an error.
     pub(super) fn of(error: &anyhow::Error) -> Self {
-        if error.is::<Problems>() {
+        if error.is::<Problems>() || error.is::<SetupError>() {
             Self::Invalid
         } else if matches!(error.downcast_ref(), Some(CycleError::Stopped)) {
             Self::Stopped

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::Format;
 use crate::api::Plan;
 use crate::decide::conclude::Verdict;
-use crate::engine::report::Report;
+use crate::engine::report::{Kind, Report};
 use crate::engine::{Outcome, apply};
 use crate::kubernetes::manifests;
 use crate::web::report;
@@ -63,11 +63,12 @@ pub(super) fn print(format: Format, report: &Report, out: Option<&Path>, written
                     let _ = writeln!(text, "  {}", path.display());
                 }
             }
-            if let (Some(out), Verdict::Promoted) = (out, report.verdict) {
+            if let (Some(out), Verdict::Promoted, Kind::Run) = (out, report.verdict, report.kind) {
                 let dir = out.join("manifests");
                 let _ = writeln!(
                     text,
-                    "\nnext: commit {0} for Argo CD or Flux to apply, or kubectl apply -f {0}",
+                    "\nnext: commit {0} for Argo CD or Flux to apply, or kubectl apply -f {0}; with --manifests {0} the next run starts \
+                     from the new champion",
                     dir.display()
                 );
             }

@@ -50,7 +50,8 @@ fn describe(plan: &Plan) -> String {
         ),
     );
     line("dimensions", dimensions.join(", "));
-    line("gate", format!("{:?} at {}", plan.gate.test, plan.gate.significance_level));
+    let test = serde_json::to_value(plan.gate.test).ok().and_then(|test| test.as_str().map(str::to_owned));
+    line("gate", format!("{} at {}", test.unwrap_or_default(), plan.gate.significance_level));
     let budget = plan.budget.map_or_else(|| "none".to_owned(), |budget| format!("{budget} {} a cycle", plan.currency));
     line("budget", budget);
     for warning in &plan.warnings {

@@ -49,7 +49,7 @@ impl Engine {
         F: Future<Output = Result<Outcome, CycleError>>,
     {
         let stop = CancellationToken::new();
-        let watch = tokio::spawn(stop_on_ctrl_c(stop.clone()));
+        let watch = tokio::spawn(stop_on_signal(stop.clone()));
         let pipeline = Pipeline::new(
             self.plan.clone(),
             Arc::clone(&self.models) as _,
@@ -71,8 +71,8 @@ impl Engine {
     }
 }
 
-async fn stop_on_ctrl_c(stop: CancellationToken) {
-    if tokio::signal::ctrl_c().await.is_err() {
+async fn stop_on_signal(stop: CancellationToken) {
+    if interrupted().await.is_err() {
         return;
     }
     let _ = writeln!(
@@ -80,7 +80,22 @@ async fn stop_on_ctrl_c(stop: CancellationToken) {
         "stopping once the calls under way are answered and recorded; Ctrl-C again stops at once"
     );
     stop.cancel();
-    if tokio::signal::ctrl_c().await.is_ok() {
+    if interrupted().await.is_ok() {
         std::process::exit(i32::from(Exit::Stopped as u8));
     }
+}
+
+/// Waits for Ctrl-C, or for the SIGTERM of a job that is cancelled or a pod that is ended.
+async fn interrupted() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }

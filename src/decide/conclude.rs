@@ -38,7 +38,7 @@ impl Verdict {
 pub struct Reason {
     /// A word for machines, such as `AggregateSuperior`.
     pub code: String,
-    /// Whether it speaks for the challenger; `None` for what is neither for nor against.
+    /// Whether it speaks for the challenger; absent for what is undecided, and for what is neither for nor against.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<bool>,
     /// A sentence for people, with its figures.
@@ -83,6 +83,8 @@ pub enum Search {
         /// What was spent, and what the next call could have cost.
         why: String,
     },
+    /// The challenger is the champion.
+    SamePrompt,
     /// There is a challenger.
     Challenger,
 }
@@ -124,7 +126,11 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         judged.sort_by_key(|reason| reason.verdict != report.verdict);
         reasons.extend(judged.into_iter().map(|reason| Reason {
             code: format!("{:?}", reason.code),
-            holds: Some(reason.held),
+            holds: match reason.verdict {
+                gate::Verdict::Promote => Some(true),
+                gate::Verdict::Reject => Some(false),
+                gate::Verdict::Inconclusive => None,
+            },
             message: reason.message.clone(),
         }));
     }
@@ -145,9 +151,20 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
     Conclusion { verdict, reasons }
 }
 
+/// `1 cluster`, `2 patches`.
+fn counted(n: usize, what: &str) -> String {
+    let ending = match what {
+        _ if n == 1 => "",
+        "patch" => "es",
+        _ => "s",
+    };
+    format!("{n} {what}{ending}")
+}
+
 fn search_reason(search: &Search) -> Option<Reason> {
     let (code, message) = match search {
         Search::Challenger => return None,
+        Search::SamePrompt => ("SamePrompt", "the challenger is the champion, byte for byte".to_owned()),
         Search::NothingFails { scenarios } => (
             "NothingFails",
             format!("the champion passes all {scenarios} training scenarios: there is nothing to mend"),

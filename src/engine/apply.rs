@@ -18,6 +18,8 @@ pub const HASH_KEY: &str = "prompt-hash";
 /// A prompt that stands against the champion, and what it addresses.
 #[derive(Clone, Debug)]
 pub struct Challenger<'a> {
+    /// The name of its version.
+    pub name: VersionName,
     /// The prompt.
     pub prompt: &'a Prompt,
     /// The labels of the clusters that it addresses.
@@ -41,8 +43,7 @@ pub fn versions(champion: &Prompt, challenger: Option<Challenger<'_>>, memory: &
         addresses: Vec::new(),
         phase: if promoted { VersionPhase::Superseded } else { VersionPhase::Champion },
     }];
-    if let Some(Challenger { prompt, addresses, phase }) = challenger {
-        let child = VersionName::from(format!("v{}", memory.next_version));
+    if let Some(Challenger { name: child, prompt, addresses, phase }) = challenger {
         versions.push(Version {
             diff: diff(champion, prompt, (name.as_str(), child.as_str())),
             name: child,
@@ -88,7 +89,7 @@ mod tests {
     fn a_promoted_challenger_supersedes_the_champion_and_its_text_version_and_hash_go_together() {
         let (old, new) = (prompt("# Role\nHelp.\n"), prompt("# Role\nHelp.\nAsk first.\n"));
         let addresses = vec!["accuracy: guesses".to_owned()];
-        let challenger = Challenger { prompt: &new, addresses, phase: VersionPhase::Champion };
+        let challenger = Challenger { name: "v7".into(), prompt: &new, addresses, phase: VersionPhase::Champion };
         let versions = versions(&old, Some(challenger), &memory());
         assert_eq!(versions[0].phase, VersionPhase::Superseded);
         assert_eq!(versions[1].parent, Some("v4".into()));
@@ -102,7 +103,8 @@ mod tests {
     #[test]
     fn a_rejected_challenger_leaves_the_configmap_untouched() {
         let (old, new) = (prompt("# Role\nHelp.\n"), prompt("# Role\nObey.\n"));
-        let challenger = Challenger { prompt: &new, addresses: Vec::new(), phase: VersionPhase::Rejected };
+        let challenger =
+            Challenger { name: "v7".into(), prompt: &new, addresses: Vec::new(), phase: VersionPhase::Rejected };
         let data = target_data(&versions(&old, Some(challenger), &memory()));
         assert_eq!(data["version"], "v4");
         assert_eq!(data["prompt-hash"], old.hash().to_string());

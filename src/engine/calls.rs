@@ -36,7 +36,10 @@ pub enum CallFailure {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The call might have exceeded the budget, so it was not made.
-    #[error("the budget of {budget} is used up: {spent} spent, and one more call could cost up to {worst}")]
+    #[error(
+        "the budget of {budget} has no room for one more call: {spent} is spent, and the call could cost up to {worst} \
+         (parameters.maxOutputTokens bounds it)"
+    )]
     BudgetExhausted {
         /// The budget of the cycle.
         budget: Money,

@@ -10,7 +10,7 @@ use super::error::CycleError;
 use super::evaluate::{CountedAs, Evaluator};
 use super::patch::{Asking, LeakGuard};
 use super::ports::{Clock, CycleRecord, CycleStart, History, Memory, Progress};
-use super::report::{CallCounts, ClusterReport, Cost, Report, SCHEMA_VERSION, ScenarioCounts, Side, means};
+use super::report::{CallCounts, ClusterReport, Cost, Kind, Report, SCHEMA_VERSION, ScenarioCounts, Side, means};
 use super::shadow::{self, Paired};
 use super::subject::Subject;
 use super::validate::{Arena, Attempt, Merged, regression};
@@ -38,6 +38,7 @@ pub(super) struct Cycle {
     progress: Arc<dyn Progress>,
     champion: Arc<Subject>,
     memory: Memory,
+    kind: Kind,
     began: Instant,
 }
 
@@ -84,8 +85,9 @@ impl Cycle {
         ));
         let evaluator = Arc::new(Evaluator::new(Arc::clone(&plan), Arc::clone(&calls), Arc::clone(&progress), stop));
         let champion = Arc::new(Subject::champion(&plan));
+        let kind = if challenger.is_some() { Kind::Compare } else { Kind::Run };
         let began = Instant::now();
-        Ok(Self { id, object, plan, calls, evaluator, history, clock, progress, champion, memory, began })
+        Ok(Self { id, object, plan, calls, evaluator, history, clock, progress, champion, memory, kind, began })
     }
 
     /// The loop: run and score → (cluster → patch → validate) by rounds → shadow → gate → apply.
@@ -121,6 +123,9 @@ impl Cycle {
     pub(super) async fn compare(self, challenger: Arc<Subject>) -> Result<Outcome, CycleError> {
         let all: Vec<usize> = (0..self.plan.scenarios.len()).collect();
         let mut hunt = Hunt::default();
+        if challenger.id == self.champion.id {
+            return self.close(Search::SamePrompt, hunt, None).await;
+        }
         let paired = match self.shadow(&challenger, &all).await {
             Ok(paired) => paired,
             Err(error) => return self.out_of_budget(error, hunt).await,
@@ -267,15 +272,23 @@ impl Cycle {
         });
         self.progress.begin(Phase::Apply, "recording the outcome", None);
         let fate = match verdict {
-            Verdict::Promoted => VersionPhase::Champion,
+            Verdict::Promoted if self.kind == Kind::Run => VersionPhase::Champion,
+            // Who compares decides for themselves what is served.
+            Verdict::Promoted => VersionPhase::Candidate,
             Verdict::Inconclusive => VersionPhase::Candidate,
             Verdict::Kept | Verdict::BelowThreshold => VersionPhase::Rejected,
         };
-        let challenger = gated.as_ref().map(|(finalist, ..)| apply::Challenger {
-            prompt: &finalist.subject.prompt,
-            addresses: finalist.addresses.clone(),
-            phase: fate,
-        });
+        // Transcripts of the same prompt are compared without there being another version.
+        let other = gated.as_ref().filter(|(finalist, ..)| finalist.subject.prompt != self.champion.prompt);
+        let challenger = match other {
+            Some((finalist, ..)) => {
+                let prompt = &finalist.subject.prompt;
+                let known = self.history.version_of(&self.object, prompt.hash()).await?;
+                let name = known.unwrap_or_else(|| format!("v{}", self.memory.next_version).into());
+                Some(apply::Challenger { name, prompt, addresses: finalist.addresses.clone(), phase: fate })
+            }
+            None => None,
+        };
         let versions = apply::versions(&self.champion.prompt, challenger, &self.memory);
         if let (Some((finalist, ..)), VersionPhase::Rejected) = (&gated, fate) {
             hunt.rejected.extend(self.rejected_challenger(finalist, &hunt, &reasons));
@@ -283,13 +296,14 @@ impl Cycle {
         let mut sides = vec![self.side(&versions[0], &measured, measured_on)];
         let mut evaluations = vec![measured.clone()];
         if let Some((_, paired, _)) = &gated {
-            sides.push(self.side(&versions[1], &paired.challenger, measured_on));
+            sides.push(self.side(versions.last().unwrap_or(&versions[0]), &paired.challenger, measured_on));
             evaluations.push(paired.challenger.clone());
         }
         let mut sides = sides.into_iter();
         let spending = self.calls.spending();
         let report = Report {
             schema: SCHEMA_VERSION.to_owned(),
+            kind: self.kind,
             object: self.object.clone(),
             cycle: self.id.to_string(),
             verdict,
@@ -323,6 +337,7 @@ impl Cycle {
             at: self.clock.now(),
         };
         self.history.close(record).await?;
+        tracing::info!(verdict = verdict.as_str(), calls = report.calls.total, paid = %report.cost.paid, "cycle ends");
         Ok(Outcome { report, versions })
     }
 
@@ -385,6 +400,9 @@ impl Cycle {
     }
 }
 
+/// The span of a phase. Its beginning is an event too, so that a log shows where a cycle is.
 fn phase_span(phase: Phase) -> tracing::Span {
-    tracing::info_span!("phase", name = %phase)
+    let span = tracing::info_span!("phase", name = %phase);
+    span.in_scope(|| tracing::info!("begins"));
+    span
 }

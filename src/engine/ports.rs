@@ -12,7 +12,7 @@ use crate::domain::call::{
 };
 use crate::domain::cluster::Cluster;
 use crate::domain::hash::ContentHash;
-use crate::domain::ids::{DimensionName, ModelName, ScenarioId};
+use crate::domain::ids::{DimensionName, ModelName, ScenarioId, VersionName};
 use crate::domain::money::Money;
 use crate::domain::patch::RejectedPatch;
 use crate::domain::score::Evaluation;
@@ -175,6 +175,16 @@ pub trait History: Send + Sync {
     /// # Errors
     /// [`StoreError`] when the store cannot be read or written.
     fn open(&self, start: CycleStart) -> BoxFuture<'_, Result<Memory, StoreError>>;
+
+    /// The name of the version that has this prompt, if the object has one.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn version_of<'a>(
+        &'a self,
+        object: &'a str,
+        prompt: ContentHash,
+    ) -> BoxFuture<'a, Result<Option<VersionName>, StoreError>>;
 
     /// Records the outcome of a cycle: report, versions, scores, clusters and rejected patches, in one transaction.
     /// Closing a cycle again replaces what was recorded.

@@ -25,6 +25,8 @@ const SHOWN_FAILURES: usize = 5;
 pub struct Report {
     /// The format: `whetstone.dev/report/v1`.
     pub schema: String,
+    /// What was done.
+    pub kind: Kind,
     /// `namespace/name` of the resource.
     pub object: String,
     /// The identity of the cycle: the hash of its inputs.
@@ -56,6 +58,16 @@ pub struct Report {
     /// What the user should know: settings that are not acted on, scenarios that ended in errors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// A challenger was looked for, and gated if there was one.
+    Run,
+    /// A given challenger was gated.
+    Compare,
 }
 
 /// Champion or challenger.

@@ -61,7 +61,7 @@ pub async fn run(
     scenario: &Scenario,
     repeat: u32,
 ) -> Result<Transcript, RunError> {
-    if subject.transcripts.is_some() {
+    if subject.transcripts.is_some() || matches!(plan.runtime, RuntimePlan::Replay { .. }) {
         let recorded = subject.recorded(&scenario.id, repeat).cloned();
         return recorded.ok_or_else(|| RunError::NotRecorded { scenario: scenario.id.to_string(), repeat });
     }

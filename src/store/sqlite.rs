@@ -17,6 +17,8 @@ use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::call::CallKey;
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::VersionName;
 #[cfg(doc)]
 use crate::engine::ports::StoreErrorKind;
 use crate::engine::ports::{CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Recorded, StoreError};
@@ -135,6 +137,17 @@ impl Ledger for Sqlite {
 impl History for Sqlite {
     fn open(&self, start: CycleStart) -> BoxFuture<'_, Result<Memory, StoreError>> {
         Box::pin(self.ask(&self.jobs, "open a cycle", |reply| Job::Open { start: Box::new(start), reply }))
+    }
+
+    fn version_of<'a>(
+        &'a self,
+        object: &'a str,
+        prompt: ContentHash,
+    ) -> BoxFuture<'a, Result<Option<VersionName>, StoreError>> {
+        Box::pin(async move {
+            let versions = super::Store::versions(self, object).await?;
+            Ok(versions.into_iter().find(|row| row.version.hash == prompt).map(|row| row.version.name))
+        })
     }
 
     fn close(&self, record: CycleRecord) -> BoxFuture<'_, Result<(), StoreError>> {

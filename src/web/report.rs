@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, CellAlignment, Table, TableStyle, presets};
 
 use crate::decide::conclude::{Reason, Verdict};
-use crate::engine::report::{ClusterReport, Report, Side};
+use crate::engine::report::{ClusterReport, Kind, Report, Side};
 
 /// Clusters that the summary lists.
 const SUMMARY_CLUSTERS: usize = 12;
@@ -77,6 +77,9 @@ pub fn markdown(report: &Report) -> String {
 fn headline(report: &Report) -> String {
     let champion = &report.champion.version;
     match (report.verdict, &report.challenger) {
+        (Verdict::Promoted, _) if report.kind == Kind::Compare => {
+            format!("Passed: the challenger is better than {champion}")
+        }
         (Verdict::Promoted, Some(challenger)) => format!("Promoted: {} replaces {champion}", challenger.version),
         (Verdict::Promoted, None) => "Promoted".to_owned(),
         (Verdict::Kept, _) => format!("Kept: {champion} stays"),
