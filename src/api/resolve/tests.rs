@@ -681,6 +681,8 @@ fn configmaps_may_come_from_other_manifests() {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
     #[test]
     fn whatever_text_a_resource_holds_reads_back(
         prompt in "(\\PC|[\n\t ]){0,60}",
