@@ -28,23 +28,13 @@ impl Document {
     /// Reads every document of a text (`---` parts them). Duplicate keys and the like become problems and the documents
     /// are given all the same; a text that is no YAML becomes one problem and no document. Empty documents are left out.
     pub fn read_all(file: &str, text: &str, problems: &mut Vec<Problem>) -> Vec<Self> {
-        Self::read_from_line(file, text, 0, problems)
+        Self::read_line(file, text, 0, problems)
     }
 
-    /// Reads JSONL: one document a line, empty lines aside.
-    pub fn read_lines(file: &str, text: &str, problems: &mut Vec<Problem>) -> Vec<Self> {
-        let mut documents = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            if !line.trim().is_empty() {
-                documents.extend(Self::read_from_line(file, line, index, problems));
-            }
-        }
-        documents
-    }
-
-    fn read_from_line(file: &str, text: &str, lines_before: usize, problems: &mut Vec<Problem>) -> Vec<Self> {
+    /// Reads one line of JSONL, which stands at `index` in its file, from 0.
+    pub fn read_line(file: &str, line: &str, index: usize, problems: &mut Vec<Problem>) -> Vec<Self> {
         let file: Arc<str> = file.into();
-        let roots = tree::parse(&file, text, lines_before, problems);
+        let roots = tree::parse(&file, line, index, problems);
         roots
             .into_iter()
             .filter(|root| !matches!(root.content, Content::Null))
@@ -227,9 +217,8 @@ mod tests {
     #[test]
     fn jsonl_counts_lines() {
         let mut problems = Vec::new();
-        let documents = Document::read_lines("s.jsonl", "{\"id\": 1}\n\n{\"id\": 2, \"id\": 3}\n", &mut problems);
-        assert_eq!(documents.len(), 2);
-        assert_eq!(documents[1].place_of("id").line, 3);
+        let documents = Document::read_line("s.jsonl", "{\"id\": 2, \"id\": 3}", 2, &mut problems);
+        assert_eq!(documents[0].place_of("id").line, 3);
         assert_eq!(
             problems[0].to_string(),
             r#"s.jsonl:3:11: id: duplicate key "id", first written in line 3; keep one of them"#
@@ -240,7 +229,6 @@ mod tests {
         #[test]
         fn no_text_makes_the_reader_panic(text in "\\PC*") {
             Document::read_all("f", &text, &mut Vec::new());
-            Document::read_lines("f", &text, &mut Vec::new());
         }
 
         #[test]

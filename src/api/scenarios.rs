@@ -29,12 +29,14 @@ pub struct ConfigMapRef {
     pub name: String,
 }
 
-/// How scenarios are divided. The division depends only on ids, tags and seed, so a scenario keeps its part when others
-/// come and go in other strata.
+/// How scenarios are divided: those with the same tags in the same shares. The division depends only on ids, tags, shares and
+/// seed, so nearly every scenario keeps its part when others come and go. The tag `split:train`, `split:regression` or
+/// `split:held-out` puts a scenario into a part, whatever the shares. Shares that are left out divide what the others leave,
+/// in the proportion of the profile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Split {
-    /// The seed of the division. 0 when absent.
+    /// The seed of the division, and of whatever else is drawn at random in a cycle. 0 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// The share that failures are learned from.

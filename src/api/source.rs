@@ -29,7 +29,7 @@ pub struct ConfigMapKeyRef {
     pub key: String,
 }
 
-/// Where a secret comes from. Exactly one is given.
+/// Where a secret comes from. One is given, or both: the cluster reads the one, the command line the other.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretSource {

@@ -17,7 +17,8 @@ pub struct Scenario {
     /// A name that is unique in the suite and stays the same over time.
     #[schemars(with = "String", length(min = 1, max = 253))]
     pub id: ScenarioId,
-    /// Labels, used to stratify the split and to select.
+    /// Labels, used to stratify the split and to select. `split:train`, `split:regression` and `split:held-out` put the
+    /// scenario into that part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// Complexity, from 1 (simple) up.

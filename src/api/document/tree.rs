@@ -295,11 +295,15 @@ impl Builder<'_> {
     fn end(&mut self) -> Result<(), Fatal> {
         let Some(Open { anchor, line, column, size, depth, inside }) = self.open.pop() else { return Ok(()) };
         let content = match inside {
-            Inside::List(items) => Content::List(items),
+            Inside::List(mut items) => {
+                items.shrink_to_fit();
+                Content::List(items)
+            }
             Inside::Map { mut fields, merged, .. } => {
                 for node in merged {
                     merge(&mut fields, node);
                 }
+                fields.shrink_to_fit();
                 Content::Map(fields)
             }
         };

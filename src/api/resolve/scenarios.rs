@@ -1,7 +1,6 @@
 //! `spec.scenarios`: reading the suite, and recorded transcripts of it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::super::AgentOptimizationSpec;
@@ -12,6 +11,7 @@ use super::super::source::TextSource;
 use super::findings::Findings;
 use super::references::{Reference, References, Text};
 use super::scenario_checks::{self, Known};
+use crate::domain::ids::ScenarioId;
 use crate::domain::scenario::Scenario;
 use crate::domain::tool::ToolDefinition;
 use crate::domain::transcript::Transcript;
@@ -27,23 +27,17 @@ pub struct Suite<'a> {
     pub runtime: Option<&'a RuntimePlan>,
 }
 
-/// A scenario and where it was written.
-struct Found {
-    scenario: Scenario,
-    at: At,
-}
-
 /// Where a scenario was written.
-pub enum At {
+enum At<'a> {
     /// In a scenario file: the document, and the path in it.
-    File(Rc<Document>, String),
+    File(&'a Document, &'a str),
     /// In the resource, at this path.
-    Inline(String),
+    Inline(&'a str),
 }
 
-impl At {
+impl At<'_> {
     /// A problem with a field of the scenario.
-    pub fn problem(&self, field: &str, message: impl Into<String>, findings: &Findings<'_>) -> Problem {
+    fn problem(&self, field: &str, message: impl Into<String>, findings: &Findings<'_>) -> Problem {
         let join = |path: &str| match (path, field) {
             ("", field) => field.to_owned(),
             (path, "") => path.to_owned(),
@@ -72,35 +66,16 @@ pub fn resolve(
     suite: &Suite<'_>,
     findings: &mut Findings<'_>,
 ) -> Vec<Arc<Scenario>> {
-    let (found, is_complete) = read(spec, references, findings);
-    if found.is_empty() && is_complete {
+    let mut reading =
+        Reading { known: Known::new(suite), reader: Reader::default(), scenarios: Vec::new(), first: HashMap::new() };
+    let is_complete = reading.sources(spec, references, findings);
+    let mut scenarios = reading.scenarios;
+    if scenarios.is_empty() && is_complete {
         findings.problem("spec.scenarios", "the suite is empty; there must be at least one scenario");
     }
-    let mut first: HashMap<&str, &At> = HashMap::with_capacity(found.len());
-    for Found { scenario, at } in &found {
-        match first.get(scenario.id.as_str()) {
-            Some(earlier) => {
-                let place = earlier.shown(findings);
-                let problem =
-                    at.problem("id", format!("duplicate id {:?}, first used at {place}", scenario.id), findings);
-                findings.add(problem);
-            }
-            None => {
-                first.insert(scenario.id.as_str(), at);
-            }
-        }
-    }
-    let known = Known::new(suite);
-    for Found { scenario, at } in &found {
-        for (field, message) in scenario_checks::wrong_with(scenario, &known) {
-            let problem = at.problem(&field, message, findings);
-            findings.add(problem);
-        }
-    }
-    if !found.is_empty() && found.iter().all(|found| found.scenario.impact() == 0.0) {
+    if !scenarios.is_empty() && scenarios.iter().all(|scenario| scenario.impact() == 0.0) {
         findings.problem("spec.scenarios", "the weight of every scenario is 0; at least one must count");
     }
-    let mut scenarios: Vec<Arc<Scenario>> = found.into_iter().map(|found| Arc::new(found.scenario)).collect();
     scenarios.sort_by(|a, b| a.id.cmp(&b.id));
     match suite.runtime {
         Some(RuntimePlan::Replay { transcripts }) => recorded(scenarios, transcripts, findings),
@@ -108,65 +83,95 @@ pub fn resolve(
     }
 }
 
-/// Every scenario of every source, and whether all could be read.
-fn read(spec: &AgentOptimizationSpec, references: &References, findings: &mut Findings<'_>) -> (Vec<Found>, bool) {
-    let reader = Reader::default();
-    let mut found = Vec::new();
-    let mut is_complete = true;
-    for (index, source) in spec.scenarios.iter().enumerate() {
-        let path = format!("spec.scenarios[{index}]");
-        let options = [
-            ("configMapRef", source.config_map_ref.is_some()),
-            ("file", source.file.is_some()),
-            ("inline", !source.inline.is_empty()),
-        ];
-        let Some(given) = findings.exactly_one(&path, &options) else {
-            is_complete = false;
-            continue;
-        };
-        for (index, scenario) in source.inline.iter().enumerate() {
-            let at = At::Inline(format!("{path}.inline[{index}]"));
-            found.push(Found { scenario: scenario.clone(), at });
-        }
-        let map = source.config_map_ref.as_ref().map(|map| Reference::ConfigMap { name: map.name.clone() });
-        let files = source.file.as_ref().map(|file| Reference::Files(file.clone()));
-        let Some(reference) = map.or(files) else { continue };
-        let why = match references.get(&reference) {
-            Some(Ok(texts)) if texts.is_empty() => {
-                Some("nothing in it ends in .yaml, .yml, .json or .jsonl, so it holds no scenarios".to_owned())
-            }
-            Some(Ok(texts)) => {
-                for text in texts {
-                    is_complete &= read_text(text, &reader, &mut found, findings);
-                }
-                None
-            }
-            Some(Err(why)) => Some(why.clone()),
-            None => Some(references.missing(&reference)),
-        };
-        if let Some(why) = why {
-            is_complete = false;
-            findings.problem(&format!("{path}.{given}"), why);
-        }
-    }
-    (found, is_complete)
+/// Scenarios as they are read. Each is checked while its document is there, so that no more than one is.
+struct Reading<'a> {
+    known: Known<'a>,
+    reader: Reader<Scenario>,
+    scenarios: Vec<Arc<Scenario>>,
+    /// Where each id was used first.
+    first: HashMap<ScenarioId, String>,
 }
 
-fn read_text(text: &Text, reader: &Reader<Scenario>, found: &mut Vec<Found>, findings: &mut Findings<'_>) -> bool {
-    let before = findings.problems().len();
-    let documents = if Reference::holds_lines(&text.name) {
-        Document::read_lines(&text.name, &text.text, findings.problems())
-    } else {
-        Document::read_all(&text.name, &text.text, findings.problems())
-    };
-    for document in documents.into_iter().map(Rc::new) {
-        for (node, path) in listed(&document, findings.problems()) {
-            if let Some(scenario) = reader.read(&document, node, &path, findings.problems()) {
-                found.push(Found { scenario, at: At::File(Rc::clone(&document), path) });
+impl Reading<'_> {
+    /// Reads every source; false if one could not be read whole.
+    fn sources(&mut self, spec: &AgentOptimizationSpec, references: &References, findings: &mut Findings<'_>) -> bool {
+        let mut is_complete = true;
+        for (index, source) in spec.scenarios.iter().enumerate() {
+            let path = format!("spec.scenarios[{index}]");
+            let options = [
+                ("configMapRef", source.config_map_ref.is_some()),
+                ("file", source.file.is_some()),
+                ("inline", !source.inline.is_empty()),
+            ];
+            let Some(given) = findings.exactly_one(&path, &options) else {
+                is_complete = false;
+                continue;
+            };
+            for (index, scenario) in source.inline.iter().enumerate() {
+                self.add(scenario.clone(), &At::Inline(&format!("{path}.inline[{index}]")), findings);
+            }
+            let map = source.config_map_ref.as_ref().map(|map| Reference::ConfigMap { name: map.name.clone() });
+            let files = source.file.as_ref().map(|file| Reference::Files(file.clone()));
+            let Some(reference) = map.or(files) else { continue };
+            let why = match references.get(&reference) {
+                Some(Ok(texts)) if texts.is_empty() => {
+                    Some("nothing in it ends in .yaml, .yml, .json or .jsonl, so it holds no scenarios".to_owned())
+                }
+                Some(Ok(texts)) => {
+                    for text in texts {
+                        is_complete &= self.text(text, findings);
+                    }
+                    None
+                }
+                Some(Err(why)) => Some(why.clone()),
+                None => Some(references.missing(&reference)),
+            };
+            if let Some(why) = why {
+                is_complete = false;
+                findings.problem(&format!("{path}.{given}"), why);
+            }
+        }
+        is_complete
+    }
+
+    fn text(&mut self, text: &Text, findings: &mut Findings<'_>) -> bool {
+        let before = findings.problems().len();
+        if Reference::holds_lines(&text.name) {
+            for (index, line) in text.text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+                let documents = Document::read_line(&text.name, line, index, findings.problems());
+                self.documents(&documents, findings);
+            }
+        } else {
+            let documents = Document::read_all(&text.name, &text.text, findings.problems());
+            self.documents(&documents, findings);
+        }
+        findings.problems().len() == before
+    }
+
+    fn documents(&mut self, documents: &[Document], findings: &mut Findings<'_>) {
+        for document in documents {
+            for (node, path) in listed(document, findings.problems()) {
+                if let Some(scenario) = self.reader.read(document, node, &path, findings.problems()) {
+                    self.add(scenario, &At::File(document, &path), findings);
+                }
             }
         }
     }
-    findings.problems().len() == before
+
+    fn add(&mut self, scenario: Scenario, at: &At<'_>, findings: &mut Findings<'_>) {
+        if let Some(place) = self.first.get(&scenario.id) {
+            let message = format!("duplicate id {:?}, first used at {place}", scenario.id);
+            let problem = at.problem("id", message, findings);
+            findings.add(problem);
+        } else {
+            self.first.insert(scenario.id.clone(), at.shown(findings));
+        }
+        for (field, message) in scenario_checks::wrong_with(&scenario, &self.known) {
+            let problem = at.problem(&field, message, findings);
+            findings.add(problem);
+        }
+        self.scenarios.push(Arc::new(scenario));
+    }
 }
 
 /// The scenarios of a document: a list, a list under `scenarios`, or one alone.

@@ -103,6 +103,53 @@ fn said_of_scenarios(name: &str, scenarios: &str) -> String {
     outcome(&text, &[(name, scenarios)]).map_or_else(|problems| problems.to_string(), |plan| plan.warnings.join("\n"))
 }
 
+/// The first resource of the documentation, twenty-five lines.
+const FIRST_RESOURCE: &str = r#"apiVersion: whetstone.dev/v1alpha1
+kind: AgentOptimization
+metadata: {name: support-assistant}
+spec:
+  profile: Production
+  agent:
+    prompt: {configMapKeyRef: {name: support-prompt, key: system-prompt}}
+    toolsFrom: [{configMapKeyRef: {name: support-tools, key: tools.json}}]
+    runtime: {model: {ref: worker}}
+  models:
+    - name: worker
+      openAI: {baseURL: http://litellm.llm:4000/v1, model: gpt-4o-mini, apiKey: {secretKeyRef: {name: llm, key: key}}}
+      price: {inputPerMillion: "0.15", outputPerMillion: "0.60", cachedInputPerMillion: "0.075"}
+    - name: judge
+      anthropic: {model: claude-sonnet-4-5, apiKey: {secretKeyRef: {name: anthropic, key: key}}}
+      price: {inputPerMillion: "3", outputPerMillion: "15"}
+  scenarios: [{configMapRef: {name: support-scenarios}}]
+  scoring: {judge: {ref: judge}}
+  promotion: {target: {configMap: support-prompt-live, restart: [{kind: Deployment, name: support-assistant}]}}
+  budget: {perCycle: "5.00"}
+"#;
+
+#[test]
+fn the_first_resource_is_sound_and_says_what_it_refers_to() {
+    let submission = Submission::read("first.yaml", FIRST_RESOURCE, None).unwrap();
+    assert_eq!(submission.problems, []);
+    insta::assert_debug_snapshot!(requested(&submission.resource), @r#"
+    [
+        ConfigMapKey {
+            name: "support-prompt",
+            key: "system-prompt",
+        },
+        ConfigMapKey {
+            name: "support-tools",
+            key: "tools.json",
+        },
+        ConfigMap {
+            name: "support-scenarios",
+        },
+        Champion {
+            config_map: "support-prompt-live",
+        },
+    ]
+    "#);
+}
+
 #[test]
 fn a_sound_resource_becomes_a_plan_with_every_default_filled_in() {
     let plan = plan(RESOURCE);
@@ -137,9 +184,7 @@ fn a_sound_resource_becomes_a_plan_with_every_default_filled_in() {
     assert_eq!(plan.budget.unwrap().to_string(), "5");
     assert_eq!((plan.execution.repeats, plan.gate.repeats, plan.gate.test), (3, 3, Test::Permutation));
     assert!(plan.clustering.embeddings.is_none() && plan.clustering.threshold < 0.5, "the built-in vectoriser's own");
-    insta::assert_snapshot!(plan.warnings.join("\n"), @r#"
-    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
-    "#);
+    insta::assert_snapshot!(plan.warnings.join("\n"), @"spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize");
 }
 
 #[test]
@@ -261,26 +306,16 @@ fn forms_of_values_are_checked_with_words_for_what_would_be_right() {
 
 #[test]
 fn malformed_yaml_is_one_problem_with_its_place() {
-    insta::assert_snapshot!(said(&[("    runtime:", "\truntime:")]), @r#"
-    agent.yaml:8:2: not valid YAML: tabs disallowed within this context (block indentation)
-    "#);
-    insta::assert_snapshot!(said(&[("{ref: worker}}", "{ref: worker}")]), @r#"
-    agent.yaml:9:3: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'
-    "#);
+    insta::assert_snapshot!(said(&[("    runtime:", "\truntime:")]), @"agent.yaml:8:2: not valid YAML: tabs disallowed within this context (block indentation)");
+    insta::assert_snapshot!(said(&[("{ref: worker}}", "{ref: worker}")]), @"agent.yaml:9:3: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'");
 }
 
 #[test]
 fn a_file_that_is_something_else_is_told_what_it_should_be() {
     let said = |text: &str| outcome(text, &[]).unwrap_err().to_string();
-    insta::assert_snapshot!(said(""), @r#"
-    agent.yaml:1:1: the file is empty; an optimization begins with apiVersion: whetstone.dev/v1alpha1, kind: AgentOptimization
-    "#);
-    insta::assert_snapshot!(said("just text"), @r#"
-    agent.yaml:1:1: expected a resource (apiVersion, kind, metadata, spec) or a pipeline, found the text "just text"
-    "#);
-    insta::assert_snapshot!(said("kind: Deployment\napiVersion: apps/v1\n"), @r#"
-    agent.yaml:1:1: no AgentOptimization and no pipeline in this file; found Deployment
-    "#);
+    insta::assert_snapshot!(said(""), @"agent.yaml:1:1: the file is empty; an optimization begins with apiVersion: whetstone.dev/v1alpha1, kind: AgentOptimization");
+    insta::assert_snapshot!(said("just text"), @r#"agent.yaml:1:1: expected a resource (apiVersion, kind, metadata, spec) or a pipeline, found the text "just text""#);
+    insta::assert_snapshot!(said("kind: Deployment\napiVersion: apps/v1\n"), @"agent.yaml:1:1: no AgentOptimization and no pipeline in this file; found Deployment");
     insta::assert_snapshot!(said("spec: {}\n"), @r#"
     agent.yaml:1:1: apiVersion: missing: `whetstone.dev/v1alpha1`
     agent.yaml:1:1: kind: missing: `AgentOptimization`
@@ -288,16 +323,10 @@ fn a_file_that_is_something_else_is_told_what_it_should_be() {
     agent.yaml:1:7: spec.agent: missing: The agent: its prompt, its tools, and how it is reached
     agent.yaml:1:7: spec.scenarios: missing: Where the scenarios come from
     "#);
-    insta::assert_snapshot!(said(&changed(&[("kind: AgentOptimization", "kind: AgentOptimisation")])), @r#"
-    agent.yaml:2:1: kind: expected "AgentOptimization", found "AgentOptimisation"
-    "#);
-    insta::assert_snapshot!(said(&changed(&[("v1alpha1", "v1beta1")])), @r#"
-    agent.yaml:1:1: apiVersion: expected "whetstone.dev/v1alpha1", found "whetstone.dev/v1beta1"
-    "#);
+    insta::assert_snapshot!(said(&changed(&[("kind: AgentOptimization", "kind: AgentOptimisation")])), @r#"agent.yaml:2:1: kind: expected "AgentOptimization", found "AgentOptimisation""#);
+    insta::assert_snapshot!(said(&changed(&[("v1alpha1", "v1beta1")])), @r#"agent.yaml:1:1: apiVersion: expected "whetstone.dev/v1alpha1", found "whetstone.dev/v1beta1""#);
     let two = format!("{RESOURCE}---\n{RESOURCE}");
-    insta::assert_snapshot!(said(&two), @r#"
-    agent.yaml:59:1: a second resource in one file; give each a file of its own
-    "#);
+    insta::assert_snapshot!(said(&two), @"agent.yaml:59:1: a second resource in one file; give each a file of its own");
 }
 
 #[test]
@@ -323,20 +352,14 @@ fn models_are_checked() {
 
 #[test]
 fn a_url_never_holds_a_key() {
-    insta::assert_snapshot!(said(&[("http://litellm", "http://user:secret@litellm")]), @r#"
-    agent.yaml:11:16: spec.models[0].openAI.baseURL: a URL must not hold credentials; put the key into apiKey
-    "#);
-    insta::assert_snapshot!(said(&[(":4000/v1", ":4000/v1?key=1")]), @r#"
-    agent.yaml:11:16: spec.models[0].openAI.baseURL: "http://litellm.llm:4000/v1?key=1" has a query or fragment; a base URL has none
-    "#);
+    insta::assert_snapshot!(said(&[("http://litellm", "http://user:secret@litellm")]), @"agent.yaml:11:16: spec.models[0].openAI.baseURL: a URL must not hold credentials; put the key into apiKey");
+    insta::assert_snapshot!(said(&[(":4000/v1", ":4000/v1?key=1")]), @r#"agent.yaml:11:16: spec.models[0].openAI.baseURL: "http://litellm.llm:4000/v1?key=1" has a query or fragment; a base URL has none"#);
 }
 
 #[test]
 fn a_price_that_is_not_known_is_an_error_only_with_a_budget() {
     let price = "\n      price: {inputPerMillion: \"3\", outputPerMillion: \"15\"}";
-    insta::assert_snapshot!(said(&[(price, "")]), @r#"
-    agent.yaml:13:7: spec.models[1].price: the price of "judge" is not known, so spec.budget.perCycle cannot be kept; give inputPerMillion and outputPerMillion ("0" for a model that costs nothing)
-    "#);
+    insta::assert_snapshot!(said(&[(price, "")]), @r#"agent.yaml:13:7: spec.models[1].price: the price of "judge" is not known, so spec.budget.perCycle cannot be kept; give inputPerMillion and outputPerMillion ("0" for a model that costs nothing)"#);
     let plan = plan(&changed(&[(price, ""), ("  budget: {perCycle: \"5.00\"}\n", "")]));
     assert!(plan.models["judge"].price.is_none());
 }
@@ -387,9 +410,7 @@ fn an_empty_prompt_is_told() {
         "    You help customers.\n    # Tools\n    Use them.\n    # Safety\n    Never tell secrets.\n",
         "    \n",
     )]);
-    insta::assert_snapshot!(said, @r#"
-    agent.yaml:6:5: spec.agent.prompt: configmap/support-prompt[system-prompt]: the prompt is empty
-    "#);
+    insta::assert_snapshot!(said, @"agent.yaml:6:5: spec.agent.prompt: configmap/support-prompt[system-prompt]: the prompt is empty");
 }
 
 #[test]
@@ -429,42 +450,28 @@ fn a_reading_that_failed_says_why() {
         Reference::Champion { config_map: "support-prompt-live".to_owned() },
         Err("the API server refused: forbidden".to_owned()),
     );
-    insta::assert_snapshot!(resolve(&submission, &references).unwrap_err(), @r#"
-    agent.yaml:19:24: spec.promotion.target.configMap: the API server refused: forbidden
-    "#);
+    insta::assert_snapshot!(resolve(&submission, &references).unwrap_err(), @"agent.yaml:19:24: spec.promotion.target.configMap: the API server refused: forbidden");
 }
 
 #[test]
 fn the_target_is_a_configmap_of_its_own() {
-    insta::assert_snapshot!(said(&[("support-prompt-live", "support-prompt")]), @r#"
-    agent.yaml:19:24: spec.promotion.target.configMap: "support-prompt" holds the base prompt, which is never written; name a ConfigMap of its own
-    "#);
-    insta::assert_snapshot!(said(&[("support-prompt-live", "support-tools")]), @r#"
-    agent.yaml:19:24: spec.promotion.target.configMap: "support-tools" is read by this resource; name a ConfigMap of its own
-    "#);
-    insta::assert_snapshot!(said(&[("support-prompt-live", "Support_Prompt")]), @r#"
-    agent.yaml:19:24: spec.promotion.target.configMap: "Support_Prompt" is no name for a ConfigMap: lower-case letters, digits, - and . are
-    "#);
+    insta::assert_snapshot!(said(&[("support-prompt-live", "support-prompt")]), @r#"agent.yaml:19:24: spec.promotion.target.configMap: "support-prompt" holds the base prompt, which is never written; name a ConfigMap of its own"#);
+    insta::assert_snapshot!(said(&[("support-prompt-live", "support-tools")]), @r#"agent.yaml:19:24: spec.promotion.target.configMap: "support-tools" is read by this resource; name a ConfigMap of its own"#);
+    insta::assert_snapshot!(said(&[("support-prompt-live", "Support_Prompt")]), @r#"agent.yaml:19:24: spec.promotion.target.configMap: "Support_Prompt" is no name for a ConfigMap: lower-case letters, digits, - and . are"#);
 }
 
 #[test]
 fn the_gate_must_be_one_that_can_decide() {
     let gate = "{target: {configMap: support-prompt-live}, gate: {shadowSampleSize: 10, minimumSampleSize: 30}}";
-    insta::assert_snapshot!(said(&[("{target: {configMap: support-prompt-live}}", gate)]), @r#"
-    agent.yaml:19:64: spec.promotion.gate.shadowSampleSize: at most 10 scenarios are compared and at least 30 are demanded, so no verdict could ever stand; raise shadowSampleSize or lower minimumSampleSize
-    "#);
+    insta::assert_snapshot!(said(&[("{target: {configMap: support-prompt-live}}", gate)]), @"agent.yaml:19:64: spec.promotion.gate.shadowSampleSize: at most 10 scenarios are compared and at least 30 are demanded, so no verdict could ever stand; raise shadowSampleSize or lower minimumSampleSize");
 }
 
 #[test]
 fn shares_add_up_and_unwritten_ones_take_the_rest() {
     let split = |split: &str| changed(&[("  scoring:", &format!("  split: {split}\n  scoring:"))]);
     let said = |text: &str| outcome(&split(text), &[]).unwrap_err().to_string();
-    insta::assert_snapshot!(said("{train: 0.5, regression: 0.5, heldOut: 0.5}"), @r#"
-    agent.yaml:17:3: spec.split: the shares add up to 1.5; they must add up to 1
-    "#);
-    insta::assert_snapshot!(said("{train: 0.8, heldOut: 0.4}"), @r#"
-    agent.yaml:17:3: spec.split: the shares add up to 1.2; they must not add up to more than 1
-    "#);
+    insta::assert_snapshot!(said("{train: 0.5, regression: 0.5, heldOut: 0.5}"), @"agent.yaml:17:3: spec.split: the shares add up to 1.5; they must add up to 1");
+    insta::assert_snapshot!(said("{train: 0.8, heldOut: 0.4}"), @"agent.yaml:17:3: spec.split: the shares add up to 1.2; they must not add up to more than 1");
     let plan = plan(&split("{heldOut: 1}"));
     assert_eq!(plan.split.held_out.len(), 4);
 }
@@ -600,29 +607,17 @@ fn duplicate_ids_name_both_places_across_files() {
 
 #[test]
 fn an_empty_suite_is_an_error() {
-    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "scenarios: []\n"), @r#"
-    agent.yaml:16:3: spec.scenarios: the suite is empty; there must be at least one scenario
-    "#);
-    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "# nothing\n"), @r#"
-    agent.yaml:16:3: spec.scenarios: the suite is empty; there must be at least one scenario
-    "#);
-    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "text\n"), @r#"
-    suite/a.yaml:1:1: expected a list of scenarios, found the text "text"
-    "#);
-    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "{id: a, message: b, weight: 0}\n"), @r#"
-    agent.yaml:16:3: spec.scenarios: the weight of every scenario is 0; at least one must count
-    "#);
-    insta::assert_snapshot!(said(&[("  a.yaml: |", "  a.txt: |"), ("  b.jsonl: |", "  b.txt: |")]), @r#"
-    agent.yaml:16:16: spec.scenarios[0].configMapRef: nothing in it ends in .yaml, .yml, .json or .jsonl, so it holds no scenarios
-    "#);
+    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "scenarios: []\n"), @"agent.yaml:16:3: spec.scenarios: the suite is empty; there must be at least one scenario");
+    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "# nothing\n"), @"agent.yaml:16:3: spec.scenarios: the suite is empty; there must be at least one scenario");
+    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "text\n"), @r#"suite/a.yaml:1:1: expected a list of scenarios, found the text "text""#);
+    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "{id: a, message: b, weight: 0}\n"), @"agent.yaml:16:3: spec.scenarios: the weight of every scenario is 0; at least one must count");
+    insta::assert_snapshot!(said(&[("  a.yaml: |", "  a.txt: |"), ("  b.jsonl: |", "  b.txt: |")]), @"agent.yaml:16:16: spec.scenarios[0].configMapRef: nothing in it ends in .yaml, .yml, .json or .jsonl, so it holds no scenarios");
 }
 
 #[test]
 fn truncated_jsonl_names_its_line() {
     let said = said_of_scenarios("suite/a.jsonl", "{\"id\": \"a\", \"message\": \"b\"}\n{\"id\": \"c\", \"mess\n");
-    insta::assert_snapshot!(said, @r#"
-    suite/a.jsonl:2:13: not valid JSON: unclosed quote
-    "#);
+    insta::assert_snapshot!(said, @"suite/a.jsonl:2:13: not valid JSON: unclosed quote");
 }
 
 fn replay(suite: &str, transcripts: &str) -> Result<Plan, Problems> {
@@ -650,12 +645,8 @@ fn a_replay_uses_every_recorded_repeat_and_leaves_out_what_was_not_recorded() {
     spec.scoring.dimensions: no scenario has tool calls, so the dimension "tool_compliance" never applies
     spec.models[0]: nothing uses the model "unused"
     "#);
-    insta::assert_snapshot!(replay(suite, &line("z", 0)).unwrap_err(), @r#"
-    agent.yaml:8:24: spec.agent.runtime.replay.transcripts: no transcript is of a scenario of the suite (the first is of "z")
-    "#);
-    insta::assert_snapshot!(replay(suite, "\n").unwrap_err(), @r#"
-    agent.yaml:8:24: spec.agent.runtime.replay.transcripts: runs.jsonl has no transcripts; a replay needs at least one
-    "#);
+    insta::assert_snapshot!(replay(suite, &line("z", 0)).unwrap_err(), @r#"agent.yaml:8:24: spec.agent.runtime.replay.transcripts: no transcript is of a scenario of the suite (the first is of "z")"#);
+    insta::assert_snapshot!(replay(suite, "\n").unwrap_err(), @"agent.yaml:8:24: spec.agent.runtime.replay.transcripts: runs.jsonl has no transcripts; a replay needs at least one");
     let broken = [line("a", 0), line("a", 0), "{\"scenario\": \"b\"}\n".to_owned(), "nonsense\n".to_owned()].concat();
     insta::assert_snapshot!(replay(suite, &broken).unwrap_err(), @r#"
     runs.jsonl:2:1: a second transcript of scenario "a", repeat 0; number the repeats from 0
@@ -690,6 +681,30 @@ fn configmaps_may_come_from_other_manifests() {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn whatever_text_a_resource_holds_reads_back(
+        prompt in "(\\PC|[\n\t ]){0,60}",
+        message in "([-~#:'\"|>&*!%@`{}\\[\\], \n0-9a-z.]){0,30}",
+        key in "[-a-z0-9~:# .]{1,12}",
+        weight in 0.0..1e9f64,
+        seed: u64,
+    ) {
+        let mut resource = Submission::read("agent.yaml", RESOURCE, None).unwrap().resource;
+        resource.spec.agent.prompt = crate::api::source::TextSource { inline: Some(prompt), ..Default::default() };
+        resource.spec.split = Some(crate::api::scenarios::Split { seed: Some(seed), ..Default::default() });
+        let scenario = serde_json::json!({
+            "id": "a", "message": message, "tags": [key], "weight": weight, "state": {key.clone(): [message, null, seed]},
+            "expect": {},
+        });
+        resource.spec.scenarios[0].inline = vec![serde_json::from_value(scenario).unwrap()];
+        let written = Submission::from(resource.clone()).to_yaml();
+        let read = Submission::read("again.yaml", &written, None);
+        let read = read.unwrap_or_else(|problems| panic!("{problems}\n{written}"));
+        proptest::prop_assert_eq!(read.resource.spec, resource.spec, "{}", written);
+    }
+
     #[test]
     fn no_damage_to_a_resource_makes_the_door_panic(at in 0..RESOURCE.len(), length in 0usize..40, put in "[-{}\\[\\]:\"a0 \n]{0,6}") {
         let mut text = RESOURCE.to_owned();
