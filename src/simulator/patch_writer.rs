@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::dice::Dice;
-use super::request::{Chat, Form, Reply};
+use super::request::{Chat, Form, Reply, Turn};
 use super::template::fixed_part;
 use super::world::{FailureKind, Harm, Skill, World};
 
@@ -20,14 +20,21 @@ const USELESS: [&str; 4] = [
     "Keep a friendly and professional tone at all times.",
 ];
 
-/// The proposal.
+/// The proposal. A request to mend an earlier one is another request: the dice are thrown anew, and what was proposed before
+/// counts as rejected.
 pub fn reply(world: &World, chat: &Chat<'_>) -> Reply {
-    let text = chat.user_texts().next().unwrap_or_default();
     let Form::Schema(schema) = &chat.form else { return Reply::default() };
-    let request = Request::read(text, schema);
-    // The system message may hold the prompt in another engine's request; it is part of what was asked either way.
-    let dice = chat.dice(world.seed);
-    let (rationale, edits) = propose(world, &request, dice);
+    let text = chat.user_texts().next().unwrap_or_default();
+    let earlier: Vec<&str> = chat
+        .turns
+        .iter()
+        .filter_map(|turn| match turn {
+            Turn::Assistant { text, .. } => Some(text.as_ref()),
+            _ => None,
+        })
+        .collect();
+    let dice = chat.dice(world.seed).attempt(earlier.len() as u32);
+    let (rationale, edits) = propose(world, &Request::read(text, &earlier, schema), dice);
     Reply::text(json!({"rationale": rationale, "edits": edits}).to_string())
 }
 
@@ -56,7 +63,7 @@ fn propose(world: &World, request: &Request<'_>, dice: Dice) -> (String, Vec<Val
         given => given.iter().map(String::as_str).collect(),
     };
     // What stands in the request already, in the prompt or among what was rejected, is not proposed again if there is anything else.
-    let fresh: Vec<&str> = useless.iter().copied().filter(|text| !request.whole.contains(text.trim())).collect();
+    let fresh: Vec<&str> = useless.iter().copied().filter(|text| !request.mentions(text)).collect();
     let lines = if fresh.is_empty() { useless } else { fresh };
     let line = lines[dice.pick(lines.len(), "useless")];
     ("The agent should take more care.".to_owned(), vec![request.insert(line.trim(), dice, 0)])
@@ -72,8 +79,8 @@ fn teachable<'w>(world: &'w World, request: &Request<'_>, dice: Dice) -> Vec<&'w
         .map(|skill| (skill, evidence(skill, &request.rest) as f64))
         .filter(|(_, weight)| *weight > 0.0)
         .collect();
-    // A rejected proposal is in the request, word for word: others first.
-    let rejected = |skill: &Skill| skill.instruction.as_ref().is_some_and(|text| request.rest.contains(text.trim()));
+    // What was rejected stands in the request, word for word: others first.
+    let rejected = |skill: &Skill| skill.instruction.as_deref().is_some_and(|text| request.mentions(text));
     if open.iter().any(|(skill, _)| !rejected(skill)) {
         open.retain(|(skill, _)| !rejected(skill));
     }
@@ -87,13 +94,27 @@ fn teachable<'w>(world: &'w World, request: &Request<'_>, dice: Dice) -> Vec<&'w
     chosen
 }
 
-/// How often a text shows that a skill failed: 0 when it does not.
+/// How often a text shows that a skill failed: 0 when it does not. Where examples stand in blocks of their own, need and failure must
+/// show in the same one.
 pub fn evidence(skill: &Skill, text: &str) -> usize {
-    match &skill.evidence {
-        Some(pattern) => pattern.find_iter(text).count(),
-        None if skill.needs.describe(text) => marks(skill, text),
-        None => 0,
+    if let Some(pattern) = &skill.evidence {
+        return pattern.find_iter(text).count();
     }
+    let shown = |text: &str| if skill.needs.describe(text) { marks(skill, text) } else { 0 };
+    match examples(text).as_slice() {
+        [] => shown(text),
+        examples => examples.iter().map(|example| shown(example)).sum(),
+    }
+}
+
+/// The blocks `<failure …>…</failure>` or `<example …>…</example>` of a text.
+fn examples(text: &str) -> Vec<&str> {
+    let blocks = ["failure", "example"].into_iter().map(|name| {
+        let (open, close) = (format!("<{name}"), format!("</{name}"));
+        let blocks = text.split(open.as_str()).skip(1);
+        blocks.filter_map(|block| Some(block.split_once(close.as_str())?.0)).collect::<Vec<_>>()
+    });
+    blocks.flatten().collect()
 }
 
 /// How many marks of the failure a text has: the judge's remark, the words of the wrong answer, or a line about an error
@@ -119,17 +140,18 @@ fn marks(skill: &Skill, text: &str) -> usize {
 
 /// What the request of the patch phase says.
 struct Request<'a> {
-    whole: &'a str,
     /// The prompt to mend.
     prompt: &'a str,
     /// Everything else: cluster, examples, rejected patches.
     rest: Cow<'a, str>,
+    /// The words of the whole request and of what was proposed for it before, a single space between them.
+    words: String,
     /// The sections that may be edited.
     sections: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Request<'a> {
-    fn read(text: &'a str, schema: &Value) -> Self {
+    fn read(text: &'a str, earlier: &[&str], schema: &Value) -> Self {
         let (prompt, rest) = match fenced_prompt(text) {
             Some((start, end)) => (&text[start..end], Cow::Owned(format!("{}\n{}", &text[..start], &text[end..]))),
             None => (text, Cow::Borrowed(text)),
@@ -140,7 +162,13 @@ impl<'a> Request<'a> {
         } else {
             named.into_iter().map(Cow::Owned).collect()
         };
-        Self { whole: text, prompt, rest, sections }
+        let words = format!("{} {}", words(text), earlier.iter().map(|text| words(text)).collect::<String>());
+        Self { prompt, rest, words, sections }
+    }
+
+    /// Whether a line stands in the request already: in the prompt, or among what was rejected.
+    fn mentions(&self, line: &str) -> bool {
+        self.words.contains(&words(line))
     }
 
     fn insert(&self, text: &str, dice: Dice, index: usize) -> Value {
@@ -214,14 +242,20 @@ fn key(line: &str) -> Option<&str> {
     is_key.then_some(name)
 }
 
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Whether the request says, on a line about protection or in the list after it, that a section is protected.
 fn is_protected(request: &str, section: &str) -> bool {
     let mut listing = false;
     request.lines().any(|line| {
         let lower = line.to_lowercase();
+        let is_item = line.trim_start().starts_with(['-', '*']);
         let about = lower.contains("protected") || lower.contains("must not be") || lower.contains("do not touch");
-        listing = about || (listing && (line.trim().is_empty() || line.trim_start().starts_with(['-', '*'])));
-        listing && mentions(line, section)
+        let listed = listing && is_item;
+        listing = (about && !is_item) || (listing && (is_item || line.trim().is_empty()));
+        (about || listed) && mentions(line, section)
     })
 }
 
@@ -319,6 +353,38 @@ patchWriter:
         assert!(texts(&case(notes)).iter().all(|text| text.contains("internal notes")));
         let mixed = texts(&case(&format!("{LOOKUP}\n{notes}")));
         assert!(mixed.iter().any(|text| text.contains("Look up")) && mixed.iter().any(|text| text.contains("notes")));
+    }
+
+    #[test]
+    fn need_and_failure_must_show_in_the_same_example() {
+        let apart = "- refund_order: pays a refund\n<failure number=\"1\">\nuser: hello\ntool error: missing call: get_order: it was not \
+                     called\n</failure>\n<failure number=\"2\">\nuser: a refund!\nwhy it failed: rude\n</failure>";
+        let together = apart.replace("hello", "I want a refund");
+        let skill = &world("rightChance: 1").skills[0];
+        assert_eq!((evidence(skill, apart), evidence(skill, &together)), (0, 1));
+    }
+
+    #[test]
+    fn a_proposal_that_is_to_be_mended_is_another_one() {
+        let world = world("rightChance: 0\n  harmfulShare: 0");
+        for seed in 0..10 {
+            let mut request = ask_patch(&case(LOOKUP), seed);
+            let first = reply_json(&world, &request);
+            let messages = request["messages"].as_array_mut().unwrap();
+            messages.push(json!({"role": "assistant", "content": first.to_string()}));
+            messages.push(json!({"role": "user", "content": "That was tried before."}));
+            assert_ne!(reply_json(&world, &request)["edits"][0]["text"], first["edits"][0]["text"]);
+        }
+    }
+
+    #[test]
+    fn sections_are_read_from_lists_of_both_kinds() {
+        let marked = "Sections:\n- Role\n- Safety (protected)\n- Style\n";
+        let listed = "Protected sections, which no edit may touch:\n- Safety\n\nOthers:\n- Style";
+        for request in [marked, listed] {
+            let open = ["Role", "Safety", "Style"].map(|name| !is_protected(request, name));
+            assert_eq!(open, [true, false, true], "{request}");
+        }
     }
 
     #[test]
