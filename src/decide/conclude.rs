@@ -172,13 +172,17 @@ fn search_reason(search: &Search) -> Option<Reason> {
         Search::NothingToPatch { failures, clusters } => (
             "NothingToPatch",
             format!(
-                "{failures} scenarios fail, in {clusters} clusters; recorded transcripts are scored and never patched"
+                "{} in {}; recorded transcripts are scored and never patched",
+                counted(*failures, "failing scenario"),
+                counted(*clusters, "cluster")
             ),
         ),
         Search::NoSurvivor { attempts, clusters } => (
             "NoCandidateSurvived",
             format!(
-                "{attempts} patches were tried for {clusters} clusters, and none mended its cluster without breaking something"
+                "{} tried for {}, and none mended its cluster without breaking something",
+                counted(*attempts, "patch"),
+                counted(*clusters, "cluster")
             ),
         ),
         Search::BudgetExhausted { why } => {
