@@ -131,7 +131,13 @@ fn evidence_beyond_calls(failure: &Failure) -> String {
     for error in failure.tool_errors.iter().filter(|error| !error.detail.is_empty()) {
         evidence = evidence.replace(&error.detail, " ");
     }
-    if evidence.contains(char::is_alphanumeric) { evidence } else { String::new() }
+    // Evidence begins with the dimension that it is about, which the rule names already.
+    let lines = evidence.lines().map(|line| {
+        let about = failure.dimensions.iter().find_map(|name| line.strip_prefix(name.as_str())?.strip_prefix(':'));
+        about.unwrap_or(line).trim()
+    });
+    let rest: Vec<&str> = lines.filter(|line| line.contains(char::is_alphanumeric)).collect();
+    rest.join("\n")
 }
 
 /// Texts in one request to an embedding model.

@@ -26,17 +26,24 @@ use crate::stats::distributions::student_isf;
 use crate::stats::t_test;
 
 /// Scenarios of a cluster that a candidate is tried on before the rest of them is paid for.
-const FIRST_LOOK: usize = 3;
+const FIRST_LOOK: usize = 4;
 
-/// The share of its cluster's failures that a candidate has to mend to survive.
-const SURVIVES: f64 = 0.3;
-
-/// The share from which no further candidate is asked for.
+/// The share of its cluster's failures from which a candidate needs no confirmation, if these are at least
+/// [`CONVINCING`], and from which no further candidate is asked for.
 const DECISIVE: f64 = 0.6;
 
-/// Further repeats, of either prompt, on the sentinels that seem to be broken. A scenario that passed once is a biased
-/// choice: some of it was luck, so only fresh repeats say what the candidate broke.
+/// As many mended failures are not luck.
+const CONVINCING: f64 = 3.0;
+
+/// The gain of pass rate, over fresh repeats of what seems mended, from which it is mended.
+const CONFIRMED: f64 = 0.5;
+
+/// Further repeats, of either prompt, on what seems mended or broken. A scenario that failed (or passed) once is a biased
+/// choice: some of it was luck, so only fresh repeats say what a candidate did.
 const CONFIRMING_REPEATS: u32 = 2;
+
+/// The share of what the parts mend alone that a merged prompt has to mend.
+const KEPT_BY_MERGING: f64 = 0.5;
 
 /// The level at which a prompt counts as worse on the regression suite.
 const REGRESSION_LEVEL: f64 = 0.05;
@@ -75,6 +82,8 @@ pub struct Survivor {
     pub candidate: Candidate,
     /// The share of the cluster's failures that it mends.
     pub mended: f64,
+    /// How many failures the cluster has.
+    pub failures: usize,
 }
 
 /// What the search needs besides the candidates: the base prompt that they are compared with, and where they are tried.
@@ -148,8 +157,8 @@ impl Arena<'_> {
                 continue;
             }
             if best.as_ref().is_none_or(|best| mended > best.mended) {
-                let (cluster, label) = (cluster.id.clone(), cluster.label.clone());
-                best = Some(Survivor { cluster, label, candidate, mended });
+                let (id, label, failures) = (cluster.id.clone(), cluster.label.clone(), cluster.failures.len());
+                best = Some(Survivor { cluster: id, label, candidate, mended, failures });
             }
             if mended >= DECISIVE {
                 break;
@@ -160,33 +169,40 @@ impl Arena<'_> {
         Ok(found)
     }
 
-    /// Targeted first: the cluster's own scenarios, then sentinels, then, if it is complex, everything.
+    /// Targeted first: the cluster's own scenarios, then sentinels, then, if it is complex, everything. Returns the share of
+    /// the cluster that is mended.
     async fn try_candidate(&self, candidate: &Candidate, cluster: &Cluster) -> Result<(f64, Trial), CycleError> {
+        let subject = &candidate.subject;
         let members = self.indices(cluster.scenarios());
-        let first_look = &members[..members.len().min(FIRST_LOOK)];
-        let mended = self.mended(&candidate.subject, first_look).await?;
-        if mended <= 0.0 {
-            let reason = format!("mends none of the first {} failures of its cluster", first_look.len());
-            return Ok((mended, Trial { holds: false, reason }));
+        let first_look = spread(&members, FIRST_LOOK);
+        if self.mended(subject, &first_look).await?.is_empty() {
+            let reason = format!("mends none of {} failures of its cluster", first_look.len());
+            return Ok((0.0, Trial { holds: false, reason }));
         }
-        let mended = self.mended(&candidate.subject, &members).await?;
-        let figures = format!("mends {:.0}% of {} failures", 100.0 * mended, members.len());
-        if mended < SURVIVES {
-            return Ok((mended, Trial { holds: false, reason: format!("{figures}, too few to tell from luck") }));
+        let mended = self.mended(subject, &members).await?;
+        let share = mended.len() as f64 / members.len() as f64;
+        let figures = format!("mends {} of {} failures", mended.len(), members.len());
+        if share < DECISIVE || (mended.len() as f64) < CONVINCING {
+            // A cluster may hold more than one cause, and a failure may pass by luck: what seems mended has to be so again.
+            let gain = self.fresh_gain(subject, &mended).await?;
+            if gain < CONFIRMED {
+                let reason = format!("{figures}, but not again: {:+.0} points of the pass rate", 100.0 * gain);
+                return Ok((share, Trial { holds: false, reason }));
+            }
         }
         let sentinels = self.sentinels(&members);
-        let loss = self.sentinel_loss(&candidate.subject, &sentinels).await?;
+        let loss = self.sentinel_loss(subject, &sentinels).await?;
         if let Some(reason) = self.breaks_sentinels(loss, sentinels.len()) {
-            return Ok((mended, Trial { holds: false, reason: format!("{figures}, but {reason}") }));
+            return Ok((share, Trial { holds: false, reason: format!("{figures}, but {reason}") }));
         }
         if candidate.complex || self.plan.validation.full_suite {
-            let trial = self.regression(&candidate.subject).await?;
+            let trial = self.regression(subject).await?;
             if !trial.holds {
-                return Ok((mended, Trial { holds: false, reason: format!("{figures}, but {}", trial.reason) }));
+                return Ok((share, Trial { holds: false, reason: format!("{figures}, but {}", trial.reason) }));
             }
         }
         let reason = format!("{figures}, breaks none of {} sentinels", sentinels.len());
-        Ok((mended, Trial { holds: true, reason }))
+        Ok((share, Trial { holds: true, reason }))
     }
 
     /// Merges the survivors into one prompt, as many of them as get on with each other. The heaviest cluster comes first.
@@ -257,16 +273,15 @@ impl Arena<'_> {
         let before = self.evaluate(self.base, train, repeats.clone()).await?;
         let after = self.evaluate(&merged.candidate.subject, train, repeats).await?;
         let (gain, n) = mean_difference(&before, &after, |result| result.pass_rate());
-        let hoped: f64 = parts.iter().map(|part| part.mended).sum::<f64>() / parts.len() as f64;
-        let failing = before.results.iter().filter(|result| result.pass_rate().is_some_and(|rate| rate < 0.5)).count();
-        let mended = gain * n as f64 / failing.max(1) as f64;
+        let hoped: f64 = parts.iter().map(|part| part.mended * part.failures as f64).sum();
+        let mended = gain * n as f64;
         let reason = format!(
-            "{} patches together: {:+.1} points of the pass rate over {n} scenarios",
-            parts.len(),
-            100.0 * gain
+            "{} patches together: {mended:+.1} of {n} scenarios, where they mend {hoped:.1} one by one",
+            parts.len()
         );
-        if mended < hoped / 2.0 {
-            return Ok(Trial { holds: false, reason: format!("{reason}, less than half of what they mend alone") });
+        // Some of what the base passed or failed was luck, about as much as one scenario.
+        if mended < KEPT_BY_MERGING * hoped - 1.0 || mended <= 0.0 {
+            return Ok(Trial { holds: false, reason });
         }
         let sentinels = self.sentinels(&[]);
         let loss = self.sentinel_loss(&merged.candidate.subject, &sentinels).await?;
@@ -281,10 +296,20 @@ impl Arena<'_> {
         regression(self.plan, self.evaluator, self.base, subject).await.map(|(holds, reason)| Trial { holds, reason })
     }
 
-    /// The mean gain of the pass rate over scenarios that the base failed.
-    async fn mended(&self, subject: &Arc<Subject>, scenarios: &[usize]) -> Result<f64, CycleError> {
+    /// Those of the scenarios in which a subject passes more of its repeats than the base.
+    async fn mended(&self, subject: &Arc<Subject>, scenarios: &[usize]) -> Result<Vec<usize>, CycleError> {
         let before = self.evaluate(self.base, scenarios, self.repeats()).await?;
         let after = self.evaluate(subject, scenarios, self.repeats()).await?;
+        let pairs = scenarios.iter().zip(before.results.iter().zip(&after.results));
+        let better = pairs.filter(|(_, (before, after))| after.pass_rate() > before.pass_rate());
+        Ok(better.map(|(&scenario, _)| scenario).collect())
+    }
+
+    /// The mean gain of the pass rate over the base, in fresh repeats of both.
+    async fn fresh_gain(&self, subject: &Arc<Subject>, scenarios: &[usize]) -> Result<f64, CycleError> {
+        let fresh = self.plan.execution.repeats..self.plan.execution.repeats + CONFIRMING_REPEATS;
+        let before = self.evaluate(self.base, scenarios, fresh.clone()).await?;
+        let after = self.evaluate(subject, scenarios, fresh).await?;
         Ok(mean_difference(&before, &after, |result| result.pass_rate()).0)
     }
 
@@ -317,11 +342,8 @@ impl Arena<'_> {
         if broken.is_empty() {
             return Ok(0.0);
         }
-        let fresh = self.plan.execution.repeats..self.plan.execution.repeats + CONFIRMING_REPEATS;
-        let before = self.evaluate(self.base, &broken, fresh.clone()).await?;
-        let after = self.evaluate(subject, &broken, fresh).await?;
-        let (gain, n) = mean_difference(&before, &after, |result| result.pass_rate());
-        Ok(-gain * n as f64 / sentinels.len() as f64)
+        let gain = self.fresh_gain(subject, &broken).await?;
+        Ok(-gain * broken.len() as f64 / sentinels.len() as f64)
     }
 
     fn breaks_sentinels(&self, loss: f64, sentinels: usize) -> Option<String> {
@@ -421,6 +443,13 @@ pub async fn regression(
         }
     }
     Ok((true, format!("stands the full suite of {} scenarios", suite.len())))
+}
+
+/// At most `n` of the items, evenly spread over them: members of a cluster are sorted by how typical they are, and a cause that
+/// few of them have must not be overlooked.
+fn spread(items: &[usize], n: usize) -> Vec<usize> {
+    let n = n.min(items.len());
+    (0..n).map(|index| items[index * items.len() / n]).collect()
 }
 
 /// The mean of a figure's difference over the scenarios where both sides have it, and how many those are.

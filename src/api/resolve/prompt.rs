@@ -32,6 +32,10 @@ pub fn champion(spec: &AgentOptimizationSpec, references: &References, findings:
 
 fn parse(text: &Text, format: PromptFormat, path: &str, findings: &mut Findings<'_>) -> Option<Prompt> {
     match Prompt::parse(&text.text, format) {
+        Ok(prompt) if prompt.text().trim().is_empty() => {
+            findings.problem(path, format!("{}: the prompt is empty", text.name));
+            None
+        }
         Ok(prompt) => Some(prompt),
         Err(error) => {
             findings.problem(path, format!("{}: {error}", text.name));
@@ -52,12 +56,8 @@ fn told_from_name(source: &TextSource) -> PromptFormat {
 
 /// Notes a prompt that has more tokens than allowed.
 pub fn check_length(prompt: &Prompt, allowed: usize, findings: &mut Findings<'_>) {
-    // A token is at least one byte, and loading the vocabulary takes a tenth of a second.
-    if prompt.text().len() <= allowed {
-        return;
-    }
-    let tokens = tiktoken_rs::o200k_base_singleton().count_ordinary(prompt.text());
-    if tokens > allowed {
+    if !prompt.fits(allowed) {
+        let tokens = prompt.tokens();
         let message = format!("the prompt has {tokens} tokens, more than {allowed}; shorten it or raise the limit");
         findings.problem("spec.patching.maxPromptTokens", message);
     }

@@ -641,7 +641,6 @@ fn a_replay_uses_every_recorded_repeat_and_leaves_out_what_was_not_recorded() {
     insta::assert_snapshot!(plan.warnings.join("\n"), @r#"
     spec.agent.runtime.replay.transcripts: scenarios left out for want of a transcript: 1, such as "b"
     spec.agent.runtime.replay.transcripts: recorded scenarios that are not in the suite, passed over: 1, such as "z"
-    spec.split.heldOut: 1 of 1 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
     spec.scoring.dimensions: no scenario has tool calls, so the dimension "tool_compliance" never applies
     spec.models[0]: nothing uses the model "unused"
     "#);
