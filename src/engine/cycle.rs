@@ -88,6 +88,11 @@ impl Cycle {
         Ok(Self { id, object, plan, calls, evaluator, history, clock, progress, champion, memory, began })
     }
 
+    /// The door of its calls.
+    pub(super) fn calls(&self) -> Arc<Calls> {
+        Arc::clone(&self.calls)
+    }
+
     /// The loop: run and score → (cluster → patch → validate) by rounds → shadow → gate → apply.
     pub(super) async fn run(self) -> Result<Outcome, CycleError> {
         let mut hunt = Hunt::default();
@@ -283,7 +288,9 @@ impl Cycle {
         let mut sides = vec![self.side(&versions[0], &measured, measured_on)];
         let mut evaluations = vec![measured.clone()];
         if let Some((_, paired, _)) = &gated {
-            sides.push(self.side(&versions[1], &paired.challenger, measured_on));
+            // A challenger that is the champion's prompt has the champion's version.
+            let version = versions.last().expect("the champion is one");
+            sides.push(self.side(version, &paired.challenger, measured_on));
             evaluations.push(paired.challenger.clone());
         }
         let mut sides = sides.into_iter();

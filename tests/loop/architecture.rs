@@ -49,8 +49,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 
 /// The places that a file names after `crate::`, in imports and in the middle of code, doc comments aside.
 fn places_named(text: &str) -> BTreeSet<String> {
-    let code: String =
-        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut places = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
         if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
@@ -96,7 +95,12 @@ fn imports_go_only_downward() {
         for named in places_named(&text).iter().filter(|named| known.contains(named.as_str()) && *named != place) {
             let sideways = floor(place) == ADAPTERS && floor(named) == ADAPTERS;
             if floor(named) > floor(place) || sideways {
-                breaches.push(format!("src/{} (floor {}) imports {named} (floor {})", relative.display(), floor(place), floor(named)));
+                breaches.push(format!(
+                    "src/{} (floor {}) imports {named} (floor {})",
+                    relative.display(),
+                    floor(place),
+                    floor(named)
+                ));
             }
         }
         if floor(place) <= 2 {

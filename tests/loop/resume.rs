@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::support::{Ended, LedgerSums, Running, RUN, Shop, Simulator, decision, eventually};
+use super::support::{Ended, LedgerSums, RUN, Running, Shop, Simulator, decision, eventually};
 
 /// Calls in flight at once, at most: what a kill may lose.
 const CONCURRENCY: u64 = 8;
@@ -21,7 +21,11 @@ faults:
 fn flaky_shop() -> (Shop, Simulator) {
     let shop = Shop::new();
     shop.write("world.yaml", &format!("{}{FAULTS}", shop.read("world.yaml")));
-    shop.edit("optimization.yaml", "  profile: Prototype\n", &format!("  profile: Prototype\n  execution: {{concurrency: {CONCURRENCY}}}\n"));
+    shop.edit(
+        "optimization.yaml",
+        "  profile: Prototype\n",
+        &format!("  profile: Prototype\n  execution: {{concurrency: {CONCURRENCY}}}\n"),
+    );
     let simulator = Simulator::start(&shop);
     shop.send_models_to(&simulator.origin());
     (shop, simulator)
@@ -39,7 +43,11 @@ const KILLS: [(u64, u64); 10] =
 fn a_run_that_is_killed_ten_times_pays_nothing_twice_and_decides_as_if_nothing_had_happened() {
     let (calm, calm_simulator) = flaky_shop();
     promoted(&calm.run_for_real());
-    assert_eq!(calm_simulator.answered(), calm.ledger().calls, "every answer is recorded, and none was asked for twice");
+    assert_eq!(
+        calm_simulator.answered(),
+        calm.ledger().calls,
+        "every answer is recorded, and none was asked for twice"
+    );
 
     let (shop, simulator) = flaky_shop();
     let mut kills = 0;
@@ -61,7 +69,10 @@ fn a_run_that_is_killed_ten_times_pays_nothing_twice_and_decides_as_if_nothing_h
     let (report, undisturbed) = (shop.report(), calm.report());
     assert_eq!(decision(&report), decision(&undisturbed));
     assert_eq!(report["cost"]["cycle"], undisturbed["cost"]["cycle"], "the cycle's cost is that of all its runs");
-    assert_eq!(shop.read("out/manifests/configmap-shop-prompt-live.yaml"), calm.read("out/manifests/configmap-shop-prompt-live.yaml"));
+    assert_eq!(
+        shop.read("out/manifests/configmap-shop-prompt-live.yaml"),
+        calm.read("out/manifests/configmap-shop-prompt-live.yaml")
+    );
 
     let again = shop.run_for_real();
     promoted(&again);
@@ -71,14 +82,17 @@ fn a_run_that_is_killed_ten_times_pays_nothing_twice_and_decides_as_if_nothing_h
 #[test]
 fn ctrl_c_in_any_phase_records_what_is_under_way_says_how_to_go_on_and_the_next_run_goes_on() {
     let (shop, simulator) = flaky_shop();
-    for (phase, answers) in [("agent", 10), ("patch", 1), ("judge", 160)] {
+    for (phase, answers) in [("agent", 10), ("patch", 1), ("judge", 60)] {
         let run = Running::start(shop.command(&RUN));
         let so_far = || simulator.stats()["answered"][phase].as_u64().unwrap();
         eventually("an answer", || (so_far() >= answers).then_some(()));
         run.interrupt();
         let ended = run.wait();
         ended.says(130, &["stopping once the calls under way are answered", "Ctrl-C again stops at once"]);
-        ended.says(130, &["error: stopped; everything that was paid for is in the ledger, and the same command goes on"]);
+        ended.says(
+            130,
+            &["error: stopped; everything that was paid for is in the ledger, and the same command goes on"],
+        );
         assert_eq!(simulator.answered(), shop.ledger().calls, "stopped in phase {phase}");
         assert!(!shop.path("out/report.json").exists(), "there is no verdict yet");
     }

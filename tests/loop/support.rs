@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -143,8 +143,7 @@ pub struct LedgerSums {
 
 impl LedgerSums {
     pub fn read(path: &Path) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let totals = runtime.block_on(async {
+        let totals = block_on(async {
             let store = Sqlite::open(path).await.unwrap();
             let totals = store.totals(None).await.unwrap();
             store.close().await.unwrap();
@@ -196,16 +195,28 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stdout = child.stdout.take().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        // Both are read on the side: a full pipe would stop the program.
-        let stdout = std::thread::spawn(move || {
+    pub fn start(command: Command) -> Self {
+        Self::start_with(command, |mut stdout| {
             let mut text = String::new();
             stdout.read_to_string(&mut text).unwrap();
             text
-        });
+        })
+    }
+
+    /// Starts it, and reads nothing of what it writes to standard output.
+    pub fn start_deaf(command: Command) -> Self {
+        Self::start_with(command, |stdout| {
+            drop(stdout);
+            String::new()
+        })
+    }
+
+    fn start_with(mut command: Command, read: impl FnOnce(ChildStdout) -> String + Send + 'static) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        // Both are read on the side: a full pipe would stop the program.
+        let stdout = std::thread::spawn(move || read(stdout));
         let said = Arc::new(Mutex::new(String::new()));
         let saying = Arc::clone(&said);
         let stderr = std::thread::spawn(move || {
@@ -326,6 +337,11 @@ impl Drop for Simulator {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Waits for something asynchronous.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 /// An origin where nothing listens.
