@@ -198,7 +198,7 @@ fn a_judge_out_of_range_is_an_error_with_dimension_and_number_and_never_clamped(
 #[test]
 fn a_judge_that_errs_now_and_then_is_asked_once_more_and_what_stays_wrong_counts_for_nobody() {
     let shop = Shop::with(&[
-        ("world.yaml", "noise: 0.3", "noise: 0.3\n  proseChance: 0.3"),
+        ("world.yaml", "noise: 0.3", "noise: 0.3\n  proseChance: 0.2"),
         (RESOURCE, "  profile: Prototype\n", "  profile: Prototype\n  execution: {errorTolerance: 0.4}\n"),
     ]);
     let ended = shop.run();
@@ -401,7 +401,7 @@ fn a_scenario_that_takes_too_long_is_an_error_of_its_own_and_what_it_paid_is_rec
 /// Does something to the store with SQLite itself, calls `meanwhile`, and closes the connection.
 fn sql<T>(shop: &Shop, statement: &'static str, meanwhile: impl FnOnce() -> T) -> T {
     let options = SqliteConnectOptions::new().filename(shop.path("store.db"));
-    let mut connection = block_on(async {
+    let connection = block_on(async {
         let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
         connection.execute(statement).await.unwrap();
         connection
