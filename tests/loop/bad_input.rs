@@ -198,7 +198,7 @@ fn a_judge_out_of_range_is_an_error_with_dimension_and_number_and_never_clamped(
 #[test]
 fn a_judge_that_errs_now_and_then_is_asked_once_more_and_what_stays_wrong_counts_for_nobody() {
     let shop = Shop::with(&[
-        ("world.yaml", "noise: 0.3", "noise: 0.3\n  proseChance: 0.2"),
+        ("world.yaml", "noise: 0.3", "noise: 0.3\n  proseChance: 0.25"),
         (RESOURCE, "  profile: Prototype\n", "  profile: Prototype\n  execution: {errorTolerance: 0.4}\n"),
     ]);
     let ended = shop.run();
