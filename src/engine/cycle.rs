@@ -288,9 +288,7 @@ impl Cycle {
         let mut sides = vec![self.side(&versions[0], &measured, measured_on)];
         let mut evaluations = vec![measured.clone()];
         if let Some((_, paired, _)) = &gated {
-            // A challenger that is the champion's prompt has the champion's version.
-            let version = versions.last().expect("the champion is one");
-            sides.push(self.side(version, &paired.challenger, measured_on));
+            sides.push(self.side(&versions[1], &paired.challenger, measured_on));
             evaluations.push(paired.challenger.clone());
         }
         let mut sides = sides.into_iter();
