@@ -43,27 +43,28 @@ Try it without an API key:
   whetstone run -f examples/quickstart/optimization.yaml \\
     --simulate examples/quickstart/world.yaml --out /tmp/quickstart";
 
+/// What to do. The long help of each is the documentation of its arguments, which a doc comment here would replace.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Look for a better prompt: run, score, cluster, patch, validate, shadow, gate
+    #[command(about = "Look for a better prompt: run, score, cluster, patch, validate, shadow, gate")]
     Run(run::Arguments),
-    /// Gate a given challenger against the champion, for a prompt change in CI
+    #[command(about = "Gate a given challenger against the champion, for a prompt change in CI")]
     Compare(compare::Arguments),
-    /// Check a resource and everything that it refers to, and say all that is wrong at once
+    #[command(about = "Check a resource and everything that it refers to, and say all that is wrong at once")]
     Validate(validate::Arguments),
-    /// Turn a pipeline file into an AgentOptimization
+    #[command(about = "Turn a pipeline file into an AgentOptimization")]
     Convert(convert::Arguments),
-    /// Turn other tools' suites and recorded runs into scenarios and transcripts
+    #[command(about = "Turn other tools' suites and recorded runs into scenarios and transcripts")]
     Import(import::Arguments),
-    /// Serve a simulated world: an OpenAI-compatible and Anthropic API that costs nothing
+    #[command(about = "Serve a simulated world: an OpenAI-compatible and Anthropic API that costs nothing")]
     Simulate(simulate::Arguments),
-    /// List the cycles and prompt versions of the store
+    #[command(about = "List the cycles and prompt versions of the store")]
     History(history::Arguments),
-    /// Show one cycle: verdict, reasons, clusters with examples, versions with diffs
+    #[command(about = "Show one cycle: verdict, reasons, clusters with examples, versions with diffs")]
     Show(show::Arguments),
-    /// Print a JSON Schema: of the resource, of scenario files, of world files, of report.json
+    #[command(about = "Print a JSON Schema: of the resource, of scenario files, of world files, of report.json")]
     Schema(schema::Arguments),
-    /// Print a completion script for a shell
+    #[command(about = "Print a completion script for a shell")]
     Completions(completions::Arguments),
 }
 

@@ -110,7 +110,10 @@ impl Pipeline {
         let span = self.span();
         async {
             let cycle = Cycle::open(self, None).await?;
-            cycle.run().await
+            let calls = cycle.calls();
+            let outcome = cycle.run().await;
+            calls.settle().await;
+            outcome
         }
         .instrument(span)
         .await
@@ -124,7 +127,10 @@ impl Pipeline {
         let span = self.span();
         async {
             let cycle = Cycle::open(self, Some(challenger.id)).await?;
-            cycle.compare(Arc::new(challenger)).await
+            let calls = cycle.calls();
+            let outcome = cycle.compare(Arc::new(challenger)).await;
+            calls.settle().await;
+            outcome
         }
         .instrument(span)
         .await

@@ -19,7 +19,7 @@ use crate::engine::ports::{History, Ledger, StoreError};
 mod conformance;
 mod sqlite;
 
-pub use sqlite::Sqlite;
+pub use sqlite::{ObjectLock, Sqlite};
 
 /// How many of a cluster's failures are kept as examples.
 pub const CLUSTER_EXAMPLES: usize = 5;

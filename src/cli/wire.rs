@@ -14,7 +14,7 @@ use crate::engine::error::CycleError;
 use crate::engine::{Outcome, Pipeline};
 use crate::models;
 use crate::simulator::Server;
-use crate::store::Sqlite;
+use crate::store::{ObjectLock, Sqlite};
 
 /// Everything that a cycle runs on.
 pub(super) struct Engine {
@@ -23,6 +23,8 @@ pub(super) struct Engine {
     store: Arc<Sqlite>,
     progress: Arc<Meter>,
     simulated: Option<Server>,
+    /// Two runs of the same resource at once would pay the same calls twice.
+    _lock: ObjectLock,
 }
 
 impl Engine {
@@ -38,8 +40,14 @@ impl Engine {
         };
         let options = models::Options { concurrency: plan.execution.concurrency, ..models::Options::default() };
         let client = models::Client::new(&plan.models, &models::key_from_environment, options)?;
+        let object = format!("{}/{}", plan.namespace, plan.name);
+        let waiting = || {
+            let why = "waiting until it is done, so that nothing is paid twice";
+            let _ = writeln!(std::io::stderr(), "another run of {object} uses this store: {why}");
+        };
+        let lock = store.lock_object(&object, waiting).await?;
         let progress = Arc::new(Meter::new(&plan.currency, cycle.quiet));
-        Ok(Self { plan, models: Arc::new(client), store: Arc::new(store), progress, simulated })
+        Ok(Self { plan, models: Arc::new(client), store: Arc::new(store), progress, simulated, _lock: lock })
     }
 
     /// Runs a cycle to its end, or until Ctrl-C. The first Ctrl-C lets the calls under way finish, so that what is paid is

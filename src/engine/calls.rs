@@ -3,6 +3,9 @@
 //! In: a request and what it is for. Out: its answer, from the ledger if it was ever paid before, else from the
 //! model — recorded before it is handed out. Identical calls that run at the same time are paid once. The budget
 //! is kept here: a call whose worst case does not fit any more is not made.
+//!
+//! A call that is under way is paid for, so it goes on to the ledger even if whoever asked does not wait for it any more: a
+//! scenario that took too long, or a phase that ends because something else in it failed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -128,24 +131,29 @@ impl Purse {
 
 /// The one door through which every paid call goes.
 pub struct Calls {
+    door: Arc<Door>,
+}
+
+/// What callers and the calls under way share.
+struct Door {
     cycle: ContentHash,
     models: Arc<dyn Models>,
     ledger: Arc<dyn Ledger>,
     progress: Arc<dyn Progress>,
     stop: CancellationToken,
-    plans: BTreeMap<ModelName, ModelPlan>,
+    plans: BTreeMap<ModelName, Arc<ModelPlan>>,
     budget: Option<Money>,
     purse: Mutex<Purse>,
     settled: Notify,
-    under_way: Mutex<HashMap<CallKey, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Mutex<HashMap<CallKey, Arc<tokio::sync::Mutex<()>>>>,
     spending: Mutex<Spending>,
 }
 
 /// A call on its way: everything but the request itself.
-struct Errand<'a> {
+struct Errand {
     key: CallKey,
-    model: &'a ModelName,
-    plan: &'a ModelPlan,
+    model: ModelName,
+    plan: Arc<ModelPlan>,
     tags: CallTags,
     worst: Usage,
 }
@@ -162,19 +170,20 @@ impl Calls {
         progress: Arc<dyn Progress>,
         stop: CancellationToken,
     ) -> Self {
-        Self {
+        let door = Door {
             cycle,
             models,
             ledger,
             progress,
             stop,
-            plans,
+            plans: plans.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect(),
             budget,
             purse: Mutex::default(),
             settled: Notify::new(),
-            under_way: Mutex::default(),
+            turns: Mutex::default(),
             spending: Mutex::default(),
-        }
+        };
+        Self { door: Arc::new(door) }
     }
 
     /// Asks a chat model, or the ledger.
@@ -189,16 +198,17 @@ impl Calls {
         model: &ModelName,
         request: ChatRequest,
     ) -> Result<ChatAnswer, CallFailure> {
-        let plan = self.plan(model);
+        let plan = self.door.plan(model);
         let errand = Errand {
             key: CallKey::chat(&plan.identity, &request),
-            model,
+            model: model.clone(),
             plan,
-            tags: CallTags { cycle: self.cycle, phase, purpose, scenario: scenario.cloned() },
+            tags: CallTags { cycle: self.door.cycle, phase, purpose, scenario: scenario.cloned() },
             worst: worst_case(&request),
         };
-        let ask = async { self.models.chat(model, &request).await.map(Answer::Chat) };
-        match self.answer(errand, ask).await? {
+        let (models, name) = (Arc::clone(&self.door.models), model.clone());
+        let ask = async move { models.chat(&name, &request).await.map(Answer::Chat) };
+        match self.door.answer(errand, ask).await? {
             Answer::Chat(answer) => Ok(answer),
             Answer::Embeddings(_) => unreachable!("the kind of call is part of its key"),
         }
@@ -214,17 +224,18 @@ impl Calls {
         model: &ModelName,
         request: EmbedRequest,
     ) -> Result<Embeddings, CallFailure> {
-        let plan = self.plan(model);
+        let plan = self.door.plan(model);
         let bytes: usize = request.texts.iter().map(String::len).sum();
         let errand = Errand {
             key: CallKey::embed(&plan.identity, &request),
-            model,
+            model: model.clone(),
             plan,
-            tags: CallTags { cycle: self.cycle, phase, purpose: Purpose::Embed, scenario: None },
+            tags: CallTags { cycle: self.door.cycle, phase, purpose: Purpose::Embed, scenario: None },
             worst: Usage { input: bytes as u64, cached_input: 0, output: 0 },
         };
-        let ask = async { self.models.embed(model, &request).await.map(Answer::Embeddings) };
-        match self.answer(errand, ask).await? {
+        let (models, name) = (Arc::clone(&self.door.models), model.clone());
+        let ask = async move { models.embed(&name, &request).await.map(Answer::Embeddings) };
+        match self.door.answer(errand, ask).await? {
             Answer::Embeddings(answer) => Ok(answer),
             Answer::Chat(_) => unreachable!("the kind of call is part of its key"),
         }
@@ -233,53 +244,75 @@ impl Calls {
     /// What has been asked and paid so far.
     #[must_use]
     pub fn spending(&self) -> Spending {
-        lock(&self.spending).clone()
+        lock(&self.door.spending).clone()
     }
 
     /// What the cycle has spent, what it paid before a kill included.
     #[must_use]
     pub fn spent(&self) -> Money {
-        lock(&self.purse).spent
+        lock(&self.door.purse).spent
     }
 
-    fn plan(&self, model: &ModelName) -> &ModelPlan {
-        self.plans.get(model).expect("a plan refers only to models that it has")
+    /// Waits until no call is under way: until all that is paid for is in the ledger.
+    pub async fn settle(&self) {
+        loop {
+            let settled = self.door.settled.notified();
+            if lock(&self.door.purse).under_way == 0 {
+                return;
+            }
+            settled.await;
+        }
+    }
+}
+
+impl Door {
+    fn plan(&self, model: &ModelName) -> Arc<ModelPlan> {
+        Arc::clone(self.plans.get(model).expect("a plan refers only to models that it has"))
     }
 
     async fn answer(
-        &self,
-        errand: Errand<'_>,
-        ask: impl Future<Output = Result<Answer, CallError>>,
+        self: &Arc<Self>,
+        errand: Errand,
+        ask: impl Future<Output = Result<Answer, CallError>> + Send + 'static,
     ) -> Result<Answer, CallFailure> {
         // Identical calls take turns: whoever comes second finds the answer of the first in the ledger.
-        let turn = Arc::clone(lock(&self.under_way).entry(errand.key).or_default());
-        let guard = turn.lock().await;
-        let result = self.find_or_pay(&errand, ask).await;
-        drop(guard);
-        let mut under_way = lock(&self.under_way);
-        if Arc::strong_count(&turn) == 2 {
-            under_way.remove(&errand.key);
-        }
-        drop(under_way);
-        result
-    }
-
-    async fn find_or_pay(
-        &self,
-        errand: &Errand<'_>,
-        ask: impl Future<Output = Result<Answer, CallError>>,
-    ) -> Result<Answer, CallFailure> {
+        let turn = Turn::take(self, errand.key).await;
         if let Some(recorded) = self.ledger.find(errand.key).await? {
             if recorded.cycle == self.cycle {
                 lock(&self.purse).count(errand.key, recorded.cost);
             }
-            self.count(errand, None);
+            self.count(&errand, None);
             return Ok(recorded.answer);
         }
         if self.stop.is_cancelled() {
             return Err(CallFailure::Cancelled);
         }
-        let reservation = self.reserve(errand).await?;
+        let reservation = self.reserve(&errand).await?;
+        let door = Arc::clone(self);
+        let paying = tokio::spawn(
+            async move {
+                let paid = door.pay(&errand, ask, reservation).await;
+                drop(turn);
+                paid
+            }
+            .in_current_span(),
+        );
+        match paying.await {
+            Ok(paid) => paid,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is going away, and the process with it.
+                Err(_) => Err(CallFailure::Cancelled),
+            },
+        }
+    }
+
+    async fn pay(
+        &self,
+        errand: &Errand,
+        ask: impl Future<Output = Result<Answer, CallError>>,
+        reservation: Reservation,
+    ) -> Result<Answer, CallFailure> {
         let ModelIdentity { provider, model, .. } = &errand.plan.identity;
         let span = tracing::info_span!(
             "call",
@@ -316,7 +349,7 @@ impl Calls {
     }
 
     /// Waits until the worst case of a call fits into what is left.
-    async fn reserve(&self, errand: &Errand<'_>) -> Result<Reservation<'_>, CallFailure> {
+    async fn reserve(self: &Arc<Self>, errand: &Errand) -> Result<Reservation, CallFailure> {
         let worst = errand.plan.price.map(|price| price.of(errand.worst)).unwrap_or_default();
         loop {
             let settled = self.settled.notified();
@@ -328,7 +361,7 @@ impl Calls {
                 if fits {
                     purse.reserved += worst.amount();
                     purse.under_way += 1;
-                    return Ok(Reservation { calls: self, worst });
+                    return Ok(Reservation { door: Arc::clone(self), worst });
                 }
                 if purse.under_way == 0 {
                     let budget = self.budget.unwrap_or_default();
@@ -340,7 +373,7 @@ impl Calls {
         }
     }
 
-    fn count(&self, errand: &Errand<'_>, paid: Option<(Usage, Option<Money>)>) {
+    fn count(&self, errand: &Errand, paid: Option<(Usage, Option<Money>)>) {
         let cost = paid.and_then(|(_, cost)| cost);
         self.progress.call(errand.tags.phase, paid.is_some(), cost);
         let mut spending = lock(&self.spending);
@@ -363,24 +396,51 @@ impl Calls {
 }
 
 /// The worst case of a call under way, given back when it is settled or dropped.
-struct Reservation<'a> {
-    calls: &'a Calls,
+struct Reservation {
+    door: Arc<Door>,
     worst: Money,
 }
 
-impl Reservation<'_> {
+impl Reservation {
     fn settle(self, key: CallKey, cost: Option<Money>) {
-        lock(&self.calls.purse).count(key, cost);
+        lock(&self.door.purse).count(key, cost);
     }
 }
 
-impl Drop for Reservation<'_> {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut purse = lock(&self.calls.purse);
+        let mut purse = lock(&self.door.purse);
         purse.reserved -= self.worst.amount();
         purse.under_way -= 1;
         drop(purse);
-        self.calls.settled.notify_waiters();
+        self.door.settled.notify_waiters();
+    }
+}
+
+/// The turn of one among identical calls, given back when it is dropped.
+struct Turn {
+    door: Arc<Door>,
+    key: CallKey,
+    guard: Option<tokio::sync::OwnedMutexGuard<()>>,
+}
+
+impl Turn {
+    async fn take(door: &Arc<Door>, key: CallKey) -> Self {
+        let turn = Arc::clone(lock(&door.turns).entry(key).or_default());
+        let mut taken = Self { door: Arc::clone(door), key, guard: None };
+        taken.guard = Some(turn.lock_owned().await);
+        taken
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.guard = None;
+        let mut turns = lock(&self.door.turns);
+        // Whoever waits holds a clone of it.
+        if turns.get(&self.key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            turns.remove(&self.key);
+        }
     }
 }
 

@@ -90,6 +90,11 @@ impl Cycle {
         Ok(Self { id, object, plan, calls, evaluator, history, clock, progress, champion, memory, kind, began })
     }
 
+    /// The door of its calls.
+    pub(super) fn calls(&self) -> Arc<Calls> {
+        Arc::clone(&self.calls)
+    }
+
     /// The loop: run and score → (cluster → patch → validate) by rounds → shadow → gate → apply.
     pub(super) async fn run(self) -> Result<Outcome, CycleError> {
         let mut hunt = Hunt::default();

@@ -182,7 +182,8 @@ impl Evaluator {
                 Err(CycleError::Call(error)) => return Err(CycleError::Call(error)),
                 Err(error) => stopped = stopped.or(Some(error)),
             }
-            if stopped.is_none() && (errors.len() > allowed || (errors.len() == runs && runs > 0)) {
+            let too_many = errors.len() > allowed || (errors.len() == runs && self.has_scored_nothing());
+            if stopped.is_none() && too_many {
                 let first = errors[0].clone();
                 stopped = Some(CycleError::TooManyErrors { errors: errors.len(), runs, allowed, first });
             }
@@ -241,6 +242,12 @@ impl Evaluator {
             result
         });
         Evaluation { prompt: subject.id, results: results.collect() }
+    }
+
+    /// Whether every run of the cycle so far has ended in an error: then nothing works. A small set that has nothing but errors is
+    /// bad luck otherwise.
+    fn has_scored_nothing(&self) -> bool {
+        !self.lock().values().any(|outcome| matches!(outcome, Outcome::Scored { .. }))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(ContentHash, usize, u32), Outcome>> {

@@ -26,6 +26,7 @@ use crate::engine::ports::{CycleRecord, CycleStart, History, Ledger, LedgerEntry
 mod calls;
 mod error;
 mod finder;
+mod lock;
 mod memory;
 mod open;
 mod outcome;
@@ -36,6 +37,7 @@ mod writer;
 
 use error::Place;
 use finder::Lookup;
+pub use lock::ObjectLock;
 use writer::{Job, Reply};
 
 /// How long a lock of another process is waited for.

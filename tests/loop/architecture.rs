@@ -29,11 +29,10 @@ const ADAPTERS: u8 = 3;
 const ADAPTER_CRATES: [&str; 6] = ["sqlx", "reqwest", "axum", "clap", "indicatif", "tracing_subscriber"];
 
 fn floor(place: &str) -> u8 {
-    FLOORS
-        .iter()
-        .find(|(name, _)| *name == place)
-        .map(|(_, floor)| *floor)
-        .unwrap_or_else(|| panic!("src/{place} has no floor: give it one in ARCHITECTURE.md and here"))
+    FLOORS.iter().find(|(name, _)| *name == place).map_or_else(
+        || panic!("src/{place} has no floor: give it one in ARCHITECTURE.md and here"),
+        |(_, floor)| *floor,
+    )
 }
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {

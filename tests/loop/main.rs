@@ -1,5 +1,7 @@
 //! The loop as its users meet it: the program on real files, over real HTTP against the simulated world, with a real store.
 
+#![allow(clippy::unwrap_used, reason = "all of this is tests")]
+
 mod architecture;
 mod bad_input;
 mod cli;

@@ -1,0 +1,46 @@
+//! One cycle of an object at a time, over all processes that share the store: what one of them pays, the next finds in the ledger.
+//! Without it two processes that ask the same at the same time would both pay for it.
+
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
+
+use super::Sqlite;
+use crate::domain::hash::ContentHash;
+use crate::engine::ports::{StoreError, StoreErrorKind};
+
+/// The right to run cycles of one object. Given back when it is dropped, or when the process ends, however it does.
+#[derive(Debug)]
+pub struct ObjectLock {
+    /// The operating system keeps the lock for as long as this is open. `None` where it has no locks.
+    _file: Option<File>,
+}
+
+impl Sqlite {
+    /// Waits until no other process runs a cycle of this object (`namespace/name`) on this store. `on_wait` is called if there
+    /// is something to wait for. The lock is on an empty file of its own, beside the store.
+    ///
+    /// # Errors
+    /// [`StoreError`] when that file cannot be made or locked.
+    pub async fn lock_object(&self, object: &str, on_wait: impl FnOnce()) -> Result<ObjectLock, StoreError> {
+        const DOING: &str = "lock it for this cycle";
+        let mut path = self.path().as_os_str().to_owned();
+        path.push(format!("-lock-{}", ContentHash::of_bytes(object.as_bytes()).short()));
+        let failed = |error: std::io::Error| {
+            let why = format!("{error}; its folder must be writable: mend that, or choose another with --store");
+            self.place.error(StoreErrorKind::Other, DOING, why)
+        };
+        let file = File::options().create(true).append(true).open(path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => return Ok(ObjectLock { _file: Some(file) }),
+            Err(TryLockError::WouldBlock) => on_wait(),
+            // Then nothing is lost, but who starts the same cycle twice at once may pay twice.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                return Ok(ObjectLock { _file: None });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
+        let file = locked.map_err(|_| self.place.closed(DOING))?.map_err(failed)?;
+        Ok(ObjectLock { _file: Some(file) })
+    }
+}
