@@ -415,7 +415,6 @@ mod tests {
         pipeline.agent.model: the file does not say which model the agent runs on; "claude-3-5-sonnet", the judge's, is used
         pipeline.observability.tracing: the exporter of traces is not built yet; nothing is sent
         pipeline.promotion.rollback.enabled: not built yet; it is kept and not acted on
-        pipeline.optimization.clustering.threshold: 0.75 suits an embedding model; the built-in vectoriser's similarities are lower (its default is 0.35), so most failures will stay alone; name an embedding model, or leave the threshold out
         "#);
         assert_eq!(plan.scenarios.len(), 60);
         assert_eq!(plan.tools.len(), 3);

@@ -104,7 +104,7 @@ impl Defaults {
             pass_at: 0.7,
             critical: false,
             embedding_threshold: 0.75,
-            builtin_threshold: 0.35,
+            builtin_threshold: 0.6,
             max_clusters: 12,
             max_prompt_tokens: 8192,
             candidates_per_cluster: 3,

@@ -227,16 +227,6 @@ fn clustering(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut 
         }
         findings.model(path, &model)
     });
-    if let (None, Some(threshold)) = (&embeddings, threshold)
-        && threshold >= defaults.embedding_threshold
-    {
-        let message = format!(
-            "{threshold} suits an embedding model; the built-in vectoriser's similarities are lower (its default is {}), so \
-             most failures will stay alone; name an embedding model, or leave the threshold out",
-            defaults.builtin_threshold
-        );
-        findings.warn("spec.clustering.threshold", message);
-    }
     let default = if embeddings.is_some() { defaults.embedding_threshold } else { defaults.builtin_threshold };
     ClusteringPlan {
         embeddings,

@@ -13,13 +13,13 @@ use super::ports::{Clock, CycleRecord, CycleStart, History, Memory, Progress};
 use super::report::{CallCounts, ClusterReport, Cost, Kind, Report, SCHEMA_VERSION, ScenarioCounts, Side, means};
 use super::shadow::{self, Paired};
 use super::subject::Subject;
-use super::validate::{Arena, Attempt, Merged, regression};
+use super::validate::{Arena, Attempt, CONFIRMING_REPEATS, Merged, regression};
 use super::{Outcome, Pipeline, apply, cluster, gate};
 use crate::api::Plan;
 use crate::decide;
 use crate::decide::conclude::{Conclusion, Evidence, Search, Verdict, conclude};
 use crate::domain::call::Phase;
-use crate::domain::cluster::Cluster;
+use crate::domain::cluster::{Cluster, Failure};
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ModelName;
 use crate::domain::patch::RejectedPatch;
@@ -159,14 +159,10 @@ impl Cycle {
         let guard =
             LeakGuard::new(self.plan.scenarios.iter().map(AsRef::as_ref), &self.champion.prompt, &self.plan.tools);
         for round in 1..=rounds {
-            let repeats = 0..self.plan.execution.repeats;
-            if round > 1 {
-                self.evaluator
-                    .evaluate(&base, &self.plan.split.train, repeats, CountedAs::VALIDATE)
-                    .instrument(phase_span(Phase::Validate))
-                    .await?;
-            }
-            let failures = self.failures(&base, &self.plan.split.train, self.plan.execution.repeats);
+            let failures = match round {
+                1 => self.failures(&base, &self.plan.split.train, self.plan.execution.repeats),
+                _ => self.failures_left(&base).instrument(phase_span(Phase::Validate)).await?,
+            };
             if round == 1 {
                 hunt.failures = failures.len();
             }
@@ -184,6 +180,16 @@ impl Cycle {
         Ok(())
     }
 
+    /// The failures that a round has left. By now many are bad luck, which no patch can mend: they have to fail again.
+    async fn failures_left(&self, base: &Arc<Subject>) -> Result<Vec<Failure>, CycleError> {
+        let (train, repeats) = (&self.plan.split.train, self.plan.execution.repeats);
+        self.evaluator.evaluate(base, train, 0..repeats, CountedAs::VALIDATE).await?;
+        let failing = self.evaluator.failing(base, train, &(0..repeats));
+        let again = repeats + CONFIRMING_REPEATS;
+        self.evaluator.evaluate(base, &failing, repeats..again, CountedAs::VALIDATE).await?;
+        Ok(self.failures(base, &failing, again))
+    }
+
     async fn patch_and_validate(
         &self,
         round: u32,
@@ -199,6 +205,7 @@ impl Cycle {
             evaluator: &self.evaluator,
             base,
             asking: Asking { plan: &self.plan, calls: &self.calls, guard, rejected: &rejected },
+            weights: self.plan.dimensions.iter().map(|dimension| dimension.weight).collect(),
             round,
         };
         let mut found = arena.search(clusters).instrument(phase_span(Phase::Patch)).await?;
@@ -385,11 +392,11 @@ impl Cycle {
         warnings
     }
 
-    fn failures(&self, subject: &Subject, scenarios: &[usize], repeats: u32) -> Vec<crate::domain::cluster::Failure> {
+    fn failures(&self, subject: &Subject, scenarios: &[usize], repeats: u32) -> Vec<Failure> {
         self.evaluator.failures(subject, scenarios, &(0..repeats)).into_iter().map(|(_, failure)| failure).collect()
     }
 
-    async fn cluster(&self, failures: Vec<crate::domain::cluster::Failure>) -> Result<Vec<Cluster>, CycleError> {
+    async fn cluster(&self, failures: Vec<Failure>) -> Result<Vec<Cluster>, CycleError> {
         self.progress.begin(Phase::Cluster, &format!("{} failures", failures.len()), None);
         let model: Option<&ModelName> = self.plan.clustering.embeddings.as_ref();
         cluster::group(&self.calls, model, failures, self.plan.clustering.threshold, self.plan.clustering.max_clusters)

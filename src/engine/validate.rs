@@ -21,29 +21,36 @@ use crate::domain::cluster::Cluster;
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ScenarioId;
 use crate::domain::patch::{Patch, RejectedPatch};
-use crate::domain::score::Evaluation;
+use crate::domain::score::{Evaluation, ScenarioResult};
 use crate::stats::distributions::student_isf;
 use crate::stats::t_test;
 
 /// Scenarios of a cluster that a candidate is tried on before the rest of them is paid for.
 const FIRST_LOOK: usize = 4;
 
+/// The gain of a scenario's aggregate score from which it seems mended, in whole or in part: where two things are wrong, the
+/// patch for one of them must not be held against the other.
+const MENDS: f64 = 0.1;
+
 /// The share of its cluster's failures from which a candidate needs no confirmation, if these are at least
 /// [`CONVINCING`], and from which no further candidate is asked for.
 const DECISIVE: f64 = 0.6;
 
 /// As many mended failures are not luck.
-const CONVINCING: f64 = 3.0;
+const CONVINCING: usize = 3;
 
-/// The gain of pass rate, over fresh repeats of what seems mended, from which it is mended.
+/// The share of the first gain that fresh repeats of what seems mended have to show again.
 const CONFIRMED: f64 = 0.5;
 
 /// Further repeats, of either prompt, on what seems mended or broken. A scenario that failed (or passed) once is a biased
 /// choice: some of it was luck, so only fresh repeats say what a candidate did.
-const CONFIRMING_REPEATS: u32 = 2;
+pub(super) const CONFIRMING_REPEATS: u32 = 2;
 
-/// The share of what the parts mend alone that a merged prompt has to mend.
+/// The share of what the parts gain alone that a merged prompt has to gain.
 const KEPT_BY_MERGING: f64 = 0.5;
+
+/// How much of a gain over the training part may be luck, in scenarios.
+const LUCK: f64 = 0.5;
 
 /// The level at which a prompt counts as worse on the regression suite.
 const REGRESSION_LEVEL: f64 = 0.05;
@@ -80,10 +87,17 @@ pub struct Survivor {
     pub label: String,
     /// The candidate.
     pub candidate: Candidate,
-    /// The share of the cluster's failures that it mends.
-    pub mended: f64,
-    /// How many failures the cluster has.
-    pub failures: usize,
+    /// What it gains in the cluster: the sum of the gains of aggregate score, in scenarios.
+    pub gain: f64,
+}
+
+/// What a candidate mends in its cluster.
+#[derive(Clone, Debug, Default)]
+struct Mended {
+    /// The scenarios that it mends, in whole or in part.
+    scenarios: Vec<usize>,
+    /// The sum of their gains of aggregate score.
+    gain: f64,
 }
 
 /// What the search needs besides the candidates: the base prompt that they are compared with, and where they are tried.
@@ -96,6 +110,8 @@ pub struct Arena<'a> {
     pub base: &'a Arc<Subject>,
     /// How patches are asked for.
     pub asking: Asking<'a>,
+    /// The weights of the dimensions.
+    pub weights: Vec<f64>,
     /// The round, from 1.
     pub round: u32,
 }
@@ -156,11 +172,12 @@ impl Arena<'_> {
                 rejected.push(RejectedPatch { prompt, patch: candidate.patch, reason: trial.reason });
                 continue;
             }
-            if best.as_ref().is_none_or(|best| mended > best.mended) {
-                let (id, label, failures) = (cluster.id.clone(), cluster.label.clone(), cluster.failures.len());
-                best = Some(Survivor { cluster: id, label, candidate, mended, failures });
+            let decisive = mended.scenarios.len() as f64 >= DECISIVE * cluster.failures.len() as f64;
+            if best.as_ref().is_none_or(|best| mended.gain > best.gain) {
+                let (id, label) = (cluster.id.clone(), cluster.label.clone());
+                best = Some(Survivor { cluster: id, label, candidate, gain: mended.gain });
             }
-            if mended >= DECISIVE {
+            if decisive {
                 break;
             }
         }
@@ -169,40 +186,40 @@ impl Arena<'_> {
         Ok(found)
     }
 
-    /// Targeted first: the cluster's own scenarios, then sentinels, then, if it is complex, everything. Returns the share of
-    /// the cluster that is mended.
-    async fn try_candidate(&self, candidate: &Candidate, cluster: &Cluster) -> Result<(f64, Trial), CycleError> {
+    /// Targeted first: the cluster's own scenarios, then sentinels, then, if it is complex, everything. Returns what of
+    /// the cluster is mended.
+    async fn try_candidate(&self, candidate: &Candidate, cluster: &Cluster) -> Result<(Mended, Trial), CycleError> {
         let subject = &candidate.subject;
         let members = self.indices(cluster.scenarios());
         let first_look = spread(&members, FIRST_LOOK);
-        if self.mended(subject, &first_look).await?.is_empty() {
+        if self.mended(subject, &first_look).await?.scenarios.is_empty() {
             let reason = format!("mends none of {} failures of its cluster", first_look.len());
-            return Ok((0.0, Trial { holds: false, reason }));
+            return Ok((Mended::default(), Trial { holds: false, reason }));
         }
         let mended = self.mended(subject, &members).await?;
-        let share = mended.len() as f64 / members.len() as f64;
-        let figures = format!("mends {} of {} failures", mended.len(), members.len());
-        if share < DECISIVE || (mended.len() as f64) < CONVINCING {
+        let n = mended.scenarios.len();
+        let figures = format!("mends {n} of {} failures", members.len());
+        if n < CONVINCING || (n as f64) < DECISIVE * members.len() as f64 {
             // A cluster may hold more than one cause, and a failure may pass by luck: what seems mended has to be so again.
-            let gain = self.fresh_gain(subject, &mended).await?;
-            if gain < CONFIRMED {
-                let reason = format!("{figures}, but not again: {:+.0} points of the pass rate", 100.0 * gain);
-                return Ok((share, Trial { holds: false, reason }));
+            let fresh = self.fresh_gain(subject, &mended.scenarios, &|result| self.score(result)).await?;
+            if fresh < CONFIRMED * mended.gain {
+                let reason = format!("{figures} at first ({:+.2} in score), but not again ({fresh:+.2})", mended.gain);
+                return Ok((mended, Trial { holds: false, reason }));
             }
         }
         let sentinels = self.sentinels(&members);
         let loss = self.sentinel_loss(subject, &sentinels).await?;
         if let Some(reason) = self.breaks_sentinels(loss, sentinels.len()) {
-            return Ok((share, Trial { holds: false, reason: format!("{figures}, but {reason}") }));
+            return Ok((mended, Trial { holds: false, reason: format!("{figures}, but {reason}") }));
         }
         if candidate.complex || self.plan.validation.full_suite {
             let trial = self.regression(subject).await?;
             if !trial.holds {
-                return Ok((share, Trial { holds: false, reason: format!("{figures}, but {}", trial.reason) }));
+                return Ok((mended, Trial { holds: false, reason: format!("{figures}, but {}", trial.reason) }));
             }
         }
         let reason = format!("{figures}, breaks none of {} sentinels", sentinels.len());
-        Ok((share, Trial { holds: true, reason }))
+        Ok((mended, Trial { holds: true, reason }))
     }
 
     /// Merges the survivors into one prompt, as many of them as get on with each other. The heaviest cluster comes first.
@@ -221,7 +238,7 @@ impl Arena<'_> {
         if trial.holds {
             return Ok(Some(all));
         }
-        survivors.sort_by(|a, b| b.mended.total_cmp(&a.mended));
+        survivors.sort_by(|a, b| b.gain.total_cmp(&a.gain));
         let mut taken = vec![survivors.remove(0)];
         for survivor in survivors {
             taken.push(survivor);
@@ -272,15 +289,15 @@ impl Arena<'_> {
         let repeats = self.repeats();
         let before = self.evaluate(self.base, train, repeats.clone()).await?;
         let after = self.evaluate(&merged.candidate.subject, train, repeats).await?;
-        let (gain, n) = mean_difference(&before, &after, |result| result.pass_rate());
-        let hoped: f64 = parts.iter().map(|part| part.mended * part.failures as f64).sum();
-        let mended = gain * n as f64;
+        let gains = differences(&before, &after, |result| self.score(result));
+        let gain: f64 = gains.iter().sum();
+        let hoped: f64 = parts.iter().map(|part| part.gain).sum();
         let reason = format!(
-            "{} patches together: {mended:+.1} of {n} scenarios, where they mend {hoped:.1} one by one",
-            parts.len()
+            "{} patches together: {gain:+.1} in score over {} scenarios, where they gain {hoped:+.1} one by one",
+            parts.len(),
+            gains.len()
         );
-        // Some of what the base passed or failed was luck, about as much as one scenario.
-        if mended < KEPT_BY_MERGING * hoped - 1.0 || mended <= 0.0 {
+        if gain < KEPT_BY_MERGING * hoped - LUCK || gain <= 0.0 {
             return Ok(Trial { holds: false, reason });
         }
         let sentinels = self.sentinels(&[]);
@@ -296,21 +313,37 @@ impl Arena<'_> {
         regression(self.plan, self.evaluator, self.base, subject).await.map(|(holds, reason)| Trial { holds, reason })
     }
 
-    /// Those of the scenarios in which a subject passes more of its repeats than the base.
-    async fn mended(&self, subject: &Arc<Subject>, scenarios: &[usize]) -> Result<Vec<usize>, CycleError> {
+    /// Those of the scenarios in which a subject does better than the base.
+    async fn mended(&self, subject: &Arc<Subject>, scenarios: &[usize]) -> Result<Mended, CycleError> {
         let before = self.evaluate(self.base, scenarios, self.repeats()).await?;
         let after = self.evaluate(subject, scenarios, self.repeats()).await?;
-        let pairs = scenarios.iter().zip(before.results.iter().zip(&after.results));
-        let better = pairs.filter(|(_, (before, after))| after.pass_rate() > before.pass_rate());
-        Ok(better.map(|(&scenario, _)| scenario).collect())
+        let mut mended = Mended::default();
+        for (&scenario, (before, after)) in scenarios.iter().zip(before.results.iter().zip(&after.results)) {
+            let gain = self.score(after).zip(self.score(before)).map_or(0.0, |(after, before)| after - before);
+            if gain >= MENDS {
+                mended.scenarios.push(scenario);
+                mended.gain += gain;
+            }
+        }
+        Ok(mended)
     }
 
-    /// The mean gain of the pass rate over the base, in fresh repeats of both.
-    async fn fresh_gain(&self, subject: &Arc<Subject>, scenarios: &[usize]) -> Result<f64, CycleError> {
+    /// The sum of a figure's gains over the base, in fresh repeats of both.
+    async fn fresh_gain(
+        &self,
+        subject: &Arc<Subject>,
+        scenarios: &[usize],
+        figure: &(dyn Fn(&ScenarioResult) -> Option<f64> + Sync),
+    ) -> Result<f64, CycleError> {
         let fresh = self.plan.execution.repeats..self.plan.execution.repeats + CONFIRMING_REPEATS;
         let before = self.evaluate(self.base, scenarios, fresh.clone()).await?;
         let after = self.evaluate(subject, scenarios, fresh).await?;
-        Ok(mean_difference(&before, &after, |result| result.pass_rate()).0)
+        Ok(differences(&before, &after, figure).iter().sum())
+    }
+
+    /// The aggregate score of a scenario.
+    fn score(&self, result: &ScenarioResult) -> Option<f64> {
+        result.aggregate(&self.weights)
     }
 
     /// Scenarios that the base passes, in an order that is random but always the same.
@@ -342,8 +375,8 @@ impl Arena<'_> {
         if broken.is_empty() {
             return Ok(0.0);
         }
-        let gain = self.fresh_gain(subject, &broken).await?;
-        Ok(-gain * broken.len() as f64 / sentinels.len() as f64)
+        let gain = self.fresh_gain(subject, &broken, &ScenarioResult::pass_rate).await?;
+        Ok(-gain / sentinels.len() as f64)
     }
 
     fn breaks_sentinels(&self, loss: f64, sentinels: usize) -> Option<String> {
@@ -426,12 +459,7 @@ pub async fn regression(
     let before = evaluator.evaluate(base, &suite, repeats.clone(), CountedAs::VALIDATE).await?;
     let after = evaluator.evaluate(subject, &suite, repeats, CountedAs::VALIDATE).await?;
     for (index, dimension) in plan.dimensions.iter().enumerate() {
-        let differences: Vec<f64> = before
-            .results
-            .iter()
-            .zip(&after.results)
-            .filter_map(|(before, after)| Some(after.mean(index)? - before.mean(index)?))
-            .collect();
+        let differences = differences(&before, &after, |result| result.mean(index));
         let Some(test) = t_test::paired(&differences) else { continue };
         let worst = test.estimate + test.standard_error * student_isf(REGRESSION_LEVEL, test.degrees_of_freedom);
         if worst < -plan.gate.regression_tolerance {
@@ -452,18 +480,8 @@ fn spread(items: &[usize], n: usize) -> Vec<usize> {
     (0..n).map(|index| items[index * items.len() / n]).collect()
 }
 
-/// The mean of a figure's difference over the scenarios where both sides have it, and how many those are.
-fn mean_difference(
-    before: &Evaluation,
-    after: &Evaluation,
-    figure: impl Fn(&crate::domain::score::ScenarioResult) -> Option<f64>,
-) -> (f64, usize) {
-    let differences: Vec<f64> = before
-        .results
-        .iter()
-        .zip(&after.results)
-        .filter_map(|(before, after)| Some(figure(after)? - figure(before)?))
-        .collect();
-    let n = differences.len();
-    (if n == 0 { 0.0 } else { differences.iter().sum::<f64>() / n as f64 }, n)
+/// A figure's differences over the scenarios where both sides have it.
+fn differences(before: &Evaluation, after: &Evaluation, figure: impl Fn(&ScenarioResult) -> Option<f64>) -> Vec<f64> {
+    let pairs = before.results.iter().zip(&after.results);
+    pairs.filter_map(|(before, after)| Some(figure(after)? - figure(before)?)).collect()
 }
