@@ -46,6 +46,9 @@ const CONFIRMED: f64 = 0.5;
 /// choice: some of it was luck, so only fresh repeats say what a candidate did.
 pub(super) const CONFIRMING_REPEATS: u32 = 2;
 
+/// Fresh runs of either prompt from which a difference can be told, at least: few scenarios are repeated more often.
+const CONFIRMING_RUNS: u32 = 6;
+
 /// The share of what the parts gain alone that a merged prompt has to gain.
 const KEPT_BY_MERGING: f64 = 0.5;
 
@@ -228,8 +231,8 @@ impl Arena<'_> {
     /// [`CycleError`] when nothing else can work either.
     pub async fn merge(&self, found: &mut Found) -> Result<Option<Merged>, CycleError> {
         let mut survivors = std::mem::take(&mut found.survivors);
-        if survivors.len() < 2 {
-            return Ok(survivors.pop().map(|survivor| Merged::of_one(survivor, self)));
+        if survivors.is_empty() {
+            return Ok(None);
         }
         // All of them at first: as a rule they do get on. If not, one after the other, and whoever spoils it stays out.
         let all = self.combine(&survivors);
@@ -238,8 +241,11 @@ impl Arena<'_> {
         if trial.holds {
             return Ok(Some(all));
         }
+        if survivors.len() == 1 {
+            return Ok(None);
+        }
         survivors.sort_by(|a, b| b.gain.total_cmp(&a.gain));
-        let mut taken = vec![survivors.remove(0)];
+        let mut taken = Vec::new();
         for survivor in survivors {
             taken.push(survivor);
             let combined = self.combine(&taken);
@@ -250,7 +256,7 @@ impl Arena<'_> {
                 taken.pop();
             }
         }
-        Ok(Some(self.combine(&taken)))
+        Ok((!taken.is_empty()).then(|| self.combine(&taken)))
     }
 
     fn combine(&self, survivors: &[Survivor]) -> Merged {
@@ -293,8 +299,8 @@ impl Arena<'_> {
         let gain: f64 = gains.iter().sum();
         let hoped: f64 = parts.iter().map(|part| part.gain).sum();
         let reason = format!(
-            "{} patches together: {gain:+.1} in score over {} scenarios, where they gain {hoped:+.1} one by one",
-            parts.len(),
+            "{} together: {gain:+.1} in score over {} scenarios, where they gain {hoped:+.1} one by one",
+            if parts.len() == 1 { "1 patch".to_owned() } else { format!("{} patches", parts.len()) },
             gains.len()
         );
         if gain < KEPT_BY_MERGING * hoped - LUCK || gain <= 0.0 {
@@ -335,7 +341,8 @@ impl Arena<'_> {
         scenarios: &[usize],
         figure: &(dyn Fn(&ScenarioResult) -> Option<f64> + Sync),
     ) -> Result<f64, CycleError> {
-        let fresh = self.plan.execution.repeats..self.plan.execution.repeats + CONFIRMING_REPEATS;
+        let more = CONFIRMING_REPEATS.max(CONFIRMING_RUNS.div_ceil(scenarios.len().max(1) as u32));
+        let fresh = self.plan.execution.repeats..self.plan.execution.repeats + more;
         let before = self.evaluate(self.base, scenarios, fresh.clone()).await?;
         let after = self.evaluate(subject, scenarios, fresh).await?;
         Ok(differences(&before, &after, figure).iter().sum())
@@ -433,10 +440,6 @@ pub struct Member {
 }
 
 impl Merged {
-    fn of_one(survivor: Survivor, arena: &Arena<'_>) -> Self {
-        arena.combine(std::slice::from_ref(&survivor))
-    }
-
     fn clusters(&self) -> String {
         self.members.iter().map(|member| member.cluster.as_str()).collect::<Vec<_>>().join("+")
     }

@@ -28,7 +28,8 @@ pub(super) struct Contrast {
     deviation: f64,
 }
 
-/// One value a scenario, already multiplied by its impact relative to the mean impact.
+/// One value a scenario, its impact relative to the mean impact worked in: differences are multiplied by it, scores are
+/// linearised.
 #[derive(Default)]
 struct Scores {
     /// Positions of the scenarios among all.
@@ -96,10 +97,21 @@ impl Scores {
             let difference = column.challenger[index] - column.champion[index];
             let difference = if difference.abs() < TIE { 0.0 } else { difference };
             column.differences.push(difference * weight / scale);
-            column.champion[index] *= weight / scale;
-            column.challenger[index] *= weight / scale;
         }
+        linearise(&mut column.champion, &column.weights, scale);
+        linearise(&mut column.challenger, &column.weights, scale);
         column
+    }
+}
+
+/// Puts in the place of each score what it contributes to the weighted mean: the values have that mean, and their
+/// variance is its variance. To multiply by the weight would do for the mean, but would make equal scores of unequal
+/// weight look as if they varied (Cochran 1977, eq. 2.39: the linearised ratio estimator).
+fn linearise(scores: &mut [f64], weights: &[f64], scale: f64) {
+    let sum: f64 = scores.iter().zip(weights).map(|(score, weight)| score * weight).sum();
+    let mean = sum / (scale * weights.len() as f64);
+    for (score, weight) in scores.iter_mut().zip(weights) {
+        *score = mean + weight / scale * (*score - mean);
     }
 }
 
