@@ -11,10 +11,10 @@ const CONCURRENCY: u64 = 8;
 const FAULTS: &str = "\
 faults:
   latency: {normal: {mean: 20ms, sd: 5ms}}
-  rateLimited: {chance: 0.03, retryAfter: 30ms}
-  serverError: 0.03
-  truncatedJson: 0.03
-  hangUp: 0.03
+  rateLimited: {chance: 0.015, retryAfter: 30ms}
+  serverError: 0.015
+  truncatedJson: 0.015
+  hangUp: 0.015
 ";
 
 /// A shop behind a simulator of its own, with faults, and at most [`CONCURRENCY`] calls at once.
