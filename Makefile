@@ -1,5 +1,5 @@
 # The few verbs of a contributor. `make check` is what CI runs.
-.PHONY: check test lint docs bench clients schema sqlx
+.PHONY: check test lint docs bench clients generated sqlx
 
 check: lint docs test  ## everything that CI runs
 
@@ -21,9 +21,9 @@ clients:  ## the official OpenAI and Anthropic clients against the simulated wor
 	cargo build --locked
 	tests/clients/run.sh target/debug/whetstone
 
-schema:  ## the generated files: JSON Schemas
+generated:  ## the generated files: CRDs, and the schema of world files
 	cargo build --locked
-	target/debug/whetstone schema report > docs/report.schema.json
+	target/debug/whetstone crd > crds/whetstone.dev.yaml
 	target/debug/whetstone schema world > docs/world.schema.json
 
 sqlx:  ## the query metadata, after a change of a query or a migration

@@ -3,6 +3,7 @@
 mod compare;
 mod completions;
 mod convert;
+mod crd;
 mod exit;
 mod history;
 mod import;
@@ -62,6 +63,8 @@ enum Command {
     History(history::Arguments),
     #[command(about = "Show one cycle: verdict, reasons, clusters with examples, versions with diffs")]
     Show(show::Arguments),
+    #[command(about = "Print the CustomResourceDefinitions of AgentOptimization and PromptVersion")]
+    Crd(crd::Arguments),
     #[command(about = "Print a JSON Schema: of the resource, of scenario files, of world files, of report.json")]
     Schema(schema::Arguments),
     #[command(about = "Print a completion script for a shell")]
@@ -134,6 +137,7 @@ pub fn main() -> ExitCode {
             Command::Simulate(arguments) => simulate::simulate(&arguments).await,
             Command::History(arguments) => history::history(&arguments).await,
             Command::Show(arguments) => show::show(&arguments).await,
+            Command::Crd(arguments) => crd::crd(&arguments),
             Command::Schema(arguments) => schema::schema(&arguments),
             Command::Completions(arguments) => completions::completions(&arguments),
         }

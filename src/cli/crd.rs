@@ -1,0 +1,19 @@
+//! `whetstone crd`.
+
+use kube::CustomResourceExt as _;
+
+use super::exit::Exit;
+use crate::api::{AgentOptimization, PromptVersion};
+
+/// Print the CustomResourceDefinitions of AgentOptimization and PromptVersion.
+///
+/// They are generated from the types that also read the files: `whetstone crd | kubectl apply -f -` installs them.
+#[derive(clap::Args, Debug)]
+pub(super) struct Arguments {}
+
+pub(super) fn crd(_: &Arguments) -> anyhow::Result<Exit> {
+    for crd in [AgentOptimization::crd(), PromptVersion::crd()] {
+        super::print(&format!("---\n{}", serde_saphyr::to_string(&crd)?))?;
+    }
+    Ok(Exit::Success)
+}
