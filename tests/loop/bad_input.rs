@@ -131,7 +131,8 @@ fn files_that_are_not_there_or_no_text_are_refused_by_name() {
         shop.whetstone(&arguments).says(2, &[words]);
     }
     std::fs::write(shop.path("noise.yaml"), [0xff, 0xfe, 0x00, 0x9c]).unwrap();
-    shop.whetstone(&["validate", "-f", "noise.yaml"]).says(2, &["reading noise.yaml: stream did not contain valid UTF-8"]);
+    shop.whetstone(&["validate", "-f", "noise.yaml"])
+        .says(2, &["reading noise.yaml: stream did not contain valid UTF-8"]);
     let shop = Shop::new();
     std::fs::remove_file(shop.path("prompt.md")).unwrap();
     std::fs::remove_file(shop.path(SCENARIOS)).unwrap();
