@@ -415,6 +415,7 @@ mod tests {
         pipeline.agent.model: the file does not say which model the agent runs on; "claude-3-5-sonnet", the judge's, is used
         pipeline.observability.tracing: the exporter of traces is not built yet; nothing is sent
         pipeline.promotion.rollback.enabled: not built yet; it is kept and not acted on
+        pipeline.promotion.rollback.max_versions_retained: for the operator, which is not built yet; the store keeps every version
         "#);
         assert_eq!(plan.scenarios.len(), 60);
         assert_eq!(plan.tools.len(), 3);

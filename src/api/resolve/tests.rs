@@ -175,7 +175,7 @@ fn a_sound_resource_becomes_a_plan_with_every_default_filled_in() {
             ("tool_compliance", 0.3, Scorer::ToolCalls),
         ]
     );
-    assert!(plan.dimensions.iter().all(|dimension| !dimension.rubric.is_empty()));
+    assert!(plan.dimensions.iter().all(|dimension| dimension.rubric.is_empty()), "the built-in rubrics stand");
     assert_eq!(
         plan.patching.as_ref().unwrap().model.as_str(),
         "judge",
@@ -487,6 +487,7 @@ fn phases_that_are_not_built_yet_are_warned_of_by_name() {
     spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
     "#);
     insta::assert_snapshot!(said(&[("spec:\n", "spec:\n  profile: Compliance\n")]), @r#"
+    spec.promotion.approval: Manual is for the operator, which is not built yet; review what a run writes before you apply it
     spec.profile: Compliance requires calibration of the judge, which is not built yet
     spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 50 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
     "#);
