@@ -47,8 +47,14 @@ pub(super) fn write_whole(path: &Path, content: &str) -> anyhow::Result<()> {
         .with_context(|| format!("writing {}", path.display()))
 }
 
-/// What standard output gets.
-pub(super) fn print(format: Format, report: &Report, out: Option<&Path>, written: &[PathBuf]) -> anyhow::Result<()> {
+/// What standard output gets. `said` are the warnings that have been shown already.
+pub(super) fn print(
+    format: Format,
+    report: &Report,
+    said: &[String],
+    out: Option<&Path>,
+    written: &[PathBuf],
+) -> anyhow::Result<()> {
     match format {
         Format::Json => {
             let mut json = serde_json::to_string_pretty(report)?;
@@ -57,6 +63,10 @@ pub(super) fn print(format: Format, report: &Report, out: Option<&Path>, written
         }
         Format::Text => {
             let mut text = report::summary(report);
+            // Those of the plan have been said before the run began.
+            for warning in report.warnings.iter().filter(|warning| !said.contains(warning)) {
+                let _ = writeln!(text, "warning: {warning}");
+            }
             if !written.is_empty() {
                 text.push_str("\nwritten\n");
                 for path in written {

@@ -33,7 +33,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Some(dir) => output::write(dir, &engine.plan, &outcome)?,
         None => Vec::new(),
     };
-    output::print(cycle.output, &outcome.report, cycle.out.as_deref(), &written)?;
+    output::print(cycle.output, &outcome.report, &engine.plan.warnings, cycle.out.as_deref(), &written)?;
     engine.close().await?;
     Ok(outcome.report.verdict.into())
 }

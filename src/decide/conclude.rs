@@ -151,8 +151,9 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
     Conclusion { verdict, reasons }
 }
 
-/// `1 cluster`, `2 patches`.
-fn counted(n: usize, what: &str) -> String {
+/// A count and what is counted, in words: `1 cluster`, `2 patches`.
+#[must_use]
+pub fn counted(n: usize, what: &str) -> String {
     let ending = match what {
         _ if n == 1 => "",
         "patch" => "es",

@@ -7,7 +7,7 @@
 //! A call that is under way is paid for, so it goes on to the ledger even if whoever asked does not wait for it any more: a
 //! scenario that took too long, or a phase that ends because something else in it failed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -112,21 +112,9 @@ impl Spending {
 struct Purse {
     /// What calls of this cycle cost, those included that it paid before it was killed and started again.
     spent: Money,
-    /// The calls that are in `spent`: an answer that is used twice was paid once.
-    counted: HashSet<CallKey>,
     /// The worst case of the calls under way.
     reserved: Decimal,
     under_way: usize,
-}
-
-impl Purse {
-    fn count(&mut self, key: CallKey, cost: Option<Money>) {
-        if let Some(cost) = cost
-            && self.counted.insert(key)
-        {
-            self.spent += cost;
-        }
-    }
 }
 
 /// The one door through which every paid call goes.
@@ -159,9 +147,11 @@ struct Errand {
 }
 
 impl Calls {
-    /// The calls of one cycle.
-    #[must_use]
-    pub fn new(
+    /// The calls of one cycle. What it paid before it was killed and started again counts.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the ledger cannot be read.
+    pub async fn open(
         cycle: ContentHash,
         plans: BTreeMap<ModelName, ModelPlan>,
         budget: Option<Money>,
@@ -169,7 +159,8 @@ impl Calls {
         ledger: Arc<dyn Ledger>,
         progress: Arc<dyn Progress>,
         stop: CancellationToken,
-    ) -> Self {
+    ) -> Result<Self, StoreError> {
+        let spent = ledger.paid(cycle).await?;
         let door = Door {
             cycle,
             models,
@@ -178,12 +169,12 @@ impl Calls {
             stop,
             plans: plans.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect(),
             budget,
-            purse: Mutex::default(),
+            purse: Mutex::new(Purse { spent, ..Purse::default() }),
             settled: Notify::new(),
             turns: Mutex::default(),
             spending: Mutex::default(),
         };
-        Self { door: Arc::new(door) }
+        Ok(Self { door: Arc::new(door) })
     }
 
     /// Asks a chat model, or the ledger.
@@ -278,9 +269,6 @@ impl Door {
         // Identical calls take turns: whoever comes second finds the answer of the first in the ledger.
         let turn = Turn::take(self, errand.key).await;
         if let Some(recorded) = self.ledger.find(errand.key).await? {
-            if recorded.cycle == self.cycle {
-                lock(&self.purse).count(errand.key, recorded.cost);
-            }
             self.count(&errand, None);
             return Ok(recorded.answer);
         }
@@ -343,7 +331,7 @@ impl Door {
             tags: errand.tags.clone(),
         };
         self.ledger.record(entry).await?;
-        reservation.settle(errand.key, cost);
+        reservation.settle(cost);
         self.count(errand, Some((usage, cost)));
         Ok(answer)
     }
@@ -402,8 +390,8 @@ struct Reservation {
 }
 
 impl Reservation {
-    fn settle(self, key: CallKey, cost: Option<Money>) {
-        lock(&self.door.purse).count(key, cost);
+    fn settle(self, cost: Option<Money>) {
+        lock(&self.door.purse).spent += cost.unwrap_or_default();
     }
 }
 

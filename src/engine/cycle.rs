@@ -17,13 +17,13 @@ use super::validate::{Arena, Attempt, CONFIRMING_REPEATS, Merged, regression};
 use super::{Outcome, Pipeline, apply, cluster, gate};
 use crate::api::Plan;
 use crate::decide;
-use crate::decide::conclude::{Conclusion, Evidence, Search, Verdict, conclude};
+use crate::decide::conclude::{Conclusion, Evidence, Search, Verdict, conclude, counted};
 use crate::domain::call::Phase;
 use crate::domain::cluster::{Cluster, Failure};
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ModelName;
 use crate::domain::patch::RejectedPatch;
-use crate::domain::score::Evaluation;
+use crate::domain::score::{Evaluation, ScenarioResult};
 use crate::domain::version::VersionPhase;
 
 /// A cycle under way.
@@ -74,15 +74,10 @@ impl Cycle {
                 at: clock.now(),
             })
             .await?;
-        let calls = Arc::new(Calls::new(
-            id,
-            plan.models.clone(),
-            plan.budget,
-            models,
-            ledger,
-            Arc::clone(&progress),
-            stop.clone(),
-        ));
+        let (models_of_plan, budget) = (plan.models.clone(), plan.budget);
+        let calls =
+            Calls::open(id, models_of_plan, budget, models, ledger, Arc::clone(&progress), stop.clone()).await?;
+        let calls = Arc::new(calls);
         let evaluator = Arc::new(Evaluator::new(Arc::clone(&plan), Arc::clone(&calls), Arc::clone(&progress), stop));
         let champion = Arc::new(Subject::champion(&plan));
         let kind = if challenger.is_some() { Kind::Compare } else { Kind::Run };
@@ -198,7 +193,7 @@ impl Cycle {
         guard: &LeakGuard,
         hunt: &mut Hunt,
     ) -> Result<Option<Merged>, CycleError> {
-        self.progress.begin(Phase::Patch, &format!("round {round}, {} clusters", clusters.len()), None);
+        self.progress.begin(Phase::Patch, &format!("round {round}, {}", counted(clusters.len(), "cluster")), None);
         let rejected = [self.memory.rejected.as_slice(), hunt.rejected.as_slice()].concat();
         let arena = Arena {
             plan: &self.plan,
@@ -209,8 +204,10 @@ impl Cycle {
             round,
         };
         let mut found = arena.search(clusters).instrument(phase_span(Phase::Patch)).await?;
-        let what = format!("round {round}, {} survivors together", found.survivors.len());
-        self.progress.begin(Phase::Validate, &what, None);
+        if !found.survivors.is_empty() {
+            let what = format!("round {round}, {} together", counted(found.survivors.len(), "survivor"));
+            self.progress.begin(Phase::Validate, &what, None);
+        }
         let merged = arena.merge(&mut found).instrument(phase_span(Phase::Validate)).await?;
         hunt.attempts.extend(found.attempts);
         hunt.rejected.extend(found.rejected);
@@ -373,6 +370,7 @@ impl Cycle {
             score: means.score,
             dimensions: means.dimensions,
             pass_rate: means.pass_rate,
+            failing: failing(measured),
             measured_on: measured_on.to_owned(),
             scenarios: measured.results.len(),
             diff: version.diff.clone(),
@@ -397,7 +395,7 @@ impl Cycle {
     }
 
     async fn cluster(&self, failures: Vec<Failure>) -> Result<Vec<Cluster>, CycleError> {
-        self.progress.begin(Phase::Cluster, &format!("{} failures", failures.len()), None);
+        self.progress.begin(Phase::Cluster, &counted(failures.len(), "failure"), None);
         let model: Option<&ModelName> = self.plan.clustering.embeddings.as_ref();
         cluster::group(&self.calls, model, failures, self.plan.clustering.threshold, self.plan.clustering.max_clusters)
             .instrument(phase_span(Phase::Cluster))
@@ -410,6 +408,12 @@ impl Cycle {
         suite.sort_unstable();
         suite
     }
+}
+
+/// The scenarios that were not passed in most of their repeats.
+fn failing(measured: &Evaluation) -> Vec<String> {
+    let fails = |result: &&ScenarioResult| result.pass_rate().is_some_and(|rate| rate < 0.5);
+    measured.results.iter().filter(fails).map(|result| result.scenario.to_string()).collect()
 }
 
 /// The span of a phase. Its beginning is an event too, so that a log shows where a cycle is.

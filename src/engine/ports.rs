@@ -116,6 +116,12 @@ pub trait Ledger: Send + Sync {
     /// [`StoreError`] when the store cannot be read.
     fn find(&self, key: CallKey) -> BoxFuture<'_, Result<Option<Recorded>, StoreError>>;
 
+    /// What a cycle has paid so far, calls without a known price aside.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn paid(&self, cycle: ContentHash) -> BoxFuture<'_, Result<Money, StoreError>>;
+
     /// Records a call. Once this returns, the entry survives a kill of the process. Recording a key again changes nothing.
     ///
     /// # Errors
@@ -128,8 +134,6 @@ pub trait Ledger: Send + Sync {
 pub struct Recorded {
     /// The answer.
     pub answer: Answer,
-    /// What it cost when it was paid; `None` when the price was not known.
-    pub cost: Option<Money>,
     /// The cycle that paid it.
     pub cycle: ContentHash,
 }

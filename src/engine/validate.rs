@@ -101,6 +101,8 @@ struct Mended {
     scenarios: Vec<usize>,
     /// The sum of their gains of aggregate score.
     gain: f64,
+    /// How many scenarios could be compared: the runs of others ended in errors.
+    compared: usize,
 }
 
 /// What the search needs besides the candidates: the base prompt that they are compared with, and where they are tried.
@@ -171,6 +173,9 @@ impl Arena<'_> {
             let (mended, trial) = self.try_candidate(&candidate, cluster).await?;
             found.attempts.push(self.attempt(&cluster.id, Some(&candidate), trial.holds, trial.reason.clone()));
             if !trial.holds {
+                if mended.compared == 0 {
+                    continue; // an error is nothing to remember a patch by
+                }
                 let prompt = candidate.subject.id;
                 rejected.push(RejectedPatch { prompt, patch: candidate.patch, reason: trial.reason });
                 continue;
@@ -195,9 +200,14 @@ impl Arena<'_> {
         let subject = &candidate.subject;
         let members = self.indices(cluster.scenarios());
         let first_look = spread(&members, FIRST_LOOK);
-        if self.mended(subject, &first_look).await?.scenarios.is_empty() {
+        let first = self.mended(subject, &first_look).await?;
+        if first.compared == 0 {
+            let reason = "its runs ended in errors, which say nothing about it".to_owned();
+            return Ok((first, Trial { holds: false, reason }));
+        }
+        if first.scenarios.is_empty() {
             let reason = format!("mends none of {} failures of its cluster", first_look.len());
-            return Ok((Mended::default(), Trial { holds: false, reason }));
+            return Ok((first, Trial { holds: false, reason }));
         }
         let mended = self.mended(subject, &members).await?;
         let n = mended.scenarios.len();
@@ -325,7 +335,9 @@ impl Arena<'_> {
         let after = self.evaluate(subject, scenarios, self.repeats()).await?;
         let mut mended = Mended::default();
         for (&scenario, (before, after)) in scenarios.iter().zip(before.results.iter().zip(&after.results)) {
-            let gain = self.score(after).zip(self.score(before)).map_or(0.0, |(after, before)| after - before);
+            let Some((after, before)) = self.score(after).zip(self.score(before)) else { continue };
+            let gain = after - before;
+            mended.compared += 1;
             if gain >= MENDS {
                 mended.scenarios.push(scenario);
                 mended.gain += gain;

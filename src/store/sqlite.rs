@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::domain::call::CallKey;
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::VersionName;
+use crate::domain::money::Money;
 #[cfg(doc)]
 use crate::engine::ports::StoreErrorKind;
 use crate::engine::ports::{CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Recorded, StoreError};
@@ -125,6 +126,13 @@ impl Ledger for Sqlite {
         Box::pin(async move {
             let found = self.ask(&self.lookups, "look up a call", |reply| Lookup::Find { key, reply }).await?;
             found.map(|row| calls::decode(&self.place, key, &row)).transpose()
+        })
+    }
+
+    fn paid(&self, cycle: ContentHash) -> BoxFuture<'_, Result<Money, StoreError>> {
+        Box::pin(async move {
+            let totals = super::Store::totals(self, Some(cycle)).await?;
+            Ok(totals.iter().map(|total| total.cost).sum())
         })
     }
 

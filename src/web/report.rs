@@ -23,13 +23,18 @@ pub fn summary(report: &Report) -> String {
         let _ = writeln!(text, "  {} {}", mark(reason), reason.message);
     }
     if !report.clusters.is_empty() {
-        text.push_str("\nwhat failed\n");
+        text.push_str("\nwhat the champion failed\n");
         for cluster in report.clusters.iter().take(SUMMARY_CLUSTERS) {
             let _ = writeln!(text, "  {:>4} × {}{}", cluster.size, cluster.label, round_of(report, cluster));
         }
         if let Some(more) = report.clusters.len().checked_sub(SUMMARY_CLUSTERS).filter(|more| *more > 0) {
             let _ = writeln!(text, "  and {more} more clusters");
         }
+    }
+    if let Some(challenger) = &report.challenger
+        && !challenger.failing.is_empty()
+    {
+        let _ = writeln!(text, "\nwhat the challenger still fails\n  {}", listed(&challenger.failing));
     }
     if let Some(challenger) = &report.challenger
         && !challenger.diff.is_empty()
@@ -40,9 +45,6 @@ pub fn summary(report: &Report) -> String {
         }
     }
     let _ = writeln!(text, "\n{}", bill(report));
-    for warning in &report.warnings {
-        let _ = writeln!(text, "warning: {warning}");
-    }
     text
 }
 
@@ -72,6 +74,14 @@ pub fn markdown(report: &Report) -> String {
         }
     }
     text
+}
+
+/// The first few ids, and how many more there are.
+fn listed(ids: &[String]) -> String {
+    let first: Vec<&str> = ids.iter().take(LISTED_SCENARIOS).map(String::as_str).collect();
+    let more = ids.len().saturating_sub(LISTED_SCENARIOS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", first.join(", "))
 }
 
 fn headline(report: &Report) -> String {
@@ -172,6 +182,9 @@ fn markdown_challenger(challenger: &Side, text: &mut String) {
         }
         text.push('\n');
     }
+    if !challenger.failing.is_empty() {
+        let _ = writeln!(text, "It still fails: {}\n", listed(&challenger.failing));
+    }
     if !challenger.diff.is_empty() {
         let fence = fence_for(&challenger.diff);
         let _ = writeln!(text, "{fence}diff\n{}\n{fence}", challenger.diff.trim_end());
@@ -182,13 +195,10 @@ fn markdown_clusters(report: &Report, text: &mut String) {
     if report.clusters.is_empty() {
         return;
     }
-    text.push_str("\n## What failed\n");
+    text.push_str("\n## What the champion failed\n");
     for cluster in &report.clusters {
         let _ = writeln!(text, "\n### {} × {}{}\n", cluster.size, cluster.label, round_of(report, cluster));
-        let listed = cluster.scenarios.iter().take(LISTED_SCENARIOS).map(|id| format!("`{id}`"));
-        let more = cluster.scenarios.len().saturating_sub(LISTED_SCENARIOS);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let _ = writeln!(text, "Scenarios: {}{more}", listed.collect::<Vec<_>>().join(", "));
+        let _ = writeln!(text, "Cluster {}. Scenarios: {}", cluster.id, listed(&cluster.scenarios));
         if let Some(example) = cluster.examples.first() {
             let _ = writeln!(text, "\nFor example `{}`:\n", example.scenario);
             for (who, said) in [("user", &example.request), ("agent", &example.answer), ("why", &example.evidence)] {

@@ -1,6 +1,5 @@
 //! Rows of the ledger: how a call is written and an answer read back.
 
-use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
@@ -67,11 +66,9 @@ pub(super) fn decode(place: &Place, key: CallKey, found: &Found) -> Result<Recor
     let damaged = |what: &str, why: &dyn std::fmt::Display| {
         place.damaged("look up a call", format_args!("the {what} under key {} cannot be read: {why}", key.0))
     };
-    let cost = found.cost.as_deref().map(str::parse::<Decimal>).transpose();
     let cycle: [u8; 32] = found.cycle.as_slice().try_into().map_err(|_| damaged("cycle", &"not a hash"))?;
     Ok(Recorded {
         answer: serde_json::from_str(&found.answer).map_err(|error| damaged("answer", &error))?,
-        cost: cost.map_err(|error| damaged("cost", &error))?.map(Money::from),
         cycle: ContentHash::from_bytes(cycle),
     })
 }

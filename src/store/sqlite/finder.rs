@@ -28,8 +28,6 @@ pub(super) enum Lookup {
 pub(super) struct Found {
     /// The answer, as JSON.
     pub(super) answer: String,
-    /// What it cost, as a decimal.
-    pub(super) cost: Option<String>,
     /// The hash of the cycle that paid it.
     pub(super) cycle: Vec<u8>,
 }
@@ -75,12 +73,12 @@ async fn select(
 ) -> Result<HashMap<Vec<u8>, Found>, sqlx::Error> {
     let keys = hex_list(finds.iter().map(|(key, _)| key.0));
     let rows = sqlx::query!(
-        "SELECT key, answer, cost, cycle FROM calls WHERE key IN (SELECT unhex(value) FROM json_each(?))",
+        "SELECT key, answer, cycle FROM calls WHERE key IN (SELECT unhex(value) FROM json_each(?))",
         keys,
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.key, Found { answer: row.answer, cost: row.cost, cycle: row.cycle })).collect())
+    Ok(rows.into_iter().map(|row| (row.key, Found { answer: row.answer, cycle: row.cycle })).collect())
 }
 
 /// Hashes as a JSON array of hexadecimal texts.
