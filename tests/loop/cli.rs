@@ -320,3 +320,10 @@ fn quiet_says_nothing_on_the_way() {
     let ended = shop.run_with(&["--quiet"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended}");
 }
+
+#[test]
+fn the_custom_resource_definitions_in_the_repository_are_those_of_the_program() {
+    let printed = std::process::Command::new(env!("CARGO_BIN_EXE_whetstone")).arg("crd").output().unwrap();
+    let committed = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/crds/whetstone.dev.yaml")).unwrap();
+    assert!(printed.stdout == committed, "crds/ is out of date: run `make generated` and commit what it writes");
+}
