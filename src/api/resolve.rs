@@ -15,7 +15,7 @@ mod scoring;
 mod split;
 mod tools;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use references::{CHAMPION_KEY, ConfigMap, Reference, References, Text, requested};
@@ -30,7 +30,7 @@ use super::profile::{Defaults, Profile};
 use super::promotion::{Approval, Promotion};
 use super::scoring::ModelRef;
 use super::submission::Submission;
-use crate::domain::ids::ModelName;
+use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::prompt::Prompt;
 use crate::domain::scenario::Scenario;
 
@@ -212,7 +212,11 @@ fn execution(
 fn default_repeats(defaults: &Defaults, runtime: &RuntimePlan) -> u32 {
     match runtime {
         RuntimePlan::Replay { transcripts } => {
-            transcripts.iter().map(|transcript| transcript.repeat + 1).max().unwrap_or(1)
+            let mut recorded: BTreeMap<&ScenarioId, u32> = BTreeMap::new();
+            for transcript in transcripts.iter() {
+                *recorded.entry(&transcript.scenario).or_default() += 1;
+            }
+            recorded.into_values().max().unwrap_or(1)
         }
         _ => defaults.repeats,
     }
