@@ -5,6 +5,9 @@
 //! clusters are merged into one prompt and validated again; only that finalist is run on the full regression suite.
 //! What is decided here only saves money: the proof is the gate's, on scenarios that nothing here has seen.
 
+mod measure;
+mod merge;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,25 +15,20 @@ use futures::{StreamExt, TryStreamExt, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::measure::regression;
+pub use self::merge::Merged;
 use super::error::CycleError;
 use super::evaluate::{CountedAs, Evaluator};
 use super::patch::{Asking, Candidate, Proposal, propose};
 use super::subject::Subject;
 use crate::api::Plan;
 use crate::domain::cluster::Cluster;
-use crate::domain::hash::ContentHash;
 use crate::domain::ids::ScenarioId;
-use crate::domain::patch::{Patch, RejectedPatch};
-use crate::domain::score::{Evaluation, ScenarioResult};
-use crate::stats::distributions::student_isf;
-use crate::stats::t_test;
+use crate::domain::patch::RejectedPatch;
+use crate::domain::score::Evaluation;
 
 /// Scenarios of a cluster that a candidate is tried on before the rest of them is paid for.
 const FIRST_LOOK: usize = 4;
-
-/// The gain of a scenario's aggregate score from which it seems mended, in whole or in part: where two things are wrong, the
-/// patch for one of them must not be held against the other.
-const MENDS: f64 = 0.1;
 
 /// The share of its cluster's failures from which a candidate needs no confirmation, if these are at least
 /// [`CONVINCING`], and from which no further candidate is asked for.
@@ -45,18 +43,6 @@ const CONFIRMED: f64 = 0.5;
 /// Further repeats, of either prompt, on what seems mended or broken. A scenario that failed (or passed) once is a biased
 /// choice: some of it was luck, so only fresh repeats say what a candidate did.
 pub(super) const CONFIRMING_REPEATS: u32 = 2;
-
-/// Fresh runs of either prompt from which a difference can be told, at least: few scenarios are repeated more often.
-const CONFIRMING_RUNS: u32 = 6;
-
-/// The share of what the parts gain alone that a merged prompt has to gain.
-const KEPT_BY_MERGING: f64 = 0.5;
-
-/// How much of a gain over the training part may be luck, in scenarios.
-const LUCK: f64 = 0.5;
-
-/// The level at which a prompt counts as worse on the regression suite.
-const REGRESSION_LEVEL: f64 = 0.05;
 
 /// Clusters that are worked on at once. The order in which they finish changes nothing.
 const CLUSTERS_AT_ONCE: usize = 16;
@@ -235,173 +221,9 @@ impl Arena<'_> {
         Ok((mended, Trial { holds: true, reason }))
     }
 
-    /// Merges the survivors into one prompt, as many of them as get on with each other. The heaviest cluster comes first.
-    ///
-    /// # Errors
-    /// [`CycleError`] when nothing else can work either.
-    pub async fn merge(&self, found: &mut Found) -> Result<Option<Merged>, CycleError> {
-        let mut survivors = std::mem::take(&mut found.survivors);
-        if survivors.is_empty() {
-            return Ok(None);
-        }
-        // All of them at first: as a rule they do get on. If not, one after the other, and whoever spoils it stays out.
-        let all = self.combine(&survivors);
-        let trial = self.try_merged(&all, &survivors).await?;
-        found.attempts.push(self.attempt(&all.clusters(), Some(&all.candidate), trial.holds, trial.reason));
-        if trial.holds {
-            return Ok(Some(all));
-        }
-        if survivors.len() == 1 {
-            return Ok(None);
-        }
-        survivors.sort_by(|a, b| b.gain.total_cmp(&a.gain));
-        let mut taken = Vec::new();
-        for survivor in survivors {
-            taken.push(survivor);
-            let combined = self.combine(&taken);
-            let trial = self.try_merged(&combined, &taken).await?;
-            let (clusters, holds) = (combined.clusters(), trial.holds);
-            found.attempts.push(self.attempt(&clusters, Some(&combined.candidate), holds, trial.reason));
-            if !holds {
-                taken.pop();
-            }
-        }
-        Ok((!taken.is_empty()).then(|| self.combine(&taken)))
-    }
-
-    fn combine(&self, survivors: &[Survivor]) -> Merged {
-        let mut prompt = self.base.prompt.clone();
-        let protected = self.plan.patching.as_ref().map_or(&[][..], |patching| &patching.protected_sections);
-        let mut patch = Patch { rationale: String::new(), edits: Vec::new() };
-        let mut members = Vec::new();
-        for survivor in survivors {
-            let Ok(patched) = prompt.apply(&survivor.candidate.patch.edits, protected) else {
-                continue; // two patches of the same words: the first one stays
-            };
-            if !self.plan.patching.as_ref().is_none_or(|patching| patched.fits(patching.max_prompt_tokens)) {
-                continue;
-            }
-            prompt = patched;
-            patch.edits.extend(survivor.candidate.patch.edits.iter().cloned());
-            if !patch.rationale.is_empty() {
-                patch.rationale.push(' ');
-            }
-            patch.rationale.push_str(&survivor.candidate.patch.rationale);
-            members.push(Member { cluster: survivor.cluster.clone(), label: survivor.label.clone() });
-        }
-        let candidate = Candidate::new(&self.base.prompt, prompt, patch, &self.plan.validation);
-        Merged { candidate, members }
-    }
-
-    /// A merged prompt has to mend nearly what its parts mended, and to break nothing that the base passed.
-    async fn try_merged(&self, merged: &Merged, parts: &[Survivor]) -> Result<Trial, CycleError> {
-        if merged.members.len() < parts.len() {
-            let left_out = parts.len() - merged.members.len();
-            let reason =
-                format!("{left_out} of {} patches do not apply together, or not within the budget", parts.len());
-            return Ok(Trial { holds: false, reason });
-        }
-        let train = &self.plan.split.train;
-        let repeats = self.repeats();
-        let before = self.evaluate(self.base, train, repeats.clone()).await?;
-        let after = self.evaluate(&merged.candidate.subject, train, repeats).await?;
-        let gains = differences(&before, &after, |result| self.score(result));
-        let gain: f64 = gains.iter().sum();
-        let hoped: f64 = parts.iter().map(|part| part.gain).sum();
-        let reason = format!(
-            "{} together: {gain:+.1} in score over {} scenarios, where they gain {hoped:+.1} one by one",
-            if parts.len() == 1 { "1 patch".to_owned() } else { format!("{} patches", parts.len()) },
-            gains.len()
-        );
-        if gain < KEPT_BY_MERGING * hoped - LUCK || gain <= 0.0 {
-            return Ok(Trial { holds: false, reason });
-        }
-        let sentinels = self.sentinels(&[]);
-        let loss = self.sentinel_loss(&merged.candidate.subject, &sentinels).await?;
-        Ok(match self.breaks_sentinels(loss, sentinels.len()) {
-            Some(broken) => Trial { holds: false, reason: format!("{reason}, but {broken}") },
-            None => Trial { holds: true, reason },
-        })
-    }
-
     /// The full regression suite: training and regression part, against the base.
     async fn regression(&self, subject: &Arc<Subject>) -> Result<Trial, CycleError> {
         regression(self.plan, self.evaluator, self.base, subject).await.map(|(holds, reason)| Trial { holds, reason })
-    }
-
-    /// Those of the scenarios in which a subject does better than the base.
-    async fn mended(&self, subject: &Arc<Subject>, scenarios: &[usize]) -> Result<Mended, CycleError> {
-        let before = self.evaluate(self.base, scenarios, self.repeats()).await?;
-        let after = self.evaluate(subject, scenarios, self.repeats()).await?;
-        let mut mended = Mended::default();
-        for (&scenario, (before, after)) in scenarios.iter().zip(before.results.iter().zip(&after.results)) {
-            let Some((after, before)) = self.score(after).zip(self.score(before)) else { continue };
-            let gain = after - before;
-            mended.compared += 1;
-            if gain >= MENDS {
-                mended.scenarios.push(scenario);
-                mended.gain += gain;
-            }
-        }
-        Ok(mended)
-    }
-
-    /// The sum of a figure's gains over the base, in fresh repeats of both.
-    async fn fresh_gain(
-        &self,
-        subject: &Arc<Subject>,
-        scenarios: &[usize],
-        figure: &(dyn Fn(&ScenarioResult) -> Option<f64> + Sync),
-    ) -> Result<f64, CycleError> {
-        let more = CONFIRMING_REPEATS.max(CONFIRMING_RUNS.div_ceil(scenarios.len().max(1) as u32));
-        let fresh = self.plan.execution.repeats..self.plan.execution.repeats + more;
-        let before = self.evaluate(self.base, scenarios, fresh.clone()).await?;
-        let after = self.evaluate(subject, scenarios, fresh).await?;
-        Ok(differences(&before, &after, figure).iter().sum())
-    }
-
-    /// The aggregate score of a scenario.
-    fn score(&self, result: &ScenarioResult) -> Option<f64> {
-        result.aggregate(&self.weights)
-    }
-
-    /// Scenarios that the base passes, in an order that is random but always the same.
-    fn sentinels(&self, except: &[usize]) -> Vec<usize> {
-        let failing = self.evaluator.failing(self.base, &self.plan.split.train, &self.repeats());
-        let mut passing: Vec<usize> = self
-            .plan
-            .split
-            .train
-            .iter()
-            .copied()
-            .filter(|scenario| !failing.contains(scenario) && !except.contains(scenario))
-            .collect();
-        let seed = self.plan.execution.seed;
-        passing.sort_by_key(|&scenario| ContentHash::of_json(&(seed, &self.plan.scenarios[scenario].id)));
-        passing.truncate(self.plan.validation.sentinels);
-        passing
-    }
-
-    /// The loss of pass rate over the sentinels, confirmed by fresh repeats of both prompts on those that seem broken.
-    async fn sentinel_loss(&self, subject: &Arc<Subject>, sentinels: &[usize]) -> Result<f64, CycleError> {
-        let after = self.evaluate(subject, sentinels, self.repeats()).await?;
-        let broken: Vec<usize> = sentinels
-            .iter()
-            .zip(&after.results)
-            .filter(|(_, result)| result.pass_rate().is_some_and(|rate| rate < 1.0))
-            .map(|(&scenario, _)| scenario)
-            .collect();
-        if broken.is_empty() {
-            return Ok(0.0);
-        }
-        let gain = self.fresh_gain(subject, &broken, &ScenarioResult::pass_rate).await?;
-        Ok(-gain / sentinels.len() as f64)
-    }
-
-    fn breaks_sentinels(&self, loss: f64, sentinels: usize) -> Option<String> {
-        // Less than half a scenario is within what a single unlucky repeat does.
-        let tolerated = self.plan.gate.regression_tolerance.max(0.5 / sentinels.max(1) as f64);
-        (loss > tolerated).then(|| format!("breaks {:.0}% of {sentinels} sentinels that passed before", 100.0 * loss))
     }
 
     async fn evaluate(
@@ -433,70 +255,9 @@ impl Arena<'_> {
     }
 }
 
-/// Survivors of several clusters in one prompt.
-#[derive(Clone, Debug)]
-pub struct Merged {
-    /// The prompt, and all the edits that lead to it.
-    pub candidate: Candidate,
-    /// The clusters that it addresses.
-    pub members: Vec<Member>,
-}
-
-/// A cluster that a prompt addresses.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// Its id in the cycle.
-    pub cluster: String,
-    /// Its label.
-    pub label: String,
-}
-
-impl Merged {
-    fn clusters(&self) -> String {
-        self.members.iter().map(|member| member.cluster.as_str()).collect::<Vec<_>>().join("+")
-    }
-}
-
-/// Whether a prompt stands the full regression suite (training and regression part) against another: no dimension may be
-/// worse, beyond the tolerance, with significance. Returns that, and the figures in words.
-///
-/// # Errors
-/// [`CycleError`] when nothing else can work either.
-pub async fn regression(
-    plan: &Plan,
-    evaluator: &Arc<Evaluator>,
-    base: &Arc<Subject>,
-    subject: &Arc<Subject>,
-) -> Result<(bool, String), CycleError> {
-    let mut suite = [plan.split.train.as_slice(), plan.split.regression.as_slice()].concat();
-    suite.sort_unstable();
-    let repeats = 0..plan.execution.repeats;
-    let before = evaluator.evaluate(base, &suite, repeats.clone(), CountedAs::VALIDATE).await?;
-    let after = evaluator.evaluate(subject, &suite, repeats, CountedAs::VALIDATE).await?;
-    for (index, dimension) in plan.dimensions.iter().enumerate() {
-        let differences = differences(&before, &after, |result| result.mean(index));
-        let Some(test) = t_test::paired(&differences) else { continue };
-        let worst = test.estimate + test.standard_error * student_isf(REGRESSION_LEVEL, test.degrees_of_freedom);
-        if worst < -plan.gate.regression_tolerance {
-            let reason = format!(
-                "is worse in {} on the full suite: at best {:+.3}, and {:.3} is tolerated",
-                dimension.name, worst, plan.gate.regression_tolerance
-            );
-            return Ok((false, reason));
-        }
-    }
-    Ok((true, format!("stands the full suite of {} scenarios", suite.len())))
-}
-
 /// At most `n` of the items, evenly spread over them: members of a cluster are sorted by how typical they are, and a cause that
 /// few of them have must not be overlooked.
 fn spread(items: &[usize], n: usize) -> Vec<usize> {
     let n = n.min(items.len());
     (0..n).map(|index| items[index * items.len() / n]).collect()
-}
-
-/// A figure's differences over the scenarios where both sides have it.
-fn differences(before: &Evaluation, after: &Evaluation, figure: impl Fn(&ScenarioResult) -> Option<f64>) -> Vec<f64> {
-    let pairs = before.results.iter().zip(&after.results);
-    pairs.filter_map(|(before, after)| Some(figure(after)? - figure(before)?)).collect()
 }
