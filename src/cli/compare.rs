@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::exit::Exit;
-use super::{Cycle, Source, output, wire};
+use super::{Cycle, Source, wire};
 use crate::api::plan::RuntimePlan;
 use crate::api::problem::{Problem, Problems};
 use crate::domain::prompt::Prompt;
@@ -74,11 +74,5 @@ pub(super) async fn compare(arguments: Arguments) -> anyhow::Result<Exit> {
     };
     let engine = wire::Engine::start(plan, &cycle).await?;
     let outcome = engine.run(|pipeline| pipeline.compare(challenger)).await?;
-    let written = match &cycle.out {
-        Some(dir) => output::write(dir, &engine.plan, &outcome)?,
-        None => Vec::new(),
-    };
-    output::print(cycle.output, &outcome.report, &engine.plan.warnings, cycle.out.as_deref(), &written)?;
-    engine.close().await?;
-    Ok(outcome.report.verdict.into())
+    engine.finish(&cycle, &outcome).await
 }

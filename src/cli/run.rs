@@ -1,7 +1,7 @@
 //! `whetstone run`.
 
 use super::exit::Exit;
-use super::{Cycle, Source, output, wire};
+use super::{Cycle, Source, wire};
 use crate::embed::read_plan;
 
 /// Look for a better prompt.
@@ -29,11 +29,5 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let plan = read_plan(&source.file, source.manifests.as_deref())?;
     let engine = wire::Engine::start(plan, &cycle).await?;
     let outcome = engine.run(|pipeline| pipeline.attempt(attempt).run()).await?;
-    let written = match &cycle.out {
-        Some(dir) => output::write(dir, &engine.plan, &outcome)?,
-        None => Vec::new(),
-    };
-    output::print(cycle.output, &outcome.report, &engine.plan.warnings, cycle.out.as_deref(), &written)?;
-    engine.close().await?;
-    Ok(outcome.report.verdict.into())
+    engine.finish(&cycle, &outcome).await
 }

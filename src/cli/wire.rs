@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Meter;
-use super::{Cycle, exit::Exit};
+use super::{Cycle, exit::Exit, output};
 use crate::api::Plan;
 use crate::embed::{self, SystemClock};
 use crate::engine::error::CycleError;
@@ -70,12 +70,19 @@ impl Engine {
         Ok(outcome?)
     }
 
-    /// Flushes the store and ends the simulated world.
-    pub(super) async fn close(self) -> anyhow::Result<()> {
+    /// Writes what the cycle has left, flushes the store and ends the simulated world.
+    pub(super) async fn finish(self, cycle: &Cycle, outcome: &Outcome) -> anyhow::Result<Exit> {
+        let written = match &cycle.out {
+            Some(dir) => output::write(dir, &self.plan, outcome)?,
+            None => Vec::new(),
+        };
+        let Outcome { report, .. } = outcome;
+        output::print(cycle.output, report, &self.plan.warnings, cycle.out.as_deref(), &written)?;
         if let Some(server) = self.simulated {
             server.shutdown();
         }
-        self.store.close().await.context("closing the store")
+        self.store.close().await.context("closing the store")?;
+        Ok(report.verdict.into())
     }
 }
 
