@@ -39,6 +39,7 @@ pub(super) struct Cycle {
     champion: Arc<Subject>,
     memory: Memory,
     kind: Kind,
+    attempt: u32,
     began: Instant,
 }
 
@@ -82,7 +83,21 @@ impl Cycle {
         let champion = Arc::new(Subject::champion(&plan));
         let kind = if challenger.is_some() { Kind::Compare } else { Kind::Run };
         let began = Instant::now();
-        Ok(Self { id, object, plan, calls, evaluator, history, clock, progress, champion, memory, kind, began })
+        Ok(Self {
+            id,
+            object,
+            plan,
+            calls,
+            evaluator,
+            history,
+            clock,
+            progress,
+            champion,
+            memory,
+            kind,
+            attempt,
+            began,
+        })
     }
 
     /// The door of its calls.
@@ -202,6 +217,7 @@ impl Cycle {
             asking: Asking { plan: &self.plan, calls: &self.calls, guard, rejected: &rejected },
             weights: self.plan.dimensions.iter().map(|dimension| dimension.weight).collect(),
             round,
+            attempt: self.attempt,
         };
         let mut found = arena.search(clusters).instrument(phase_span(Phase::Patch)).await?;
         if !found.survivors.is_empty() {
@@ -283,8 +299,7 @@ impl Cycle {
         let fate = match verdict {
             Verdict::Promoted if self.kind == Kind::Run => VersionPhase::Champion,
             // Who compares decides for themselves what is served.
-            Verdict::Promoted => VersionPhase::Candidate,
-            Verdict::Inconclusive => VersionPhase::Candidate,
+            Verdict::Promoted | Verdict::Inconclusive => VersionPhase::Candidate,
             Verdict::Kept | Verdict::BelowThreshold => VersionPhase::Rejected,
         };
         // Transcripts of the same prompt are compared without there being another version.
@@ -300,7 +315,7 @@ impl Cycle {
         };
         let versions = apply::versions(&self.champion.prompt, challenger, &self.memory);
         if let (Some((finalist, ..)), VersionPhase::Rejected) = (&gated, fate) {
-            hunt.rejected.extend(self.rejected_challenger(finalist, &hunt, &reasons));
+            hunt.rejected.extend(Self::rejected_challenger(finalist, &hunt, &reasons));
         }
         let mut sides = vec![self.side(&versions[0], &measured, measured_on)];
         let mut evaluations = vec![measured.clone()];
@@ -352,7 +367,6 @@ impl Cycle {
 
     /// The patch of a challenger that the gate did not take: it is not proposed again.
     fn rejected_challenger(
-        &self,
         finalist: &Finalist,
         hunt: &Hunt,
         reasons: &[decide::conclude::Reason],

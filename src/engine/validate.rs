@@ -105,6 +105,8 @@ pub struct Arena<'a> {
     pub weights: Vec<f64>,
     /// The round, from 1.
     pub round: u32,
+    /// Which attempt at the same inputs the cycle is: each asks for proposals of its own.
+    pub attempt: u32,
 }
 
 /// What a round of patching has found.
@@ -147,7 +149,8 @@ impl Arena<'_> {
         let mut best: Option<Survivor> = None;
         // Only what this cluster has seen goes into its requests: they must not depend on who is faster.
         let mut rejected = self.asking.rejected.to_vec();
-        for attempt in 0..patching.candidates_per_cluster {
+        let first = self.attempt * patching.candidates_per_cluster;
+        for attempt in first..first + patching.candidates_per_cluster {
             let asking = Asking { rejected: &rejected, ..self.asking };
             let candidate = match propose(&asking, &self.base.prompt, cluster, attempt).await? {
                 Proposal::Candidate(candidate) => *candidate,
