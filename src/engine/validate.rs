@@ -35,7 +35,7 @@ const FIRST_LOOK: usize = 4;
 const DECISIVE: f64 = 0.6;
 
 /// As many mended failures are not luck.
-const CONVINCING: usize = 3;
+const CONVINCING: usize = 6;
 
 /// The share of the first gain that fresh repeats of what seems mended have to show again.
 const CONFIRMED: f64 = 0.5;
