@@ -432,7 +432,7 @@ fn failing(measured: &Evaluation) -> Vec<String> {
 
 /// The span of a phase. Its beginning is an event too, so that a log shows where a cycle is.
 fn phase_span(phase: Phase) -> tracing::Span {
-    let span = tracing::info_span!("phase", name = %phase);
+    let span = tracing::info_span!("phase", phase = %phase);
     span.in_scope(|| tracing::info!("begins"));
     span
 }
