@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod agent_optimization;
 pub mod document;
+pub mod intent;
 pub mod models;
 pub mod optimization;
 pub mod pipeline;
@@ -21,7 +22,9 @@ pub mod resolve;
 pub mod scenarios;
 pub mod scoring;
 pub mod source;
+pub mod status;
 pub mod submission;
+pub mod watch;
 
 pub use agent_optimization::{AgentOptimization, AgentOptimizationSpec};
 pub use plan::Plan;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::api::plan::Provider;
 use crate::api::problem::{Problem, Problems};
-use crate::api::resolve::{ConfigMap, Reference, References, Text, resolve};
+use crate::api::resolve::{ConfigMap, Reference, References, Text, left_to_the_operator, resolve};
 use crate::api::{Plan, Submission};
 use crate::domain::hash::ContentHash;
 use crate::domain::transcript::Transcript;
@@ -43,7 +43,9 @@ pub fn read_plan(file: impl AsRef<Path>, manifests: Option<&Path>) -> anyhow::Re
     }
     let base = file.parent().unwrap_or(Path::new("."));
     let references = References::gather(&submission, &manifests, |reference| read_reference(base, reference));
-    Ok(resolve(&submission, &references)?)
+    let mut plan = resolve(&submission, &references)?;
+    plan.warnings.extend(left_to_the_operator(&submission.resource.spec));
+    Ok(plan)
 }
 
 /// Starts a simulated world on a free loopback port and sends every model of the plan there, each over its own

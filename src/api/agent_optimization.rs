@@ -5,12 +5,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::agent::Agent;
+use super::intent::Schedule;
 use super::models::Model;
 use super::optimization::{Clustering, Patching, Validation};
 use super::profile::Profile;
 use super::promotion::{Budget, Promotion};
 use super::scenarios::{ScenarioSource, Split};
 use super::scoring::Scoring;
+use super::status::AgentOptimizationStatus;
+use super::watch::Watch;
 
 /// Keeps the prompt of one agent sharp. The order of the fields is the order of the loop.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +24,14 @@ use super::scoring::Scoring;
     namespaced,
     shortname = "agopt",
     category = "whetstone",
+    status = "AgentOptimizationStatus",
+    printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
     printcolumn = r#"{"name":"Champion","type":"string","jsonPath":".status.champion.version"}"#,
+    printcolumn = r#"{"name":"Challenger","type":"string","jsonPath":".status.challenger.version"}"#,
+    printcolumn = r#"{"name":"Score","type":"string","jsonPath":".status.champion.score"}"#,
+    printcolumn = r#"{"name":"Cost","type":"string","jsonPath":".status.cost.amount"}"#,
+    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].message","priority":1}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
@@ -29,6 +39,16 @@ pub struct AgentOptimizationSpec {
     /// The situation that sets the defaults of everything left out below. `Production` when absent.
     #[serde(default)]
     pub profile: Profile,
+    /// Starts no cycle, and stops the one under way. The champion goes on serving, and a promoted prompt is still watched.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+    /// The name of a version that is to serve whatever the gate says. Cycles may run, and promote nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub pin: Option<String>,
+    /// Starts cycles by the clock, besides those that a change starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
     /// The agent: its prompt, its tools, and how it is reached.
     pub agent: Agent,
     /// The models that the agent, the judge and the patch writer use, each under a name.
@@ -64,9 +84,9 @@ pub struct AgentOptimizationSpec {
     /// The gate, and where a promoted prompt goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
-    /// Watching a promoted prompt. Not built yet: a warning says so.
+    /// How a promoted prompt is watched, and when it is taken back. The operator does it; the command line has nothing to watch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub watch: Option<LaterPhase>,
+    pub watch: Option<Watch>,
     /// Export of fine-tuning data. Not built yet: a warning says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub export: Option<LaterPhase>,

@@ -20,6 +20,34 @@ pub struct Promotion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_versions_retained: Option<u32>,
+    /// What becomes of a base prompt that is changed once a version serves: `Gate` (it must prove itself against the champion
+    /// like any other candidate) or `Adopt` (it serves at once). `Gate` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_base_change: Option<OnBaseChange>,
+    /// What becomes of the target ConfigMap when the AgentOptimization is deleted: `Keep` (it stays as it is) or `Revert`
+    /// (it gets the base prompt). `Keep` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_delete: Option<OnDelete>,
+}
+
+/// What becomes of a base prompt that is changed once a version serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnBaseChange {
+    /// It must prove itself against the champion.
+    #[default]
+    Gate,
+    /// It serves at once.
+    Adopt,
+}
+
+/// What becomes of the target ConfigMap when the AgentOptimization is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnDelete {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It gets the base prompt.
+    Revert,
 }
 
 /// Whether a person must agree to each promotion.

@@ -4,7 +4,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One version of a prompt. Whetstone writes them; a person may apply one by hand, and it enters the gate like any other.
+use super::status::PromptVersionStatus;
+
+/// One version of a prompt. Whetstone writes them; a person may apply one by hand, and it enters the gate like any other:
+/// then `optimizationRef` and `prompt` are enough.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "whetstone.dev",
@@ -13,23 +16,32 @@ use serde::{Deserialize, Serialize};
     namespaced,
     shortname = "pver",
     category = "whetstone",
+    status = "PromptVersionStatus",
+    selectable = ".spec.optimizationRef.name",
     printcolumn = r#"{"name":"Optimization","type":"string","jsonPath":".spec.optimizationRef.name"}"#,
-    printcolumn = r#"{"name":"Version","type":"string","jsonPath":".spec.version"}"#,
-    printcolumn = r#"{"name":"Parent","type":"string","jsonPath":".spec.parent"}"#,
-    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+    printcolumn = r#"{"name":"Version","type":"string","jsonPath":".status.version"}"#,
+    printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Parent","type":"string","jsonPath":".status.parent"}"#,
+    printcolumn = r#"{"name":"Score","type":"string","jsonPath":".status.score"}"#,
+    printcolumn = r#"{"name":"Since","type":"date","jsonPath":".status.since"}"#,
+    printcolumn = r#"{"name":"Why","type":"string","jsonPath":".status.reasons[0]"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp","priority":1}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PromptVersionSpec {
     /// The AgentOptimization of the same namespace that it belongs to.
     pub optimization_ref: OptimizationRef,
-    /// The name of the version, such as `v3`.
+    /// The name of the version, such as `v3`. The operator gives one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
-    pub version: String,
+    pub version: Option<String>,
     /// The whole prompt.
+    #[schemars(length(min = 1, max = 1_000_000))]
     pub prompt: String,
-    /// The BLAKE3 hash of the prompt, 64 hexadecimal digits.
+    /// The BLAKE3 hash of the prompt, 64 hexadecimal digits. Not needed; one that does not fit the prompt is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
-    pub hash: String,
+    pub hash: Option<String>,
     /// The version that it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,

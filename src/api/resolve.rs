@@ -98,26 +98,10 @@ fn warn_of_later_phases(spec: &AgentOptimizationSpec, findings: &mut Findings<'_
     let later = [
         ("spec.calibration", spec.calibration.is_some()),
         ("spec.probe", spec.probe.is_some()),
-        ("spec.watch", spec.watch.is_some()),
         ("spec.export", spec.export.is_some()),
     ];
     for (field, _) in later.into_iter().filter(|(_, written)| *written) {
         findings.warn(field, "not built yet; it is kept and not acted on");
-    }
-    let promotion = promotion_of(spec);
-    let approval = promotion.and_then(|promotion| promotion.approval).unwrap_or(Defaults::of(spec.profile).approval);
-    if approval == Approval::Manual {
-        let message =
-            "Manual is for the operator, which is not built yet; review what a run writes before you apply it";
-        findings.warn("spec.promotion.approval", message);
-    }
-    if promotion.is_some_and(|promotion| promotion.max_versions_retained.is_some()) {
-        let message = "for the operator, which is not built yet; the store keeps every version";
-        findings.warn("spec.promotion.maxVersionsRetained", message);
-    }
-    if promotion.and_then(|promotion| promotion.target.as_ref()).is_some_and(|target| !target.restart.is_empty()) {
-        let message = "for the operator, which is not built yet; restart the workloads after you apply the ConfigMap";
-        findings.warn("spec.promotion.target.restart", message);
     }
     match spec.profile {
         Profile::Compliance if spec.calibration.is_none() => {
@@ -128,6 +112,29 @@ fn warn_of_later_phases(spec: &AgentOptimizationSpec, findings: &mut Findings<'_
         }
         _ => {}
     }
+}
+
+/// The fields that only the operator acts on, each with what the command line does instead.
+#[must_use]
+pub fn left_to_the_operator(spec: &AgentOptimizationSpec) -> Vec<String> {
+    let promotion = promotion_of(spec).cloned().unwrap_or_default();
+    let approval = promotion.approval.unwrap_or(Defaults::of(spec.profile).approval);
+    let restarts = promotion.target.as_ref().is_some_and(|target| !target.restart.is_empty());
+    let fields = [
+        ("spec.suspend", spec.suspend, "this command runs a cycle all the same"),
+        ("spec.pin", spec.pin.is_some(), "a run looks for a better prompt all the same"),
+        ("spec.schedule", spec.schedule.is_some(), "start the command by the schedule of your CI"),
+        ("spec.promotion.approval", approval == Approval::Manual, "review what a run writes before you apply it"),
+        (
+            "spec.promotion.maxVersionsRetained",
+            promotion.max_versions_retained.is_some(),
+            "the store keeps every version",
+        ),
+        ("spec.promotion.target.restart", restarts, "restart the workloads after you apply the ConfigMap"),
+        ("spec.watch", spec.watch.is_some(), "watch what you apply yourself"),
+    ];
+    let written = fields.into_iter().filter(|(_, is_written, _)| *is_written);
+    written.map(|(field, _, instead)| format!("{field}: the operator acts on it; {instead}")).collect()
 }
 
 /// How the agent is reached; `None` if that is not clear, with the problem noted.

@@ -60,9 +60,9 @@ pub fn prompt_version(namespace: &str, optimization: &str, version: &Version) ->
         &name,
         PromptVersionSpec {
             optimization_ref: OptimizationRef { name: optimization.to_owned() },
-            version: version.name.to_string(),
+            version: Some(version.name.to_string()),
             prompt: version.text.clone(),
-            hash: version.hash.to_string(),
+            hash: Some(version.hash.to_string()),
             parent: version.parent.as_ref().map(ToString::to_string),
             diff: (!version.diff.is_empty()).then(|| version.diff.clone()),
             addresses: version.addresses.clone(),

@@ -63,10 +63,11 @@ pub enum Others {
 }
 
 /// The patterns of the API's schemas, in words.
-const PATTERNS: [(&str, &str); 3] = [
+const PATTERNS: [(&str, &str); 4] = [
     (r"^[0-9]+(\.[0-9]+)?$", r#"a decimal number in quotes, such as "0.15""#),
     ("^[A-Z]{3}$", r#"a currency in three capital letters, such as "USD""#),
     ("^[0-9a-f]{64}$", "64 hexadecimal digits"),
+    (r"^[0-9]+(\.[0-9]+)?%?$", r#"a decimal number in quotes, such as "0.02", or a share, such as "20%""#),
 ];
 
 impl Shape {

@@ -1,13 +1,13 @@
 //! From the template to the resource.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rust_decimal::Decimal;
-use serde_json::json;
 
 use super::super::AgentOptimization;
 use super::super::agent::{Agent, ModelRuntime, Runtime};
-use super::super::agent_optimization::{AgentOptimizationSpec, LaterPhase};
+use super::super::agent_optimization::AgentOptimizationSpec;
 use super::super::document::{Content, Document};
 use super::super::models::{Anthropic, Model, OpenAi, TokenPrice};
 use super::super::optimization::{Clustering, Patching, Validation};
@@ -17,7 +17,9 @@ use super::super::promotion::{Budget, Gate, Promotion, Target};
 use super::super::scenarios::ScenarioSource;
 use super::super::scoring::{Dimension, ModelRef, Scoring};
 use super::super::source::{SecretSource, TextSource};
+use super::super::watch::{Reevaluation, Watch};
 use super::{Converted, Pipeline, ToolEntry};
+use crate::domain::duration::HumanDuration;
 use crate::domain::tool::ToolDefinition;
 
 /// Where scenarios are looked for when the template names no place.
@@ -64,6 +66,9 @@ impl Conversion<'_> {
         let clustering = self.clustering();
         let spec = AgentOptimizationSpec {
             profile: Profile::default(),
+            suspend: false,
+            pin: None,
+            schedule: None,
             agent,
             scenarios: self.scenarios(),
             split: None,
@@ -233,16 +238,19 @@ impl Conversion<'_> {
             gate: (gate != Gate::default()).then_some(gate),
             approval: None,
             max_versions_retained: rollback.and_then(|rollback| rollback.max_versions_retained),
+            ..Promotion::default()
         }
     }
 
-    fn watch(&mut self) -> Option<LaterPhase> {
+    fn watch(&mut self) -> Option<Watch> {
         let rollback = self.pipeline.promotion.as_ref()?.rollback.as_ref()?;
         self.came_from("spec.watch", "pipeline.promotion.rollback.enabled");
         if rollback.enabled != Some(true) {
             return None;
         }
-        Some(LaterPhase { settings: [("rollback".to_owned(), json!(true))].into_iter().collect() })
+        // The template names no signal. What is left to go by is the suite itself.
+        let every = HumanDuration(Duration::from_hours(24));
+        Some(Watch { reevaluation: Some(Reevaluation { every, max_drop: None }), ..Watch::default() })
     }
 
     fn budget(&mut self) -> Option<Budget> {

@@ -1,0 +1,31 @@
+//! `spec.suspend`, `spec.pin` and `spec.schedule`: what a person wants to last. What is wanted once is said by annotation
+//! (see [`annotations`]).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Annotations by which a person asks for something once. Each is acknowledged in `status.handled`, so that it is done once,
+/// however often the operator restarts; another value asks anew.
+pub mod annotations {
+    /// Any text, such as a time: run a cycle now.
+    pub const RUN_AT: &str = "whetstone.dev/run-at";
+    /// The name of a version that waits for approval: promote it.
+    pub const APPROVE: &str = "whetstone.dev/approve";
+    /// The name of an earlier version: serve it again, and quarantine the one that serves now.
+    pub const ROLLBACK_TO: &str = "whetstone.dev/rollback-to";
+    /// On a ConfigMap, the name of an AgentOptimization: it may take over this ConfigMap as its target.
+    pub const ADOPT: &str = "whetstone.dev/adopt";
+}
+
+/// When cycles start by the clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Schedule {
+    /// Five fields (minute, hour, day of month, month, day of week) as in crontab, or `@daily`, `@hourly`, `@weekly`.
+    #[schemars(length(min = 1, max = 100))]
+    pub cron: String,
+    /// An IANA time zone, such as `Europe/Berlin`. UTC when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: Option<String>,
+}
