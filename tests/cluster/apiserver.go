@@ -30,15 +30,12 @@ func writeAuditPolicy(path string) error {
 }
 
 func apiServerArguments(c *cluster) []string {
-	return []string{
+	args := []string{
 		"--bind-address=" + c.apiServerIP.String(),
 		"--secure-port=" + strconv.Itoa(c.apiServerPort),
 		"--advertise-address=" + c.apiServerIP.String(),
-		// A loopback address must not be an endpoint, and without a node nobody would follow it.
-		"--endpoint-reconciler-type=none",
 		"--etcd-servers=" + c.etcdURL(),
 		"--service-cluster-ip-range=" + c.serviceCIDR.String(),
-		"--authorization-mode=RBAC",
 		"--client-ca-file=" + c.pki.path("ca.crt"),
 		"--tls-cert-file=" + c.pki.path("apiserver.crt"),
 		"--tls-private-key-file=" + c.pki.path("apiserver.key"),
@@ -51,4 +48,20 @@ func apiServerArguments(c *cluster) []string {
 		"--audit-log-mode=blocking",
 		"--profiling=false",
 	}
+	if c.node == nil {
+		return append(args,
+			"--authorization-mode=RBAC",
+			// A loopback address must not be an endpoint, and without a node nobody would follow it.
+			"--endpoint-reconciler-type=none",
+		)
+	}
+	return append(args,
+		"--authorization-mode=Node,RBAC",
+		"--enable-admission-plugins=NodeRestriction",
+		"--allow-privileged",
+		"--kubelet-preferred-address-types=InternalIP",
+		"--kubelet-certificate-authority="+c.pki.path("ca.crt"),
+		"--kubelet-client-certificate="+c.pki.path("apiserver-kubelet-client.crt"),
+		"--kubelet-client-key="+c.pki.path("apiserver-kubelet-client.key"),
+	)
 }

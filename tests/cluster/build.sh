@@ -27,5 +27,6 @@ export CGO_ENABLED=0
 go build -trimpath -buildvcs=false \
     -ldflags "-s -w -X $version.gitVersion=$kubernetes -X $version.gitMajor=1 -X $version.gitMinor=$minor" \
     -o "$output.new" .
+go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$(dirname "$output")/pause" ./pause # of the image that holds pods together
 mv "$output.new" "$output"
 touch "$output" # Go keeps the time of a cached binary.

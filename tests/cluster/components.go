@@ -11,7 +11,8 @@ import (
 	_ "k8s.io/component-base/metrics/prometheus/version"  // version metric, as in the released binaries
 )
 
-// A component is one of Kubernetes' own programs, linked into this binary under the name of the released one.
+// A component is a program that only this one starts, as a process of its own: one of Kubernetes', linked into this binary
+// under the name of the released one, or the sandbox.
 type component struct {
 	name string
 	main func(args []string)
@@ -21,6 +22,10 @@ var components = []component{
 	{"etcd", etcdMain},
 	{"kube-apiserver", apiServerMain},
 	{"kube-controller-manager", controllerManagerMain},
+	{"kube-scheduler", schedulerMain},
+	{"kube-proxy", kubeProxyMain},
+	{"kubelet", kubeletMain},
+	{sandboxComponent, sandboxMain},
 }
 
 // runComponent becomes the component that args[0] names and never returns.

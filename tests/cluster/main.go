@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 )
 
 // A command is what stands behind the first argument. It gets the arguments after that one.
@@ -17,13 +18,18 @@ type command struct {
 }
 
 var commands = []command{
-	{"up", "--dir DIR [--rm] [--until-stdin-closes]: run a cluster in the foreground", runUp},
+	{"up", "--dir DIR [--node] [--rm] [--until-stdin-closes]: run a cluster in the foreground", runUp},
 	{"user", "--dir DIR --name NAME [--group G]...: write a kubeconfig for another user of a running cluster", runUser},
+	{"image", "--binary PATH --name IMAGE --out FILE [--add SOURCE:DESTINATION]...: write an image for a cluster with a node", runImage},
 	{"kstatus", "< objects: print the kstatus of every object on standard input, a line of JSON each", runKstatus},
 }
 
 // componentCommand is how this program starts itself as one of Kubernetes' own programs. It is not for people.
 const componentCommand = "component"
+
+// Threads that start processes may be moved to other namespaces and then end with their goroutine (see processes). The
+// program's first thread must not become one of them: it cannot end, and it is what /proc/self shows.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	if len(os.Args) < 2 {
@@ -32,6 +38,7 @@ func main() {
 	}
 	name, args := os.Args[1], os.Args[2:]
 	if name == componentCommand {
+		runtime.UnlockOSThread()
 		runComponent(args) // Does not return.
 	}
 	for _, command := range commands {

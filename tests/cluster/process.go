@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// A component that dies is started again at once, so that killing it is a restart. If it dies again and again before
-	// it has lived this long, something is wrong with it rather than with its killer.
+	// A component that ends is started again at once, so that killing it is a restart. If it ends of itself, again and again,
+	// before it has lived this long, something is wrong with it.
 	minimumLifetime = 2 * time.Second
 	restartDelay    = 500 * time.Millisecond
 	quickDeaths     = 5
@@ -33,11 +33,19 @@ type processes struct {
 	stopping bool
 }
 
+// A place is where a process runs, if not simply here. It is entered by the thread that starts the process.
+type place struct {
+	enter func() error
+	// endsWithAll is for a place that takes all processes in it along when it ends. Go's Pdeathsig must then be left out: a
+	// child in another process namespace cannot see its parent, takes it for dead, and kills itself.
+	endsWithAll bool
+}
+
 type process struct {
 	key     string
 	name    string
 	argv    []string
-	enter   func() error // Run on the thread that starts the process, for instance to change its network namespace.
+	place   place
 	pid     int
 	stopped bool
 	done    chan struct{}
@@ -54,8 +62,8 @@ func newProcesses(dir string) *processes {
 
 // start runs argv until stop is called, whatever happens to the process meanwhile. Its output goes to NAME.log, its pid
 // stands in pids.json under key.
-func (p *processes) start(key, name string, argv []string, enter func() error) error {
-	child := &process{key: key, name: name, argv: argv, enter: enter, done: make(chan struct{})}
+func (p *processes) start(key, name string, argv []string, where place) error {
+	child := &process{key: key, name: name, argv: argv, place: where, done: make(chan struct{})}
 	started := make(chan error, 1)
 	go p.supervise(child, started)
 	return <-started
@@ -67,8 +75,8 @@ func (p *processes) supervise(child *process, started chan<- error) {
 	runtime.LockOSThread()
 	defer close(child.done)
 
-	if child.enter != nil {
-		if err := child.enter(); err != nil {
+	if child.place.enter != nil {
+		if err := child.place.enter(); err != nil {
 			started <- fmt.Errorf("prepare the start of %s: %w", child.name, err)
 			return
 		}
@@ -97,13 +105,22 @@ func (p *processes) supervise(child *process, started chan<- error) {
 			early = 0
 			continue
 		}
-		if early++; early >= quickDeaths {
+		if !wasKilled(command.ProcessState) {
+			early++
+		}
+		if early >= quickDeaths {
 			p.fail(fmt.Errorf("keep %s running: it ended %d times within %s of its start (%v). The end of %s:\n%s",
 				child.name, early, minimumLifetime, exit, p.logPath(child.name), p.logTail(child.name)))
 			return
 		}
 		time.Sleep(restartDelay)
 	}
+}
+
+// wasKilled tells a process that somebody killed from one that gave up.
+func wasKilled(state *os.ProcessState) bool {
+	status, ok := state.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
 // spawn starts the process once and publishes its pid. It returns nil if the process is not wanted any more.
@@ -118,7 +135,10 @@ func (p *processes) spawn(child *process) (*exec.Cmd, error) {
 	command.Stdout = log
 	command.Stderr = log
 	// A group of its own: Ctrl-C in a terminal is for us, and we stop the components in order.
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if !child.place.endsWithAll {
+		command.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
 
 	p.mutex.Lock()
 	defer p.mutex.Unlock()

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -28,6 +27,8 @@ const (
 	pollInterval = 50 * time.Millisecond
 )
 
+var loopback = netip.MustParseAddr("127.0.0.1")
+
 // cluster is what the components' arguments are made from.
 type cluster struct {
 	dir       string
@@ -40,6 +41,8 @@ type cluster struct {
 	apiServerIP     netip.Addr
 	apiServerPort   int
 	serviceCIDR     netip.Prefix
+
+	node *node // nil in a cluster that only serves the API
 }
 
 func (c *cluster) path(name string) string { return filepath.Join(c.dir, name) }
@@ -57,11 +60,13 @@ type announcement struct {
 	Dir        string `json:"dir"`
 	Pids       string `json:"pids"`
 	AuditLog   string `json:"auditLog"`
+	*nodeAnnouncement
 }
 
 func runUp(args []string) error {
 	flags := flag.NewFlagSet("up", flag.ContinueOnError)
 	dir := flags.String("dir", "", "folder of the cluster; must be empty or not there yet")
+	withNode := flags.Bool("node", false, "run pods too, on a node in a sandbox on this machine (needs root)")
 	remove := flags.Bool("rm", false, "remove the folder on the way out")
 	untilStdinCloses := flags.Bool("until-stdin-closes", false, "stop when standard input ends, so as never to outlive the parent")
 	assets := flags.String("kubebuilder-assets", os.Getenv("KUBEBUILDER_ASSETS"),
@@ -89,7 +94,7 @@ func runUp(args []string) error {
 	if *remove {
 		defer os.RemoveAll(absolute)
 	}
-	return up(ctx, absolute, *assets)
+	return up(ctx, absolute, *assets, *withNode)
 }
 
 // makeEmptyFolder makes the cluster's folder. It is not ours to empty one that has something in it.
@@ -112,14 +117,14 @@ func makeEmptyFolder(dir string) (string, error) {
 }
 
 // up runs a cluster until ctx ends or a component cannot be kept alive.
-func up(ctx context.Context, dir, assets string) (err error) {
-	c, err := prepare(dir, assets)
+func up(ctx context.Context, dir, assets string, withNode bool) (err error) {
+	c, err := prepare(dir, assets, withNode)
 	if err != nil {
 		return err
 	}
-	defer c.processes.stopAll()
+	defer func() { err = errors.Join(err, c.stop()) }()
 
-	if err := c.startControlPlane(); err != nil {
+	if err := c.start(); err != nil {
 		return err
 	}
 	if err := c.watchFor(ctx, c.waitUntilReady); err != nil {
@@ -137,31 +142,50 @@ func up(ctx context.Context, dir, assets string) (err error) {
 }
 
 // prepare decides on everything that the components must agree on, and writes the files that they share.
-func prepare(dir, assets string) (*cluster, error) {
+func prepare(dir, assets string, withNode bool) (*cluster, error) {
 	binaries, err := newBinaries(assets)
 	if err != nil {
 		return nil, err
 	}
+	c := &cluster{dir: dir, binaries: binaries, processes: newProcesses(dir)}
+	if withNode {
+		err = c.addressOnNode()
+	} else {
+		err = c.addressOnLoopback()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, c.writeFiles()
+}
+
+// addressOnLoopback finds ports beside those of other clusters.
+func (c *cluster) addressOnLoopback() error {
 	var ports [3]int
 	for i := range ports {
 		port, err := reservePort()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		ports[i] = port.number
 	}
-	loopback := netip.MustParseAddr("127.0.0.1")
-	c := &cluster{
-		dir:             dir,
-		binaries:        binaries,
-		processes:       newProcesses(dir),
-		etcdAddress:     net.JoinHostPort(loopback.String(), strconv.Itoa(ports[0])),
-		etcdPeerAddress: net.JoinHostPort(loopback.String(), strconv.Itoa(ports[1])),
-		apiServerIP:     loopback,
-		apiServerPort:   ports[2],
-		serviceCIDR:     netip.MustParsePrefix("10.0.0.0/24"),
+	c.etcdAddress = netip.AddrPortFrom(loopback, uint16(ports[0])).String()
+	c.etcdPeerAddress = netip.AddrPortFrom(loopback, uint16(ports[1])).String()
+	c.apiServerIP, c.apiServerPort = loopback, ports[2]
+	c.serviceCIDR = netip.MustParsePrefix("10.0.0.0/24")
+	return nil
+}
+
+// addressOnNode takes the usual ports: the node has a network of its own.
+func (c *cluster) addressOnNode() (err error) {
+	if c.node, err = newNode(c.binaries.self); err != nil {
+		return err
 	}
-	return c, c.writeFiles()
+	c.etcdAddress = netip.AddrPortFrom(loopback, 2379).String()
+	c.etcdPeerAddress = netip.AddrPortFrom(loopback, 2380).String()
+	c.apiServerIP, c.apiServerPort = c.node.ip, 6443
+	c.serviceCIDR = c.node.serviceCIDR
+	return nil
 }
 
 func (c *cluster) writeFiles() (err error) {
@@ -172,6 +196,11 @@ func (c *cluster) writeFiles() (err error) {
 	// The first address of the range is the API server's own service.
 	addresses := []net.IP{c.apiServerIP.AsSlice(), c.serviceCIDR.Addr().Next().AsSlice()}
 	admin := identity{user: "kubernetes-admin", groups: []string{"system:masters"}}
+	if c.node != nil {
+		if err := c.issueNodeCertificates(); err != nil {
+			return err
+		}
+	}
 	return errors.Join(
 		c.pki.issueServer("apiserver", names, addresses),
 		c.pki.issueKubeconfig(c.path("kubeconfig"), c.serverURL(), admin),
@@ -179,7 +208,14 @@ func (c *cluster) writeFiles() (err error) {
 	)
 }
 
-func (c *cluster) startControlPlane() error {
+func (c *cluster) start() error {
+	var where place
+	if c.node != nil {
+		if err := c.startNode(); err != nil {
+			return err
+		}
+		where = c.node.sandbox.network()
+	}
 	for _, component := range []struct {
 		key, name string
 		args      []string
@@ -188,9 +224,21 @@ func (c *cluster) startControlPlane() error {
 		{"apiserver", "kube-apiserver", apiServerArguments(c)},
 		{"controllerManager", "kube-controller-manager", controllerManagerArguments(c)},
 	} {
-		if err := c.processes.start(component.key, component.name, c.binaries.command(component.name, component.args), nil); err != nil {
+		argv := c.binaries.command(component.name, component.args)
+		if err := c.processes.start(component.key, component.name, argv, where); err != nil {
 			return err
 		}
+	}
+	if c.node != nil {
+		return c.startNodeComponents()
+	}
+	return nil
+}
+
+func (c *cluster) stop() error {
+	c.processes.stopAll()
+	if c.node != nil {
+		return c.stopNode()
 	}
 	return nil
 }
@@ -210,8 +258,13 @@ func (c *cluster) watchFor(ctx context.Context, waitUntil func(context.Context) 
 }
 
 // waitUntilReady waits for what tests take for granted: an API server that is ready, and the first work of the controller
-// manager, the service account without which no pod is admitted.
+// manager, the service account without which no pod is admitted; and for the node.
 func (c *cluster) waitUntilReady(ctx context.Context) error {
+	if c.node != nil {
+		if err := c.importPauseImage(ctx); err != nil {
+			return err
+		}
+	}
 	config, err := clientcmd.BuildConfigFromFlags("", c.path("kubeconfig"))
 	if err != nil {
 		return fmt.Errorf("read our own kubeconfig: %w", err)
@@ -227,23 +280,32 @@ func (c *cluster) waitUntilReady(ctx context.Context) error {
 		if _, last = client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx); last != nil {
 			return false, nil
 		}
-		_, last = client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
+		if _, last = client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{}); last != nil {
+			return false, nil
+		}
+		if c.node != nil {
+			last = c.node.checkNodeReady(ctx, client)
+		}
 		return last == nil, nil
 	}
 	if err := wait.PollUntilContextCancel(ctx, pollInterval, true, ready); err != nil {
-		return fmt.Errorf("wait for the API server and for the default service account: %w (last answer: %w); the logs are in %s", err, last, c.dir)
+		return fmt.Errorf("wait for the API server, the default service account and the node, if any: %w (last answer: %w); the logs are in %s", err, last, c.dir)
 	}
 	return nil
 }
 
 func (c *cluster) announce() error {
-	line, err := json.Marshal(announcement{
+	said := announcement{
 		Kubeconfig: c.path("kubeconfig"),
 		Server:     c.serverURL(),
 		Dir:        c.dir,
 		Pids:       c.path("pids.json"),
 		AuditLog:   c.path("audit.log"),
-	})
+	}
+	if c.node != nil {
+		said.nodeAnnouncement = c.node.announcement()
+	}
+	line, err := json.Marshal(said)
 	if err != nil {
 		return fmt.Errorf("encode the announcement: %w", err)
 	}
