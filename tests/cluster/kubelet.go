@@ -36,7 +36,7 @@ func writeKubeletConfig(c *cluster) error {
 		// Pods share this machine with everything else on it: they have a cgroup for their limits, and that is all.
 		"cgroupDriver":                              "cgroupfs",
 		"cgroupRoot":                                "/" + c.node.cgroup,
-		"cgroupsPerQOS":                             false,
+		"cgroupsPerQOS":                             true,
 		"enforceNodeAllocatable":                    []string{},
 		"failCgroupV1":                              false,
 		"failSwapOn":                                false,

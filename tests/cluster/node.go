@@ -126,6 +126,9 @@ func (c *cluster) startNode() error {
 	if err := removeCgroups(c.node.cgroup); err != nil { // What a cluster left that was killed with all of its parents.
 		return err
 	}
+	if err := makeCgroups(c.node.cgroup); err != nil {
+		return err
+	}
 	var err error
 	if c.node.sandbox, err = startSandbox(c.binaries.self, c.dir); err != nil {
 		return err
