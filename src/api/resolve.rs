@@ -212,6 +212,7 @@ fn execution(
         scenario_timeout: scenario_timeout.map_or(defaults.scenario_timeout, |timeout| timeout.0),
         error_tolerance: error_tolerance.unwrap_or(defaults.error_tolerance),
         seed: spec.split.as_ref().and_then(|split| split.seed).unwrap_or(0),
+        series: 0,
     }
 }
 

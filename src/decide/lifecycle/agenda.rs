@@ -153,7 +153,8 @@ impl<'a> Step<'a> {
     fn waits_for_gate(&self, known: &KnownVersion) -> bool {
         let told = self.verdicts.iter().rev().find(|told| told.version == known.version).and_then(|told| told.phase);
         let phase = told.unwrap_or_else(|| self.phase(known));
-        let awaits = self.record.challenger.as_ref().is_some_and(|it| it.version == known.version && it.awaits_approval);
+        let awaits =
+            self.record.challenger.as_ref().is_some_and(|it| it.version == known.version && it.awaits_approval);
         // What a search has found was gated when it was found.
         let by_hand = known.origin != VersionOrigin::Search;
         by_hand && !awaits && matches!(phase, VersionPhase::Candidate | VersionPhase::Challenger)
@@ -170,7 +171,10 @@ impl<'a> Step<'a> {
         let mut others = self.situation.versions.iter().filter(|other| other.object != known.object);
         let twin = others.clone().find(|other| other.version == known.version && other.hash != known.hash);
         if let Some(twin) = twin.filter(|twin| twin.created <= known.created) {
-            return Some(format!("{} has the version {} already; give it another spec.version", twin.object, twin.version));
+            return Some(format!(
+                "{} has the version {} already; give it another spec.version",
+                twin.object, twin.version
+            ));
         }
         if self.is_quarantined(&known.hash) {
             return Some("it is the prompt of a version that was rolled back, and quarantined".to_owned());

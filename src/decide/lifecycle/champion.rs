@@ -28,7 +28,10 @@ impl Step<'_> {
             self.serve(&champion.version, &champion.hash, Origin::Found, None);
         } else if let Some(base) = self.situation.base {
             let version = self.version_for(base, None, VersionOrigin::Base, Default::default());
-            self.say("BasePromptServes", format!("{version} serves: it is the base prompt, and nothing has beaten it yet"));
+            self.say(
+                "BasePromptServes",
+                format!("{version} serves: it is the base prompt, and nothing has beaten it yet"),
+            );
             self.serve(&version, &base.hash, Origin::Base, None);
         }
         self.record.base_hash = self.record.champion.as_ref().and(self.situation.base).map(|base| base.hash.clone());
@@ -44,8 +47,7 @@ impl Step<'_> {
     /// evidence any more.
     fn replace(&mut self, version: &str, hash: &str, origin: Origin, score: Option<String>) {
         let before = self.record.champion.take();
-        self.record.predecessor =
-            before.map(|before| VersionRef { version: before.version, hash: before.hash });
+        self.record.predecessor = before.map(|before| VersionRef { version: before.version, hash: before.hash });
         self.serve(version, hash, origin, score);
         self.record.challenger = None;
         self.record.cycle = None;
@@ -117,7 +119,8 @@ impl Step<'_> {
             Some(predecessor) => self.take_back(&predecessor, Origin::Rollback, why),
             None => {
                 self.record.watch = None;
-                let message = format!("{} breaches a limit and has no predecessor to go back to: {why}", champion.version);
+                let message =
+                    format!("{} breaches a limit and has no predecessor to go back to: {why}", champion.version);
                 self.warn("NothingToRollBackTo", message);
             }
         }
@@ -168,7 +171,9 @@ impl Step<'_> {
     /// Earlier edits of the base prompt that no gate has seen yet are not wanted any more.
     fn withdraw_earlier_bases(&mut self, hash: &str) {
         let situation = self.situation;
-        for earlier in situation.versions.iter().filter(|known| known.origin == VersionOrigin::Base && known.hash != hash) {
+        for earlier in
+            situation.versions.iter().filter(|known| known.origin == VersionOrigin::Base && known.hash != hash)
+        {
             if matches!(self.phase(earlier), VersionPhase::Candidate | VersionPhase::Challenger) {
                 self.verdicts.push(VersionVerdict {
                     version: earlier.version.clone(),

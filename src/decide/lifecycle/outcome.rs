@@ -238,7 +238,8 @@ impl Step<'_> {
         let verdict = match gated.verdict {
             Verdict::Promoted if self.is_quarantined(&facts.prompt.hash) => {
                 told.phase = Some(VersionPhase::RolledBack);
-                told.reasons.insert(0, "it passes the gate and was rolled back before: it stays quarantined".to_owned());
+                told.reasons
+                    .insert(0, "it passes the gate and was rolled back before: it stays quarantined".to_owned());
                 "Kept"
             }
             Verdict::Promoted if self.situation.wants.pin.is_some() => {
@@ -302,10 +303,22 @@ impl Step<'_> {
                 Some(predecessor) if predecessor > now => {
                     ("RolledBack", format!("{figures}; its predecessor scores {predecessor:.3} now"))
                 }
-                _ => ("Drifted", format!("{figures}; its predecessor does no better, so it is the model that has drifted")),
+                _ => (
+                    "Drifted",
+                    format!("{figures}; its predecessor does no better, so it is the model that has drifted"),
+                ),
             }
         };
-        self.remember(running, &measured.id, verdict, message.clone(), champion, None, Some(score_text(*now)), &measured.cost);
+        self.remember(
+            running,
+            &measured.id,
+            verdict,
+            message.clone(),
+            champion,
+            None,
+            Some(score_text(*now)),
+            &measured.cost,
+        );
         match verdict {
             "RolledBack" => self.breach(&message),
             "Drifted" => {

@@ -96,7 +96,12 @@ pub struct VersionVerdict {
 
 /// Where a version stands. What the record says comes first; else what was said before.
 #[must_use]
-pub fn phase_of(record: &AgentOptimizationStatus, version: &str, hash: &str, before: Option<VersionPhase>) -> VersionPhase {
+pub fn phase_of(
+    record: &AgentOptimizationStatus,
+    version: &str,
+    hash: &str,
+    before: Option<VersionPhase>,
+) -> VersionPhase {
     let serves = record.champion.as_ref().is_some_and(|champion| champion.version == version && champion.hash == hash);
     if serves {
         return VersionPhase::Champion;
@@ -166,9 +171,10 @@ impl Step<'_> {
         let created = self.create.iter().map(|version| version.version.as_str());
         let remembered = record.quarantine.iter().chain(&record.predecessor).map(|version| version.version.as_str());
         let serving = record.champion.iter().map(|champion| champion.version.as_str());
-        let history = record.history.iter().flat_map(|cycle| {
-            std::iter::once(cycle.champion.as_str()).chain(cycle.challenger.as_deref())
-        });
+        let history = record
+            .history
+            .iter()
+            .flat_map(|cycle| std::iter::once(cycle.champion.as_str()).chain(cycle.challenger.as_deref()));
         let taken: Vec<&str> = known.chain(created).chain(remembered).chain(serving).chain(history).collect();
         match proposed {
             Some(proposed) if !taken.contains(&proposed) => proposed.to_owned(),
@@ -189,7 +195,14 @@ impl Step<'_> {
         }
         let version = self.free_name(proposed);
         let (parent, diff, addresses) = details;
-        self.create.push(NewVersion { version: version.clone(), prompt: prompt.clone(), parent, diff, addresses, origin });
+        self.create.push(NewVersion {
+            version: version.clone(),
+            prompt: prompt.clone(),
+            parent,
+            diff,
+            addresses,
+            origin,
+        });
         version
     }
 
@@ -202,7 +215,9 @@ impl Step<'_> {
     pub(super) fn is_quarantined(&self, hash: &str) -> bool {
         self.record.quarantine.iter().any(|taken_back| taken_back.hash == hash)
             || self.situation.versions.iter().any(|version| {
-                version.hash == hash && version.phase == Some(VersionPhase::RolledBack) && !self.serves(&version.version)
+                version.hash == hash
+                    && version.phase == Some(VersionPhase::RolledBack)
+                    && !self.serves(&version.version)
             })
     }
 
