@@ -1,3 +1,11 @@
-//! The cluster: what the operator and the command line write for it.
+//! The cluster: what the operator and the command line read from it and write to it, one file a kind of object.
+//!
+//! Nothing in here decides anything. It knows the API of Kubernetes and not the loop.
 
+pub mod lease;
 pub mod manifests;
+pub mod names;
+pub mod references;
+pub mod target;
+pub mod versions;
+pub mod workloads;
