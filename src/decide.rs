@@ -3,3 +3,4 @@
 
 pub mod conclude;
 pub mod gate;
+pub mod watch;
