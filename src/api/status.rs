@@ -326,7 +326,7 @@ pub struct WatchStatus {
     /// It has come through its window.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub established: bool,
-    /// How many readings in a row have breached a limit.
+    /// How many readings in a row the worst signal has breached.
     #[serde(default)]
     pub breaches: u32,
     /// The newest reading of each signal.
@@ -351,6 +351,9 @@ pub struct SignalStatus {
     pub baseline: Option<String>,
     /// In words.
     pub message: String,
+    /// How many of its readings in a row breached a limit. One without evidence is passed over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub breaches: u32,
     /// When it was read.
     pub at: Timestamp,
 }
