@@ -4,6 +4,8 @@
 //! [`EnvFilter`](https://docs.rs/tracing-subscriber/latest/tracing_subscriber/filter/struct.EnvFilter.html), such as
 //! `whetstone=debug`. Warnings and errors when it is not set. Standard output is left to what a command prints.
 
+pub mod metrics;
+
 use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;

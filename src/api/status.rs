@@ -44,6 +44,9 @@ pub struct AgentOptimizationStatus {
     /// The version that stands against the champion: in the gate, or waiting for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenger: Option<Challenger>,
+    /// The prompt that the workloads of the target were last restarted for, by its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_for: Option<String>,
     /// The base prompt as it was last seen, by the hash of its text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_hash: Option<String>,
