@@ -131,7 +131,7 @@ fn a_prometheus_that_cannot_be_asked_is_told() {
     insta::assert_snapshot!(said(&format!("url: \"http://p\", {token}")), @r#"agent.yaml:20:70: spec.watch.prometheus.bearerToken.secretKeyRef.name: "Token" is no name for a Secret: lower-case letters, digits, - and . are"#);
     let basic = "basicAuth: {username: \"a:b\", password: {secretKeyRef: {name: p, key: p}}}";
     insta::assert_snapshot!(said(&format!("url: \"http://p\", {basic}")), @r#"agent.yaml:20:53: spec.watch.prometheus.basicAuth.username: "a:b" is no name of a user: it has a colon or a control character"#);
-    insta::assert_snapshot!(said(&format!("url: \"http://p\", {basic}, {token}")), @"agent.yaml:20:23: spec.watch.prometheus: at most one of bearerToken, basicAuth is allowed; bearerToken and basicAuth are given");
+    insta::assert_snapshot!(said(&format!("url: \"http://p\", {basic}, {token}")), @"agent.yaml:20:11: spec.watch.prometheus: at most one of bearerToken, basicAuth is allowed; bearerToken and basicAuth are given");
 }
 
 #[test]
