@@ -91,6 +91,14 @@ fn outage(signals: &[SignalStatus]) -> Option<String> {
     Some(format!("{} (and no evidence about {})", first.message, names.join(", ")))
 }
 
+/// The mean before the promotion of a signal, as an earlier round found it. It does not change while the same version and the
+/// same query are watched.
+#[must_use]
+pub fn known_baseline(signals: &[SignalStatus], name: &str) -> Option<f64> {
+    let signal = signals.iter().find(|signal| signal.name == name)?;
+    signal.baseline.as_ref()?.parse().ok().filter(|baseline: &f64| baseline.is_finite())
+}
+
 /// What still speaks against a version whose window is over, in words; `None` when it is established. An outage is no pass: each
 /// signal of the plan must have been found within its limits when it was read last.
 #[must_use]
