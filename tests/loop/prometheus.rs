@@ -49,6 +49,7 @@ fn signal(query: &str) -> SignalPlan {
         max_increase: Some(Margin::Share(0.2)),
         max_decrease: None,
         samples: None,
+        definition: "d".to_owned(),
     }
 }
 
@@ -94,8 +95,10 @@ fn a_regression_is_seen_against_the_mean_before_the_promotion_and_an_outage_is_n
     // Until the first scrape every query has an empty vector for an answer, which is no value.
     eventually("the first scrape", || match value(&prometheus, "agent_error_ratio") {
         Err(Gap::NoData) => None,
-        found => Some(assert_eq!(found, Ok(0.1))),
-    });
+        found => Some(found),
+    })
+    .unwrap();
+    assert_eq!(value(&prometheus, "agent_error_ratio"), Ok(0.1));
     exporter.scraped(5);
     exporter.set("agent_flaky_ratio", 0.4);
     exporter.scraped(10);
@@ -140,6 +143,9 @@ fn a_regression_is_seen_against_the_mean_before_the_promotion_and_an_outage_is_n
     let said = outage(value(&prometheus, "\"text\""));
     assert!(said.contains("a text"), "{said}");
 
+    exporter.remove("agent_flaky_ratio");
+    eventually("staleness", || (value(&prometheus, "agent_flaky_ratio") == Err(Gap::NoData)).then_some(()));
+
     // The traffic behind it.
     let samples = |minimum| Some(SamplesPlan { query: "sum(agent_requests)".to_owned(), minimum });
     let counted = |minimum| SignalPlan { samples: samples(minimum), ..errors.clone() };
@@ -151,7 +157,7 @@ fn a_regression_is_seen_against_the_mean_before_the_promotion_and_an_outage_is_n
     // Two readings in a row, an outage of either kind, and the third.
     let mut signals = Vec::new();
     let mut round = |prometheus: &Prometheus| {
-        let known = known_baseline(&signals, "signal");
+        let known = known_baseline(&signals, &errors);
         let reading = block_on(prometheus.read(&errors, since, WINDOW, SCRAPE, known));
         let (next, round) = judge_round(&signals, &[judge_signal(&errors, &reading)], 3, since);
         signals = next;

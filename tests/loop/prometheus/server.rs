@@ -84,7 +84,7 @@ fn answer(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             f64::NEG_INFINITY => "-Inf".to_owned(),
             value => value.to_string(),
         };
-        text.push_str(&format!("{series} {value}\n"));
+        text.extend([series, " ", &value, "\n"]);
     }
     let mut stream = stream;
     write!(
