@@ -42,31 +42,27 @@ use super::{patterns, rules};
 #[x_kube(
     validation = rules::names_a_model("agent.runtime.model.ref"),
     validation = rules::names_a_model("agent.runtime.endpoint.ref"),
-    validation = rules::model_must("agent.runtime.endpoint.ref", "openAI", "an endpoint is OpenAI-compatible: give this model openAI.baseURL"),
+    validation = rules::model_must(
+        "agent.runtime.endpoint.ref",
+        "openAI",
+        "an endpoint is OpenAI-compatible: give this model openAI.baseURL",
+    ),
     validation = rules::names_a_model("execution.simulatedUser.ref"),
     validation = rules::names_a_model("scoring.judge.ref"),
     validation = rules::judges_are_models(),
     validation = rules::a_judge_for_every_dimension(),
     validation = rules::names_a_model("clustering.embeddings.ref"),
-    validation = rules::model_must("clustering.embeddings.ref", "openAI", "Anthropic has no embeddings API: name an OpenAI-compatible model, or leave embeddings out"),
+    validation = rules::model_must(
+        "clustering.embeddings.ref",
+        "openAI",
+        "Anthropic has no embeddings API: name an OpenAI-compatible model, or leave embeddings out",
+    ),
     validation = rules::names_a_model("patching.model.ref"),
     validation = rules::a_budget_needs_prices(),
-    validation = rules::target_is_not(
-        "(has(self.agent.prompt.configMapKeyRef) && self.agent.prompt.configMapKeyRef.name == TARGET)",
-        "holds the base prompt, which is never written: name a ConfigMap of its own"
-    ),
-    validation = rules::target_is_not(
-        "(has(self.agent.toolsFrom) && self.agent.toolsFrom.exists(t, has(t.configMapKeyRef) && t.configMapKeyRef.name == TARGET))",
-        "holds the tools, and only reads are made of it: name a ConfigMap of its own"
-    ),
-    validation = rules::target_is_not(
-        "self.scenarios.exists(s, has(s.configMapRef) && s.configMapRef.name == TARGET)",
-        "holds scenarios, and only reads are made of it: name a ConfigMap of its own"
-    ),
-    validation = rules::target_is_not(
-        "(has(self.agent.runtime.replay) && has(self.agent.runtime.replay.transcripts.configMapKeyRef) && self.agent.runtime.replay.transcripts.configMapKeyRef.name == TARGET)",
-        "holds the transcripts, and only reads are made of it: name a ConfigMap of its own"
-    )
+    validation = rules::target_is_not("agent.prompt.configMapKeyRef", "the base prompt"),
+    validation = rules::target_is_not("agent.runtime.replay.transcripts.configMapKeyRef", "the transcripts"),
+    validation = rules::target_is_none_of("agent.toolsFrom", "configMapKeyRef", "tools"),
+    validation = rules::target_is_none_of("scenarios", "configMapRef", "scenarios"),
 )]
 pub struct AgentOptimizationSpec {
     /// The situation that sets the defaults of everything left out below. `Production` when absent.

@@ -105,6 +105,11 @@ fn word_patterns(schema: &mut Map<String, Value>, speaks: bool) {
     } else {
         return;
     };
+    if words == DURATION
+        && let Some(Value::String(about)) = schema.get_mut("description")
+    {
+        about.push_str(" Written like `200ms`, `30s` or `1h30m`.");
+    }
     if !speaks {
         schema.insert("pattern".to_owned(), json!(pattern));
         return;

@@ -54,15 +54,41 @@ pub fn lasts(at_least: &str) -> Rule {
     Rule::new(format!("!self.matches('{form}') || duration(self) >= duration('{at_least}')")).message(&*message)
 }
 
+/// A duration of the cluster's form that is not longer than another.
+pub fn lasts_at_most(longest: &str) -> Rule {
+    let message = format!("must not be longer than {longest}");
+    let form = duration::IN_CLUSTER;
+    Rule::new(format!("!self.matches('{form}') || duration(self) <= duration('{longest}')")).message(&*message)
+}
+
 /// A duration of an object that is not longer than another of it.
 pub fn no_longer_than(short: &str, long: &str) -> Rule {
     let form = duration::IN_CLUSTER;
     let rule = format!(
-        "!(has(self.{short}) && has(self.{long})) || !self.{short}.matches('{form}') || !self.{long}.matches('{form}') || \
-         duration(self.{short}) <= duration(self.{long})"
+        "!({} && has(self.{long})) || !self.{short}.matches('{form}') || !self.{long}.matches('{form}') || \
+         duration(self.{short}) <= duration(self.{long})",
+        is_there(short)
     );
     let message = format!("must not be longer than {long}: lower {short} or raise {long}");
     Rule::new(rule).message(&*message).field_path(format!(".{short}"))
+}
+
+/// The window of the watch has room for as many readings as it takes to take a prompt back. The defaults of the schema are there.
+pub fn room_for_readings() -> Rule {
+    let form = duration::IN_CLUSTER;
+    let rule = format!(
+        "!(has(self.signals) && size(self.signals) > 0 && has(self.window) && has(self.interval) && has(self.breaches)) || \
+         !self.window.matches('{form}') || !self.interval.matches('{form}') || \
+         duration(self.interval).getSeconds() * self.breaches <= duration(self.window).getSeconds()"
+    );
+    let message = "has no room for as many readings as it takes to take a prompt back: lengthen the window, or lower interval \
+                   or breaches";
+    demands(&rule, message).field_path(".window")
+}
+
+/// A query in PromQL that asks something.
+pub fn is_query() -> Rule {
+    demands("self.trim() != ''", "must not be empty: write a query in PromQL, such as sum(rate(errors_total[5m]))")
 }
 
 /// A reference to one of `spec.models`: a rule of the spec about the field at a path.
@@ -129,13 +155,24 @@ pub fn a_rubric_for_the_judge() -> Rule {
     )
 }
 
-/// The target is nobody else's: a rule of the spec. `source` is an expression that is true when the ConfigMap of the target is
-/// read by the resource.
-pub fn target_is_not(source: &str, message: &str) -> Rule {
-    let target = "self.promotion.target.configMap";
-    let there = is_there("promotion.target");
-    let rule = format!("!({there}) || !({})", source.replace("TARGET", target));
-    Rule::new(rule).message(message).field_path(".promotion.target.configMap")
+/// The target is not the ConfigMap of a source, which is only read: a rule of the spec about the reference at a path.
+pub fn target_is_not(path: &str, holds: &str) -> Rule {
+    let rule = format!("!({} && {}) || self.{path}.name != {TARGET}", is_there("promotion.target"), is_there(path));
+    foreign_target(&rule, holds)
+}
+
+/// The same for every one of a list of sources.
+pub fn target_is_none_of(path: &str, reference: &str, holds: &str) -> Rule {
+    let there = format!("{} && {}", is_there("promotion.target"), is_there(path));
+    let rule = format!("!({there}) || self.{path}.all(s, !has(s.{reference}) || s.{reference}.name != {TARGET})");
+    foreign_target(&rule, holds)
+}
+
+const TARGET: &str = "self.promotion.target.configMap";
+
+fn foreign_target(rule: &str, holds: &str) -> Rule {
+    let message = format!("must not be the ConfigMap of {holds}, which is never written: name one of its own");
+    demands(rule, &message).field_path(".promotion.target.configMap")
 }
 
 /// A price that is kept exactly.

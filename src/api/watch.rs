@@ -11,18 +11,25 @@ use crate::domain::duration::HumanDuration;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = rules::requires("prometheus", "has(self.signals) && size(self.signals) > 0", "the signals are read from a Prometheus: give prometheus.url"),
+    validation = rules::requires(
+        "prometheus",
+        "has(self.signals) && size(self.signals) > 0",
+        "the signals are read from a Prometheus: give prometheus.url",
+    ),
     validation = rules::demands(
         "has(self.reevaluation) || (has(self.signals) && size(self.signals) > 0)",
-        "there is nothing to watch by: give signals, reevaluation or both"
+        "there is nothing to watch by: give signals, reevaluation or both",
     ),
-    validation = rules::no_longer_than("interval", "window")
+    validation = rules::no_longer_than("interval", "window"),
+    validation = rules::room_for_readings(),
+    validation = rules::no_longer_than("prometheus.timeout", "interval"),
 )]
 pub struct Watch {
     /// How long a promoted prompt is watched before it is established. `1h` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "1h"))]
     #[x_kube(validation = rules::lasts("1s"))]
+    #[x_kube(validation = rules::lasts_at_most("720h"))]
     pub window: Option<HumanDuration>,
     /// How often the signals are read. `30s` when absent; not below `1s`, and not beyond the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,14 +56,20 @@ pub struct Watch {
 /// A Prometheus, or anything that speaks its HTTP API (Thanos, Mimir, VictoriaMetrics).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::forbids("has(self.bearerToken) && has(self.basicAuth)", "give bearerToken or basicAuth, not both"))]
+#[x_kube(validation = rules::forbids(
+    "has(self.bearerToken) && has(self.basicAuth)",
+    "give bearerToken or basicAuth, not both",
+))]
 pub struct Prometheus {
-    /// Its URL, without `/api/v1`.
+    /// Its URL, without `/api/v1`, such as `http://prometheus.monitoring:9090`.
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(validation = rules::is_url("http://prometheus.monitoring:9090"))]
     #[x_kube(validation = rules::without_credentials("put them into a Secret and name it by bearerToken or basicAuth"))]
     #[x_kube(validation = rules::without_query())]
-    #[x_kube(validation = rules::forbids("self.matches('/api/v1/?$')", "must end before /api/v1, which is appended"))]
+    #[x_kube(validation = rules::demands(
+        "!self.matches('/api/v1(/query)?/*$')",
+        "must end before /api/v1, which is appended: leave that out",
+    ))]
     pub url: String,
     /// A bearer token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,10 +80,13 @@ pub struct Prometheus {
     /// Further headers, such as the tenant of a Mimir.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[x_kube(validation = rules::demands(
+        "self.all(h, self.exists_one(o, o.name.lowerAscii() == h.name.lowerAscii()))",
+        "two headers have the same name but for capitals: keep one of them",
+    ))]
     pub headers: Vec<Header>,
-    /// The longest that a query may take. `5s` when absent.
+    /// The longest that a query may take, at most the interval. `5s` when absent, or the interval where that is shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = "5s"))]
     #[x_kube(validation = rules::lasts("1ms"))]
     pub timeout: Option<HumanDuration>,
 }
@@ -88,7 +104,10 @@ pub struct SecretKey {
 pub struct BasicAuth {
     /// The user.
     #[schemars(length(min = 1, max = 256))]
-    #[x_kube(validation = rules::forbids("self.contains(':')", "must not have a colon: basic authentication ends the user with it"))]
+    #[x_kube(validation = rules::demands(
+        "!self.matches('[:\\\\x00-\\\\x1F\\\\x7F]')",
+        "must not have a colon, which ends the user in basic authentication, or control characters",
+    ))]
     pub username: String,
     /// The password.
     pub password: SecretKey,
@@ -101,16 +120,23 @@ pub struct BasicAuth {
 pub struct Header {
     /// Its name.
     #[schemars(length(min = 1, max = 128), regex(pattern = patterns::HEADER_NAME))]
-    #[x_kube(validation = rules::forbids("self.lowerAscii() == 'authorization'", "credentials have fields of their own: give bearerToken or basicAuth"))]
     #[x_kube(validation = rules::forbids(
-        "self.lowerAscii() in ['host', 'content-length', 'content-type', 'connection', 'transfer-encoding', 'upgrade']",
-        "the request sets this header itself: leave it out"
+        "self.lowerAscii() == 'authorization'",
+        "credentials have fields of their own: give bearerToken or basicAuth",
+    ))]
+    #[x_kube(validation = rules::forbids(
+        "self.lowerAscii() in ['accept', 'connection', 'content-length', 'content-type', 'expect', 'host', 'te', 'trailer', \
+         'transfer-encoding', 'upgrade']",
+        "the request sets this header itself: leave it out",
     ))]
     pub name: String,
     /// Its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
-    #[x_kube(validation = rules::forbids("self.matches('[\\\\x00-\\\\x08\\\\x0A-\\\\x1F\\\\x7F]')", "must not have line breaks or other control characters"))]
+    #[x_kube(validation = rules::demands(
+        "self.matches('^[ -~]*$')",
+        "must be letters, digits and signs of ASCII: put anything else into a Secret, encoded",
+    ))]
     pub value: Option<String>,
     /// A key of a Secret in the same namespace that holds its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,16 +149,28 @@ pub struct Header {
 #[x_kube(
     validation = rules::demands(
         "has(self.max) || has(self.min) || has(self.maxIncrease) || has(self.maxDecrease)",
-        "a signal without a limit says nothing: give max, min, maxIncrease or maxDecrease"
+        "a signal without a limit says nothing: give max, min, maxIncrease or maxDecrease",
     ),
-    validation = rules::demands("!(has(self.min) && has(self.max)) || self.min <= self.max", "min is above max, so every value would breach: exchange them")
+    validation = rules::demands(
+        "!(has(self.min) && has(self.max)) || self.min <= self.max",
+        "min is above max, so every value would breach: exchange them",
+    ),
 )]
 pub struct Signal {
     /// What to call it in status and Events. No two signals have the same name.
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::demands(
+        "self.matches('^[^\\\\s\\\\pC]([^\\\\pC]*[^\\\\s\\\\pC])?$')",
+        "must not have space around it or control characters in it",
+    ))]
+    #[x_kube(validation = rules::forbids(
+        "self == 'reevaluation'",
+        "status calls the re-evaluation so: give the signal another name",
+    ))]
     pub name: String,
     /// An instant query in PromQL. It answers a scalar or one series; several series are an error, not a guess.
     #[schemars(length(min = 1, max = 4096))]
+    #[x_kube(validation = rules::is_query())]
     pub query: String,
     /// The most that the value may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,6 +197,7 @@ pub struct Signal {
 pub struct Samples {
     /// An instant query that counts the traffic behind the signal, such as `sum(increase(requests_total[5m]))`.
     #[schemars(length(min = 1, max = 4096))]
+    #[x_kube(validation = rules::is_query())]
     pub query: String,
     /// The least count.
     #[schemars(range(min = 1.0))]
