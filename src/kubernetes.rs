@@ -1,3 +1,7 @@
-//! The cluster: what the operator and the command line write for it.
+//! The cluster: how it is reached, what is read from it and asked of it, and the manifests written for it.
 
+pub mod client;
 pub mod manifests;
+pub mod optimizations;
+mod proxy;
+pub mod refusal;
