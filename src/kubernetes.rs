@@ -3,5 +3,6 @@
 pub mod client;
 pub mod manifests;
 pub mod optimizations;
+pub mod ownership;
 mod proxy;
 pub mod refusal;

@@ -147,7 +147,8 @@ fn read(path: &Path) -> Result<Kubeconfig, ConnectError> {
 /// The configuration of a context, and how to speak of it.
 async fn of_context(kubeconfig: Kubeconfig, name: Option<&str>) -> Result<(Config, String), ConnectError> {
     let names: Vec<String> = kubeconfig.contexts.iter().map(|context| context.name.clone()).collect();
-    let Some(context) = name.map(str::to_owned).or_else(|| kubeconfig.current_context.clone()).filter(|n| !n.is_empty())
+    let Some(context) =
+        name.map(str::to_owned).or_else(|| kubeconfig.current_context.clone()).filter(|n| !n.is_empty())
     else {
         let known = if names.is_empty() { String::new() } else { format!("; known: {}", names.join(", ")) };
         return Err(ConnectError::NoCurrentContext(known));

@@ -22,7 +22,7 @@ const VERSIONS: &str = "promptversions";
 pub enum Change {
     /// It is there, and looks like this.
     Seen(Box<AgentOptimization>),
-    /// It is not there any more.
+    /// It is not there any more: `NAMESPACE/NAME`.
     Gone(String),
 }
 
@@ -53,11 +53,9 @@ impl Optimizations {
         let object = self.object(name);
         match self.api().get(name).await {
             Ok(found) => Ok(found),
-            Err(error) if is_missing_object(&error) => Err(RequestError::NotFound {
-                kind: "AgentOptimization",
-                near: self.near(name).await,
-                object,
-            }),
+            Err(error) if is_missing_object(&error) => {
+                Err(RequestError::NotFound { kind: "AgentOptimization", near: self.near(name).await, object })
+            }
             Err(error) => Err(self.failed(&error, "get", OPTIMIZATIONS, format!("reading AgentOptimization {object}"))),
         }
     }
@@ -68,7 +66,8 @@ impl Optimizations {
     /// [`RequestError`].
     pub async fn list(&self, everywhere: bool) -> Result<Vec<AgentOptimization>, RequestError> {
         let list = self.scope(everywhere).list(&ListParams::default()).await;
-        let mut items = list.map_err(|error| self.failed(&error, "list", OPTIMIZATIONS, self.listing(everywhere)))?.items;
+        let mut items =
+            list.map_err(|error| self.failed(&error, "list", OPTIMIZATIONS, self.listing(everywhere)))?.items;
         items.sort_by_key(|item| (item.namespace(), item.name_any()));
         Ok(items)
     }
@@ -94,6 +93,15 @@ impl Optimizations {
         self.patch(name, &patch, &format!("setting the annotation {key} of")).await
     }
 
+    /// Takes an annotation away.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn unannotate(&self, name: &str, key: &str) -> Result<AgentOptimization, RequestError> {
+        let patch = json!({"metadata": {"annotations": {key: null}}});
+        self.patch(name, &patch, &format!("removing the annotation {key} of")).await
+    }
+
     /// Sets `spec.suspend`.
     ///
     /// # Errors
@@ -107,11 +115,11 @@ impl Optimizations {
     /// told and does not end the stream.
     pub fn follow(&self, name: &str) -> impl Stream<Item = Result<Change, RequestError>> + Send + use<> {
         let attempt = format!("watching AgentOptimization {}", self.object(name));
-        let name_of_gone = name.to_owned();
+        let object = self.object(name);
         let this = self.clone();
         watcher::watch_object(self.api(), name).default_backoff().map(move |seen| match seen {
-            Ok(Some(object)) => Ok(Change::Seen(Box::new(object))),
-            Ok(None) => Ok(Change::Gone(name_of_gone.clone())),
+            Ok(Some(seen)) => Ok(Change::Seen(Box::new(seen))),
+            Ok(None) => Ok(Change::Gone(object.clone())),
             Err(error) => Err(this.watch_failed(&error, attempt.clone())),
         })
     }
@@ -126,7 +134,10 @@ impl Optimizations {
                 Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
                     Some(Ok(Change::Seen(Box::new(object))))
                 }
-                Ok(watcher::Event::Delete(object)) => Some(Ok(Change::Gone(object.name_any()))),
+                Ok(watcher::Event::Delete(object)) => {
+                    let namespace = object.namespace().unwrap_or_default();
+                    Some(Ok(Change::Gone(format!("{namespace}/{}", object.name_any()))))
+                }
                 Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
                 Err(error) => Some(Err(this.watch_failed(&error, attempt.clone()))),
             };

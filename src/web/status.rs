@@ -4,6 +4,7 @@
 mod list;
 mod next;
 mod past;
+pub mod proposal;
 mod words;
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 pub use self::list::{change, list};
-pub use self::past::{diff, history, origin_of, version_name};
+pub use self::past::{history, newest_first, version_name};
 pub use self::words::{Health, verdict_words};
 use super::moment::relative;
 use super::terminal::{Terminal, Tone, line};
@@ -101,6 +102,11 @@ pub fn condition<'a>(object: &'a AgentOptimization, kind: &str) -> Option<&'a Co
     object.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == kind)
 }
 
+/// Whether `Ready` is true, be something under way or not.
+fn is_ready(object: &AgentOptimization) -> bool {
+    condition(object, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
 fn headline(object: &AgentOptimization, view: &View<'_>) -> String {
     let health = Health::of(object);
     let (tone, mark) = health.mark();
@@ -109,6 +115,7 @@ fn headline(object: &AgentOptimization, view: &View<'_>) -> String {
         (None, _) => "nothing known yet".to_owned(),
         (Some(phase), Health::Ready) => format!("{}, ready", phase.as_str()),
         (Some(phase), Health::Stalled) => phase.as_str().to_owned(),
+        (Some(phase), Health::NotReady) if is_ready(object) => format!("{}, in progress", phase.as_str()),
         (Some(phase), Health::NotReady) => format!("{}, not ready", phase.as_str()),
     };
     let name = view.terminal.paint(Tone::Strong, &object_of(object));
@@ -154,10 +161,14 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
     if let Some(champion) = &status.champion {
         let origin = words::origin(champion.origin);
         let since = relative(champion.since, view.now);
-        add("champion", Tone::Plain, format!("{}{}, {origin} {since}", champion.version, scored(champion.score.as_ref())));
+        add(
+            "champion",
+            Tone::Plain,
+            format!("{}{}, {origin} {since}", champion.version, scored(champion.score.as_ref())),
+        );
     }
     if let Some(before) = &status.predecessor {
-        add("before it", Tone::Plain, format!("{}: a rollback goes back to it", before.version));
+        add("predecessor", Tone::Plain, format!("{}: a rollback goes back to it", before.version));
     }
     if let Some(challenger) = &status.challenger {
         let (tone, stands) = if challenger.awaits_approval {
@@ -173,7 +184,8 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
             add("", Tone::Busy, progress_words(progress, currency(object)));
         }
         if let Some(waiting) = &cycle.waiting {
-            let times = if waiting.failures == 1 { "once".to_owned() } else { format!("{} times in a row", waiting.failures) };
+            let times =
+                if waiting.failures == 1 { "once".to_owned() } else { format!("{} times in a row", waiting.failures) };
             let until = relative(waiting.until, view.now);
             add("", Tone::Bad, format!("failed {times}, tried again {until}: {}", line(&waiting.message)));
         }
@@ -201,13 +213,17 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
         };
         add("schedule", Tone::Plain, format!("{} ({zone}){next}", schedule.cron));
     }
-    for (tone, text) in asked(object) {
-        add("asked", tone, text);
+    for (label, tone, text) in asked(object) {
+        add(label, tone, text);
     }
     if let Some(cost) = &status.cost {
-        add("cost", Tone::Plain, format!("{} {} in {} cycles", cost.amount, cost.currency, status.cycles));
+        let cycles = if status.cycles == 1 { "1 cycle".to_owned() } else { format!("{} cycles", status.cycles) };
+        add("cost", Tone::Plain, format!("{} {} in {cycles}", cost.amount, cost.currency));
     }
-    for condition in status.conditions.iter().filter(|condition| words::is_unusual(condition)) {
+    // What the headline says already is not said again.
+    let said = condition(object, "Ready").map(|ready| ready.message.as_str());
+    let unusual = |condition: &&Condition| words::is_unusual(condition) && said != Some(condition.message.as_str());
+    for condition in status.conditions.iter().filter(unusual) {
         let tone = if condition.type_ == "Stalled" { Tone::Bad } else { Tone::Notable };
         let since = relative(condition.last_transition_time.0, view.now);
         let Condition { type_, status, reason, message, .. } = condition;
@@ -223,7 +239,8 @@ fn scored(score: Option<&String>) -> String {
 fn cycle_words(cycle: &RunningCycle, view: &View<'_>) -> String {
     let what = words::kind(cycle.kind);
     let whom = cycle.challenger.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
-    let attempt = if cycle.attempt > 0 { format!(", attempt {} at these inputs", cycle.attempt + 1) } else { String::new() };
+    let attempt =
+        if cycle.attempt > 0 { format!(", attempt {} at these inputs", cycle.attempt + 1) } else { String::new() };
     let since = relative(cycle.started_at, view.now);
     format!("{what}{whom} ({}), started {since}{attempt}", words::cause(cycle.cause))
 }
@@ -258,7 +275,10 @@ fn watch_words(watch: &WatchStatus, limit: u32, view: &View<'_>) -> (Tone, Strin
     if watch.established {
         return (Tone::Good, format!("{version} is established: it has come through its window{again}"));
     }
-    (Tone::Plain, format!("{version}, established {} if nothing is wrong with it{again}", relative(watch.until, view.now)))
+    (
+        Tone::Plain,
+        format!("{version}, established {} if nothing is wrong with it{again}", relative(watch.until, view.now)),
+    )
 }
 
 fn signals(watch: &WatchStatus, view: &View<'_>) -> String {
@@ -291,11 +311,11 @@ fn signals(watch: &WatchStatus, view: &View<'_>) -> String {
     text
 }
 
-/// What was asked by annotation, and whether the operator has answered.
-fn asked(object: &AgentOptimization) -> Vec<(Tone, String)> {
+/// What was asked by annotation, and whether the operator has answered: label, tone and words.
+fn asked(object: &AgentOptimization) -> Vec<(&'static str, Tone, String)> {
     let handled = object.status.as_ref().and_then(|status| status.handled.clone()).unwrap_or_default();
     let known = [
-        (annotations::RUN_AT, "a cycle, at", &handled.run_at),
+        (annotations::RUN_AT, "for a cycle at", &handled.run_at),
         (annotations::APPROVE, "to approve", &handled.approve),
         (annotations::ROLLBACK_TO, "to roll back to", &handled.rollback_to),
     ];
@@ -303,14 +323,14 @@ fn asked(object: &AgentOptimization) -> Vec<(Tone, String)> {
     for (key, what, answered) in known {
         match object.annotations().get(key) {
             Some(value) if answered.as_ref() != Some(value) => {
-                asked.push((Tone::Notable, format!("{what} {}: not answered yet", line(value))));
+                asked.push(("asked", Tone::Notable, format!("{what} {}: not answered yet", line(value))));
             }
-            Some(value) => asked.push((Tone::Plain, format!("{what} {}: answered", line(value)))),
+            Some(value) => asked.push(("asked", Tone::Plain, format!("{what} {}: answered", line(value)))),
             None => {}
         }
     }
     if let Some(message) = &handled.message {
-        asked.push((Tone::Plain, format!("the last answer: {}", line(message))));
+        asked.push(("answer", Tone::Plain, line(message)));
     }
     asked
 }

@@ -133,7 +133,8 @@ pub fn short(text: &str, characters: usize) -> String {
 /// can look like another one (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>).
 #[must_use]
 pub fn harmless(text: &str) -> String {
-    let obeyed = |c: char| c.is_control() && c != '\t' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let obeyed =
+        |c: char| c.is_control() && c != '\t' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().map(|c| if obeyed(c) { '\u{fffd}' } else { c }).collect()
 }
 

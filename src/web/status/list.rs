@@ -19,7 +19,8 @@ pub fn list(objects: &[AgentOptimization], everywhere: bool, view: &View<'_>) ->
     let header = header.iter().skip(usize::from(!everywhere)).map(|name| (Tone::Faint, (*name).to_owned())).collect();
     let mut rows: Vec<Vec<(Tone, String)>> = vec![header];
     rows.extend(objects.iter().map(|object| row(object, everywhere, view.now)));
-    let widths = (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].1.chars().count()).max().unwrap_or(0));
+    let widths =
+        (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].1.chars().count()).max().unwrap_or(0));
     let taken: usize = widths.map(|width| width + 2).sum();
     let room = view.terminal.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(taken));
     if room >= LEAST_MESSAGE {
@@ -34,7 +35,7 @@ pub fn list(objects: &[AgentOptimization], everywhere: bool, view: &View<'_>) ->
 fn row(object: &AgentOptimization, everywhere: bool, now: Timestamp) -> Vec<(Tone, String)> {
     let nothing = AgentOptimizationStatus::default();
     let status = object.status.as_ref().unwrap_or(&nothing);
-    let health = Health::of(object);
+    let ready = condition(object, "Ready").map_or("—", |ready| ready.status.as_str());
     let or_dash = |text: Option<&String>| (Tone::Plain, text.map_or("—", String::as_str).to_owned());
     let champion = status.champion.as_ref();
     let challenger = status.challenger.as_ref();
@@ -45,7 +46,7 @@ fn row(object: &AgentOptimization, everywhere: bool, now: Timestamp) -> Vec<(Ton
     cells.extend([
         (Tone::Strong, object.name_any()),
         status.phase.map_or((Tone::Faint, "—".to_owned()), |phase| (words::phase(phase), phase.as_str().to_owned())),
-        (health.mark().0, health.word().to_owned()),
+        (Health::of(object).mark().0, ready.to_owned()),
         or_dash(champion.map(|champion| &champion.version)),
         or_dash(challenger.map(|challenger| &challenger.version)),
         or_dash(champion.and_then(|champion| champion.score.as_ref())),

@@ -19,7 +19,10 @@ pub fn history(object: &AgentOptimization, versions: &[PromptVersion], limit: us
     let shown = &cycles[..cycles.len().min(limit)];
     let mut text = format!("{}\n", view.terminal.paint(Tone::Strong, &object_of(object)));
     if shown.is_empty() && versions.is_empty() {
-        text.push_str(&format!("no cycle has ended yet; {} shows what goes on\n", view.command(&format!("status {}", object.name_any()))));
+        text.push_str(&format!(
+            "no cycle has ended yet; {} shows what goes on\n",
+            view.command(&format!("status {}", object.name_any()))
+        ));
     }
     section(&mut text, "cycles", &self::cycles(shown, currency(object), view), view);
     section(&mut text, "versions", &lineage(versions, usize::MAX, view), view);
@@ -58,11 +61,7 @@ pub(super) fn cycles(cycles: &[FinishedCycle], currency: &str, view: &View<'_>) 
 /// The versions, newest first, with at most so many reasons each.
 pub(super) fn lineage(versions: &[PromptVersion], reasons: usize, view: &View<'_>) -> String {
     const ADDRESSED: usize = 100;
-    let mut newest: Vec<&PromptVersion> = versions.iter().collect();
-    newest.sort_by_key(|version| {
-        let created = version.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        std::cmp::Reverse((created, number(version), version.name_any()))
-    });
+    let newest = newest_first(versions);
     let row = |version: &&PromptVersion| {
         let status = version.status.clone().unwrap_or_default();
         let (tone, mark) = version_mark(status.phase);
@@ -92,6 +91,17 @@ pub(super) fn lineage(versions: &[PromptVersion], reasons: usize, view: &View<'_
     text
 }
 
+/// The versions, newest first.
+#[must_use]
+pub fn newest_first(versions: &[PromptVersion]) -> Vec<&PromptVersion> {
+    let mut newest: Vec<&PromptVersion> = versions.iter().collect();
+    newest.sort_by_key(|version| {
+        let created = version.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        std::cmp::Reverse((created, number(version), version.name_any()))
+    });
+    newest
+}
+
 fn reason(text: &mut String, message: &str, view: &View<'_>) {
     if !message.is_empty() {
         text.push_str(&view.terminal.labelled("", REASON_COLUMN, Tone::Faint, &line(message)));
@@ -106,8 +116,7 @@ pub fn version_name(version: &PromptVersion) -> String {
 }
 
 /// The version that it was made from, or gated against.
-#[must_use]
-pub fn origin_of(version: &PromptVersion) -> Option<&str> {
+pub(super) fn origin_of(version: &PromptVersion) -> Option<&str> {
     let gated = version.status.as_ref().and_then(|status| status.parent.as_deref());
     version.spec.parent.as_deref().or(gated)
 }
@@ -118,8 +127,7 @@ fn number(version: &PromptVersion) -> Option<u64> {
 }
 
 /// A diff in unified form, coloured, of at most so many lines.
-#[must_use]
-pub fn diff(diff: &str, most: usize, view: &View<'_>) -> String {
+pub(super) fn diff(diff: &str, most: usize, view: &View<'_>) -> String {
     let lines: Vec<&str> = diff.lines().filter(|line| !line.starts_with("---") && !line.starts_with("+++")).collect();
     let mut text = String::new();
     for line in lines.iter().take(most) {

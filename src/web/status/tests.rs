@@ -1,6 +1,8 @@
 //! What a person sees, from objects as `kubectl get -o yaml` prints them.
 
+use super::past::diff;
 use super::*;
+use crate::api::status::Challenger;
 
 /// The present of all of them.
 const NOW: &str = "2026-11-23T12:00:00Z";
@@ -18,7 +20,8 @@ spec:
   promotion: {target: {configMap: support-prompt-live}}
 ";
 
-const READY: &str = "{type: Ready, status: 'True', reason: Serving, lastTransitionTime: '2026-11-23T09:00:00Z', observedGeneration: 4";
+const READY: &str =
+    "{type: Ready, status: 'True', reason: Serving, lastTransitionTime: '2026-11-23T09:00:00Z', observedGeneration: 4";
 
 fn object(spec: &str, status: &str) -> AgentOptimization {
     serde_saphyr::from_str(&format!("{HEAD}{SPEC}{spec}{status}")).unwrap()
@@ -233,7 +236,9 @@ const IDLE: &str = "
 ";
 
 fn idle() -> String {
-    format!("\nstatus:\n  observedGeneration: 4\n  phase: Idle\n  conditions:\n    - {READY}, message: v2 serves}}{IDLE}")
+    format!(
+        "\nstatus:\n  observedGeneration: 4\n  phase: Idle\n  conditions:\n    - {READY}, message: v2 serves}}{IDLE}"
+    )
 }
 
 #[test]
@@ -244,6 +249,38 @@ fn idle_with_history() {
 #[test]
 fn all_versions_with_every_reason() {
     insta::assert_snapshot!(history(&object("", &idle()), &versions(VERSIONS), 2, &view()));
+}
+
+#[test]
+fn what_an_approval_would_change() {
+    let versions = versions(
+        r#"
+- created: '2026-11-22T11:00:00Z'
+  spec: {parent: v1}
+  status: {version: v2, phase: Champion, since: '2026-11-22T11:00:00Z'}
+- created: '2026-11-23T11:00:00Z'
+  spec:
+    parent: v2
+    addresses: ['accuracy: guesses the delivery date']
+    diff: "--- v2\n+++ v4\n@@ -1,2 +1,3 @@\n # Role\n-be kind\n+be kind and exact\n+never guess a date\n"
+  status: {version: v4, phase: Challenger, reasons: [the aggregate score rose from 0.968 to 0.981]}
+"#,
+    );
+    let challenger = Challenger {
+        version: "v4".to_owned(),
+        hash: "aa".to_owned(),
+        awaits_approval: true,
+        score: Some("0.981".to_owned()),
+    };
+    insta::assert_snapshot!(proposal::approval(&object("", &idle()), &challenger, &versions, &view()));
+}
+
+#[test]
+fn what_a_rollback_would_change() {
+    let mut versions = versions(VERSIONS);
+    versions[0].spec.prompt = "be kind\nask before a refund\n".to_owned();
+    versions[1].spec.prompt = "be kind\nask before a refund\nnever guess a date\n".to_owned();
+    insta::assert_snapshot!(proposal::rollback(&object("", &idle()), "v1", &versions, &view()));
 }
 
 #[test]
@@ -265,7 +302,9 @@ fn health_is_what_kstatus_says() {
     let of = |status: &str| Health::of(&object("", status));
     let with = |conditions: &str| of(&format!("\nstatus: {{observedGeneration: 4, conditions: [{conditions}]}}\n"));
     let condition = |kind: &str, status: &str| {
-        format!("{{type: {kind}, status: '{status}', reason: X, message: x, lastTransitionTime: '2026-11-23T09:00:00Z'}}")
+        format!(
+            "{{type: {kind}, status: '{status}', reason: X, message: x, lastTransitionTime: '2026-11-23T09:00:00Z'}}"
+        )
     };
     let ready = condition("Ready", "True");
     assert_eq!(of(""), Health::NotReady);

@@ -25,7 +25,8 @@ impl Health {
     pub fn of(object: &AgentOptimization) -> Self {
         let is_true = |kind| condition(object, kind).is_some_and(|condition| condition.status == "True");
         let observed = object.status.as_ref().and_then(|status| status.observed_generation);
-        if observed.is_none() || observed != object.metadata.generation || object.metadata.deletion_timestamp.is_some() {
+        if observed.is_none() || observed != object.metadata.generation || object.metadata.deletion_timestamp.is_some()
+        {
             Self::NotReady
         } else if is_true("Stalled") {
             Self::Stalled
@@ -42,15 +43,6 @@ impl Health {
             Self::Ready => (Tone::Good, "●"),
             Self::NotReady => (Tone::Notable, "◐"),
             Self::Stalled => (Tone::Bad, "✗"),
-        }
-    }
-
-    /// The word in a table.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Ready => "yes",
-            Self::NotReady => "no",
-            Self::Stalled => "stalled",
         }
     }
 }
