@@ -111,7 +111,7 @@ struct Cycle {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// What standard output gets
-    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    #[arg(short, long, value_enum, default_value_t = Format::Text, help_heading = None::<&str>)]
     output: Format,
     /// Show no progress
     #[arg(short, long)]

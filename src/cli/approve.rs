@@ -4,9 +4,8 @@ use anyhow::bail;
 use kube::ResourceExt as _;
 
 use super::Format;
-use super::cluster::ask::{Wish, answer, ask};
-use super::cluster::follow::Ended;
-use super::cluster::{Answer, Cluster, ClusterArgs, Wait, confirm, say};
+use super::cluster::ask::{Wish, ask, granted_already};
+use super::cluster::{Cluster, ClusterArgs, Wait, confirm, say};
 use super::exit::Exit;
 use crate::api::AgentOptimization;
 use crate::api::status::Challenger;
@@ -45,11 +44,7 @@ pub(super) async fn approve(arguments: &Arguments) -> anyhow::Result<Exit> {
     let (cluster, name) = Cluster::reach_object(&arguments.cluster, &arguments.name).await?;
     let object = cluster.optimizations.get(&name).await?;
     let challenger = match waiting(&object, arguments.version.as_deref(), &cluster)? {
-        Waiting::Serves(version) => {
-            let message = format!("{}: {version} serves already; nothing is to be done", cluster.object(&name));
-            reply(&cluster, name, version, None, message).print(arguments.output)?;
-            return Ok(Exit::Success);
-        }
+        Waiting::Serves(version) => return granted_already(&cluster, name, Wish::Approve(version), arguments.output),
         Waiting::Challenger(challenger) => challenger,
     };
     let version = challenger.version.as_str();
@@ -57,28 +52,7 @@ pub(super) async fn approve(arguments: &Arguments) -> anyhow::Result<Exit> {
     say(proposal::approval(&object, challenger, &versions, &cluster.conversation()).trim_end());
     confirm(&format!("Promote {version}?"), arguments.yes)?;
     say("");
-    let wish = Wish::Approve(version);
-    ask(&cluster, &object, wish).await?;
-    if !arguments.wait.wait {
-        let follow = cluster.view().command(&format!("status {name}"));
-        let message = format!(
-            "{}: the operator is asked to promote {version}; `{follow}` tells what became of it",
-            cluster.object(&name)
-        );
-        reply(&cluster, name, version, Some(false), message).print(arguments.output)?;
-        return Ok(Exit::Success);
-    }
-    let Ended::Done(answered) = answer(&cluster, &name, &arguments.wait, wish).await? else {
-        say("stopped waiting; what was asked stands");
-        return Ok(Exit::Stopped);
-    };
-    reply(&cluster, name, version, Some(true), answered.message).print(arguments.output)?;
-    Ok(if answered.granted { Exit::Success } else { Exit::Error })
-}
-
-fn reply(cluster: &Cluster, name: String, version: &str, answered: Option<bool>, message: String) -> Answer {
-    let namespace = cluster.optimizations.namespace().to_owned();
-    Answer { namespace, name, asked: "approve", value: Some(version.to_owned()), answered, message, cycle: None }
+    ask(&cluster, &object, Wish::Approve(version), &arguments.wait, arguments.output).await
 }
 
 enum Waiting<'a> {

@@ -197,7 +197,7 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn print(&self, output: Format) -> anyhow::Result<()> {
         match output {
-            Format::Text => super::print(&format!("{}\n", self.message)),
+            Format::Text => super::print(&format!("{}/{}: {}\n", self.namespace, self.name, self.message)),
             _ => super::print(&output.write(self)?),
         }
     }

@@ -39,7 +39,7 @@ pub(super) async fn request(
     };
     if !wait.wait {
         let follow = cluster.view().command(&format!("status {name} --watch"));
-        let message = format!("{of}: the operator is asked for a cycle; `{follow}` follows it");
+        let message = format!("the operator is asked for a cycle; `{follow}` follows it");
         Answer { message, ..answer }.print(output)?;
         return Ok(Exit::Success);
     }
@@ -47,11 +47,11 @@ pub(super) async fn request(
     match until(&cluster, &name, wait, |seen| asked.look(seen)).await? {
         Ended::Done(Outcome::Cycle(cycle)) => {
             let exit = Exit::of_verdict(&cycle.verdict);
-            Answer { message: told(&of, &cycle), cycle: Some(*cycle), ..answer }.print(output)?;
+            Answer { message: told(&cycle), cycle: Some(*cycle), ..answer }.print(output)?;
             Ok(exit)
         }
         Ended::Done(Outcome::NoCycle(message)) => {
-            Answer { message: format!("{of}: no cycle was started: {message}"), ..answer }.print(output)?;
+            Answer { message: format!("no cycle was started: {message}"), ..answer }.print(output)?;
             Ok(Exit::Error)
         }
         Ended::Interrupted => {
@@ -61,13 +61,13 @@ pub(super) async fn request(
     }
 }
 
-/// `shop/support: promoted v3 against v2: the aggregate score rose …`.
-fn told(of: &str, cycle: &FinishedCycle) -> String {
+/// `promoted, v3 against v2: the aggregate score rose …`.
+fn told(cycle: &FinishedCycle) -> String {
     let versions = match &cycle.challenger {
         Some(challenger) => format!("{challenger} against {}", cycle.champion),
         None => cycle.champion.clone(),
     };
-    format!("{of}: {}, {versions}: {}", verdict_words(&cycle.verdict).1, line(&cycle.message))
+    format!("{}, {versions}: {}", verdict_words(&cycle.verdict).1, line(&cycle.message))
 }
 
 /// A cycle that was asked for.
@@ -172,7 +172,7 @@ mod tests {
         else {
             panic!()
         };
-        assert_eq!(told("shop/support", &cycle), "shop/support: kept, v2: no better");
+        assert_eq!(told(&cycle), "kept, v2: no better");
     }
 
     #[test]

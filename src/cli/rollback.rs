@@ -3,13 +3,11 @@
 use anyhow::bail;
 
 use super::Format;
-use super::cluster::ask::{Wish, answer, ask};
-use super::cluster::follow::Ended;
-use super::cluster::{Answer, Cluster, ClusterArgs, Wait, confirm, say};
+use super::cluster::ask::{Wish, ask, granted_already};
+use super::cluster::{Cluster, ClusterArgs, Wait, confirm, say};
 use super::exit::Exit;
-use crate::api::document::nearest::hint;
 use crate::api::{AgentOptimization, PromptVersion};
-use crate::web::status::{proposal, version_name};
+use crate::web::status::{newest_first, proposal, version_name};
 
 /// Serve an earlier version again.
 ///
@@ -47,20 +45,9 @@ pub(super) async fn rollback(arguments: &Arguments) -> anyhow::Result<Exit> {
     let versions = cluster.optimizations.versions(&name).await?;
     let of = cluster.object(&name);
     let to = target(&object, arguments.to.as_deref(), &versions).map_err(|reason| anyhow::anyhow!("{of}: {reason}"))?;
-    let namespace = cluster.optimizations.namespace().to_owned();
-    let reply = |answered: Option<bool>, message: String| Answer {
-        namespace,
-        name: name.clone(),
-        asked: "rollback",
-        value: Some(to.clone()),
-        answered,
-        message,
-        cycle: None,
-    };
     let champion = object.status.as_ref().and_then(|status| status.champion.as_ref());
     if champion.is_some_and(|champion| champion.version == to) {
-        reply(None, format!("{of}: {to} serves already; nothing is to be done")).print(arguments.output)?;
-        return Ok(Exit::Success);
+        return granted_already(&cluster, name, Wish::RollBack(&to), arguments.output);
     }
     if let Some(pin) = &object.spec.pin {
         bail!("{of}: spec.pin keeps {pin} serving; change or remove it there, for it goes before a rollback");
@@ -68,20 +55,7 @@ pub(super) async fn rollback(arguments: &Arguments) -> anyhow::Result<Exit> {
     say(proposal::rollback(&object, &to, &versions, &cluster.conversation()).trim_end());
     confirm(&format!("Go back to {to}?"), arguments.yes)?;
     say("");
-    let wish = Wish::RollBack(&to);
-    ask(&cluster, &object, wish).await?;
-    if !arguments.wait.wait {
-        let follow = cluster.view().command(&format!("status {name}"));
-        let message = format!("{of}: the operator is asked to go back to {to}; `{follow}` tells what became of it");
-        reply(Some(false), message).print(arguments.output)?;
-        return Ok(Exit::Success);
-    }
-    let Ended::Done(answered) = answer(&cluster, &name, &arguments.wait, wish).await? else {
-        say("stopped waiting; what was asked stands");
-        return Ok(Exit::Stopped);
-    };
-    reply(Some(true), answered.message).print(arguments.output)?;
-    Ok(if answered.granted { Exit::Success } else { Exit::Error })
+    ask(&cluster, &object, Wish::RollBack(&to), &arguments.wait, arguments.output).await
 }
 
 /// The version to go back to.
@@ -95,15 +69,14 @@ fn target(object: &AgentOptimization, named: Option<&str>, versions: &[PromptVer
             .map(|before| before.version.clone())
             .ok_or_else(|| "there is no predecessor to go back to; --to names another version".to_owned());
     };
-    let mut names: Vec<String> = versions.iter().map(version_name).collect();
+    let names: Vec<String> = newest_first(versions).into_iter().map(version_name).collect();
     if names.iter().any(|name| name == named) {
         return Ok(named.to_owned());
     }
-    names.sort();
     if names.is_empty() {
         return Err(format!("there is no version {named:?}, and no other one yet"));
     }
-    Err(format!("there is no version {named:?}{}", hint(named, names.iter().map(String::as_str))))
+    Err(format!("there is no version {named:?}; known: {}", names.join(", ")))
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@ use super::exit::{Exit, WrongArguments};
 use super::{Cycle, request, wire};
 use crate::embed::read_plan;
 
+/// The heading over the flags of a cycle on this machine.
+const HERE: &str = "With -f, on this machine";
+
 /// Look for a better prompt.
 ///
 /// With -f on this machine: one cycle of the resource in a file. The champion on the scenarios, its failures in clusters,
@@ -27,16 +30,15 @@ Examples:
   whetstone run support --namespace shop --wait")]
 pub(super) struct Arguments {
     /// The AgentOptimization of the cluster: NAME, or NAMESPACE/NAME
-    #[arg(required_unless_present = "file", conflicts_with = "file")]
     name: Option<String>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = HERE)]
     source: Source,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = HERE)]
     cycle: Cycle,
     /// Which attempt at the same inputs this is: 0 repeats what is recorded, a higher number tries other patches
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = HERE)]
     attempt: u32,
-    #[command(flatten, next_help_heading = "In a cluster")]
+    #[command(flatten, next_help_heading = "With NAME, in a cluster")]
     wait: Wait,
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -56,7 +58,14 @@ struct Source {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { name, source, cycle, attempt, wait, cluster } = arguments;
     match (name, source.file) {
-        (Some(name), _) => {
+        (Some(name), Some(file)) => {
+            let message = format!(
+                "-f {0} runs a cycle on this machine, and NAME ({name}) asks the operator of a cluster for one; give one of them",
+                file.display()
+            );
+            Err(WrongArguments(message).into())
+        }
+        (Some(name), None) => {
             let local = [
                 ("--manifests", source.manifests.is_some()),
                 ("--simulate", cycle.simulate.is_some()),

@@ -131,9 +131,10 @@ async fn watch(cluster: &Cluster, name: Option<&str>, arguments: &Arguments) -> 
         if written.get(&object) == Some(&text) {
             continue;
         }
+        let widest = written.keys().map(String::len).max().unwrap_or(0).max(object.len());
         let line = match (arguments.output, name) {
             (Format::Text, Some(_)) => format!("{}  {text}\n", clock()),
-            (Format::Text, None) => format!("{}  {object}  {text}\n", clock()),
+            (Format::Text, None) => format!("{}  {object:<widest$}  {text}\n", clock()),
             _ => format!("{text}\n"),
         };
         written.insert(object, text);

@@ -53,9 +53,8 @@ pub(super) async fn resume(arguments: &Resume) -> anyhow::Result<Exit> {
 async fn set(target: &Target, suspended: bool) -> anyhow::Result<Exit> {
     let (cluster, name) = Cluster::reach_object(&target.cluster, &target.name).await?;
     let before = cluster.optimizations.get(&name).await?;
-    let object = cluster.object(&name);
     let message = if before.spec.suspend == suspended {
-        if suspended { format!("{object} is suspended already") } else { format!("{object} is not suspended") }
+        if suspended { "suspended already".to_owned() } else { "not suspended".to_owned() }
     } else {
         cluster.optimizations.suspend(&name, suspended).await?;
         // Whose the field was before: by setting it, it became ours.
@@ -71,9 +70,9 @@ async fn set(target: &Target, suspended: bool) -> anyhow::Result<Exit> {
         }
         if suspended {
             let resume = cluster.view().command(&format!("resume {name}"));
-            format!("{object} is suspended: no cycle starts until `{resume}`")
+            format!("suspended; no cycle starts until `{resume}`")
         } else {
-            format!("{object} goes on")
+            "resumed; cycles start again".to_owned()
         }
     };
     let asked = if suspended { "suspend" } else { "resume" };

@@ -4,11 +4,38 @@ use std::fmt::Write as _;
 
 use clap::{Command, CommandFactory as _};
 
+/// A command and what it does, where its own words are too many.
+type Line = (&'static str, Option<&'static str>);
+
 /// The commands, in the order in which somebody needs them.
-const GROUPS: [(&str, &[&str]); 3] = [
-    ("On this machine, and in CI", &["run", "compare", "validate", "history", "show", "import", "convert", "simulate"]),
-    ("In a cluster, by its operator", &["status", "run", "approve", "rollback", "suspend", "resume", "history", "crd"]),
-    ("Besides", &["schema", "completions", "help"]),
+const GROUPS: [(&str, &[Line]); 3] = [
+    (
+        "On this machine, and in CI",
+        &[
+            ("run", Some("Look for a better prompt: run, score, cluster, patch, validate, shadow, gate")),
+            ("compare", None),
+            ("validate", None),
+            ("history", Some("List the cycles and prompt versions of the store")),
+            ("show", None),
+            ("import", None),
+            ("convert", None),
+            ("simulate", None),
+        ],
+    ),
+    (
+        "In a cluster, where the operator does it",
+        &[
+            ("status", None),
+            ("run", Some("Ask for a cycle now, and follow it")),
+            ("approve", None),
+            ("rollback", None),
+            ("suspend", None),
+            ("resume", None),
+            ("history", Some("List the last cycles and all versions, with why they stand where they stand")),
+            ("crd", None),
+        ],
+    ),
+    ("Besides", &[("schema", None), ("completions", None), ("help", Some("Print this, or the help of a command"))]),
 ];
 
 const EXAMPLES: &str = "\
@@ -58,11 +85,11 @@ fn in_words_of(program: &str, examples: &str) -> String {
 
 fn groups(command: &Command) -> String {
     let mut text = String::new();
-    for (heading, names) in GROUPS {
+    for (heading, lines) in GROUPS {
         let _ = writeln!(text, "{heading}:");
-        for name in names {
-            let about = command.find_subcommand(name).and_then(Command::get_about).map(ToString::to_string);
-            let about = about.unwrap_or_else(|| "Print this message or the help of a command".to_owned());
+        for (name, about) in lines {
+            let own = || command.find_subcommand(name).and_then(Command::get_about).map(ToString::to_string);
+            let about = about.map(str::to_owned).or_else(own).unwrap_or_default();
             let _ = writeln!(text, "  {name:<13}{about}");
         }
         text.push('\n');
@@ -79,7 +106,7 @@ mod tests {
     #[test]
     fn every_command_stands_in_a_group() {
         let command = command("whetstone");
-        let grouped: BTreeSet<&str> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
+        let grouped: BTreeSet<&str> = GROUPS.iter().flat_map(|(_, lines)| *lines).map(|(name, _)| *name).collect();
         let mut known: BTreeSet<&str> = command.get_subcommands().map(Command::get_name).collect();
         known.insert("help");
         assert_eq!(grouped, known);

@@ -181,7 +181,7 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
     if let Some(cycle) = &status.cycle {
         add("cycle", Tone::Busy, cycle_words(cycle, view));
         if let Some(progress) = &cycle.progress {
-            add("", Tone::Busy, progress_words(progress, currency(object)));
+            add("", Tone::Busy, progress_words(progress, currency(object), true));
         }
         if let Some(waiting) = &cycle.waiting {
             let times =
@@ -245,17 +245,18 @@ fn cycle_words(cycle: &RunningCycle, view: &View<'_>) -> String {
     format!("{what}{whom} ({}), started {since}{attempt}", words::cause(cycle.cause))
 }
 
-/// `patch ████████░░░░ 12/40, 0.42 USD`.
-fn progress_words(progress: &Progress, currency: &str) -> String {
+/// `patch ████████░░░░ 12/40, 0.42 USD`; without the bar, `patch 12/40, 0.42 USD`.
+fn progress_words(progress: &Progress, currency: &str, with_bar: bool) -> String {
     const BAR: i64 = 24;
     let phase = line(&progress.phase);
-    let spent = format!("{} {currency}", progress.cost);
+    let spent = format!("{} {currency}", line(&progress.cost));
     match progress.total.filter(|total| *total > 0) {
         Some(total) => {
             let done = progress.done.clamp(0, total);
             let full = done.saturating_mul(BAR) / total;
             let bar: String = (0..BAR).map(|at| if at < full { '█' } else { '░' }).collect();
-            format!("{phase} {bar} {done}/{total}, {spent}")
+            let bar = if with_bar { format!("{bar} ") } else { String::new() };
+            format!("{phase} {bar}{done}/{total}, {spent}")
         }
         None if progress.done > 0 => format!("{phase}, {} done, {spent}", progress.done),
         None => format!("{phase}, {spent}"),

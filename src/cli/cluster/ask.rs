@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use kube::ResourceExt as _;
 
 use super::follow::{Ended, Look, until};
-use super::{Cluster, Wait};
+use super::{Answer, Cluster, Wait, say};
 use crate::api::AgentOptimization;
 use crate::api::intent::annotations;
 use crate::api::status::Handled;
+use crate::cli::Format;
+use crate::cli::exit::Exit;
 use crate::domain::duration::HumanDuration;
-use kube::ResourceExt as _;
 
 /// How long the operator may take to forget an answer.
 const FORGET: Duration = Duration::from_secs(15);
@@ -39,6 +41,22 @@ impl<'a> Wish<'a> {
         }
     }
 
+    /// Says what the operator is asked to do.
+    fn deed(self) -> String {
+        match self {
+            Self::Approve(version) => format!("promote {version}"),
+            Self::RollBack(version) => format!("go back to {version}"),
+        }
+    }
+
+    /// The command that asks.
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Approve(_) => "approve",
+            Self::RollBack(_) => "rollback",
+        }
+    }
+
     fn answered(self, handled: &Handled) -> Option<&str> {
         match self {
             Self::Approve(_) => handled.approve.as_deref(),
@@ -49,50 +67,102 @@ impl<'a> Wish<'a> {
 
 /// What the operator has answered.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::cli) struct Reply {
+struct Reply {
     /// The version serves.
-    pub(in crate::cli) granted: bool,
+    granted: bool,
     /// In the operator's words.
-    pub(in crate::cli) message: String,
+    message: String,
+}
+
+/// Asks for it, waits for the answer if that is wanted, and prints what became of it.
+///
+/// # Errors
+/// The API server does not take it; the same was asked and answered before, and the operator does not forget it; those of
+/// [`until`].
+pub(in crate::cli) async fn ask(
+    cluster: &Cluster,
+    object: &AgentOptimization,
+    wish: Wish<'_>,
+    wait: &Wait,
+    output: Format,
+) -> anyhow::Result<Exit> {
+    let name = object.name_any();
+    if let Ended::Interrupted = annotate(cluster, object, wish).await? {
+        say("stopped; nothing was asked");
+        return Ok(Exit::Stopped);
+    }
+    if !wait.wait {
+        let follow = cluster.view().command(&format!("status {name}"));
+        let message = format!("the operator is asked to {}; `{follow}` tells what became of it", wish.deed());
+        print(cluster, name, wish, Some(false), message, output)?;
+        return Ok(Exit::Success);
+    }
+    match until(cluster, &name, wait, |seen| read(seen, wish)).await? {
+        Ended::Interrupted => {
+            say("stopped waiting; what was asked stands");
+            Ok(Exit::Stopped)
+        }
+        Ended::Done(Reply { granted: true, message }) => {
+            print(cluster, name, wish, Some(true), message, output)?;
+            Ok(Exit::Success)
+        }
+        Ended::Done(Reply { granted: false, message }) => {
+            print(cluster, name, wish, Some(true), format!("not done: {message}"), output)?;
+            Ok(Exit::Error)
+        }
+    }
+}
+
+/// Prints that there is nothing to ask for.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(in crate::cli) fn granted_already(
+    cluster: &Cluster,
+    name: String,
+    wish: Wish<'_>,
+    output: Format,
+) -> anyhow::Result<Exit> {
+    let message = format!("{} serves already; nothing is to be done", wish.version());
+    print(cluster, name, wish, None, message, output)?;
+    Ok(Exit::Success)
+}
+
+fn print(
+    cluster: &Cluster,
+    name: String,
+    wish: Wish<'_>,
+    answered: Option<bool>,
+    message: String,
+    output: Format,
+) -> anyhow::Result<()> {
+    let namespace = cluster.optimizations.namespace().to_owned();
+    let value = Some(wish.version().to_owned());
+    Answer { namespace, name, asked: wish.verb(), value, answered, message, cycle: None }.print(output)
 }
 
 /// Sets the annotation.
-///
-/// # Errors
-/// The API server does not take it; or the same was asked and answered before, and the operator does not forget it.
-pub(in crate::cli) async fn ask(cluster: &Cluster, object: &AgentOptimization, wish: Wish<'_>) -> anyhow::Result<()> {
+async fn annotate(cluster: &Cluster, object: &AgentOptimization, wish: Wish<'_>) -> anyhow::Result<Ended<()>> {
     let name = object.name_any();
     let (key, version) = (wish.key(), wish.version());
     let asked = object.annotations().get(key).map(String::as_str);
-    let nothing = Handled::default();
-    let handled = object.status.as_ref().and_then(|status| status.handled.as_ref()).unwrap_or(&nothing);
-    if asked == Some(version) && wish.answered(handled) == Some(version) {
+    let answered = |seen: &AgentOptimization| {
+        let handled = seen.status.as_ref().and_then(|status| status.handled.as_ref());
+        handled.and_then(|handled| wish.answered(handled)) == Some(version)
+    };
+    if asked == Some(version) && answered(object) {
         // The same value again would be no change. Without the annotation, the answer to it is forgotten too.
         cluster.optimizations.unannotate(&name, key).await?;
-        let forgotten = |seen: &AgentOptimization| {
-            let handled = seen.status.as_ref().and_then(|status| status.handled.as_ref()).unwrap_or(&nothing);
-            if wish.answered(handled) == Some(version) { Look::Unanswered } else { Look::Done(()) }
-        };
+        let forgotten = |seen: &AgentOptimization| if answered(seen) { Look::Unanswered } else { Look::Done(()) };
         let wait = Wait { wait: true, timeout: Some(HumanDuration(FORGET)) };
-        if let Err(error) = until(cluster, &name, &wait, forgotten).await {
-            bail!("asking for {version} anew, which was asked and answered before: {error:#}");
+        match until(cluster, &name, &wait, forgotten).await {
+            Ok(Ended::Done(())) => {}
+            Ok(Ended::Interrupted) => return Ok(Ended::Interrupted),
+            Err(error) => bail!("asking for {version} anew, which was asked and answered before: {error:#}"),
         }
     }
     cluster.optimizations.annotate(&name, key, version).await?;
-    Ok(())
-}
-
-/// Waits for the answer.
-///
-/// # Errors
-/// Those of [`until`].
-pub(in crate::cli) async fn answer(
-    cluster: &Cluster,
-    name: &str,
-    wait: &Wait,
-    wish: Wish<'_>,
-) -> anyhow::Result<Ended<Reply>> {
-    until(cluster, name, wait, |seen| read(seen, wish)).await
+    Ok(Ended::Done(()))
 }
 
 /// Reads the answer off an object.

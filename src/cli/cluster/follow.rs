@@ -73,7 +73,7 @@ pub(in crate::cli) async fn until<T>(
             () = &mut patience, if !answered && !warned => {
                 warned = true;
                 teller.say(&format!(
-                    "no answer for {}s: does an operator run in the cluster, and does it watch the namespace {}? Still waiting; what was asked stands, also after Ctrl-C",
+                    "no answer for {}s: is the operator running, and does it watch the namespace {}? What was asked stands, also after Ctrl-C",
                     PATIENCE.as_secs(),
                     cluster.optimizations.namespace(),
                 ));
