@@ -145,6 +145,10 @@ impl Format {
     }
 }
 
+/// What is logged while `RUST_LOG` is not set. What goes wrong between here and a cluster is told by who asked it, in a
+/// sentence with a remedy.
+const LOGGED: &str = "warn,kube_client=off,kube_runtime=off";
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = match usage::command(program()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
@@ -154,7 +158,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Invalid.into() } else { ExitCode::SUCCESS };
         }
     };
-    if let Err(error) = telemetry::init(cli.log_format) {
+    if let Err(error) = telemetry::init(cli.log_format, LOGGED) {
         return fail(&error.into()).into();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -3,3 +3,6 @@
 
 pub mod conclude;
 pub mod gate;
+pub mod lifecycle;
+pub mod schedule;
+pub mod watch;

@@ -16,6 +16,7 @@ pub mod evaluate;
 pub mod gate;
 pub mod patch;
 pub mod ports;
+pub mod remeasure;
 pub mod report;
 pub mod run;
 pub mod score;

@@ -1,8 +1,16 @@
-//! The cluster: how it is reached, what is read from it and asked of it, and the manifests written for it.
+//! The cluster: what the operator and the command line read from it and write to it, one file a kind of object.
+//!
+//! Nothing in here decides anything. It knows the API of Kubernetes and not the loop.
 
 pub mod client;
+pub mod lease;
 pub mod manifests;
+pub mod names;
 pub mod optimizations;
 pub mod ownership;
 mod proxy;
+pub mod references;
 pub mod refusal;
+pub mod target;
+pub mod versions;
+pub mod workloads;

@@ -21,6 +21,7 @@ pub mod engine;
 pub mod import;
 pub mod kubernetes;
 pub mod models;
+pub mod signals;
 pub mod simulator;
 pub mod stats;
 pub mod store;

@@ -69,6 +69,15 @@ pub trait Store: Ledger + History {
     /// The versions of an object's prompt, newest first.
     fn versions<'a>(&'a self, object: &'a str) -> BoxFuture<'a, Result<Vec<VersionRow>, StoreError>>;
 
+    /// Notes versions that somebody else knows of (the cluster, Git), so that the next cycle gives them the same names and
+    /// no name twice. A known prompt keeps the name that it has here.
+    fn remember<'a>(
+        &'a self,
+        object: &'a str,
+        versions: Vec<Version>,
+        at: Timestamp,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
     /// What the calls of one cycle, or all, took and cost, one row for each cycle, phase and model, in this order of first
     /// appearance in the ledger. A call counts for the cycle that paid it.
     fn totals(&self, cycle: Option<ContentHash>) -> BoxFuture<'_, Result<Vec<Total>, StoreError>>;

@@ -42,7 +42,8 @@ pub struct AgentOptimizationSpec {
     /// Starts no cycle, and stops the one under way. The champion goes on serving, and a promoted prompt is still watched.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
-    /// The name of a version that is to serve whatever the gate says. Cycles may run, and promote nothing.
+    /// The name of a version that is to serve whatever the gate says. No cycle starts meanwhile, and nothing is promoted or taken
+    /// back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub pin: Option<String>,

@@ -1,5 +1,7 @@
 //! The plan: a resource after the door. Validated, defaults filled in, references resolved.
 
+pub mod watch;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,6 +161,8 @@ pub struct ExecutionPlan {
     pub user_model: Option<ModelName>,
     /// Seeds whatever is drawn at random in a cycle.
     pub seed: u64,
+    /// Which series of answers the runs belong to. The ledger knows those of a series; another one asks the models afresh.
+    pub series: u32,
 }
 
 /// Something that is scored.
@@ -258,6 +262,18 @@ impl Plan {
     /// from the ledger. Limits, time-outs, keys and prices are not part of it.
     #[must_use]
     pub fn identity(&self) -> ContentHash {
+        let mut inputs = self.inputs();
+        inputs["champion"] = serde_json::json!(self.champion.hash());
+        if self.execution.series > 0 {
+            inputs["series"] = serde_json::json!(self.execution.series);
+        }
+        ContentHash::of_json(&inputs)
+    }
+
+    /// The same without the champion and the series: what a person has written. As long as it is the same, another cycle is
+    /// another attempt.
+    #[must_use]
+    pub fn inputs(&self) -> serde_json::Value {
         let runtime = match &self.runtime {
             RuntimePlan::Model { model, parameters, max_turns } => {
                 serde_json::json!({"model": model, "parameters": parameters, "maxTurns": max_turns})
@@ -273,9 +289,8 @@ impl Plan {
             self.models.iter().map(|(name, model)| (name, (&model.identity, model.seed))).collect();
         let described =
             format!("{:?}", (&self.dimensions, &self.clustering, &self.patching, &self.validation, &self.gate));
-        ContentHash::of_json(&serde_json::json!({
+        serde_json::json!({
             "object": [self.namespace, self.name],
-            "champion": self.champion.hash(),
             "tools": self.tools,
             "runtime": runtime,
             "models": models,
@@ -285,6 +300,6 @@ impl Plan {
             "user": self.execution.user_model,
             "seed": self.execution.seed,
             "rules": described,
-        }))
+        })
     }
 }

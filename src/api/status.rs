@@ -12,6 +12,8 @@ use crate::domain::version::VersionPhase;
 
 /// How many finished cycles `status.history` holds.
 pub const HISTORY: usize = 10;
+/// How many versions `status.quarantine` holds. The store remembers the others.
+pub const QUARANTINE: usize = 50;
 
 /// Where an AgentOptimization stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,9 +37,16 @@ pub struct AgentOptimizationStatus {
     /// The version that served before it, to which a rollback goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predecessor: Option<VersionRef>,
+    /// Versions that were taken back, newest first. None of them is promoted again unless a person asks for it by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub quarantine: Vec<VersionRef>,
     /// The version that stands against the champion: in the gate, or waiting for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenger: Option<Challenger>,
+    /// The prompt that the workloads of the target were last restarted for, by its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_for: Option<String>,
     /// The base prompt as it was last seen, by the hash of its text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_hash: Option<String>,
@@ -48,7 +57,7 @@ pub struct AgentOptimizationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<String>,
     /// How often a cycle was run on these inputs.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
     /// The last cycles, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -61,6 +70,15 @@ pub struct AgentOptimizationStatus {
     /// The watch over the champion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<WatchStatus>,
+    /// When the champion was measured again last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reevaluated_at: Option<Timestamp>,
+    /// How often a champion was measured again: each time is a series of fresh answers of its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reevaluations: u32,
+    /// The series of answers that cycles rest on. A model that has drifted opens another.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub evidence: u32,
     /// The annotations that were acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled: Option<Handled>,
@@ -70,6 +88,11 @@ pub struct AgentOptimizationStatus {
     /// What all cycles have cost together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Amount>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What goes on with an AgentOptimization.
@@ -183,6 +206,9 @@ pub struct RunningCycle {
     pub inputs: String,
     /// Which attempt at these inputs it is.
     pub attempt: u32,
+    /// The series of answers that it rests on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub series: u32,
     /// The version that it gates, when its kind is `Gate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenger: Option<String>,
@@ -255,6 +281,9 @@ pub struct Waiting {
     pub until: Timestamp,
     /// What went wrong.
     pub message: String,
+    /// It will not go better unless somebody mends something: a key, an address, a full disk.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_a_person: bool,
 }
 
 /// A cycle that has ended.
@@ -300,19 +329,13 @@ pub struct WatchStatus {
     /// It has come through its window.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub established: bool,
-    /// How many readings in a row have breached a limit.
+    /// How many readings in a row the worst signal has breached.
     #[serde(default)]
     pub breaches: u32,
     /// The newest reading of each signal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 33))]
     pub signals: Vec<SignalStatus>,
-    /// When the suite was run again last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reevaluated_at: Option<Timestamp>,
-    /// How often the suite was run again.
-    #[serde(default)]
-    pub reevaluations: u32,
 }
 
 /// The newest reading of a signal.
@@ -331,6 +354,9 @@ pub struct SignalStatus {
     pub baseline: Option<String>,
     /// In words.
     pub message: String,
+    /// How many of its readings in a row breached a limit. One without evidence is passed over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub breaches: u32,
     /// When it was read.
     pub at: Timestamp,
 }

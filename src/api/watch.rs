@@ -16,8 +16,8 @@ pub struct Watch {
     /// How often the signals are read. `30s` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<HumanDuration>,
-    /// How many readings in a row must breach a limit before the prompt is taken back. 3 when absent. A reading that is no
-    /// evidence (no data, NaN, Prometheus out of reach) neither counts nor interrupts.
+    /// How many readings of one signal in a row must breach a limit before the prompt is taken back. 3 when absent. A reading that
+    /// is no evidence (no data, NaN, Prometheus out of reach) neither counts nor interrupts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub breaches: Option<u32>,

@@ -10,8 +10,8 @@ use super::cluster::{Answer, Cluster, ClusterArgs, Wait, now, say};
 use super::exit::Exit;
 use crate::api::AgentOptimization;
 use crate::api::intent::annotations;
-use crate::api::status::{FinishedCycle, Phase};
-use crate::web::status::{condition, verdict_words};
+use crate::api::status::{AgentOptimizationStatus, FinishedCycle, Phase, RunningCycle};
+use crate::web::status::verdict_words;
 use crate::web::terminal::line;
 
 pub(super) async fn request(
@@ -51,7 +51,7 @@ pub(super) async fn request(
             Ok(exit)
         }
         Ended::Done(Outcome::NoCycle(message)) => {
-            Answer { message: format!("no cycle was started: {message}"), ..answer }.print(output)?;
+            Answer { message: format!("no cycle has ended: {message}"), ..answer }.print(output)?;
             Ok(Exit::Error)
         }
         Ended::Interrupted => {
@@ -95,40 +95,62 @@ impl Asked {
         let Some(status) = &seen.status else { return Look::Unanswered };
         let handled = status.handled.as_ref();
         if handled.and_then(|handled| handled.run_at.as_ref()) != Some(&self.value) {
-            return Look::Unanswered;
+            return turn(status);
         }
         if let Some(cycle) = &status.cycle {
-            let progress = cycle.progress.as_ref();
-            let way = match (&cycle.waiting, progress) {
-                (Some(waiting), _) => {
-                    format!("failed, to be tried again at {}: {}", waiting.until, line(&waiting.message))
+            return match &cycle.waiting {
+                Some(waiting) if waiting.needs_a_person => {
+                    let again = format!("; it is tried again after {}", waiting.until);
+                    Look::Done(Outcome::NoCycle(line(&waiting.message) + &again))
                 }
-                (None, Some(progress)) => line(&progress.phase),
-                (None, None) => "started".to_owned(),
+                _ => under_way(cycle),
             };
-            let detail = match progress.filter(|_| cycle.waiting.is_none()) {
-                Some(progress) => {
-                    let total = progress.total.map(|total| format!("/{total}")).unwrap_or_default();
-                    format!("{way} {}{total}, cost {}", progress.done, progress.cost)
-                }
-                None => way.clone(),
-            };
-            return Look::Under { way, detail };
         }
         // The newest that was not there before: an operator may take a running cycle for the one that was asked for.
         let ended = status.history.iter().find(|cycle| !self.known.contains(&identity(cycle)));
         if let Some(cycle) = ended {
             return Look::Done(Outcome::Cycle(Box::new(cycle.clone())));
         }
-        let is_at_work = status.phase == Some(Phase::Running)
-            || condition(seen, "Reconciling").is_some_and(|reconciling| reconciling.status == "True");
-        if is_at_work {
+        if status.phase == Some(Phase::Running) {
             let way = format!("{} is at work", seen.name_any());
             return Look::Under { detail: way.clone(), way };
         }
-        let message = handled.and_then(|handled| handled.message.clone());
-        Look::Done(Outcome::NoCycle(line(&message.unwrap_or_else(|| "the operator gave no reason".to_owned()))))
+        let message = handled.and_then(|handled| handled.message.as_deref()).unwrap_or("the operator gave no reason");
+        Look::Done(Outcome::NoCycle(format!("the answer was: {}", line(message))))
     }
+}
+
+/// What a request waits for before it is answered.
+fn turn(status: &AgentOptimizationStatus) -> Look<Outcome> {
+    let way = match (&status.cycle, &status.watch) {
+        (Some(cycle), _) => match &cycle.waiting {
+            Some(waiting) => format!("waiting for the cycle before it, which failed: {}", line(&waiting.message)),
+            None => "waiting for the cycle before it to end".to_owned(),
+        },
+        (None, Some(watch)) if !watch.established => {
+            format!("waiting until {} is established, at {} if nothing is wrong with it", watch.version, watch.until)
+        }
+        _ => return Look::Unanswered,
+    };
+    Look::Under { detail: way.clone(), way }
+}
+
+/// What the cycle is at.
+fn under_way(cycle: &RunningCycle) -> Look<Outcome> {
+    let (way, detail) = match (&cycle.waiting, &cycle.progress) {
+        (Some(waiting), _) => {
+            let way = format!("failed, to be tried again at {}: {}", waiting.until, line(&waiting.message));
+            (way.clone(), way)
+        }
+        (None, Some(progress)) => {
+            let way = line(&progress.phase);
+            let total = progress.total.map(|total| format!("/{total}")).unwrap_or_default();
+            let detail = format!("{way} {}{total}, cost {}", progress.done, line(&progress.cost));
+            (way, detail)
+        }
+        (None, None) => ("started".to_owned(), "started".to_owned()),
+    };
+    Look::Under { way, detail }
 }
 
 fn identity(cycle: &FinishedCycle) -> (String, Timestamp) {
@@ -165,6 +187,28 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_before_it_is_told() {
+        let on_trial = "watch: {version: v2, since: '2026-11-23T11:00:00Z', until: '2026-11-23T13:00:00Z'}";
+        for (status, words) in [(RUNNING, "waiting for the cycle before it to end"), (on_trial, "waiting until v2 is")]
+        {
+            let Look::Under { way, .. } = look(&format!("{status}, history: [{OLD}]")) else { panic!("{status}") };
+            assert!(way.starts_with(words), "{way}");
+        }
+    }
+
+    #[test]
+    fn a_failure_that_needs_a_person_is_waited_for_no_longer() {
+        let failed = |needs: bool| {
+            let waiting = format!(
+                "waiting: {{failures: 1, until: '2026-11-23T13:00:00Z', message: no key, needsAPerson: {needs}}}}}"
+            );
+            look(&format!("{HANDLED}, {}, {waiting}", RUNNING.trim_end_matches('}').to_owned() + "}"))
+        };
+        assert!(matches!(failed(false), Look::Under { way, .. } if way.starts_with("failed, to be tried again")));
+        assert!(matches!(failed(true), Look::Done(Outcome::NoCycle(message)) if message.starts_with("no key; ")));
+    }
+
+    #[test]
     fn the_cycle_under_way_is_told_and_its_end_is_the_outcome() {
         let Look::Under { way, detail } = look(&format!("{HANDLED}, {RUNNING}, history: [{OLD}]")) else { panic!() };
         assert_eq!((way.as_str(), detail.as_str()), ("run", "run 3/40, cost 0.02"));
@@ -181,7 +225,7 @@ mod tests {
         let Look::Done(Outcome::NoCycle(message)) = look(&format!("{refused}, phase: Idle, history: [{OLD}]")) else {
             panic!()
         };
-        assert_eq!(message, "the budget of the month is spent");
+        assert_eq!(message, "the answer was: the budget of the month is spent");
         assert!(matches!(look(&format!("{HANDLED}, phase: Running, history: [{OLD}]")), Look::Under { .. }));
     }
 

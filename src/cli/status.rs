@@ -52,7 +52,13 @@ pub(super) async fn status(arguments: &Arguments) -> anyhow::Result<Exit> {
         return watch(&cluster, Some(&name), arguments).await;
     }
     let text = match arguments.output {
-        Format::Text => status::page(&object, &cluster.optimizations.versions(&name).await?, &cluster.view()),
+        Format::Text => {
+            let versions = cluster.optimizations.versions(&name).await.unwrap_or_else(|error| {
+                say(&format!("note: {error}"));
+                Vec::new()
+            });
+            status::page(&object, &versions, &cluster.view())
+        }
         format => format.write(&published(object.clone()))?,
     };
     super::print(&text)?;

@@ -73,6 +73,9 @@ pub async fn run(
         .map_err(RunError::Call)
 }
 
+/// More than a scenario is ever repeated in one measurement.
+const REPEATS_IN_A_SERIES: u32 = 1000;
+
 /// How the agent is asked for its next turn.
 struct Agent {
     model: ModelName,
@@ -109,6 +112,8 @@ struct Conversation<'a> {
     phase: Phase,
     scenario: &'a Scenario,
     repeat: u32,
+    /// Which of the answers to the same request: repeats of another series are other answers.
+    answer: u32,
     system: Arc<str>,
     prompt: crate::domain::hash::ContentHash,
     agent: Option<Agent>,
@@ -131,6 +136,7 @@ impl<'a> Conversation<'a> {
             phase,
             scenario,
             repeat,
+            answer: plan.execution.series * REPEATS_IN_A_SERIES + repeat,
             system: Arc::clone(&subject.system),
             prompt: subject.prompt.hash(),
             agent: Agent::of(plan),
@@ -208,7 +214,7 @@ impl<'a> Conversation<'a> {
                 tools: Arc::clone(&agent.tools),
                 answer_schema: None,
                 parameters: Arc::clone(&agent.parameters),
-                repeat: self.repeat,
+                repeat: self.answer,
             };
             let ChatAnswer { text, calls, .. } =
                 self.calls.chat(self.phase, Purpose::Agent, Some(&self.scenario.id), &agent.model, request).await?;
@@ -262,7 +268,7 @@ impl<'a> Conversation<'a> {
             tools: Arc::from([]),
             answer_schema: None,
             parameters: Arc::new(Parameters::default()),
-            repeat: self.repeat,
+            repeat: self.answer,
         };
         let answer = self.calls.chat(self.phase, Purpose::User, Some(&self.scenario.id), model, request).await?;
         Ok(answer.text)

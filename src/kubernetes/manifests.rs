@@ -5,13 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::names::{OPTIMIZATION_LABEL, PHASE_LABEL};
 use crate::api::prompt_version::{OptimizationRef, PromptVersion, PromptVersionSpec};
 use crate::domain::version::Version;
-
-/// The label that says which AgentOptimization an object belongs to.
-pub const OPTIMIZATION_LABEL: &str = "whetstone.dev/optimization";
-/// The label that says where a version stands.
-pub const PHASE_LABEL: &str = "whetstone.dev/phase";
 
 /// An object could not be written as YAML.
 #[derive(Debug, thiserror::Error)]

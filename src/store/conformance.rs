@@ -44,6 +44,7 @@ macro_rules! suite {
             a_known_prompt_keeps_its_version_and_its_descent,
             a_version_name_never_means_two_prompts,
             only_one_version_is_champion,
+            a_version_that_somebody_else_knows_keeps_its_name,
             objects_share_nothing_but_the_ledger,
             closing_again_replaces_what_was_recorded,
             a_cycle_that_was_never_opened_cannot_be_closed,
@@ -429,6 +430,21 @@ pub(super) async fn only_one_version_is_champion(store: &dyn Store) {
     assert_eq!(
         names(&store.versions(OBJECT).await.unwrap()),
         [("v2", "better", "Superseded"), ("v1", "base", "Champion")]
+    );
+}
+
+pub(super) async fn a_version_that_somebody_else_knows_keeps_its_name(store: &dyn Store) {
+    let known = [
+        version("v7", "theirs", None, VersionPhase::Champion),
+        version("v6", "taken back", Some("v5"), VersionPhase::RolledBack),
+    ];
+    store.remember(OBJECT, known.to_vec(), at(0)).await.unwrap();
+    store.remember(OBJECT, known.to_vec(), at(1)).await.unwrap();
+    let memory = store.open(start("one", "theirs")).await.unwrap();
+    assert_eq!((memory.champion_version.as_str(), memory.next_version), ("v7", 8));
+    assert_eq!(
+        names(&store.versions(OBJECT).await.unwrap()),
+        [("v6", "taken back", "RolledBack"), ("v7", "theirs", "Champion")]
     );
 }
 

@@ -17,12 +17,11 @@ pub use self::words::{Health, verdict_words};
 use super::moment::relative;
 use super::terminal::{Terminal, Tone, line};
 use crate::api::intent::annotations;
+use crate::api::profile::Defaults;
 use crate::api::promotion::Approval;
+use crate::api::resolve::BREACHES;
 use crate::api::status::{AgentOptimizationStatus, Progress, RunningCycle, SignalState, WatchStatus};
 use crate::api::{AgentOptimization, PromptVersion};
-
-/// Readings in a row that must breach before a prompt is taken back, unless `spec.watch.breaches` says otherwise.
-const BREACHES: u32 = 3;
 
 /// Where the text behind a label begins.
 const COLUMN: usize = 13;
@@ -178,9 +177,18 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
         };
         add("challenger", tone, format!("{}{}, {stands}", challenger.version, scored(challenger.score.as_ref())));
     }
+    if !status.quarantine.is_empty() {
+        let names: Vec<&str> = status.quarantine.iter().map(|taken_back| taken_back.version.as_str()).collect();
+        add("quarantine", Tone::Plain, format!("{}: not promoted again unless somebody asks", names.join(", ")));
+    }
     if let Some(cycle) = &status.cycle {
-        add("cycle", Tone::Busy, cycle_words(cycle, view));
-        if let Some(progress) = &cycle.progress {
+        let words = cycle_words(cycle, view);
+        if spec.suspend {
+            add("cycle", Tone::Faint, format!("{words}; stopped, and goes on where it was"));
+        } else {
+            add("cycle", Tone::Busy, words);
+        }
+        if let Some(progress) = cycle.progress.as_ref().filter(|_| !spec.suspend) {
             add("", Tone::Busy, progress_words(progress, currency(object), true));
         }
         if let Some(waiting) = &cycle.waiting {
@@ -195,13 +203,19 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
         let (tone, text) = watch_words(watch, limit, view);
         add("watch", tone, text);
     }
+    if let (1.., Some(at)) = (status.reevaluations, status.reevaluated_at) {
+        let times =
+            if status.reevaluations == 1 { "once".to_owned() } else { format!("{} times", status.reevaluations) };
+        add("measured", Tone::Plain, format!("again with fresh answers {times}, last {}", relative(at, view.now)));
+    }
     if let Some(pin) = &spec.pin {
         add("pin", Tone::Notable, format!("spec.pin keeps {pin} serving, whatever the gate says"));
     }
     if spec.suspend {
         add("suspended", Tone::Notable, "no cycle is started; what serves is still watched".to_owned());
     }
-    if spec.promotion.as_ref().is_some_and(|promotion| promotion.approval == Some(Approval::Manual)) {
+    let approval = spec.promotion.as_ref().and_then(|promotion| promotion.approval);
+    if approval.unwrap_or_else(|| Defaults::of(spec.profile).approval) == Approval::Manual {
         add("approval", Tone::Plain, "each promotion waits for a person".to_owned());
     }
     if let Some(schedule) = &spec.schedule {
@@ -265,21 +279,17 @@ fn progress_words(progress: &Progress, currency: &str, with_bar: bool) -> String
 
 fn watch_words(watch: &WatchStatus, limit: u32, view: &View<'_>) -> (Tone, String) {
     let version = &watch.version;
-    let again = match (watch.reevaluations, watch.reevaluated_at) {
-        (1.., Some(at)) => format!("; suite run again {} ×, last {}", watch.reevaluations, relative(at, view.now)),
-        _ => String::new(),
-    };
     if watch.breaches > 0 {
         let counted = format!("{} of {limit} breaches in a row until it is taken back", watch.breaches);
-        return (Tone::Bad, format!("{version}: {counted}{again}"));
+        return (Tone::Bad, format!("{version}: {counted}"));
     }
     if watch.established {
-        return (Tone::Good, format!("{version} is established: it has come through its window{again}"));
+        return (Tone::Good, format!("{version} is established: it has come through its window"));
     }
-    (
-        Tone::Plain,
-        format!("{version}, established {} if nothing is wrong with it{again}", relative(watch.until, view.now)),
-    )
+    if watch.until <= view.now {
+        return (Tone::Notable, format!("{version} is established once every signal has been read within its limits"));
+    }
+    (Tone::Plain, format!("{version}, established {} if nothing is wrong with it", relative(watch.until, view.now)))
 }
 
 fn signals(watch: &WatchStatus, view: &View<'_>) -> String {
@@ -290,14 +300,15 @@ fn signals(watch: &WatchStatus, view: &View<'_>) -> String {
     let mut rows = vec![vec![faint("signal"), faint("reading"), faint("value"), faint("before"), faint("read")]];
     for signal in &watch.signals {
         let (tone, reading) = match signal.state {
-            SignalState::Ok => (Tone::Good, "ok"),
-            SignalState::Breach => (Tone::Bad, "breach"),
-            SignalState::NoEvidence => (Tone::Notable, "no evidence"),
+            SignalState::Ok => (Tone::Good, "ok".to_owned()),
+            SignalState::Breach if signal.breaches > 1 => (Tone::Bad, format!("breach, {} in a row", signal.breaches)),
+            SignalState::Breach => (Tone::Bad, "breach".to_owned()),
+            SignalState::NoEvidence => (Tone::Notable, "no evidence".to_owned()),
         };
         let figure = |value: &Option<String>| value.clone().unwrap_or_else(|| "—".to_owned());
         rows.push(vec![
             (Tone::Plain, line(&signal.name)),
-            (tone, reading.to_owned()),
+            (tone, reading),
             (Tone::Plain, figure(&signal.value)),
             (Tone::Plain, figure(&signal.baseline)),
             (Tone::Plain, relative(signal.at, view.now)),

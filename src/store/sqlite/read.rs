@@ -10,6 +10,7 @@ use rust_decimal::Decimal;
 use super::Sqlite;
 use super::error::Place;
 use super::rows::hash;
+use super::writer::Job;
 use crate::domain::call::{CallKey, ModelIdentity};
 use crate::domain::hash::ContentHash;
 use crate::domain::money::{Money, Usage};
@@ -178,6 +179,16 @@ impl Store for Sqlite {
                 })
                 .collect()
         })
+    }
+
+    fn remember<'a>(
+        &'a self,
+        object: &'a str,
+        versions: Vec<Version>,
+        at: Timestamp,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let object = object.to_owned();
+        Box::pin(self.ask(&self.jobs, "remember versions", move |reply| Job::Remember { object, versions, at, reply }))
     }
 
     fn versions<'a>(&'a self, object: &'a str) -> BoxFuture<'a, Result<Vec<VersionRow>, StoreError>> {

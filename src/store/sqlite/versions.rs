@@ -2,9 +2,12 @@
 
 use sqlx::SqliteConnection;
 
+use super::error::Place;
 use super::rows::write_json;
+use super::writer::{begin, end};
 use crate::domain::ids::VersionName;
 use crate::domain::version::{Version, VersionPhase};
+use crate::engine::ports::StoreError;
 
 /// Whether a version of the object has this number.
 pub(super) async fn is_taken(
@@ -29,6 +32,28 @@ pub(super) async fn next_version(connection: &mut SqliteConnection, object: &str
     .fetch_one(connection)
     .await?;
     Ok(u32::try_from(highest.unwrap_or(0)).unwrap_or(u32::MAX).saturating_add(1))
+}
+
+/// Saves versions that were not found by a cycle of this store. See [`crate::store::Store::remember`].
+pub(super) async fn remember(
+    connection: &mut SqliteConnection,
+    place: &Place,
+    object: &str,
+    versions: &[Version],
+    at: jiff::Timestamp,
+) -> Result<(), StoreError> {
+    let saved = async {
+        begin(connection).await?;
+        let mut saved = Ok(());
+        for version in versions {
+            saved = save_version(connection, object, version, at).await.map(drop);
+            if saved.is_err() {
+                break;
+            }
+        }
+        end(connection, saved).await
+    };
+    saved.await.map_err(|error| place.failed("remember versions", &error))
 }
 
 /// Saves a version and returns the name that it has: a known hash keeps its name, and a name that another hash has is not given

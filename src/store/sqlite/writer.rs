@@ -5,7 +5,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::calls;
 use super::error::Place;
-use super::{memory, outcome};
+use super::{memory, outcome, versions};
+use crate::domain::version::Version;
 use crate::engine::ports::{CycleRecord, CycleStart, Memory, StoreError};
 
 /// The most calls in one transaction. It bounds how long the first of them waits.
@@ -26,6 +27,8 @@ pub(super) enum Job {
     Open { start: Box<CycleStart>, reply: Reply<Memory> },
     /// A cycle ends.
     Close { record: Box<CycleRecord>, reply: Reply<()> },
+    /// Versions that somebody else knows of.
+    Remember { object: String, versions: Vec<Version>, at: jiff::Timestamp, reply: Reply<()> },
     /// No more jobs.
     Finish { reply: Reply<()> },
 }
@@ -48,6 +51,9 @@ pub(super) async fn run(mut connection: SqliteConnection, place: Place, mut queu
                 Job::Close { record: result, reply } => {
                     record(&mut connection, &place, &mut calls).await;
                     let _ = reply.send(outcome::close(&mut connection, &place, &result).await);
+                }
+                Job::Remember { object, versions, at, reply } => {
+                    let _ = reply.send(versions::remember(&mut connection, &place, &object, &versions, at).await);
                 }
                 Job::Finish { reply } => finished = Some(reply),
             }

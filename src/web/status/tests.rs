@@ -86,8 +86,7 @@ status:
   observedGeneration: 4
   phase: Running
   conditions:
-    - {READY}, message: v1 serves while a search runs}}
-    - {{type: Reconciling, status: 'True', reason: Running, lastTransitionTime: '2026-11-23T11:57:00Z', message: a search runs}}
+    - {READY}, message: 'v1 serves (the base prompt, score 0.646)'}}
   champion: {{version: v1, hash: aa, origin: Base, since: '2026-11-20T12:00:00Z', score: '0.646'}}
   cycle:
     kind: Search
@@ -110,7 +109,7 @@ status:
   observedGeneration: 4
   phase: Running
   conditions:
-    - {type: Ready, status: 'Unknown', reason: Waiting, lastTransitionTime: '2026-11-23T11:57:00Z', message: 'the first cycle has not ended: the judge does not answer'}
+    - {type: Ready, status: 'True', reason: Serving, lastTransitionTime: '2026-11-23T11:57:00Z', message: v1 serves (the base prompt)}
   cycle:
     kind: Search
     cause: First
@@ -132,7 +131,7 @@ status:
   observedGeneration: 4
   phase: AwaitingApproval
   conditions:
-    - {READY}, message: v2 serves; v4 has passed the gate and waits for approval}}
+    - {READY}, message: 'v2 serves (promoted by the gate, score 0.968)'}}
   champion: {{version: v2, hash: aa, origin: Gate, since: '2026-11-22T11:00:00Z', score: '0.968'}}
   predecessor: {{version: v1, hash: cc}}
   challenger: {{version: v4, hash: bb, awaitsApproval: true, score: '0.981'}}
@@ -161,25 +160,42 @@ status:
   observedGeneration: 4
   phase: Watching
   conditions:
-    - {READY}, message: 'v2 serves and is watched: error-rate breaches its limit (2 of 3)'}}
-    - {{type: SignalsAvailable, status: 'False', reason: NoData, lastTransitionTime: '2026-11-23T11:58:00Z', message: 'latency-p95: no data'}}
+    - {READY}, message: 'v2 serves (promoted by the gate, score 0.968)'}}
+    - {{type: SignalsAvailable, status: 'False', reason: NoEvidence, lastTransitionTime: '2026-11-23T11:58:00Z', message: 'latency-p95: Prometheus has no data for it'}}
     - {{type: Promoted, status: 'True', reason: Promoted, lastTransitionTime: '2026-11-23T11:30:00Z', message: v2 replaces v1}}
   champion: {{version: v2, hash: aa, origin: Gate, since: '2026-11-23T11:30:00Z', score: '0.968'}}
   predecessor: {{version: v1, hash: cc}}
+  quarantine: [{{version: v0, hash: dd}}]
+  reevaluations: 1
+  reevaluatedAt: '2026-11-23T11:50:00Z'
   watch:
     version: v2
     since: '2026-11-23T11:30:00Z'
     until: '2026-11-23T12:30:00Z'
     breaches: 2
-    reevaluations: 1
-    reevaluatedAt: '2026-11-23T11:50:00Z'
     signals:
-      - {{name: error-rate, state: Breach, value: '0.083', baseline: '0.021', message: 0.083 is more than 0.05, at: '2026-11-23T11:59:48Z'}}
-      - {{name: refusals, state: Ok, value: '2', message: 2 is at most 10, at: '2026-11-23T11:59:48Z'}}
-      - {{name: latency-p95, state: NoEvidence, message: Prometheus answered with no data, at: '2026-11-23T11:59:48Z'}}
+      - {{name: error-rate, state: Breach, breaches: 2, value: '0.083', baseline: '0.021', message: 'error-rate: 0.083 is more than 0.05', at: '2026-11-23T11:59:48Z'}}
+      - {{name: refusals, state: Ok, value: '2', message: 'refusals: 2 is at most 10', at: '2026-11-23T11:59:48Z'}}
+      - {{name: latency-p95, state: NoEvidence, message: 'latency-p95: Prometheus has no data for it', at: '2026-11-23T11:59:48Z'}}
 "
     );
     insta::assert_snapshot!(seen("", &status, VERSIONS));
+}
+
+#[test]
+fn suspended_in_the_middle_of_a_cycle() {
+    let status = format!(
+        "
+status:
+  observedGeneration: 4
+  phase: Suspended
+  conditions:
+    - {READY}, message: v1 serves (the base prompt)}}
+  champion: {{version: v1, hash: aa, origin: Base, since: '2026-11-20T12:00:00Z'}}
+  cycle: {{kind: Search, cause: First, inputs: bb, attempt: 0, startedAt: '2026-11-23T11:57:00Z', progress: {{phase: run, done: 1, total: 2, cost: '1'}}}}
+"
+    );
+    insta::assert_snapshot!(seen("  suspend: true\n", &status, "[]"));
 }
 
 #[test]
@@ -189,8 +205,8 @@ status:
   observedGeneration: 4
   phase: Stalled
   conditions:
-    - {type: Ready, status: 'False', reason: NoScenarios, lastTransitionTime: '2026-11-23T11:00:00Z', message: 'spec.scenarios[0].configMapRef: no ConfigMap \"support-scenarios\" in this namespace'}
-    - {type: Stalled, status: 'True', reason: NoScenarios, lastTransitionTime: '2026-11-23T11:00:00Z', message: 'spec.scenarios[0].configMapRef: no ConfigMap \"support-scenarios\" in this namespace'}
+    - {type: Ready, status: 'False', reason: ReferenceMissing, lastTransitionTime: '2026-11-23T11:00:00Z', message: 'spec.scenarios[0].configMapRef: no ConfigMap \"support-scenarios\" in this namespace'}
+    - {type: Stalled, status: 'True', reason: ReferenceMissing, lastTransitionTime: '2026-11-23T11:00:00Z', message: 'spec.scenarios[0].configMapRef: no ConfigMap \"support-scenarios\" in this namespace'}
 ";
     insta::assert_snapshot!(seen("", status, "[]"));
 }

@@ -1,0 +1,206 @@
+//! Which cycle should be under way.
+
+use super::Step;
+use super::champion::{handled, later};
+use super::versions::{KnownVersion, VersionOrigin, VersionVerdict};
+use crate::api::status::{Cause, Challenger, CycleKind, RunningCycle, ScheduleStatus};
+use crate::domain::version::VersionPhase;
+
+impl<'a> Step<'a> {
+    /// Decides what should be under way: what is under way already if it still makes sense, else what is due first.
+    pub(super) fn set_agenda(&mut self) {
+        self.keep_schedule();
+        if self.situation.wants.suspend || self.situation.inputs.is_none() {
+            // The record keeps the cycle: it goes on where it was.
+            return;
+        }
+        if self.record.cycle.is_some() && !self.still_makes_sense() {
+            self.record.cycle = None;
+            self.drop_challenger_in_the_gate();
+        }
+        if let Some(running) = &self.record.cycle {
+            if let Some(until) = running.waiting.as_ref().map(|waiting| waiting.until) {
+                self.wake_at(until);
+            }
+            return;
+        }
+        self.drop_challenger_in_the_gate();
+        self.start_what_is_due();
+    }
+
+    /// The cycle of the record is for these inputs, and gates a version that is there.
+    fn still_makes_sense(&self) -> bool {
+        let Some(running) = &self.record.cycle else { return false };
+        let same_inputs = self.situation.inputs == Some(running.inputs.as_str());
+        let gated = running.challenger.as_ref();
+        let has_challenger = gated.is_none_or(|version| {
+            let known = self.situation.versions.iter().find(|known| known.version == *version);
+            known.is_some_and(|known| self.waits_for_gate(known))
+        });
+        same_inputs && has_challenger
+    }
+
+    fn drop_challenger_in_the_gate(&mut self) {
+        if self.record.challenger.as_ref().is_some_and(|challenger| !challenger.awaits_approval) {
+            self.record.challenger = None;
+        }
+    }
+
+    fn start_what_is_due(&mut self) {
+        let situation = self.situation;
+        let wants = situation.wants;
+        if let Some(due) = self.reevaluation_due() {
+            if due <= situation.now {
+                return self.start(CycleKind::Reevaluate, Cause::Watch, None);
+            }
+            self.wake_at(due);
+        }
+        // While a promoted prompt is on trial, another promotion would blur what the signals say.
+        if self.is_on_trial() {
+            return;
+        }
+        let asked = wants.run_at.clone().filter(|asked| handled(&self.record).run_at.as_ref() != Some(asked));
+        if wants.pin.is_none() {
+            if let Some(known) = self.first_candidate() {
+                let cause = match known.origin {
+                    VersionOrigin::Base => Cause::BaseChanged,
+                    _ => Cause::VersionApplied,
+                };
+                return self.start(CycleKind::Gate, cause, Some(known));
+            }
+        }
+        if let Some(asked) = asked {
+            self.start(CycleKind::Search, Cause::Requested, None);
+            return self.acknowledge(|handled| handled.run_at = Some(asked), "a cycle was started".to_owned());
+        }
+        if wants.pin.is_some() {
+            return;
+        }
+        let awaits = self.record.challenger.as_ref().is_some_and(|challenger| challenger.awaits_approval);
+        if self.record.inputs.as_deref() != situation.inputs {
+            let cause = if self.record.inputs.is_none() { Cause::First } else { Cause::InputsChanged };
+            self.start(CycleKind::Search, cause, None);
+        } else if self.schedule_is_due() && !awaits {
+            self.start(CycleKind::Search, Cause::Schedule, None);
+        }
+    }
+
+    /// Notes a cycle as begun. It is under way once the record is committed.
+    pub(super) fn start(&mut self, kind: CycleKind, cause: Cause, challenger: Option<&KnownVersion>) {
+        let Some(inputs) = self.situation.inputs else { return };
+        let attempt = match kind {
+            CycleKind::Search if self.record.inputs.as_deref() == Some(inputs) => self.record.attempts,
+            CycleKind::Search | CycleKind::Gate | CycleKind::Reevaluate => 0,
+        };
+        let series = match kind {
+            CycleKind::Reevaluate => self.record.reevaluations + 1,
+            CycleKind::Search | CycleKind::Gate => self.record.evidence,
+        };
+        if let Some(known) = challenger {
+            self.record.challenger = Some(Challenger {
+                version: known.version.clone(),
+                hash: known.hash.clone(),
+                awaits_approval: false,
+                score: None,
+            });
+        }
+        if kind == CycleKind::Search {
+            // Whatever the clock says: a cycle that starts now makes up for those that were missed.
+            if let (Some(schedule), Some(due)) = (self.record.schedule.as_mut(), self.situation.wants.schedule) {
+                schedule.handled_until = due.passed.unwrap_or(schedule.handled_until);
+            }
+        }
+        self.record.cycle = Some(RunningCycle {
+            kind,
+            cause,
+            inputs: inputs.to_owned(),
+            attempt,
+            series,
+            challenger: challenger.map(|known| known.version.clone()),
+            started_at: self.situation.now,
+            progress: None,
+            waiting: None,
+        });
+    }
+
+    /// When the champion is to be measured again.
+    fn reevaluation_due(&self) -> Option<jiff::Timestamp> {
+        let every = self.situation.wants.watch.as_ref()?.reevaluation?.every;
+        let since = self.record.champion.as_ref()?.since;
+        Some(later(self.record.reevaluated_at.map_or(since, |last| last.max(since)), every))
+    }
+
+    /// The oldest version that waits for the gate. One that cannot be gated is told why.
+    fn first_candidate(&mut self) -> Option<&'a KnownVersion> {
+        let situation = self.situation;
+        let mut waiting: Vec<&'a KnownVersion> =
+            situation.versions.iter().filter(|known| self.waits_for_gate(known)).collect();
+        waiting.sort_by(|a, b| (a.created, &a.version).cmp(&(b.created, &b.version)));
+        for known in waiting {
+            let refused = self.refusal(known);
+            let Some(reason) = refused else { return Some(known) };
+            self.verdicts.push(VersionVerdict {
+                version: known.version.clone(),
+                phase: Some(VersionPhase::Rejected),
+                reasons: vec![reason.clone()],
+                ..VersionVerdict::default()
+            });
+            self.warn("VersionRefused", format!("{} is not gated: {reason}", known.version));
+        }
+        None
+    }
+
+    fn waits_for_gate(&self, known: &KnownVersion) -> bool {
+        let told = self.verdicts.iter().rev().find(|told| told.version == known.version).and_then(|told| told.phase);
+        let phase = told.unwrap_or_else(|| self.phase(known));
+        let awaits =
+            self.record.challenger.as_ref().is_some_and(|it| it.version == known.version && it.awaits_approval);
+        // What a search has found was gated when it was found.
+        let by_hand = known.origin != VersionOrigin::Search;
+        by_hand && !awaits && matches!(phase, VersionPhase::Candidate | VersionPhase::Challenger)
+    }
+
+    /// Why a version is not gated.
+    fn refusal(&self, known: &KnownVersion) -> Option<String> {
+        if let Some(fault) = &known.fault {
+            return Some(fault.clone());
+        }
+        if let Some(champion) = self.record.champion.as_ref().filter(|champion| champion.hash == known.hash) {
+            return Some(format!("it is the prompt of {}, which serves", champion.version));
+        }
+        let mut others = self.situation.versions.iter().filter(|other| other.object != known.object);
+        let twin = others.clone().find(|other| other.version == known.version && other.hash != known.hash);
+        if let Some(twin) = twin.filter(|twin| twin.created <= known.created) {
+            return Some(format!(
+                "{} has the version {} already; give it another spec.version",
+                twin.object, twin.version
+            ));
+        }
+        if self.is_quarantined(&known.hash) {
+            return Some("it is the prompt of a version that was rolled back, and quarantined".to_owned());
+        }
+        let before = others.find(|other| other.hash == known.hash && self.phase(other) == VersionPhase::Rejected);
+        before.map(|before| format!("it is the prompt of {}, which was rejected", before.version))
+    }
+
+    /// Notes the next time of the schedule. A clock that was set back does not make the schedule wait for the future that it
+    /// has seen.
+    fn keep_schedule(&mut self) {
+        let now = self.situation.now;
+        let Some(due) = self.situation.wants.schedule else {
+            self.record.schedule = None;
+            return;
+        };
+        let before = self.record.schedule.as_ref().map(|schedule| schedule.handled_until);
+        let handled_until = before.map_or(now, |before| before.min(now));
+        self.record.schedule = Some(ScheduleStatus { handled_until, next: due.next });
+        if let Some(next) = due.next {
+            self.wake_at(next);
+        }
+    }
+
+    fn schedule_is_due(&self) -> bool {
+        let (Some(due), Some(schedule)) = (self.situation.wants.schedule, &self.record.schedule) else { return false };
+        due.passed.is_some_and(|passed| passed > schedule.handled_until)
+    }
+}

@@ -1,0 +1,296 @@
+//! Which version serves, and everything that changes it.
+
+use jiff::Timestamp;
+
+use super::versions::{VersionOrigin, VersionVerdict};
+use super::{Obstacle, Step};
+use crate::api::promotion::OnBaseChange;
+use crate::api::status::{
+    AgentOptimizationStatus, Challenger, Handled, Origin, QUARANTINE, Serving, VersionRef, WatchStatus,
+};
+use crate::decide::watch::{RoundOutcome, unproven};
+use crate::domain::version::VersionPhase;
+
+impl Step<'_> {
+    /// There is always a version that serves: the one that was found in the target, else the base prompt.
+    pub(super) fn serve_something(&mut self) {
+        if self.record.champion.is_some() {
+            return;
+        }
+        let champion = self.situation.versions.iter().find(|version| version.phase == Some(VersionPhase::Champion));
+        if let Some(found) = self.situation.found {
+            let proposed = found.version.as_deref();
+            let version = self.version_for(&found.prompt, proposed, VersionOrigin::Found, Default::default());
+            self.say("ChampionFound", format!("{version} serves: it was found in the target ConfigMap"));
+            self.serve(&version, &found.prompt.hash, Origin::Found, None);
+        } else if let Some(champion) = champion {
+            self.say("ChampionFound", format!("{} serves: it is the champion among the versions", champion.version));
+            self.serve(&champion.version, &champion.hash, Origin::Found, None);
+        } else if let Some(base) = self.situation.base {
+            let version = self.version_for(base, None, VersionOrigin::Base, Default::default());
+            self.say(
+                "BasePromptServes",
+                format!("{version} serves: it is the base prompt, and nothing has beaten it yet"),
+            );
+            self.serve(&version, &base.hash, Origin::Base, None);
+        }
+        self.record.base_hash = self.record.champion.as_ref().and(self.situation.base).map(|base| base.hash.clone());
+    }
+
+    fn serve(&mut self, version: &str, hash: &str, origin: Origin, score: Option<String>) {
+        let since = self.situation.now;
+        self.record.champion =
+            Some(Serving { version: version.to_owned(), hash: hash.to_owned(), origin, since, score });
+    }
+
+    /// Another version serves, and the one that served is its predecessor. A cycle that was run against that one is no
+    /// evidence any more.
+    fn replace(&mut self, version: &str, hash: &str, origin: Origin, score: Option<String>) {
+        let before = self.record.champion.take();
+        self.record.predecessor = before.map(|before| VersionRef { version: before.version, hash: before.hash });
+        self.serve(version, hash, origin, score);
+        self.record.challenger = None;
+        self.record.cycle = None;
+        self.record.watch = None;
+    }
+
+    /// A version that has proved itself serves, and is watched.
+    pub(super) fn promote(&mut self, version: &str, hash: &str, origin: Origin, score: Option<String>, why: &str) {
+        self.replace(version, hash, origin, score);
+        self.watch_over(version);
+        let before = self.record.predecessor.as_ref().map_or("nothing", |before| before.version.as_str());
+        self.say("Promoted", format!("{version} serves instead of {before}: {why}"));
+    }
+
+    fn watch_over(&mut self, version: &str) {
+        let now = self.situation.now;
+        let Some(window) = self.situation.wants.watch.as_ref().map(|watch| watch.window) else { return };
+        self.record.watch = Some(WatchStatus {
+            version: version.to_owned(),
+            since: now,
+            until: later(now, window),
+            established: false,
+            breaches: 0,
+            signals: Vec::new(),
+        });
+    }
+
+    /// The champion is taken back for good. The version that serves instead is not watched: there is nothing to go back to.
+    fn take_back(&mut self, to: &VersionRef, origin: Origin, why: &str) {
+        let Some(champion) = self.record.champion.clone() else { return };
+        self.record.quarantine.retain(|taken_back| taken_back.hash != champion.hash && taken_back.hash != to.hash);
+        let taken_back = VersionRef { version: champion.version.clone(), hash: champion.hash.clone() };
+        self.record.quarantine.insert(0, taken_back);
+        self.record.quarantine.truncate(QUARANTINE);
+        self.replace(&to.version, &to.hash, origin, None);
+        self.record.predecessor = None;
+        self.verdicts.push(VersionVerdict {
+            version: champion.version.clone(),
+            phase: Some(VersionPhase::RolledBack),
+            reasons: vec![why.to_owned()],
+            ..VersionVerdict::default()
+        });
+        let message = format!("{} serves again and {} is quarantined: {why}", to.version, champion.version);
+        self.warn("RolledBack", message);
+    }
+
+    /// What the newest readings of the live signals say.
+    pub(super) fn judge_round(&mut self) {
+        let Some(watched) = self.situation.round else { return };
+        let Some(watch) = self.record.watch.as_mut() else { return };
+        // A reading of the version before says nothing about this one.
+        if watch.version != watched.version || watch.established {
+            return;
+        }
+        watch.breaches = watched.round.breaches;
+        watch.signals.clone_from(&watched.signals);
+        if let RoundOutcome::Breach { reasons } = &watched.round.outcome {
+            self.breach(&reasons.join("; "));
+        }
+    }
+
+    /// The champion breaches a limit: its predecessor serves again, if there is one and nobody has pinned the champion.
+    pub(super) fn breach(&mut self, why: &str) {
+        let Some(champion) = self.record.champion.clone() else { return };
+        if self.situation.wants.pin.is_some() {
+            return;
+        }
+        match self.record.predecessor.clone() {
+            Some(predecessor) => self.take_back(&predecessor, Origin::Rollback, why),
+            None => {
+                self.record.watch = None;
+                let message =
+                    format!("{} breaches a limit and has no predecessor to go back to: {why}", champion.version);
+                self.warn("NothingToRollBackTo", message);
+            }
+        }
+    }
+
+    /// A changed base prompt is a new candidate, or serves at once.
+    pub(super) fn notice_base_change(&mut self) {
+        let Some(base) = self.situation.base else { return };
+        if self.record.base_hash.as_deref() == Some(base.hash.as_str()) {
+            return;
+        }
+        let is_first_sight = self.record.base_hash.is_none();
+        self.record.base_hash = Some(base.hash.clone());
+        let Some(champion) = self.record.champion.clone() else { return };
+        // What was found in the target serves, and is no reason to gate the base prompt against it.
+        if is_first_sight || champion.hash == base.hash {
+            return;
+        }
+        self.withdraw_earlier_bases(&base.hash);
+        let parent = Some(champion.version.clone());
+        let version = self.version_for(base, None, VersionOrigin::Base, (parent, String::new(), Vec::new()));
+        match self.situation.wants.on_base_change {
+            OnBaseChange::Adopt if self.situation.wants.pin.is_none() => {
+                self.record.quarantine.retain(|taken_back| taken_back.hash != base.hash);
+                let why = "the base prompt was changed, and spec.promotion.onBaseChange is Adopt";
+                self.promote(&version, &base.hash, Origin::Adopted, None, why);
+            }
+            _ if self.is_quarantined(&base.hash) => {
+                let message = format!(
+                    "the base prompt was changed to that of {version}, which was rolled back: it stays quarantined; \
+                     ask for it by {}: {version}, or change it",
+                    crate::api::intent::annotations::ROLLBACK_TO
+                );
+                self.warn("BasePromptQuarantined", message);
+            }
+            _ => {
+                self.verdicts.push(VersionVerdict {
+                    version: version.clone(),
+                    phase: Some(VersionPhase::Candidate),
+                    reasons: vec!["the base prompt was changed; it is gated against the champion".to_owned()],
+                    ..VersionVerdict::default()
+                });
+                self.say("BasePromptChanged", format!("{version} is the changed base prompt, and a candidate"));
+            }
+        }
+    }
+
+    /// Earlier edits of the base prompt that no gate has seen yet are not wanted any more.
+    fn withdraw_earlier_bases(&mut self, hash: &str) {
+        let situation = self.situation;
+        for earlier in
+            situation.versions.iter().filter(|known| known.origin == VersionOrigin::Base && known.hash != hash)
+        {
+            if matches!(self.phase(earlier), VersionPhase::Candidate | VersionPhase::Challenger) {
+                self.verdicts.push(VersionVerdict {
+                    version: earlier.version.clone(),
+                    phase: Some(VersionPhase::Superseded),
+                    reasons: vec!["the base prompt was changed again before this one was gated".to_owned()],
+                    ..VersionVerdict::default()
+                });
+            }
+        }
+    }
+
+    /// A person approves the version that has passed the gate.
+    pub(super) fn answer_approval(&mut self) {
+        let Some(asked) = self.situation.wants.approve.clone() else { return };
+        if handled(&self.record).approve.as_ref() == Some(&asked) {
+            return;
+        }
+        let waiting = self.record.challenger.clone().filter(|challenger| challenger.awaits_approval);
+        let message = match waiting {
+            Some(_) if self.situation.wants.pin.is_some() => {
+                format!("{asked} is not promoted: spec.pin holds {}", self.champion())
+            }
+            Some(Challenger { version, hash, score, .. }) if version == asked => {
+                self.promote(&version, &hash, Origin::Approval, score, "it passed the gate and a person approved it");
+                format!("{version} was approved and serves")
+            }
+            Some(challenger) => format!("{asked} does not wait for approval; {} does", challenger.version),
+            None if self.serves(&asked) => format!("{asked} serves already"),
+            None => format!("{asked} does not wait for approval; nothing does"),
+        };
+        self.acknowledge(|handled| handled.approve = Some(asked), message);
+    }
+
+    /// A person wants an earlier version back.
+    pub(super) fn answer_rollback(&mut self) {
+        let Some(asked) = self.situation.wants.rollback_to.clone() else { return };
+        if handled(&self.record).rollback_to.as_ref() == Some(&asked) {
+            return;
+        }
+        let message = if self.serves(&asked) {
+            format!("{asked} serves already")
+        } else if self.situation.wants.pin.is_some() {
+            format!("{asked} is not brought back: spec.pin holds {}", self.champion())
+        } else if let Some(hash) = self.hash_of(&asked) {
+            let from = self.champion().to_owned();
+            let to = VersionRef { version: asked.clone(), hash };
+            self.take_back(&to, Origin::Requested, "a person asked for it");
+            format!("{asked} serves again instead of {from}")
+        } else {
+            format!("there is no version {asked} to go back to; kubectl get pver lists those there are")
+        };
+        self.acknowledge(|handled| handled.rollback_to = Some(asked), message);
+    }
+
+    pub(super) fn acknowledge(&mut self, note: impl FnOnce(&mut Handled), message: String) {
+        let handled = self.record.handled.get_or_insert_default();
+        note(handled);
+        handled.message = Some(message.clone());
+        self.say("RequestHandled", message);
+    }
+
+    /// The version that `spec.pin` names serves.
+    pub(super) fn honour_pin(&mut self) {
+        let Some(pin) = self.situation.wants.pin.clone() else { return };
+        if self.serves(&pin) {
+            return;
+        }
+        match self.hash_of(&pin) {
+            Some(hash) => {
+                self.replace(&pin, &hash, Origin::Pin, None);
+                self.say("Pinned", format!("{pin} serves: spec.pin names it"));
+            }
+            None => {
+                let message = format!(
+                    "spec.pin: there is no version {pin:?}; kubectl get pver lists those there are, and {} serves meanwhile",
+                    self.champion()
+                );
+                self.obstacle = Some(Obstacle { reason: "PinnedVersionUnknown", message });
+            }
+        }
+    }
+
+    /// A version that has come through its window is established, once every signal has been found within its limits: an
+    /// outage is no pass.
+    pub(super) fn establish(&mut self) {
+        let situation = self.situation;
+        let Some(watch) = self.record.watch.as_mut() else { return };
+        if watch.established {
+            return;
+        }
+        if let Some(plan) = &situation.wants.watch {
+            if situation.now < watch.until {
+                let until = watch.until;
+                return self.wake_at(until);
+            }
+            if unproven(plan, &watch.signals).is_some() {
+                // The next reading is what it waits for.
+                return;
+            }
+        }
+        watch.established = true;
+        watch.breaches = 0;
+        let message = format!("{} is established: nothing speaks against it since {}", watch.version, watch.since);
+        self.say("Established", message);
+    }
+
+    pub(super) fn champion(&self) -> &str {
+        self.record.champion.as_ref().map_or("nothing", |champion| champion.version.as_str())
+    }
+}
+
+/// The annotations that were acted on.
+pub(super) fn handled(record: &AgentOptimizationStatus) -> Handled {
+    record.handled.clone().unwrap_or_default()
+}
+
+/// A time that is so much later.
+pub(super) fn later(at: Timestamp, by: std::time::Duration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,372 @@
+//! What a cycle that has ended changes.
+
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+
+use super::champion::later;
+use super::versions::{VersionOrigin, VersionVerdict};
+use super::{PromptText, Step};
+use crate::api::promotion::Approval;
+use crate::api::status::{
+    Amount, Cause, Challenger, CycleKind, DimensionScore, FinishedCycle, HISTORY, Origin, RunningCycle, Waiting,
+};
+use crate::decide::conclude::Verdict;
+use crate::decide::watch::{Predecessor, Reevaluated, Remeasurement, judge_reevaluation};
+use crate::domain::money::Money;
+use crate::domain::version::VersionPhase;
+
+/// The first wait after a failure; it doubles from failure to failure.
+const FIRST_WAIT: Duration = Duration::from_secs(15);
+/// The longest wait.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+/// The most reasons that a version keeps.
+const REASONS: usize = 16;
+/// A cycle that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// What it was about.
+    pub cycle: RunningCycle,
+    /// The hash of the prompt that served when it was started.
+    pub champion: String,
+    /// What came out.
+    pub result: Result<CycleFacts, Failed>,
+}
+
+/// A cycle that came to an end without a verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failed {
+    /// What was attempted, why it failed, and what to do.
+    pub message: String,
+    /// It will not go better unless somebody mends something.
+    pub needs_a_person: bool,
+}
+
+/// What a cycle has found out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CycleFacts {
+    /// A search or a gate, with its verdict.
+    Gated(Gated),
+    /// The champion, measured again.
+    Remeasured(Remeasured),
+}
+
+/// A search or a gate, with its verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gated {
+    /// The identity of the cycle, shortened.
+    pub id: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Its reasons, the most important one first.
+    pub reasons: Vec<String>,
+    /// The champion's aggregate score.
+    pub champion_score: Option<f64>,
+    /// The prompt that stood against the champion.
+    pub challenger: Option<ChallengerFacts>,
+    /// What the cycle has cost in all.
+    pub cost: Money,
+    /// The currency.
+    pub currency: String,
+    /// The budget was used up.
+    pub out_of_budget: bool,
+}
+
+/// The prompt that stood against the champion.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChallengerFacts {
+    /// The name that the cycle gave it.
+    pub version: String,
+    /// Its prompt.
+    pub prompt: PromptText,
+    /// The difference from the champion, in unified form.
+    pub diff: String,
+    /// The clusters that it addresses.
+    pub addresses: Vec<String>,
+    /// Its aggregate score.
+    pub score: Option<f64>,
+    /// Its scores by dimension.
+    pub dimensions: Vec<(String, f64)>,
+}
+
+/// The champion, measured again with fresh answers on the same scenarios.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remeasured {
+    /// The identity of the cycle, shortened.
+    pub id: String,
+    /// Its aggregate score as it is recorded.
+    pub then: f64,
+    /// Its aggregate score now.
+    pub now: f64,
+    /// The chance of such a drop when nothing has changed: a one-sided paired test over the scenarios.
+    pub p_value: f64,
+    /// The predecessor's aggregate score now; measured only when the champion has dropped.
+    pub predecessor: Option<f64>,
+    /// How many scenarios were measured.
+    pub scenarios: usize,
+    /// What it has cost.
+    pub cost: Money,
+    /// The currency.
+    pub currency: String,
+}
+
+impl Step<'_> {
+    /// Takes in what a cycle has come to. What was run for other inputs, or against another champion, is no evidence.
+    pub(super) fn conclude(&mut self) {
+        let Some(ended) = self.situation.ended else { return };
+        let Some(running) = self.record.cycle.clone() else { return };
+        let is_meant = (running.kind, &running.inputs, running.attempt, &running.challenger)
+            == (ended.cycle.kind, &ended.cycle.inputs, ended.cycle.attempt, &ended.cycle.challenger);
+        if !is_meant || self.situation.wants.suspend {
+            return;
+        }
+        let is_current = self.record.champion.as_ref().is_some_and(|champion| champion.hash == ended.champion);
+        if !is_current {
+            self.record.cycle = None;
+            return;
+        }
+        match &ended.result {
+            Err(failed) => self.wait_after(running, failed),
+            Ok(CycleFacts::Gated(gated)) => {
+                self.record.cycle = None;
+                self.add_cost(&gated.cost, &gated.currency);
+                self.count_attempt(&running);
+                self.take_in(&running, gated);
+            }
+            Ok(CycleFacts::Remeasured(remeasured)) => {
+                self.record.cycle = None;
+                self.add_cost(&remeasured.cost, &remeasured.currency);
+                self.judge_remeasured(&running, remeasured);
+            }
+        }
+    }
+
+    /// A cycle that failed is tried again, later and later.
+    fn wait_after(&mut self, mut running: RunningCycle, failed: &Failed) {
+        let before = running.waiting.take();
+        let failures = before.as_ref().map_or(0, |waiting| waiting.failures) + 1;
+        let wait = FIRST_WAIT.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_WAIT);
+        let until = later(self.situation.now, wait);
+        if before.is_none_or(|before| before.message != failed.message) {
+            self.warn("CycleFailed", format!("{}; it is tried again, and nothing paid is lost", failed.message));
+        }
+        running.progress = None;
+        running.waiting =
+            Some(Waiting { failures, until, message: failed.message.clone(), needs_a_person: failed.needs_a_person });
+        self.record.cycle = Some(running);
+    }
+
+    fn add_cost(&mut self, cost: &Money, currency: &str) {
+        let so_far = self.record.cost.as_ref().filter(|amount| amount.currency == currency);
+        let so_far = so_far.and_then(|amount| amount.amount.parse::<Decimal>().ok());
+        let so_far = so_far.map(Money::from).unwrap_or_default();
+        self.record.cost = Some(Amount { amount: (so_far + *cost).to_string(), currency: currency.to_owned() });
+    }
+
+    fn count_attempt(&mut self, running: &RunningCycle) {
+        if running.kind != CycleKind::Search {
+            return;
+        }
+        if self.record.inputs.as_deref() == Some(running.inputs.as_str()) {
+            self.record.attempts = self.record.attempts.max(running.attempt) + 1;
+        } else {
+            self.record.inputs = Some(running.inputs.clone());
+            self.record.attempts = running.attempt + 1;
+        }
+    }
+
+    fn take_in(&mut self, running: &RunningCycle, gated: &Gated) {
+        let score = gated.champion_score.map(score_text);
+        if let Some(champion) = self.record.champion.as_mut().filter(|_| score.is_some()) {
+            champion.score.clone_from(&score);
+        }
+        let why = gated.reasons.first().cloned().unwrap_or_default();
+        let champion = self.champion().to_owned();
+        let (version, verdict) = match &gated.challenger {
+            Some(challenger) => {
+                let (version, verdict) = self.dispose(running, gated, challenger, &why);
+                (Some(version), verdict)
+            }
+            None => (None, word(gated.verdict)),
+        };
+        if verdict != "Promoted" {
+            let against = version.as_ref().map_or(String::new(), |version| format!(", {version} does not replace it"));
+            let message = match verdict {
+                "Passed" => why.clone(),
+                _ => format!("{champion} stays champion{against}: {why}"),
+            };
+            self.say(if verdict == "Passed" { "GatePassed" } else { "CycleEnded" }, message);
+        }
+        if gated.out_of_budget {
+            self.warn("BudgetExhausted", why.clone());
+        }
+        self.remember(running, &gated.id, verdict, why, champion, version, score, &gated.cost);
+    }
+
+    /// What becomes of the challenger: its version, and the verdict of the cycle in one word.
+    fn dispose(
+        &mut self,
+        running: &RunningCycle,
+        gated: &Gated,
+        facts: &ChallengerFacts,
+        why: &str,
+    ) -> (String, &'static str) {
+        let parent = Some(self.champion().to_owned());
+        let details = (parent, facts.diff.clone(), facts.addresses.clone());
+        // A prompt that a person applied keeps the name that it was gated under.
+        let version = match &running.challenger {
+            Some(gated) => gated.clone(),
+            None => self.version_for(&facts.prompt, Some(&facts.version), VersionOrigin::Search, details),
+        };
+        let score = facts.score.map(score_text);
+        let mut told = VersionVerdict {
+            version: version.clone(),
+            phase: None,
+            reasons: gated.reasons.iter().take(REASONS).cloned().collect(),
+            score: score.clone(),
+            dimensions: facts
+                .dimensions
+                .iter()
+                .map(|(name, mean)| DimensionScore { name: name.clone(), score: score_text(*mean) })
+                .collect(),
+        };
+        if self.record.challenger.as_ref().is_some_and(|challenger| challenger.version == version) {
+            self.record.challenger = None;
+        }
+        let verdict = match gated.verdict {
+            Verdict::Promoted if self.is_quarantined(&facts.prompt.hash) => {
+                told.phase = Some(VersionPhase::RolledBack);
+                told.reasons
+                    .insert(0, "it passes the gate and was rolled back before: it stays quarantined".to_owned());
+                "Kept"
+            }
+            Verdict::Promoted if self.situation.wants.pin.is_some() => {
+                told.phase = Some(VersionPhase::Candidate);
+                told.reasons.insert(0, "it passes the gate; spec.pin keeps another version".to_owned());
+                "Passed"
+            }
+            Verdict::Promoted if self.situation.wants.approval == Approval::Manual => {
+                told.reasons.insert(0, format!("it passes the gate and waits for approval: {why}"));
+                self.record.challenger = Some(Challenger {
+                    version: version.clone(),
+                    hash: facts.prompt.hash.clone(),
+                    awaits_approval: true,
+                    score,
+                });
+                let message = format!(
+                    "{version} passes the gate and waits for approval: annotate {}={version}, or run whetstone approve",
+                    crate::api::intent::annotations::APPROVE
+                );
+                self.say("AwaitingApproval", message);
+                "Passed"
+            }
+            Verdict::Promoted => {
+                self.promote(&version, &facts.prompt.hash, Origin::Gate, score, why);
+                "Promoted"
+            }
+            Verdict::Kept | Verdict::BelowThreshold => {
+                told.phase = Some(VersionPhase::Rejected);
+                word(gated.verdict)
+            }
+            // It may be gated again when there is more evidence; the operator does not ask the same question twice by itself.
+            Verdict::Inconclusive => {
+                told.phase = Some(VersionPhase::Rejected);
+                told.reasons.insert(0, "the evidence does not suffice".to_owned());
+                "Inconclusive"
+            }
+        };
+        self.verdicts.push(told);
+        (version, verdict)
+    }
+
+    /// The champion was measured again: has it dropped, and is its prompt to blame?
+    fn judge_remeasured(&mut self, running: &RunningCycle, measured: &Remeasured) {
+        let now = self.situation.now;
+        self.record.reevaluated_at = Some(now);
+        self.record.reevaluations = self.record.reevaluations.max(running.series);
+        let champion = self.champion().to_owned();
+        if let Some(serving) = self.record.champion.as_mut() {
+            serving.score = Some(score_text(measured.now));
+        }
+        let Some(plan) = self.situation.wants.watch.as_ref().and_then(|watch| watch.reevaluation) else { return };
+        let judged = judge_reevaluation(
+            &plan,
+            &Remeasurement {
+                promoted: measured.then,
+                measured: measured.now,
+                p_value: Some(measured.p_value),
+                predecessor: match (&self.record.predecessor, measured.predecessor) {
+                    (_, Some(score)) => Predecessor::Measured(score),
+                    (None, None) => Predecessor::Absent,
+                    (Some(_), None) => Predecessor::Unmeasured,
+                },
+            },
+        );
+        let message = judged.message().to_owned();
+        let verdict = match judged {
+            Reevaluated::Steady(_) | Reevaluated::NoEvidence(_) => "Measured",
+            // The predecessor cannot be measured any more: then nothing says that it would do better.
+            Reevaluated::MeasurePredecessor(_) | Reevaluated::Drift(_) => "Drifted",
+            Reevaluated::Breach(_) => "RolledBack",
+        };
+        let score = Some(score_text(measured.now));
+        self.remember(running, &measured.id, verdict, message.clone(), champion, None, score, &measured.cost);
+        match verdict {
+            "RolledBack" => self.breach(&message),
+            "Drifted" => {
+                self.warn("Drifted", message);
+                // From now on the answers from before the drift are no evidence.
+                self.record.evidence = running.series;
+                self.start(CycleKind::Search, Cause::Drift, None);
+            }
+            _ => {}
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a line of the history has that many columns")]
+    fn remember(
+        &mut self,
+        running: &RunningCycle,
+        id: &str,
+        verdict: &str,
+        message: String,
+        champion: String,
+        challenger: Option<String>,
+        score: Option<String>,
+        cost: &Money,
+    ) {
+        self.record.cycles += 1;
+        self.record.history.insert(
+            0,
+            FinishedCycle {
+                id: id.to_owned(),
+                kind: running.kind,
+                cause: running.cause,
+                started_at: running.started_at,
+                ended_at: self.situation.now,
+                verdict: verdict.to_owned(),
+                message,
+                champion,
+                challenger,
+                score,
+                cost: cost.to_string(),
+            },
+        );
+        self.record.history.truncate(HISTORY);
+    }
+}
+
+/// A verdict about a champion that stays, in one word.
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Promoted => "Promoted",
+        Verdict::Kept => "Kept",
+        Verdict::BelowThreshold => "BelowThreshold",
+        Verdict::Inconclusive => "Inconclusive",
+    }
+}
+
+/// A score as the status holds it.
+fn score_text(score: f64) -> String {
+    format!("{score:.3}")
+}

@@ -1,0 +1,20 @@
+//! Labels, annotations and names that the operator puts on objects of the cluster.
+
+/// The field manager of everything that the operator writes.
+pub const FIELD_MANAGER: &str = "whetstone";
+/// The label that says which AgentOptimization an object belongs to.
+pub const OPTIMIZATION_LABEL: &str = "whetstone.dev/optimization";
+/// The label that says where a version stands.
+pub const PHASE_LABEL: &str = "whetstone.dev/phase";
+/// The annotation that says where a version comes from. One without it was applied by somebody else.
+pub const ORIGIN_ANNOTATION: &str = "whetstone.dev/origin";
+/// The annotation on the pods of a restarted workload: the hash of the prompt that it was restarted for.
+pub const PROMPT_HASH_ANNOTATION: &str = "whetstone.dev/prompt-hash";
+/// Holds an AgentOptimization back until its target has got the base prompt again (`spec.promotion.onDelete: Revert`).
+pub const REVERT_FINALIZER: &str = "whetstone.dev/revert";
+
+/// The object name of a version.
+#[must_use]
+pub fn version_object(optimization: &str, version: &str) -> String {
+    format!("{optimization}-{version}")
+}

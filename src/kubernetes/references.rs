@@ -1,0 +1,227 @@
+//! Watches over what optimizations refer to: ConfigMaps and Secrets, their metadata only.
+//!
+//! ConfigMaps are watched by namespace, one watch for each namespace that has an optimization. Secrets are watched one by
+//! one, so that a Role can name them. Nobody's content is held: a change says which optimizations to look at again, and
+//! the versions of the objects tell whether anything has changed since the last look.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::{self, Event, metadata_watcher};
+use kube::runtime::WatchStreamExt as _;
+use kube::{Api, Client, ResourceExt as _};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+/// What an optimization refers to. All of it is in the namespace of the optimization.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A ConfigMap.
+    ConfigMap,
+    /// A Secret.
+    Secret,
+}
+
+/// An optimization: namespace and name.
+pub type Owner = (String, String);
+/// An object that is referred to: its kind, namespace and name.
+type Named = (Kind, String, String);
+/// What one watch is over: a namespace, or one object in it.
+type Scope = (Kind, String, Option<String>);
+
+/// Watches over what optimizations refer to.
+pub struct References {
+    client: Client,
+    /// Where optimizations go that are to be looked at again.
+    trigger: mpsc::UnboundedSender<Owner>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    wanted: HashMap<Owner, BTreeSet<Named>>,
+    users: HashMap<Named, BTreeSet<Owner>>,
+    watches: HashMap<Scope, Watch>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    task: AbortHandle,
+    /// The versions of the objects, by name; complete once the first list is.
+    versions: BTreeMap<String, String>,
+    is_complete: bool,
+}
+
+impl References {
+    /// Watches nothing yet. Optimizations that are to be looked at again go to `trigger`.
+    #[must_use]
+    pub fn new(client: Client, trigger: mpsc::UnboundedSender<Owner>) -> Self {
+        Self { client, trigger, state: Arc::default() }
+    }
+
+    /// Notes what an optimization refers to now.
+    pub fn set(&self, owner: &Owner, wanted: BTreeSet<(Kind, String)>) {
+        let wanted: BTreeSet<Named> = wanted.into_iter().map(|(kind, name)| (kind, owner.0.clone(), name)).collect();
+        let mut state = lock(&self.state);
+        if state.wanted.get(owner) == Some(&wanted) {
+            return;
+        }
+        state.forget(owner);
+        for named in &wanted {
+            state.users.entry(named.clone()).or_default().insert(owner.clone());
+            let scope = scope(named);
+            if !state.watches.contains_key(&scope) {
+                let watch = self.watch(scope.clone());
+                state.watches.insert(scope, watch);
+            }
+        }
+        state.wanted.insert(owner.clone(), wanted);
+        state.end_idle_watches();
+    }
+
+    /// An optimization is gone.
+    pub fn forget(&self, owner: &Owner) {
+        let mut state = lock(&self.state);
+        state.forget(owner);
+        state.end_idle_watches();
+    }
+
+    /// The versions of all that an optimization refers to; `None` while they are not known yet. What does not exist has
+    /// none.
+    #[must_use]
+    pub fn versions(&self, owner: &Owner) -> Option<Vec<(String, Option<String>)>> {
+        let state = lock(&self.state);
+        let wanted = state.wanted.get(owner)?;
+        wanted
+            .iter()
+            .map(|named| {
+                let watch = state.watches.get(&scope(named)).filter(|watch| watch.is_complete)?;
+                Some((format!("{:?}/{}", named.0, named.2), watch.versions.get(&named.2).cloned()))
+            })
+            .collect()
+    }
+
+    fn watch(&self, scope: Scope) -> Watch {
+        let client = self.client.clone();
+        let (state, trigger) = (Arc::clone(&self.state), self.trigger.clone());
+        let task = tokio::spawn(async move {
+            let (kind, namespace, name) = &scope;
+            let mut config = watcher::Config::default();
+            if let Some(name) = name {
+                config = config.fields(&format!("metadata.name={name}"));
+            }
+            match kind {
+                Kind::ConfigMap => {
+                    let api: Api<ConfigMap> = Api::namespaced(client, namespace);
+                    let events = metadata_watcher(api, config).default_backoff().boxed();
+                    follow(events, &scope, &state, &trigger).await;
+                }
+                Kind::Secret => {
+                    let api: Api<Secret> = Api::namespaced(client, namespace);
+                    let events = metadata_watcher(api, config).default_backoff().boxed();
+                    follow(events, &scope, &state, &trigger).await;
+                }
+            }
+        });
+        Watch { task: task.abort_handle(), versions: BTreeMap::new(), is_complete: false }
+    }
+}
+
+impl Drop for References {
+    fn drop(&mut self) {
+        for watch in lock(&self.state).watches.values() {
+            watch.task.abort();
+        }
+    }
+}
+
+impl State {
+    fn forget(&mut self, owner: &Owner) {
+        for named in self.wanted.remove(owner).unwrap_or_default() {
+            if let Some(users) = self.users.get_mut(&named) {
+                users.remove(owner);
+                if users.is_empty() {
+                    self.users.remove(&named);
+                }
+            }
+        }
+    }
+
+    fn end_idle_watches(&mut self) {
+        let used: BTreeSet<Scope> = self.users.keys().map(scope).collect();
+        self.watches.retain(|scope, watch| {
+            let is_used = used.contains(scope);
+            if !is_used {
+                watch.task.abort();
+            }
+            is_used
+        });
+    }
+}
+
+async fn follow<K>(
+    mut events: impl futures::Stream<Item = watcher::Result<Event<PartialObjectMeta<K>>>> + Unpin,
+    scope: &Scope,
+    state: &Mutex<State>,
+    trigger: &mpsc::UnboundedSender<Owner>,
+) where
+    K: kube::Resource<DynamicType = ()>,
+{
+    let mut listed = BTreeMap::new();
+    while let Some(event) = events.next().await {
+        let mut state = lock(state);
+        let Some(watch) = state.watches.get_mut(scope) else { return };
+        let changed: Vec<String> = match event {
+            Ok(Event::Init) => {
+                listed.clear();
+                Vec::new()
+            }
+            Ok(Event::InitApply(object)) => {
+                listed.insert(object.name_any(), object.resource_version().unwrap_or_default());
+                Vec::new()
+            }
+            Ok(Event::InitDone) => {
+                let before = std::mem::replace(&mut watch.versions, std::mem::take(&mut listed));
+                let was_complete = std::mem::replace(&mut watch.is_complete, true);
+                let names = before.keys().chain(watch.versions.keys()).cloned().collect::<BTreeSet<_>>();
+                let differs = |name: &String| !was_complete || before.get(name) != watch.versions.get(name);
+                names.into_iter().filter(differs).collect()
+            }
+            Ok(Event::Apply(object)) => {
+                let (name, version) = (object.name_any(), object.resource_version().unwrap_or_default());
+                watch.versions.insert(name.clone(), version);
+                vec![name]
+            }
+            Ok(Event::Delete(object)) => {
+                watch.versions.remove(&object.name_any());
+                vec![object.name_any()]
+            }
+            Err(error) => {
+                tracing::debug!(?scope, %error, "watching references");
+                Vec::new()
+            }
+        };
+        let (kind, namespace, _) = scope;
+        for name in changed {
+            let users = state.users.get(&(kind.clone(), namespace.clone(), name)).into_iter().flatten();
+            for owner in users {
+                // The receiver is gone only when the operator ends.
+                let _ = trigger.send(owner.clone());
+            }
+        }
+    }
+}
+
+fn scope((kind, namespace, name): &Named) -> Scope {
+    match kind {
+        Kind::ConfigMap => (Kind::ConfigMap, namespace.clone(), None),
+        Kind::Secret => (Kind::Secret, namespace.clone(), Some(name.clone())),
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,187 @@
+//! The target ConfigMap: who owns it, what it holds, and the one write that changes it.
+//!
+//! It is ours when our field manager has applied it, or when its owner has handed it over by annotation. Then it is applied
+//! by force: what somebody else wrote over our keys is put back. What was never ours is not touched.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, ResourceExt as _};
+use serde_json::json;
+
+use super::names::{FIELD_MANAGER, OPTIMIZATION_LABEL};
+use crate::api::intent::annotations::ADOPT;
+use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
+
+/// The key that holds the prompt of a challenger that is exposed.
+pub const CHALLENGER_PROMPT_KEY: &str = "challenger-prompt";
+/// The key that holds the version of a challenger that is exposed.
+pub const CHALLENGER_VERSION_KEY: &str = "challenger-version";
+/// The most that a ConfigMap may hold, in bytes of keys and values.
+pub const MOST_BYTES: usize = 1 << 20;
+
+/// What stands under the name of the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Nothing.
+    Absent,
+    /// Our ConfigMap.
+    Ours(Held),
+    /// Somebody else's.
+    Foreign {
+        /// Who has written it, by the names of their field managers.
+        managers: Vec<String>,
+    },
+}
+
+/// What our ConfigMap holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The version of the object.
+    pub resource_version: String,
+    /// Its texts.
+    pub data: BTreeMap<String, String>,
+    /// Our field manager has applied it before; otherwise it was just handed over.
+    pub applied: bool,
+    /// It bears our labels.
+    pub labelled: bool,
+}
+
+impl Held {
+    /// Whether it holds exactly this: our keys with these values, the others of ours absent.
+    #[must_use]
+    pub fn holds(&self, wanted: &BTreeMap<String, String>) -> bool {
+        let ours = [PROMPT_KEY, VERSION_KEY, HASH_KEY, CHALLENGER_PROMPT_KEY, CHALLENGER_VERSION_KEY];
+        self.applied && self.labelled && ours.iter().all(|key| self.data.get(*key) == wanted.get(*key))
+    }
+}
+
+/// Reads what stands under the name of the target.
+///
+/// # Errors
+/// When the API server does not answer, or does not let us.
+pub async fn read(client: &Client, namespace: &str, name: &str, optimization: &str) -> Result<Target, kube::Error> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    Ok(api.get_opt(name).await?.map_or(Target::Absent, |found| told(found, optimization)))
+}
+
+fn told(found: ConfigMap, optimization: &str) -> Target {
+    let managers: Vec<String> =
+        found.managed_fields().iter().filter_map(|entry| entry.manager.clone()).collect();
+    let applied = found.managed_fields().iter().any(|entry| {
+        entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply")
+    });
+    let handed_over = found.annotations().get(ADOPT).is_some_and(|to| to == optimization);
+    if !applied && !handed_over {
+        return Target::Foreign { managers };
+    }
+    let labelled = found.labels().get(OPTIMIZATION_LABEL).is_some_and(|label| label == optimization);
+    Target::Ours(Held {
+        resource_version: found.resource_version().unwrap_or_default(),
+        applied,
+        labelled,
+        data: found.data.unwrap_or_default(),
+    })
+}
+
+/// The target could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// It has changed since it was read, or has come to be.
+    #[error("the ConfigMap {0:?} changed while it was being written")]
+    Changed(String),
+    /// The API server does not answer, or refuses.
+    #[error("writing the ConfigMap {name:?}: {source}")]
+    Refused {
+        /// The ConfigMap.
+        name: String,
+        /// What the API server says.
+        source: kube::Error,
+    },
+}
+
+/// Writes the target in one apply: prompt, version and hash together.
+///
+/// `held` is what was read before: if the ConfigMap has changed since, or has come to be, nothing is written.
+///
+/// # Errors
+/// [`ApplyError::Changed`] when it is to be read again.
+pub async fn apply(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    optimization: &str,
+    held: Option<&Held>,
+    data: &BTreeMap<String, String>,
+) -> Result<(), ApplyError> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let labels = json!({"app.kubernetes.io/managed-by": "whetstone", OPTIMIZATION_LABEL: optimization});
+    let mut metadata = json!({"name": name, "namespace": namespace, "labels": labels});
+    let parameters = PatchParams::apply(FIELD_MANAGER);
+    let parameters = match held {
+        Some(held) => {
+            metadata["resourceVersion"] = json!(held.resource_version);
+            parameters.force()
+        }
+        None => parameters,
+    };
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
+    let failed = |error: kube::Error| match error {
+        kube::Error::Api(status) if status.code == 409 => ApplyError::Changed(name.to_owned()),
+        source => ApplyError::Refused { name: name.to_owned(), source },
+    };
+    let written = api.patch(name, &parameters, &Patch::Apply(object)).await.map_err(failed)?;
+    let others = written.managed_fields().iter().any(|entry| entry.manager.as_deref() != Some(FIELD_MANAGER));
+    if held.is_none() && others {
+        // Somebody was faster with a ConfigMap of theirs: nothing of ours may stay in it.
+        let nothing = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}});
+        api.patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(nothing)).await.map_err(failed)?;
+        return Err(ApplyError::Changed(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// How many bytes a ConfigMap with these texts has.
+#[must_use]
+pub fn bytes(data: &BTreeMap<String, String>) -> usize {
+    data.iter().map(|(key, value)| key.len() + value.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config_map(yaml: &str) -> ConfigMap {
+        serde_saphyr::from_str(yaml).unwrap()
+    }
+
+    #[test]
+    fn a_configmap_that_somebody_else_applied_is_not_ours_whatever_its_labels_say() {
+        let found = config_map(
+            "metadata: {name: live, labels: {whetstone.dev/optimization: support}, managedFields: [{manager: argocd, operation: Apply}]}",
+        );
+        assert_eq!(told(found, "support"), Target::Foreign { managers: vec!["argocd".to_owned()] });
+    }
+
+    #[test]
+    fn a_configmap_that_was_handed_over_is_ours_and_has_to_be_applied() {
+        let found = config_map(
+            "metadata: {name: live, annotations: {whetstone.dev/adopt: support}, managedFields: [{manager: kubectl, operation: Update}]}\ndata: {system-prompt: hello}",
+        );
+        let Target::Ours(held) = told(found.clone(), "support") else { panic!("it was handed over") };
+        assert!(!held.holds(&held.data), "it was never applied by us");
+        assert!(matches!(told(found, "other"), Target::Foreign { .. }));
+    }
+
+    #[test]
+    fn an_edited_key_of_ours_is_seen_and_a_key_of_somebody_else_is_not_our_business() {
+        let data = |prompt: &str| {
+            BTreeMap::from([(PROMPT_KEY.to_owned(), prompt.to_owned()), ("theirs".to_owned(), "x".to_owned())])
+        };
+        let wanted = BTreeMap::from([(PROMPT_KEY.to_owned(), "a".to_owned())]);
+        let held = |prompt| Held { resource_version: "1".to_owned(), data: data(prompt), applied: true, labelled: true };
+        assert!(held("a").holds(&wanted));
+        assert!(!held("b").holds(&wanted));
+    }
+}

@@ -1,0 +1,220 @@
+//! PromptVersions: an index of what matters about each, without their prompts, and what is written to them.
+//!
+//! A prompt may have a megabyte and there may be thousands of versions; decisions need their names, hashes and phases. So
+//! the index hashes a prompt when it sees it and lets it go.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::watcher::Event;
+use kube::{Client, Resource as _, ResourceExt as _};
+use serde_json::json;
+
+use super::names::{FIELD_MANAGER, OPTIMIZATION_LABEL, ORIGIN_ANNOTATION, version_object};
+use crate::api::AgentOptimization;
+use crate::api::prompt_version::{OptimizationRef, PromptVersion, PromptVersionSpec};
+use crate::api::status::PromptVersionStatus;
+use crate::decide::lifecycle::{KnownVersion, NewVersion, VersionOrigin};
+use crate::domain::hash::ContentHash;
+
+/// A PromptVersion without its prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Indexed {
+    /// What decisions go by.
+    pub known: KnownVersion,
+    /// Its status.
+    pub status: PromptVersionStatus,
+    /// Its generation.
+    pub generation: Option<i64>,
+    /// The version that its spec names as its parent.
+    pub parent: Option<String>,
+}
+
+/// The name of an optimization and its namespace.
+type Owner = (String, String);
+
+/// All PromptVersions that are watched, by their optimization and object name.
+#[derive(Debug, Default)]
+pub struct Versions {
+    all: Mutex<HashMap<Owner, BTreeMap<String, Indexed>>>,
+    /// What a watch that begins anew has listed so far, until the list is complete.
+    listed: Mutex<HashMap<Owner, BTreeMap<String, Indexed>>>,
+}
+
+impl Versions {
+    /// Takes in what a watch tells. Returns the optimizations that it concerns.
+    pub fn take_in(&self, event: &Event<PromptVersion>) -> Vec<Owner> {
+        match event {
+            Event::Init => {
+                lock(&self.listed).clear();
+                Vec::new()
+            }
+            Event::InitApply(version) => {
+                let owner = owner_of(version);
+                lock(&self.listed).entry(owner).or_default().insert(version.name_any(), indexed(version));
+                Vec::new()
+            }
+            Event::InitDone => {
+                let listed = std::mem::take(&mut *lock(&self.listed));
+                let mut all = lock(&self.all);
+                let mut owners: Vec<Owner> = all.keys().chain(listed.keys()).cloned().collect();
+                owners.sort();
+                owners.dedup();
+                *all = listed;
+                owners
+            }
+            Event::Apply(version) => {
+                let owner = owner_of(version);
+                let new = indexed(version);
+                let old = lock(&self.all).entry(owner.clone()).or_default().insert(version.name_any(), new.clone());
+                // Our own writes of the status come back: they are no reason to look again.
+                let is_news = old.is_none_or(|old| old.known != new.known);
+                if is_news { vec![owner] } else { Vec::new() }
+            }
+            Event::Delete(version) => {
+                let owner = owner_of(version);
+                let mut all = lock(&self.all);
+                if let Some(versions) = all.get_mut(&owner) {
+                    versions.remove(&version.name_any());
+                    if versions.is_empty() {
+                        all.remove(&owner);
+                    }
+                }
+                vec![owner]
+            }
+        }
+    }
+
+    /// The versions of an optimization.
+    #[must_use]
+    pub fn of(&self, namespace: &str, optimization: &str) -> Vec<Indexed> {
+        let all = lock(&self.all);
+        let owner = (namespace.to_owned(), optimization.to_owned());
+        all.get(&owner).map(|versions| versions.values().cloned().collect()).unwrap_or_default()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn owner_of(version: &PromptVersion) -> Owner {
+    (version.namespace().unwrap_or_default(), version.spec.optimization_ref.name.clone())
+}
+
+fn indexed(version: &PromptVersion) -> Indexed {
+    let hash = ContentHash::of_bytes(version.spec.prompt.as_bytes()).to_string();
+    let fault = match &version.spec.hash {
+        Some(said) if *said != hash => Some(format!(
+            "spec.hash is {said} and its prompt has the hash {hash}: leave spec.hash out, or apply the prompt that belongs to it"
+        )),
+        _ if version.spec.prompt.trim().is_empty() => Some("spec.prompt is empty".to_owned()),
+        _ => None,
+    };
+    let object = version.name_any();
+    let prefix = format!("{}-", version.spec.optimization_ref.name);
+    let name = version.spec.version.clone();
+    Indexed {
+        known: KnownVersion {
+            version: name.unwrap_or_else(|| object.strip_prefix(&prefix).unwrap_or(&object).to_owned()),
+            object,
+            hash,
+            phase: version.status.as_ref().and_then(|status| status.phase),
+            origin: VersionOrigin::of(version.annotations().get(ORIGIN_ANNOTATION).map(String::as_str)),
+            created: version.creation_timestamp().map(|time| time.0).unwrap_or_default(),
+            fault,
+        },
+        status: version.status.clone().unwrap_or_default(),
+        generation: version.metadata.generation,
+        parent: version.spec.parent.clone(),
+    }
+}
+
+/// Creates a version of an optimization, which owns it. One that is there already, with the same prompt, will do.
+///
+/// # Errors
+/// When the API server does not answer, or refuses.
+pub async fn create(client: &Client, owner: &AgentOptimization, version: &NewVersion) -> Result<(), kube::Error> {
+    let namespace = owner.namespace().unwrap_or_default();
+    let optimization = owner.name_any();
+    let api: Api<PromptVersion> = Api::namespaced(client.clone(), &namespace);
+    let mut object = PromptVersion::new(
+        &version_object(&optimization, &version.version),
+        PromptVersionSpec {
+            optimization_ref: OptimizationRef { name: optimization.clone() },
+            version: Some(version.version.clone()),
+            prompt: version.prompt.text.clone(),
+            hash: Some(version.prompt.hash.clone()),
+            parent: version.parent.clone(),
+            diff: (!version.diff.is_empty()).then(|| version.diff.clone()),
+            addresses: version.addresses.clone(),
+        },
+    );
+    object.metadata.labels = Some(BTreeMap::from([
+        ("app.kubernetes.io/managed-by".to_owned(), "whetstone".to_owned()),
+        (OPTIMIZATION_LABEL.to_owned(), optimization),
+    ]));
+    object.metadata.annotations =
+        Some(BTreeMap::from([(ORIGIN_ANNOTATION.to_owned(), version.origin.as_str().to_owned())]));
+    object.metadata.owner_references = owner.controller_owner_ref(&()).map(|reference| {
+        // Deleting an optimization must not wait for its versions.
+        vec![OwnerReference { block_owner_deletion: None, ..reference }]
+    });
+    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    match api.create(&parameters, &object).await {
+        Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(()),
+        created => created.map(drop),
+    }
+}
+
+/// Writes the status of a version.
+///
+/// # Errors
+/// When the API server does not answer, or refuses.
+pub async fn report(
+    client: &Client,
+    namespace: &str,
+    object: &str,
+    status: &PromptVersionStatus,
+) -> Result<(), kube::Error> {
+    let api: Api<PromptVersion> = Api::namespaced(client.clone(), namespace);
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch_status(object, &parameters, &Patch::Merge(json!({"status": status}))).await {
+        // Somebody has deleted it: there is nothing to report on.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        reported => reported.map(drop),
+    }
+}
+
+/// Deletes a version that is too old to keep.
+///
+/// # Errors
+/// When the API server does not answer, or refuses.
+pub async fn delete(client: &Client, namespace: &str, object: &str) -> Result<(), kube::Error> {
+    let api: Api<PromptVersion> = Api::namespaced(client.clone(), namespace);
+    match api.delete(object, &DeleteParams::default()).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        deleted => deleted.map(drop),
+    }
+}
+
+/// The versions of an optimization with their prompts.
+///
+/// # Errors
+/// When the API server does not answer, or refuses.
+pub async fn list(client: &Client, namespace: &str, optimization: &str) -> Result<Vec<PromptVersion>, kube::Error> {
+    let api: Api<PromptVersion> = Api::namespaced(client.clone(), namespace);
+    let selector = format!("spec.optimizationRef.name={optimization}");
+    Ok(api.list(&ListParams::default().fields(&selector)).await?.items)
+}
+
+/// The prompt of a version.
+///
+/// # Errors
+/// When the API server does not answer, or refuses.
+pub async fn prompt(client: &Client, namespace: &str, object: &str) -> Result<Option<String>, kube::Error> {
+    let api: Api<PromptVersion> = Api::namespaced(client.clone(), namespace);
+    Ok(api.get_opt(object).await?.map(|version| version.spec.prompt))
+}
