@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use references::{CHAMPION_KEY, ConfigMap, Reference, References, Text, requested};
+pub use watch::BREACHES;
 
 use self::findings::Findings;
 use super::agent::Runtime;

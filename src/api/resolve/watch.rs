@@ -18,7 +18,8 @@ use crate::domain::hash::ContentHash;
 
 const WINDOW: Duration = Duration::from_hours(1);
 const INTERVAL: Duration = Duration::from_secs(30);
-const BREACHES: u32 = 3;
+/// `spec.watch.breaches` when it is left out.
+pub const BREACHES: u32 = 3;
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_DROP: f64 = 0.05;
 
