@@ -7,8 +7,12 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::Exit;
+use crate::domain::duration::HumanDuration;
 use crate::embed;
-use crate::simulator::{Server, world::World};
+use crate::simulator::{
+    Server,
+    world::{Latency, World},
+};
 
 /// Serve a simulated world.
 ///
@@ -23,13 +27,20 @@ pub(super) struct Arguments {
     /// The address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// How long every answer takes, in place of what the world file says, such as 300ms
+    #[arg(long, value_name = "DURATION")]
+    latency: Option<HumanDuration>,
     /// Play the agent in production too: serve the prompt in FILE to the customers of the world's `traffic`
     #[arg(long, value_name = "FILE")]
     live_prompt: Option<PathBuf>,
 }
 
 pub(super) async fn simulate(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let world = World::parse_file(&arguments.world.display().to_string(), &embed::read_text_file(&arguments.world)?)?;
+    let mut world =
+        World::parse_file(&arguments.world.display().to_string(), &embed::read_text_file(&arguments.world)?)?;
+    if let Some(latency) = arguments.latency {
+        world.faults.latency = Some(Latency::Fixed(latency));
+    }
     anyhow::ensure!(
         arguments.live_prompt.is_none() || world.traffic.is_some(),
         "--live-prompt needs customers, and {} has none; give it a section `traffic`",
