@@ -1,6 +1,6 @@
-# Sourced by the scripts of this folder: finds a Go tool on the PATH or under target/tools, or installs it there.
+# Sourced by the scripts of this folder, in it: finds a Go tool on the PATH or under target/tools, or installs it there.
 # The versions are those that the output in Git was made and checked with.
-tools=${WHETSTONE_TOOLS:-$(cd "$(dirname "$0")/.." && pwd)/target/tools}
+tools=${WHETSTONE_TOOLS:-$(cd .. && pwd)/target/tools}
 PATH=$PATH:$tools
 
 tool() {
