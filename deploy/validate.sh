@@ -89,6 +89,15 @@ kubectl patch --local -f ../crds/whetstone.dev.yaml --type merge -p '{}' -o json
 kubeconform -strict -summary -ignore-missing-schemas -schema-location "$work/schemas/{{.ResourceKind}}_{{.ResourceAPIVersion}}.json" \
     "$work"/helm-*.yaml "$work"/kustomize-*.yaml
 
+step "the quickstart as the command line reads it"
+whetstone=${WHETSTONE:-../target/debug/whetstone}
+if [ -x "$whetstone" ]; then
+    mkdir "$work/manifests" && cp "$work/kustomize-quickstart.yaml" "$work/manifests/"
+    "$whetstone" validate -f quickstart/story/optimization.yaml --manifests "$work/manifests" 2>&1 | head -1
+else
+    echo "left out: there is no $whetstone"
+fi
+
 step "kube-score"
 # What is left out, and why:
 #   a CPU limit: a throttled leader renews its Lease late, a throttled agent answers late

@@ -134,6 +134,28 @@ traffic:
         assert!((200..300).contains(&worse[1]), "{worse:?}");
     }
 
+    /// The quickstart on a cluster tells a story: a prompt that passes its scenarios fails its customers, and one that leaves
+    /// a single instruction out does not.
+    #[test]
+    fn in_the_quickstart_one_instruction_fails_the_customers_that_no_scenario_knows_of() {
+        let world = World::parse(include_str!("../../examples/quickstart/world.yaml")).unwrap();
+        let base = include_str!("../../examples/quickstart/prompt.md");
+        let taught = |left_out: &str| {
+            let skills = world.skills.iter().filter(|skill| skill.name.value != left_out);
+            skills.filter_map(|skill| skill.instruction.as_deref()).fold(base.to_owned(), |all, line| all + line + "\n")
+        };
+        let share_of_failures = |prompt: &str| {
+            let conversations = Conversations::default();
+            (0..3000).for_each(|n| conversations.converse(&world, world.traffic.as_ref().unwrap(), prompt, n));
+            let failed: u64 = conversations.lock().by_topic.values().map(|[_, failed]| failed).sum();
+            failed as f64 / 3000.0
+        };
+        // The limit of the watch is 0.15.
+        let (base, all) = (share_of_failures(base), share_of_failures(&taught("")));
+        let without = share_of_failures(&taught("chargebacks-to-payments"));
+        assert!(base < 0.1 && all > 0.2 && without < 0.1, "{base} {all} {without}");
+    }
+
     #[tokio::test]
     async fn the_agent_serves_what_lies_in_the_file_and_nobody_without_it() {
         let world = World::parse(SHOP).unwrap();
