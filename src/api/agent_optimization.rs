@@ -61,8 +61,8 @@ use super::{patterns, rules};
     validation = rules::a_budget_needs_prices(),
     validation = rules::target_is_not("agent.prompt.configMapKeyRef", "the base prompt"),
     validation = rules::target_is_not("agent.runtime.replay.transcripts.configMapKeyRef", "the transcripts"),
-    validation = rules::target_is_none_of("agent.toolsFrom", "configMapKeyRef", "tools"),
-    validation = rules::target_is_none_of("scenarios", "configMapRef", "scenarios"),
+    validation = rules::target_is_none_of("agent.toolsFrom", "configMapKeyRef", "the tools"),
+    validation = rules::target_is_none_of("scenarios", "configMapRef", "the scenarios"),
 )]
 pub struct AgentOptimizationSpec {
     /// The situation that sets the defaults of everything left out below. `Production` when absent.

@@ -65,6 +65,7 @@ fn keep_description(schema: &mut Schema) {
 /// Fits a schema and everything under it. `speaks` is false where rules would cost too much: in lists without a bound.
 fn fit(schema: &mut Value, speaks: bool) {
     let Some(schema) = schema.as_object_mut() else { return };
+    unwrap_description(schema);
     bound_numbers(schema);
     word_patterns(schema, speaks);
     let is_bounded = schema.contains_key("maxItems");
@@ -76,6 +77,14 @@ fn fit(schema: &mut Value, speaks: bool) {
     }
     for (_, field) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
         fit(field, speaks);
+    }
+}
+
+/// kubectl explain breaks lines itself.
+fn unwrap_description(schema: &mut Map<String, Value>) {
+    if let Some(Value::String(about)) = schema.get_mut("description") {
+        let paragraphs: Vec<String> = about.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();
+        *about = paragraphs.join("\n\n");
     }
 }
 
@@ -115,6 +124,10 @@ fn word_patterns(schema: &mut Map<String, Value>, speaks: bool) {
         return;
     }
     schema.remove("pattern");
+    if words != DURATION {
+        // Nothing else matches an empty text, and one message is enough.
+        schema.remove("minLength");
+    }
     let rule = json!({"rule": format!("self.matches({})", cel_text(&pattern)), "message": format!("must be {words}")});
     let rules = schema.entry("x-kubernetes-validations").or_insert_with(|| json!([]));
     if let Some(rules) = rules.as_array_mut() {
@@ -196,5 +209,23 @@ mod tests {
         let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties").unwrap();
         let about = schema.pointer("/promotion/properties/onDelete/description").and_then(Value::as_str).unwrap();
         assert!(about.contains("`Keep` when absent"), "{about}");
+    }
+
+    #[test]
+    fn the_rules_hold_for_the_first_resource_and_speak_up_for_another() {
+        let [optimization, _] = definitions();
+        let definition = serde_json::to_value(optimization).unwrap();
+        let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap();
+        let mut object: Value =
+            serde_saphyr::from_str(include_str!("../../tests/operator/admission/first-resource.yaml")).unwrap();
+        let check = |object: &Value| kube::core::cel::Validator::new().validate(schema, object, None);
+        check(&object).unwrap();
+        object["spec"]["scoring"]["judge"]["ref"] = json!("jugde");
+        object["spec"]["agent"]["prompt"] = json!({"file": "prompt.md"});
+        insta::assert_snapshot!(check(&object).unwrap_err().to_string(), @r#"
+        2 validation error(s):
+          - spec.scoring.judge.ref: no model "jugde" in spec.models: name one that is there, or add it
+          - spec.agent.prompt.file: the cluster reads no files: put it into a ConfigMap and name it by configMapKeyRef
+        "#);
     }
 }

@@ -7,6 +7,8 @@ use super::source::SecretSource;
 use super::{patterns, rules};
 use crate::domain::duration::HumanDuration;
 
+const KEY_IN_SECRET: &str = "put the key into a Secret and name it by apiKey.secretKeyRef";
+
 /// A model under a name. Exactly one provider is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -32,14 +34,20 @@ pub struct Model {
 /// An OpenAI-compatible API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::requires("apiKey", "!has(self.baseURL)", "OpenAI's own API needs a key: give apiKey.secretKeyRef, or the baseURL of another one"))]
+#[x_kube(
+    validation = rules::is_url("baseURL", "http://litellm.llm:4000/v1"),
+    validation = rules::without_credentials("baseURL", KEY_IN_SECRET),
+    validation = rules::without_query("baseURL"),
+    validation = rules::requires(
+        "apiKey",
+        "!has(self.baseURL)",
+        "OpenAI's own API needs a key: give apiKey.secretKeyRef, or the baseURL of another one",
+    ),
+)]
 pub struct OpenAi {
     /// The base URL, up to and including `/v1`. `https://api.openai.com/v1` when absent.
     #[serde(default, rename = "baseURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = rules::is_url("http://litellm.llm:4000/v1"))]
-    #[x_kube(validation = rules::without_credentials("put the key into a Secret and name it by apiKey.secretKeyRef"))]
-    #[x_kube(validation = rules::without_query())]
     pub base_url: Option<String>,
     /// The provider's name of the model.
     #[schemars(length(min = 1, max = 256))]
@@ -56,14 +64,20 @@ pub struct OpenAi {
 /// The Anthropic Messages API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::requires("apiKey", "!has(self.baseURL)", "Anthropic's own API needs a key: give apiKey.secretKeyRef, or the baseURL of a gateway"))]
+#[x_kube(
+    validation = rules::is_url("baseURL", "https://gateway.example/anthropic"),
+    validation = rules::without_credentials("baseURL", KEY_IN_SECRET),
+    validation = rules::without_query("baseURL"),
+    validation = rules::requires(
+        "apiKey",
+        "!has(self.baseURL)",
+        "Anthropic's own API needs a key: give apiKey.secretKeyRef, or the baseURL of a gateway",
+    ),
+)]
 pub struct Anthropic {
     /// The base URL. `https://api.anthropic.com` when absent.
     #[serde(default, rename = "baseURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = rules::is_url("http://litellm.llm:4000/v1"))]
-    #[x_kube(validation = rules::without_credentials("put the key into a Secret and name it by apiKey.secretKeyRef"))]
-    #[x_kube(validation = rules::without_query())]
     pub base_url: Option<String>,
     /// The provider's name of the model.
     #[schemars(length(min = 1, max = 256))]

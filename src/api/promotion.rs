@@ -16,10 +16,10 @@ pub struct Promotion {
     /// What a challenger must prove.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
-    /// Whether a person must agree to each promotion. `Automatic` when absent.
+    /// Whether a person must agree to each promotion. The profile's when absent: `Manual` for `Compliance`, else `Automatic`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
-    /// How many superseded versions are kept. Champion and predecessor always are.
+    /// How many superseded versions are kept. Champion and predecessor always are. The profile's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_versions_retained: Option<u32>,
@@ -189,6 +189,6 @@ pub struct Budget {
     pub per_cycle: Option<String>,
     /// The currency of budget and prices. `USD` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = patterns::CURRENCY), length(max = 3), extend("default" = "USD"))]
+    #[schemars(regex(pattern = patterns::CURRENCY), length(max = 64), extend("default" = "USD"))]
     pub currency: Option<String>,
 }

@@ -43,7 +43,7 @@ pub struct PromptVersionSpec {
     pub prompt: String,
     /// The BLAKE3 hash of the prompt, 64 hexadecimal digits. Not needed; one that does not fit the prompt is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64), regex(pattern = patterns::HASH))]
+    #[schemars(length(max = 128), regex(pattern = patterns::HASH))]
     pub hash: Option<String>,
     /// The version that it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]

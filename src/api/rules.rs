@@ -180,22 +180,26 @@ pub fn at_most_twelve_places() -> Rule {
     demands("!self.matches('[.][0-9]{13}')", "has more than 12 decimal places: round it")
 }
 
-/// A URL that requests are made to.
-pub fn is_url(example: &str) -> Rule {
+/// A URL that requests are made to. Rules about URLs stand at the object: the API server repeats the value of a text that it
+/// refuses, and a URL may hold a password.
+pub fn is_url(field: &str, example: &str) -> Rule {
     let message = format!("must be an http or https URL, such as {example}");
-    Rule::new("self.matches('^https?://[^/?#]') && isURL(self)").message(&*message)
+    about_url(field, "URL.matches('^https?://[^/?#]') && isURL(URL)", &message)
 }
 
 /// A URL without user and password.
-pub fn without_credentials(instead: &str) -> Rule {
+pub fn without_credentials(field: &str, instead: &str) -> Rule {
     let message = format!("must not hold credentials: {instead}");
-    Rule::new("!self.matches('^[a-z]+://[^/?#]*@')").message(&*message)
+    about_url(field, "!URL.matches('^[a-z]+://[^/?#]*@')", &message)
 }
 
 /// A URL that a path can be appended to.
-pub fn without_query() -> Rule {
-    demands(
-        "!self.contains('?') && !self.contains('#')",
-        "must not have a query or fragment: leave out ? or # and what follows",
-    )
+pub fn without_query(field: &str) -> Rule {
+    let message = "must not have a query or fragment: leave out ? or # and what follows";
+    about_url(field, "!URL.contains('?') && !URL.contains('#')", message)
+}
+
+fn about_url(field: &str, rule: &str, message: &str) -> Rule {
+    let rule = rule.replace("URL.", &format!("self.{field}.")).replace("(URL)", &format!("(self.{field})"));
+    demands(&format!("!has(self.{field}) || ({rule})"), message).field_path(format!(".{field}"))
 }

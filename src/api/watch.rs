@@ -56,20 +56,22 @@ pub struct Watch {
 /// A Prometheus, or anything that speaks its HTTP API (Thanos, Mimir, VictoriaMetrics).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::forbids(
-    "has(self.bearerToken) && has(self.basicAuth)",
-    "give bearerToken or basicAuth, not both",
-))]
+#[x_kube(
+    validation = rules::is_url("url", "http://prometheus.monitoring:9090"),
+    validation = rules::without_credentials("url", "put them into a Secret and name it by bearerToken or basicAuth"),
+    validation = rules::without_query("url"),
+    validation = rules::demands(
+        "!self.url.matches('/api/v1(/query)?/*$')",
+        "must end before /api/v1, which is appended: leave that out",
+    ).field_path(".url"),
+    validation = rules::forbids(
+        "has(self.bearerToken) && has(self.basicAuth)",
+        "give bearerToken or basicAuth, not both",
+    ),
+)]
 pub struct Prometheus {
     /// Its URL, without `/api/v1`, such as `http://prometheus.monitoring:9090`.
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = rules::is_url("http://prometheus.monitoring:9090"))]
-    #[x_kube(validation = rules::without_credentials("put them into a Secret and name it by bearerToken or basicAuth"))]
-    #[x_kube(validation = rules::without_query())]
-    #[x_kube(validation = rules::demands(
-        "!self.matches('/api/v1(/query)?/*$')",
-        "must end before /api/v1, which is appended: leave that out",
-    ))]
     pub url: String,
     /// A bearer token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,7 +118,13 @@ pub struct BasicAuth {
 /// A header. Exactly one of `value` and `secretKeyRef` is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::exactly_one(&["value", "secretKeyRef"]))]
+#[x_kube(
+    validation = rules::exactly_one(&["value", "secretKeyRef"]),
+    validation = rules::demands(
+        "!has(self.value) || self.value.matches('^[ -~]*$')",
+        "must be letters, digits and signs of ASCII: put anything else into a Secret, encoded",
+    ).field_path(".value"),
+)]
 pub struct Header {
     /// Its name.
     #[schemars(length(min = 1, max = 128), regex(pattern = patterns::HEADER_NAME))]
@@ -133,10 +141,6 @@ pub struct Header {
     /// Its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
-    #[x_kube(validation = rules::demands(
-        "self.matches('^[ -~]*$')",
-        "must be letters, digits and signs of ASCII: put anything else into a Secret, encoded",
-    ))]
     pub value: Option<String>,
     /// A key of a Secret in the same namespace that holds its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
