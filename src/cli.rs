@@ -1,5 +1,7 @@
 //! The command line: arguments, wiring, output.
 
+mod approve;
+mod cluster;
 mod compare;
 mod completions;
 mod convert;
@@ -7,12 +9,18 @@ mod crd;
 mod exit;
 mod history;
 mod import;
+mod operator;
 mod output;
 mod progress;
+mod request;
+mod rollback;
 mod run;
 mod schema;
 mod show;
 mod simulate;
+mod status;
+mod suspend;
+mod usage;
 mod validate;
 mod wire;
 
@@ -20,7 +28,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 
 use self::exit::Exit;
 use crate::telemetry::{self, LogFormat};
@@ -30,7 +39,7 @@ use crate::telemetry::{self, LogFormat};
 /// Whetstone runs the agent against scenarios, scores what it did, groups the failures, patches the prompt for exactly
 /// those failures, proves that the patch is better and breaks nothing, and only then promotes it.
 #[derive(Debug, Parser)]
-#[command(name = "whetstone", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "whetstone", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -39,15 +48,13 @@ struct Cli {
     log_format: LogFormat,
 }
 
-const AFTER_HELP: &str = "\
-Try it without an API key:
-  whetstone run -f examples/quickstart/optimization.yaml \\
-    --simulate examples/quickstart/world.yaml --out /tmp/quickstart";
-
 /// What to do. The long help of each is the documentation of its arguments, which a doc comment here would replace.
+/// Which of them work on this machine and which in a cluster is said in [`usage`].
 #[derive(Debug, Subcommand)]
 enum Command {
-    #[command(about = "Look for a better prompt: run, score, cluster, patch, validate, shadow, gate")]
+    #[command(
+        about = "Look for a better prompt: of a file on this machine (-f), or by the operator of a cluster (NAME)"
+    )]
     Run(run::Arguments),
     #[command(about = "Gate a given challenger against the champion, for a prompt change in CI")]
     Compare(compare::Arguments),
@@ -59,10 +66,22 @@ enum Command {
     Import(import::Arguments),
     #[command(about = "Serve a simulated world: an OpenAI-compatible and Anthropic API that costs nothing")]
     Simulate(simulate::Arguments),
-    #[command(about = "List the cycles and prompt versions of the store")]
+    #[command(about = "Run the operator: reconcile AgentOptimizations and PromptVersions of a cluster")]
+    Operator(operator::Arguments),
+    #[command(about = "List the cycles and prompt versions of a store, or of the cluster (NAME)")]
     History(history::Arguments),
     #[command(about = "Show one cycle: verdict, reasons, clusters with examples, versions with diffs")]
     Show(show::Arguments),
+    #[command(about = "Tell how things stand: phase, champion, running cycle, signals, and what to do next")]
+    Status(status::Arguments),
+    #[command(about = "Promote the challenger that waits for approval")]
+    Approve(approve::Arguments),
+    #[command(about = "Serve the predecessor, or another earlier version, again")]
+    Rollback(rollback::Arguments),
+    #[command(about = "Start no more cycles, and stop the one under way")]
+    Suspend(suspend::Suspend),
+    #[command(about = "Let cycles start again")]
+    Resume(suspend::Resume),
     #[command(about = "Print the CustomResourceDefinitions of AgentOptimization and PromptVersion")]
     Crd(crd::Arguments),
     #[command(about = "Print a JSON Schema: of the resource, of scenario files, of world files, of report.json")]
@@ -95,7 +114,7 @@ struct Cycle {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// What standard output gets
-    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    #[arg(short, long, value_enum, default_value_t = Format::Text, help_heading = None::<&str>)]
     output: Format,
     /// Show no progress
     #[arg(short, long)]
@@ -103,24 +122,46 @@ struct Cycle {
 }
 
 /// What standard output gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A summary for people.
+    /// Words for people.
+    #[default]
     Text,
-    /// The report as JSON.
+    /// JSON, for programs.
     Json,
+    /// The same as YAML.
+    Yaml,
 }
+
+impl Format {
+    /// Whether a program is to read it.
+    fn is_for_programs(self) -> bool {
+        self != Self::Text
+    }
+
+    /// A value as YAML, or else as JSON.
+    fn write(self, value: &impl Serialize) -> anyhow::Result<String> {
+        match self {
+            Self::Yaml => Ok(serde_saphyr::to_string(value)?),
+            Self::Json | Self::Text => Ok(serde_json::to_string_pretty(value)? + "\n"),
+        }
+    }
+}
+
+/// What is logged while `RUST_LOG` is not set. What goes wrong between here and a cluster is told by who asked it, in a
+/// sentence with a remedy.
+const LOGGED: &str = "warn,kube_client=off,kube_runtime=off";
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match usage::command(program()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() { Exit::Invalid.into() } else { ExitCode::SUCCESS };
         }
     };
-    if let Err(error) = telemetry::init(cli.log_format) {
+    if let Err(error) = telemetry::init(cli.log_format, LOGGED) {
         return fail(&error.into()).into();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -135,8 +176,14 @@ pub fn main() -> ExitCode {
             Command::Convert(arguments) => convert::convert(&arguments),
             Command::Import(arguments) => import::import(&arguments),
             Command::Simulate(arguments) => simulate::simulate(&arguments).await,
+            Command::Operator(arguments) => operator::operator(arguments).await,
             Command::History(arguments) => history::history(&arguments).await,
             Command::Show(arguments) => show::show(&arguments).await,
+            Command::Status(arguments) => status::status(&arguments).await,
+            Command::Approve(arguments) => approve::approve(&arguments).await,
+            Command::Rollback(arguments) => rollback::rollback(&arguments).await,
+            Command::Suspend(arguments) => suspend::suspend(&arguments).await,
+            Command::Resume(arguments) => suspend::resume(&arguments).await,
             Command::Crd(arguments) => crd::crd(&arguments),
             Command::Schema(arguments) => schema::schema(&arguments),
             Command::Completions(arguments) => completions::completions(&arguments),
@@ -146,6 +193,13 @@ pub fn main() -> ExitCode {
     // A call that nobody waits for any more must not hold up the end of the process.
     runtime.shutdown_background();
     exit.into()
+}
+
+/// How the program was called, as a person types it: kubectl finds a plugin by its file name.
+fn program() -> &'static str {
+    let file = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    if name.starts_with("kubectl-whetstone") { "kubectl whetstone" } else { "whetstone" }
 }
 
 /// Says what went wrong on standard error.

@@ -2,10 +2,15 @@
 //!
 //! Nothing in here decides anything. It knows the API of Kubernetes and not the loop.
 
+pub mod client;
 pub mod lease;
 pub mod manifests;
 pub mod names;
+pub mod optimizations;
+pub mod ownership;
+mod proxy;
 pub mod references;
+pub mod refusal;
 pub mod target;
 pub mod versions;
 pub mod workloads;

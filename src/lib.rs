@@ -14,6 +14,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod controllers;
 pub mod decide;
 pub mod domain;
 pub mod embed;
@@ -21,6 +22,7 @@ pub mod engine;
 pub mod import;
 pub mod kubernetes;
 pub mod models;
+pub mod signals;
 pub mod simulator;
 pub mod stats;
 pub mod store;

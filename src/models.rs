@@ -11,6 +11,7 @@ mod anthropic;
 mod attempt;
 mod complaint;
 mod endpoint;
+mod guard;
 mod limits;
 mod openai;
 mod pace;
@@ -18,8 +19,8 @@ mod retry;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -35,6 +36,7 @@ pub use self::endpoint::{KeyFault, KeyProblem};
 pub use self::retry::RetryPolicy;
 use crate::api::plan::{KeyPlan, ModelPlan, Provider};
 use crate::domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings, Finish};
+use crate::domain::endpoint::{AllowList, Refusal};
 use crate::domain::ids::ModelName;
 use crate::domain::money::Usage;
 use crate::engine::ports::{CallError, CallErrorKind, Models};
@@ -65,6 +67,8 @@ pub struct Connections {
     far: reqwest::Client,
     /// To this machine, past any proxy.
     near: reqwest::Client,
+    /// The hosts that may be asked; every one when `None`.
+    allowed: Option<Arc<AllowList>>,
 }
 
 impl Connections {
@@ -73,9 +77,22 @@ impl Connections {
     /// # Errors
     /// [`SetupError::Http`] when the proxy settings or the certificates of the system cannot be used.
     pub fn new() -> Result<Self, SetupError> {
+        Self::open(None)
+    }
+
+    /// The same for an operator, whose URLs other people choose: only the hosts of the list are asked, and names are not followed
+    /// to addresses that the list does not admit. Behind a proxy, which resolves names itself, the list is all that guards.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn guarded(allowed: Arc<AllowList>) -> Result<Self, SetupError> {
+        Self::open(Some(allowed))
+    }
+
+    fn open(allowed: Option<Arc<AllowList>>) -> Result<Self, SetupError> {
         install_tls();
         let builder = || {
-            reqwest::Client::builder()
+            let builder = reqwest::Client::builder()
                 .user_agent(concat!("whetstone/", env!("CARGO_PKG_VERSION")))
                 // One connection for each request under way. HTTP/2 would send all over one, and let those above the
                 // server's limit of streams wait unseen, on the time of their time-outs.
@@ -84,11 +101,24 @@ impl Connections {
                 .tcp_nodelay(true)
                 .connect_timeout(Duration::from_secs(10))
                 // A redirect would take the key along to another host.
-                .redirect(reqwest::redirect::Policy::none())
+                .redirect(reqwest::redirect::Policy::none());
+            match &allowed {
+                Some(list) => builder.dns_resolver(Arc::new(guard::Guarded(Arc::clone(list)))),
+                None => builder,
+            }
         };
         let built =
             |builder: reqwest::ClientBuilder| builder.build().map_err(|error| SetupError::Http(error.to_string()));
-        Ok(Self { far: built(builder())?, near: built(builder().no_proxy())? })
+        Ok(Self { far: built(builder())?, near: built(builder().no_proxy())?, allowed })
+    }
+
+    /// The pool for a URL.
+    ///
+    /// # Errors
+    /// [`Refusal`] when its host may not be asked.
+    pub fn to(&self, url: &Url) -> Result<&reqwest::Client, Refusal> {
+        self.allowed.as_ref().map_or(Ok(()), |list| list.check(url))?;
+        Ok(if endpoint::is_local(url) { &self.near } else { &self.far })
     }
 }
 
@@ -118,6 +148,14 @@ pub enum SetupError {
         /// What stands there.
         url: String,
     },
+    /// A base URL leads where the operator does not go.
+    #[error("model {:?}: {refusal}", model.as_str())]
+    Forbidden {
+        /// The model.
+        model: ModelName,
+        /// Why.
+        refusal: Refusal,
+    },
     /// The HTTP client cannot be set up.
     #[error("cannot set up HTTP: {0}; check the proxy variables and the certificates of the system")]
     Http(String),
@@ -130,6 +168,7 @@ impl SetupError {
         match self {
             Self::Keys(_) => "unauthorized",
             Self::BaseUrl { .. } => "refused",
+            Self::Forbidden { refusal, .. } => refusal.category(),
             Self::Http(_) => "http",
         }
     }
@@ -164,7 +203,8 @@ impl Client {
     /// Prepares the models of a plan. `find_key` is asked for the key of each model that has a place for one.
     ///
     /// # Errors
-    /// [`SetupError::Keys`] with every required key that was not found, else the first other problem.
+    /// [`SetupError::Keys`] with every required key that was not found, else the first other problem. A model where the
+    /// connections do not go is one.
     pub fn new(
         models: &BTreeMap<ModelName, ModelPlan>,
         find_key: &dyn Fn(&ModelName, &KeyPlan) -> Option<SecretString>,
@@ -184,6 +224,10 @@ impl Client {
             return Err(SetupError::Keys(problems));
         }
         let connections = options.connections.map_or_else(Connections::new, Ok)?;
+        for (model, endpoint) in &endpoints {
+            let forbidden = |refusal| SetupError::Forbidden { model: model.clone(), refusal };
+            connections.to(&endpoint.chat).map_err(forbidden)?;
+        }
         Ok(Self { endpoints, connections, retry: options.retry, seed: options.seed, calls: AtomicU64::new(0) })
     }
 
@@ -224,7 +268,7 @@ impl Client {
             attempts = field::Empty,
         );
         let call = retry::Call {
-            http: if endpoint.is_local() { &self.connections.near } else { &self.connections.far },
+            http: if endpoint::is_local(url) { &self.connections.near } else { &self.connections.far },
             endpoint,
             policy: &self.retry,
             seed: self.seed.wrapping_add(self.calls.fetch_add(1, Ordering::Relaxed)),

@@ -4,6 +4,8 @@
 //! [`EnvFilter`](https://docs.rs/tracing-subscriber/latest/tracing_subscriber/filter/struct.EnvFilter.html), such as
 //! `whetstone=debug`. Warnings and errors when it is not set. Standard output is left to what a command prints.
 
+pub mod metrics;
+
 use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
@@ -41,12 +43,14 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// Sends events and spans to standard error from now on. Once in a process.
+/// Sends events and spans to standard error from now on. Once in a process. `unless_set` is the filter while `RUST_LOG` is
+/// not set.
 ///
 /// # Errors
 /// [`TelemetryError`] when `RUST_LOG` cannot be read, or on the second call.
-pub fn init(format: LogFormat) -> Result<(), TelemetryError> {
-    let filter = filter(&std::env::var(FILTER).unwrap_or_default())?;
+pub fn init(format: LogFormat, unless_set: &str) -> Result<(), TelemetryError> {
+    let set = std::env::var(FILTER).ok().filter(|value| !value.is_empty());
+    let filter = filter(set.as_deref().unwrap_or(unless_set))?;
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing::subscriber::set_global_default(subscriber(format, filter, colour, io::stderr))
         .map_err(|_| TelemetryError::Twice)

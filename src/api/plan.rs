@@ -1,5 +1,7 @@
 //! The plan: a resource after the door. Validated, defaults filled in, references resolved.
 
+pub mod watch;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,16 +14,19 @@ mod scenarios;
 mod scoring;
 mod split;
 mod tools;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use references::{CHAMPION_KEY, ConfigMap, Reference, References, Text, requested};
+pub use watch::BREACHES;
 
 use self::findings::Findings;
 use super::agent::Runtime;
 use super::agent_optimization::{AgentOptimizationSpec, Execution};
 use super::optimization::{Clustering, Patching, Validation, ValidationScenarios};
+use super::plan::watch::WatchPlan;
 use super::plan::{ClusteringPlan, ExecutionPlan, PatchingPlan, Plan, RuntimePlan, ValidationPlan};
 use super::problem::Problems;
 use super::profile::{Defaults, Profile};
@@ -59,6 +62,7 @@ pub fn resolve(submission: &Submission, references: &References) -> Result<Plan,
     let scenarios = scenarios::resolve(spec, references, &suite, &mut findings);
     let split = split::resolve(spec, &defaults, &scenarios, gate.minimum_sample_size, &mut findings);
     promotion::target(spec, &mut findings);
+    watch::resolve(spec, &mut findings);
     scoring::warn_of_idle_dimensions(&dimensions, &scenarios, &mut findings);
     models::warn_of_unused(spec, &mut findings);
 
@@ -92,6 +96,17 @@ pub fn resolve(submission: &Submission, references: &References) -> Result<Plan,
         currency: promotion::currency(spec),
         warnings,
     })
+}
+
+/// The plan of the watch alone, which needs neither prompt nor scenarios: what serves is watched even while they are missing.
+/// `None` when nothing is watched.
+///
+/// # Errors
+/// Every problem of `spec.watch`, and those of the submission's form.
+pub fn watch(submission: &Submission) -> Result<Option<WatchPlan>, Problems> {
+    let mut findings = Findings::new(submission);
+    let plan = watch::resolve(&submission.resource.spec, &mut findings);
+    findings.finish().map(|_| plan)
 }
 
 fn warn_of_later_phases(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {

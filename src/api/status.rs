@@ -44,6 +44,9 @@ pub struct AgentOptimizationStatus {
     /// The version that stands against the champion: in the gate, or waiting for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenger: Option<Challenger>,
+    /// The prompt that the workloads of the target were last restarted for, by its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_for: Option<String>,
     /// The base prompt as it was last seen, by the hash of its text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_hash: Option<String>,
@@ -326,7 +329,7 @@ pub struct WatchStatus {
     /// It has come through its window.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub established: bool,
-    /// How many readings in a row have breached a limit.
+    /// How many readings in a row the worst signal has breached.
     #[serde(default)]
     pub breaches: u32,
     /// The newest reading of each signal.
@@ -351,6 +354,12 @@ pub struct SignalStatus {
     pub baseline: Option<String>,
     /// In words.
     pub message: String,
+    /// What the reading was held against (query, limits, window), by a short hash. When it changes, counting begins anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+    /// How many of its readings in a row breached a limit. One without evidence is passed over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub breaches: u32,
     /// When it was read.
     pub at: Timestamp,
 }

@@ -36,8 +36,8 @@ pub struct Watch {
     #[schemars(extend("default" = "30s"))]
     #[x_kube(validation = rules::lasts("1s"))]
     pub interval: Option<HumanDuration>,
-    /// How many readings in a row must breach a limit before the prompt is taken back. 3 when absent. A reading that is no
-    /// evidence (no data, NaN, Prometheus out of reach) neither counts nor interrupts.
+    /// How many readings of one signal in a row must breach a limit before the prompt is taken back. 3 when absent. A reading that
+    /// is no evidence (no data, NaN, Prometheus out of reach) neither counts nor interrupts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100), extend("default" = 3))]
     pub breaches: Option<u32>,

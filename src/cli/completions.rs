@@ -1,6 +1,5 @@
 //! `whetstone completions`.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::exit::Exit;
@@ -15,6 +14,9 @@ pub(super) struct Arguments {
 
 #[allow(clippy::unnecessary_wraps, reason = "every command has this signature")]
 pub(super) fn completions(arguments: &Arguments) -> anyhow::Result<Exit> {
-    clap_complete::generate(arguments.shell, &mut super::Cli::command(), "whetstone", &mut std::io::stdout());
+    let program = super::program();
+    // What a shell completes is a file: for `kubectl whetstone` the plugin's.
+    let file = program.replace(' ', "-");
+    clap_complete::generate(arguments.shell, &mut super::usage::command(program), file, &mut std::io::stdout());
     Ok(Exit::Success)
 }

@@ -6,6 +6,7 @@ use crate::api::problem::Problems;
 use crate::decide::conclude::Verdict;
 use crate::engine::error::CycleError;
 use crate::models::SetupError;
+use crate::web::status::Health;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,10 @@ pub(super) enum Exit {
     Error = 1,
     /// The arguments or the files are wrong, or a key is missing.
     Invalid = 2,
+    /// Of `status`: under way, or not known yet.
+    NotReady = 3,
+    /// Of `status`: it does not go on without a person.
+    Stalled = 4,
     /// The champion stays, and reaches its minimum score.
     Kept = 10,
     /// The champion stays although it misses its minimum score.
@@ -27,15 +32,31 @@ pub(super) enum Exit {
     Stopped = 130,
 }
 
+/// Arguments that contradict each other, where the parser cannot know it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct WrongArguments(pub(super) String);
+
 impl Exit {
     /// The code for an error.
     pub(super) fn of(error: &anyhow::Error) -> Self {
-        if error.is::<Problems>() || error.is::<SetupError>() {
+        if error.is::<Problems>() || error.is::<SetupError>() || error.is::<WrongArguments>() {
             Self::Invalid
         } else if matches!(error.downcast_ref(), Some(CycleError::Stopped)) {
             Self::Stopped
         } else {
             Self::Error
+        }
+    }
+
+    /// The code for the verdict of a cycle in `status.history`.
+    pub(super) fn of_verdict(verdict: &str) -> Self {
+        match verdict {
+            "Promoted" | "Passed" | "Measured" => Self::Success,
+            "Kept" => Self::Kept,
+            "BelowThreshold" => Self::BelowThreshold,
+            "Inconclusive" => Self::Inconclusive,
+            _ => Self::Error,
         }
     }
 }
@@ -47,6 +68,16 @@ impl From<Verdict> for Exit {
             Verdict::Kept => Self::Kept,
             Verdict::BelowThreshold => Self::BelowThreshold,
             Verdict::Inconclusive => Self::Inconclusive,
+        }
+    }
+}
+
+impl From<Health> for Exit {
+    fn from(health: Health) -> Self {
+        match health {
+            Health::Ready => Self::Success,
+            Health::NotReady => Self::NotReady,
+            Health::Stalled => Self::Stalled,
         }
     }
 }

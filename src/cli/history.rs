@@ -1,31 +1,133 @@
-//! `whetstone history`.
+//! `whetstone history`: of a store, or of a cluster.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use comfy_table::{Table, presets};
+use serde_json::json;
 
-use super::exit::Exit;
+use super::Format;
+use super::cluster::{Cluster, ClusterArgs};
+use super::exit::{Exit, WrongArguments};
 use super::show::open;
+use crate::api::PromptVersion;
+use crate::api::prompt_version::PromptVersionSpec;
+use crate::api::status::FinishedCycle;
 use crate::store::Store as _;
+use crate::web::status;
 
-/// List the cycles and prompt versions of the store, newest first.
+/// The store that is read when none is named.
+const STORE: &str = ".whetstone/whetstone.db";
+
+/// List cycles and prompt versions, newest first.
+///
+/// Reads a store on this machine when --store or WHETSTONE_STORE names one, and when there is no NAME (then
+/// `.whetstone/whetstone.db`). Reads the cluster when there is a NAME and neither of them: the last ten cycles, and every version
+/// with the reasons for where it stands.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone history
+  whetstone history support --store ci.db --limit 5
+  whetstone history support --namespace shop")]
 pub(super) struct Arguments {
     /// Only this resource: NAME, or NAMESPACE/NAME
     name: Option<String>,
-    /// The store
-    #[arg(long, value_name = "FILE", env = "WHETSTONE_STORE", default_value = ".whetstone/whetstone.db")]
-    store: PathBuf,
+    /// The store; `.whetstone/whetstone.db` when there is no NAME either
+    #[arg(long, value_name = "FILE", env = "WHETSTONE_STORE")]
+    store: Option<PathBuf>,
     /// The most cycles to list
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: u32,
     /// What standard output gets
-    #[arg(short, long, value_enum, default_value_t = super::Format::Text)]
-    output: super::Format,
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 pub(super) async fn history(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let store = open(&arguments.store).await?;
+    match (&arguments.name, &arguments.store) {
+        (Some(name), None) => of_cluster(arguments, name).await,
+        (_, store) => {
+            if let Some(flag) = arguments.cluster.any() {
+                let message = match store {
+                    Some(store) => format!(
+                        "{flag} is for a cluster, and the store {} is read (--store or WHETSTONE_STORE); leave one of them out",
+                        store.display()
+                    ),
+                    None => format!(
+                        "{flag} is for a cluster, of which the history of one AgentOptimization is told: give its NAME"
+                    ),
+                };
+                return Err(WrongArguments(message).into());
+            }
+            of_store(arguments, store.as_deref().unwrap_or(Path::new(STORE))).await
+        }
+    }
+}
+
+/// What the cluster knows of one AgentOptimization.
+async fn of_cluster(arguments: &Arguments, name: &str) -> anyhow::Result<Exit> {
+    let (cluster, name) = Cluster::reach_object(&arguments.cluster, name).await.map_err(|error| {
+        // Until there was an operator, NAME meant the store.
+        if Path::new(STORE).exists() {
+            error.context(format!("for the store on this machine give --store {STORE}"))
+        } else {
+            error
+        }
+    })?;
+    let object = cluster.optimizations.get(&name).await?;
+    let versions = cluster.optimizations.versions(&name).await?;
+    let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
+    let text = if arguments.output.is_for_programs() {
+        let cycles = object.status.iter().flat_map(|status| &status.history).take(limit);
+        let of = cluster.object(&name);
+        let cycles: Vec<_> = cycles.map(|cycle| ended(&of, cycle)).collect();
+        let versions: Vec<_> =
+            status::newest_first(&versions).into_iter().map(|version| described(&of, version)).collect();
+        arguments.output.write(&json!({"cycles": cycles, "versions": versions}))?
+    } else {
+        status::history(&object, &versions, limit, &cluster.view())
+    };
+    super::print(&text)?;
+    Ok(Exit::Success)
+}
+
+/// A cycle of the cluster, likewise.
+fn ended(of: &str, cycle: &FinishedCycle) -> serde_json::Value {
+    let FinishedCycle { id, kind, cause, started_at, ended_at, verdict, message, champion, challenger, score, cost } =
+        cycle;
+    json!({
+        "cycle": id, "object": of, "verdict": verdict, "champion": champion, "startedAt": started_at, "endedAt": ended_at,
+        "kind": kind, "cause": cause, "message": message, "challenger": challenger, "score": score, "cost": cost,
+    })
+}
+
+/// A version of the cluster, with the fields that one of a store has, and with what only the operator knows.
+fn described(of: &str, version: &PromptVersion) -> serde_json::Value {
+    let PromptVersionSpec { prompt, hash, parent, diff, addresses, .. } = &version.spec;
+    let status = version.status.clone().unwrap_or_default();
+    json!({
+        "object": of,
+        "version": {
+            "name": status::version_name(version),
+            "hash": status.hash.as_ref().or(hash.as_ref()),
+            "text": prompt,
+            "parent": parent.as_ref().or(status.parent.as_ref()),
+            "diff": diff,
+            "addresses": addresses,
+            "phase": status.phase,
+            "score": status.score,
+            "dimensions": status.dimensions,
+            "since": status.since,
+            "reasons": status.reasons,
+        },
+        "createdAt": version.metadata.creation_timestamp,
+    })
+}
+
+async fn of_store(arguments: &Arguments, path: &Path) -> anyhow::Result<Exit> {
+    let store = open(path).await?;
     let object = arguments.name.as_ref().map(|name| object_of(name));
     let cycles = store.cycles(object.as_deref(), arguments.limit).await?;
     let mut objects: Vec<String> = cycles.iter().map(|cycle| cycle.object.clone()).collect();
@@ -35,11 +137,11 @@ pub(super) async fn history(arguments: &Arguments) -> anyhow::Result<Exit> {
     for object in &objects {
         versions.extend(store.versions(object).await?.into_iter().map(|row| (object.clone(), row)));
     }
-    let text = if arguments.output == super::Format::Json {
+    let text = if arguments.output.is_for_programs() {
         let cycles: Vec<_> = cycles
             .iter()
             .map(|cycle| {
-                serde_json::json!({
+                json!({
                     "cycle": cycle.cycle, "object": cycle.object, "verdict": cycle.verdict,
                     "champion": cycle.champion, "startedAt": cycle.started_at, "endedAt": cycle.ended_at,
                 })
@@ -47,9 +149,9 @@ pub(super) async fn history(arguments: &Arguments) -> anyhow::Result<Exit> {
             .collect();
         let versions: Vec<_> = versions
             .iter()
-            .map(|(object, row)| serde_json::json!({"object": object, "version": row.version, "createdAt": row.created_at}))
+            .map(|(object, row)| json!({"object": object, "version": row.version, "createdAt": row.created_at}))
             .collect();
-        format!("{}\n", serde_json::to_string_pretty(&serde_json::json!({"cycles": cycles, "versions": versions}))?)
+        arguments.output.write(&json!({"cycles": cycles, "versions": versions}))?
     } else if cycles.is_empty() {
         "no cycles yet; `whetstone run -f FILE` runs one\n".to_owned()
     } else {

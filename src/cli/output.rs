@@ -56,11 +56,7 @@ pub(super) fn print(
     written: &[PathBuf],
 ) -> anyhow::Result<()> {
     match format {
-        Format::Json => {
-            let mut json = serde_json::to_string_pretty(report)?;
-            json.push('\n');
-            super::print(&json)
-        }
+        Format::Json | Format::Yaml => super::print(&format.write(report)?),
         Format::Text => {
             let mut text = report::summary(report);
             // Those of the plan have been said before the run began.

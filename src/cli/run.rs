@@ -1,33 +1,101 @@
-//! `whetstone run`.
+//! `whetstone run`: a cycle on this machine, or one by the operator of a cluster.
 
-use super::exit::Exit;
-use super::{Cycle, Source, wire};
+use std::path::PathBuf;
+
+use super::cluster::{ClusterArgs, Wait};
+use super::exit::{Exit, WrongArguments};
+use super::{Cycle, request, wire};
 use crate::embed::read_plan;
+
+/// The heading over the flags of a cycle on this machine.
+const HERE: &str = "With -f, on this machine";
 
 /// Look for a better prompt.
 ///
-/// Runs one cycle: the champion on the scenarios, its failures in clusters, patches for them, the survivors against the
-/// champion on held-out scenarios, and the gate. The champion is the target ConfigMap's prompt where `--manifests` or
-/// the file has one, else the base prompt. Every paid call is in the store before its answer is used: the same command
-/// started again pays nothing twice, also after Ctrl-C or a crash.
+/// With -f on this machine: one cycle of the resource in a file. The champion on the scenarios, its failures in clusters,
+/// patches for them, the survivors against the champion on held-out scenarios, and the gate. The champion is the target
+/// ConfigMap's prompt where `--manifests` or the file has one, else the base prompt. Every paid call is in the store
+/// before its answer is used: the same command started again pays nothing twice, also after Ctrl-C or a crash.
+///
+/// With NAME in a cluster: asks its operator for a cycle now, by the annotation `whetstone.dev/run-at`. With --wait it follows
+/// the cycle and ends as it ends.
 ///
 /// Exit codes: 0 promoted, 10 kept, 11 kept but below its threshold, 12 inconclusive, 1 error, 2 wrong arguments or
-/// files, 130 stopped.
+/// files, 130 stopped. In a cluster without --wait: 0 asked for; and with it 0 also where a challenger passed the gate
+/// and waits for approval.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone run -f optimization.yaml --out out
+  whetstone run support --namespace shop --wait")]
 pub(super) struct Arguments {
-    #[command(flatten)]
+    /// The AgentOptimization of the cluster: NAME, or NAMESPACE/NAME
+    name: Option<String>,
+    #[command(flatten, next_help_heading = HERE)]
     source: Source,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = HERE)]
     cycle: Cycle,
     /// Which attempt at the same inputs this is: 0 repeats what is recorded, a higher number tries other patches
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = HERE)]
     attempt: u32,
+    #[command(flatten, next_help_heading = "With NAME, in a cluster")]
+    wait: Wait,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// The resource, and what it refers to.
+#[derive(clap::Args, Debug)]
+struct Source {
+    /// The resource: an AgentOptimization, with ConfigMaps in the same file if you like, or a pipeline file
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// A directory with manifests of the ConfigMaps that the resource refers to
+    #[arg(long, value_name = "DIR")]
+    manifests: Option<PathBuf>,
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Arguments { source, cycle, attempt } = arguments;
-    let plan = read_plan(&source.file, source.manifests.as_deref())?;
-    let engine = wire::Engine::start(plan, &cycle).await?;
-    let outcome = engine.run(|pipeline| pipeline.attempt(attempt).run()).await?;
-    engine.finish(&cycle, &outcome).await
+    let Arguments { name, source, cycle, attempt, wait, cluster } = arguments;
+    match (name, source.file) {
+        (Some(name), Some(file)) => {
+            let message = format!(
+                "-f {0} runs a cycle on this machine, and NAME ({name}) asks the operator of a cluster for one; give one of them",
+                file.display()
+            );
+            Err(WrongArguments(message).into())
+        }
+        (Some(name), None) => {
+            let local = [
+                ("--manifests", source.manifests.is_some()),
+                ("--simulate", cycle.simulate.is_some()),
+                ("--out", cycle.out.is_some()),
+                ("--attempt", attempt != 0),
+            ];
+            if let Some((flag, _)) = local.into_iter().find(|(_, given)| *given) {
+                let message = format!(
+                    "{flag} is for a cycle on this machine, and {name} asks the operator of a cluster for one; give -f FILE instead, or leave {flag} out"
+                );
+                return Err(WrongArguments(message).into());
+            }
+            request::request(&name, &wait, cycle.output, &cluster).await
+        }
+        (None, Some(file)) => {
+            if let Some(flag) = wait.wait.then_some("--wait").or(cluster.any()) {
+                let message = format!(
+                    "{flag} is for a cycle in a cluster, and -f runs one on this machine; give the NAME of an AgentOptimization instead, or leave {flag} out"
+                );
+                return Err(WrongArguments(message).into());
+            }
+            let plan = read_plan(&file, source.manifests.as_deref())?;
+            let engine = wire::Engine::start(plan, &cycle).await?;
+            let outcome = engine.run(|pipeline| pipeline.attempt(attempt).run()).await?;
+            engine.finish(&cycle, &outcome).await
+        }
+        (None, None) => {
+            let message =
+                "give --filename <FILE> for a cycle on this machine, or the NAME of an AgentOptimization of a cluster";
+            Err(WrongArguments(message.to_owned()).into())
+        }
+    }
 }

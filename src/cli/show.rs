@@ -46,8 +46,8 @@ pub(super) async fn show(arguments: &Arguments) -> anyhow::Result<Exit> {
             cycle.cycle.short()
         );
     };
-    let text = if arguments.output == super::Format::Json {
-        format!("{}\n", serde_json::to_string_pretty(&json)?)
+    let text = if arguments.output.is_for_programs() {
+        arguments.output.write(&json)?
     } else {
         let report: Report = serde_json::from_value(json)
             .with_context(|| format!("reading the report of cycle {}", cycle.cycle.short()))?;

@@ -101,7 +101,7 @@ async fn stop_on_signal(stop: CancellationToken) {
 }
 
 /// Waits for Ctrl-C, or for the SIGTERM of a job that is cancelled or a pod that is ended.
-async fn interrupted() -> std::io::Result<()> {
+pub(super) async fn interrupted() -> std::io::Result<()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

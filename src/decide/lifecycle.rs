@@ -14,13 +14,12 @@ mod versions;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 pub use self::outcome::{ChallengerFacts, CycleFacts, Ended, Failed, Gated, Remeasured};
 pub use self::versions::{KnownVersion, NewVersion, VersionOrigin, VersionVerdict, phase_of, retained};
 use super::watch::Round;
+use crate::api::plan::watch::WatchPlan;
 use crate::api::promotion::{Approval, OnBaseChange};
 use crate::api::status::{AgentOptimizationStatus, Phase, SignalStatus};
 
@@ -35,12 +34,8 @@ pub struct Wants {
     pub approval: Approval,
     /// `spec.promotion.onBaseChange`
     pub on_base_change: OnBaseChange,
-    /// `spec.watch.window`, when there is something to watch.
-    pub window: Option<Duration>,
-    /// `spec.watch.reevaluation.every`
-    pub reevaluate_every: Option<Duration>,
-    /// `spec.watch.reevaluation.maxDrop`
-    pub max_drop: f64,
+    /// `spec.watch`
+    pub watch: Option<WatchPlan>,
     /// The newest time of the schedule that has passed, and the next one.
     pub schedule: Option<Due>,
     /// `whetstone.dev/run-at`
@@ -58,9 +53,7 @@ impl Default for Wants {
             pin: None,
             approval: Approval::Automatic,
             on_base_change: OnBaseChange::Gate,
-            window: None,
-            reevaluate_every: None,
-            max_drop: 0.05,
+            watch: None,
             schedule: None,
             run_at: None,
             approve: None,

@@ -6,6 +6,8 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use crate::domain::presentable::one_line;
+
 /// The most characters of a provider's message that are shown.
 const MOST_SHOWN: usize = 300;
 
@@ -75,24 +77,7 @@ fn plain(text: &str) -> Option<String> {
 pub(super) fn presentable(text: &str, key: Option<&SecretString>) -> String {
     let redacted = key.map(|key| text.replace(key.expose_secret(), "[key]"));
     let text = redacted.as_deref().unwrap_or(text);
-    let mut shown = String::new();
-    for word in text.split(|letter: char| letter.is_whitespace() || is_control(letter)).filter(|word| !word.is_empty())
-    {
-        if !shown.is_empty() {
-            shown.push(' ');
-        }
-        shown.push_str(word);
-    }
-    if let Some((cut, _)) = shown.char_indices().nth(MOST_SHOWN) {
-        shown.truncate(cut);
-        shown.push('…');
-    }
-    shown
-}
-
-/// Control characters, and those that change the direction of the text around them.
-fn is_control(letter: char) -> bool {
-    letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    one_line(text, MOST_SHOWN)
 }
 
 #[cfg(test)]

@@ -102,15 +102,15 @@ impl Endpoint {
     pub(super) fn is_openai(&self) -> bool {
         self.chat.host_str() == Some("api.openai.com")
     }
+}
 
-    /// Whether it is on this machine: then no proxy stands between.
-    pub(super) fn is_local(&self) -> bool {
-        match self.chat.host() {
-            Some(url::Host::Domain(domain)) => domain == "localhost",
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        }
+/// Whether a URL is on this machine: then no proxy stands between.
+pub(super) fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(domain)) => domain == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

@@ -471,3 +471,36 @@ fn a_base_url_that_is_none_is_named() {
         assert!(matches!(error, SetupError::BaseUrl { .. }), "{url}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_guarded_client_asks_only_whom_the_operator_lists() {
+    let server = Server::start(vec![]).await;
+    let port = server.base.trim_end_matches("/v1").rsplit(':').next().unwrap().to_owned();
+    let guarded = |entries: &[&str], base: &str| {
+        let connections = Connections::guarded(Arc::new(AllowList::read(entries).unwrap())).unwrap();
+        let models = BTreeMap::from([("worker".into(), plan(base))]);
+        let find_key = |_: &ModelName, _: &KeyPlan| Some(SecretString::from(KEY));
+        Client::new(&models, &find_key, Options { connections: Some(connections), ..Options::default() })
+    };
+    let here = format!("127.0.0.1:{port}");
+    assert_eq!(ask(&guarded(&[&here], &server.base).unwrap()).await.unwrap().text, "on its way");
+    let by_name = format!("http://localhost:{port}/v1");
+    assert_eq!(ask(&guarded(&["localhost"], &by_name).unwrap()).await.unwrap().text, "on its way");
+    for (entries, base) in [(vec!["*"], server.base.as_str()), (vec![], "http://llm.example/v1")] {
+        let error = guarded(&entries, base).unwrap_err();
+        assert!(matches!(error, SetupError::Forbidden { .. }), "{error}");
+    }
+    let error = guarded(&["*"], "http://169.254.169.254/v1").unwrap_err().to_string();
+    assert!(error.contains("model \"worker\": host 169.254.169.254 is link-local"), "{error}");
+}
+
+#[tokio::test]
+async fn a_guarded_client_does_not_follow_a_name_to_where_no_name_may_lead() {
+    let server = Server::start(vec![]).await;
+    let port = server.base.trim_end_matches("/v1").rsplit(':').next().unwrap().to_owned();
+    let connections = Connections::guarded(Arc::new(AllowList::read(["*"]).unwrap())).unwrap();
+    // As if the name had passed as another one, and were turned over to this machine afterwards.
+    let error = connections.near.get(format!("http://localhost:{port}/")).send().await.unwrap_err();
+    let told = format!("{error:?}");
+    assert!(told.contains("Loopback") && server.requests().is_empty(), "{told}");
+}

@@ -12,7 +12,8 @@ exec 9>"$output.lock"
 flock 9
 
 cd "$here"
-if [ -x "$output" ] && [ -z "$(find . -newer "$output" -type f -print -quit)" ]; then
+newer=$(find . -newer "$output" \( -name '*.go' ! -name '*_test.go' -o -name 'go.*' -o -name build.sh \) -print 2>/dev/null || true)
+if [ -x "$output" ] && [ -z "$newer" ]; then
     exit 0
 fi
 

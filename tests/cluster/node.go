@@ -83,27 +83,27 @@ func findNodeTools(self string) (nodeTools, error) {
 }
 
 // newNode finds a number, and with it addresses, that nobody else uses.
-func newNode(self string) (*node, error) {
+func newNode(self string) (*node, *reservation, error) {
 	if os.Getuid() != 0 {
-		return nil, errors.New("a cluster with a node needs root: it makes namespaces, mounts and cgroups")
+		return nil, nil, errors.New("a cluster with a node needs root: it makes namespaces, mounts and cgroups")
 	}
 	tools, err := findNodeTools(self)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for number := range 256 {
 		n := describeNode(number)
 		n.tools = tools
 		if inUse, err := n.addressesInUse(); err != nil {
-			return nil, err
+			return nil, nil, err
 		} else if inUse {
 			continue
 		}
-		if _, ok := reserve("node", number); ok {
-			return n, nil
+		if reserved, ok := reserve("node", number); ok {
+			return n, reserved, nil
 		}
 	}
-	return nil, errors.New("find a free network for the node: each 10.250.N.0/30, 10.251.N.0/24, 10.252.N.0/24 overlaps with a route of this machine")
+	return nil, nil, errors.New("find a free network for the node: each 10.250.N.0/30, 10.251.N.0/24, 10.252.N.0/24 overlaps with a route of this machine")
 }
 
 func describeNode(number int) *node {

@@ -15,7 +15,7 @@ const (
 	lastPort  = 29999
 )
 
-// A reservation is a number that no other cluster on this machine has. It lasts as long as this process.
+// A reservation is a number that no other cluster on this machine has. It lasts as long as somebody holds it.
 type reservation struct {
 	number int
 	lock   net.Listener

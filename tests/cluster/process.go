@@ -42,13 +42,12 @@ type place struct {
 }
 
 type process struct {
-	key     string
-	name    string
-	argv    []string
-	place   place
-	pid     int
-	stopped bool
-	done    chan struct{}
+	key   string
+	name  string
+	argv  []string
+	place place
+	pid   int
+	done  chan struct{}
 }
 
 func newProcesses(dir string) *processes {
@@ -60,7 +59,7 @@ func newProcesses(dir string) *processes {
 	}
 }
 
-// start runs argv until stop is called, whatever happens to the process meanwhile. Its output goes to NAME.log, its pid
+// start runs argv until stopAll is called, whatever happens to the process meanwhile. Its output goes to NAME.log, its pid
 // stands in pids.json under key.
 func (p *processes) start(key, name string, argv []string, where place) error {
 	child := &process{key: key, name: name, argv: argv, place: where, done: make(chan struct{})}
@@ -93,11 +92,11 @@ func (p *processes) supervise(child *process, started chan<- error) {
 			p.fail(err)
 			return
 		}
-		if command == nil { // It was stopped meanwhile.
+		if command == nil { // The cluster is stopping.
 			return
 		}
 		exit := command.Wait()
-		if p.isStopped(child) {
+		if p.areStopping() {
 			return
 		}
 		fmt.Fprintf(os.Stderr, "whetstone-cluster: %s ended (%v), starting it again\n", child.name, exit)
@@ -123,7 +122,7 @@ func wasKilled(state *os.ProcessState) bool {
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
-// spawn starts the process once and publishes its pid. It returns nil if the process is not wanted any more.
+// spawn starts the process once and publishes its pid. It returns nil when the cluster is stopping.
 func (p *processes) spawn(child *process) (*exec.Cmd, error) {
 	log, err := os.OpenFile(p.logPath(child.name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -142,7 +141,7 @@ func (p *processes) spawn(child *process) (*exec.Cmd, error) {
 
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if p.stopping || child.stopped {
+	if p.stopping {
 		return nil, nil
 	}
 	if err := command.Start(); err != nil {
@@ -153,10 +152,10 @@ func (p *processes) spawn(child *process) (*exec.Cmd, error) {
 	return command, p.writePids()
 }
 
-func (p *processes) isStopped(child *process) bool {
+func (p *processes) areStopping() bool {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	return p.stopping || child.stopped
+	return p.stopping
 }
 
 // writePids replaces the file in one step, so that a reader never sees half of it.
@@ -182,20 +181,6 @@ func (p *processes) fail(err error) {
 	}
 }
 
-// stop ends one component and waits for it. With a grace period it may clean up first.
-func (p *processes) stop(key string, grace time.Duration) {
-	p.mutex.Lock()
-	child := p.running[key]
-	if child != nil {
-		child.stopped = true
-		delete(p.running, key)
-	}
-	p.mutex.Unlock()
-	if child != nil {
-		child.end(grace)
-	}
-}
-
 // stopAll ends every component at once: nothing that they could save outlives the cluster.
 func (p *processes) stopAll() {
 	p.mutex.Lock()
@@ -209,20 +194,6 @@ func (p *processes) stopAll() {
 	for _, child := range children {
 		<-child.done
 	}
-}
-
-func (c *process) end(grace time.Duration) {
-	if grace > 0 {
-		_ = syscall.Kill(c.pid, syscall.SIGTERM)
-		_ = syscall.Kill(c.pid, syscall.SIGCONT) // A test may have left it paused.
-		select {
-		case <-c.done:
-			return
-		case <-time.After(grace):
-		}
-	}
-	_ = syscall.Kill(-c.pid, syscall.SIGKILL)
-	<-c.done
 }
 
 func (p *processes) logPath(name string) string { return filepath.Join(p.logDir, name+".log") }

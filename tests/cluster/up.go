@@ -42,6 +42,9 @@ type cluster struct {
 	apiServerPort   int
 	serviceCIDR     netip.Prefix
 
+	// Kept, because a reservation ends when it is collected as garbage.
+	reservations []*reservation
+
 	node *node // nil in a cluster that only serves the API
 }
 
@@ -168,6 +171,7 @@ func (c *cluster) addressOnLoopback() error {
 			return err
 		}
 		ports[i] = port.number
+		c.reservations = append(c.reservations, port)
 	}
 	c.etcdAddress = netip.AddrPortFrom(loopback, uint16(ports[0])).String()
 	c.etcdPeerAddress = netip.AddrPortFrom(loopback, uint16(ports[1])).String()
@@ -177,10 +181,13 @@ func (c *cluster) addressOnLoopback() error {
 }
 
 // addressOnNode takes the usual ports: the node has a network of its own.
-func (c *cluster) addressOnNode() (err error) {
-	if c.node, err = newNode(c.binaries.self); err != nil {
+func (c *cluster) addressOnNode() error {
+	node, number, err := newNode(c.binaries.self)
+	if err != nil {
 		return err
 	}
+	c.node = node
+	c.reservations = append(c.reservations, number)
 	c.etcdAddress = netip.AddrPortFrom(loopback, 2379).String()
 	c.etcdPeerAddress = netip.AddrPortFrom(loopback, 2380).String()
 	c.apiServerIP, c.apiServerPort = c.node.ip, 6443

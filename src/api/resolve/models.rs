@@ -113,25 +113,29 @@ fn key(source: &SecretSource, usual: &str, path: &str, findings: &mut Findings<'
 /// A base URL without the slash at its end.
 fn endpoint(written: Option<&str>, usual: &str, path: &str, findings: &mut Findings<'_>) -> Option<String> {
     let Some(written) = written else { return Some(usual.to_owned()) };
-    let wrong = match Url::parse(written) {
-        Err(error) => Some(format!("{written:?} is not a URL ({error}); write it like {usual}")),
-        Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) => {
-            Some(format!("{written:?} is not an http or https URL; write it like {usual}"))
-        }
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            Some("a URL must not hold credentials; put the key into apiKey".to_owned())
-        }
-        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
-            Some(format!("{written:?} has a query or fragment; a base URL has none"))
-        }
-        Ok(_) => None,
-    };
-    match wrong {
-        Some(message) => {
+    match base_url(written, usual, "apiKey") {
+        Err(message) => {
             findings.problem(&format!("{path}.baseURL"), message);
             None
         }
-        None => Some(written.trim_end_matches('/').to_owned()),
+        Ok(_) => Some(written.trim_end_matches('/').to_owned()),
+    }
+}
+
+/// A base URL, or what is wrong with it in words: `usual` is an example of a right one, and `credentials` is where those go.
+pub fn base_url(written: &str, usual: &str, credentials: &str) -> Result<Url, String> {
+    match Url::parse(written) {
+        Err(error) => Err(format!("{written:?} is not a URL ({error}); write it like {usual}")),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) => {
+            Err(format!("{written:?} is not an http or https URL; write it like {usual}"))
+        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Err(format!("a URL must not hold credentials; put the key into {credentials}"))
+        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+            Err(format!("{written:?} has a query or fragment; a base URL has none"))
+        }
+        Ok(url) => Ok(url),
     }
 }
 

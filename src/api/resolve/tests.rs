@@ -1,5 +1,7 @@
 //! What a user reads who wrote something wrong, and what a plan holds for one who did not.
 
+mod watch;
+
 use std::collections::BTreeMap;
 
 use super::*;

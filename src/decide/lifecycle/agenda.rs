@@ -125,7 +125,7 @@ impl<'a> Step<'a> {
 
     /// When the champion is to be measured again.
     fn reevaluation_due(&self) -> Option<jiff::Timestamp> {
-        let every = self.situation.wants.reevaluate_every?;
+        let every = self.situation.wants.watch.as_ref()?.reevaluation?.every;
         let since = self.record.champion.as_ref()?.since;
         Some(later(self.record.reevaluated_at.map_or(since, |last| last.max(since)), every))
     }

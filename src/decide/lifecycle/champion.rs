@@ -8,7 +8,7 @@ use crate::api::promotion::OnBaseChange;
 use crate::api::status::{
     AgentOptimizationStatus, Challenger, Handled, Origin, QUARANTINE, Serving, VersionRef, WatchStatus,
 };
-use crate::decide::watch::RoundOutcome;
+use crate::decide::watch::{RoundOutcome, unproven};
 use crate::domain::version::VersionPhase;
 
 impl Step<'_> {
@@ -64,7 +64,7 @@ impl Step<'_> {
 
     fn watch_over(&mut self, version: &str) {
         let now = self.situation.now;
-        let Some(window) = self.situation.wants.window else { return };
+        let Some(window) = self.situation.wants.watch.as_ref().map(|watch| watch.window) else { return };
         self.record.watch = Some(WatchStatus {
             version: version.to_owned(),
             since: now,
@@ -256,22 +256,27 @@ impl Step<'_> {
         }
     }
 
-    /// A version that has come through its window is established.
+    /// A version that has come through its window is established, once every signal has been found within its limits: an
+    /// outage is no pass.
     pub(super) fn establish(&mut self) {
-        let now = self.situation.now;
-        let is_watched = self.situation.wants.window.is_some();
+        let situation = self.situation;
         let Some(watch) = self.record.watch.as_mut() else { return };
         if watch.established {
             return;
         }
-        if now < watch.until && is_watched {
-            let until = watch.until;
-            self.wake_at(until);
-            return;
+        if let Some(plan) = &situation.wants.watch {
+            if situation.now < watch.until {
+                let until = watch.until;
+                return self.wake_at(until);
+            }
+            if unproven(plan, &watch.signals).is_some() {
+                // The next reading is what it waits for.
+                return;
+            }
         }
         watch.established = true;
         watch.breaches = 0;
-        let message = format!("{} is established: nothing spoke against it since {}", watch.version, watch.since);
+        let message = format!("{} is established: nothing speaks against it since {}", watch.version, watch.since);
         self.say("Established", message);
     }
 

@@ -12,6 +12,7 @@ use crate::api::status::{
     Amount, Cause, Challenger, CycleKind, DimensionScore, FinishedCycle, HISTORY, Origin, RunningCycle, Waiting,
 };
 use crate::decide::conclude::Verdict;
+use crate::decide::watch::{Predecessor, Reevaluated, Remeasurement, judge_reevaluation};
 use crate::domain::money::Money;
 use crate::domain::version::VersionPhase;
 
@@ -21,9 +22,6 @@ const FIRST_WAIT: Duration = Duration::from_secs(15);
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// The most reasons that a version keeps.
 const REASONS: usize = 16;
-/// The level at which a drop must not be chance.
-const DROP_LEVEL: f64 = 0.05;
-
 /// A cycle that has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
@@ -290,35 +288,29 @@ impl Step<'_> {
         if let Some(serving) = self.record.champion.as_mut() {
             serving.score = Some(score_text(measured.now));
         }
-        let Remeasured { then, now, p_value, predecessor, scenarios, .. } = measured;
-        let figures = format!("{champion} scores {now:.3} on {scenarios} scenarios and scored {then:.3} before");
-        let drop = then - now;
-        let allowed = self.situation.wants.max_drop;
-        let has_dropped = drop > allowed && *p_value <= DROP_LEVEL;
-        let (verdict, message) = if !has_dropped {
-            ("Measured", format!("{figures}: within the {allowed} that maxDrop allows, or chance (p = {p_value:.3})"))
-        } else {
-            let figures = format!("{figures}, a drop of {drop:.3} (p = {p_value:.4}, maxDrop allows {allowed})");
-            match predecessor {
-                Some(predecessor) if predecessor > now => {
-                    ("RolledBack", format!("{figures}; its predecessor scores {predecessor:.3} now"))
-                }
-                _ => (
-                    "Drifted",
-                    format!("{figures}; its predecessor does no better, so it is the model that has drifted"),
-                ),
-            }
-        };
-        self.remember(
-            running,
-            &measured.id,
-            verdict,
-            message.clone(),
-            champion,
-            None,
-            Some(score_text(*now)),
-            &measured.cost,
+        let Some(plan) = self.situation.wants.watch.as_ref().and_then(|watch| watch.reevaluation) else { return };
+        let judged = judge_reevaluation(
+            &plan,
+            &Remeasurement {
+                promoted: measured.then,
+                measured: measured.now,
+                p_value: Some(measured.p_value),
+                predecessor: match (&self.record.predecessor, measured.predecessor) {
+                    (_, Some(score)) => Predecessor::Measured(score),
+                    (None, None) => Predecessor::Absent,
+                    (Some(_), None) => Predecessor::Unmeasured,
+                },
+            },
         );
+        let message = judged.message().to_owned();
+        let verdict = match judged {
+            Reevaluated::Steady(_) | Reevaluated::NoEvidence(_) => "Measured",
+            // The predecessor cannot be measured any more: then nothing says that it would do better.
+            Reevaluated::MeasurePredecessor(_) | Reevaluated::Drift(_) => "Drifted",
+            Reevaluated::Breach(_) => "RolledBack",
+        };
+        let score = Some(score_text(measured.now));
+        self.remember(running, &measured.id, verdict, message.clone(), champion, None, score, &measured.cost);
         match verdict {
             "RolledBack" => self.breach(&message),
             "Drifted" => {

@@ -1,0 +1,322 @@
+//! `spec.watch`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::super::AgentOptimizationSpec;
+use super::super::plan::watch::{
+    CredentialPlan, HeaderPlan, Margin, PrometheusPlan, REEVALUATION, ReevaluationPlan, SamplesPlan, SignalPlan,
+    WatchPlan,
+};
+use super::super::source::SecretKeyRef;
+use super::super::watch::{Header, Prometheus, Reevaluation, Samples, Signal, Watch};
+use super::findings::Findings;
+use super::models::base_url;
+use super::promotion::is_object_name;
+use crate::domain::duration::HumanDuration;
+use crate::domain::hash::ContentHash;
+
+const WINDOW: Duration = Duration::from_hours(1);
+const INTERVAL: Duration = Duration::from_secs(30);
+/// `spec.watch.breaches` when it is left out.
+pub const BREACHES: u32 = 3;
+const TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_DROP: f64 = 0.05;
+
+const LONGEST_WINDOW: Duration = Duration::from_hours(30 * 24);
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+const SHORTEST_EVERY: Duration = Duration::from_mins(1);
+
+/// Headers that the HTTP client sets itself.
+const OWN_HEADERS: [&str; 10] = [
+    "accept",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The plan of the watch; `None` when nothing is watched. It is to be used only when no problem was found.
+pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Option<WatchPlan> {
+    let path = "spec.watch";
+    let watch = spec.watch.as_ref()?;
+    let Watch { window, interval, breaches, prometheus, signals, reevaluation } = watch;
+    let (window, interval, breaches) = (
+        window.map_or(WINDOW, |window| window.0),
+        interval.map_or(INTERVAL, |interval| interval.0),
+        breaches.unwrap_or(BREACHES).max(1),
+    );
+    check_times(window, interval, if signals.is_empty() { 1 } else { breaches }, findings);
+    let prometheus = prometheus
+        .as_ref()
+        .and_then(|written| self::prometheus(written, interval, &format!("{path}.prometheus"), findings));
+    if watch.prometheus.is_none() && !signals.is_empty() {
+        let message =
+            "missing: the Prometheus that answers the signals; give its url, such as http://prometheus.monitoring:9090";
+        findings.problem(&format!("{path}.prometheus"), message);
+    }
+    if watch.prometheus.is_some() && signals.is_empty() {
+        findings
+            .warn(&format!("{path}.prometheus"), "there are no signals, so it is never asked; add spec.watch.signals");
+    }
+    let mut names = BTreeSet::new();
+    let mut plans = Vec::new();
+    for (index, written) in signals.iter().enumerate() {
+        let path = format!("{path}.signals[{index}]");
+        check_name(&written.name, &mut names, &path, findings);
+        plans.push(signal(written, &path, findings));
+    }
+    let reevaluation = reevaluation.as_ref().map(|written| self::reevaluation(spec, written, findings));
+    if plans.is_empty() && reevaluation.is_none() {
+        let message = "nothing is watched, so a promoted prompt is established at once; give signals, or reevaluation, or leave \
+                       watch out";
+        findings.warn(path, message);
+        return None;
+    }
+    for plan in &mut plans {
+        plan.definition = definition(plan, prometheus.as_ref(), window, interval);
+    }
+    Some(WatchPlan { window, interval, breaches, prometheus, signals: plans, reevaluation })
+}
+
+/// A short hash of everything that a reading is held against.
+fn definition(plan: &SignalPlan, prometheus: Option<&PrometheusPlan>, window: Duration, interval: Duration) -> String {
+    let SignalPlan { name, query, max, min, max_increase, max_decrease, samples, definition: _ } = plan;
+    let url = prometheus.map(|prometheus| prometheus.url.as_str());
+    let baseline = plan.has_baseline().then_some((window, interval));
+    let described = format!("{:?}", (name, query, max, min, max_increase, max_decrease, samples, url, baseline));
+    ContentHash::of_bytes(described.as_bytes()).short()
+}
+
+/// The window must have room for as many readings as it takes to take a prompt back.
+fn check_times(window: Duration, interval: Duration, breaches: u32, findings: &mut Findings<'_>) {
+    let (window_text, interval_text) = (HumanDuration(window), HumanDuration(interval));
+    if interval < SHORTEST_INTERVAL {
+        let message = format!("{interval_text} is too short, for every reading asks Prometheus; give at least 1s");
+        findings.problem("spec.watch.interval", message);
+    } else if window > LONGEST_WINDOW {
+        let message = format!("{window_text} is too long; give at most {}", HumanDuration(LONGEST_WINDOW));
+        findings.problem("spec.watch.window", message);
+    } else if interval.checked_mul(breaches).is_none_or(|needed| window < needed) {
+        let readings = window.as_nanos() / interval.as_nanos();
+        let message = format!(
+            "in {window_text} there are {readings} readings, one each {interval_text}, and {breaches} that breach a limit are \
+             needed to take a prompt back; lengthen the window, or lower interval or breaches"
+        );
+        findings.problem("spec.watch.window", message);
+    }
+}
+
+fn prometheus(
+    written: &Prometheus,
+    interval: Duration,
+    path: &str,
+    findings: &mut Findings<'_>,
+) -> Option<PrometheusPlan> {
+    let Prometheus { url, bearer_token, basic_auth, headers, timeout } = written;
+    let usual = "http://prometheus.monitoring:9090";
+    let url = base_url(url, usual, "bearerToken, basicAuth or headers").and_then(|parsed| {
+        let is_api = ["/api/v1", "/api/v1/query"].iter().any(|end| parsed.path().trim_end_matches('/').ends_with(end));
+        if is_api { Err(format!("{url:?} goes too far; leave out what begins with /api/v1")) } else { Ok(parsed) }
+    });
+    let url = url.map_err(|message| findings.problem(&format!("{path}.url"), message)).ok();
+    let credential = match (bearer_token, basic_auth) {
+        (Some(_), Some(_)) => {
+            findings
+                .problem(path, "at most one of bearerToken, basicAuth is allowed; bearerToken and basicAuth are given");
+            None
+        }
+        (Some(token), None) => {
+            check_secret(&token.secret_key_ref, &format!("{path}.bearerToken.secretKeyRef"), findings);
+            Some(CredentialPlan::Bearer(token.secret_key_ref.clone()))
+        }
+        (None, Some(basic)) => {
+            if basic.username.chars().any(|letter| letter == ':' || letter.is_control()) {
+                let message =
+                    format!("{:?} is no name of a user: it has a colon or a control character", basic.username);
+                findings.problem(&format!("{path}.basicAuth.username"), message);
+            }
+            let password = basic.password.secret_key_ref.clone();
+            check_secret(&password, &format!("{path}.basicAuth.password.secretKeyRef"), findings);
+            Some(CredentialPlan::Basic { user: basic.username.clone(), password })
+        }
+        (None, None) => None,
+    };
+    let mut names = BTreeSet::new();
+    let mut plans = Vec::new();
+    for (index, written) in headers.iter().enumerate() {
+        let path = format!("{path}.headers[{index}]");
+        check_header_name(&written.name, credential.is_some(), &mut names, &path, findings);
+        plans.extend(header(written, &path, findings).map(|value| (written.name.clone(), value)));
+    }
+    let timeout = match timeout {
+        None => TIMEOUT.min(interval),
+        Some(HumanDuration(timeout)) => {
+            if timeout.is_zero() || *timeout > interval {
+                let message = format!(
+                    "{} is {}; give more than nothing, and at most the interval of {}",
+                    HumanDuration(*timeout),
+                    if timeout.is_zero() {
+                        "too short for any answer"
+                    } else {
+                        "longer than the time between two readings"
+                    },
+                    HumanDuration(interval)
+                );
+                findings.problem(&format!("{path}.timeout"), message);
+            }
+            *timeout
+        }
+    };
+    Some(PrometheusPlan { url: url?, credential, headers: plans, timeout })
+}
+
+fn check_secret(secret: &SecretKeyRef, path: &str, findings: &mut Findings<'_>) {
+    if !is_object_name(&secret.name) {
+        let message = format!("{:?} is no name for a Secret: lower-case letters, digits, - and . are", secret.name);
+        findings.problem(&format!("{path}.name"), message);
+    }
+}
+
+fn check_header_name(
+    name: &str,
+    has_credential: bool,
+    names: &mut BTreeSet<String>,
+    path: &str,
+    findings: &mut Findings<'_>,
+) {
+    let plain = name.to_ascii_lowercase();
+    // RFC 9110, 5.6.2: a token.
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let message = if name.is_empty() || !name.bytes().all(is_token) {
+        format!("{name:?} is no name for a header: letters, digits and - are")
+    } else if OWN_HEADERS.contains(&plain.as_str()) {
+        format!("{name:?} is set by Whetstone itself; leave it out")
+    } else if plain == "authorization" && has_credential {
+        format!("{name:?} is set by bearerToken or basicAuth; keep one of them")
+    } else if names.contains(&plain) {
+        format!("a second header {name:?}; keep one of them")
+    } else {
+        names.insert(plain);
+        return;
+    };
+    findings.problem(&format!("{path}.name"), message);
+}
+
+fn header(written: &Header, path: &str, findings: &mut Findings<'_>) -> Option<HeaderPlan> {
+    let Header { name: _, value, secret_key_ref } = written;
+    findings.exactly_one(path, &[("value", value.is_some()), ("secretKeyRef", secret_key_ref.is_some())])?;
+    if let Some(secret) = secret_key_ref {
+        check_secret(secret, &format!("{path}.secretKeyRef"), findings);
+        return Some(HeaderPlan::Secret(secret.clone()));
+    }
+    let value = value.as_ref()?;
+    if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        let message =
+            "only letters, digits and signs of ASCII can be sent in a header; put anything else into a Secret, encoded";
+        findings.problem(&format!("{path}.value"), message);
+    }
+    if ["authorization", "proxy-authorization", "cookie"].contains(&written.name.to_ascii_lowercase().as_str()) {
+        let message =
+            "whoever may read the resource reads this credential; put it into a Secret and refer to it by secretKeyRef";
+        findings.warn(&format!("{path}.value"), message);
+    }
+    Some(HeaderPlan::Value(value.clone()))
+}
+
+fn check_name<'a>(name: &'a str, names: &mut BTreeSet<&'a str>, path: &str, findings: &mut Findings<'_>) {
+    let message = if name == REEVALUATION {
+        format!("{name:?} is what status calls the re-evaluation; give the signal another name")
+    } else if name.trim() != name || name.is_empty() || name.chars().any(char::is_control) {
+        format!("{name:?} is no name for a signal: it is empty, or has space around it or control characters in it")
+    } else if !names.insert(name) {
+        format!("a second signal {name:?}; give it another name")
+    } else {
+        return;
+    };
+    findings.problem(&format!("{path}.name"), message);
+}
+
+fn signal(written: &Signal, path: &str, findings: &mut Findings<'_>) -> SignalPlan {
+    let Signal { name, query, max, min, max_increase, max_decrease, samples } = written;
+    check_query(query, &format!("{path}.query"), findings);
+    for (field, limit) in [("max", max), ("min", min)] {
+        if limit.is_some_and(|limit| !limit.is_finite()) {
+            findings.problem(&format!("{path}.{field}"), "a limit is a finite number; leave it out for none");
+        }
+    }
+    if let (Some(min), Some(max)) = (min, max)
+        && min > max
+    {
+        let message = format!("no value is at least {min} and at most {max}; exchange min and max, or leave one out");
+        findings.problem(&format!("{path}.min"), message);
+    }
+    if max.is_none() && min.is_none() && max_increase.is_none() && max_decrease.is_none() {
+        let message = format!("{name:?} has no limit; give max, min, maxIncrease or maxDecrease");
+        findings.problem(path, message);
+    }
+    let mut margin = |field: &str, written: &Option<String>| {
+        let written = written.as_ref()?;
+        let margin = self::margin(written);
+        if margin.is_none() {
+            let message = format!("{written:?} is no margin; write it like 0.02, in the unit of the query, or 20%");
+            findings.problem(&format!("{path}.{field}"), message);
+        }
+        margin
+    };
+    let (max_increase, max_decrease) = (margin("maxIncrease", max_increase), margin("maxDecrease", max_decrease));
+    let samples = samples.as_ref().map(|Samples { query, minimum }| {
+        check_query(query, &format!("{path}.samples.query"), findings);
+        if !(minimum.is_finite() && *minimum >= 1.0) {
+            findings.problem(&format!("{path}.samples.minimum"), "the least count is a number of at least 1");
+        }
+        SamplesPlan { query: query.clone(), minimum: *minimum }
+    });
+    SignalPlan {
+        name: name.clone(),
+        query: query.clone(),
+        max: *max,
+        min: *min,
+        max_increase,
+        max_decrease,
+        samples,
+        definition: String::new(),
+    }
+}
+
+fn check_query(query: &str, path: &str, findings: &mut Findings<'_>) {
+    if query.trim().is_empty() {
+        findings.problem(path, "an empty query asks nothing; write one in PromQL, such as sum(rate(errors_total[5m]))");
+    }
+}
+
+pub(super) fn margin(written: &str) -> Option<Margin> {
+    let (number, is_share) = written.strip_suffix('%').map_or((written, false), |number| (number, true));
+    let is_plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number = number.parse::<f64>().ok().filter(|number| is_plain && number.is_finite())?;
+    Some(if is_share { Margin::Share(number / 100.0) } else { Margin::Absolute(number) })
+}
+
+fn reevaluation(spec: &AgentOptimizationSpec, written: &Reevaluation, findings: &mut Findings<'_>) -> ReevaluationPlan {
+    let Reevaluation { every, max_drop } = written;
+    let path = "spec.watch.reevaluation";
+    if every.0 < SHORTEST_EVERY {
+        findings.problem(
+            &format!("{path}.every"),
+            format!("{every} is too short, for every time is paid for; give at least 1m"),
+        );
+    }
+    if max_drop.is_some_and(|drop| !(0.0..=1.0).contains(&drop)) {
+        findings.problem(&format!("{path}.maxDrop"), "a drop of the score is a number from 0 to 1");
+    }
+    if spec.agent.runtime.replay.is_some() {
+        findings
+            .warn(path, "recorded transcripts never change, so running the suite again finds nothing; leave it out");
+    }
+    ReevaluationPlan { every: every.0, max_drop: max_drop.unwrap_or(MAX_DROP) }
+}

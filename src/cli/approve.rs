@@ -1,0 +1,99 @@
+//! `whetstone approve`.
+
+use anyhow::bail;
+use kube::ResourceExt as _;
+
+use super::Format;
+use super::cluster::ask::{Wish, ask, granted_already};
+use super::cluster::{Cluster, ClusterArgs, Wait, confirm, say};
+use super::exit::Exit;
+use crate::api::AgentOptimization;
+use crate::api::status::Challenger;
+use crate::web::status::proposal;
+
+/// Promote the challenger that waits for approval.
+///
+/// Where `spec.promotion.approval` is Manual, a challenger that has passed the gate waits for a person. This shows what it
+/// changes and why, asks for a yes when a person sits there, and sets the annotation `whetstone.dev/approve`.
+///
+/// Exit codes: 0 asked for (with --wait: promoted), 1 error, nothing to approve, or the operator did not do it, 2 wrong
+/// arguments, 130 stopped by Ctrl-C.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone approve support
+  whetstone approve support v3 --yes --wait --timeout 2m")]
+pub(super) struct Arguments {
+    /// The AgentOptimization: NAME, or NAMESPACE/NAME
+    name: String,
+    /// The version; the challenger that waits when absent
+    version: Option<String>,
+    /// Ask nothing
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    wait: Wait,
+    /// What standard output gets
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+pub(super) async fn approve(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let (cluster, name) = Cluster::reach_object(&arguments.cluster, &arguments.name).await?;
+    let object = cluster.optimizations.get(&name).await?;
+    let challenger = match waiting(&object, arguments.version.as_deref(), &cluster)? {
+        Waiting::Serves(version) => return granted_already(&cluster, name, Wish::Approve(version), arguments.output),
+        Waiting::Challenger(challenger) => challenger,
+    };
+    let version = challenger.version.as_str();
+    let versions = cluster.optimizations.versions(&name).await?;
+    say(proposal::approval(&object, challenger, &versions, &cluster.conversation()).trim_end());
+    confirm(&format!("Promote {version}?"), arguments.yes)?;
+    say("");
+    ask(&cluster, &object, Wish::Approve(version), &arguments.wait, arguments.output).await
+}
+
+enum Waiting<'a> {
+    Challenger(&'a Challenger),
+    Serves(&'a str),
+}
+
+/// What waits for approval.
+///
+/// # Errors
+/// Nothing does, or another version than the one that was named.
+fn waiting<'a>(
+    object: &'a AgentOptimization,
+    named: Option<&'a str>,
+    cluster: &Cluster,
+) -> anyhow::Result<Waiting<'a>> {
+    let name = object.name_any();
+    let status = object.status.as_ref();
+    let of = cluster.object(&name);
+    let champion = status.and_then(|status| status.champion.as_ref()).map(|champion| champion.version.as_str());
+    if let (Some(named), Some(champion)) = (named, champion)
+        && named == champion
+    {
+        return Ok(Waiting::Serves(champion));
+    }
+    let challenger = status.and_then(|status| status.challenger.as_ref());
+    match (challenger.filter(|challenger| challenger.awaits_approval), named) {
+        (Some(waiting), Some(named)) if waiting.version != named => {
+            bail!("{of}: {named} does not wait for approval; {} does", waiting.version)
+        }
+        (Some(waiting), _) => Ok(Waiting::Challenger(waiting)),
+        (None, _) => {
+            let instead = match (challenger, champion) {
+                (Some(challenger), _) => format!("{} is still in the gate", challenger.version),
+                (None, Some(champion)) => format!("{champion} serves, and there is no challenger"),
+                (None, None) => "nothing is known yet".to_owned(),
+            };
+            bail!(
+                "{of}: nothing waits for approval: {instead}; `{}` tells more",
+                cluster.view().command(&format!("status {name}"))
+            )
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Asking the operator for something once: an annotation, and its acknowledgement in `status.handled`.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use kube::ResourceExt as _;
+
+use super::follow::{Ended, Look, until};
+use super::{Answer, Cluster, Wait, say};
+use crate::api::AgentOptimization;
+use crate::api::intent::annotations;
+use crate::api::status::Handled;
+use crate::cli::Format;
+use crate::cli::exit::Exit;
+use crate::domain::duration::HumanDuration;
+
+/// How long the operator may take to forget an answer.
+const FORGET: Duration = Duration::from_secs(15);
+
+/// What can be asked for once, with the version that it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Wish<'a> {
+    /// Promote a version that waits for approval.
+    Approve(&'a str),
+    /// Serve an earlier version again.
+    RollBack(&'a str),
+}
+
+impl<'a> Wish<'a> {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Approve(_) => annotations::APPROVE,
+            Self::RollBack(_) => annotations::ROLLBACK_TO,
+        }
+    }
+
+    /// The version, which is the value of the annotation.
+    fn version(self) -> &'a str {
+        match self {
+            Self::Approve(version) | Self::RollBack(version) => version,
+        }
+    }
+
+    /// Says what the operator is asked to do.
+    fn deed(self) -> String {
+        match self {
+            Self::Approve(version) => format!("promote {version}"),
+            Self::RollBack(version) => format!("go back to {version}"),
+        }
+    }
+
+    /// The command that asks.
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Approve(_) => "approve",
+            Self::RollBack(_) => "rollback",
+        }
+    }
+
+    fn answered(self, handled: &Handled) -> Option<&str> {
+        match self {
+            Self::Approve(_) => handled.approve.as_deref(),
+            Self::RollBack(_) => handled.rollback_to.as_deref(),
+        }
+    }
+}
+
+/// What the operator has answered.
+#[derive(Debug, PartialEq, Eq)]
+struct Reply {
+    /// The version serves.
+    granted: bool,
+    /// In the operator's words.
+    message: String,
+}
+
+/// Asks for it, waits for the answer if that is wanted, and prints what became of it.
+///
+/// # Errors
+/// The API server does not take it; the same was asked and answered before, and the operator does not forget it; those of
+/// [`until`].
+pub(in crate::cli) async fn ask(
+    cluster: &Cluster,
+    object: &AgentOptimization,
+    wish: Wish<'_>,
+    wait: &Wait,
+    output: Format,
+) -> anyhow::Result<Exit> {
+    let name = object.name_any();
+    if let Ended::Interrupted = annotate(cluster, object, wish).await? {
+        say("stopped; nothing was asked");
+        return Ok(Exit::Stopped);
+    }
+    if !wait.wait {
+        let follow = cluster.view().command(&format!("status {name}"));
+        let message = format!("the operator is asked to {}; `{follow}` tells what became of it", wish.deed());
+        print(cluster, name, wish, Some(false), message, output)?;
+        return Ok(Exit::Success);
+    }
+    match until(cluster, &name, wait, |seen| read(seen, wish)).await? {
+        Ended::Interrupted => {
+            say("stopped waiting; what was asked stands");
+            Ok(Exit::Stopped)
+        }
+        Ended::Done(Reply { granted: true, message }) => {
+            print(cluster, name, wish, Some(true), message, output)?;
+            Ok(Exit::Success)
+        }
+        Ended::Done(Reply { granted: false, message }) => {
+            print(cluster, name, wish, Some(true), format!("not done: {message}"), output)?;
+            Ok(Exit::Error)
+        }
+    }
+}
+
+/// Prints that there is nothing to ask for.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(in crate::cli) fn granted_already(
+    cluster: &Cluster,
+    name: String,
+    wish: Wish<'_>,
+    output: Format,
+) -> anyhow::Result<Exit> {
+    let message = format!("{} serves already; nothing is to be done", wish.version());
+    print(cluster, name, wish, None, message, output)?;
+    Ok(Exit::Success)
+}
+
+fn print(
+    cluster: &Cluster,
+    name: String,
+    wish: Wish<'_>,
+    answered: Option<bool>,
+    message: String,
+    output: Format,
+) -> anyhow::Result<()> {
+    let namespace = cluster.optimizations.namespace().to_owned();
+    let value = Some(wish.version().to_owned());
+    Answer { namespace, name, asked: wish.verb(), value, answered, message, cycle: None }.print(output)
+}
+
+/// Sets the annotation.
+async fn annotate(cluster: &Cluster, object: &AgentOptimization, wish: Wish<'_>) -> anyhow::Result<Ended<()>> {
+    let name = object.name_any();
+    let (key, version) = (wish.key(), wish.version());
+    let asked = object.annotations().get(key).map(String::as_str);
+    let answered = |seen: &AgentOptimization| {
+        let handled = seen.status.as_ref().and_then(|status| status.handled.as_ref());
+        handled.and_then(|handled| wish.answered(handled)) == Some(version)
+    };
+    if asked == Some(version) && answered(object) {
+        // The same value again would be no change. Without the annotation, the answer to it is forgotten too.
+        cluster.optimizations.unannotate(&name, key).await?;
+        let forgotten = |seen: &AgentOptimization| if answered(seen) { Look::Unanswered } else { Look::Done(()) };
+        let wait = Wait { wait: true, timeout: Some(HumanDuration(FORGET)) };
+        match until(cluster, &name, &wait, forgotten).await {
+            Ok(Ended::Done(())) => {}
+            Ok(Ended::Interrupted) => return Ok(Ended::Interrupted),
+            Err(error) => bail!("asking for {version} anew, which was asked and answered before: {error:#}"),
+        }
+    }
+    cluster.optimizations.annotate(&name, key, version).await?;
+    Ok(Ended::Done(()))
+}
+
+/// Reads the answer off an object.
+fn read(seen: &AgentOptimization, wish: Wish<'_>) -> Look<Reply> {
+    let Some(status) = &seen.status else { return Look::Unanswered };
+    let Some(handled) = &status.handled else { return Look::Unanswered };
+    if wish.answered(handled) != Some(wish.version()) {
+        return Look::Unanswered;
+    }
+    let granted = status.champion.as_ref().is_some_and(|champion| champion.version == wish.version());
+    let message = handled.message.clone().unwrap_or_else(|| "the operator gave no reason".to_owned());
+    Look::Done(Reply { granted, message: crate::web::terminal::line(&message) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(status: &str) -> AgentOptimization {
+        let yaml = format!(
+            "apiVersion: whetstone.dev/v1alpha1\nkind: AgentOptimization\nmetadata: {{name: support, namespace: shop}}\nspec: {{agent: {{prompt: {{text: x}}, runtime: {{model: {{ref: worker}}}}}}, scenarios: [{{configMapRef: {{name: s}}}}]}}\n{status}"
+        );
+        serde_saphyr::from_str(&yaml).unwrap()
+    }
+
+    fn reply(status: &str, wish: Wish<'_>) -> Option<Reply> {
+        match read(&object(status), wish) {
+            Look::Done(reply) => Some(reply),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_answer_to_something_else_is_none() {
+        assert_eq!(reply("", Wish::Approve("v3")), None);
+        assert_eq!(reply("status: {handled: {approve: v2, message: v2 serves}}", Wish::Approve("v3")), None);
+        assert_eq!(reply("status: {handled: {rollbackTo: v3, message: v3 serves}}", Wish::Approve("v3")), None);
+    }
+
+    #[test]
+    fn it_is_granted_when_the_version_serves() {
+        let champion = "champion: {version: v3, hash: aa, origin: Approval, since: '2026-11-23T12:00:00Z'}";
+        let granted = format!("status: {{handled: {{approve: v3, message: v3 serves}}, {champion}}}");
+        let expected = Reply { granted: true, message: "v3 serves".to_owned() };
+        assert_eq!(reply(&granted, Wish::Approve("v3")), Some(expected));
+        let refused = format!("status: {{handled: {{rollbackTo: v1, message: there is no v1}}, {champion}}}");
+        let expected = Reply { granted: false, message: "there is no v1".to_owned() };
+        assert_eq!(reply(&refused, Wish::RollBack("v1")), Some(expected));
+    }
+}

@@ -1,0 +1,240 @@
+//! `whetstone run NAME`: asking the operator for a cycle, and following it to its end.
+
+use anyhow::bail;
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use super::Format;
+use super::cluster::follow::{Ended, Look, until};
+use super::cluster::{Answer, Cluster, ClusterArgs, Wait, now, say};
+use super::exit::Exit;
+use crate::api::AgentOptimization;
+use crate::api::intent::annotations;
+use crate::api::status::{AgentOptimizationStatus, FinishedCycle, Phase, RunningCycle};
+use crate::web::status::verdict_words;
+use crate::web::terminal::line;
+
+pub(super) async fn request(
+    object: &str,
+    wait: &Wait,
+    output: Format,
+    arguments: &ClusterArgs,
+) -> anyhow::Result<Exit> {
+    let (cluster, name) = Cluster::reach_object(arguments, object).await?;
+    let before = cluster.optimizations.get(&name).await?;
+    let of = cluster.object(&name);
+    if before.spec.suspend {
+        let resume = cluster.view().command(&format!("resume {name}"));
+        bail!("{of} is suspended, so that no cycle starts; `{resume}` first");
+    }
+    let asked = Asked::new(&before, now());
+    cluster.optimizations.annotate(&name, annotations::RUN_AT, &asked.value).await?;
+    let answer = Answer {
+        namespace: cluster.optimizations.namespace().to_owned(),
+        name: name.clone(),
+        asked: "run",
+        value: Some(asked.value.clone()),
+        answered: Some(false),
+        ..Answer::default()
+    };
+    if !wait.wait {
+        let follow = cluster.view().command(&format!("status {name} --watch"));
+        let message = format!("the operator is asked for a cycle; `{follow}` follows it");
+        Answer { message, ..answer }.print(output)?;
+        return Ok(Exit::Success);
+    }
+    let answer = Answer { answered: Some(true), ..answer };
+    match until(&cluster, &name, wait, |seen| asked.look(seen)).await? {
+        Ended::Done(Outcome::Cycle(cycle)) => {
+            let exit = Exit::of_verdict(&cycle.verdict);
+            Answer { message: told(&cycle), cycle: Some(*cycle), ..answer }.print(output)?;
+            Ok(exit)
+        }
+        Ended::Done(Outcome::NoCycle(message)) => {
+            Answer { message: format!("no cycle has ended: {message}"), ..answer }.print(output)?;
+            Ok(Exit::Error)
+        }
+        Ended::Interrupted => {
+            say("stopped waiting; the cycle goes on");
+            Ok(Exit::Stopped)
+        }
+    }
+}
+
+/// `promoted, v3 against v2: the aggregate score rose …`.
+fn told(cycle: &FinishedCycle) -> String {
+    let versions = match &cycle.challenger {
+        Some(challenger) => format!("{challenger} against {}", cycle.champion),
+        None => cycle.champion.clone(),
+    };
+    format!("{}, {versions}: {}", verdict_words(&cycle.verdict).1, line(&cycle.message))
+}
+
+/// A cycle that was asked for.
+struct Asked {
+    /// The value of the annotation: the time.
+    value: String,
+    /// The cycles that had ended before, by identity and start: those are not meant.
+    known: Vec<(String, Timestamp)>,
+}
+
+/// What became of it.
+enum Outcome {
+    Cycle(Box<FinishedCycle>),
+    NoCycle(String),
+}
+
+impl Asked {
+    fn new(before: &AgentOptimization, now: Timestamp) -> Self {
+        let history = before.status.iter().flat_map(|status| &status.history);
+        Self { value: now.to_string(), known: history.map(identity).collect() }
+    }
+
+    /// Reads what became of it off the object.
+    fn look(&self, seen: &AgentOptimization) -> Look<Outcome> {
+        let Some(status) = &seen.status else { return Look::Unanswered };
+        let handled = status.handled.as_ref();
+        if handled.and_then(|handled| handled.run_at.as_ref()) != Some(&self.value) {
+            return turn(status);
+        }
+        if let Some(cycle) = &status.cycle {
+            return match &cycle.waiting {
+                Some(waiting) if waiting.needs_a_person => {
+                    let again = format!("; it is tried again after {}", waiting.until);
+                    Look::Done(Outcome::NoCycle(line(&waiting.message) + &again))
+                }
+                _ => under_way(cycle),
+            };
+        }
+        // The newest that was not there before: an operator may take a running cycle for the one that was asked for.
+        let ended = status.history.iter().find(|cycle| !self.known.contains(&identity(cycle)));
+        if let Some(cycle) = ended {
+            return Look::Done(Outcome::Cycle(Box::new(cycle.clone())));
+        }
+        if status.phase == Some(Phase::Running) {
+            let way = format!("{} is at work", seen.name_any());
+            return Look::Under { detail: way.clone(), way };
+        }
+        let message = handled.and_then(|handled| handled.message.as_deref()).unwrap_or("the operator gave no reason");
+        Look::Done(Outcome::NoCycle(format!("the answer was: {}", line(message))))
+    }
+}
+
+/// What a request waits for before it is answered.
+fn turn(status: &AgentOptimizationStatus) -> Look<Outcome> {
+    let way = match (&status.cycle, &status.watch) {
+        (Some(cycle), _) => match &cycle.waiting {
+            Some(waiting) => format!("waiting for the cycle before it, which failed: {}", line(&waiting.message)),
+            None => "waiting for the cycle before it to end".to_owned(),
+        },
+        (None, Some(watch)) if !watch.established => {
+            format!("waiting until {} is established, at {} if nothing is wrong with it", watch.version, watch.until)
+        }
+        _ => return Look::Unanswered,
+    };
+    Look::Under { detail: way.clone(), way }
+}
+
+/// What the cycle is at.
+fn under_way(cycle: &RunningCycle) -> Look<Outcome> {
+    let (way, detail) = match (&cycle.waiting, &cycle.progress) {
+        (Some(waiting), _) => {
+            let way = format!("failed, to be tried again at {}: {}", waiting.until, line(&waiting.message));
+            (way.clone(), way)
+        }
+        (None, Some(progress)) => {
+            let way = line(&progress.phase);
+            let total = progress.total.map(|total| format!("/{total}")).unwrap_or_default();
+            let detail = format!("{way} {}{total}, cost {}", progress.done, line(&progress.cost));
+            (way, detail)
+        }
+        (None, None) => ("started".to_owned(), "started".to_owned()),
+    };
+    Look::Under { way, detail }
+}
+
+fn identity(cycle: &FinishedCycle) -> (String, Timestamp) {
+    (cycle.id.clone(), cycle.started_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "{id: aa, kind: Search, cause: First, startedAt: '2026-11-23T09:00:00Z', endedAt: '2026-11-23T09:01:00Z', verdict: Promoted, message: x, champion: v1, cost: '0'}";
+    const NEW: &str = "{id: bb, kind: Search, cause: Requested, startedAt: '2026-11-23T12:00:01Z', endedAt: '2026-11-23T12:01:00Z', verdict: Kept, message: no better, champion: v2, cost: '0'}";
+    const RUNNING: &str = "cycle: {kind: Search, cause: Requested, inputs: cc, attempt: 0, startedAt: '2026-11-23T12:00:01Z', progress: {phase: run, done: 3, total: 40, cost: '0.02'}}";
+
+    fn object(status: &str) -> AgentOptimization {
+        let yaml = format!(
+            "apiVersion: whetstone.dev/v1alpha1\nkind: AgentOptimization\nmetadata: {{name: support, namespace: shop}}\nspec: {{agent: {{prompt: {{text: x}}, runtime: {{model: {{ref: worker}}}}}}, scenarios: [{{configMapRef: {{name: s}}}}]}}\nstatus: {{{status}}}\n"
+        );
+        serde_saphyr::from_str(&yaml).unwrap()
+    }
+
+    fn look(status: &str) -> Look<Outcome> {
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        Asked::new(&object(&format!("history: [{OLD}]")), now).look(&object(status))
+    }
+
+    const HANDLED: &str = "handled: {runAt: '2026-11-23T12:00:00Z', message: a search was started}";
+
+    #[test]
+    fn it_is_unanswered_until_the_operator_says_so() {
+        assert!(matches!(look(&format!("history: [{OLD}]")), Look::Unanswered));
+        let another = HANDLED.replace("12:00:00", "11:00:00");
+        assert!(matches!(look(&format!("{another}, history: [{NEW}, {OLD}]")), Look::Unanswered));
+    }
+
+    #[test]
+    fn what_stands_before_it_is_told() {
+        let on_trial = "watch: {version: v2, since: '2026-11-23T11:00:00Z', until: '2026-11-23T13:00:00Z'}";
+        for (status, words) in [(RUNNING, "waiting for the cycle before it to end"), (on_trial, "waiting until v2 is")]
+        {
+            let Look::Under { way, .. } = look(&format!("{status}, history: [{OLD}]")) else { panic!("{status}") };
+            assert!(way.starts_with(words), "{way}");
+        }
+    }
+
+    #[test]
+    fn a_failure_that_needs_a_person_is_waited_for_no_longer() {
+        let failed = |needs: bool| {
+            let waiting = format!(
+                "waiting: {{failures: 1, until: '2026-11-23T13:00:00Z', message: no key, needsAPerson: {needs}}}}}"
+            );
+            look(&format!("{HANDLED}, {}, {waiting}", RUNNING.trim_end_matches('}').to_owned() + "}"))
+        };
+        assert!(matches!(failed(false), Look::Under { way, .. } if way.starts_with("failed, to be tried again")));
+        assert!(matches!(failed(true), Look::Done(Outcome::NoCycle(message)) if message.starts_with("no key; ")));
+    }
+
+    #[test]
+    fn the_cycle_under_way_is_told_and_its_end_is_the_outcome() {
+        let Look::Under { way, detail } = look(&format!("{HANDLED}, {RUNNING}, history: [{OLD}]")) else { panic!() };
+        assert_eq!((way.as_str(), detail.as_str()), ("run", "run 3/40, cost 0.02"));
+        let Look::Done(Outcome::Cycle(cycle)) = look(&format!("{HANDLED}, phase: Idle, history: [{NEW}, {OLD}]"))
+        else {
+            panic!()
+        };
+        assert_eq!(told(&cycle), "kept, v2: no better");
+    }
+
+    #[test]
+    fn an_answer_without_a_cycle_is_told_in_the_operators_words() {
+        let refused = "handled: {runAt: '2026-11-23T12:00:00Z', message: the budget of the month is spent}";
+        let Look::Done(Outcome::NoCycle(message)) = look(&format!("{refused}, phase: Idle, history: [{OLD}]")) else {
+            panic!()
+        };
+        assert_eq!(message, "the answer was: the budget of the month is spent");
+        assert!(matches!(look(&format!("{HANDLED}, phase: Running, history: [{OLD}]")), Look::Under { .. }));
+    }
+
+    #[test]
+    fn every_verdict_has_the_exit_code_of_a_local_run() {
+        for (verdict, code) in
+            [("Promoted", 0), ("Passed", 0), ("Kept", 10), ("BelowThreshold", 11), ("Inconclusive", 12), ("Failed", 1)]
+        {
+            assert_eq!(Exit::of_verdict(verdict) as u8, code, "{verdict}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `whetstone rollback`.
+
+use anyhow::bail;
+
+use super::Format;
+use super::cluster::ask::{Wish, ask, granted_already};
+use super::cluster::{Cluster, ClusterArgs, Wait, confirm, say};
+use super::exit::Exit;
+use crate::api::{AgentOptimization, PromptVersion};
+use crate::web::status::{newest_first, proposal, version_name};
+
+/// Serve an earlier version again.
+///
+/// Goes back to the predecessor, or to the version given with --to, by the annotation `whetstone.dev/rollback-to`. The
+/// version that serves now is quarantined: its prompt does not come back by itself. Asks for a yes when a person sits there.
+///
+/// Exit codes: 0 asked for (with --wait: done), 1 error, nothing to go back to, or the operator did not do it, 2 wrong
+/// arguments, 130 stopped by Ctrl-C.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone rollback support
+  whetstone rollback support --to v2 --yes --wait")]
+pub(super) struct Arguments {
+    /// The AgentOptimization: NAME, or NAMESPACE/NAME
+    name: String,
+    /// The version to go back to; the predecessor when absent
+    #[arg(long, value_name = "VERSION")]
+    to: Option<String>,
+    /// Ask nothing
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    wait: Wait,
+    /// What standard output gets
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+pub(super) async fn rollback(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let (cluster, name) = Cluster::reach_object(&arguments.cluster, &arguments.name).await?;
+    let object = cluster.optimizations.get(&name).await?;
+    let versions = cluster.optimizations.versions(&name).await?;
+    let of = cluster.object(&name);
+    let to = target(&object, arguments.to.as_deref(), &versions).map_err(|reason| anyhow::anyhow!("{of}: {reason}"))?;
+    let champion = object.status.as_ref().and_then(|status| status.champion.as_ref());
+    if champion.is_some_and(|champion| champion.version == to) {
+        return granted_already(&cluster, name, Wish::RollBack(&to), arguments.output);
+    }
+    if let Some(pin) = &object.spec.pin {
+        bail!("{of}: spec.pin keeps {pin} serving; change or remove it there, for it goes before a rollback");
+    }
+    say(proposal::rollback(&object, &to, &versions, &cluster.conversation()).trim_end());
+    confirm(&format!("Go back to {to}?"), arguments.yes)?;
+    say("");
+    ask(&cluster, &object, Wish::RollBack(&to), &arguments.wait, arguments.output).await
+}
+
+/// The version to go back to.
+///
+/// # Errors
+/// There is none, or none of that name; with what there is.
+fn target(object: &AgentOptimization, named: Option<&str>, versions: &[PromptVersion]) -> Result<String, String> {
+    let Some(named) = named else {
+        let before = object.status.as_ref().and_then(|status| status.predecessor.as_ref());
+        return before
+            .map(|before| before.version.clone())
+            .ok_or_else(|| "there is no predecessor to go back to; --to names another version".to_owned());
+    };
+    let names: Vec<String> = newest_first(versions).into_iter().map(version_name).collect();
+    if names.iter().any(|name| name == named) {
+        return Ok(named.to_owned());
+    }
+    if names.is_empty() {
+        return Err(format!("there is no version {named:?}, and no other one yet"));
+    }
+    Err(format!("there is no version {named:?}; known: {}", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_is_not_there_is_told_with_those_that_are() {
+        let object: AgentOptimization = serde_saphyr::from_str("apiVersion: whetstone.dev/v1alpha1\nkind: AgentOptimization\nmetadata: {name: support}\nspec: {agent: {prompt: {text: x}, runtime: {model: {ref: worker}}}, scenarios: [{configMapRef: {name: s}}]}\n").unwrap();
+        let version: PromptVersion = serde_saphyr::from_str("apiVersion: whetstone.dev/v1alpha1\nkind: PromptVersion\nmetadata: {name: support-v12}\nspec: {optimizationRef: {name: support}, prompt: x, version: v12}\n").unwrap();
+        assert_eq!(target(&object, Some("v12"), std::slice::from_ref(&version)), Ok("v12".to_owned()));
+        let other = target(&object, Some("nightly"), &[version]);
+        assert_eq!(other, Err("there is no version \"nightly\"; known: v12".to_owned()));
+        assert_eq!(
+            target(&object, Some("v1"), &[]),
+            Err("there is no version \"v1\", and no other one yet".to_owned())
+        );
+        assert!(target(&object, None, &[]).unwrap_err().contains("--to"));
+    }
+}

@@ -1,0 +1,82 @@
+//! `whetstone suspend` and `whetstone resume`.
+
+use super::Format;
+use super::cluster::{Answer, Cluster, ClusterArgs, say};
+use super::exit::Exit;
+use crate::kubernetes::ownership::gitops;
+
+/// Start no more cycles.
+///
+/// Sets `spec.suspend`. The cycle under way is stopped; what it has paid for stays in the ledger. The champion goes on
+/// serving, and a promoted prompt is still watched and rolled back. Doing it twice changes nothing.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone suspend support
+  whetstone suspend support --namespace shop")]
+pub(super) struct Suspend {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Let cycles start again.
+///
+/// Takes `spec.suspend` back. A cycle that was stopped goes on where it was. Doing it twice changes nothing.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone resume support")]
+pub(super) struct Resume {
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(clap::Args, Debug)]
+struct Target {
+    /// The AgentOptimization: NAME, or NAMESPACE/NAME
+    name: String,
+    /// What standard output gets
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+pub(super) async fn suspend(arguments: &Suspend) -> anyhow::Result<Exit> {
+    set(&arguments.target, true).await
+}
+
+pub(super) async fn resume(arguments: &Resume) -> anyhow::Result<Exit> {
+    set(&arguments.target, false).await
+}
+
+async fn set(target: &Target, suspended: bool) -> anyhow::Result<Exit> {
+    let (cluster, name) = Cluster::reach_object(&target.cluster, &target.name).await?;
+    let before = cluster.optimizations.get(&name).await?;
+    let message = if before.spec.suspend == suspended {
+        if suspended { "suspended already".to_owned() } else { "not suspended".to_owned() }
+    } else {
+        cluster.optimizations.suspend(&name, suspended).await?;
+        // Whose the field was before: by setting it, it became ours.
+        if let Some(keeper) = gitops(&before.metadata, "suspend") {
+            let keeper_name = keeper.name;
+            say(&if keeper.owns_field {
+                format!("note: {keeper_name} has set spec.suspend and will set it back: change it in Git as well")
+            } else {
+                format!(
+                    "note: {keeper_name} applies this object from Git; should spec.suspend stand there, it will be set back: change it in Git then"
+                )
+            });
+        }
+        if suspended {
+            let resume = cluster.view().command(&format!("resume {name}"));
+            format!("suspended; no cycle starts until `{resume}`")
+        } else {
+            "resumed; cycles start again".to_owned()
+        }
+    };
+    let asked = if suspended { "suspend" } else { "resume" };
+    let namespace = cluster.optimizations.namespace().to_owned();
+    Answer { namespace, name, asked, message, ..Answer::default() }.print(target.output)?;
+    Ok(Exit::Success)
+}

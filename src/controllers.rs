@@ -1,0 +1,32 @@
+//! The operator: what is in the cluster → what should be, and the way there.
+//!
+//! [`reconcile`](optimization::reconcile) reads as its steps, one file a step:
+//!
+//! | step | in → out | client |
+//! |---|---|---|
+//! | [`observe`] | an AgentOptimization → what is in the cluster and in this process about it | reads |
+//! | [`resolve`] | references → base prompt, inputs, and what is wrong with them | reads |
+//! | [`decide`](crate::decide::lifecycle) | all of that → the next record, versions, what should be under way | none: pure |
+//! | [`act`] | the course → versions, the record, the target ConfigMap, restarts | writes |
+//! | [`report`] | what came of it → conditions, statuses, Events | writes |
+//!
+//! Reconciling *supervises*: cycles ([`cycles`]) and watches ([`watches`]) are tasks of this process that write nothing to
+//! the API server. They are started, stopped and listened to here, and what they find is decided on in the next
+//! reconcile. The record in the status is written in one conditional write before the ConfigMap follows it, so whatever is
+//! killed, a promotion happens once and the ConfigMap comes to agree with the record.
+
+pub mod act;
+pub mod conditions;
+pub mod context;
+pub mod cycles;
+pub mod observe;
+pub mod operator;
+pub mod optimization;
+pub mod report;
+pub mod resolve;
+pub mod run_cycle;
+pub mod stores;
+pub mod watches;
+
+/// An AgentOptimization: its namespace and name.
+pub type Owner = (String, String);

@@ -1,0 +1,138 @@
+//! What every reconcile shares.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::reflector::Store;
+use kube::{Client, Resource as _, ResourceExt as _};
+
+use super::Owner;
+use super::cycles::Cycles;
+use super::resolve::Resolved;
+use super::watches::Watches;
+use crate::api::AgentOptimization;
+use crate::decide::lifecycle::Note;
+use crate::domain::endpoint::AllowList;
+use crate::domain::hash::ContentHash;
+use crate::engine::ports::Clock;
+use crate::kubernetes::lease::Fence;
+use crate::kubernetes::references::References;
+use crate::kubernetes::versions::Versions;
+use crate::telemetry::metrics::Metrics;
+
+/// The most bytes of an Event's note (events.k8s.io/v1).
+const NOTE_BYTES: usize = 1024;
+
+/// What every reconcile shares.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// Every AgentOptimization that is watched.
+    pub optimizations: Store<AgentOptimization>,
+    /// Every PromptVersion that is watched, without its prompt.
+    pub versions: Arc<Versions>,
+    /// Watches over what optimizations refer to.
+    pub references: References,
+    /// The cycles of this process.
+    pub cycles: Cycles,
+    /// The watches over promoted prompts.
+    pub watches: Watches,
+    /// Whether we may write.
+    pub fence: Fence,
+    /// Where Events go.
+    pub recorder: Recorder,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The hosts that resources may name.
+    pub allowed: Arc<AllowList>,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// What was resolved last for each optimization.
+    pub resolved: Mutex<HashMap<Owner, Arc<Resolved>>>,
+    /// What our own last write of each optimization returned, until the watch has caught up with it.
+    pub written: Mutex<HashMap<Owner, Arc<AgentOptimization>>>,
+    /// How often each optimization has failed to be reconciled in a row.
+    pub failures: Mutex<HashMap<Owner, u32>>,
+}
+
+impl Context {
+    /// The newest that is known of an optimization: what we wrote last, unless the watch has seen something newer.
+    pub fn newest(&self, owner: &Owner, seen: Arc<AgentOptimization>) -> Arc<AgentOptimization> {
+        let mut written = lock(&self.written);
+        match written.get(owner) {
+            Some(ours) if ours.meta().uid == seen.meta().uid && is_newer(ours, &seen) => Arc::clone(ours),
+            Some(_) => {
+                written.remove(owner);
+                seen
+            }
+            None => seen,
+        }
+    }
+
+    /// An optimization is gone: nothing of it stays.
+    pub fn forget(&self, owner: &Owner) {
+        self.cycles.forget(owner);
+        self.watches.forget(owner);
+        self.references.forget(owner);
+        self.metrics.forget(owner);
+        lock(&self.resolved).remove(owner);
+        lock(&self.written).remove(owner);
+        lock(&self.failures).remove(owner);
+    }
+
+    /// Of all that is known, only these optimizations are still there. The store has the list before this one while a new one is
+    /// being taken in, so what it lacks is gone for certain.
+    pub fn forget_all_but(&self, there: &[Arc<AgentOptimization>]) {
+        let there: HashSet<Owner> =
+            there.iter().map(|object| (object.namespace().unwrap_or_default(), object.name_any())).collect();
+        let known: Vec<Owner> = lock(&self.resolved).keys().filter(|owner| !there.contains(owner)).cloned().collect();
+        for owner in known {
+            self.forget(&owner);
+        }
+    }
+
+    /// Publishes Events. An Event that cannot be published is logged; nothing depends on it.
+    pub async fn say(&self, object: &AgentOptimization, notes: &[Note]) {
+        let reference = object.object_ref(&());
+        for note in notes {
+            tracing::info!(reason = note.reason, "{}", note.message);
+            let event = Event {
+                type_: if note.is_warning { EventType::Warning } else { EventType::Normal },
+                reason: note.reason.to_owned(),
+                note: Some(cut(&note.message)),
+                // Events that differ in their action are not counted as one.
+                action: format!("{}-{}", note.reason, ContentHash::of_bytes(note.message.as_bytes()).short()),
+                secondary: None,
+            };
+            if let Err(error) = self.recorder.publish(&event, &reference).await {
+                tracing::warn!(%error, reason = note.reason, "publishing an Event");
+            }
+        }
+    }
+}
+
+/// Whether an object was written later than another. Versions of one object are numbers that grow.
+fn is_newer(one: &AgentOptimization, other: &AgentOptimization) -> bool {
+    let number = |object: &AgentOptimization| {
+        object.meta().resource_version.as_ref().and_then(|version| version.parse::<u64>().ok()).unwrap_or(0)
+    };
+    number(one) > number(other)
+}
+
+/// A text that fits into an Event.
+fn cut(text: &str) -> String {
+    if text.len() <= NOTE_BYTES {
+        return text.to_owned();
+    }
+    let mut end = NOTE_BYTES - '…'.len_utf8();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
+
+/// Locks what no panic can leave half-written.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,279 @@
+//! The cycles of this process: one for an object, bounded over all, first come first served.
+//!
+//! A cycle is a task that writes nothing to the API server. It can be stopped at any moment: calls under way still reach the
+//! ledger, so the same cycle started again goes on where it was. A panic in one is that object's failure.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::LocalBoxFuture;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::Owner;
+use super::context::lock;
+use crate::api::status::{Progress as ProgressStatus, RunningCycle};
+use crate::decide::lifecycle::{CycleFacts, Ended, Failed};
+use crate::domain::call::Phase;
+use crate::domain::money::Money;
+use crate::engine::ports::Progress;
+use crate::telemetry::metrics::Metrics;
+
+/// How long a cycle that is stopped may take to notice. Then its task is ended; calls under way are recorded all the same.
+const PATIENCE: Duration = Duration::from_millis(800);
+
+/// A cycle to run.
+pub struct Order {
+    /// What it is about.
+    pub cycle: RunningCycle,
+    /// The hash of the prompt that serves.
+    pub champion: String,
+    /// Tells whether anything that it depends on has changed.
+    pub fingerprint: String,
+    /// The cycle itself. It gets a thread of its own: a cycle computes as well as waits, and must not hold up reconciles.
+    pub run: Box<dyn FnOnce(CancellationToken, Arc<Meter>) -> LocalBoxFuture<'static, Finish> + Send>,
+}
+
+/// What a cycle comes to; `None` when it was stopped.
+pub type Finish = Option<Result<CycleFacts, Failed>>;
+
+/// What a cycle does, or has come to.
+#[derive(Clone, Debug, Default)]
+pub struct Supervised {
+    /// How far it is, while it runs or waits for its turn.
+    pub progress: Option<ProgressStatus>,
+    /// It waits for its turn.
+    pub is_queued: bool,
+    /// What it has come to.
+    pub ended: Option<Ended>,
+    /// What it was started on.
+    pub fingerprint: Option<String>,
+}
+
+/// The cycles of this process.
+pub struct Cycles {
+    tasks: Mutex<HashMap<Owner, Task>>,
+    slots: Arc<Semaphore>,
+    trigger: mpsc::UnboundedSender<Owner>,
+    metrics: Arc<Metrics>,
+}
+
+struct Task {
+    cycle: RunningCycle,
+    champion: String,
+    fingerprint: String,
+    /// Asks the cycle to stop.
+    stop: CancellationToken,
+    /// Ends it at its next await.
+    kill: CancellationToken,
+    handle: Option<JoinHandle<()>>,
+    meter: Arc<Meter>,
+    ended: Arc<Mutex<Option<Ended>>>,
+    /// What it has come to has been taken in.
+    is_settled: bool,
+}
+
+impl Cycles {
+    /// None yet; each takes one of the slots while it runs, in the order in which they come. Optimizations whose cycle has ended
+    /// go to `trigger`.
+    #[must_use]
+    pub fn new(slots: Arc<Semaphore>, trigger: mpsc::UnboundedSender<Owner>, metrics: Arc<Metrics>) -> Self {
+        Self { tasks: Mutex::default(), slots, trigger, metrics }
+    }
+
+    /// What the cycle of an optimization does.
+    pub fn look(&self, owner: &Owner) -> Supervised {
+        let tasks = lock(&self.tasks);
+        let Some(task) = tasks.get(owner) else { return Supervised::default() };
+        let ended = lock(&task.ended).clone().filter(|_| !task.is_settled);
+        let is_under_way = ended.is_none() && !task.is_settled;
+        Supervised {
+            progress: is_under_way.then(|| task.meter.read()),
+            is_queued: is_under_way && task.meter.is_queued(),
+            ended,
+            fingerprint: Some(task.fingerprint.clone()),
+        }
+    }
+
+    /// What the cycle of an optimization has come to has been taken in. What it was started on is remembered.
+    pub fn settle(&self, owner: &Owner) {
+        if let Some(task) = lock(&self.tasks).get_mut(owner) {
+            task.is_settled = lock(&task.ended).is_some();
+        }
+    }
+
+    /// Makes the cycle of an optimization be this one: whatever else runs is stopped. One that has ended is not started again
+    /// before that was taken in.
+    pub fn run(&self, owner: &Owner, order: Order) {
+        let mut tasks = lock(&self.tasks);
+        let before = match tasks.get(owner) {
+            Some(task) if !task.is_settled && is_same(&task.cycle, &order.cycle) && task.champion == order.champion => {
+                return;
+            }
+            Some(_) => tasks.remove(owner).and_then(end),
+            None => None,
+        };
+        let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
+        let (meter, ended) = (Arc::new(Meter::default()), Arc::new(Mutex::new(None)));
+        let handle = {
+            let (stop, kill) = (stop.clone(), kill.clone());
+            let (meter, ended) = (Arc::clone(&meter), Arc::clone(&ended));
+            let (slots, trigger, owner) = (Arc::clone(&self.slots), self.trigger.clone(), owner.clone());
+            let (cycle, champion, run) = (order.cycle.clone(), order.champion.clone(), order.run);
+            let metrics = Arc::clone(&self.metrics);
+            let span = tracing::info_span!("object", namespace = owner.0, name = owner.1);
+            let task = async move {
+                // Two cycles of one object would pay for the same calls.
+                if let Some(before) = before {
+                    let _ = before.await;
+                }
+                let queued = metrics.queued();
+                let slot = tokio::select! {
+                    slot = slots.acquire_owned() => slot,
+                    () = stop.cancelled() => return,
+                };
+                drop(queued);
+                let _running = metrics.running();
+                meter.begins();
+                let runtime = tokio::runtime::Handle::current();
+                let span = tracing::Span::current();
+                let thread = tokio::task::spawn_blocking(move || {
+                    let cycle = async {
+                        tokio::select! {
+                            result = run(stop, meter) => result,
+                            () = kill.cancelled() => None,
+                        }
+                    };
+                    runtime.block_on(cycle.instrument(span))
+                });
+                let result = thread.await;
+                drop(slot);
+                let result = match result.map_err(JoinError::try_into_panic) {
+                    Ok(Some(result)) => result,
+                    Ok(None) | Err(Err(_)) => return,
+                    Err(Ok(panic)) => Err(Failed {
+                        message: format!("the cycle panicked: {}; this is a defect of Whetstone", words(&*panic)),
+                        needs_a_person: true,
+                    }),
+                };
+                *lock(&ended) = Some(Ended { cycle, champion, result });
+                let _ = trigger.send(owner);
+            };
+            tokio::spawn(task.instrument(span))
+        };
+        let task = Task {
+            cycle: order.cycle,
+            champion: order.champion,
+            fingerprint: order.fingerprint,
+            stop,
+            kill,
+            handle: Some(handle),
+            meter,
+            ended,
+            is_settled: false,
+        };
+        tasks.insert(owner.clone(), task);
+    }
+
+    /// Stops the cycle of an optimization, and forgets what it has come to.
+    pub fn forget(&self, owner: &Owner) {
+        if let Some(task) = lock(&self.tasks).remove(owner) {
+            end(task);
+        }
+    }
+
+    /// Stops all, and waits until they have stopped. Calls under way have `patience` to be answered and recorded.
+    pub async fn stop(&self, patience: Duration) {
+        let tasks: Vec<Task> = lock(&self.tasks).drain().map(|(_, task)| task).collect();
+        let ending: Vec<JoinHandle<()>> = tasks.into_iter().filter_map(|task| end_within(task, patience)).collect();
+        futures::future::join_all(ending).await;
+    }
+}
+
+/// Whether two are the same cycle, however far it is.
+fn is_same(one: &RunningCycle, other: &RunningCycle) -> bool {
+    let key = |cycle: &RunningCycle| {
+        (cycle.kind, cycle.inputs.clone(), cycle.attempt, cycle.series, cycle.challenger.clone())
+    };
+    key(one) == key(other)
+}
+
+/// Stops a task. The handle ends when it has.
+fn end(task: Task) -> Option<JoinHandle<()>> {
+    end_within(task, PATIENCE)
+}
+
+fn end_within(mut task: Task, patience: Duration) -> Option<JoinHandle<()>> {
+    task.stop.cancel();
+    let mut handle = task.handle.take()?;
+    Some(tokio::spawn(async move {
+        if tokio::time::timeout(patience, &mut handle).await.is_err() {
+            task.kill.cancel();
+            let _ = handle.await;
+        }
+    }))
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
+}
+
+/// How far a cycle is.
+#[derive(Debug, Default)]
+pub struct Meter(Mutex<Reading>);
+
+#[derive(Clone, Debug, Default)]
+struct Reading {
+    has_begun: bool,
+    phase: Option<Phase>,
+    done: u64,
+    total: Option<u64>,
+    cost: Money,
+}
+
+impl Meter {
+    fn begins(&self) {
+        lock(&self.0).has_begun = true;
+    }
+
+    fn is_queued(&self) -> bool {
+        !lock(&self.0).has_begun
+    }
+
+    fn read(&self) -> ProgressStatus {
+        let reading = lock(&self.0).clone();
+        let phase = reading.phase.map_or("starting", Phase::as_str);
+        ProgressStatus {
+            phase: if reading.has_begun { phase } else { "queued" }.to_owned(),
+            done: i64::try_from(reading.done).unwrap_or(i64::MAX),
+            total: reading.total.map(|total| i64::try_from(total).unwrap_or(i64::MAX)),
+            cost: reading.cost.to_string(),
+        }
+    }
+}
+
+impl Progress for Meter {
+    fn begin(&self, phase: Phase, _: &str, total: Option<u64>) {
+        let mut reading = lock(&self.0);
+        (reading.phase, reading.done, reading.total) = (Some(phase), 0, total);
+    }
+
+    fn advance(&self, steps: u64) {
+        lock(&self.0).done += steps;
+    }
+
+    fn call(&self, _: Phase, paid: bool, cost: Option<Money>) {
+        if let Some(cost) = cost.filter(|_| paid) {
+            lock(&self.0).cost += cost;
+        }
+    }
+
+    fn note(&self, text: &str) {
+        tracing::info!("{text}");
+    }
+}

@@ -1,0 +1,103 @@
+//! Step *observe*: what is in the cluster, and in this process, about one optimization. Reads only.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::{Resource as _, ResourceExt as _};
+
+use super::Owner;
+use super::context::Context;
+use super::cycles::Supervised;
+use crate::api::AgentOptimization;
+use crate::api::promotion::Target as TargetSpec;
+use crate::api::status::AgentOptimizationStatus;
+use crate::decide::lifecycle::{Found, PromptText, Watched};
+use crate::domain::hash::ContentHash;
+use crate::engine::apply::{PROMPT_KEY, VERSION_KEY};
+use crate::kubernetes::target::{self, Target};
+use crate::kubernetes::versions::Indexed;
+
+/// What is known about one optimization.
+pub struct Observed {
+    /// Its namespace and name.
+    pub owner: Owner,
+    /// The resource.
+    pub object: Arc<AgentOptimization>,
+    /// Its record.
+    pub record: AgentOptimizationStatus,
+    /// Its versions.
+    pub versions: Vec<Indexed>,
+    /// What stands under the name of its target; `None` when it has none.
+    pub target: Option<Target>,
+    /// Another optimization that has the same target, and had it first.
+    pub rival: Option<String>,
+    /// What its cycle does, or has come to.
+    pub cycle: Supervised,
+    /// The newest readings of its live signals.
+    pub watched: Option<Watched>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Observed {
+    /// `spec.promotion.target`
+    pub fn target_spec(&self) -> Option<&TargetSpec> {
+        self.object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref())
+    }
+
+    /// The prompt in our own target.
+    pub fn found(&self) -> Option<Found> {
+        let Some(Target::Ours(held)) = &self.target else { return None };
+        let text = held.data.get(PROMPT_KEY).filter(|text| !text.trim().is_empty())?;
+        let prompt = PromptText { hash: hash(text), text: text.clone() };
+        Some(Found { version: held.data.get(VERSION_KEY).cloned(), prompt })
+    }
+}
+
+/// The hash of a prompt.
+pub(super) fn hash(text: &str) -> String {
+    ContentHash::of_bytes(text.as_bytes()).to_string()
+}
+
+/// Looks at everything but the references.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn observe(object: Arc<AgentOptimization>, context: &Context) -> Result<Observed, kube::Error> {
+    let owner = (object.namespace().unwrap_or_default(), object.name_any());
+    let object = context.newest(&owner, object);
+    let spec = object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref());
+    let (target, rival) = match spec {
+        Some(spec) => (
+            Some(target::read(&context.client, &owner.0, &spec.config_map, &owner.1).await?),
+            rival(&object, &spec.config_map, context),
+        ),
+        None => (None, None),
+    };
+    Ok(Observed {
+        record: object.status.clone().unwrap_or_default(),
+        versions: context.versions.of(&owner.0, &owner.1),
+        cycle: context.cycles.look(&owner),
+        watched: context.watches.look(&owner),
+        now: context.clock.now(),
+        owner,
+        object,
+        target,
+        rival,
+    })
+}
+
+/// The optimization that has this target and came first.
+fn rival(object: &AgentOptimization, target: &str, context: &Context) -> Option<String> {
+    let seniority = |object: &AgentOptimization| (object.creation_timestamp().map(|time| time.0), object.name_any());
+    let ours = seniority(object);
+    let others = context.optimizations.state().into_iter().filter(|other| {
+        let named = other.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref());
+        other.namespace() == object.namespace()
+            && other.name_any() != object.name_any()
+            && other.meta().deletion_timestamp.is_none()
+            && named.is_some_and(|named| named.config_map == target)
+            && seniority(other) < ours
+    });
+    others.min_by_key(|other| seniority(other)).map(|other| other.name_any())
+}

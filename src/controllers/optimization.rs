@@ -1,0 +1,284 @@
+//! The reconciler of AgentOptimization: observe → resolve → decide → act → report.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::controller::Action;
+use serde_json::json;
+
+use super::act::{self, fenced};
+use super::conditions::whole_seconds;
+use super::context::{Context, lock};
+use super::observe::{self, Observed};
+use super::report;
+use super::resolve::{self, Resolved};
+use super::run_cycle::Grounds;
+use super::{Owner, conditions};
+use crate::api::AgentOptimization;
+use crate::api::intent::annotations;
+use crate::api::promotion::OnDelete;
+use crate::decide::lifecycle::{Course, Situation, Wants, next};
+use crate::decide::schedule::{self, ScheduleError};
+use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
+use crate::engine::ports::StoreError;
+use crate::kubernetes::names::{FIELD_MANAGER, REVERT_FINALIZER};
+use crate::kubernetes::target::{self, Target};
+
+/// How often a status shows how far a running cycle is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(3);
+
+/// Why a reconcile could not be ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The API server does not answer, or refuses.
+    #[error("the API server: {0}")]
+    Cluster(#[source] kube::Error),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(StoreError),
+    /// Somebody has changed the object meanwhile.
+    #[error("it has changed meanwhile")]
+    Changed,
+    /// The object is gone.
+    #[error("it is gone")]
+    Gone,
+    /// We do not hold the Lease.
+    #[error("this replica does not hold the Lease")]
+    NotLeader,
+    /// The prompt of the champion is nowhere.
+    #[error(
+        "the prompt of {0} is neither in the target, nor in a PromptVersion, nor in the store; apply its PromptVersion again"
+    )]
+    PromptLost(String),
+}
+
+impl ReconcileError {
+    /// A short name for metrics.
+    #[must_use]
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Cluster(kube::Error::Api(status)) if status.code == 403 => "forbidden",
+            Self::Cluster(kube::Error::Api(_)) => "api",
+            Self::Cluster(_) => "connection",
+            Self::Store(error) => error.kind.category(),
+            Self::Changed => "conflict",
+            Self::Gone => "gone",
+            Self::NotLeader => "not_leader",
+            Self::PromptLost(_) => "prompt_lost",
+        }
+    }
+
+    /// Another attempt may go better, without anybody doing anything.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Gone | Self::PromptLost(_))
+    }
+}
+
+/// Reconciles one optimization.
+///
+/// # Errors
+/// [`ReconcileError`]; it is tried again, later and later.
+pub async fn reconcile(object: Arc<AgentOptimization>, grounds: Arc<Grounds>) -> Result<Action, ReconcileError> {
+    let context = &grounds.context;
+    let owner: Owner = (object.namespace().unwrap_or_default(), object.name_any());
+    let began = std::time::Instant::now();
+    let reconciled = steps(object, &grounds).await;
+    context.metrics.reconciled(began.elapsed(), reconciled.as_ref().err().map(ReconcileError::category));
+    if reconciled.is_ok() {
+        lock(&context.failures).remove(&owner);
+    }
+    reconciled
+}
+
+async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Action, ReconcileError> {
+    let context = &grounds.context;
+    fenced(context)?;
+    let observed = observe::observe(object, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
+    if observed.object.metadata.deletion_timestamp.is_some() {
+        return delete(&observed, context).await;
+    }
+    hold_back(&observed, context).await?; // (client: writes)
+    if observed.object.status.is_none() {
+        let unknown = report::unknown(&observed.object, observed.now);
+        act::commit(&observed.object, &unknown, context).await?; // (client: writes)
+        return Ok(Action::requeue(Duration::ZERO));
+    }
+    let resolved = resolve::resolve(&observed, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
+    let course = decide(&observed, &resolved); // (no client)
+
+    act::create_versions(&observed, &course, context).await?; // (client: writes)
+    let committing = report::status(&observed, &resolved, &course, None); // (no client)
+    let committed = act::commit(&observed.object, &committing, context).await?; // (client: writes)
+    if observed.cycle.ended.is_some() {
+        context.cycles.settle(&observed.owner);
+    }
+    report::count(&observed, &course, context); // (no client)
+    context.say(&observed.object, &course.notes).await; // (client: writes)
+    let acted = act::carry_out(&observed, &resolved, &course, &committed, grounds).await?; // (client: writes)
+
+    let status = report::status(&observed, &resolved, &course, Some(&acted)); // (no client)
+    let reported = act::commit(&committed, &status, context).await?; // (client: writes)
+    report::report(&observed, &course, &acted, context).await?; // (client: writes)
+    let _ = reported;
+    Ok(after(&observed, &course, context))
+}
+
+/// What is known, put before the pure function that decides.
+fn decide(observed: &Observed, resolved: &Resolved) -> Course {
+    let (wants, schedule_error) = wants(observed, resolved);
+    let versions: Vec<_> = observed.versions.iter().map(|indexed| indexed.known.clone()).collect();
+    let found = observed.found();
+    let mut course = next(&Situation {
+        now: whole_seconds(observed.now),
+        wants: &wants,
+        record: &observed.record,
+        versions: &versions,
+        base: resolved.base.as_ref(),
+        found: found.as_ref(),
+        inputs: resolved.inputs.as_deref(),
+        ended: observed.cycle.ended.as_ref(),
+        round: observed.watched.as_ref(),
+    });
+    if let Some(error) = schedule_error {
+        let obstacle =
+            crate::decide::lifecycle::Obstacle { reason: conditions::INVALID_SPEC, message: error.to_string() };
+        course.obstacle.get_or_insert(obstacle);
+    }
+    course
+}
+
+/// What a person wants, and what is wrong with the schedule.
+fn wants(observed: &Observed, resolved: &Resolved) -> (Wants, Option<ScheduleError>) {
+    let object = &observed.object;
+    let promotion = object.spec.promotion.clone().unwrap_or_default();
+    let annotation = |name: &str| object.annotations().get(name).filter(|value| !value.is_empty()).cloned();
+    let handled_until = observed.record.schedule.as_ref().map(|schedule| schedule.handled_until);
+    let due = object.spec.schedule.as_ref().map(|schedule| schedule::due(schedule, handled_until, observed.now));
+    let (schedule, error) = match due {
+        Some(Ok(due)) => (Some(due), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    };
+    let wants = Wants {
+        suspend: object.spec.suspend,
+        pin: object.spec.pin.clone(),
+        approval: report::approval(object),
+        on_base_change: promotion.on_base_change.unwrap_or_default(),
+        watch: resolved.watch.clone(),
+        schedule,
+        run_at: annotation(annotations::RUN_AT),
+        approve: annotation(annotations::APPROVE),
+        rollback_to: annotation(annotations::ROLLBACK_TO),
+    };
+    (wants, error)
+}
+
+/// When to look again, if nothing happens before.
+fn after(observed: &Observed, course: &Course, context: &Context) -> Action {
+    let wake = course.wake.map(|wake| {
+        let until = wake.duration_since(observed.now);
+        // A timer that is too early by a hair would look at a time that has not come yet.
+        Duration::try_from(until).unwrap_or_default() + Duration::from_millis(1001)
+    });
+    let cycle = context.cycles.look(&observed.owner);
+    let progress = (cycle.progress.is_some() && !cycle.is_queued).then_some(PROGRESS_EVERY);
+    match wake.into_iter().chain(progress).min() {
+        Some(wait) => Action::requeue(wait),
+        None => Action::await_change(),
+    }
+}
+
+/// Keeps an optimization from going before its target has got the base prompt back, if the spec wants that.
+async fn hold_back(observed: &Observed, context: &Context) -> Result<(), ReconcileError> {
+    let object = &observed.object;
+    let wanted = object.spec.promotion.as_ref().and_then(|promotion| promotion.on_delete) == Some(OnDelete::Revert);
+    let held = object.finalizers().iter().any(|finalizer| finalizer == REVERT_FINALIZER);
+    if wanted == held {
+        return Ok(());
+    }
+    let mut finalizers = object.finalizers().to_vec();
+    if wanted {
+        finalizers.push(REVERT_FINALIZER.to_owned());
+    } else {
+        finalizers.retain(|finalizer| finalizer != REVERT_FINALIZER);
+    }
+    set_finalizers(observed, finalizers, context).await
+}
+
+async fn set_finalizers(observed: &Observed, finalizers: Vec<String>, context: &Context) -> Result<(), ReconcileError> {
+    fenced(context)?;
+    let api: Api<AgentOptimization> = Api::namespaced(context.client.clone(), &observed.owner.0);
+    let version = &observed.object.metadata.resource_version;
+    let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch(&observed.owner.1, &parameters, &Patch::Merge(patch)).await {
+        Ok(written) => {
+            let is_there = written.metadata.deletion_timestamp.is_none();
+            if is_there {
+                lock(&context.written).insert(observed.owner.clone(), Arc::new(written));
+                // What follows must build on what was just written.
+                return Err(ReconcileError::Changed);
+            }
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.code == 409 => Err(ReconcileError::Changed),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(ReconcileError::Cluster(error)),
+    }
+}
+
+/// An optimization that is being deleted: its cycle ends, and its target gets the base prompt back if the spec wants that.
+async fn delete(observed: &Observed, context: &Context) -> Result<Action, ReconcileError> {
+    context.cycles.forget(&observed.owner);
+    context.watches.forget(&observed.owner);
+    if !observed.object.finalizers().iter().any(|finalizer| finalizer == REVERT_FINALIZER) {
+        return Ok(Action::await_change());
+    }
+    let resolved = resolve::resolve(observed, context).await.map_err(ReconcileError::Cluster)?;
+    if let (Some(spec), Some(Target::Ours(held)), Some(base)) =
+        (observed.target_spec(), &observed.target, &resolved.base)
+    {
+        let data = [
+            (PROMPT_KEY.to_owned(), base.text.clone()),
+            (VERSION_KEY.to_owned(), "base".to_owned()),
+            (HASH_KEY.to_owned(), base.hash.clone()),
+        ];
+        fenced(context)?;
+        let (namespace, name) = &observed.owner;
+        let data = data.into_iter().collect();
+        match target::apply(&context.client, namespace, &spec.config_map, name, Some(held), &data).await {
+            Ok(()) => {}
+            Err(target::ApplyError::Changed(_)) => return Err(ReconcileError::Changed),
+            Err(target::ApplyError::Refused { source, .. }) => return Err(ReconcileError::Cluster(source)),
+        }
+    }
+    // A base prompt that is gone cannot be put back, and must not hold the deletion up for ever.
+    let finalizers = observed.object.finalizers().iter().filter(|finalizer| *finalizer != REVERT_FINALIZER);
+    set_finalizers(observed, finalizers.cloned().collect(), context).await?;
+    Ok(Action::await_change())
+}
+
+/// When to try again after an error.
+pub fn try_again(object: &Arc<AgentOptimization>, error: &ReconcileError, context: &Context) -> Action {
+    let owner: Owner = (object.namespace().unwrap_or_default(), object.name_any());
+    let failures = {
+        let mut failures = lock(&context.failures);
+        let count = failures.entry(owner.clone()).or_default();
+        *count += 1;
+        *count
+    };
+    match error {
+        ReconcileError::Gone => return Action::await_change(),
+        ReconcileError::Changed if failures < 10 => {
+            tracing::debug!(namespace = owner.0, name = owner.1, "changed meanwhile, looking again");
+            return Action::requeue(Duration::from_millis(50));
+        }
+        ReconcileError::NotLeader => {}
+        error => tracing::warn!(namespace = owner.0, name = owner.1, %error, failures, "reconciling failed"),
+    }
+    let wait = Duration::from_millis(500).saturating_mul(1 << failures.min(7));
+    Action::requeue(wait.min(Duration::from_secs(60)))
+}

@@ -1,0 +1,393 @@
+//! Step *report*: what came of it → conditions, statuses of versions, Events. Writes only, and only what has changed.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::act::{Acted, fenced};
+use super::conditions::{self, clear, set};
+use super::context::Context;
+use super::observe::Observed;
+use super::optimization::ReconcileError;
+use super::resolve::{Resolved, Trouble};
+use crate::api::AgentOptimization;
+use crate::api::promotion::Approval;
+use crate::api::status::{AgentOptimizationStatus, CycleKind, Origin, Phase, PromptVersionStatus, SignalState};
+use crate::decide::lifecycle::{Course, Note, VersionVerdict, phase_of};
+use crate::domain::version::VersionPhase;
+use crate::kubernetes::versions;
+
+/// The status of an optimization that nobody has looked at yet.
+#[must_use]
+pub fn unknown(object: &AgentOptimization, now: Timestamp) -> AgentOptimizationStatus {
+    let mut status = AgentOptimizationStatus { phase: Some(Phase::Pending), ..AgentOptimizationStatus::default() };
+    let generation = object.metadata.generation;
+    let message = "nothing is known yet";
+    set(&mut status.conditions, conditions::READY, "Unknown", conditions::PENDING, message, generation, now);
+    set(&mut status.conditions, conditions::RECONCILING, "True", conditions::PENDING, message, generation, now);
+    status
+}
+
+/// The status after a reconcile. `acted` is `None` before the target was written.
+#[must_use]
+pub fn status(
+    observed: &Observed,
+    resolved: &Resolved,
+    course: &Course,
+    acted: Option<&Acted>,
+) -> AgentOptimizationStatus {
+    let mut status = course.record.clone();
+    let now = observed.now;
+    let generation = observed.object.metadata.generation;
+    status.observed_generation = generation;
+    let trouble = trouble(observed, resolved, course, acted);
+    let mut conditions = observed.record.conditions.clone();
+    let is_written = acted.is_some() || is_held(observed, &course.record);
+    readiness(&mut conditions, &status, trouble.as_ref(), is_written, generation, now);
+    promotion(&mut conditions, observed, &status, generation, now);
+    rollback(&mut conditions, observed, &status, generation, now);
+    signals(&mut conditions, &status, generation, now);
+    budget(&mut conditions, observed, course, generation, now);
+    status.conditions = conditions;
+    if trouble.is_some_and(|trouble| !trouble.may_come_right) && status.phase != Some(Phase::Suspended) {
+        status.phase = Some(Phase::Stalled);
+    }
+    progress(&mut status, observed);
+    if acted.is_some_and(|acted| acted.target_trouble.is_none()) && observed.target_spec().is_some() {
+        let champion = status.champion.as_ref();
+        let came_later = champion.filter(|champion| !matches!(champion.origin, Origin::Base | Origin::Found));
+        if let Some(champion) = came_later {
+            status.restarted_for = Some(champion.hash.clone());
+        }
+    }
+    status
+}
+
+/// Whether the target held what the record says when it was looked at.
+fn is_held(observed: &Observed, record: &AgentOptimizationStatus) -> bool {
+    if observed.target_spec().is_none() {
+        return true;
+    }
+    let champion = record.champion.as_ref();
+    champion.zip(observed.found()).is_some_and(|(champion, found)| champion.hash == found.prompt.hash)
+}
+
+/// What keeps the champion from serving as the spec wants it: the worst first.
+fn trouble(observed: &Observed, resolved: &Resolved, course: &Course, acted: Option<&Acted>) -> Option<Trouble> {
+    let target = acted.and_then(|acted| acted.target_trouble.clone());
+    let obstacle = course.obstacle.as_ref().map(|obstacle| Trouble {
+        reason: obstacle.reason,
+        message: obstacle.message.clone(),
+        may_come_right: false,
+    });
+    let waiting = course.record.cycle.as_ref().and_then(|cycle| cycle.waiting.as_ref());
+    let failing = waiting.filter(|waiting| waiting.needs_a_person).map(|waiting| Trouble {
+        reason: conditions::CYCLE_FAILED,
+        message: format!("{}; tried again after {}", waiting.message, waiting.until),
+        may_come_right: false,
+    });
+    // A target that was refused before is refused until it has been looked at again.
+    let before = observed.record.conditions.iter().find(|it| it.type_ == conditions::STALLED);
+    let still =
+        before.filter(|before| acted.is_none() && before.reason == conditions::TARGET_NOT_OWNED).map(|before| {
+            Trouble { reason: conditions::TARGET_NOT_OWNED, message: before.message.clone(), may_come_right: false }
+        });
+    target.or(still).or_else(|| resolved.trouble.clone()).or(obstacle).or(failing)
+}
+
+fn readiness(
+    conditions: &mut Vec<Condition>,
+    status: &AgentOptimizationStatus,
+    trouble: Option<&Trouble>,
+    is_written: bool,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let champion = status.champion.as_ref();
+    match (trouble, champion) {
+        (Some(Trouble { reason, message, may_come_right }), _) => {
+            set(conditions, conditions::READY, "False", reason, message, generation, now);
+            if *may_come_right {
+                clear(conditions, conditions::STALLED);
+                set(conditions, conditions::RECONCILING, "True", reason, message, generation, now);
+            } else {
+                clear(conditions, conditions::RECONCILING);
+                set(conditions, conditions::STALLED, "True", reason, message, generation, now);
+            }
+        }
+        (None, None) => {
+            let message = "waiting for a base prompt";
+            set(conditions, conditions::READY, "False", conditions::PENDING, message, generation, now);
+            set(conditions, conditions::RECONCILING, "True", conditions::PENDING, message, generation, now);
+            clear(conditions, conditions::STALLED);
+        }
+        (None, Some(champion)) if !is_written => {
+            let message = format!("{} is being written into the target ConfigMap", champion.version);
+            clear(conditions, conditions::STALLED);
+            let ready = if conditions.iter().any(|it| it.type_ == conditions::READY && it.status == "True") {
+                "True"
+            } else {
+                "False"
+            };
+            set(conditions, conditions::READY, ready, conditions::APPLYING, &message, generation, now);
+            set(conditions, conditions::RECONCILING, "True", conditions::APPLYING, &message, generation, now);
+        }
+        (None, Some(champion)) => {
+            let score = champion.score.as_ref().map_or(String::new(), |score| format!(", score {score}"));
+            let message = format!("{} serves ({}{score})", champion.version, origin(champion.origin));
+            clear(conditions, conditions::STALLED);
+            clear(conditions, conditions::RECONCILING);
+            set(conditions, conditions::READY, "True", conditions::SERVING, &message, generation, now);
+        }
+    }
+}
+
+/// How a version came to serve, in words.
+fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Base => "the base prompt",
+        Origin::Found => "found in the target",
+        Origin::Gate => "promoted by the gate",
+        Origin::Approval => "approved by a person",
+        Origin::Adopted => "the base prompt, adopted",
+        Origin::Pin => "pinned",
+        Origin::Rollback => "restored by a rollback",
+        Origin::Requested => "restored by request",
+    }
+}
+
+/// What the last cycle with a challenger came to.
+fn promotion(
+    conditions: &mut Vec<Condition>,
+    observed: &Observed,
+    status: &AgentOptimizationStatus,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    if status.cycles == observed.record.cycles && status.champion == observed.record.champion {
+        return;
+    }
+    let champion = status.champion.as_ref();
+    let is_new = status.champion.as_ref().map(|it| &it.hash) != observed.record.champion.as_ref().map(|it| &it.hash);
+    if let Some(champion) = champion
+        .filter(|champion| is_new && matches!(champion.origin, Origin::Gate | Origin::Approval | Origin::Adopted))
+    {
+        let message =
+            format!("{} was promoted: {}", champion.version, status.history.first().map_or("", |it| &it.message));
+        set(conditions, conditions::PROMOTED, "True", "Promoted", &message, generation, now);
+        return;
+    }
+    let gated = status
+        .history
+        .first()
+        .filter(|last| last.kind != CycleKind::Reevaluate && status.cycles != observed.record.cycles);
+    if let Some(last) = gated {
+        set(conditions, conditions::PROMOTED, "False", &last.verdict, &last.message, generation, now);
+    }
+}
+
+fn rollback(
+    conditions: &mut Vec<Condition>,
+    observed: &Observed,
+    status: &AgentOptimizationStatus,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let is_new = status.champion.as_ref().map(|it| &it.hash) != observed.record.champion.as_ref().map(|it| &it.hash);
+    let Some(champion) = status.champion.as_ref().filter(|_| is_new) else { return };
+    if matches!(champion.origin, Origin::Rollback | Origin::Requested) {
+        let taken_back = status.quarantine.first().map_or("", |it| it.version.as_str());
+        let message = format!("{taken_back} was taken back and {} serves again", champion.version);
+        let reason = if champion.origin == Origin::Rollback { "Breach" } else { "Requested" };
+        set(conditions, conditions::ROLLED_BACK, "True", reason, &message, generation, now);
+    } else {
+        clear(conditions, conditions::ROLLED_BACK);
+    }
+}
+
+fn signals(conditions: &mut Vec<Condition>, status: &AgentOptimizationStatus, generation: Option<i64>, now: Timestamp) {
+    let Some(watch) = status.watch.as_ref().filter(|watch| !watch.signals.is_empty() && !watch.established) else {
+        return clear(conditions, conditions::SIGNALS_AVAILABLE);
+    };
+    let silent: Vec<&str> = watch
+        .signals
+        .iter()
+        .filter(|signal| signal.state == SignalState::NoEvidence)
+        .map(|signal| signal.message.as_str())
+        .collect();
+    if silent.is_empty() {
+        let message = "every signal has a value";
+        set(conditions, conditions::SIGNALS_AVAILABLE, "True", "Available", message, generation, now);
+    } else {
+        let message = silent.join("; ");
+        set(conditions, conditions::SIGNALS_AVAILABLE, "False", "NoEvidence", &message, generation, now);
+    }
+}
+
+fn budget(
+    conditions: &mut Vec<Condition>,
+    observed: &Observed,
+    course: &Course,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    if course.record.cycles == observed.record.cycles {
+        return;
+    }
+    match course.notes.iter().find(|note| note.reason == conditions::BUDGET_EXHAUSTED) {
+        Some(note) => {
+            set(conditions, conditions::BUDGET_EXHAUSTED, "True", "Exhausted", &note.message, generation, now);
+        }
+        None => clear(conditions, conditions::BUDGET_EXHAUSTED),
+    }
+}
+
+/// How far the cycle is, as its task tells.
+fn progress(status: &mut AgentOptimizationStatus, observed: &Observed) {
+    if let Some(cycle) = status.cycle.as_mut() {
+        cycle.progress = observed.cycle.progress.clone().filter(|_| cycle.waiting.is_none());
+    }
+}
+
+/// The versions whose statuses have changed, with their new ones.
+#[must_use]
+pub fn version_statuses(observed: &Observed, course: &Course) -> Vec<(String, PromptVersionStatus)> {
+    let mut changed = Vec::new();
+    for indexed in &observed.versions {
+        let known = &indexed.known;
+        let told = course.verdicts.iter().rev().find(|told| told.version == known.version);
+        let status =
+            version_status(observed, course, &indexed.status, known, told, indexed.generation, &indexed.parent);
+        if status != indexed.status {
+            changed.push((known.object.clone(), status));
+        }
+    }
+    changed
+}
+
+fn version_status(
+    observed: &Observed,
+    course: &Course,
+    before: &PromptVersionStatus,
+    known: &crate::decide::lifecycle::KnownVersion,
+    told: Option<&VersionVerdict>,
+    generation: Option<i64>,
+    parent: &Option<String>,
+) -> PromptVersionStatus {
+    let mut status = before.clone();
+    let phase = told.and_then(|told| told.phase).map_or_else(
+        || phase_of(&course.record, &known.version, &known.hash, before.phase),
+        |phase| {
+            if course.record.champion.as_ref().is_some_and(|it| it.version == known.version) {
+                VersionPhase::Champion
+            } else {
+                phase
+            }
+        },
+    );
+    status.observed_generation = generation;
+    status.version = Some(known.version.clone());
+    status.hash = Some(known.hash.clone());
+    status.parent = parent.clone().or(status.parent);
+    if let Some(told) = told {
+        status.reasons.clone_from(&told.reasons);
+        if told.score.is_some() {
+            status.score.clone_from(&told.score);
+            status.dimensions.clone_from(&told.dimensions);
+        }
+    }
+    if status.phase != Some(phase) {
+        status.since = Some(conditions::whole_seconds(observed.now));
+        if told.is_none_or(|told| told.reasons.is_empty()) {
+            status.reasons = standing(&course.record, phase).into_iter().collect();
+        }
+    }
+    status.phase = Some(phase);
+    let champion = course.record.champion.as_ref().filter(|champion| champion.version == known.version);
+    if let Some(score) = champion.and_then(|champion| champion.score.clone()) {
+        status.score = Some(score);
+    }
+    let (ready, message) = match phase {
+        VersionPhase::Candidate => ("Unknown", "it waits for the gate"),
+        VersionPhase::Challenger => ("Unknown", "it stands against the champion"),
+        VersionPhase::Champion => ("True", "it serves"),
+        VersionPhase::Superseded => ("True", "a later version serves"),
+        VersionPhase::Rejected => ("True", "it was not taken"),
+        VersionPhase::RolledBack => ("True", "it was taken back"),
+    };
+    let now = observed.now;
+    set(&mut status.conditions, conditions::READY, ready, phase.as_str(), message, generation, now);
+    if ready == "Unknown" {
+        set(&mut status.conditions, conditions::RECONCILING, "True", phase.as_str(), message, generation, now);
+    } else {
+        clear(&mut status.conditions, conditions::RECONCILING);
+    }
+    status
+}
+
+/// Why a version stands where the record says, when nobody has told more.
+fn standing(record: &AgentOptimizationStatus, phase: VersionPhase) -> Option<String> {
+    let champion = record.champion.as_ref()?;
+    match phase {
+        VersionPhase::Champion => Some(format!("it serves: {}", origin(champion.origin))),
+        VersionPhase::Superseded => Some(format!("{} serves instead", champion.version)),
+        VersionPhase::Candidate => Some("it waits for the gate".to_owned()),
+        VersionPhase::Challenger => Some(format!("it stands against {}", champion.version)),
+        VersionPhase::Rejected | VersionPhase::RolledBack => None,
+    }
+}
+
+/// Writes what has changed about versions, and says what has happened.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn report(
+    observed: &Observed,
+    course: &Course,
+    acted: &Acted,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    for (object, status) in version_statuses(observed, course) {
+        fenced(context)?;
+        versions::report(&context.client, &observed.owner.0, &object, &status)
+            .await
+            .map_err(ReconcileError::Cluster)?;
+    }
+    let warn = |reason, message: &String| Note { is_warning: true, reason, message: message.clone() };
+    let mut notes: Vec<Note> = acted.put_back.iter().map(|message| warn("TargetPutBack", message)).collect();
+    notes.extend(acted.restart_trouble.iter().map(|message| warn("RestartFailed", message)));
+    let refused = acted.target_trouble.iter().filter(|trouble| {
+        // Said once, not at every look.
+        !observed.record.conditions.iter().any(|it| it.type_ == conditions::STALLED && it.message == trouble.message)
+    });
+    notes.extend(refused.map(|trouble| warn(trouble.reason, &trouble.message)));
+    context.say(&observed.object, &notes).await;
+    Ok(())
+}
+
+/// Counts what a course has changed.
+pub fn count(observed: &Observed, course: &Course, context: &Context) {
+    let (before, after) = (&observed.record, &course.record);
+    if let Some(phase) = after.phase {
+        context.metrics.set_phase(&observed.owner, phase.as_str());
+    }
+    if after.cycles != before.cycles
+        && let Some(last) = after.history.first()
+    {
+        let took = std::time::Duration::try_from(last.ended_at.duration_since(last.started_at)).unwrap_or_default();
+        context.metrics.cycle_ended(&format!("{:?}", last.kind), &last.verdict, took);
+    }
+    let is_new = after.champion.as_ref().map(|it| &it.hash) != before.champion.as_ref().map(|it| &it.hash);
+    let Some(champion) = after.champion.as_ref().filter(|_| is_new) else { return };
+    match champion.origin {
+        Origin::Rollback => context.metrics.rolled_back(&observed.owner, "Breach"),
+        Origin::Requested => context.metrics.rolled_back(&observed.owner, "Requested"),
+        origin => context.metrics.promoted(&observed.owner, &format!("{origin:?}")),
+    }
+}
+
+/// Whether a person must agree to each promotion.
+#[must_use]
+pub fn approval(object: &AgentOptimization) -> Approval {
+    let written = object.spec.promotion.as_ref().and_then(|promotion| promotion.approval);
+    written.unwrap_or(crate::api::profile::Defaults::of(object.spec.profile).approval)
+}

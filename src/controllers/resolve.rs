@@ -1,0 +1,335 @@
+//! Step *resolve*: what an optimization refers to → its base prompt, the identity of its inputs, and what is wrong with them.
+//! Reads only. What a cycle needs is resolved again when it starts ([`plan`]): no plan is held by an idle optimization.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap as ConfigMapObject, Secret};
+use kube::Api;
+use secrecy::SecretString;
+use url::Url;
+
+use super::context::{Context, lock};
+use super::observe::{Observed, hash};
+use super::{Owner, conditions};
+use crate::api::plan::watch::WatchPlan;
+use crate::api::resolve::{ConfigMap, Reference, References, Text, requested, resolve as resolve_submission, watch};
+use crate::api::{AgentOptimization, Plan, Submission};
+use crate::decide::lifecycle::PromptText;
+use crate::domain::hash::ContentHash;
+use crate::kubernetes::references::Kind;
+use crate::kubernetes::target::MOST_BYTES;
+
+/// Something is wrong with what a person wrote, or with what it refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// In one word, for machines.
+    pub reason: &'static str,
+    /// In words: the field, what is wrong, what to do.
+    pub message: String,
+    /// It may come right when other objects arrive, without a change of this one.
+    pub may_come_right: bool,
+}
+
+/// What the references come to.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The base prompt; `None` while it cannot be read.
+    pub base: Option<PromptText>,
+    /// The identity of the inputs; `None` while there is trouble.
+    pub inputs: Option<String>,
+    /// The watch; `None` when nothing is watched, or its plan is in trouble.
+    pub watch: Option<WatchPlan>,
+    /// What is wrong.
+    pub trouble: Option<Trouble>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// Tells whether anything has changed that the above depends on.
+    pub fingerprint: String,
+    /// The above is known to depend on nothing else, so it need not be done again.
+    is_final: bool,
+}
+
+/// The keys of the models and of Prometheus, by the names of Secret and key. Never printed.
+#[derive(Clone, Default)]
+pub struct Keys(BTreeMap<(String, String), SecretString>);
+
+impl Keys {
+    /// The value of a key of a Secret.
+    pub fn get(&self, secret: &str, key: &str) -> Option<SecretString> {
+        self.0.get(&(secret.to_owned(), key.to_owned())).cloned()
+    }
+}
+
+/// Everything that a cycle needs.
+pub struct Prepared {
+    /// The plan.
+    pub plan: Plan,
+    /// The keys of its models.
+    pub keys: Keys,
+}
+
+/// Resolves an optimization, unless nothing has changed since the last time.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn resolve(observed: &Observed, context: &Context) -> Result<Arc<Resolved>, kube::Error> {
+    let Observed { owner, object, .. } = observed;
+    context.references.set(owner, referred(object));
+    let fingerprint = fingerprint(object, context, owner);
+    let known = lock(&context.resolved).get(owner).cloned();
+    if let (Some(fingerprint), Some(known)) = (&fingerprint, known)
+        && known.is_final
+        && known.fingerprint == *fingerprint
+    {
+        return Ok(known);
+    }
+    let champion = observed
+        .record
+        .champion
+        .as_ref()
+        .zip(observed.found())
+        .and_then(|(champion, found)| (champion.hash == found.prompt.hash).then_some(found.prompt.text));
+    let attempt = attempt(&context.client, object, champion, context).await?;
+    let resolved = Arc::new(Resolved {
+        inputs: attempt.prepared.as_ref().ok().map(|prepared| inputs(&prepared.plan)),
+        trouble: attempt.prepared.as_ref().err().cloned(),
+        warnings: attempt.prepared.as_ref().map(|prepared| prepared.plan.warnings.clone()).unwrap_or_default(),
+        base: attempt.base,
+        watch: attempt.watch,
+        is_final: fingerprint.is_some(),
+        fingerprint: fingerprint.unwrap_or_default(),
+    });
+    lock(&context.resolved).insert(owner.clone(), Arc::clone(&resolved));
+    Ok(resolved)
+}
+
+/// The plan of an optimization, and its keys, for a cycle that starts.
+///
+/// # Errors
+/// When the API server does not answer; inside, what is wrong with the resource.
+pub async fn plan(
+    object: &AgentOptimization,
+    champion: &str,
+    context: &Context,
+) -> Result<Result<Prepared, Trouble>, kube::Error> {
+    Ok(attempt(&context.client, object, Some(champion.to_owned()), context).await?.prepared)
+}
+
+/// The identity of what a person has written.
+pub fn inputs(plan: &Plan) -> String {
+    ContentHash::of_json(&plan.inputs()).to_string()
+}
+
+struct Attempt {
+    base: Option<PromptText>,
+    watch: Option<WatchPlan>,
+    prepared: Result<Prepared, Trouble>,
+}
+
+async fn attempt(
+    client: &kube::Client,
+    object: &AgentOptimization,
+    champion: Option<String>,
+    context: &Context,
+) -> Result<Attempt, kube::Error> {
+    let namespace = object.metadata.namespace.clone().unwrap_or_default();
+    let submission = Submission::from(object.clone());
+    let gathered = gather(client, &namespace, object, champion).await?;
+    let base = base(object, &gathered.references);
+    let watched = watch(&submission);
+    let watch_plan = watched.as_ref().ok().cloned().flatten();
+    let trouble = |reason, message: String, may_come_right| Trouble { reason, message, may_come_right };
+
+    let prepared = match resolve_submission(&submission, &gathered.references) {
+        Err(problems) if gathered.missing.is_empty() => {
+            Err(trouble(conditions::INVALID_SPEC, problems.to_string(), false))
+        }
+        Err(problems) => Err(trouble(conditions::REFERENCE_MISSING, problems.to_string(), true)),
+        Ok(plan) => match refused(&plan, watch_plan.as_ref(), context) {
+            Some(message) => Err(trouble(conditions::ENDPOINT_REFUSED, message, false)),
+            None => match keys(client, &namespace, &plan, watch_plan.as_ref()).await? {
+                Err(message) => Err(trouble(conditions::REFERENCE_MISSING, message, true)),
+                Ok(keys) => Ok(Prepared { plan, keys }),
+            },
+        },
+    };
+    let too_large = base.as_ref().is_some_and(|base| base.text.len() > MOST_BYTES / 2);
+    let prepared = match prepared {
+        Ok(_) if too_large => {
+            let message = "spec.agent.prompt: the base prompt has more than half a MiB, and a ConfigMap must hold it beside a challenger; shorten it";
+            Err(trouble(conditions::PROMPT_TOO_LARGE, message.to_owned(), false))
+        }
+        prepared => prepared,
+    };
+    Ok(Attempt { base: base.filter(|_| !too_large), watch: watch_plan, prepared })
+}
+
+struct Gathered {
+    references: References,
+    /// ConfigMaps that are not there.
+    missing: Vec<String>,
+}
+
+/// Reads every ConfigMap that is referred to, each once.
+async fn gather(
+    client: &kube::Client,
+    namespace: &str,
+    object: &AgentOptimization,
+    champion: Option<String>,
+) -> Result<Gathered, kube::Error> {
+    let api: Api<ConfigMapObject> = Api::namespaced(client.clone(), namespace);
+    let mut maps = Vec::new();
+    let mut missing = Vec::new();
+    for name in config_maps(object) {
+        match api.get_opt(&name).await? {
+            Some(map) => maps.push(ConfigMap { name, data: map.data.unwrap_or_default() }),
+            None => missing.push(name),
+        }
+    }
+    let references = References::gather(&Submission::from(object.clone()), &maps, |reference| match reference {
+        Reference::File(path) | Reference::Files(path) => {
+            Err(format!("{path:?} is a file, and the cluster reads none; put it into a ConfigMap"))
+        }
+        Reference::Champion { .. } => {
+            Ok(champion.clone().map(|text| vec![Text { name: "the champion".to_owned(), text }]))
+        }
+        Reference::ConfigMapKey { .. } | Reference::ConfigMap { .. } => Ok(None),
+    });
+    Ok(Gathered { references, missing })
+}
+
+/// The ConfigMaps that are read, the target aside.
+fn config_maps(object: &AgentOptimization) -> BTreeSet<String> {
+    let named = requested(object).into_iter().filter_map(|reference| match reference {
+        Reference::ConfigMapKey { name, .. } | Reference::ConfigMap { name } => Some(name),
+        Reference::Champion { .. } | Reference::File(_) | Reference::Files(_) => None,
+    });
+    named.collect()
+}
+
+/// Everything that is watched for an optimization: its ConfigMaps, its target, its Secrets.
+fn referred(object: &AgentOptimization) -> BTreeSet<(Kind, String)> {
+    let target = object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref());
+    let maps = config_maps(object).into_iter().chain(target.map(|target| target.config_map.clone()));
+    let keys = object.spec.models.iter().filter_map(|model| {
+        let openai = model.openai.as_ref().and_then(|openai| openai.api_key.as_ref());
+        let anthropic = model.anthropic.as_ref().and_then(|anthropic| anthropic.api_key.as_ref());
+        openai.or(anthropic)?.secret_key_ref.as_ref()
+    });
+    let prometheus = object.spec.watch.as_ref().and_then(|watch| watch.prometheus.as_ref());
+    let credentials = prometheus.into_iter().flat_map(|prometheus| {
+        let bearer = prometheus.bearer_token.iter().map(|token| &token.secret_key_ref);
+        let basic = prometheus.basic_auth.iter().map(|basic| &basic.password.secret_key_ref);
+        let headers = prometheus.headers.iter().filter_map(|header| header.secret_key_ref.as_ref());
+        bearer.chain(basic).chain(headers)
+    });
+    let secrets = keys.chain(credentials).map(|secret| (Kind::Secret, secret.name.clone()));
+    maps.map(|name| (Kind::ConfigMap, name)).chain(secrets).collect()
+}
+
+/// The base prompt, whatever else is wrong.
+fn base(object: &AgentOptimization, references: &References) -> Option<PromptText> {
+    let source = &object.spec.agent.prompt;
+    let text = match (&source.config_map_key_ref, &source.inline) {
+        (Some(key), None) => {
+            let reference = Reference::ConfigMapKey { name: key.name.clone(), key: key.key.clone() };
+            references.get(&reference)?.as_ref().ok()?.first()?.text.clone()
+        }
+        (None, Some(inline)) => inline.clone(),
+        _ => return None,
+    };
+    (!text.trim().is_empty()).then(|| PromptText { hash: hash(&text), text })
+}
+
+/// What the operator's allow-list says against the endpoints of a plan.
+fn refused(plan: &Plan, watch: Option<&WatchPlan>, context: &Context) -> Option<String> {
+    let models = plan.models.iter().filter_map(|(name, model)| {
+        let url = Url::parse(&model.identity.endpoint).ok()?;
+        let refusal = context.allowed.check(&url).err()?;
+        Some(format!("spec.models[{:?}].baseURL: {refusal}", name.as_str()))
+    });
+    let prometheus = watch.and_then(|watch| watch.prometheus.as_ref()).and_then(|prometheus| {
+        let refusal = context.allowed.check(&prometheus.url).err()?;
+        Some(format!("spec.watch.prometheus.url: {refusal}"))
+    });
+    let all: Vec<String> = models.chain(prometheus).collect();
+    (!all.is_empty()).then(|| all.join("\n"))
+}
+
+/// The keys that a plan names. Inside, what is missing.
+async fn keys(
+    client: &kube::Client,
+    namespace: &str,
+    plan: &Plan,
+    watch: Option<&WatchPlan>,
+) -> Result<Result<Keys, String>, kube::Error> {
+    let mut wanted: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, model) in &plan.models {
+        let Some(key) = &model.key else { continue };
+        let field = format!("spec.models[{:?}].apiKey", name.as_str());
+        match &key.secret {
+            Some((secret, key)) => drop(wanted.entry(secret.clone()).or_default().insert((key.clone(), field))),
+            None if key.required => problems.push(format!(
+                "{field}: the operator reads no environment variables for a resource; name a Secret by secretKeyRef"
+            )),
+            None => {}
+        }
+    }
+    for secret in watch.into_iter().flat_map(WatchPlan::secrets) {
+        let field = "spec.watch.prometheus".to_owned();
+        wanted.entry(secret.name.clone()).or_default().insert((secret.key.clone(), field));
+    }
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let mut keys = Keys::default();
+    for (name, used) in wanted {
+        let secret = match api.get_opt(&name).await {
+            Ok(secret) => secret,
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                problems.push(format!(
+                    "the operator may not read the Secret {name:?}; its Role must allow get and watch on it"
+                ));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        for (key, field) in used {
+            let value = secret.as_ref().and_then(|secret| secret.data.as_ref()).and_then(|data| data.get(&key));
+            match value.map(|value| String::from_utf8(value.0.clone())) {
+                Some(Ok(text)) => drop(keys.0.insert((name.clone(), key), SecretString::from(text))),
+                Some(Err(_)) => problems.push(format!("{field}: the key {key:?} of the Secret {name:?} is not a text")),
+                None if secret.is_some() => problems.push(format!("{field}: the Secret {name:?} has no key {key:?}")),
+                None => problems.push(format!("{field}: there is no Secret {name:?} in this namespace")),
+            }
+        }
+    }
+    Ok(if problems.is_empty() { Ok(keys) } else { Err(problems.join("\n")) })
+}
+
+/// The keys that the watch needs, whatever is wrong with the rest.
+///
+/// # Errors
+/// When the API server does not answer; inside, what is missing.
+pub async fn watch_keys(client: &kube::Client, namespace: &str, watch: &WatchPlan) -> Result<Keys, kube::Error> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let mut keys = Keys::default();
+    for wanted in watch.secrets() {
+        let secret = api.get_opt(&wanted.name).await?;
+        let value = secret.and_then(|secret| secret.data?.remove(&wanted.key));
+        if let Some(text) = value.and_then(|value| String::from_utf8(value.0).ok()) {
+            keys.0.insert((wanted.name.clone(), wanted.key.clone()), SecretString::from(text));
+        }
+    }
+    Ok(keys)
+}
+
+/// What everything that is resolved depends on; `None` while the watches do not know it yet.
+fn fingerprint(object: &AgentOptimization, context: &Context, owner: &Owner) -> Option<String> {
+    let versions = context.references.versions(owner)?;
+    let target = object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref());
+    let target = target.map(|target| format!("ConfigMap/{}", target.config_map));
+    // What we write into the target ourselves changes nothing.
+    let read: Vec<_> = versions.into_iter().filter(|(name, _)| Some(name) != target.as_ref()).collect();
+    Some(ContentHash::of_json(&(object.metadata.uid.as_ref(), object.metadata.generation, read)).to_string())
+}

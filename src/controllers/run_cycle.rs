@@ -1,0 +1,251 @@
+//! One cycle, from the resource to its facts: prepares the plan, opens the store, runs the loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::cycles::Meter;
+use super::observe::hash;
+use super::resolve::{self, Keys, Prepared};
+use super::stores::Stores;
+use crate::api::plan::KeyPlan;
+use crate::api::status::{CycleKind, RunningCycle};
+use crate::api::{AgentOptimization, Plan, PromptVersion};
+use crate::decide::conclude::Reason;
+use crate::decide::lifecycle::{ChallengerFacts, CycleFacts, Failed, Gated, PromptText, Remeasured};
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::ModelName;
+use crate::domain::prompt::Prompt;
+use crate::domain::version::{Version, VersionPhase};
+use crate::engine::error::CycleError;
+use crate::engine::ports::StoreError;
+use crate::engine::remeasure::Remeasurement;
+use crate::engine::subject::Subject;
+use crate::engine::{Outcome, Pipeline};
+use crate::kubernetes::versions;
+use crate::models::{self, Connections};
+use crate::store::{ObjectLock, Sqlite, Store as _};
+use crate::telemetry::metrics::{Metered, Timed};
+
+/// How long another process may run a cycle of the same object before we go on without its lock. It is one that has lost
+/// the Lease and has not noticed yet; what both ask at once is paid twice, and nothing else goes wrong.
+const LOCK_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What every cycle of this process runs on.
+#[derive(Clone)]
+pub struct Grounds {
+    /// What every reconcile shares.
+    pub context: Arc<Context>,
+    /// The stores.
+    pub stores: Arc<Stores>,
+    /// Connections to models.
+    pub connections: Connections,
+}
+
+/// Runs a cycle. `None` when it was stopped.
+pub async fn run_cycle(
+    grounds: Grounds,
+    object: Arc<AgentOptimization>,
+    cycle: RunningCycle,
+    stop: CancellationToken,
+    meter: Arc<Meter>,
+) -> Option<Result<CycleFacts, Failed>> {
+    match attempt(&grounds, &object, &cycle, stop, meter).await {
+        Ok(facts) => Some(Ok(facts)),
+        Err(Stop::Stopped) => None,
+        Err(Stop::Failed(failed)) => Some(Err(failed)),
+    }
+}
+
+enum Stop {
+    Stopped,
+    Failed(Failed),
+}
+
+impl From<kube::Error> for Stop {
+    fn from(error: kube::Error) -> Self {
+        Self::Failed(Failed { message: format!("the API server: {error}"), needs_a_person: false })
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        let needs_a_person = !error.kind.is_retryable();
+        Self::Failed(Failed { message: error.to_string(), needs_a_person })
+    }
+}
+
+impl From<CycleError> for Stop {
+    fn from(error: CycleError) -> Self {
+        match error {
+            CycleError::Stopped => Self::Stopped,
+            CycleError::Store(error) => error.into(),
+            error => Self::Failed(Failed { needs_a_person: !error.is_retryable(), message: error.to_string() }),
+        }
+    }
+}
+
+async fn attempt(
+    Grounds { context, stores, connections }: &Grounds,
+    object: &AgentOptimization,
+    cycle: &RunningCycle,
+    stop: CancellationToken,
+    meter: Arc<Meter>,
+) -> Result<CycleFacts, Stop> {
+    let failed = |message: String| Stop::Failed(Failed { message, needs_a_person: true });
+    let namespace = object.metadata.namespace.clone().unwrap_or_default();
+    let name = object.metadata.name.clone().unwrap_or_default();
+    let status = object.status.clone().unwrap_or_default();
+    let Some(champion) = status.champion else { return Err(failed("there is no champion".to_owned())) };
+
+    let known = versions::list(&context.client, &namespace, &name).await?;
+    let text_of = |wanted: &str| {
+        known.iter().find(|version| hash(&version.spec.prompt) == wanted).map(|version| version.spec.prompt.clone())
+    };
+    let Some(champion_text) = text_of(&champion.hash) else {
+        let message = format!("the PromptVersion of {} is not there yet", champion.version);
+        return Err(Stop::Failed(Failed { message, needs_a_person: false }));
+    };
+    let Prepared { mut plan, keys } =
+        resolve::plan(object, &champion_text, context).await?.map_err(|trouble| failed(trouble.message))?;
+    if resolve::inputs(&plan) != cycle.inputs {
+        // Whatever has changed will be seen by the next reconcile, which starts another cycle.
+        return Err(Stop::Stopped);
+    }
+    plan.execution.series = if cycle.kind == CycleKind::Reevaluate { status.evidence } else { cycle.series };
+    let parse = |text: &str| {
+        Prompt::parse(text, plan.champion.format())
+            .map_err(|error| failed(format!("the prompt cannot be divided into sections: {error}")))
+    };
+    let challenger = match &cycle.challenger {
+        Some(version) => {
+            let wanted = status.challenger.as_ref().filter(|challenger| challenger.version == *version);
+            let text = wanted.and_then(|challenger| text_of(&challenger.hash));
+            Some(parse(&text.ok_or_else(|| failed(format!("the PromptVersion of {version} is gone")))?)?)
+        }
+        None => None,
+    };
+    let predecessor = match status.predecessor.as_ref().and_then(|before| text_of(&before.hash)) {
+        Some(text) => Some(parse(&text)?),
+        None => None,
+    };
+
+    let store = stores.of(&namespace).await?;
+    let _lock = lock_object(&store, &format!("{namespace}/{name}"), &stop).await?;
+    let remembered = known.iter().filter_map(|version| remembered(version, &champion.hash)).collect();
+    store.remember(&format!("{namespace}/{name}"), remembered, context.clock.now()).await?;
+    let pipeline = pipeline(context, &plan, &keys, connections, store, (namespace, name))
+        .map_err(|error| failed(error.to_string()))?
+        .progress(Arc::new(Timed::new(meter, Arc::clone(&context.metrics))))
+        .stop(stop)
+        .attempt(cycle.attempt);
+    Ok(match (cycle.kind, challenger) {
+        (CycleKind::Gate, Some(challenger)) => {
+            CycleFacts::Gated(gated(pipeline.compare(Subject::prompt(challenger)).await?, &plan))
+        }
+        (CycleKind::Reevaluate, _) => {
+            let max_drop = object.spec.watch.as_ref().and_then(|watch| watch.reevaluation.as_ref()?.max_drop);
+            let measured = pipeline.remeasure(cycle.series, predecessor, max_drop.unwrap_or(0.05)).await?;
+            CycleFacts::Remeasured(remeasured(measured, &plan))
+        }
+        _ => CycleFacts::Gated(gated(pipeline.run().await?, &plan)),
+    })
+}
+
+fn pipeline(
+    context: &Context,
+    plan: &Plan,
+    keys: &Keys,
+    connections: &Connections,
+    store: Arc<Sqlite>,
+    owner: (String, String),
+) -> Result<Pipeline, models::SetupError> {
+    let options = models::Options {
+        concurrency: plan.execution.concurrency,
+        connections: Some(connections.clone()),
+        ..models::Options::default()
+    };
+    let find = |_: &ModelName, key: &KeyPlan| key.secret.as_ref().and_then(|(secret, key)| keys.get(secret, key));
+    let client = models::Client::new(&plan.models, &find, options)?;
+    let store = Metered::new(store, Arc::clone(&context.metrics), owner, plan.currency.clone());
+    Ok(Pipeline::new(plan.clone(), Arc::new(client), Arc::new(store), Arc::clone(&context.clock)))
+}
+
+/// Waits until no other process runs a cycle of this object, but not for ever.
+async fn lock_object(store: &Sqlite, object: &str, stop: &CancellationToken) -> Result<Option<ObjectLock>, Stop> {
+    let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        if let Some(lock) = store.try_lock_object(object)? {
+            return Ok(Some(lock));
+        }
+        if tokio::time::Instant::now() >= deadline {
+            tracing::warn!(object, "another process holds the lock of this object; going on without it");
+            return Ok(None);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Err(Stop::Stopped),
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+        }
+    }
+}
+
+/// A version as the store remembers it.
+fn remembered(version: &PromptVersion, champion: &str) -> Option<Version> {
+    let hash = ContentHash::of_bytes(version.spec.prompt.as_bytes());
+    let status = version.status.as_ref();
+    let phase = match status.and_then(|status| status.phase) {
+        _ if hash.to_string() == champion => VersionPhase::Champion,
+        // There is one champion, and this is not it.
+        Some(VersionPhase::Champion) => VersionPhase::Superseded,
+        phase => phase?,
+    };
+    Some(Version {
+        name: status.and_then(|status| status.version.as_deref()).or(version.spec.version.as_deref())?.into(),
+        hash,
+        text: version.spec.prompt.clone(),
+        parent: version.spec.parent.as_deref().map(Into::into),
+        diff: version.spec.diff.clone().unwrap_or_default(),
+        addresses: version.spec.addresses.clone(),
+        phase,
+    })
+}
+
+fn gated(Outcome { report, versions }: Outcome, plan: &Plan) -> Gated {
+    let challenger = report.challenger.as_ref().and_then(|side| {
+        let version = versions.iter().find(|version| version.hash.to_string() == side.hash)?;
+        Some(ChallengerFacts {
+            version: version.name.to_string(),
+            prompt: PromptText { hash: side.hash.clone(), text: version.text.clone() },
+            diff: version.diff.clone(),
+            addresses: version.addresses.clone(),
+            score: side.score,
+            dimensions: side.dimensions.iter().map(|(name, mean)| (name.clone(), *mean)).collect(),
+        })
+    });
+    let is_budget = |reason: &Reason| reason.code == "BudgetExhausted";
+    Gated {
+        id: report.cycle.chars().take(12).collect(),
+        verdict: report.verdict,
+        out_of_budget: report.reasons.iter().any(is_budget),
+        reasons: report.reasons.iter().map(|reason| reason.message.clone()).collect(),
+        champion_score: report.champion.score,
+        challenger,
+        cost: report.cost.cycle.parse::<rust_decimal::Decimal>().map(Into::into).unwrap_or_default(),
+        currency: plan.currency.clone(),
+    }
+}
+
+fn remeasured(measured: Remeasurement, plan: &Plan) -> Remeasured {
+    Remeasured {
+        id: measured.cycle.short(),
+        then: measured.then,
+        now: measured.now,
+        p_value: measured.p_value,
+        predecessor: measured.predecessor,
+        scenarios: measured.scenarios,
+        cost: measured.cost,
+        currency: plan.currency.clone(),
+    }
+}

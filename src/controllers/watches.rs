@@ -1,0 +1,167 @@
+//! Watches over promoted prompts: one task for each prompt that is on trial and has live signals.
+//!
+//! A watch reads its signals every interval and judges them. What it comes to is acted on by the next reconcile, which it
+//! asks for when something has changed. A Prometheus that hangs holds up nobody but the watch that asks it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::Instrument as _;
+
+use super::Owner;
+use super::context::lock;
+use super::resolve::Keys;
+use crate::api::plan::watch::WatchPlan;
+use crate::api::source::SecretKeyRef;
+use crate::api::status::{SignalStatus, WatchStatus};
+use crate::decide::lifecycle::Watched;
+use crate::decide::watch::{Gap, Reading, RoundOutcome, judge_round, judge_signal, known_baseline};
+use crate::engine::ports::Clock;
+use crate::models::Connections;
+use crate::signals::Prometheus;
+
+/// How often the status shows new values although nothing else has changed.
+const REFRESH: Duration = Duration::from_mins(1);
+
+/// What is to be watched.
+#[derive(Clone)]
+pub struct WatchOrder {
+    /// Which version, since when, and what was read of it before.
+    pub status: WatchStatus,
+    /// How.
+    pub plan: WatchPlan,
+    /// The credentials.
+    pub keys: Keys,
+    /// Tells whether anything that it depends on has changed.
+    pub fingerprint: String,
+}
+
+/// Watches over promoted prompts.
+pub struct Watches {
+    tasks: Mutex<HashMap<Owner, Task>>,
+    connections: Connections,
+    clock: Arc<dyn Clock>,
+    trigger: mpsc::UnboundedSender<Owner>,
+}
+
+struct Task {
+    version: String,
+    since: Timestamp,
+    fingerprint: String,
+    task: AbortHandle,
+    latest: Arc<Mutex<Option<Watched>>>,
+}
+
+impl Watches {
+    /// None yet. Optimizations about which there is news go to `trigger`.
+    #[must_use]
+    pub fn new(connections: Connections, clock: Arc<dyn Clock>, trigger: mpsc::UnboundedSender<Owner>) -> Self {
+        Self { tasks: Mutex::default(), connections, clock, trigger }
+    }
+
+    /// The newest readings of an optimization.
+    pub fn look(&self, owner: &Owner) -> Option<Watched> {
+        let tasks = lock(&self.tasks);
+        let latest = lock(&tasks.get(owner)?.latest).clone();
+        latest
+    }
+
+    /// Whether an optimization is watched in this way already.
+    pub fn has(&self, owner: &Owner, status: &WatchStatus, fingerprint: &str) -> bool {
+        lock(&self.tasks).get(owner).is_some_and(|task| {
+            task.version == status.version && task.since == status.since && task.fingerprint == fingerprint
+        })
+    }
+
+    /// Watches an optimization in this way, and in no other.
+    pub fn watch(&self, owner: &Owner, order: WatchOrder) {
+        if self.has(owner, &order.status, &order.fingerprint) {
+            return;
+        }
+        let latest = Arc::new(Mutex::new(None));
+        let (version, since) = (order.status.version.clone(), order.status.since);
+        let fingerprint = order.fingerprint.clone();
+        let span = tracing::info_span!("watch", namespace = owner.0, name = owner.1, version);
+        let connections = self.connections.clone();
+        let (told, clock) = (Arc::clone(&latest), Arc::clone(&self.clock));
+        let (trigger, whose) = (self.trigger.clone(), owner.clone());
+        let task = tokio::spawn(
+            async move {
+                let tell = || trigger.send(whose.clone()).is_ok();
+                follow(order, &connections, &*clock, &told, tell).await;
+            }
+            .instrument(span),
+        );
+        let task = Task { version, since, fingerprint, task: task.abort_handle(), latest };
+        if let Some(before) = lock(&self.tasks).insert(owner.clone(), task) {
+            before.task.abort();
+        }
+    }
+
+    /// Ends the watch over an optimization.
+    pub fn forget(&self, owner: &Owner) {
+        if let Some(task) = lock(&self.tasks).remove(owner) {
+            task.task.abort();
+        }
+    }
+
+    /// Ends all.
+    pub fn stop(&self) {
+        for (_, task) in lock(&self.tasks).drain() {
+            task.task.abort();
+        }
+    }
+}
+
+async fn follow(
+    order: WatchOrder,
+    connections: &Connections,
+    clock: &dyn Clock,
+    latest: &Mutex<Option<Watched>>,
+    tell: impl Fn() -> bool,
+) {
+    let WatchOrder { status, plan, keys, .. } = order;
+    let prometheus = prepare(&plan, &keys, connections);
+    let mut ticks = tokio::time::interval(plan.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut signals = status.signals;
+    let mut told: Option<Instant> = None;
+    loop {
+        ticks.tick().await;
+        let readings = match &prometheus {
+            Ok(prometheus) => prometheus.read_all(&plan, status.since, |signal| known_baseline(&signals, signal)).await,
+            Err(why) => plan.signals.iter().map(|_| outage(why)).collect(),
+        };
+        let verdicts: Vec<_> =
+            plan.signals.iter().zip(&readings).map(|(signal, reading)| judge_signal(signal, reading)).collect();
+        let (next, round) = judge_round(&signals, &verdicts, plan.breaches, clock.now());
+        let summary = |signals: &[SignalStatus]| {
+            signals.iter().map(|signal| (signal.name.clone(), signal.state, signal.breaches)).collect::<Vec<_>>()
+        };
+        let is_news = summary(&signals) != summary(&next) || matches!(round.outcome, RoundOutcome::Breach { .. });
+        signals.clone_from(&next);
+        *lock(latest) = Some(Watched { version: status.version.clone(), signals: next, round });
+        if is_news || told.is_none_or(|told| told.elapsed() >= REFRESH) {
+            told = Some(Instant::now());
+            if !tell() {
+                return;
+            }
+        }
+    }
+}
+
+fn prepare(plan: &WatchPlan, keys: &Keys, connections: &Connections) -> Result<Prometheus, String> {
+    let planned = plan.prometheus.as_ref().ok_or("there is no Prometheus to ask")?;
+    let http = connections.to(&planned.url).map_err(|refusal| refusal.to_string())?;
+    let find = |secret: &SecretKeyRef| keys.get(&secret.name, &secret.key);
+    Prometheus::new(planned, &find, http.clone()).map_err(|error| error.to_string())
+}
+
+fn outage(why: &str) -> Reading {
+    Reading { value: Err(Gap::Outage(why.to_owned())), samples: None, baseline: None }
+}

@@ -1,0 +1,159 @@
+//! The suite run again while the prompt serves.
+
+use super::figures::apart;
+use crate::api::plan::watch::ReevaluationPlan;
+use crate::api::status::SignalState;
+
+/// The chance up to which a drop is not taken for chance.
+const LEVEL: f64 = 0.05;
+/// What counts as the same score.
+const TIE: f64 = 1e-9;
+
+/// The champion measured again. Scores are aggregates over the same scenarios, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Remeasurement {
+    /// Its score when it was promoted.
+    pub promoted: f64,
+    /// Its score now.
+    pub measured: f64,
+    /// The chance of such a drop when nothing has changed, of a paired test over the scenarios; `None` when there is none, and
+    /// the scores alone must do.
+    pub p_value: Option<f64>,
+    /// The version that served before it.
+    pub predecessor: Predecessor,
+}
+
+/// The version that served before the champion.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Predecessor {
+    /// There is none.
+    Absent,
+    /// There is one, and it was not measured yet.
+    Unmeasured,
+    /// Its score now, on the same scenarios.
+    Measured(f64),
+}
+
+/// What a re-evaluation comes to. Each says why, in a sentence with figures.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reevaluated {
+    /// The score has not dropped further than it may, or chance could explain the drop.
+    Steady(String),
+    /// It has, and whether the prompt is to blame is not known before the predecessor is measured on the same scenarios.
+    MeasurePredecessor(String),
+    /// It has, and the predecessor does better: the prompt is to be taken back.
+    Breach(String),
+    /// It has, and going back would not help: the model behind it has drifted. A fresh cycle may find a prompt for it.
+    Drift(String),
+    /// A score is not a number: nothing follows.
+    NoEvidence(String),
+}
+
+impl Reevaluated {
+    /// The same, as the status shows it among the signals.
+    #[must_use]
+    pub fn state(&self) -> SignalState {
+        match self {
+            Self::Steady(_) => SignalState::Ok,
+            Self::MeasurePredecessor(_) | Self::Breach(_) | Self::Drift(_) => SignalState::Breach,
+            Self::NoEvidence(_) => SignalState::NoEvidence,
+        }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        let (Self::Steady(message)
+        | Self::MeasurePredecessor(message)
+        | Self::Breach(message)
+        | Self::Drift(message)
+        | Self::NoEvidence(message)) = self;
+        message
+    }
+}
+
+/// Judges a champion that was measured again (see [`watch`](super)).
+#[must_use]
+pub fn judge_reevaluation(plan: &ReevaluationPlan, found: &Remeasurement) -> Reevaluated {
+    let Remeasurement { promoted, measured, p_value, predecessor } = *found;
+    let is_number = |score: f64| score.is_finite();
+    let is_known = is_number(promoted) && is_number(measured) && p_value.is_none_or(is_number);
+    if !is_known || matches!(predecessor, Predecessor::Measured(score) if !is_number(score)) {
+        return Reevaluated::NoEvidence(
+            "a score of the re-evaluation is not a number, so nothing follows from it".to_owned(),
+        );
+    }
+    let drop = promoted - measured;
+    let chance = p_value.map_or_else(String::new, |p_value| format!(" (p {p_value:.4})"));
+    if drop <= plan.max_drop + TIE {
+        let moved = if drop > TIE { format!("{drop:.3} below") } else { "not below".to_owned() };
+        return Reevaluated::Steady(format!(
+            "run again, the suite scores {measured:.3}, {moved} the {promoted:.3} at promotion: within the {} that maxDrop allows",
+            plan.max_drop
+        ));
+    }
+    let (shown_drop, allowed) = apart((drop * 1000.0).round() / 1000.0, plan.max_drop);
+    let dropped = format!(
+        "run again, the suite scores {measured:.3}, {shown_drop} below the {promoted:.3} at promotion{chance}; maxDrop allows {allowed}"
+    );
+    if p_value.is_some_and(|p_value| p_value > LEVEL) {
+        return Reevaluated::Steady(format!("{dropped}, but chance could explain it"));
+    }
+    match predecessor {
+        Predecessor::Unmeasured => {
+            Reevaluated::MeasurePredecessor(format!("{dropped}; its predecessor is measured on the same scenarios"))
+        }
+        Predecessor::Absent => Reevaluated::Drift(format!(
+            "{dropped}, and there is no predecessor to go back to: the model may have drifted"
+        )),
+        Predecessor::Measured(score) if score > measured + TIE => {
+            Reevaluated::Breach(format!("{dropped}, and its predecessor scores {score:.3} on the same scenarios"))
+        }
+        Predecessor::Measured(score) => Reevaluated::Drift(format!(
+            "{dropped}, and its predecessor scores {score:.3} on the same scenarios: the model has drifted, the prompt is not to blame"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn judged(promoted: f64, measured: f64, p_value: Option<f64>, predecessor: Predecessor) -> Reevaluated {
+        let plan = ReevaluationPlan { every: Duration::from_hours(1), max_drop: 0.05 };
+        judge_reevaluation(&plan, &Remeasurement { promoted, measured, p_value, predecessor })
+    }
+
+    #[test]
+    fn a_prompt_is_to_blame_only_when_its_predecessor_does_better_now() {
+        let told = |predecessor| format!("{:?}", judged(0.85, 0.71, Some(0.003), predecessor));
+        insta::assert_snapshot!(told(Predecessor::Unmeasured), @r#"MeasurePredecessor("run again, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05; its predecessor is measured on the same scenarios")"#);
+        insta::assert_snapshot!(told(Predecessor::Measured(0.8)), @r#"Breach("run again, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.800 on the same scenarios")"#);
+        insta::assert_snapshot!(told(Predecessor::Measured(0.71)), @r#"Drift("run again, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.710 on the same scenarios: the model has drifted, the prompt is not to blame")"#);
+        insta::assert_snapshot!(told(Predecessor::Absent), @r#"Drift("run again, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and there is no predecessor to go back to: the model may have drifted")"#);
+    }
+
+    #[test]
+    fn a_drop_within_what_is_allowed_or_within_chance_is_steady() {
+        for (measured, p_value) in [(0.85, None), (0.9, None), (0.80, Some(0.001)), (0.6, Some(0.2))] {
+            let judged = judged(0.85, measured, p_value, Predecessor::Measured(0.9));
+            assert_eq!(judged.state(), SignalState::Ok, "{judged:?}");
+        }
+        insta::assert_snapshot!(judged(0.85, 0.83, None, Predecessor::Absent).message(), @"run again, the suite scores 0.830, 0.020 below the 0.850 at promotion: within the 0.05 that maxDrop allows");
+        insta::assert_snapshot!(judged(0.85, 0.6, Some(0.2), Predecessor::Absent).message(), @"run again, the suite scores 0.600, 0.25 below the 0.850 at promotion (p 0.2000); maxDrop allows 0.05, but chance could explain it");
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_no_evidence() {
+        for (promoted, measured, p_value, predecessor) in [
+            (f64::NAN, 0.1, None, Predecessor::Measured(0.9)),
+            (0.9, f64::NAN, None, Predecessor::Measured(0.9)),
+            (0.9, 0.1, Some(f64::NAN), Predecessor::Measured(0.9)),
+            (0.9, 0.1, None, Predecessor::Measured(f64::NAN)),
+        ] {
+            assert_eq!(judged(promoted, measured, p_value, predecessor).state(), SignalState::NoEvidence);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Who else has written an object, and may write it again.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// Field managers of what applies objects from Git again and again, by how their names begin.
+const FROM_GIT: [(&str, &str); 8] = [
+    ("argocd", "Argo CD"),
+    ("kustomize-controller", "Flux"),
+    ("helm-controller", "Flux"),
+    ("gotk", "Flux"),
+    ("flux", "Flux"),
+    ("fleet", "Fleet"),
+    ("configsync", "Config Sync"),
+    ("applier", "Config Sync"),
+];
+
+/// Labels and annotations that the same tools put on what they apply.
+const MARKS: [(&str, &str); 4] = [
+    ("argocd.argoproj.io/tracking-id", "Argo CD"),
+    ("kustomize.toolkit.fluxcd.io/name", "Flux"),
+    ("helm.toolkit.fluxcd.io/name", "Flux"),
+    ("configsync.gke.io/resource-id", "Config Sync"),
+];
+
+/// Something that keeps an object as it stands in Git.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitOps {
+    /// What it is called.
+    pub name: &'static str,
+    /// Whether it has set the field that was asked about, so that a change of it is undone for certain.
+    pub owns_field: bool,
+}
+
+/// What keeps an object as it stands in Git, if anything does, and whether it has set `spec.FIELD`.
+#[must_use]
+pub fn gitops(metadata: &ObjectMeta, field: &str) -> Option<GitOps> {
+    let mut found: Option<GitOps> = None;
+    for entry in metadata.managed_fields.iter().flatten() {
+        let manager = entry.manager.as_deref().unwrap_or_default();
+        let Some((_, name)) = FROM_GIT.iter().find(|(prefix, _)| manager.starts_with(prefix)) else { continue };
+        let Some(spec) = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:spec")) else { continue };
+        let owns_field = spec.get(format!("f:{field}")).is_some() || found.is_some_and(|found| found.owns_field);
+        found = Some(GitOps { name, owns_field });
+    }
+    found.or_else(|| {
+        let marks = metadata.labels.iter().chain(&metadata.annotations).flatten();
+        let mut names = marks.filter_map(|(key, _)| MARKS.iter().find(|(mark, _)| mark == key));
+        names.next().map(|(_, name)| GitOps { name, owns_field: false })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(yaml: &str) -> Option<GitOps> {
+        gitops(&serde_saphyr::from_str(yaml).unwrap(), "suspend")
+    }
+
+    #[test]
+    fn who_applies_from_git_is_found_by_what_it_has_set() {
+        let yaml = |field: &str| {
+            format!(
+                "managedFields:\n- manager: whetstone\n  operation: Apply\n  fieldsV1: {{'f:status': {{}}}}\n- manager: argocd-controller\n  operation: Apply\n  fieldsV1: {{'f:spec': {{'f:{field}': {{}}}}}}\n"
+            )
+        };
+        assert_eq!(of(&yaml("suspend")), Some(GitOps { name: "Argo CD", owns_field: true }));
+        assert_eq!(of(&yaml("agent")), Some(GitOps { name: "Argo CD", owns_field: false }));
+        assert_eq!(
+            of("labels: {kustomize.toolkit.fluxcd.io/name: apps}"),
+            Some(GitOps { name: "Flux", owns_field: false })
+        );
+        assert_eq!(of("managedFields: [{manager: kubectl, operation: Update, fieldsV1: {'f:spec': {}}}]"), None);
+    }
+}

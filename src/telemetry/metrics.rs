@@ -1,0 +1,476 @@
+//! Metrics in the text format of Prometheus and OpenMetrics, named as the Prometheus and Kubernetes projects name theirs.
+//!
+//! Labels are bounded: an object's series go when the object goes, models are those of its spec, everything else is an
+//! enumeration of ours. Amounts and tokens are counted where they are recorded, in the ledger, so the metrics add up to it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use rust_decimal::prelude::ToPrimitive as _;
+
+use crate::domain::call::{CallKey, Phase};
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::VersionName;
+use crate::domain::money::Money;
+use crate::engine::ports::{
+    CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Progress, Recorded, StoreError,
+};
+
+/// An AgentOptimization: its namespace and name.
+type Owner = (String, String);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CycleLabels {
+    kind: String,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabels {
+    phase: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    namespace: String,
+    optimization: String,
+    model: String,
+    source: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    namespace: String,
+    optimization: String,
+    model: String,
+    r#type: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CostLabels {
+    namespace: String,
+    optimization: String,
+    model: String,
+    currency: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PromotionLabels {
+    namespace: String,
+    optimization: String,
+    origin: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RollbackLabels {
+    namespace: String,
+    optimization: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CategoryLabels {
+    category: String,
+}
+
+type Cost = Counter<f64, AtomicU64>;
+
+/// The metrics of the operator.
+pub struct Metrics {
+    registry: Registry,
+    cycles: Family<CycleLabels, Counter>,
+    cycle_duration: Family<CycleLabels, Histogram>,
+    phase_duration: Family<PhaseLabels, Histogram>,
+    calls: Family<CallLabels, Counter>,
+    tokens: Family<TokenLabels, Counter>,
+    cost: Family<CostLabels, Cost>,
+    promotions: Family<PromotionLabels, Counter>,
+    rollbacks: Family<RollbackLabels, Counter>,
+    running: Gauge,
+    queued: Gauge,
+    reconcile_duration: Histogram,
+    reconcile_errors: Family<CategoryLabels, Counter>,
+    leader: Gauge,
+    optimizations: Family<PhaseLabels, Gauge>,
+    known: Mutex<HashMap<Owner, Known>>,
+}
+
+/// The series of one object, so that they can be taken away with it.
+#[derive(Debug, Default)]
+struct Known {
+    phase: Option<String>,
+    models: BTreeSet<(String, String)>,
+    origins: BTreeSet<String>,
+    reasons: BTreeSet<String>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let minutes = || Histogram::new(exponential_buckets(0.5, 2.0, 14));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("whetstone"),
+            cycles: Family::default(),
+            cycle_duration: Family::new_with_constructor(minutes),
+            phase_duration: Family::new_with_constructor(minutes),
+            calls: Family::default(),
+            tokens: Family::default(),
+            cost: Family::default(),
+            promotions: Family::default(),
+            rollbacks: Family::default(),
+            running: Gauge::default(),
+            queued: Gauge::default(),
+            reconcile_duration: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            reconcile_errors: Family::default(),
+            leader: Gauge::default(),
+            optimizations: Family::default(),
+            known: Mutex::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("cycles", "Cycles that have ended, by what they did and what came out", self.cycles.clone());
+        registry.register_with_unit(
+            "cycle_duration",
+            "How long cycles took",
+            Unit::Seconds,
+            self.cycle_duration.clone(),
+        );
+        registry.register_with_unit(
+            "phase_duration",
+            "How long phases of the loop took",
+            Unit::Seconds,
+            self.phase_duration.clone(),
+        );
+        registry.register("model_calls", "Answers used: paid, or found in the ledger", self.calls.clone());
+        registry.register(
+            "model_tokens",
+            "Tokens of paid calls: input (cached aside), cached, output",
+            self.tokens.clone(),
+        );
+        registry.register("cost", "What paid calls cost, in the currency of the label", self.cost.clone());
+        registry.register("promotions", "Versions that came to serve, by how they did", self.promotions.clone());
+        registry.register("rollbacks", "Versions that were taken back", self.rollbacks.clone());
+        registry.register("cycles_running", "Cycles under way", self.running.clone());
+        registry.register("cycles_queued", "Cycles that wait for their turn", self.queued.clone());
+        registry.register_with_unit(
+            "reconcile_duration",
+            "How long reconciling one object took",
+            Unit::Seconds,
+            self.reconcile_duration.clone(),
+        );
+        registry.register("reconcile_errors", "Failed reconciles, by category", self.reconcile_errors.clone());
+        registry.register("leader", "1 when this replica holds the Lease", self.leader.clone());
+        registry.register("optimizations", "AgentOptimizations by phase", self.optimizations.clone());
+    }
+
+    /// All metrics as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut written = String::new();
+        // Writing to a String does not fail.
+        let _ = text::encode(&mut written, &self.registry);
+        written
+    }
+
+    /// Whether this replica holds the Lease.
+    pub fn set_leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// A cycle has ended.
+    pub fn cycle_ended(&self, kind: &str, outcome: &str, took: Duration) {
+        let labels = CycleLabels { kind: kind.to_owned(), outcome: outcome.to_owned() };
+        self.cycles.get_or_create(&labels).inc();
+        self.cycle_duration.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A phase of a cycle has ended.
+    pub fn phase_ended(&self, phase: Phase, took: Duration) {
+        let labels = PhaseLabels { phase: phase.as_str().to_owned() };
+        self.phase_duration.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A reconcile has ended, with an error of this category if it failed.
+    pub fn reconciled(&self, took: Duration, failed: Option<&str>) {
+        self.reconcile_duration.observe(took.as_secs_f64());
+        if let Some(category) = failed {
+            self.reconcile_errors.get_or_create(&CategoryLabels { category: category.to_owned() }).inc();
+        }
+    }
+
+    /// A version came to serve.
+    pub fn promoted(&self, owner: &Owner, origin: &str) {
+        self.known(owner, |known| known.origins.insert(origin.to_owned()));
+        self.promotions.get_or_create(&promotion(owner, origin)).inc();
+    }
+
+    /// A version was taken back.
+    pub fn rolled_back(&self, owner: &Owner, reason: &str) {
+        self.known(owner, |known| known.reasons.insert(reason.to_owned()));
+        self.rollbacks.get_or_create(&rollback(owner, reason)).inc();
+    }
+
+    /// What goes on with an object.
+    pub fn set_phase(&self, owner: &Owner, phase: &str) {
+        let before = self.known(owner, |known| known.phase.replace(phase.to_owned()));
+        if before.as_deref() == Some(phase) {
+            return;
+        }
+        if let Some(before) = before {
+            self.optimizations.get_or_create(&PhaseLabels { phase: before }).dec();
+        }
+        self.optimizations.get_or_create(&PhaseLabels { phase: phase.to_owned() }).inc();
+    }
+
+    /// Counts a cycle as queued for as long as what is returned is kept.
+    #[must_use]
+    pub fn queued(&self) -> Counted {
+        Counted::new(&self.queued)
+    }
+
+    /// Counts a cycle as running for as long as what is returned is kept.
+    #[must_use]
+    pub fn running(&self) -> Counted {
+        Counted::new(&self.running)
+    }
+
+    /// An object is gone, and its series with it.
+    pub fn forget(&self, owner: &Owner) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(owner);
+        let Some(known) = known else { return };
+        if let Some(phase) = known.phase {
+            self.optimizations.get_or_create(&PhaseLabels { phase }).dec();
+        }
+        for (model, currency) in &known.models {
+            for source in ["paid", "ledger"] {
+                self.calls.remove(&call(owner, model, source));
+            }
+            for kind in ["input", "cached", "output"] {
+                self.tokens.remove(&token(owner, model, kind));
+            }
+            self.cost.remove(&cost(owner, model, currency));
+        }
+        for origin in &known.origins {
+            self.promotions.remove(&promotion(owner, origin));
+        }
+        for reason in &known.reasons {
+            self.rollbacks.remove(&rollback(owner, reason));
+        }
+    }
+
+    fn paid(&self, owner: &Owner, currency: &str, entry: &LedgerEntry) {
+        let model = entry.model.as_str();
+        self.known(owner, |known| known.models.insert((model.to_owned(), currency.to_owned())));
+        self.calls.get_or_create(&call(owner, model, "paid")).inc();
+        let usage = entry.answer.usage();
+        let tokens = |kind, count| self.tokens.get_or_create(&token(owner, model, kind)).inc_by(count);
+        tokens("input", usage.input.saturating_sub(usage.cached_input));
+        tokens("cached", usage.cached_input);
+        tokens("output", usage.output);
+        if let Some(amount) = entry.cost.and_then(|cost| cost.amount().to_f64()) {
+            self.cost.get_or_create(&cost(owner, model, currency)).inc_by(amount);
+        }
+    }
+
+    fn known<T>(&self, owner: &Owner, change: impl FnOnce(&mut Known) -> T) -> T {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        change(known.entry(owner.clone()).or_default())
+    }
+}
+
+fn call(owner: &Owner, model: &str, source: &str) -> CallLabels {
+    CallLabels {
+        namespace: owner.0.clone(),
+        optimization: owner.1.clone(),
+        model: model.to_owned(),
+        source: source.to_owned(),
+    }
+}
+
+fn token(owner: &Owner, model: &str, kind: &str) -> TokenLabels {
+    TokenLabels {
+        namespace: owner.0.clone(),
+        optimization: owner.1.clone(),
+        model: model.to_owned(),
+        r#type: kind.to_owned(),
+    }
+}
+
+fn cost(owner: &Owner, model: &str, currency: &str) -> CostLabels {
+    CostLabels {
+        namespace: owner.0.clone(),
+        optimization: owner.1.clone(),
+        model: model.to_owned(),
+        currency: currency.to_owned(),
+    }
+}
+
+fn promotion(owner: &Owner, origin: &str) -> PromotionLabels {
+    PromotionLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), origin: origin.to_owned() }
+}
+
+fn rollback(owner: &Owner, reason: &str) -> RollbackLabels {
+    RollbackLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), reason: reason.to_owned() }
+}
+
+/// Something that is counted while it is kept.
+pub struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A store whose paid calls are counted.
+pub struct Metered<S> {
+    store: Arc<S>,
+    metrics: Arc<Metrics>,
+    owner: Owner,
+    currency: String,
+}
+
+impl<S> Metered<S> {
+    /// Counts what is recorded in a store for an object.
+    pub fn new(store: Arc<S>, metrics: Arc<Metrics>, owner: Owner, currency: String) -> Self {
+        Self { store, metrics, owner, currency }
+    }
+}
+
+impl<S: Ledger> Ledger for Metered<S> {
+    fn find(&self, key: CallKey) -> BoxFuture<'_, Result<Option<Recorded>, StoreError>> {
+        self.store.find(key)
+    }
+
+    fn paid(&self, cycle: ContentHash) -> BoxFuture<'_, Result<Money, StoreError>> {
+        self.store.paid(cycle)
+    }
+
+    fn record(&self, entry: LedgerEntry) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.store.record(entry.clone()).await?;
+            self.metrics.paid(&self.owner, &self.currency, &entry);
+            Ok(())
+        })
+    }
+}
+
+impl<S: History> History for Metered<S> {
+    fn open(&self, start: CycleStart) -> BoxFuture<'_, Result<Memory, StoreError>> {
+        self.store.open(start)
+    }
+
+    fn version_of<'a>(
+        &'a self,
+        object: &'a str,
+        prompt: ContentHash,
+    ) -> BoxFuture<'a, Result<Option<VersionName>, StoreError>> {
+        self.store.version_of(object, prompt)
+    }
+
+    fn close(&self, record: CycleRecord) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.close(record)
+    }
+}
+
+/// Progress that also times the phases.
+pub struct Timed {
+    progress: Arc<dyn Progress>,
+    metrics: Arc<Metrics>,
+    began: Mutex<Option<(Phase, std::time::Instant)>>,
+}
+
+impl Timed {
+    /// Times what goes to `progress`.
+    pub fn new(progress: Arc<dyn Progress>, metrics: Arc<Metrics>) -> Self {
+        Self { progress, metrics, began: Mutex::default() }
+    }
+
+    fn turn_to(&self, next: Option<Phase>) {
+        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        if began.as_ref().map(|(phase, _)| *phase) == next {
+            return;
+        }
+        let next = next.map(|phase| (phase, std::time::Instant::now()));
+        if let Some((phase, since)) = std::mem::replace(&mut *began, next) {
+            self.metrics.phase_ended(phase, since.elapsed());
+        }
+    }
+}
+
+impl Progress for Timed {
+    fn begin(&self, phase: Phase, what: &str, total: Option<u64>) {
+        self.turn_to(Some(phase));
+        self.progress.begin(phase, what, total);
+    }
+
+    fn advance(&self, steps: u64) {
+        self.progress.advance(steps);
+    }
+
+    fn call(&self, phase: Phase, paid: bool, cost: Option<Money>) {
+        self.progress.call(phase, paid, cost);
+    }
+
+    fn note(&self, text: &str) {
+        self.progress.note(text);
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        self.turn_to(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_series_of_an_object_go_with_it() {
+        let metrics = Metrics::new();
+        let owner = ("shop".to_owned(), "support".to_owned());
+        metrics.promoted(&owner, "Gate");
+        metrics.rolled_back(&owner, "Breach");
+        metrics.set_phase(&owner, "Idle");
+        let before = metrics.text();
+        assert!(
+            before
+                .contains("whetstone_promotions_total{namespace=\"shop\",optimization=\"support\",origin=\"Gate\"} 1"),
+            "{before}"
+        );
+        assert!(before.contains("whetstone_optimizations{phase=\"Idle\"} 1"), "{before}");
+        metrics.forget(&owner);
+        let after = metrics.text();
+        assert!(!after.contains("support"), "{after}");
+        assert!(after.contains("whetstone_optimizations{phase=\"Idle\"} 0"), "{after}");
+    }
+}

@@ -1,0 +1,351 @@
+//! How an AgentOptimization of the cluster stands, in words for a terminal. Pure: what was read of the cluster and the
+//! present go in, text comes out.
+
+mod list;
+mod next;
+mod past;
+pub mod proposal;
+mod words;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+
+pub use self::list::{change, list};
+pub use self::past::{history, newest_first, version_name};
+pub use self::words::{Health, verdict_words};
+use super::moment::relative;
+use super::terminal::{Terminal, Tone, line};
+use crate::api::intent::annotations;
+use crate::api::profile::Defaults;
+use crate::api::promotion::Approval;
+use crate::api::resolve::BREACHES;
+use crate::api::status::{AgentOptimizationStatus, Progress, RunningCycle, SignalState, WatchStatus};
+use crate::api::{AgentOptimization, PromptVersion};
+
+/// Where the text behind a label begins.
+const COLUMN: usize = 13;
+
+/// Who looks, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The present.
+    pub now: Timestamp,
+    /// What is written to.
+    pub terminal: Terminal,
+    /// How the program was called, such as `kubectl whetstone`, for the commands that are suggested.
+    pub program: &'a str,
+    /// The flags that lead to this cluster and namespace, such as `--namespace shop`; empty when none are needed.
+    pub flags: &'a str,
+}
+
+impl View<'_> {
+    /// A command that can be typed as it stands.
+    #[must_use]
+    pub fn command(&self, words: &str) -> String {
+        let flags = if self.flags.is_empty() { String::new() } else { format!(" {}", self.flags) };
+        format!("{} {words}{flags}", self.program)
+    }
+}
+
+/// One page: how it stands, since when and why, what was tried, and what can be done next.
+#[must_use]
+pub fn page(object: &AgentOptimization, versions: &[PromptVersion], view: &View<'_>) -> String {
+    let mut text = headline(object, view);
+    let facts: String = facts(object, view)
+        .into_iter()
+        .map(|Fact { label, tone, text }| view.terminal.labelled(label, COLUMN, tone, &text))
+        .collect();
+    section(&mut text, "", &facts, view);
+    if let Some(status) = &object.status {
+        if let Some(watch) = &status.watch {
+            section(&mut text, "signals", &signals(watch, view), view);
+        }
+        section(&mut text, "cycles", &past::cycles(&status.history, currency(object), view), view);
+    }
+    section(&mut text, "versions", &past::lineage(versions, 1, view), view);
+    section(&mut text, "next", &next::suggestions(object, view), view);
+    text
+}
+
+fn section(text: &mut String, heading: &str, content: &str, view: &View<'_>) {
+    if content.is_empty() {
+        return;
+    }
+    text.push('\n');
+    if !heading.is_empty() {
+        text.push_str(&view.terminal.paint(Tone::Strong, heading));
+        text.push('\n');
+    }
+    text.push_str(content);
+}
+
+/// The currency of budget and prices.
+fn currency(object: &AgentOptimization) -> &str {
+    let spent = object.status.as_ref().and_then(|status| status.cost.as_ref()).map(|cost| cost.currency.as_str());
+    spent.or(object.spec.budget.as_ref().and_then(|budget| budget.currency.as_deref())).unwrap_or("USD")
+}
+
+/// `NAMESPACE/NAME`.
+#[must_use]
+pub fn object_of(object: &AgentOptimization) -> String {
+    match object.namespace() {
+        Some(namespace) => format!("{namespace}/{}", object.name_any()),
+        None => object.name_any(),
+    }
+}
+
+/// A condition by its type.
+#[must_use]
+pub fn condition<'a>(object: &'a AgentOptimization, kind: &str) -> Option<&'a Condition> {
+    object.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+/// Whether `Ready` is true, be something under way or not.
+fn is_ready(object: &AgentOptimization) -> bool {
+    condition(object, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+fn headline(object: &AgentOptimization, view: &View<'_>) -> String {
+    let health = Health::of(object);
+    let (tone, mark) = health.mark();
+    let phase = object.status.as_ref().and_then(|status| status.phase);
+    let stands = match (phase, health) {
+        (None, _) => "nothing known yet".to_owned(),
+        (Some(phase), Health::Ready) => format!("{}, ready", phase.as_str()),
+        (Some(phase), Health::Stalled) => phase.as_str().to_owned(),
+        (Some(phase), Health::NotReady) if is_ready(object) => format!("{}, in progress", phase.as_str()),
+        (Some(phase), Health::NotReady) => format!("{}, not ready", phase.as_str()),
+    };
+    let name = view.terminal.paint(Tone::Strong, &object_of(object));
+    let mut text = format!("{name}  {}\n", view.terminal.paint(tone, &format!("{mark} {stands}")));
+    let mut say = |tone: Tone, words: &str| text.push_str(&view.terminal.labelled("", 0, tone, words));
+    if let Some(ready) = condition(object, "Ready") {
+        say(Tone::Plain, &line(&ready.message));
+    }
+    if object.metadata.deletion_timestamp.is_some() {
+        say(Tone::Notable, "it is being deleted");
+    }
+    match object.status.as_ref().and_then(|status| status.observed_generation) {
+        None => {
+            let namespace = object.namespace().unwrap_or_default();
+            say(
+                Tone::Notable,
+                &format!(
+                    "the operator has not looked at it yet: is it running, and does it watch the namespace {namespace}?"
+                ),
+            );
+        }
+        Some(observed) if Some(observed) != object.metadata.generation => {
+            say(Tone::Notable, "the spec was changed, and the operator has not looked at it since");
+        }
+        Some(_) => {}
+    }
+    text
+}
+
+/// A line of the page: what it is about, and what is to be said.
+struct Fact {
+    label: &'static str,
+    tone: Tone,
+    text: String,
+}
+
+fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let mut add = |label: &'static str, tone: Tone, text: String| facts.push(Fact { label, tone, text });
+    let spec = &object.spec;
+    let nothing = AgentOptimizationStatus::default();
+    let status = object.status.as_ref().unwrap_or(&nothing);
+    if let Some(champion) = &status.champion {
+        let origin = words::origin(champion.origin);
+        let since = relative(champion.since, view.now);
+        add(
+            "champion",
+            Tone::Plain,
+            format!("{}{}, {origin} {since}", champion.version, scored(champion.score.as_ref())),
+        );
+    }
+    if let Some(before) = &status.predecessor {
+        add("predecessor", Tone::Plain, format!("{}: a rollback goes back to it", before.version));
+    }
+    if let Some(challenger) = &status.challenger {
+        let (tone, stands) = if challenger.awaits_approval {
+            (Tone::Notable, "has passed the gate and waits for approval")
+        } else {
+            (Tone::Plain, "in the gate")
+        };
+        add("challenger", tone, format!("{}{}, {stands}", challenger.version, scored(challenger.score.as_ref())));
+    }
+    if !status.quarantine.is_empty() {
+        let names: Vec<&str> = status.quarantine.iter().map(|taken_back| taken_back.version.as_str()).collect();
+        add("quarantine", Tone::Plain, format!("{}: not promoted again unless somebody asks", names.join(", ")));
+    }
+    if let Some(cycle) = &status.cycle {
+        let words = cycle_words(cycle, view);
+        if spec.suspend {
+            add("cycle", Tone::Faint, format!("{words}; stopped, and goes on where it was"));
+        } else {
+            add("cycle", Tone::Busy, words);
+        }
+        if let Some(progress) = cycle.progress.as_ref().filter(|_| !spec.suspend) {
+            add("", Tone::Busy, progress_words(progress, currency(object), true));
+        }
+        if let Some(waiting) = &cycle.waiting {
+            let times =
+                if waiting.failures == 1 { "once".to_owned() } else { format!("{} times in a row", waiting.failures) };
+            let until = relative(waiting.until, view.now);
+            add("", Tone::Bad, format!("failed {times}, tried again {until}: {}", line(&waiting.message)));
+        }
+    }
+    if let Some(watch) = &status.watch {
+        let limit = spec.watch.as_ref().and_then(|watch| watch.breaches).unwrap_or(BREACHES);
+        let (tone, text) = watch_words(watch, limit, view);
+        add("watch", tone, text);
+    }
+    if let (1.., Some(at)) = (status.reevaluations, status.reevaluated_at) {
+        let times =
+            if status.reevaluations == 1 { "once".to_owned() } else { format!("{} times", status.reevaluations) };
+        add("measured", Tone::Plain, format!("again with fresh answers {times}, last {}", relative(at, view.now)));
+    }
+    if let Some(pin) = &spec.pin {
+        add("pin", Tone::Notable, format!("spec.pin keeps {pin} serving, whatever the gate says"));
+    }
+    if spec.suspend {
+        add("suspended", Tone::Notable, "no cycle is started; what serves is still watched".to_owned());
+    }
+    let approval = spec.promotion.as_ref().and_then(|promotion| promotion.approval);
+    if approval.unwrap_or_else(|| Defaults::of(spec.profile).approval) == Approval::Manual {
+        add("approval", Tone::Plain, "each promotion waits for a person".to_owned());
+    }
+    if let Some(schedule) = &spec.schedule {
+        let zone = schedule.time_zone.as_deref().unwrap_or("UTC");
+        let next = match status.schedule.as_ref().and_then(|schedule| schedule.next) {
+            Some(_) if spec.suspend => ", not while suspended".to_owned(),
+            Some(next) => format!(", next {}", relative(next, view.now)),
+            None => String::new(),
+        };
+        add("schedule", Tone::Plain, format!("{} ({zone}){next}", schedule.cron));
+    }
+    for (label, tone, text) in asked(object) {
+        add(label, tone, text);
+    }
+    if let Some(cost) = &status.cost {
+        let cycles = if status.cycles == 1 { "1 cycle".to_owned() } else { format!("{} cycles", status.cycles) };
+        add("cost", Tone::Plain, format!("{} {} in {cycles}", cost.amount, cost.currency));
+    }
+    // What the headline says already is not said again.
+    let said = condition(object, "Ready").map(|ready| ready.message.as_str());
+    let unusual = |condition: &&Condition| words::is_unusual(condition) && said != Some(condition.message.as_str());
+    for condition in status.conditions.iter().filter(unusual) {
+        let tone = if condition.type_ == "Stalled" { Tone::Bad } else { Tone::Notable };
+        let since = relative(condition.last_transition_time.0, view.now);
+        let Condition { type_, status, reason, message, .. } = condition;
+        add("condition", tone, format!("{type_}={status} ({reason}, {since}): {}", line(message)));
+    }
+    facts
+}
+
+fn scored(score: Option<&String>) -> String {
+    score.map(|score| format!(", score {score}")).unwrap_or_default()
+}
+
+fn cycle_words(cycle: &RunningCycle, view: &View<'_>) -> String {
+    let what = words::kind(cycle.kind);
+    let whom = cycle.challenger.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+    let attempt =
+        if cycle.attempt > 0 { format!(", attempt {} at these inputs", cycle.attempt + 1) } else { String::new() };
+    let since = relative(cycle.started_at, view.now);
+    format!("{what}{whom} ({}), started {since}{attempt}", words::cause(cycle.cause))
+}
+
+/// `patch ████████░░░░ 12/40, 0.42 USD`; without the bar, `patch 12/40, 0.42 USD`.
+fn progress_words(progress: &Progress, currency: &str, with_bar: bool) -> String {
+    const BAR: i64 = 24;
+    let phase = line(&progress.phase);
+    let spent = format!("{} {currency}", line(&progress.cost));
+    match progress.total.filter(|total| *total > 0) {
+        Some(total) => {
+            let done = progress.done.clamp(0, total);
+            let full = done.saturating_mul(BAR) / total;
+            let bar: String = (0..BAR).map(|at| if at < full { '█' } else { '░' }).collect();
+            let bar = if with_bar { format!("{bar} ") } else { String::new() };
+            format!("{phase} {bar}{done}/{total}, {spent}")
+        }
+        None if progress.done > 0 => format!("{phase}, {} done, {spent}", progress.done),
+        None => format!("{phase}, {spent}"),
+    }
+}
+
+fn watch_words(watch: &WatchStatus, limit: u32, view: &View<'_>) -> (Tone, String) {
+    let version = &watch.version;
+    if watch.breaches > 0 {
+        let counted = format!("{} of {limit} breaches in a row until it is taken back", watch.breaches);
+        return (Tone::Bad, format!("{version}: {counted}"));
+    }
+    if watch.established {
+        return (Tone::Good, format!("{version} is established: it has come through its window"));
+    }
+    if watch.until <= view.now {
+        return (Tone::Notable, format!("{version} is established once every signal has been read within its limits"));
+    }
+    (Tone::Plain, format!("{version}, established {} if nothing is wrong with it", relative(watch.until, view.now)))
+}
+
+fn signals(watch: &WatchStatus, view: &View<'_>) -> String {
+    if watch.signals.is_empty() {
+        return String::new();
+    }
+    let faint = |text: &str| (Tone::Faint, text.to_owned());
+    let mut rows = vec![vec![faint("signal"), faint("reading"), faint("value"), faint("before"), faint("read")]];
+    for signal in &watch.signals {
+        let (tone, reading) = match signal.state {
+            SignalState::Ok => (Tone::Good, "ok".to_owned()),
+            SignalState::Breach if signal.breaches > 1 => (Tone::Bad, format!("breach, {} in a row", signal.breaches)),
+            SignalState::Breach => (Tone::Bad, "breach".to_owned()),
+            SignalState::NoEvidence => (Tone::Notable, "no evidence".to_owned()),
+        };
+        let figure = |value: &Option<String>| value.clone().unwrap_or_else(|| "—".to_owned());
+        rows.push(vec![
+            (Tone::Plain, line(&signal.name)),
+            (tone, reading),
+            (Tone::Plain, figure(&signal.value)),
+            (Tone::Plain, figure(&signal.baseline)),
+            (Tone::Plain, relative(signal.at, view.now)),
+        ]);
+    }
+    let lines = view.terminal.columns(&rows);
+    let mut text = format!("  {}\n", lines[0]);
+    for (row, signal) in lines[1..].iter().zip(&watch.signals) {
+        text.push_str(&format!("  {row}\n"));
+        text.push_str(&view.terminal.labelled("", 4, Tone::Faint, &line(&signal.message)));
+    }
+    text
+}
+
+/// What was asked by annotation, and whether the operator has answered: label, tone and words.
+fn asked(object: &AgentOptimization) -> Vec<(&'static str, Tone, String)> {
+    let handled = object.status.as_ref().and_then(|status| status.handled.clone()).unwrap_or_default();
+    let known = [
+        (annotations::RUN_AT, "for a cycle at", &handled.run_at),
+        (annotations::APPROVE, "to approve", &handled.approve),
+        (annotations::ROLLBACK_TO, "to roll back to", &handled.rollback_to),
+    ];
+    let mut asked = Vec::new();
+    for (key, what, answered) in known {
+        match object.annotations().get(key) {
+            Some(value) if answered.as_ref() != Some(value) => {
+                asked.push(("asked", Tone::Notable, format!("{what} {}: not answered yet", line(value))));
+            }
+            Some(value) => asked.push(("asked", Tone::Plain, format!("{what} {}: answered", line(value)))),
+            None => {}
+        }
+    }
+    if let Some(message) = &handled.message {
+        asked.push(("answer", Tone::Plain, line(message)));
+    }
+    asked
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! What has been: cycles, and versions with why they stand where they stand.
+
+use kube::ResourceExt as _;
+
+use super::words::{cause, kind, verdict_words, version_mark};
+use super::{View, currency, object_of, section};
+use crate::api::status::FinishedCycle;
+use crate::api::{AgentOptimization, PromptVersion};
+use crate::web::moment::{relative, took};
+use crate::web::terminal::{Tone, harmless, line, short};
+
+/// Where the sentence below a row begins.
+const REASON_COLUMN: usize = 6;
+
+/// The last cycles, and all versions with every reason.
+#[must_use]
+pub fn history(object: &AgentOptimization, versions: &[PromptVersion], limit: usize, view: &View<'_>) -> String {
+    let cycles = object.status.as_ref().map(|status| status.history.as_slice()).unwrap_or_default();
+    let shown = &cycles[..cycles.len().min(limit)];
+    let mut text = format!("{}\n", view.terminal.paint(Tone::Strong, &object_of(object)));
+    if shown.is_empty() && versions.is_empty() {
+        text.push_str(&format!(
+            "no cycle has ended yet; {} shows what goes on\n",
+            view.command(&format!("status {}", object.name_any()))
+        ));
+    }
+    section(&mut text, "cycles", &self::cycles(shown, currency(object), view), view);
+    section(&mut text, "versions", &lineage(versions, usize::MAX, view), view);
+    text
+}
+
+/// The cycles, newest first.
+pub(super) fn cycles(cycles: &[FinishedCycle], currency: &str, view: &View<'_>) -> String {
+    let plain = |text: String| (Tone::Plain, text);
+    let row = |cycle: &FinishedCycle| {
+        let (tone, verdict) = verdict_words(&cycle.verdict);
+        let versions = match &cycle.challenger {
+            Some(challenger) => format!("{challenger} against {}", cycle.champion),
+            None => cycle.champion.clone(),
+        };
+        vec![
+            plain(relative(cycle.ended_at, view.now)),
+            (tone, verdict.to_owned()),
+            plain(versions),
+            plain(cycle.score.as_ref().map(|score| format!("champion {score}")).unwrap_or_default()),
+            plain(format!("{} {currency}", cycle.cost)),
+            plain(took(cycle.ended_at.duration_since(cycle.started_at))),
+            plain(format!("{}, {}", kind(cycle.kind), cause(cycle.cause))),
+            (Tone::Faint, cycle.id.clone()),
+        ]
+    };
+    let rows: Vec<_> = cycles.iter().map(row).collect();
+    let mut text = String::new();
+    for (row, cycle) in view.terminal.columns(&rows).iter().zip(cycles) {
+        text.push_str(&format!("  {row}\n"));
+        reason(&mut text, &cycle.message, view);
+    }
+    text
+}
+
+/// The versions, newest first, with at most so many reasons each.
+pub(super) fn lineage(versions: &[PromptVersion], reasons: usize, view: &View<'_>) -> String {
+    const ADDRESSED: usize = 100;
+    let newest = newest_first(versions);
+    let row = |version: &&PromptVersion| {
+        let status = version.status.clone().unwrap_or_default();
+        let (tone, mark) = version_mark(status.phase);
+        let stands = status.phase.map_or("not looked at yet", |phase| phase.as_str());
+        vec![
+            (tone, mark.to_owned()),
+            (Tone::Strong, version_name(version)),
+            (tone, stands.to_owned()),
+            (Tone::Plain, status.since.map(|since| relative(since, view.now)).unwrap_or_default()),
+            (Tone::Plain, status.score.map(|score| format!("score {score}")).unwrap_or_default()),
+            (Tone::Faint, origin_of(version).map(|parent| format!("from {parent}")).unwrap_or_default()),
+        ]
+    };
+    let rows: Vec<_> = newest.iter().map(row).collect();
+    let mut text = String::new();
+    for (row, version) in view.terminal.columns(&rows).iter().zip(newest) {
+        text.push_str(&format!("  {row}\n"));
+        let why = version.status.iter().flat_map(|status| &status.reasons);
+        for message in why.take(reasons) {
+            reason(&mut text, message, view);
+        }
+        if reasons > 1 && !version.spec.addresses.is_empty() {
+            let addressed: Vec<String> = version.spec.addresses.iter().map(|label| short(label, ADDRESSED)).collect();
+            reason(&mut text, &format!("addresses {}", addressed.join("; ")), view);
+        }
+    }
+    text
+}
+
+/// The versions, newest first.
+#[must_use]
+pub fn newest_first(versions: &[PromptVersion]) -> Vec<&PromptVersion> {
+    let mut newest: Vec<&PromptVersion> = versions.iter().collect();
+    newest.sort_by_key(|version| {
+        let created = version.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        std::cmp::Reverse((created, number(version), version.name_any()))
+    });
+    newest
+}
+
+fn reason(text: &mut String, message: &str, view: &View<'_>) {
+    if !message.is_empty() {
+        text.push_str(&view.terminal.labelled("", REASON_COLUMN, Tone::Faint, &line(message)));
+    }
+}
+
+/// Its name in the lineage: what the operator calls it, else what its author did.
+#[must_use]
+pub fn version_name(version: &PromptVersion) -> String {
+    let given = version.status.as_ref().and_then(|status| status.version.as_ref()).or(version.spec.version.as_ref());
+    line(given.unwrap_or(&version.name_any()))
+}
+
+/// The version that it was made from, or gated against.
+pub(super) fn origin_of(version: &PromptVersion) -> Option<&str> {
+    let gated = version.status.as_ref().and_then(|status| status.parent.as_deref());
+    version.spec.parent.as_deref().or(gated)
+}
+
+/// The number in names such as `v12`, so that v10 comes after v9.
+fn number(version: &PromptVersion) -> Option<u64> {
+    version_name(version).trim_start_matches('v').parse().ok()
+}
+
+/// A diff in unified form, coloured, of at most so many lines.
+pub(super) fn diff(diff: &str, most: usize, view: &View<'_>) -> String {
+    let lines: Vec<&str> = diff.lines().filter(|line| !line.starts_with("---") && !line.starts_with("+++")).collect();
+    let mut text = String::new();
+    for line in lines.iter().take(most) {
+        let tone = match line.chars().next() {
+            Some('+') => Tone::Good,
+            Some('-') => Tone::Bad,
+            Some('@') => Tone::Busy,
+            _ => Tone::Plain,
+        };
+        text.push_str(&format!("  {}\n", view.terminal.paint(tone, &harmless(line))));
+    }
+    if lines.len() > most {
+        text.push_str(&format!("  and {} more lines\n", lines.len() - most));
+    }
+    text
+}

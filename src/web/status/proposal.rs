@@ -1,0 +1,113 @@
+//! What a person is about to decide, before the decision is asked for.
+
+use similar::TextDiff;
+
+use super::past::{diff, origin_of, version_name};
+use super::{View, object_of, scored};
+use crate::api::status::Challenger;
+use crate::api::{AgentOptimization, PromptVersion};
+use crate::web::moment::relative;
+use crate::web::terminal::{Tone, line, short};
+
+/// The most lines of a difference that are shown.
+const LINES: usize = 60;
+
+/// The most characters of what a version addresses that are shown.
+const ADDRESSED: usize = 160;
+
+/// The version of a name.
+#[must_use]
+pub fn find<'a>(versions: &'a [PromptVersion], name: &str) -> Option<&'a PromptVersion> {
+    versions.iter().find(|version| version_name(version) == name)
+}
+
+/// What an approval would put into service, instead of what.
+#[must_use]
+pub fn approval(
+    object: &AgentOptimization,
+    challenger: &Challenger,
+    versions: &[PromptVersion],
+    view: &View<'_>,
+) -> String {
+    let champion = object.status.as_ref().and_then(|status| status.champion.as_ref());
+    let mut text = format!("{}\n\n", view.terminal.paint(Tone::Strong, &object_of(object)));
+    if let Some(champion) = champion {
+        let since = relative(champion.since, view.now);
+        let serves = format!("{}{}, {since}", champion.version, scored(champion.score.as_ref()));
+        text.push_str(&view.terminal.labelled("  serves", 14, Tone::Plain, &serves));
+    }
+    let proposed = format!("{}{}", challenger.version, scored(challenger.score.as_ref()));
+    text.push_str(&view.terminal.labelled("  instead", 14, Tone::Notable, &proposed));
+    let serving = champion.map(|champion| champion.version.as_str());
+    match find(versions, &challenger.version) {
+        Some(version) => about(&mut text, version, serving.and_then(|name| find(versions, name)), serving, view),
+        None => text.push_str("\nits PromptVersion is not there, so that what it changes cannot be shown\n"),
+    }
+    text
+}
+
+/// What a rollback would put into service, and what it would end.
+#[must_use]
+pub fn rollback(object: &AgentOptimization, to: &str, versions: &[PromptVersion], view: &View<'_>) -> String {
+    let mut text = format!("{}\n\n", view.terminal.paint(Tone::Strong, &object_of(object)));
+    let champion = object.status.as_ref().and_then(|status| status.champion.as_ref());
+    let target = find(versions, to);
+    let score = target.and_then(|version| version.status.as_ref()?.score.as_ref());
+    if let Some(champion) = champion {
+        let since = relative(champion.since, view.now);
+        let serves = format!(
+            "{}{}, {since}: is quarantined, and does not come back by itself",
+            champion.version,
+            scored(champion.score.as_ref())
+        );
+        text.push_str(&view.terminal.labelled("  serves", 14, Tone::Plain, &serves));
+    }
+    text.push_str(&view.terminal.labelled("  instead", 14, Tone::Notable, &format!("{to}{}", scored(score))));
+    let stands = target.and_then(|version| version.status.as_ref());
+    if let Some((phase, reason)) = stands.and_then(|status| Some((status.phase?, status.reasons.first()?))) {
+        text.push_str(&view.terminal.labelled("", 14, Tone::Faint, &format!("{}: {}", phase.as_str(), line(reason))));
+    }
+    if let (Some(target), Some(serving)) = (target, champion.and_then(|champion| find(versions, &champion.version))) {
+        change(&mut text, &between(serving, target), view);
+    }
+    text
+}
+
+/// Why a version is there, and what it changes.
+fn about(
+    text: &mut String,
+    version: &PromptVersion,
+    champion: Option<&PromptVersion>,
+    serving: Option<&str>,
+    view: &View<'_>,
+) {
+    for label in &version.spec.addresses {
+        text.push_str(&view.terminal.labelled("  addresses", 14, Tone::Plain, &short(label, ADDRESSED)));
+    }
+    for reason in version.status.iter().flat_map(|status| &status.reasons) {
+        text.push_str(&view.terminal.labelled("  because", 14, Tone::Plain, &line(reason)));
+    }
+    // The recorded difference is from its parent, which need not be what serves.
+    let recorded = version.spec.diff.as_ref().filter(|_| origin_of(version) == serving || champion.is_none());
+    match (recorded, champion) {
+        (Some(recorded), _) => change(text, recorded, view),
+        (None, Some(champion)) => change(text, &between(champion, version), view),
+        (None, None) => {}
+    }
+}
+
+fn between(before: &PromptVersion, after: &PromptVersion) -> String {
+    TextDiff::from_lines(before.spec.prompt.as_str(), after.spec.prompt.as_str())
+        .unified_diff()
+        .context_radius(2)
+        .to_string()
+}
+
+fn change(text: &mut String, unified: &str, view: &View<'_>) {
+    let changed = diff(unified, LINES, view);
+    if changed.is_empty() {
+        text.push_str("\nthe prompt is the same\n");
+    } else {
+        text.push_str(&format!("\n{}\n{changed}", view.terminal.paint(Tone::Strong, "what changes")));
+    }
+}

@@ -1,0 +1,132 @@
+//! What the words of the API mean to people.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::condition;
+use crate::api::AgentOptimization;
+use crate::api::status::{Cause, CycleKind, Origin, Phase};
+use crate::domain::version::VersionPhase;
+use crate::web::terminal::Tone;
+
+/// How it stands, in the three ways that a script tells apart. As kstatus: `Current`, `InProgress`, `Failed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// The operator has seen the last change, and all is as the spec wants it.
+    Ready,
+    /// Something is under way, or not known yet.
+    NotReady,
+    /// It does not go on without a person.
+    Stalled,
+}
+
+impl Health {
+    /// Reads it from generation, deletion and conditions.
+    #[must_use]
+    pub fn of(object: &AgentOptimization) -> Self {
+        let is_true = |kind| condition(object, kind).is_some_and(|condition| condition.status == "True");
+        let observed = object.status.as_ref().and_then(|status| status.observed_generation);
+        if observed.is_none() || observed != object.metadata.generation || object.metadata.deletion_timestamp.is_some()
+        {
+            Self::NotReady
+        } else if is_true("Stalled") {
+            Self::Stalled
+        } else if is_true("Ready") && !is_true("Reconciling") {
+            Self::Ready
+        } else {
+            Self::NotReady
+        }
+    }
+
+    /// How it is shown.
+    pub(super) fn mark(self) -> (Tone, &'static str) {
+        match self {
+            Self::Ready => (Tone::Good, "●"),
+            Self::NotReady => (Tone::Notable, "◐"),
+            Self::Stalled => (Tone::Bad, "✗"),
+        }
+    }
+}
+
+/// How a version came to serve.
+pub(super) fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Base => "the base prompt, taken up",
+        Origin::Found => "found in the target ConfigMap",
+        Origin::Gate => "promoted by the gate",
+        Origin::Approval => "promoted by approval",
+        Origin::Adopted => "adopted from a changed base prompt",
+        Origin::Pin => "pinned",
+        Origin::Rollback => "brought back after a breach",
+        Origin::Requested => "brought back on request",
+    }
+}
+
+pub(super) fn kind(kind: CycleKind) -> &'static str {
+    match kind {
+        CycleKind::Search => "search",
+        CycleKind::Gate => "gate",
+        CycleKind::Reevaluate => "re-evaluation",
+    }
+}
+
+pub(super) fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::First => "the first one",
+        Cause::InputsChanged => "inputs changed",
+        Cause::Schedule => "by schedule",
+        Cause::Requested => "on request",
+        Cause::BaseChanged => "base prompt changed",
+        Cause::VersionApplied => "version applied",
+        Cause::Watch => "for the watch",
+        Cause::Drift => "champion drifted",
+    }
+}
+
+/// What a verdict of `status.history` is in words, and how good it is.
+#[must_use]
+pub fn verdict_words(verdict: &str) -> (Tone, &str) {
+    match verdict {
+        "Promoted" => (Tone::Good, "promoted"),
+        "Passed" => (Tone::Good, "passed"),
+        "Measured" => (Tone::Plain, "measured"),
+        "Kept" => (Tone::Plain, "kept"),
+        "BelowThreshold" => (Tone::Notable, "kept, below threshold"),
+        "Inconclusive" => (Tone::Notable, "inconclusive"),
+        "Failed" => (Tone::Bad, "failed"),
+        other => (Tone::Plain, other),
+    }
+}
+
+/// How a phase is painted.
+pub(super) fn phase(phase: Phase) -> Tone {
+    match phase {
+        Phase::Pending => Tone::Faint,
+        Phase::Running => Tone::Busy,
+        Phase::AwaitingApproval | Phase::Suspended => Tone::Notable,
+        Phase::Watching | Phase::Idle => Tone::Good,
+        Phase::Stalled => Tone::Bad,
+    }
+}
+
+/// The sign of a version in the lineage.
+pub(super) fn version_mark(phase: Option<VersionPhase>) -> (Tone, &'static str) {
+    match phase {
+        Some(VersionPhase::Champion) => (Tone::Good, "●"),
+        Some(VersionPhase::Challenger) => (Tone::Notable, "◐"),
+        Some(VersionPhase::Candidate) | None => (Tone::Plain, "○"),
+        Some(VersionPhase::Superseded) => (Tone::Faint, "·"),
+        Some(VersionPhase::Rejected) => (Tone::Faint, "✗"),
+        Some(VersionPhase::RolledBack) => (Tone::Bad, "↶"),
+    }
+}
+
+/// Whether a condition says what the rest of the page does not.
+pub(super) fn is_unusual(condition: &Condition) -> bool {
+    let usual = match condition.type_.as_str() {
+        // Told in the headline, or by what goes on.
+        "Ready" | "Reconciling" | "Promoted" => return false,
+        "Stalled" | "RolledBack" | "BudgetExhausted" => "False",
+        _ => "True",
+    };
+    condition.status != usual
+}
