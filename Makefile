@@ -1,5 +1,5 @@
 # The few verbs of a contributor. `make check` is what CI runs.
-.PHONY: check test lint docs bench clients generated sqlx
+.PHONY: check test lint docs bench clients generated sqlx gitops deploy
 
 check: lint docs test  ## everything that CI runs
 
@@ -21,10 +21,18 @@ clients:  ## the official OpenAI and Anthropic clients against the simulated wor
 	cargo build --locked
 	tests/clients/run.sh target/debug/whetstone
 
-generated:  ## the generated files: CRDs, and the schema of world files
+generated:  ## the generated files: CRDs, the schema of world files, the manifests of deploy/kustomize
 	cargo build --locked
 	target/debug/whetstone crd > crds/whetstone.dev.yaml
 	target/debug/whetstone schema world > docs/world.schema.json
+	deploy/generate.sh
 
 sqlx:  ## the query metadata, after a change of a query or a migration
 	migrations/prepare.sh
+
+gitops:  ## health and actions in Argo CD's and Flux's own evaluators; builds both, which takes minutes
+	cd tests/gitops/flux && go test -count=1 ./...
+	cd tests/gitops/argocd && go test -count=1 ./...
+
+deploy:  ## chart, manifests and alerts, and what a real API server says of them
+	deploy/validate.sh

@@ -8,10 +8,12 @@
 
 pub mod agent;
 pub mod agent_optimization;
+pub mod definitions;
 pub mod document;
 pub mod intent;
 pub mod models;
 pub mod optimization;
+mod patterns;
 pub mod pipeline;
 pub mod plan;
 pub mod problem;
@@ -19,6 +21,7 @@ pub mod profile;
 pub mod promotion;
 pub mod prompt_version;
 pub mod resolve;
+mod rules;
 pub mod scenarios;
 pub mod scoring;
 pub mod source;

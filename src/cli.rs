@@ -9,6 +9,7 @@ mod crd;
 mod exit;
 mod history;
 mod import;
+mod operator;
 mod output;
 mod progress;
 mod request;
@@ -65,6 +66,8 @@ enum Command {
     Import(import::Arguments),
     #[command(about = "Serve a simulated world: an OpenAI-compatible and Anthropic API that costs nothing")]
     Simulate(simulate::Arguments),
+    #[command(about = "Run the operator: reconcile AgentOptimizations and PromptVersions of a cluster")]
+    Operator(operator::Arguments),
     #[command(about = "List the cycles and prompt versions of a store, or of the cluster (NAME)")]
     History(history::Arguments),
     #[command(about = "Show one cycle: verdict, reasons, clusters with examples, versions with diffs")]
@@ -173,6 +176,7 @@ pub fn main() -> ExitCode {
             Command::Convert(arguments) => convert::convert(&arguments),
             Command::Import(arguments) => import::import(&arguments),
             Command::Simulate(arguments) => simulate::simulate(&arguments).await,
+            Command::Operator(arguments) => operator::operator(arguments).await,
             Command::History(arguments) => history::history(&arguments).await,
             Command::Show(arguments) => show::show(&arguments).await,
             Command::Status(arguments) => status::status(&arguments).await,

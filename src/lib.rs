@@ -14,6 +14,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod controllers;
 pub mod decide;
 pub mod domain;
 pub mod embed;

@@ -195,10 +195,10 @@ impl Prometheus {
         &self,
         plan: &WatchPlan,
         since: Timestamp,
-        known: impl Fn(&str) -> Option<f64>,
+        known: impl Fn(&SignalPlan) -> Option<f64>,
     ) -> Vec<Reading> {
         let readings =
-            plan.signals.iter().map(|signal| self.read(signal, since, plan.window, plan.interval, known(&signal.name)));
+            plan.signals.iter().map(|signal| self.read(signal, since, plan.window, plan.interval, known(signal)));
         join_all(readings).await
     }
 
@@ -248,16 +248,12 @@ impl Wallet<'_> {
         let value = HeaderValue::from_str(written.expose_secret());
         // The longer one first: a text that has it has the shorter one too, perhaps.
         self.found.extend([written, secret]);
-        match value {
-            Ok(mut value) => {
-                value.set_sensitive(true);
-                Some(value)
-            }
-            Err(_) => {
-                self.problems.push(SecretProblem { place: place.clone(), is_there: true });
-                None
-            }
-        }
+        let Ok(mut value) = value else {
+            self.problems.push(SecretProblem { place: place.clone(), is_there: true });
+            return None;
+        };
+        value.set_sensitive(true);
+        Some(value)
     }
 }
 

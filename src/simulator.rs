@@ -13,6 +13,7 @@ mod counts;
 mod dice;
 mod embeddings;
 mod judge;
+mod live;
 mod mishaps;
 mod openai;
 mod patch_writer;

@@ -1,6 +1,6 @@
 //! `AgentOptimization`: an agent, its scenarios, and what may be done to its prompt.
 
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +14,10 @@ use super::scenarios::{ScenarioSource, Split};
 use super::scoring::Scoring;
 use super::status::AgentOptimizationStatus;
 use super::watch::Watch;
+use super::{patterns, rules};
 
 /// Keeps the prompt of one agent sharp. The order of the fields is the order of the loop.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "whetstone.dev",
     version = "v1alpha1",
@@ -24,6 +25,9 @@ use super::watch::Watch;
     namespaced,
     shortname = "agopt",
     category = "whetstone",
+    doc = "Keeps the prompt of one agent sharp: runs it on scenarios, mends what fails, proves that the new prompt is better, and only then promotes it.",
+    selectable = ".spec.promotion.target.configMap",
+    selectable = ".status.phase",
     status = "AgentOptimizationStatus",
     printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
@@ -35,17 +39,43 @@ use super::watch::Watch;
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rules::names_a_model("agent.runtime.model.ref"),
+    validation = rules::names_a_model("agent.runtime.endpoint.ref"),
+    validation = rules::model_must(
+        "agent.runtime.endpoint.ref",
+        "openAI",
+        "an endpoint is OpenAI-compatible: give this model openAI.baseURL",
+    ),
+    validation = rules::names_a_model("execution.simulatedUser.ref"),
+    validation = rules::names_a_model("scoring.judge.ref"),
+    validation = rules::judges_are_models(),
+    validation = rules::a_judge_for_every_dimension(),
+    validation = rules::names_a_model("clustering.embeddings.ref"),
+    validation = rules::model_must(
+        "clustering.embeddings.ref",
+        "openAI",
+        "Anthropic has no embeddings API: name an OpenAI-compatible model, or leave embeddings out",
+    ),
+    validation = rules::names_a_model("patching.model.ref"),
+    validation = rules::a_budget_needs_prices(),
+    validation = rules::target_is_not("agent.prompt.configMapKeyRef", "the base prompt"),
+    validation = rules::target_is_not("agent.runtime.replay.transcripts.configMapKeyRef", "the transcripts"),
+    validation = rules::target_is_none_of("agent.toolsFrom", "configMapKeyRef", "the tools"),
+    validation = rules::target_is_none_of("scenarios", "configMapRef", "the scenarios"),
+)]
 pub struct AgentOptimizationSpec {
     /// The situation that sets the defaults of everything left out below. `Production` when absent.
     #[serde(default)]
     pub profile: Profile,
     /// Starts no cycle, and stops the one under way. The champion goes on serving, and a promoted prompt is still watched.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(extend("default" = false))]
     pub suspend: bool,
     /// The name of a version that is to serve whatever the gate says. No cycle starts meanwhile, and nothing is promoted or taken
     /// back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = patterns::VERSION))]
     pub pin: Option<String>,
     /// Starts cycles by the clock, besides those that a change starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,9 +84,10 @@ pub struct AgentOptimizationSpec {
     pub agent: Agent,
     /// The models that the agent, the judge and the patch writer use, each under a name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub models: Vec<Model>,
     /// Where the scenarios come from.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 64))]
     pub scenarios: Vec<ScenarioSource>,
     /// How the scenarios are divided into what the optimizer learns from and what it never sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,7 +128,7 @@ pub struct AgentOptimizationSpec {
 }
 
 /// How the agent is run on the scenarios.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Execution {
     /// How often each scenario is run for a measurement. Scores are means over the repeats.
@@ -110,6 +141,7 @@ pub struct Execution {
     pub concurrency: Option<u32>,
     /// The longest that one scenario may take, all its calls together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::lasts("1ms"))]
     pub scenario_timeout: Option<crate::domain::duration::HumanDuration>,
     /// The model that plays simulated users. The judge's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,44 +161,4 @@ pub struct LaterPhase {
     #[serde(flatten)]
     #[schemars(skip)]
     pub settings: serde_json::Map<String, serde_json::Value>,
-}
-
-#[cfg(test)]
-mod tests {
-    use kube::CustomResourceExt;
-    use serde_json::Value;
-
-    /// What an API server demands of a structural schema
-    /// (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>),
-    /// and that nothing of the user's own is pruned.
-    fn assert_structural(schema: &Value, path: &str) {
-        let keeps = schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
-        let is_typed = schema.get("type").is_some_and(Value::is_string);
-        assert!(is_typed || keeps, "{path} has no type");
-        assert!(schema.get("$ref").is_none(), "{path} is a reference");
-        for key in ["anyOf", "oneOf", "allOf", "not"] {
-            assert!(schema.get(key).is_none(), "{path} has {key}");
-        }
-        let others = schema.get("additionalProperties");
-        assert!(!matches!(others, Some(Value::Bool(_))), "{path} would be pruned");
-        if schema.get("type").is_some_and(|kind| kind == "object") {
-            assert!(keeps || others.is_some() || schema.get("properties").is_some(), "{path} would be pruned");
-        }
-        let fields = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-        for (name, field) in fields {
-            assert_structural(field, &format!("{path}.{name}"));
-        }
-        for inner in schema.get("items").into_iter().chain(others) {
-            assert_structural(inner, &format!("{path}[]"));
-        }
-    }
-
-    #[test]
-    fn the_resource_definitions_are_structural_and_small_enough() {
-        for crd in [super::AgentOptimization::crd(), crate::api::PromptVersion::crd()] {
-            let crd = serde_json::to_value(crd).unwrap();
-            assert!(crd.to_string().len() < 256 * 1024);
-            assert_structural(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "");
-        }
-    }
 }

@@ -1,8 +1,10 @@
 //! `spec.suspend`, `spec.pin` and `spec.schedule`: what a person wants to last. What is wanted once is said by annotation
 //! (see [`annotations`]).
 
-use schemars::JsonSchema;
+use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
+
+use super::patterns;
 
 /// Annotations by which a person asks for something once. Each is acknowledged in `status.handled`, so that it is done once,
 /// however often the operator restarts; another value asks anew.
@@ -18,14 +20,15 @@ pub mod annotations {
 }
 
 /// When cycles start by the clock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Schedule {
-    /// Five fields (minute, hour, day of month, month, day of week) as in crontab, or `@daily`, `@hourly`, `@weekly`.
-    #[schemars(length(min = 1, max = 100))]
+    /// Five fields (minute, hour, day of month, month, day of week) as in crontab, or `@hourly`, `@daily`, `@weekly`, `@monthly` or
+    /// `@yearly`.
+    #[schemars(length(min = 1, max = 100), regex(pattern = patterns::CRON))]
     pub cron: String,
     /// An IANA time zone, such as `Europe/Berlin`. UTC when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = patterns::TIME_ZONE), extend("default" = "UTC"))]
     pub time_zone: Option<String>,
 }

@@ -1,16 +1,20 @@
 //! `spec.models`: the models, what they cost, and how hard they may be driven.
 
-use schemars::JsonSchema;
+use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::source::SecretSource;
+use super::{patterns, rules};
 use crate::domain::duration::HumanDuration;
 
+const KEY_IN_SECRET: &str = "put the key into a Secret and name it by apiKey.secretKeyRef";
+
 /// A model under a name. Exactly one provider is given.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::exactly_one(&["openAI", "anthropic"]))]
 pub struct Model {
-    /// The name by which the rest of the resource refers to it.
+    /// The name by which the rest of the resource refers to it. No two models have the same.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// An OpenAI-compatible API: OpenAI, vLLM, Ollama, LiteLLM and most gateways.
@@ -28,32 +32,55 @@ pub struct Model {
 }
 
 /// An OpenAI-compatible API.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rules::is_url("baseURL", "http://litellm.llm:4000/v1"),
+    validation = rules::without_credentials("baseURL", KEY_IN_SECRET),
+    validation = rules::without_query("baseURL"),
+    validation = rules::requires(
+        "apiKey",
+        "!has(self.baseURL)",
+        "OpenAI's own API needs a key: give apiKey.secretKeyRef, or the baseURL of another one",
+    ),
+)]
 pub struct OpenAi {
     /// The base URL, up to and including `/v1`. `https://api.openai.com/v1` when absent.
     #[serde(default, rename = "baseURL", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
     pub base_url: Option<String>,
     /// The provider's name of the model.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 256))]
     pub model: String,
     /// The key. On the command line `OPENAI_API_KEY` when absent; no key at all for other base URLs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<SecretSource>,
     /// Send the index of the repeat as `seed`, so that providers which honour it answer repeatably. True when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = true))]
     pub seed: Option<bool>,
 }
 
 /// The Anthropic Messages API.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rules::is_url("baseURL", "https://gateway.example/anthropic"),
+    validation = rules::without_credentials("baseURL", KEY_IN_SECRET),
+    validation = rules::without_query("baseURL"),
+    validation = rules::requires(
+        "apiKey",
+        "!has(self.baseURL)",
+        "Anthropic's own API needs a key: give apiKey.secretKeyRef, or the baseURL of a gateway",
+    ),
+)]
 pub struct Anthropic {
     /// The base URL. `https://api.anthropic.com` when absent.
     #[serde(default, rename = "baseURL", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
     pub base_url: Option<String>,
     /// The provider's name of the model.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 256))]
     pub model: String,
     /// The key. On the command line `ANTHROPIC_API_KEY` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,23 +88,26 @@ pub struct Anthropic {
 }
 
 /// What tokens cost, in the currency of `spec.budget.currency`. Decimal numbers as strings, so that nothing is rounded.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenPrice {
     /// A million input tokens.
-    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))]
+    #[schemars(regex(pattern = patterns::DECIMAL), length(max = 24))]
+    #[x_kube(validation = rules::at_most_twelve_places())]
     pub input_per_million: String,
     /// A million output tokens.
-    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))]
+    #[schemars(regex(pattern = patterns::DECIMAL), length(max = 24))]
+    #[x_kube(validation = rules::at_most_twelve_places())]
     pub output_per_million: String,
     /// A million input tokens read from the provider's cache. As `inputPerMillion` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))]
+    #[schemars(regex(pattern = patterns::DECIMAL), length(max = 24))]
+    #[x_kube(validation = rules::at_most_twelve_places())]
     pub cached_input_per_million: Option<String>,
 }
 
 /// How hard a model may be driven.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
     /// The most requests under way at once. It shrinks on its own on 429 and 5xx, and grows back.
@@ -94,9 +124,11 @@ pub struct Limits {
     pub tokens_per_minute: Option<u32>,
     /// The longest that one attempt may take. `60s` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "60s"))]
+    #[x_kube(validation = rules::lasts("1ms"))]
     pub timeout: Option<HumanDuration>,
     /// How often a call is tried before it is given up. 6 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 20))]
+    #[schemars(range(min = 1, max = 20), extend("default" = 6))]
     pub attempts: Option<u32>,
 }

@@ -35,6 +35,7 @@ pub struct Patching {
     pub parameters: Option<Parameters>,
     /// Sections that no patch may touch, by their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
     pub protected_sections: Vec<String>,
     /// The most tokens that a prompt may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,6 +69,7 @@ pub struct Validation {
     pub complexity_threshold: Option<f64>,
     /// Sections whose change always counts as complex.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
     pub core_sections: Vec<String>,
 }
 

@@ -399,7 +399,8 @@ mod tests {
               shadowSampleSize: 500
             maxVersionsRetained: 10
           watch:
-            rollback: true
+            reevaluation:
+              every: 24h
           budget:
             currency: USD
         "#);
@@ -414,8 +415,6 @@ mod tests {
         insta::assert_snapshot!(plan.warnings.join("\n"), @r#"
         pipeline.agent.model: the file does not say which model the agent runs on; "claude-3-5-sonnet", the judge's, is used
         pipeline.observability.tracing: the exporter of traces is not built yet; nothing is sent
-        pipeline.promotion.rollback.enabled: not built yet; it is kept and not acted on
-        pipeline.promotion.rollback.max_versions_retained: for the operator, which is not built yet; the store keeps every version
         "#);
         assert_eq!(plan.scenarios.len(), 60);
         assert_eq!(plan.tools.len(), 3);

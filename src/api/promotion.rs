@@ -1,10 +1,13 @@
 //! `spec.promotion` and `spec.budget`: the gate, the target, the money.
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{patterns, rules};
+
 /// The gate, and where a promoted prompt goes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Promotion {
     /// Where a promoted prompt goes.
@@ -13,20 +16,22 @@ pub struct Promotion {
     /// What a challenger must prove.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
-    /// Whether a person must agree to each promotion. `Automatic` when absent.
+    /// Whether a person must agree to each promotion. The profile's when absent: `Manual` for `Compliance`, else `Automatic`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
-    /// How many superseded versions are kept. Champion and predecessor always are.
+    /// How many superseded versions are kept. Champion and predecessor always are. The profile's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_versions_retained: Option<u32>,
     /// What becomes of a base prompt that is changed once a version serves: `Gate` (it must prove itself against the champion
     /// like any other candidate) or `Adopt` (it serves at once). `Gate` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Gate"))]
     pub on_base_change: Option<OnBaseChange>,
     /// What becomes of the target ConfigMap when the AgentOptimization is deleted: `Keep` (it stays as it is) or `Revert`
     /// (it gets the base prompt). `Keep` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Keep"))]
     pub on_delete: Option<OnDelete>,
 }
 
@@ -60,24 +65,25 @@ pub enum Approval {
 }
 
 /// Where a promoted prompt goes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
     /// The ConfigMap that the agent reads. Whetstone owns it; it must not be the one that holds the base prompt.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = patterns::OBJECT_NAME))]
     pub config_map: String,
-    /// Workloads to restart after a promotion.
+    /// Workloads to restart after a promotion: those that read the prompt only when they start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
     pub restart: Vec<Workload>,
 }
 
 /// A workload of the same namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct Workload {
     /// Its kind.
     pub kind: WorkloadKind,
     /// Its name.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = patterns::OBJECT_NAME))]
     pub name: String,
 }
 
@@ -93,8 +99,11 @@ pub enum WorkloadKind {
 }
 
 /// What a challenger must prove.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.minimumSampleSize) && has(self.shadowSampleSize)) || self.minimumSampleSize <= self.shadowSampleSize")
+    .message("fewer scenarios are compared than are demanded, so no verdict could ever stand: raise shadowSampleSize or lower minimumSampleSize")
+    .field_path(".shadowSampleSize"))]
 pub struct Gate {
     /// The statistical test of superiority and non-inferiority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,8 +161,9 @@ pub enum RequireSignificance {
 }
 
 /// What the challenger must reach in a dimension. Exactly one is given.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::exactly_one(&["value", "percentile"]))]
 pub struct Threshold {
     /// A mean score.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,15 +176,19 @@ pub struct Threshold {
 }
 
 /// What a cycle may cost.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Budget {
     /// The most that one cycle may cost, as a decimal string such as `5.00`. The cycle stops before it is exceeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))]
+    #[schemars(regex(pattern = patterns::DECIMAL), length(max = 24))]
+    #[x_kube(validation = rules::demands(
+        "!self.matches('^[0-9.]+$') || self.matches('[1-9]')",
+        "a budget of nothing allows no cycle: leave it out for none, or give an amount"
+    ))]
     pub per_cycle: Option<String>,
     /// The currency of budget and prices. `USD` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^[A-Z]{3}$"))]
+    #[schemars(regex(pattern = patterns::CURRENCY), length(max = 64), extend("default" = "USD"))]
     pub currency: Option<String>,
 }

@@ -1,14 +1,14 @@
 //! `PromptVersion`: one version of a prompt, with its lineage.
 
-use kube::CustomResource;
-use schemars::JsonSchema;
+use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::patterns;
 use super::status::PromptVersionStatus;
 
 /// One version of a prompt. Whetstone writes them; a person may apply one by hand, and it enters the gate like any other:
 /// then `optimizationRef` and `prompt` are enough.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "whetstone.dev",
     version = "v1alpha1",
@@ -17,7 +17,9 @@ use super::status::PromptVersionStatus;
     shortname = "pver",
     category = "whetstone",
     status = "PromptVersionStatus",
+    doc = "One version of a prompt. Whetstone writes them; a person may apply one by hand, and it enters the gate like any other.",
     selectable = ".spec.optimizationRef.name",
+    selectable = ".status.phase",
     printcolumn = r#"{"name":"Optimization","type":"string","jsonPath":".spec.optimizationRef.name"}"#,
     printcolumn = r#"{"name":"Version","type":"string","jsonPath":".status.version"}"#,
     printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
@@ -28,35 +30,39 @@ use super::status::PromptVersionStatus;
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp","priority":1}"#
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self == oldSelf").message("a PromptVersion cannot be changed: apply another one").reason(Reason::FieldValueForbidden))]
 pub struct PromptVersionSpec {
     /// The AgentOptimization of the same namespace that it belongs to.
     pub optimization_ref: OptimizationRef,
     /// The name of the version, such as `v3`. The operator gives one when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = patterns::VERSION))]
     pub version: Option<String>,
     /// The whole prompt.
     #[schemars(length(min = 1, max = 1_000_000))]
     pub prompt: String,
     /// The BLAKE3 hash of the prompt, 64 hexadecimal digits. Not needed; one that does not fit the prompt is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+    #[schemars(length(max = 128), regex(pattern = patterns::HASH))]
     pub hash: Option<String>,
     /// The version that it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = patterns::VERSION))]
     pub parent: Option<String>,
     /// The difference from the parent, in unified form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1_000_000))]
     pub diff: Option<String>,
     /// The clusters of failures that it addresses, by their labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(max = 1024)))]
     pub addresses: Vec<String>,
 }
 
 /// An AgentOptimization of the same namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct OptimizationRef {
     /// Its name.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = patterns::OBJECT_NAME))]
     pub name: String,
 }

@@ -1,13 +1,21 @@
 //! `spec.scenarios` and `spec.split`: where scenarios come from and what each is used for.
 
-use schemars::JsonSchema;
+use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{patterns, rules};
 use crate::domain::scenario::Scenario;
 
 /// A source of scenarios. Exactly one is given.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rules::not_in_the_cluster("file", "put it into a ConfigMap and name it by configMapRef"),
+    validation = rules::demands(
+        "[has(self.configMapRef), has(self.file), has(self.inline) && size(self.inline) > 0].exists_one(given, given)",
+        "give exactly one of configMapRef, inline"
+    )
+)]
 pub struct ScenarioSource {
     /// A ConfigMap in the same namespace; every key that ends in `.yaml`, `.yml`, `.json` or `.jsonl` is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -18,14 +26,15 @@ pub struct ScenarioSource {
     pub file: Option<String>,
     /// The scenarios themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
     pub inline: Vec<Scenario>,
 }
 
 /// A ConfigMap in the same namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct ConfigMapRef {
-    /// The ConfigMap.
-    #[schemars(length(min = 1))]
+    /// The name of the ConfigMap.
+    #[schemars(length(min = 1, max = 253), regex(pattern = patterns::OBJECT_NAME))]
     pub name: String,
 }
 
@@ -33,11 +42,22 @@ pub struct ConfigMapRef {
 /// seed, so nearly every scenario keeps its part when others come and go. The tag `split:train`, `split:regression` or
 /// `split:held-out` puts a scenario into a part, whatever the shares. Shares that are left out divide what the others leave,
 /// in the proportion of the profile.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rules::demands(
+        "(has(self.train) ? self.train : 0.0) + (has(self.regression) ? self.regression : 0.0) + (has(self.heldOut) ? self.heldOut : 0.0) <= 1.000000001",
+        "the shares must not add up to more than 1: lower train, regression or heldOut"
+    ),
+    validation = rules::demands(
+        "!(has(self.train) && has(self.regression) && has(self.heldOut)) || self.train + self.regression + self.heldOut >= 0.999999999",
+        "train, regression and heldOut must add up to 1: raise one, or leave one out to give it the rest"
+    )
+)]
 pub struct Split {
     /// The seed of the division, and of whatever else is drawn at random in a cycle. 0 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 0))]
     pub seed: Option<u64>,
     /// The share that failures are learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,12 +1,14 @@
 //! `spec.scoring`: the dimensions, and who scores them.
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::promotion::Threshold;
+use super::rules;
 
 /// How what the agent did is scored.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scoring {
     /// The model that judges where no exact answer exists.
@@ -14,21 +16,27 @@ pub struct Scoring {
     pub judge: Option<ModelRef>,
     /// What is scored. `accuracy` 0.4, `safety` 0.3 and `tool_compliance` 0.3 when absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[x_kube(validation = rules::demands(
+        "size(self) == 0 || (self.map(d, d.weight).sum() - 1.0 < 0.000000001 && 1.0 - self.map(d, d.weight).sum() < 0.000000001)",
+        "the weights of the dimensions must add up to 1"
+    ))]
     pub dimensions: Vec<Dimension>,
 }
 
 /// One of `spec.models`, by name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct ModelRef {
     /// The name of one of `spec.models`.
     #[serde(rename = "ref")]
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 63))]
     pub model: String,
 }
 
 /// Something that is scored from 0 to 1.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::a_rubric_for_the_judge())]
 pub struct Dimension {
     /// Its name. `accuracy`, `safety` and `tool_compliance` come with a rubric and a scorer.
     #[schemars(length(min = 1, max = 63))]

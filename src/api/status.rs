@@ -354,6 +354,9 @@ pub struct SignalStatus {
     pub baseline: Option<String>,
     /// In words.
     pub message: String,
+    /// What the reading was held against (query, limits, window), by a short hash. When it changes, counting begins anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
     /// How many of its readings in a row breached a limit. One without evidence is passed over.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub breaches: u32,

@@ -1,32 +1,52 @@
 //! `spec.watch`: how a promoted prompt is watched, and when it is taken back.
 
-use schemars::JsonSchema;
+use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::source::SecretKeyRef;
+use super::{patterns, rules};
 use crate::domain::duration::HumanDuration;
 
 /// How a promoted prompt is watched, and when it is taken back.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rules::requires(
+        "prometheus",
+        "has(self.signals) && size(self.signals) > 0",
+        "the signals are read from a Prometheus: give prometheus.url",
+    ),
+    validation = rules::demands(
+        "has(self.reevaluation) || (has(self.signals) && size(self.signals) > 0)",
+        "there is nothing to watch by: give signals, reevaluation or both",
+    ),
+    validation = rules::no_longer_than("interval", "window"),
+    validation = rules::room_for_readings(),
+    validation = rules::no_longer_than("prometheus.timeout", "interval"),
+)]
 pub struct Watch {
     /// How long a promoted prompt is watched before it is established. `1h` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "1h"))]
+    #[x_kube(validation = rules::lasts("1s"))]
+    #[x_kube(validation = rules::lasts_at_most("720h"))]
     pub window: Option<HumanDuration>,
-    /// How often the signals are read. `30s` when absent.
+    /// How often the signals are read. `30s` when absent; not below `1s`, and not beyond the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "30s"))]
+    #[x_kube(validation = rules::lasts("1s"))]
     pub interval: Option<HumanDuration>,
     /// How many readings of one signal in a row must breach a limit before the prompt is taken back. 3 when absent. A reading that
     /// is no evidence (no data, NaN, Prometheus out of reach) neither counts nor interrupts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = 1, max = 100), extend("default" = 3))]
     pub breaches: Option<u32>,
     /// The Prometheus that is asked. Required as soon as there are signals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<Prometheus>,
     /// Live signals and their limits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub signals: Vec<Signal>,
     /// Runs the suite again with fresh answers while the prompt serves: finds a model that drifts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,10 +54,23 @@ pub struct Watch {
 }
 
 /// A Prometheus, or anything that speaks its HTTP API (Thanos, Mimir, VictoriaMetrics).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rules::is_url("url", "http://prometheus.monitoring:9090"),
+    validation = rules::without_credentials("url", "put them into a Secret and name it by bearerToken or basicAuth"),
+    validation = rules::without_query("url"),
+    validation = rules::demands(
+        "!self.url.matches('/api/v1(/query)?/*$')",
+        "must end before /api/v1, which is appended: leave that out",
+    ).field_path(".url"),
+    validation = rules::forbids(
+        "has(self.bearerToken) && has(self.basicAuth)",
+        "give bearerToken or basicAuth, not both",
+    ),
+)]
 pub struct Prometheus {
-    /// Its URL, without `/api/v1`.
+    /// Its URL, without `/api/v1`, such as `http://prometheus.monitoring:9090`.
     #[schemars(length(min = 1, max = 2048))]
     pub url: String,
     /// A bearer token.
@@ -48,15 +81,20 @@ pub struct Prometheus {
     pub basic_auth: Option<BasicAuth>,
     /// Further headers, such as the tenant of a Mimir.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[x_kube(validation = rules::demands(
+        "self.all(h, self.exists_one(o, o.name.lowerAscii() == h.name.lowerAscii()))",
+        "two headers have the same name but for capitals: keep one of them",
+    ))]
     pub headers: Vec<Header>,
-    /// The longest that a query may take. `5s` when absent.
+    /// The longest that a query may take, at most the interval. `5s` when absent, or the interval where that is shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::lasts("1ms"))]
     pub timeout: Option<HumanDuration>,
 }
 
 /// A key of a Secret in the same namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKey {
     /// The key of a Secret in the same namespace.
@@ -64,21 +102,41 @@ pub struct SecretKey {
 }
 
 /// User and password.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct BasicAuth {
     /// The user.
     #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = rules::demands(
+        "!self.matches('[:\\\\x00-\\\\x1F\\\\x7F]')",
+        "must not have a colon, which ends the user in basic authentication, or control characters",
+    ))]
     pub username: String,
     /// The password.
     pub password: SecretKey,
 }
 
 /// A header. Exactly one of `value` and `secretKeyRef` is given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rules::exactly_one(&["value", "secretKeyRef"]),
+    validation = rules::demands(
+        "!has(self.value) || self.value.matches('^[ -~]*$')",
+        "must be letters, digits and signs of ASCII: put anything else into a Secret, encoded",
+    ).field_path(".value"),
+)]
 pub struct Header {
     /// Its name.
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = patterns::HEADER_NAME))]
+    #[x_kube(validation = rules::forbids(
+        "self.lowerAscii() == 'authorization'",
+        "credentials have fields of their own: give bearerToken or basicAuth",
+    ))]
+    #[x_kube(validation = rules::forbids(
+        "self.lowerAscii() in ['accept', 'connection', 'content-length', 'content-type', 'expect', 'host', 'te', 'trailer', \
+         'transfer-encoding', 'upgrade']",
+        "the request sets this header itself: leave it out",
+    ))]
     pub name: String,
     /// Its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,14 +148,33 @@ pub struct Header {
 }
 
 /// A live signal: a query with one number as its answer, and the limits that this number must keep.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rules::demands(
+        "has(self.max) || has(self.min) || has(self.maxIncrease) || has(self.maxDecrease)",
+        "a signal without a limit says nothing: give max, min, maxIncrease or maxDecrease",
+    ),
+    validation = rules::demands(
+        "!(has(self.min) && has(self.max)) || self.min <= self.max",
+        "min is above max, so every value would breach: exchange them",
+    ),
+)]
 pub struct Signal {
-    /// What to call it in status and Events.
+    /// What to call it in status and Events. No two signals have the same name.
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::demands(
+        "self.matches('^[^\\\\s\\\\pC]([^\\\\pC]*[^\\\\s\\\\pC])?$')",
+        "must not have space around it or control characters in it",
+    ))]
+    #[x_kube(validation = rules::forbids(
+        "self == 'reevaluation'",
+        "status calls the re-evaluation so: give the signal another name",
+    ))]
     pub name: String,
     /// An instant query in PromQL. It answers a scalar or one series; several series are an error, not a guess.
     #[schemars(length(min = 1, max = 4096))]
+    #[x_kube(validation = rules::is_query())]
     pub query: String,
     /// The most that the value may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,11 +185,11 @@ pub struct Signal {
     /// How far the value may rise above its mean over the window before the promotion: in the unit of the query (`0.02`), or
     /// as a share of that mean (`20%`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?%?$"), length(max = 32))]
+    #[schemars(regex(pattern = patterns::DECIMAL_OR_SHARE), length(max = 32))]
     pub max_increase: Option<String>,
     /// How far the value may fall below its mean over the window before the promotion, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?%?$"), length(max = 32))]
+    #[schemars(regex(pattern = patterns::DECIMAL_OR_SHARE), length(max = 32))]
     pub max_decrease: Option<String>,
     /// How much traffic a reading must rest on. Below it, the reading is no evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,10 +197,11 @@ pub struct Signal {
 }
 
 /// How much traffic a reading must rest on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 pub struct Samples {
     /// An instant query that counts the traffic behind the signal, such as `sum(increase(requests_total[5m]))`.
     #[schemars(length(min = 1, max = 4096))]
+    #[x_kube(validation = rules::is_query())]
     pub query: String,
     /// The least count.
     #[schemars(range(min = 1.0))]
@@ -131,13 +209,14 @@ pub struct Samples {
 }
 
 /// Runs the suite again with fresh answers while the prompt serves.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reevaluation {
     /// How often. Not below `1m`, for every time is paid for.
+    #[x_kube(validation = rules::lasts("1m"))]
     pub every: HumanDuration,
     /// How far the aggregate score may fall below the one that the prompt was promoted with. 0.05 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0, max = 1.0), extend("default" = 0.05))]
     pub max_drop: Option<f64>,
 }

@@ -1,9 +1,7 @@
 //! `whetstone crd`.
 
-use kube::CustomResourceExt as _;
-
 use super::exit::Exit;
-use crate::api::{AgentOptimization, PromptVersion};
+use crate::api::definitions::definitions;
 
 /// Print the CustomResourceDefinitions of AgentOptimization and PromptVersion.
 ///
@@ -12,8 +10,8 @@ use crate::api::{AgentOptimization, PromptVersion};
 pub(super) struct Arguments {}
 
 pub(super) fn crd(_: &Arguments) -> anyhow::Result<Exit> {
-    for crd in [AgentOptimization::crd(), PromptVersion::crd()] {
-        super::print(&format!("---\n{}", serde_saphyr::to_string(&crd)?))?;
+    for definition in definitions() {
+        super::print(&format!("---\n{}", serde_saphyr::to_string(&definition)?))?;
     }
     Ok(Exit::Success)
 }

@@ -25,9 +25,7 @@ use crate::api::status::{AgentOptimizationStatus, Origin, RunningCycle};
 use crate::decide::lifecycle::{Course, NewVersion, PromptText, VersionOrigin};
 use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 use crate::kubernetes::names::{FIELD_MANAGER, version_object};
-use crate::kubernetes::target::{
-    self, ApplyError, CHALLENGER_PROMPT_KEY, CHALLENGER_VERSION_KEY, MOST_BYTES, Target,
-};
+use crate::kubernetes::target::{self, ApplyError, CHALLENGER_PROMPT_KEY, CHALLENGER_VERSION_KEY, MOST_BYTES, Target};
 use crate::kubernetes::{versions, workloads};
 use crate::store::Store as _;
 
@@ -144,7 +142,8 @@ async fn write_target(
     let (Some(spec), Some(found)) = (observed.target_spec(), &observed.target) else { return Ok(()) };
     let Some(champion) = &course.record.champion else { return Ok(()) };
     if let Some(rival) = &observed.rival {
-        acted.target_trouble = Some(not_owned(&spec.config_map, &format!("the AgentOptimization {rival:?} had it first")));
+        acted.target_trouble =
+            Some(not_owned(&spec.config_map, &format!("the AgentOptimization {rival:?} had it first")));
         return Ok(());
     }
     let mut found = found.clone();
@@ -212,7 +211,8 @@ fn note_put_back(
     // The record has served this version for a while: it is not we who are late.
     let before = &observed.record;
     let is_settled = before.champion.as_ref().is_some_and(|champion| {
-        wanted.get(HASH_KEY) == Some(&champion.hash) && before.conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True")
+        wanted.get(HASH_KEY) == Some(&champion.hash)
+            && before.conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True")
     });
     if !is_settled {
         return;
@@ -223,7 +223,8 @@ fn note_put_back(
         Some(held) => {
             let edited: Vec<&str> = ours.into_iter().filter(|key| held.get(*key) != wanted.get(*key)).collect();
             let keys = edited.join(", ");
-            (!edited.is_empty()).then(|| format!("somebody edited {keys} of the ConfigMap {name:?}, and it is put back"))
+            (!edited.is_empty())
+                .then(|| format!("somebody edited {keys} of the ConfigMap {name:?}, and it is put back"))
         }
     };
 }
@@ -266,10 +267,14 @@ async fn text_of(
 ) -> Result<Option<String>, ReconcileError> {
     let context = &grounds.context;
     let (namespace, optimization) = &observed.owner;
-    let indexed = observed.versions.iter().find(|indexed| indexed.known.version == version && indexed.known.hash == wanted);
+    let indexed =
+        observed.versions.iter().find(|indexed| indexed.known.version == version && indexed.known.hash == wanted);
     let is_kept = indexed.is_some() || course.create.iter().any(|new| new.version == version);
     let in_target = held.and_then(|held| {
-        [PROMPT_KEY, CHALLENGER_PROMPT_KEY].into_iter().filter_map(|key| held.get(key)).find(|text| hash(text) == wanted)
+        [PROMPT_KEY, CHALLENGER_PROMPT_KEY]
+            .into_iter()
+            .filter_map(|key| held.get(key))
+            .find(|text| hash(text) == wanted)
     });
     if let (Some(text), true) = (in_target, is_kept) {
         return Ok(Some(text.clone()));
@@ -324,7 +329,8 @@ async fn restart(
         match workloads::restart(&context.client, &observed.owner.0, workload, &champion.hash).await {
             Ok(()) => {}
             Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
-                let message = format!("the {:?} {:?} was not restarted: {}", workload.kind, workload.name, status.message);
+                let message =
+                    format!("the {:?} {:?} was not restarted: {}", workload.kind, workload.name, status.message);
                 acted.restart_trouble.push(message);
             }
             Err(error) => return Err(ReconcileError::Cluster(error)),

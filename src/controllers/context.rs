@@ -1,16 +1,16 @@
 //! What every reconcile shares.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::Store;
-use kube::{Client, Resource as _};
+use kube::{Client, Resource as _, ResourceExt as _};
 
+use super::Owner;
 use super::cycles::Cycles;
 use super::resolve::Resolved;
 use super::watches::Watches;
-use super::Owner;
 use crate::api::AgentOptimization;
 use crate::decide::lifecycle::Note;
 use crate::domain::endpoint::AllowList;
@@ -79,6 +79,17 @@ impl Context {
         lock(&self.resolved).remove(owner);
         lock(&self.written).remove(owner);
         lock(&self.failures).remove(owner);
+    }
+
+    /// Of all that is known, only these optimizations are still there. The store has the list before this one while a new one is
+    /// being taken in, so what it lacks is gone for certain.
+    pub fn forget_all_but(&self, there: &[Arc<AgentOptimization>]) {
+        let there: HashSet<Owner> =
+            there.iter().map(|object| (object.namespace().unwrap_or_default(), object.name_any())).collect();
+        let known: Vec<Owner> = lock(&self.resolved).keys().filter(|owner| !there.contains(owner)).cloned().collect();
+        for owner in known {
+            self.forget(&owner);
+        }
     }
 
     /// Publishes Events. An Event that cannot be published is logged; nothing depends on it.

@@ -5,14 +5,12 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -36,9 +34,12 @@ pub struct Order {
     pub champion: String,
     /// Tells whether anything that it depends on has changed.
     pub fingerprint: String,
-    /// The cycle itself.
-    pub run: Box<dyn FnOnce(CancellationToken, Arc<Meter>) -> BoxFuture<'static, Option<Result<CycleFacts, Failed>>> + Send>,
+    /// The cycle itself. It gets a thread of its own: a cycle computes as well as waits, and must not hold up reconciles.
+    pub run: Box<dyn FnOnce(CancellationToken, Arc<Meter>) -> LocalBoxFuture<'static, Finish> + Send>,
 }
+
+/// What a cycle comes to; `None` when it was stopped.
+pub type Finish = Option<Result<CycleFacts, Failed>>;
 
 /// What a cycle does, or has come to.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +66,10 @@ struct Task {
     cycle: RunningCycle,
     champion: String,
     fingerprint: String,
+    /// Asks the cycle to stop.
     stop: CancellationToken,
+    /// Ends it at its next await.
+    kill: CancellationToken,
     handle: Option<JoinHandle<()>>,
     meter: Arc<Meter>,
     ended: Arc<Mutex<Option<Ended>>>,
@@ -74,10 +78,11 @@ struct Task {
 }
 
 impl Cycles {
-    /// None yet; at most `limit` run at once. Optimizations whose cycle has ended go to `trigger`.
+    /// None yet; each takes one of the slots while it runs, in the order in which they come. Optimizations whose cycle has ended
+    /// go to `trigger`.
     #[must_use]
-    pub fn new(limit: usize, trigger: mpsc::UnboundedSender<Owner>, metrics: Arc<Metrics>) -> Self {
-        Self { tasks: Mutex::default(), slots: Arc::new(Semaphore::new(limit)), trigger, metrics }
+    pub fn new(slots: Arc<Semaphore>, trigger: mpsc::UnboundedSender<Owner>, metrics: Arc<Metrics>) -> Self {
+        Self { tasks: Mutex::default(), slots, trigger, metrics }
     }
 
     /// What the cycle of an optimization does.
@@ -106,13 +111,17 @@ impl Cycles {
     pub fn run(&self, owner: &Owner, order: Order) {
         let mut tasks = lock(&self.tasks);
         let before = match tasks.get(owner) {
-            Some(task) if !task.is_settled && is_same(&task.cycle, &order.cycle) && task.champion == order.champion => return,
+            Some(task) if !task.is_settled && is_same(&task.cycle, &order.cycle) && task.champion == order.champion => {
+                return;
+            }
             Some(_) => tasks.remove(owner).and_then(end),
             None => None,
         };
-        let (stop, meter, ended) = (CancellationToken::new(), Arc::new(Meter::default()), Arc::new(Mutex::new(None)));
+        let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
+        let (meter, ended) = (Arc::new(Meter::default()), Arc::new(Mutex::new(None)));
         let handle = {
-            let (stop, meter, ended) = (stop.clone(), Arc::clone(&meter), Arc::clone(&ended));
+            let (stop, kill) = (stop.clone(), kill.clone());
+            let (meter, ended) = (Arc::clone(&meter), Arc::clone(&ended));
             let (slots, trigger, owner) = (Arc::clone(&self.slots), self.trigger.clone(), owner.clone());
             let (cycle, champion, run) = (order.cycle.clone(), order.champion.clone(), order.run);
             let metrics = Arc::clone(&self.metrics);
@@ -130,12 +139,23 @@ impl Cycles {
                 drop(queued);
                 let _running = metrics.running();
                 meter.begins();
-                let result = AssertUnwindSafe(run(stop, meter)).catch_unwind().await;
+                let runtime = tokio::runtime::Handle::current();
+                let span = tracing::Span::current();
+                let thread = tokio::task::spawn_blocking(move || {
+                    let cycle = async {
+                        tokio::select! {
+                            result = run(stop, meter) => result,
+                            () = kill.cancelled() => None,
+                        }
+                    };
+                    runtime.block_on(cycle.instrument(span))
+                });
+                let result = thread.await;
                 drop(slot);
-                let result = match result {
+                let result = match result.map_err(JoinError::try_into_panic) {
                     Ok(Some(result)) => result,
-                    Ok(None) => return,
-                    Err(panic) => Err(Failed {
+                    Ok(None) | Err(Err(_)) => return,
+                    Err(Ok(panic)) => Err(Failed {
                         message: format!("the cycle panicked: {}; this is a defect of Whetstone", words(&*panic)),
                         needs_a_person: true,
                     }),
@@ -150,6 +170,7 @@ impl Cycles {
             champion: order.champion,
             fingerprint: order.fingerprint,
             stop,
+            kill,
             handle: Some(handle),
             meter,
             ended,
@@ -165,10 +186,10 @@ impl Cycles {
         }
     }
 
-    /// Stops all, and waits until they have stopped.
-    pub async fn stop(&self) {
+    /// Stops all, and waits until they have stopped. Calls under way have `patience` to be answered and recorded.
+    pub async fn stop(&self, patience: Duration) {
         let tasks: Vec<Task> = lock(&self.tasks).drain().map(|(_, task)| task).collect();
-        let ending: Vec<JoinHandle<()>> = tasks.into_iter().filter_map(end).collect();
+        let ending: Vec<JoinHandle<()>> = tasks.into_iter().filter_map(|task| end_within(task, patience)).collect();
         futures::future::join_all(ending).await;
     }
 }
@@ -182,12 +203,16 @@ fn is_same(one: &RunningCycle, other: &RunningCycle) -> bool {
 }
 
 /// Stops a task. The handle ends when it has.
-fn end(mut task: Task) -> Option<JoinHandle<()>> {
+fn end(task: Task) -> Option<JoinHandle<()>> {
+    end_within(task, PATIENCE)
+}
+
+fn end_within(mut task: Task, patience: Duration) -> Option<JoinHandle<()>> {
     task.stop.cancel();
     let mut handle = task.handle.take()?;
     Some(tokio::spawn(async move {
-        if tokio::time::timeout(PATIENCE, &mut handle).await.is_err() {
-            handle.abort();
+        if tokio::time::timeout(patience, &mut handle).await.is_err() {
+            task.kill.cancel();
             let _ = handle.await;
         }
     }))

@@ -48,7 +48,9 @@ pub enum ReconcileError {
     #[error("this replica does not hold the Lease")]
     NotLeader,
     /// The prompt of the champion is nowhere.
-    #[error("the prompt of {0} is neither in the target, nor in a PromptVersion, nor in the store; apply its PromptVersion again")]
+    #[error(
+        "the prompt of {0} is neither in the target, nor in a PromptVersion, nor in the store; apply its PromptVersion again"
+    )]
     PromptLost(String),
 }
 
@@ -141,7 +143,8 @@ fn decide(observed: &Observed, resolved: &Resolved) -> Course {
         round: observed.watched.as_ref(),
     });
     if let Some(error) = schedule_error {
-        let obstacle = crate::decide::lifecycle::Obstacle { reason: conditions::INVALID_SPEC, message: error.to_string() };
+        let obstacle =
+            crate::decide::lifecycle::Obstacle { reason: conditions::INVALID_SPEC, message: error.to_string() };
         course.obstacle.get_or_insert(obstacle);
     }
     course
@@ -235,7 +238,9 @@ async fn delete(observed: &Observed, context: &Context) -> Result<Action, Reconc
         return Ok(Action::await_change());
     }
     let resolved = resolve::resolve(observed, context).await.map_err(ReconcileError::Cluster)?;
-    if let (Some(spec), Some(Target::Ours(held)), Some(base)) = (observed.target_spec(), &observed.target, &resolved.base) {
+    if let (Some(spec), Some(Target::Ours(held)), Some(base)) =
+        (observed.target_spec(), &observed.target, &resolved.base)
+    {
         let data = [
             (PROMPT_KEY.to_owned(), base.text.clone()),
             (VERSION_KEY.to_owned(), "base".to_owned()),

@@ -11,9 +11,7 @@ use super::optimization::ReconcileError;
 use super::resolve::{Resolved, Trouble};
 use crate::api::AgentOptimization;
 use crate::api::promotion::Approval;
-use crate::api::status::{
-    AgentOptimizationStatus, CycleKind, Origin, Phase, PromptVersionStatus, SignalState,
-};
+use crate::api::status::{AgentOptimizationStatus, CycleKind, Origin, Phase, PromptVersionStatus, SignalState};
 use crate::decide::lifecycle::{Course, Note, VersionVerdict, phase_of};
 use crate::domain::version::VersionPhase;
 use crate::kubernetes::versions;
@@ -89,9 +87,10 @@ fn trouble(observed: &Observed, resolved: &Resolved, course: &Course, acted: Opt
     });
     // A target that was refused before is refused until it has been looked at again.
     let before = observed.record.conditions.iter().find(|it| it.type_ == conditions::STALLED);
-    let still = before.filter(|before| acted.is_none() && before.reason == conditions::TARGET_NOT_OWNED).map(|before| {
-        Trouble { reason: conditions::TARGET_NOT_OWNED, message: before.message.clone(), may_come_right: false }
-    });
+    let still =
+        before.filter(|before| acted.is_none() && before.reason == conditions::TARGET_NOT_OWNED).map(|before| {
+            Trouble { reason: conditions::TARGET_NOT_OWNED, message: before.message.clone(), may_come_right: false }
+        });
     target.or(still).or_else(|| resolved.trouble.clone()).or(obstacle).or(failing)
 }
 
@@ -124,7 +123,11 @@ fn readiness(
         (None, Some(champion)) if !is_written => {
             let message = format!("{} is being written into the target ConfigMap", champion.version);
             clear(conditions, conditions::STALLED);
-            let ready = if conditions.iter().any(|it| it.type_ == conditions::READY && it.status == "True") { "True" } else { "False" };
+            let ready = if conditions.iter().any(|it| it.type_ == conditions::READY && it.status == "True") {
+                "True"
+            } else {
+                "False"
+            };
             set(conditions, conditions::READY, ready, conditions::APPLYING, &message, generation, now);
             set(conditions, conditions::RECONCILING, "True", conditions::APPLYING, &message, generation, now);
         }
@@ -165,14 +168,18 @@ fn promotion(
     }
     let champion = status.champion.as_ref();
     let is_new = status.champion.as_ref().map(|it| &it.hash) != observed.record.champion.as_ref().map(|it| &it.hash);
-    if let Some(champion) = champion.filter(|champion| {
-        is_new && matches!(champion.origin, Origin::Gate | Origin::Approval | Origin::Adopted)
-    }) {
-        let message = format!("{} was promoted: {}", champion.version, status.history.first().map_or("", |it| &it.message));
+    if let Some(champion) = champion
+        .filter(|champion| is_new && matches!(champion.origin, Origin::Gate | Origin::Approval | Origin::Adopted))
+    {
+        let message =
+            format!("{} was promoted: {}", champion.version, status.history.first().map_or("", |it| &it.message));
         set(conditions, conditions::PROMOTED, "True", "Promoted", &message, generation, now);
         return;
     }
-    let gated = status.history.first().filter(|last| last.kind != CycleKind::Reevaluate && status.cycles != observed.record.cycles);
+    let gated = status
+        .history
+        .first()
+        .filter(|last| last.kind != CycleKind::Reevaluate && status.cycles != observed.record.cycles);
     if let Some(last) = gated {
         set(conditions, conditions::PROMOTED, "False", &last.verdict, &last.message, generation, now);
     }
@@ -197,12 +204,7 @@ fn rollback(
     }
 }
 
-fn signals(
-    conditions: &mut Vec<Condition>,
-    status: &AgentOptimizationStatus,
-    generation: Option<i64>,
-    now: Timestamp,
-) {
+fn signals(conditions: &mut Vec<Condition>, status: &AgentOptimizationStatus, generation: Option<i64>, now: Timestamp) {
     let Some(watch) = status.watch.as_ref().filter(|watch| !watch.signals.is_empty() && !watch.established) else {
         return clear(conditions, conditions::SIGNALS_AVAILABLE);
     };
@@ -253,7 +255,8 @@ pub fn version_statuses(observed: &Observed, course: &Course) -> Vec<(String, Pr
     for indexed in &observed.versions {
         let known = &indexed.known;
         let told = course.verdicts.iter().rev().find(|told| told.version == known.version);
-        let status = version_status(observed, course, &indexed.status, known, told, indexed.generation, &indexed.parent);
+        let status =
+            version_status(observed, course, &indexed.status, known, told, indexed.generation, &indexed.parent);
         if status != indexed.status {
             changed.push((known.object.clone(), status));
         }
@@ -273,7 +276,13 @@ fn version_status(
     let mut status = before.clone();
     let phase = told.and_then(|told| told.phase).map_or_else(
         || phase_of(&course.record, &known.version, &known.hash, before.phase),
-        |phase| if course.record.champion.as_ref().is_some_and(|it| it.version == known.version) { VersionPhase::Champion } else { phase },
+        |phase| {
+            if course.record.champion.as_ref().is_some_and(|it| it.version == known.version) {
+                VersionPhase::Champion
+            } else {
+                phase
+            }
+        },
     );
     status.observed_generation = generation;
     status.version = Some(known.version.clone());
@@ -339,7 +348,9 @@ pub async fn report(
 ) -> Result<(), ReconcileError> {
     for (object, status) in version_statuses(observed, course) {
         fenced(context)?;
-        versions::report(&context.client, &observed.owner.0, &object, &status).await.map_err(ReconcileError::Cluster)?;
+        versions::report(&context.client, &observed.owner.0, &object, &status)
+            .await
+            .map_err(ReconcileError::Cluster)?;
     }
     let warn = |reason, message: &String| Note { is_warning: true, reason, message: message.clone() };
     let mut notes: Vec<Note> = acted.put_back.iter().map(|message| warn("TargetPutBack", message)).collect();

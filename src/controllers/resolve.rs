@@ -84,9 +84,12 @@ pub async fn resolve(observed: &Observed, context: &Context) -> Result<Arc<Resol
     {
         return Ok(known);
     }
-    let champion = observed.record.champion.as_ref().zip(observed.found()).and_then(|(champion, found)| {
-        (champion.hash == found.prompt.hash).then_some(found.prompt.text)
-    });
+    let champion = observed
+        .record
+        .champion
+        .as_ref()
+        .zip(observed.found())
+        .and_then(|(champion, found)| (champion.hash == found.prompt.hash).then_some(found.prompt.text));
     let attempt = attempt(&context.client, object, champion, context).await?;
     let resolved = Arc::new(Resolved {
         inputs: attempt.prepared.as_ref().ok().map(|prepared| inputs(&prepared.plan)),
@@ -139,7 +142,9 @@ async fn attempt(
     let trouble = |reason, message: String, may_come_right| Trouble { reason, message, may_come_right };
 
     let prepared = match resolve_submission(&submission, &gathered.references) {
-        Err(problems) if gathered.missing.is_empty() => Err(trouble(conditions::INVALID_SPEC, problems.to_string(), false)),
+        Err(problems) if gathered.missing.is_empty() => {
+            Err(trouble(conditions::INVALID_SPEC, problems.to_string(), false))
+        }
         Err(problems) => Err(trouble(conditions::REFERENCE_MISSING, problems.to_string(), true)),
         Ok(plan) => match refused(&plan, watch_plan.as_ref(), context) {
             Some(message) => Err(trouble(conditions::ENDPOINT_REFUSED, message, false)),
@@ -186,9 +191,9 @@ async fn gather(
         Reference::File(path) | Reference::Files(path) => {
             Err(format!("{path:?} is a file, and the cluster reads none; put it into a ConfigMap"))
         }
-        Reference::Champion { .. } => Ok(champion
-            .clone()
-            .map(|text| vec![Text { name: "the champion".to_owned(), text }])),
+        Reference::Champion { .. } => {
+            Ok(champion.clone().map(|text| vec![Text { name: "the champion".to_owned(), text }]))
+        }
         Reference::ConfigMapKey { .. } | Reference::ConfigMap { .. } => Ok(None),
     });
     Ok(Gathered { references, missing })
@@ -282,7 +287,9 @@ async fn keys(
         let secret = match api.get_opt(&name).await {
             Ok(secret) => secret,
             Err(kube::Error::Api(status)) if status.code == 403 => {
-                problems.push(format!("the operator may not read the Secret {name:?}; its Role must allow get and watch on it"));
+                problems.push(format!(
+                    "the operator may not read the Secret {name:?}; its Role must allow get and watch on it"
+                ));
                 continue;
             }
             Err(error) => return Err(error),
@@ -304,11 +311,7 @@ async fn keys(
 ///
 /// # Errors
 /// When the API server does not answer; inside, what is missing.
-pub async fn watch_keys(
-    client: &kube::Client,
-    namespace: &str,
-    watch: &WatchPlan,
-) -> Result<Keys, kube::Error> {
+pub async fn watch_keys(client: &kube::Client, namespace: &str, watch: &WatchPlan) -> Result<Keys, kube::Error> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let mut keys = Keys::default();
     for wanted in watch.secrets() {

@@ -52,8 +52,7 @@ pub async fn run_cycle(
     stop: CancellationToken,
     meter: Arc<Meter>,
 ) -> Option<Result<CycleFacts, Failed>> {
-    let run = attempt(&grounds, &object, &cycle, stop.clone(), meter);
-    match run.await {
+    match attempt(&grounds, &object, &cycle, stop, meter).await {
         Ok(facts) => Some(Ok(facts)),
         Err(Stop::Stopped) => None,
         Err(Stop::Failed(failed)) => Some(Err(failed)),
@@ -250,4 +249,3 @@ fn remeasured(measured: Remeasurement, plan: &Plan) -> Remeasured {
         currency: plan.currency.clone(),
     }
 }
-

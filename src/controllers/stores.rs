@@ -32,7 +32,11 @@ impl Stores {
             return Ok(Arc::clone(store));
         }
         // The name of a namespace has neither slashes nor dots.
-        let store = Arc::new(Sqlite::open(&self.folder.join(format!("{namespace}.db"))).await?);
+        let path = self.folder.join(format!("{namespace}.db"));
+        let runtime = tokio::runtime::Handle::current();
+        // Opening may wait for the disk, and its future cannot move between threads.
+        let opened = tokio::task::spawn_blocking(move || runtime.block_on(Sqlite::open(&path)));
+        let store = Arc::new(opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?);
         open.insert(namespace.to_owned(), Arc::clone(&store));
         Ok(store)
     }

@@ -20,7 +20,7 @@ use crate::api::plan::watch::WatchPlan;
 use crate::api::source::SecretKeyRef;
 use crate::api::status::{SignalStatus, WatchStatus};
 use crate::decide::lifecycle::Watched;
-use crate::decide::watch::{Gap, Reading, RoundOutcome, judge_round, judge_signal};
+use crate::decide::watch::{Gap, Reading, RoundOutcome, judge_round, judge_signal, known_baseline};
 use crate::engine::ports::Clock;
 use crate::models::Connections;
 use crate::signals::Prometheus;
@@ -134,7 +134,7 @@ async fn follow(
     loop {
         ticks.tick().await;
         let readings = match &prometheus {
-            Ok(prometheus) => prometheus.read_all(&plan, status.since, |name| baseline(&signals, name)).await,
+            Ok(prometheus) => prometheus.read_all(&plan, status.since, |signal| known_baseline(&signals, signal)).await,
             Err(why) => plan.signals.iter().map(|_| outage(why)).collect(),
         };
         let verdicts: Vec<_> =
@@ -164,9 +164,4 @@ fn prepare(plan: &WatchPlan, keys: &Keys, connections: &Connections) -> Result<P
 
 fn outage(why: &str) -> Reading {
     Reading { value: Err(Gap::Outage(why.to_owned())), samples: None, baseline: None }
-}
-
-/// The mean before the promotion as an earlier reading has found it.
-fn baseline(signals: &[SignalStatus], name: &str) -> Option<f64> {
-    signals.iter().find(|signal| signal.name == name)?.baseline.as_ref()?.parse().ok()
 }

@@ -5,8 +5,16 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The form of a duration in the cluster: what reads the same here, in CEL and in Go. It is narrower than what
+/// [`HumanDuration`] reads, and is what it writes, to the millisecond.
+pub const IN_CLUSTER: &str = "^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?$";
+
+/// What every duration begins with, however it is written.
+pub const WRITTEN: &str = "^(P|[0-9])";
 
 /// A duration that is not negative, written as `200ms`, `30s`, `1h 30m` or `PT30S`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +23,9 @@ pub struct HumanDuration(pub Duration);
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let signed = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
-        write!(f, "{signed:#}")
+        // `1h30m`, not `1h 30m`, which is no duration in CEL and Go.
+        let printer = SpanPrinter::new().spacing(Spacing::None);
+        f.write_str(&printer.duration_to_string(&signed))
     }
 }
 
@@ -50,7 +60,8 @@ impl JsonSchema for HumanDuration {
         json_schema!({
             "type": "string",
             "minLength": 2,
-            "pattern": "^(P|[0-9])",
+            "maxLength": 64,
+            "pattern": WRITTEN,
         })
     }
 }

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event, metadata_watcher};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -115,13 +115,13 @@ impl References {
             }
             match kind {
                 Kind::ConfigMap => {
-                    let api: Api<ConfigMap> = Api::namespaced(client, namespace);
-                    let events = metadata_watcher(api, config).default_backoff().boxed();
+                    let api: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(client, namespace);
+                    let events = watcher(api, config).default_backoff().boxed();
                     follow(events, &scope, &state, &trigger).await;
                 }
                 Kind::Secret => {
-                    let api: Api<Secret> = Api::namespaced(client, namespace);
-                    let events = metadata_watcher(api, config).default_backoff().boxed();
+                    let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, namespace);
+                    let events = watcher(api, config).default_backoff().boxed();
                     follow(events, &scope, &state, &trigger).await;
                 }
             }

@@ -67,11 +67,11 @@ pub async fn read(client: &Client, namespace: &str, name: &str, optimization: &s
 }
 
 fn told(found: ConfigMap, optimization: &str) -> Target {
-    let managers: Vec<String> =
-        found.managed_fields().iter().filter_map(|entry| entry.manager.clone()).collect();
-    let applied = found.managed_fields().iter().any(|entry| {
-        entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply")
-    });
+    let managers: Vec<String> = found.managed_fields().iter().filter_map(|entry| entry.manager.clone()).collect();
+    let applied = found
+        .managed_fields()
+        .iter()
+        .any(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply"));
     let handed_over = found.annotations().get(ADOPT).is_some_and(|to| to == optimization);
     if !applied && !handed_over {
         return Target::Foreign { managers };
@@ -135,7 +135,8 @@ pub async fn apply(
     let others = written.managed_fields().iter().any(|entry| entry.manager.as_deref() != Some(FIELD_MANAGER));
     if held.is_none() && others {
         // Somebody was faster with a ConfigMap of theirs: nothing of ours may stay in it.
-        let nothing = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}});
+        let nothing =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}});
         api.patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(nothing)).await.map_err(failed)?;
         return Err(ApplyError::Changed(name.to_owned()));
     }
@@ -180,7 +181,8 @@ mod tests {
             BTreeMap::from([(PROMPT_KEY.to_owned(), prompt.to_owned()), ("theirs".to_owned(), "x".to_owned())])
         };
         let wanted = BTreeMap::from([(PROMPT_KEY.to_owned(), "a".to_owned())]);
-        let held = |prompt| Held { resource_version: "1".to_owned(), data: data(prompt), applied: true, labelled: true };
+        let held =
+            |prompt| Held { resource_version: "1".to_owned(), data: data(prompt), applied: true, labelled: true };
         assert!(held("a").holds(&wanted));
         assert!(!held("b").holds(&wanted));
     }

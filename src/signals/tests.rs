@@ -119,6 +119,7 @@ fn signal(query: &str) -> SignalPlan {
         max_increase: None,
         max_decrease: None,
         samples: None,
+        definition: String::new(),
     }
 }
 

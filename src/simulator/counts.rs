@@ -1,5 +1,6 @@
 //! What a server has answered, by kind: the world's own record, to hold against a ledger.
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
@@ -17,6 +18,25 @@ pub struct Counts {
     pub faults: FaultCounts,
     /// Requests that were refused because something was wrong with them.
     pub refused: u64,
+}
+
+impl Counts {
+    /// The counts in the text format of Prometheus.
+    pub fn write(&self, out: &mut String) {
+        write_counters(out, "simulator_answers_total", "Answers, by what was asked for.", "role", &self.answered);
+        write_counters(out, "simulator_faults_total", "Faults, by kind.", "kind", &self.faults);
+        let (name, help) = ("simulator_refused_total", "Requests that were wrong themselves.");
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}", self.refused);
+    }
+}
+
+/// One counter for each field of an object of numbers.
+fn write_counters(out: &mut String, name: &str, help: &str, label: &str, counts: &impl Serialize) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
+    let counts = serde_json::to_value(counts).unwrap_or_default();
+    for (field, count) in counts.as_object().into_iter().flatten() {
+        let _ = writeln!(out, "{name}{{{label}=\"{field}\"}} {count}");
+    }
 }
 
 /// Answers by what was asked.

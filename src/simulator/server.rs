@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::counts::{Counts, Event, Tally};
 use super::dice::Dice;
+use super::live::Conversations;
 use super::mishaps::{Attempts, Mishap};
 use super::request::{Chat, Refusal, Reply, tokens};
 use super::responses::{
@@ -87,6 +89,17 @@ impl Server {
         self.simulator.tally.read()
     }
 
+    /// Lets the customers of `traffic` write to an agent that serves the prompt in a file, read anew for each of them.
+    /// `GET /metrics` says how that goes. Nobody writes in a world without traffic.
+    pub fn go_live(&self, prompt: PathBuf) {
+        let (simulator, stop) = (Arc::clone(&self.simulator), self.stop.clone());
+        tokio::spawn(async move {
+            if let Some(traffic) = &simulator.world.traffic {
+                simulator.conversations.serve(&simulator.world, traffic, prompt, stop).await;
+            }
+        });
+    }
+
     /// Stops it: no new connections are taken.
     pub fn shutdown(self) {
         self.stop.cancel();
@@ -107,6 +120,7 @@ fn router(simulator: Arc<Simulator>) -> Router {
         .route("/v1/models", get(models))
         .route("/v1/models/{model}", get(model))
         .route("/stats", get(stats))
+        .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -117,6 +131,7 @@ struct Simulator {
     world: World,
     attempts: Attempts,
     tally: Arc<Tally>,
+    conversations: Conversations,
     under_way: AtomicU32,
     /// The chances of the skills under each system prompt: matching a prompt against many patterns is the dearest part of an answer,
     /// and prompts are few.
@@ -138,6 +153,7 @@ impl Simulator {
             world,
             attempts: Attempts::default(),
             tally: Arc::default(),
+            conversations: Conversations::default(),
             under_way: AtomicU32::new(0),
             chances: Mutex::default(),
         }
@@ -339,6 +355,13 @@ async fn stats(State(simulator): State<Arc<Simulator>>) -> axum::Json<Counts> {
     axum::Json(simulator.tally.read())
 }
 
+async fn metrics(State(simulator): State<Arc<Simulator>>) -> Response<Body> {
+    let mut text = String::new();
+    simulator.tally.read().write(&mut text);
+    simulator.conversations.write(&mut text);
+    respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Body::from(text))
+}
+
 async fn unknown(method: axum::http::Method, uri: axum::http::Uri) -> Response<Body> {
     let message = format!("Invalid URL ({method} {})", uri.path());
     error(Protocol::OpenAi, &Refusal { status: 404, message, param: None, code: Some("unknown_url") }, None)
@@ -532,6 +555,8 @@ mod tests {
         let stats: Value = client.get(format!("{root}/stats")).send().await.unwrap().json().await.unwrap();
         assert_eq!(stats["answered"], json!({"agent": 1, "judge": 0, "patch": 0, "user": 0, "embeddings": 1}));
         assert_eq!(client.get(format!("{root}/healthz")).send().await.unwrap().text().await.unwrap(), "ok\n");
+        let metrics = client.get(format!("{root}/metrics")).send().await.unwrap().text().await.unwrap();
+        insta::assert_snapshot!(metrics);
     }
 
     #[tokio::test]

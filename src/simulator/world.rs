@@ -3,6 +3,7 @@
 mod faults;
 mod models;
 mod skills;
+mod traffic;
 mod values;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 pub use faults::{Faults, Latency, Overload, RateLimited, Spread, Stall};
 pub use models::{Embeddings, Harm, Judge, JudgeDimension, PatchWriter, User, UserAnswer, listed};
 pub use skills::{Call, Failure, FailureKind, Interference, Needs, PromptCost, Right, Skill};
+pub use traffic::{Customer, Traffic};
 pub use values::{Amount, Chance, Pattern};
 
 use crate::api::problem::{Place, Problem, Problems};
@@ -62,6 +64,9 @@ pub struct World {
     /// The most requests at once. Any number when absent.
     #[serde(default)]
     pub overload: Option<Overload>,
+    /// The customers of the agent in production. Only `whetstone simulate --live-prompt` has any.
+    #[serde(default)]
+    pub traffic: Option<Traffic>,
     /// The `taughtBy` patterns of the skills, then the `pattern`s of the interferences, to try all at once.
     #[serde(skip)]
     taught: RegexSet,
@@ -225,6 +230,8 @@ impl World {
             let message = "dimensions must be 1 to 8192, and ngrams 1 to 5".to_owned();
             found.push(("embeddings".to_owned(), None, message));
         }
+        let traffic = self.traffic.iter().flat_map(Traffic::contradictions);
+        found.extend(traffic.map(|(field, message)| (field, None, message)));
         found
     }
 }

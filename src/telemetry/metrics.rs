@@ -161,12 +161,12 @@ impl Metrics {
             Unit::Seconds,
             self.phase_duration.clone(),
         );
+        registry.register("model_calls", "Answers used: paid, or found in the ledger", self.calls.clone());
         registry.register(
-            "model_calls",
-            "Answers used: paid, or found in the ledger",
-            self.calls.clone(),
+            "model_tokens",
+            "Tokens of paid calls: input (cached aside), cached, output",
+            self.tokens.clone(),
         );
-        registry.register("model_tokens", "Tokens of paid calls: input (cached aside), cached, output", self.tokens.clone());
         registry.register("cost", "What paid calls cost, in the currency of the label", self.cost.clone());
         registry.register("promotions", "Versions that came to serve, by how they did", self.promotions.clone());
         registry.register("rollbacks", "Versions that were taken back", self.rollbacks.clone());
@@ -220,13 +220,13 @@ impl Metrics {
 
     /// A version came to serve.
     pub fn promoted(&self, owner: &Owner, origin: &str) {
-        self.known(owner, |known| drop(known.origins.insert(origin.to_owned())));
+        self.known(owner, |known| known.origins.insert(origin.to_owned()));
         self.promotions.get_or_create(&promotion(owner, origin)).inc();
     }
 
     /// A version was taken back.
     pub fn rolled_back(&self, owner: &Owner, reason: &str) {
-        self.known(owner, |known| drop(known.reasons.insert(reason.to_owned())));
+        self.known(owner, |known| known.reasons.insert(reason.to_owned()));
         self.rollbacks.get_or_create(&rollback(owner, reason)).inc();
     }
 
@@ -280,7 +280,7 @@ impl Metrics {
 
     fn paid(&self, owner: &Owner, currency: &str, entry: &LedgerEntry) {
         let model = entry.model.as_str();
-        self.known(owner, |known| drop(known.models.insert((model.to_owned(), currency.to_owned()))));
+        self.known(owner, |known| known.models.insert((model.to_owned(), currency.to_owned())));
         self.calls.get_or_create(&call(owner, model, "paid")).inc();
         let usage = entry.answer.usage();
         let tokens = |kind, count| self.tokens.get_or_create(&token(owner, model, kind)).inc_by(count);
@@ -462,7 +462,11 @@ mod tests {
         metrics.rolled_back(&owner, "Breach");
         metrics.set_phase(&owner, "Idle");
         let before = metrics.text();
-        assert!(before.contains("whetstone_promotions_total{namespace=\"shop\",optimization=\"support\",origin=\"Gate\"} 1"), "{before}");
+        assert!(
+            before
+                .contains("whetstone_promotions_total{namespace=\"shop\",optimization=\"support\",origin=\"Gate\"} 1"),
+            "{before}"
+        );
         assert!(before.contains("whetstone_optimizations{phase=\"Idle\"} 1"), "{before}");
         metrics.forget(&owner);
         let after = metrics.text();

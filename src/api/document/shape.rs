@@ -4,6 +4,7 @@ use regex::Regex;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value};
 
+use crate::api::patterns;
 use crate::domain::duration::HumanDuration;
 
 /// The form that a value must have.
@@ -61,14 +62,6 @@ pub enum Others {
     /// They are the user's own, each of this form.
     Of(Box<Shape>),
 }
-
-/// The patterns of the API's schemas, in words.
-const PATTERNS: [(&str, &str); 4] = [
-    (r"^[0-9]+(\.[0-9]+)?$", r#"a decimal number in quotes, such as "0.15""#),
-    ("^[A-Z]{3}$", r#"a currency in three capital letters, such as "USD""#),
-    ("^[0-9a-f]{64}$", "64 hexadecimal digits"),
-    (r"^[0-9]+(\.[0-9]+)?%?$", r#"a decimal number in quotes, such as "0.02", or a share, such as "20%""#),
-];
 
 impl Shape {
     /// The form of a type.
@@ -147,8 +140,8 @@ fn text_form(schema: &Map<String, Value>) -> TextForm {
     let word =
         schema.get("const").into_iter().chain(schema.get("enum").and_then(Value::as_array).into_iter().flatten());
     let pattern = schema.get("pattern").and_then(Value::as_str).and_then(|pattern| {
-        let words = PATTERNS.iter().find(|(known, _)| *known == pattern).map(|(_, words)| *words);
-        Some((Regex::new(pattern).ok()?, words?))
+        let words = patterns::in_words(pattern)?;
+        Some((Regex::new(pattern).ok()?, words))
     });
     TextForm {
         one_of: word.filter_map(Value::as_str).map(str::to_owned).collect(),

@@ -100,6 +100,9 @@ pub struct SignalPlan {
     pub max_decrease: Option<Margin>,
     /// How much traffic a reading must rest on.
     pub samples: Option<SamplesPlan>,
+    /// A short hash of everything that a reading is held against: the Prometheus, the queries, the limits, and the window of
+    /// the mean before the promotion. Readings under different definitions say nothing about each other.
+    pub definition: String,
 }
 
 impl SignalPlan {

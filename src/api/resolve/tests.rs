@@ -459,7 +459,29 @@ fn a_reading_that_failed_says_why() {
 fn the_target_is_a_configmap_of_its_own() {
     insta::assert_snapshot!(said(&[("support-prompt-live", "support-prompt")]), @r#"agent.yaml:19:24: spec.promotion.target.configMap: "support-prompt" holds the base prompt, which is never written; name a ConfigMap of its own"#);
     insta::assert_snapshot!(said(&[("support-prompt-live", "support-tools")]), @r#"agent.yaml:19:24: spec.promotion.target.configMap: "support-tools" is read by this resource; name a ConfigMap of its own"#);
-    insta::assert_snapshot!(said(&[("support-prompt-live", "Support_Prompt")]), @r#"agent.yaml:19:24: spec.promotion.target.configMap: "Support_Prompt" is no name for a ConfigMap: lower-case letters, digits, - and . are"#);
+    insta::assert_snapshot!(said(&[("support-prompt-live", "Support_Prompt")]), @r#"agent.yaml:19:35: spec.promotion.target.configMap: expected the name of an object (lower-case letters, digits, - and .), such as "support-prompt", found "Support_Prompt""#);
+}
+
+#[test]
+fn what_only_the_operator_acts_on_is_told_with_what_the_command_line_does() {
+    let text = changed(&[
+        ("spec:\n", "spec:\n  suspend: true\n  pin: v3\n  schedule: {cron: '@daily'}\n"),
+        (
+            "{target: {configMap: support-prompt-live}}",
+            "{target: {configMap: support-prompt-live, restart: [{kind: Deployment, name: a}]}, approval: Manual, maxVersionsRetained: 3}",
+        ),
+        ("  scoring:", "  watch: {reevaluation: {every: 1h 30m}}\n  scoring:"),
+    ]);
+    let submission = Submission::read("agent.yaml", &text, None).unwrap();
+    insta::assert_snapshot!(super::left_to_the_operator(&submission.resource.spec).join("\n"), @r#"
+    spec.suspend: the operator acts on it; this command runs a cycle all the same
+    spec.pin: the operator acts on it; a run looks for a better prompt all the same
+    spec.schedule: the operator acts on it; start the command by the schedule of your CI
+    spec.promotion.approval: the operator acts on it; review what a run writes before you apply it
+    spec.promotion.maxVersionsRetained: the operator acts on it; the store keeps every version
+    spec.promotion.target.restart: the operator acts on it; restart the workloads after you apply the ConfigMap
+    spec.watch: the operator acts on it; watch what you apply yourself
+    "#);
 }
 
 #[test]
@@ -480,16 +502,14 @@ fn shares_add_up_and_unwritten_ones_take_the_rest() {
 
 #[test]
 fn phases_that_are_not_built_yet_are_warned_of_by_name() {
-    let later = "  calibration: {references: x}\n  probe: {}\n  watch: {prometheus: [1]}\n  export: {}\n  scoring:";
+    let later = "  calibration: {references: x}\n  probe: {}\n  export: {}\n  scoring:";
     insta::assert_snapshot!(said(&[("  scoring:", later)]), @r#"
     spec.calibration: not built yet; it is kept and not acted on
     spec.probe: not built yet; it is kept and not acted on
-    spec.watch: not built yet; it is kept and not acted on
     spec.export: not built yet; it is kept and not acted on
     spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
     "#);
     insta::assert_snapshot!(said(&[("spec:\n", "spec:\n  profile: Compliance\n")]), @r#"
-    spec.promotion.approval: Manual is for the operator, which is not built yet; review what a run writes before you apply it
     spec.profile: Compliance requires calibration of the judge, which is not built yet
     spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 50 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
     "#);

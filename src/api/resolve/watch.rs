@@ -14,6 +14,7 @@ use super::findings::Findings;
 use super::models::base_url;
 use super::promotion::is_object_name;
 use crate::domain::duration::HumanDuration;
+use crate::domain::hash::ContentHash;
 
 const WINDOW: Duration = Duration::from_hours(1);
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -77,7 +78,19 @@ pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Opt
         findings.warn(path, message);
         return None;
     }
+    for plan in &mut plans {
+        plan.definition = definition(plan, prometheus.as_ref(), window, interval);
+    }
     Some(WatchPlan { window, interval, breaches, prometheus, signals: plans, reevaluation })
+}
+
+/// A short hash of everything that a reading is held against.
+fn definition(plan: &SignalPlan, prometheus: Option<&PrometheusPlan>, window: Duration, interval: Duration) -> String {
+    let SignalPlan { name, query, max, min, max_increase, max_decrease, samples, definition: _ } = plan;
+    let url = prometheus.map(|prometheus| prometheus.url.as_str());
+    let baseline = plan.has_baseline().then_some((window, interval));
+    let described = format!("{:?}", (name, query, max, min, max_increase, max_decrease, samples, url, baseline));
+    ContentHash::of_bytes(described.as_bytes()).short()
 }
 
 /// The window must have room for as many readings as it takes to take a prompt back.
@@ -264,7 +277,16 @@ fn signal(written: &Signal, path: &str, findings: &mut Findings<'_>) -> SignalPl
         }
         SamplesPlan { query: query.clone(), minimum: *minimum }
     });
-    SignalPlan { name: name.clone(), query: query.clone(), max: *max, min: *min, max_increase, max_decrease, samples }
+    SignalPlan {
+        name: name.clone(),
+        query: query.clone(),
+        max: *max,
+        min: *min,
+        max_increase,
+        max_decrease,
+        samples,
+        definition: String::new(),
+    }
 }
 
 fn check_query(query: &str, path: &str, findings: &mut Findings<'_>) {

@@ -20,7 +20,16 @@ prop_compose! {
         samples in proptest::option::of(1.0..1000.0),
     ) -> SignalPlan {
         let samples = samples.map(|minimum| SamplesPlan { query: "n".to_owned(), minimum });
-        SignalPlan { name: "signal".to_owned(), query: "q".to_owned(), max, min, max_increase, max_decrease, samples }
+        SignalPlan {
+            name: "signal".to_owned(),
+            query: "q".to_owned(),
+            max,
+            min,
+            max_increase,
+            max_decrease,
+            samples,
+            definition: String::new(),
+        }
     }
 }
 
@@ -62,6 +71,7 @@ fn history() -> impl Strategy<Value = Vec<[SignalState; 3]>> {
 fn verdicts(states: [SignalState; 3]) -> Vec<SignalVerdict> {
     let verdict = |(index, state)| SignalVerdict {
         name: format!("s{index}"),
+        definition: String::new(),
         state,
         message: String::new(),
         value: None,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::signal::SignalVerdict;
-use crate::api::plan::watch::WatchPlan;
+use crate::api::plan::watch::{SignalPlan, WatchPlan};
 use crate::api::status::{SignalState, SignalStatus};
 
 /// What a round of readings comes to.
@@ -34,8 +34,8 @@ pub enum RoundOutcome {
 /// Adds a round of readings to what the status says of the rounds before (see [`watch`](super)). Returns the new readings as
 /// the status shows them, in the order of `verdicts`, and what they come to.
 ///
-/// `previous` is of the same watch: of the same version, and of signals that have not been changed since. Begin with an
-/// empty slice when one of these is another.
+/// `previous` is of the same watch, that is of the same version; begin with an empty slice when it is another. A signal whose
+/// [definition](crate::api::plan::watch::SignalPlan::definition) is another than before begins anew.
 #[must_use]
 pub fn judge_round(
     previous: &[SignalStatus],
@@ -64,13 +64,14 @@ pub fn judge_round(
 }
 
 fn next(previous: &[SignalStatus], verdict: &SignalVerdict, at: Timestamp) -> SignalStatus {
-    let before = previous.iter().find(|signal| signal.name == verdict.name).map_or(0, |signal| signal.breaches);
+    let before = find(previous, &verdict.name, &verdict.definition).map_or(0, |signal| signal.breaches);
     SignalStatus {
         name: verdict.name.clone(),
         state: verdict.state,
         value: verdict.value.map(|value| format!("{value:?}")),
         baseline: verdict.baseline.map(|baseline| format!("{baseline:?}")),
         message: verdict.message.clone(),
+        definition: Some(verdict.definition.clone()),
         breaches: match verdict.state {
             SignalState::Ok => 0,
             SignalState::Breach => before.saturating_add(1),
@@ -91,11 +92,23 @@ fn outage(signals: &[SignalStatus]) -> Option<String> {
     Some(format!("{} (and no evidence about {})", first.message, names.join(", ")))
 }
 
+/// The status of a signal, if it is about this definition of it.
+fn find<'a>(signals: &'a [SignalStatus], name: &str, definition: &str) -> Option<&'a SignalStatus> {
+    signals.iter().find(|signal| signal.name == name && signal.definition.as_deref() == Some(definition))
+}
+
+/// The mean before the promotion of a signal, as an earlier round of the same watch found it.
+#[must_use]
+pub fn known_baseline(signals: &[SignalStatus], signal: &SignalPlan) -> Option<f64> {
+    let signal = find(signals, &signal.name, &signal.definition)?;
+    signal.baseline.as_ref()?.parse().ok().filter(|baseline: &f64| baseline.is_finite())
+}
+
 /// What still speaks against a version whose window is over, in words; `None` when it is established. An outage is no pass: each
 /// signal of the plan must have been found within its limits when it was read last.
 #[must_use]
 pub fn unproven(plan: &WatchPlan, signals: &[SignalStatus]) -> Option<String> {
-    plan.signals.iter().find_map(|planned| match signals.iter().find(|signal| signal.name == planned.name) {
+    plan.signals.iter().find_map(|planned| match find(signals, &planned.name, &planned.definition) {
         Some(signal) if signal.state == SignalState::Ok => None,
         Some(signal) => Some(signal.message.clone()),
         None => Some(format!("{} has not been read yet", planned.name)),
@@ -111,6 +124,7 @@ mod tests {
     fn verdict((name, state): (&str, SignalState)) -> SignalVerdict {
         SignalVerdict {
             name: name.to_owned(),
+            definition: "d1".to_owned(),
             state,
             message: format!("{name} is so"),
             value: Some(0.5),
@@ -213,8 +227,33 @@ mod tests {
     }
 
     #[test]
+    fn a_signal_that_is_defined_anew_begins_anew() {
+        let of = |definition: &str| SignalVerdict {
+            definition: definition.to_owned(),
+            baseline: Some(0.25),
+            ..verdict(("a", Breach))
+        };
+        let (first, _) = judge_round(&[], &[of("d1")], NEEDED, Timestamp::UNIX_EPOCH);
+        let (second, _) = judge_round(&first, &[of("d1")], NEEDED, Timestamp::UNIX_EPOCH);
+        let (third, round) = judge_round(&second, &[of("d2")], NEEDED, Timestamp::UNIX_EPOCH);
+        assert_eq!((round.breaches, round.outcome), (1, RoundOutcome::Suspicious));
+        let plan = |definition: &str| SignalPlan {
+            name: "a".to_owned(),
+            query: "q".to_owned(),
+            max: None,
+            min: None,
+            max_increase: None,
+            max_decrease: None,
+            samples: None,
+            definition: definition.to_owned(),
+        };
+        assert_eq!(known_baseline(&third, &plan("d2")), Some(0.25));
+        assert_eq!(known_baseline(&third, &plan("d1")), None, "another query has another mean");
+    }
+
+    #[test]
     fn a_version_is_proved_by_readings_and_not_by_their_absence() {
-        let signal = |name: &str| crate::api::plan::watch::SignalPlan {
+        let signal = |name: &str| SignalPlan {
             name: name.to_owned(),
             query: "q".to_owned(),
             max: Some(1.0),
@@ -222,6 +261,7 @@ mod tests {
             max_increase: None,
             max_decrease: None,
             samples: None,
+            definition: "d1".to_owned(),
         };
         let plan = WatchPlan {
             window: std::time::Duration::from_hours(1),
@@ -234,6 +274,9 @@ mod tests {
         let (fine, _) = round(&[], &[("a", Fine), ("b", Fine)]);
         assert_eq!(unproven(&plan, &fine), None);
         assert_eq!(unproven(&plan, &fine[..1]).as_deref(), Some("b has not been read yet"));
+        let other =
+            WatchPlan { signals: vec![SignalPlan { definition: "d2".to_owned(), ..signal("a") }], ..plan.clone() };
+        assert_eq!(unproven(&other, &fine).as_deref(), Some("a has not been read yet"));
         let (dark, _) = round(&[], &[("a", Fine), ("b", NoEvidence)]);
         assert_eq!(unproven(&plan, &dark).as_deref(), Some("b is so"));
     }

@@ -57,6 +57,8 @@ pub struct Reading {
 pub struct SignalVerdict {
     /// The signal.
     pub name: String,
+    /// What the reading was held against: [`SignalPlan::definition`].
+    pub definition: String,
     /// What the reading says.
     pub state: SignalState,
     /// The same in words, with figures. Begins with the name.
@@ -75,6 +77,7 @@ pub fn judge_signal(plan: &SignalPlan, reading: &Reading) -> SignalVerdict {
     let baseline = plan.has_baseline().then(|| finite(reading.baseline.as_ref().unwrap_or(&Err(Gap::NoData))));
     let verdict = |state, message| SignalVerdict {
         name: name.clone(),
+        definition: plan.definition.clone(),
         state,
         message,
         value: value.as_ref().ok().copied(),
@@ -201,6 +204,7 @@ mod tests {
             max_increase: None,
             max_decrease: None,
             samples: None,
+            definition: String::new(),
         }
     }
 

@@ -65,7 +65,7 @@ fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
     let octets = address.octets();
     let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
     let last = || at([12, 13, 14, 15]);
-    match address.segments() {
+    let mut found = match address.segments() {
         // Addresses of their own.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Vec::new(),
         // Mapped (RFC 4291, 2.5.5.2), compatible (2.5.5.1), translated (RFC 2765, 2.1), NAT64 (RFC 6052, 2.1).
@@ -80,10 +80,13 @@ fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
         [0x2002, ..] => vec![at([2, 3, 4, 5])],
         // Teredo (RFC 4380, 4): the server, and the client with every bit turned.
         [0x2001, 0, ..] => vec![at([4, 5, 6, 7]), Ipv4Addr::from(!u32::from(last()))],
-        // ISATAP (RFC 5214, 6.1).
-        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => vec![last()],
         _ => Vec::new(),
+    };
+    // ISATAP (RFC 5214, 6.1), below any prefix.
+    if let [_, _, _, _, 0 | 0x200, 0x5efe, ..] = address.segments() {
+        found.push(last());
     }
+    found
 }
 
 #[cfg(test)]
@@ -125,6 +128,7 @@ mod tests {
             "2002:a9fe:a9fe::1",
             "2001:0:a9fe:a9fe::",
             "fd12:3456::5efe:169.254.169.254",
+            "2002:0101:0101::200:5efe:169.254.169.254",
             "::ffff:0.0.0.0",
             "::ffff:100.100.100.200",
         ] {

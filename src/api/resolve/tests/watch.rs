@@ -70,7 +70,24 @@ fn everything_that_is_written_reaches_the_plan() {
     let latency = &plan.signals[0];
     assert_eq!((latency.min, latency.max), (Some(0.0), Some(3.0)));
     assert_eq!((latency.max_increase, latency.max_decrease), (Some(Margin::Share(0.2)), Some(Margin::Absolute(0.5))));
-    assert_eq!(latency.samples.as_ref().unwrap().minimum, 50.0);
+    let samples = latency.samples.as_ref().map(|samples| (samples.query.as_str(), samples.minimum));
+    assert_eq!(samples, Some(("count", 50.0)));
+}
+
+#[test]
+fn a_definition_changes_with_whatever_a_reading_is_held_against_and_with_nothing_else() {
+    let definition = |more: &str, url: &str, limits: &str| {
+        let plan = watch_plan(&format!(
+            "{{{more}prometheus: {{url: \"{url}\"}}, signals: [{{name: s, query: q, {limits}}}]}}"
+        ));
+        plan.unwrap().signals[0].definition.clone()
+    };
+    let usual = definition("", "http://p", "max: 1");
+    assert_eq!(definition("window: 2h, breaches: 5, ", "http://p", "max: 1.0"), usual);
+    assert_ne!(definition("", "http://other", "max: 1"), usual);
+    assert_ne!(definition("", "http://p", "max: 2"), usual);
+    let against_mean = definition("", "http://p", "maxIncrease: \"1%\"");
+    assert_ne!(definition("window: 2h, ", "http://p", "maxIncrease: \"1%\""), against_mean);
 }
 
 #[test]

@@ -1,0 +1,357 @@
+//! The operator as a whole: waits for the Lease, and reconciles for as long as it holds it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::controller::{self, Controller};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, ResourceExt as _};
+use kube_lease_manager::LeaseManagerError;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Owner;
+use super::context::Context;
+use super::cycles::Cycles;
+use super::optimization::{reconcile, try_again};
+use super::run_cycle::Grounds;
+use super::stores::Stores;
+use super::watches::Watches;
+use crate::api::{AgentOptimization, PromptVersion};
+use crate::domain::endpoint::AllowList;
+use crate::engine::ports::Clock;
+use crate::kubernetes::lease::{Election, Fence, Settings};
+use crate::kubernetes::references::References;
+use crate::kubernetes::versions::Versions;
+use crate::models::{Connections, SetupError};
+use crate::telemetry::metrics::Metrics;
+
+/// How many optimizations are reconciled at once. A reconcile waits for the API server most of its time.
+const RECONCILES: u16 = 16;
+
+/// What the operator goes by.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The namespaces that are watched; all of them when empty.
+    pub namespaces: Vec<String>,
+    /// The folder of the stores.
+    pub store: PathBuf,
+    /// The hosts that resources may name.
+    pub allowed: AllowList,
+    /// Cycles under way at once.
+    pub max_cycles: usize,
+    /// The Lease.
+    pub lease: Settings,
+    /// How long calls under way may take to be answered and recorded when the operator ends.
+    pub patience: Duration,
+}
+
+/// The API server, by what is asked of it.
+#[derive(Clone)]
+pub struct Clients {
+    /// For watches, which may be silent for minutes.
+    pub watches: Client,
+    /// For everything that is answered at once.
+    pub requests: Client,
+    /// For the Lease alone: it must give up on a request before the Lease runs out.
+    pub lease: Client,
+}
+
+/// Why the operator could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// The Lease can be neither read nor created.
+    #[error(
+        "taking part in the election for the Lease {name:?} in namespace {namespace:?}: {source}; its Role must allow get, create, update, patch and watch on leases"
+    )]
+    Election {
+        /// The Lease.
+        name: String,
+        /// Its namespace.
+        namespace: String,
+        /// What went wrong.
+        source: LeaseManagerError,
+    },
+    /// There can be no connections to models.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+}
+
+/// What the probes ask.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// The election goes on.
+    pub is_candidate: AtomicBool,
+    /// This replica acts.
+    pub is_leader: AtomicBool,
+    /// This replica acts, and has seen every object.
+    pub has_synced: AtomicBool,
+    /// Its controller has ended although nobody asked for it.
+    pub has_failed: AtomicBool,
+}
+
+impl Health {
+    /// It should not be restarted.
+    pub fn is_alive(&self) -> bool {
+        !self.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// It could act, or does.
+    pub fn is_ready(&self) -> bool {
+        let leads = self.is_leader.load(Ordering::Relaxed);
+        self.is_candidate.load(Ordering::Relaxed) && (!leads || self.has_synced.load(Ordering::Relaxed))
+    }
+}
+
+/// Runs the operator until `stop`: waits for the Lease, acts while it holds it, waits again when it has lost it.
+///
+/// # Errors
+/// [`OperatorError`] when it cannot start. Once it runs, it goes on.
+pub async fn run(
+    clients: Clients,
+    options: Options,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    stop: CancellationToken,
+) -> Result<(), OperatorError> {
+    let connections = Connections::guarded(Arc::new(options.allowed.clone()))?;
+    let mut election = tokio::select! {
+        election = campaign(&clients.lease, &options.lease, &clock) => election?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let stores = Arc::new(Stores::new(options.store.clone()));
+    health.is_candidate.store(true, Ordering::Relaxed);
+    tracing::info!(identity = options.lease.identity, lease = options.lease.name, "waiting for the Lease");
+    loop {
+        let tenure = tokio::select! {
+            tenure = election.won() => tenure,
+            () = stop.cancelled() => break,
+        };
+        tracing::info!("holding the Lease: acting");
+        metrics.set_leader(true);
+        health.is_leader.store(true, Ordering::Relaxed);
+        let over = tenure.lost.child_token();
+        let stopping = stop.clone();
+        let ending = over.clone();
+        let forward = tokio::spawn(async move {
+            stopping.cancelled().await;
+            ending.cancel();
+        });
+        let acting = Acting {
+            clients: &clients,
+            options: &options,
+            stores: &stores,
+            connections: &connections,
+            clock: &clock,
+            metrics: &metrics,
+            health: &health,
+            fence: tenure.fence,
+            over,
+        };
+        acting.act().await;
+        forward.abort();
+        health.is_leader.store(false, Ordering::Relaxed);
+        health.has_synced.store(false, Ordering::Relaxed);
+        metrics.set_leader(false);
+        if stop.is_cancelled() {
+            break;
+        }
+        tracing::warn!("lost the Lease: not acting");
+    }
+    stores.close().await;
+    election.resign().await;
+    Ok(())
+}
+
+/// Begins to campaign; a cluster that cannot be reached is waited for.
+async fn campaign(client: &Client, lease: &Settings, clock: &Arc<dyn Clock>) -> Result<Election, OperatorError> {
+    let mut wait = Duration::from_millis(500);
+    loop {
+        match Election::campaign(client.clone(), lease, Arc::clone(clock)).await {
+            Ok(election) => return Ok(election),
+            Err(source) if is_forbidden(&source) => {
+                let (name, namespace) = (lease.name.clone(), lease.namespace.clone());
+                return Err(OperatorError::Election { name, namespace, source });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the Lease cannot be reached; trying again");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(10));
+            }
+        }
+    }
+}
+
+fn is_forbidden(error: &LeaseManagerError) -> bool {
+    format!("{error:?}").contains("403") || format!("{error:?}").contains("Forbidden")
+}
+
+/// What a tenure acts with.
+struct Acting<'a> {
+    clients: &'a Clients,
+    stores: &'a Arc<Stores>,
+    options: &'a Options,
+    connections: &'a Connections,
+    clock: &'a Arc<dyn Clock>,
+    metrics: &'a Arc<Metrics>,
+    health: &'a Arc<Health>,
+    fence: Fence,
+    over: CancellationToken,
+}
+
+impl Acting<'_> {
+    /// Acts until the tenure is over, in each of the namespaces.
+    async fn act(self) {
+        let slots = Arc::new(Semaphore::new(self.options.max_cycles));
+        let reporter = Reporter {
+            controller: "whetstone.dev/operator".to_owned(),
+            instance: Some(self.options.lease.identity.clone()),
+        };
+        let recorder = Recorder::new(self.clients.requests.clone(), reporter);
+        let scopes = match self.options.namespaces.as_slice() {
+            [] => vec![None],
+            namespaces => namespaces.iter().map(|namespace| Some(namespace.as_str())).collect(),
+        };
+        let unsynced = Arc::new(AtomicUsize::new(scopes.len()));
+        let rooms = scopes.into_iter().map(|namespace| {
+            let (trigger, triggered) = mpsc::unbounded_channel();
+            let (reader, writer) = reflector::store();
+            let context = Arc::new(Context {
+                client: self.clients.requests.clone(),
+                optimizations: reader,
+                versions: Arc::default(),
+                references: References::new(self.clients.watches.clone(), trigger.clone()),
+                cycles: Cycles::new(Arc::clone(&slots), trigger.clone(), Arc::clone(self.metrics)),
+                watches: Watches::new(self.connections.clone(), Arc::clone(self.clock), trigger.clone()),
+                fence: self.fence.clone(),
+                recorder: recorder.clone(),
+                clock: Arc::clone(self.clock),
+                allowed: Arc::new(self.options.allowed.clone()),
+                metrics: Arc::clone(self.metrics),
+                resolved: Mutex::default(),
+                written: Mutex::default(),
+                failures: Mutex::default(),
+            });
+            let (stores, connections) = (Arc::clone(self.stores), self.connections.clone());
+            let grounds = Arc::new(Grounds { context, stores, connections });
+            let room = Room {
+                namespace: namespace.map(str::to_owned),
+                client: self.clients.watches.clone(),
+                grounds,
+                trigger,
+                triggered,
+                writer,
+                patience: self.options.patience,
+            };
+            room.act(self.over.clone(), Arc::clone(self.health), Arc::clone(&unsynced))
+        });
+        futures::future::join_all(rooms).await;
+    }
+}
+
+/// One namespace, or all of them: what one controller is for.
+struct Room {
+    namespace: Option<String>,
+    client: Client,
+    patience: Duration,
+    grounds: Arc<Grounds>,
+    trigger: mpsc::UnboundedSender<Owner>,
+    triggered: mpsc::UnboundedReceiver<Owner>,
+    writer: reflector::store::Writer<AgentOptimization>,
+}
+
+impl Room {
+    async fn act(self, over: CancellationToken, health: Arc<Health>, unsynced: Arc<AtomicUsize>) {
+        let Self { namespace, client, patience, grounds, trigger, mut triggered, writer } = self;
+        let context = Arc::clone(&grounds.context);
+        let mut followers = JoinSet::new();
+        followers.spawn(follow_versions(scope(&client, namespace.as_deref()), Arc::clone(&context.versions), trigger));
+        followers.spawn({
+            let (reader, health) = (context.optimizations.clone(), Arc::clone(&health));
+            async move {
+                if reader.wait_until_ready().await.is_ok() && unsynced.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    health.has_synced.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        let objects = follow_optimizations(scope(&client, namespace.as_deref()), writer, Arc::clone(&context));
+        let triggered = futures::stream::poll_fn(move |waker| triggered.poll_recv(waker))
+            .map(|(namespace, name): Owner| ObjectRef::new(&name).within(&namespace));
+        let ended = over.clone();
+        let error_context = Arc::clone(&context);
+        let controller = Controller::for_stream(objects, context.optimizations.clone())
+            .with_config(controller::Config::default().concurrency(RECONCILES))
+            .reconcile_on(triggered)
+            .graceful_shutdown_on(async move { ended.cancelled().await })
+            .run(reconcile, move |object, error, _| try_again(&object, error, &error_context), grounds)
+            .for_each(|_| std::future::ready(()));
+        tokio::select! {
+            () = controller => {
+                if !over.is_cancelled() {
+                    tracing::error!("the controller has ended by itself");
+                    health.has_failed.store(true, Ordering::Relaxed);
+                }
+            }
+            // The controller waits for reconciles under way. They cannot write any more, and may wait for a cluster that does
+            // not answer.
+            () = async { over.cancelled().await; tokio::time::sleep(Duration::from_millis(500)).await } => {}
+        }
+        followers.abort_all();
+        context.watches.stop();
+        context.cycles.stop(patience).await;
+    }
+}
+
+/// The stream of optimizations: their changes go into the store, and those that are gone are forgotten.
+fn follow_optimizations(
+    api: Api<AgentOptimization>,
+    writer: reflector::store::Writer<AgentOptimization>,
+    context: Arc<Context>,
+) -> impl Stream<Item = watcher::Result<AgentOptimization>> + Send + 'static {
+    let events = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|object| object.managed_fields_mut().clear())
+        .inspect_ok(move |event| match event {
+            Event::Delete(object) => context.forget(&(object.namespace().unwrap_or_default(), object.name_any())),
+            // What went while nobody was watching is missing from the new list.
+            Event::InitDone => context.forget_all_but(&context.optimizations.state()),
+            _ => {}
+        });
+    reflector::reflector(writer, events).applied_objects()
+}
+
+/// Follows the versions of a namespace, or of all.
+async fn follow_versions(api: Api<PromptVersion>, versions: Arc<Versions>, trigger: mpsc::UnboundedSender<Owner>) {
+    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                for owner in versions.take_in(&event) {
+                    if trigger.send(owner).is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "watching PromptVersions"),
+        }
+    }
+}
+
+/// An API for one namespace, or for all.
+fn scope<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
