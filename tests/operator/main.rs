@@ -5,3 +5,4 @@
 mod admission;
 mod cluster;
 mod faults;
+mod verbs;
