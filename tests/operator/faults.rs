@@ -6,10 +6,12 @@
 
 mod audit;
 mod checker;
+mod clock;
 mod harm;
 mod processes;
 mod prometheus;
 mod record;
+mod scale;
 mod stage;
 mod table;
 
@@ -77,7 +79,8 @@ impl Course {
     fn strikes(&mut self) {
         self.moments += 1;
         let running = self.stage.unsettled().into_iter().filter_map(|number| self.stage.state(number));
-        let running = running.filter(|object| object["status"]["phase"] == "Running" && object["status"]["cycle"]["waiting"].is_null());
+        let running = running
+            .filter(|object| object["status"]["phase"] == "Running" && object["status"]["cycle"]["waiting"].is_null());
         self.under_way += running.count().min(MAX_CYCLES);
     }
 
@@ -98,7 +101,8 @@ impl Course {
     fn conclude(mut self, fault: &'static str, more: String) -> Row {
         self.violations.extend(self.stage.settle());
         let store = self.stage.operators.first().map(Operator::store);
-        let (small_disk, folder) = (store.as_ref().is_some_and(|store| store.starts_with("/proc")), self.stage.folder().join("store"));
+        let (small_disk, folder) =
+            (store.as_ref().is_some_and(|store| store.starts_with("/proc")), self.stage.folder().join("store"));
         if small_disk {
             // Its disk goes with it.
             let _ = std::fs::create_dir_all(&folder);
@@ -180,7 +184,9 @@ fn fight_for_the_lease(moments: usize) -> Row {
         let leader = course.stage.leader();
         let struck = Instant::now();
         let edit = |change: Value| {
-            stage::patiently("edit the Lease", || block_on(leases.patch("whetstone", &PatchParams::default(), &Patch::Merge(&change))));
+            stage::patiently("edit the Lease", || {
+                block_on(leases.patch("whetstone", &PatchParams::default(), &Patch::Merge(&change)))
+            });
         };
         match moment % 4 {
             0 => {
@@ -190,7 +196,9 @@ fn fight_for_the_lease(moments: usize) -> Row {
                 std::thread::sleep(longer);
                 signal("CONT", pid);
             }
-            1 => edit(json!({"spec": {"holderIdentity": "somebody-else", "renewTime": now(), "leaseDurationSeconds": 2}})),
+            1 => edit(
+                json!({"spec": {"holderIdentity": "somebody-else", "renewTime": now(), "leaseDurationSeconds": 2}}),
+            ),
             2 => edit(json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}})),
             _ => drop(block_on(leases.delete("whetstone", &DeleteParams::default()))),
         }
@@ -205,8 +213,16 @@ fn fight_for_the_lease(moments: usize) -> Row {
         let late = audit::late_writes(&audit::requests(&log, &users));
         let worst = late.iter().map(|late| late.by).max().unwrap_or_default();
         let effective: Vec<&audit::Late> = late.iter().filter(|late| late.has_effect).collect();
-        row.more = format!("writes after another replica had the Lease: {} ({} of them changed something), the last {worst:.1?} after", late.len(), effective.len());
-        row.violations.extend(effective.iter().map(|late| format!("{:?} after another replica had taken the Lease: {}", late.by, late.what)));
+        row.more = format!(
+            "writes after another replica had the Lease: {} ({} of them changed something), the last {worst:.1?} after",
+            late.len(),
+            effective.len()
+        );
+        row.violations.extend(
+            effective
+                .iter()
+                .map(|late| format!("{:?} after another replica had taken the Lease: {}", late.by, late.what)),
+        );
     }
     row
 }
@@ -270,8 +286,16 @@ fn delete_the_object(moments: usize) -> Row {
         }
     }
     let worst = last_calls.iter().max().copied().unwrap_or_default();
-    let mut row = course.conclude("object deleted mid-cycle, every other time created again", format!("last call at most {worst:.2?} after the deletion"));
-    row.violations.extend(last_calls.into_iter().filter(|last| *last > Duration::from_secs(1)).map(|last| format!("a call {last:?} after the deletion")));
+    let mut row = course.conclude(
+        "object deleted mid-cycle, every other time created again",
+        format!("last call at most {worst:.2?} after the deletion"),
+    );
+    row.violations.extend(
+        last_calls
+            .into_iter()
+            .filter(|last| *last > Duration::from_secs(1))
+            .map(|last| format!("a call {last:?} after the deletion")),
+    );
     row
 }
 
@@ -279,7 +303,8 @@ fn delete_the_object(moments: usize) -> Row {
 fn busiest(stage: &mut Stage) -> usize {
     eventually("a shop has calls under way", DEADLINE, || {
         let just_now = Instant::now() - Duration::from_millis(100);
-        let busy = stage.unsettled().into_iter().filter(|number| stage.shops[*number].wire.last_sent() > Some(just_now));
+        let busy =
+            stage.unsettled().into_iter().filter(|number| stage.shops[*number].wire.last_sent() > Some(just_now));
         let busy: Vec<usize> = busy.collect();
         if busy.is_empty() {
             stage.keep_busy(MAX_CYCLES + 1);
@@ -289,20 +314,34 @@ fn busiest(stage: &mut Stage) -> usize {
     })
 }
 
-use harm::{
-    break_the_watches, cut_the_provider, fill_the_disk, pause_the_api_server, restart_the_api_server, write_over_the_target,
+use self::harm::{
+    break_the_watches, cut_the_provider, fill_the_disk, pause_the_api_server, restart_the_api_server,
+    write_over_the_target,
 };
-use prometheus::lie_to_the_watch;
+use self::prometheus::lie_to_the_watch;
 
 macro_rules! faults {
     ($($name:ident)*) => {
         /// A few moments of each.
         mod few {
+            use std::time::Duration;
+
+            #[test] fn thirty_objects_that_have_nothing_to_do_write_nothing() { super::scale::idle(30, Duration::from_secs(10)); }
+            #[test] fn twelve_objects_that_begin_at_once_take_turns() { super::scale::all_at_once(12); }
+            #[test] fn the_last_call_goes_out_within_a_second_of_a_stop() { super::scale::last_call(2); }
+
             $(#[test] fn $name() { super::$name(super::FEW).conclude(); })*
         }
 
         /// The table.
         mod many {
+            use std::time::Duration;
+
+            #[test] #[ignore = "takes minutes: make faults"] fn a_thousand_objects_that_have_nothing_to_do() { super::scale::idle(1000, Duration::from_mins(3)); }
+            #[test] #[ignore = "takes minutes: make faults"] fn a_hundred_objects_that_begin_at_once() { super::scale::all_at_once(100); }
+            #[test] #[ignore = "takes minutes: make faults"] fn the_last_call_after_a_stop() { super::scale::last_call(20); }
+            #[test] #[ignore = "takes minutes: make faults"] fn the_other_replica_takes_over() { super::scale::takeover(5); }
+
             $(#[test] #[ignore = "takes minutes: make faults"] fn $name() { super::$name(super::MANY).conclude(); })*
         }
     };

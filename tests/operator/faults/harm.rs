@@ -29,7 +29,8 @@ pub fn write_over_the_target(moments: usize) -> Row {
         let batch = (moments - course.moments).min(MAX_CYCLES);
         let first = course.stage.shops.len();
         course.stage.keep_busy(batch);
-        let writers: Vec<Writer> = (first..course.stage.shops.len()).map(|number| Writer::start(&mut course.stage, number, &writes)).collect();
+        let writers: Vec<Writer> =
+            (first..course.stage.shops.len()).map(|number| Writer::start(&mut course.stage, number, &writes)).collect();
         course.moments += batch;
         course.under_way += batch;
         course.violations.extend(course.stage.settle());
@@ -40,10 +41,14 @@ pub fn write_over_the_target(moments: usize) -> Row {
     let writes = writes.load(Ordering::SeqCst);
     let log = course.stage.place.audit_log().map(std::path::Path::to_owned);
     let user = course.stage.user("only");
-    let mut row = course.conclude("another writer patches the target every 20 ms while it is promoted", format!("{writes} writes of the other"));
+    let mut row = course.conclude(
+        "another writer patches the target every 20 ms while it is promoted",
+        format!("{writes} writes of the other"),
+    );
     if let Some(log) = log {
         let requests = audit::requests(&log, &[user]);
-        let conflicts = requests.iter().filter(|request| request.resource == "configmaps" && request.code == 409).count();
+        let conflicts =
+            requests.iter().filter(|request| request.resource == "configmaps" && request.code == 409).count();
         row.more = format!("{}, {conflicts} conflicts", row.more);
     }
     row
@@ -69,7 +74,11 @@ impl Writer {
                 let next = Instant::now() + EVERY;
                 turn += 1;
                 let key = ["system-prompt", "version", "prompt-hash"][turn / 25 % 3];
-                let data = if turn % 25 == 0 { json!({key: format!("{HOSTILE} {turn}")}) } else { json!({"theirs": turn.to_string()}) };
+                let data = if turn % 25 == 0 {
+                    json!({key: format!("{HOSTILE} {turn}")})
+                } else {
+                    json!({"theirs": turn.to_string()})
+                };
                 let written = if turn % 150 == 0 {
                     block_on(maps.delete(&name, &DeleteParams::default())).is_ok()
                 } else {
@@ -91,7 +100,10 @@ impl Writer {
 /// The disk of the stores is full for a while.
 pub fn fill_the_disk(moments: usize) -> Row {
     let mut course = Course::begin(shared(), 2, &[]);
-    let can = std::process::Command::new("unshare").args(["-rm", "true"]).output().is_ok_and(|output| output.status.success());
+    let can = std::process::Command::new("unshare")
+        .args(["-rm", "true"])
+        .output()
+        .is_ok_and(|output| output.status.success());
     if !can {
         println!("not tested: unshare -rm is not allowed here");
         return course.conclude("disk of the stores full: not tested", String::new());
@@ -139,7 +151,10 @@ pub fn restart_the_api_server(moments: usize) -> Row {
         reacts(&mut course, killed + answers);
         // Who could not renew the Lease stops its cycles; what is under way is recorded all the same.
     }
-    course.conclude("API server killed (it is back after 3 to 5 s)", "time from the first answer of the API server to the status of a suspended object".to_owned())
+    course.conclude(
+        "API server killed (it is back after 3 to 5 s)",
+        "time from the first answer of the API server to the status of a suspended object".to_owned(),
+    )
 }
 
 fn api_server_answers(stage: &Stage, before: u32) {
@@ -157,7 +172,9 @@ fn reacts(course: &mut Course, since: Instant) {
     let number = at_work[course.stage.random.random_range(0..at_work.len())];
     match course.stage.reaction(number, since) {
         Some(after) => course.recoveries.push(after),
-        None => course.violations.push(format!("{} was suspended, and nothing came of it", course.stage.shops[number].name)),
+        None => {
+            course.violations.push(format!("{} was suspended, and nothing came of it", course.stage.shops[number].name))
+        }
     }
 }
 
@@ -172,7 +189,10 @@ pub fn pause_the_api_server(moments: usize) -> Row {
         signal("CONT", pid);
         reacts(&mut course, Instant::now());
     }
-    course.conclude("API server stopped for 30 s", "time from its going on to the status of a suspended object".to_owned())
+    course.conclude(
+        "API server stopped for 30 s",
+        "time from its going on to the status of a suspended object".to_owned(),
+    )
 }
 
 /// Every connection to the API server breaks; every other time nothing gets through for a while, and the API server has forgotten the

@@ -72,7 +72,8 @@ fn answer(mut connection: TcpStream, mood: Mood) {
         }
     }
     let value = |text: &str| {
-        json!({"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "value": [0, text]}]}}).to_string()
+        json!({"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "value": [0, text]}]}})
+            .to_string()
     };
     let (status, body) = match mood {
         Mood::Value(number) => (200, value(&number.to_string())),
@@ -80,14 +81,19 @@ fn answer(mut connection: TcpStream, mood: Mood) {
         Mood::Infinite => (200, value("+Inf")),
         Mood::NoData => (200, json!({"status": "success", "data": {"resultType": "vector", "result": []}}).to_string()),
         Mood::Garbage => (200, "<html>502 Bad Gateway 0.99 {\"status\": \"succ".to_owned()),
-        Mood::Error => (503, json!({"status": "error", "errorType": "timeout", "error": "query timed out"}).to_string()),
+        Mood::Error => {
+            (503, json!({"status": "error", "errorType": "timeout", "error": "query timed out"}).to_string())
+        }
         Mood::HangsUp => return,
         Mood::Silent => {
             std::thread::sleep(Duration::from_secs(60));
             return;
         }
     };
-    let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
     let _ = connection.write_all(format!("{head}{body}").as_bytes());
 }
 
@@ -116,7 +122,10 @@ pub fn lie_to_the_watch(moments: usize) -> Row {
     };
     let watched: Vec<usize> = eventually("every shop has come out of its cycle", DEADLINE, || {
         let out = |number: &usize| matches!(champion(&course, *number).1.as_str(), "Watching" | "Idle");
-        shops.iter().all(out).then(|| shops.iter().copied().filter(|it| champion(&course, *it).1 == "Watching").collect())
+        shops
+            .iter()
+            .all(out)
+            .then(|| shops.iter().copied().filter(|it| champion(&course, *it).1 == "Watching").collect())
     });
     assert!(!watched.is_empty(), "nothing was promoted");
     std::thread::sleep(Duration::from_secs(4));
@@ -129,12 +138,18 @@ pub fn lie_to_the_watch(moments: usize) -> Row {
         for number in &watched {
             let (version, phase) = champion(&course, *number);
             if version != "v2" || phase != "Watching" {
-                course.violations.push(format!("{} is {phase} with {version} while Prometheus is {:?}", course.stage.shops[*number].name, FAULTY[moment % FAULTY.len()]));
+                course.violations.push(format!(
+                    "{} is {phase} with {version} while Prometheus is {:?}",
+                    course.stage.shops[*number].name,
+                    FAULTY[moment % FAULTY.len()]
+                ));
             }
             let state = course.stage.state(*number).unwrap_or_default();
             let conditions = state["status"]["conditions"].as_array().cloned().unwrap_or_default();
             if !conditions.iter().any(|it| it["type"] == "SignalsAvailable" && it["status"] == "False") {
-                course.violations.push(format!("{} does not say that its signals are silent", course.stage.shops[*number].name));
+                course
+                    .violations
+                    .push(format!("{} does not say that its signals are silent", course.stage.shops[*number].name));
             }
         }
     }
@@ -161,7 +176,10 @@ pub fn lie_to_the_watch(moments: usize) -> Row {
     }
     course.conclude(
         "Prometheus down, silent, answering NaN, infinity, nothing, an error or garbage",
-        format!("then a breach: predecessor in the ConfigMap after the time given (a reading every {} s)", INTERVAL.as_secs()),
+        format!(
+            "then a breach: predecessor in the ConfigMap after the time given (a reading every {} s)",
+            INTERVAL.as_secs()
+        ),
     )
 }
 
