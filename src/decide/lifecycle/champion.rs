@@ -187,12 +187,13 @@ impl Step<'_> {
 
     /// A person approves the version that has passed the gate.
     pub(super) fn answer_approval(&mut self) {
-        let Some(asked) = self.situation.wants.approve.clone() else {
+        let Some(value) = self.situation.wants.approve.clone() else {
             return self.forget(|handled| handled.approve = None);
         };
-        if handled(&self.record).approve.as_ref() == Some(&asked) {
+        if handled(&self.record).approve.as_ref() == Some(&value) {
             return;
         }
+        let asked = version_asked_for(&value).to_owned();
         let waiting = self.record.challenger.clone().filter(|challenger| challenger.awaits_approval);
         let message = match waiting {
             Some(_) if self.situation.wants.pin.is_some() => {
@@ -206,17 +207,18 @@ impl Step<'_> {
             None if self.serves(&asked) => format!("{asked} serves already"),
             None => format!("{asked} does not wait for approval; nothing does"),
         };
-        self.acknowledge(|handled| handled.approve = Some(asked), message);
+        self.acknowledge(|handled| handled.approve = Some(value), message);
     }
 
     /// A person wants an earlier version back.
     pub(super) fn answer_rollback(&mut self) {
-        let Some(asked) = self.situation.wants.rollback_to.clone() else {
+        let Some(value) = self.situation.wants.rollback_to.clone() else {
             return self.forget(|handled| handled.rollback_to = None);
         };
-        if handled(&self.record).rollback_to.as_ref() == Some(&asked) {
+        if handled(&self.record).rollback_to.as_ref() == Some(&value) {
             return;
         }
+        let asked = version_asked_for(&value).to_owned();
         let message = if self.serves(&asked) {
             format!("{asked} serves already")
         } else if self.situation.wants.pin.is_some() {
@@ -229,7 +231,7 @@ impl Step<'_> {
         } else {
             format!("there is no version {asked} to go back to; kubectl get pver lists those there are")
         };
-        self.acknowledge(|handled| handled.rollback_to = Some(asked), message);
+        self.acknowledge(|handled| handled.rollback_to = Some(value), message);
     }
 
     /// Without its annotation an answer is forgotten: so the same can be asked for again, such as to go back to a version for
@@ -300,6 +302,11 @@ impl Step<'_> {
     pub(super) fn champion(&self) -> &str {
         self.record.champion.as_ref().map_or("nothing", |champion| champion.version.as_str())
     }
+}
+
+/// The version in the value of an annotation: what comes after an `@` only makes the value another one than before.
+fn version_asked_for(value: &str) -> &str {
+    value.split_once('@').map_or(value, |(version, _)| version)
 }
 
 /// The annotations that were acted on.
