@@ -4,3 +4,5 @@
 
 mod admission;
 mod cluster;
+mod operator;
+mod promotion;
