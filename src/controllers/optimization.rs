@@ -110,6 +110,7 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     let course = decide(&observed, &resolved); // (no client)
 
     act::create_versions(&observed, &course, context).await?; // (client: writes)
+    report::report_created(&observed, &course, context).await?; // (client: writes)
     let committing = report::status(&observed, &resolved, &course, None); // (no client)
     let committed = act::commit(&observed.object, &committing, context).await?; // (client: writes)
     if observed.cycle.ended.is_some() {
@@ -120,9 +121,8 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     let acted = act::carry_out(&observed, &resolved, &course, &committed, grounds).await?; // (client: writes)
 
     let status = report::status(&observed, &resolved, &course, Some(&acted)); // (no client)
-    let reported = act::commit(&committed, &status, context).await?; // (client: writes)
+    act::commit(&committed, &status, context).await?; // (client: writes)
     report::report(&observed, &course, &acted, context).await?; // (client: writes)
-    let _ = reported;
     Ok(after(&observed, &course, context))
 }
 

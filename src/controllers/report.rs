@@ -12,9 +12,10 @@ use super::resolve::{Resolved, Trouble};
 use crate::api::AgentOptimization;
 use crate::api::promotion::Approval;
 use crate::api::status::{AgentOptimizationStatus, CycleKind, Origin, Phase, PromptVersionStatus, SignalState};
-use crate::decide::lifecycle::{Course, Note, VersionVerdict, phase_of};
+use crate::decide::lifecycle::{Course, KnownVersion, NewVersion, Note, VersionVerdict, phase_of};
 use crate::domain::version::VersionPhase;
-use crate::kubernetes::versions;
+use crate::kubernetes::names::version_object;
+use crate::kubernetes::versions::{self, Indexed};
 
 /// The status of an optimization that nobody has looked at yet.
 #[must_use]
@@ -248,31 +249,45 @@ fn progress(status: &mut AgentOptimizationStatus, observed: &Observed) {
     }
 }
 
-/// The versions whose statuses have changed, with their new ones.
+/// The versions whose statuses have changed, with their new ones; those that the course has just created included.
 #[must_use]
 pub fn version_statuses(observed: &Observed, course: &Course) -> Vec<(String, PromptVersionStatus)> {
-    let mut changed = Vec::new();
-    for indexed in &observed.versions {
-        let known = &indexed.known;
-        let told = course.verdicts.iter().rev().find(|told| told.version == known.version);
-        let status =
-            version_status(observed, course, &indexed.status, known, told, indexed.generation, &indexed.parent);
-        if status != indexed.status {
-            changed.push((known.object.clone(), status));
-        }
+    let created = course.create.iter().map(|new| created(observed, new));
+    let created = created.filter(|new| !observed.versions.iter().any(|known| known.known.object == new.known.object));
+    let all = observed.versions.iter().cloned().chain(created);
+    all.filter_map(|indexed| {
+        let told = course.verdicts.iter().rev().find(|told| told.version == indexed.known.version);
+        let status = version_status(observed, course, &indexed, told);
+        (status != indexed.status).then_some((indexed.known.object, status))
+    })
+    .collect()
+}
+
+/// A version that was just created, as the index will have it.
+fn created(observed: &Observed, new: &NewVersion) -> Indexed {
+    Indexed {
+        known: KnownVersion {
+            object: version_object(&observed.owner.1, &new.version),
+            version: new.version.clone(),
+            hash: new.prompt.hash.clone(),
+            phase: None,
+            origin: new.origin,
+            created: observed.now,
+            fault: None,
+        },
+        status: PromptVersionStatus::default(),
+        generation: Some(1),
+        parent: new.parent.clone(),
     }
-    changed
 }
 
 fn version_status(
     observed: &Observed,
     course: &Course,
-    before: &PromptVersionStatus,
-    known: &crate::decide::lifecycle::KnownVersion,
+    indexed: &Indexed,
     told: Option<&VersionVerdict>,
-    generation: Option<i64>,
-    parent: &Option<String>,
 ) -> PromptVersionStatus {
+    let (known, before) = (&indexed.known, &indexed.status);
     let mut status = before.clone();
     let phase = told.and_then(|told| told.phase).map_or_else(
         || phase_of(&course.record, &known.version, &known.hash, before.phase),
@@ -284,10 +299,10 @@ fn version_status(
             }
         },
     );
-    status.observed_generation = generation;
+    status.observed_generation = indexed.generation;
     status.version = Some(known.version.clone());
     status.hash = Some(known.hash.clone());
-    status.parent = parent.clone().or(status.parent);
+    status.parent = indexed.parent.clone().or(status.parent);
     if let Some(told) = told {
         status.reasons.clone_from(&told.reasons);
         if told.score.is_some() {
@@ -315,9 +330,9 @@ fn version_status(
         VersionPhase::RolledBack => ("True", "it was taken back"),
     };
     let now = observed.now;
-    set(&mut status.conditions, conditions::READY, ready, phase.as_str(), message, generation, now);
+    set(&mut status.conditions, conditions::READY, ready, phase.as_str(), message, indexed.generation, now);
     if ready == "Unknown" {
-        set(&mut status.conditions, conditions::RECONCILING, "True", phase.as_str(), message, generation, now);
+        set(&mut status.conditions, conditions::RECONCILING, "True", phase.as_str(), message, indexed.generation, now);
     } else {
         clear(&mut status.conditions, conditions::RECONCILING);
     }
@@ -334,6 +349,24 @@ fn standing(record: &AgentOptimizationStatus, phase: VersionPhase) -> Option<Str
         VersionPhase::Challenger => Some(format!("it stands against {}", champion.version)),
         VersionPhase::Rejected | VersionPhase::RolledBack => None,
     }
+}
+
+/// Writes the statuses of versions that were created and not promoted. It is done before the record is committed: the record
+/// does not tell what has become of them.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn report_created(observed: &Observed, course: &Course, context: &Context) -> Result<(), ReconcileError> {
+    for new in &course.create {
+        let told = course.verdicts.iter().rev().find(|told| told.version == new.version && told.phase.is_some());
+        let Some(told) = told else { continue };
+        let indexed = created(observed, new);
+        let status = version_status(observed, course, &indexed, Some(told));
+        fenced(context)?;
+        let (namespace, object) = (&observed.owner.0, &indexed.known.object);
+        versions::report(&context.client, namespace, object, &status).await.map_err(ReconcileError::Cluster)?;
+    }
+    Ok(())
 }
 
 /// Writes what has changed about versions, and says what has happened.

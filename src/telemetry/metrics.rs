@@ -44,7 +44,12 @@ struct CallLabels {
     namespace: String,
     optimization: String,
     model: String,
-    source: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OwnerLabels {
+    namespace: String,
+    optimization: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,6 +96,7 @@ pub struct Metrics {
     cycle_duration: Family<CycleLabels, Histogram>,
     phase_duration: Family<PhaseLabels, Histogram>,
     calls: Family<CallLabels, Counter>,
+    ledger_answers: Family<OwnerLabels, Counter>,
     tokens: Family<TokenLabels, Counter>,
     cost: Family<CostLabels, Cost>,
     promotions: Family<PromotionLabels, Counter>,
@@ -130,6 +136,7 @@ impl Metrics {
             cycle_duration: Family::new_with_constructor(minutes),
             phase_duration: Family::new_with_constructor(minutes),
             calls: Family::default(),
+            ledger_answers: Family::default(),
             tokens: Family::default(),
             cost: Family::default(),
             promotions: Family::default(),
@@ -161,7 +168,8 @@ impl Metrics {
             Unit::Seconds,
             self.phase_duration.clone(),
         );
-        registry.register("model_calls", "Answers used: paid, or found in the ledger", self.calls.clone());
+        registry.register("model_calls", "Paid calls", self.calls.clone());
+        registry.register("ledger_answers", "Answers that were in the ledger", self.ledger_answers.clone());
         registry.register(
             "model_tokens",
             "Tokens of paid calls: input (cached aside), cached, output",
@@ -262,14 +270,13 @@ impl Metrics {
             self.optimizations.get_or_create(&PhaseLabels { phase }).dec();
         }
         for (model, currency) in &known.models {
-            for source in ["paid", "ledger"] {
-                self.calls.remove(&call(owner, model, source));
-            }
+            self.calls.remove(&call(owner, model));
             for kind in ["input", "cached", "output"] {
                 self.tokens.remove(&token(owner, model, kind));
             }
             self.cost.remove(&cost(owner, model, currency));
         }
+        self.ledger_answers.remove(&of(owner));
         for origin in &known.origins {
             self.promotions.remove(&promotion(owner, origin));
         }
@@ -281,7 +288,7 @@ impl Metrics {
     fn paid(&self, owner: &Owner, currency: &str, entry: &LedgerEntry) {
         let model = entry.model.as_str();
         self.known(owner, |known| known.models.insert((model.to_owned(), currency.to_owned())));
-        self.calls.get_or_create(&call(owner, model, "paid")).inc();
+        self.calls.get_or_create(&call(owner, model)).inc();
         let usage = entry.answer.usage();
         let tokens = |kind, count| self.tokens.get_or_create(&token(owner, model, kind)).inc_by(count);
         tokens("input", usage.input.saturating_sub(usage.cached_input));
@@ -298,13 +305,12 @@ impl Metrics {
     }
 }
 
-fn call(owner: &Owner, model: &str, source: &str) -> CallLabels {
-    CallLabels {
-        namespace: owner.0.clone(),
-        optimization: owner.1.clone(),
-        model: model.to_owned(),
-        source: source.to_owned(),
-    }
+fn call(owner: &Owner, model: &str) -> CallLabels {
+    CallLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), model: model.to_owned() }
+}
+
+fn of(owner: &Owner) -> OwnerLabels {
+    OwnerLabels { namespace: owner.0.clone(), optimization: owner.1.clone() }
 }
 
 fn token(owner: &Owner, model: &str, kind: &str) -> TokenLabels {
@@ -366,7 +372,13 @@ impl<S> Metered<S> {
 
 impl<S: Ledger> Ledger for Metered<S> {
     fn find(&self, key: CallKey) -> BoxFuture<'_, Result<Option<Recorded>, StoreError>> {
-        self.store.find(key)
+        Box::pin(async move {
+            let found = self.store.find(key).await?;
+            if found.is_some() {
+                self.metrics.ledger_answers.get_or_create(&of(&self.owner)).inc();
+            }
+            Ok(found)
+        })
     }
 
     fn paid(&self, cycle: ContentHash) -> BoxFuture<'_, Result<Money, StoreError>> {

@@ -1,1 +1,529 @@
+//! Histories, told and made up, and what must hold in all of them.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use rust_decimal::Decimal;
+
+use super::*;
+use crate::api::plan::watch::{ReevaluationPlan, WatchPlan};
+use crate::api::status::{Cause, CycleKind, Origin};
+use crate::decide::conclude::Verdict;
+use crate::decide::watch::RoundOutcome;
+use crate::domain::hash::ContentHash;
+use crate::domain::money::Money;
+use crate::domain::version::VersionPhase;
+
+fn prompt(text: &str) -> PromptText {
+    PromptText { hash: ContentHash::of_bytes(text.as_bytes()).to_string(), text: text.to_owned() }
+}
+
+fn watch() -> WatchPlan {
+    WatchPlan {
+        window: Duration::from_secs(60),
+        interval: Duration::from_secs(5),
+        breaches: 3,
+        prometheus: None,
+        signals: Vec::new(),
+        reevaluation: Some(ReevaluationPlan { every: Duration::from_secs(1000), max_drop: 0.05 }),
+    }
+}
+
+/// A cluster that does what courses say.
+struct Cluster {
+    now: Timestamp,
+    wants: Wants,
+    record: AgentOptimizationStatus,
+    versions: Vec<KnownVersion>,
+    base: PromptText,
+    inputs: String,
+    said: Vec<Note>,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let mut cluster = Self {
+            now: Timestamp::from_second(1_800_000_000).unwrap(),
+            wants: Wants::default(),
+            record: AgentOptimizationStatus::default(),
+            versions: Vec::new(),
+            base: prompt("base"),
+            inputs: "inputs".to_owned(),
+            said: Vec::new(),
+        };
+        cluster.step(None, None);
+        cluster
+    }
+
+    fn look(&self, ended: Option<&Ended>, round: Option<&Watched>) -> Course {
+        next(&Situation {
+            now: self.now,
+            wants: &self.wants,
+            record: &self.record,
+            versions: &self.versions,
+            base: Some(&self.base),
+            found: None,
+            inputs: Some(&self.inputs),
+            ended,
+            round,
+        })
+    }
+
+    fn step(&mut self, ended: Option<&Ended>, round: Option<&Watched>) {
+        let course = self.look(ended, round);
+        for new in &course.create {
+            assert!(self.versions.iter().all(|known| known.version != new.version), "{} exists", new.version);
+            self.versions.push(KnownVersion {
+                object: format!("support-{}", new.version),
+                version: new.version.clone(),
+                hash: new.prompt.hash.clone(),
+                phase: None,
+                origin: new.origin,
+                created: self.now,
+                fault: None,
+            });
+        }
+        for known in &mut self.versions {
+            let told = course.verdicts.iter().rev().find(|told| told.version == known.version);
+            let serves = course.record.champion.as_ref().is_some_and(|champion| champion.version == known.version);
+            let derived = phase_of(&course.record, &known.version, &known.hash, known.phase);
+            known.phase = Some(told.and_then(|told| told.phase).filter(|_| !serves).unwrap_or(derived));
+        }
+        self.said.extend(course.notes);
+        self.record = course.record;
+    }
+
+    fn apply_by_hand(&mut self, text: &str) {
+        let number = self.versions.len();
+        self.versions.push(KnownVersion {
+            object: format!("by-hand-{number}"),
+            version: format!("hand-{number}"),
+            hash: prompt(text).hash,
+            phase: None,
+            origin: VersionOrigin::Applied,
+            created: self.now,
+            fault: None,
+        });
+        self.step(None, None);
+    }
+
+    /// The cycle under way comes to a verdict; a search with a challenger of this text.
+    fn ends(&mut self, verdict: Verdict, text: &str) {
+        let Some(cycle) = self.record.cycle.clone() else { return };
+        let champion = self.record.champion.clone().unwrap().hash;
+        let prompt = match &cycle.challenger {
+            Some(version) => {
+                let known = self.versions.iter().find(|known| known.version == *version).unwrap();
+                PromptText { hash: known.hash.clone(), text: String::new() }
+            }
+            None => prompt(text),
+        };
+        if cycle.challenger.is_none() && prompt.hash == champion {
+            return;
+        }
+        let challenger = ChallengerFacts {
+            version: "v2".to_owned(),
+            prompt,
+            diff: String::new(),
+            addresses: Vec::new(),
+            score: Some(0.9),
+            dimensions: Vec::new(),
+        };
+        let facts = match cycle.kind {
+            CycleKind::Reevaluate => CycleFacts::Remeasured(Remeasured {
+                id: "id".to_owned(),
+                then: 0.9,
+                now: if verdict == Verdict::Promoted { 0.9 } else { 0.6 },
+                p_value: 0.001,
+                predecessor: (verdict == Verdict::Kept).then_some(0.8),
+                scenarios: 40,
+                cost: Money::ZERO,
+                currency: "USD".to_owned(),
+            }),
+            _ => CycleFacts::Gated(Gated {
+                id: "id".to_owned(),
+                verdict,
+                reasons: vec!["because".to_owned()],
+                champion_score: Some(0.7),
+                challenger: Some(challenger),
+                cost: Money::from(Decimal::ONE),
+                currency: "USD".to_owned(),
+                out_of_budget: false,
+            }),
+        };
+        self.step(Some(&Ended { cycle, champion, result: Ok(facts) }), None);
+    }
+
+    fn fails(&mut self) {
+        let Some(cycle) = self.record.cycle.clone() else { return };
+        let champion = self.record.champion.clone().unwrap().hash;
+        let failed = Failed { message: "the provider is down".to_owned(), needs_a_person: false };
+        self.step(Some(&Ended { cycle, champion, result: Err(failed) }), None);
+    }
+
+    fn breaches(&mut self) {
+        let Some(watch) = self.record.watch.clone() else { return };
+        let outcome = RoundOutcome::Breach { reasons: vec!["errors rose".to_owned()] };
+        let round = Round { breaches: 3, outcome, outage: None };
+        self.step(None, Some(&Watched { version: watch.version, signals: Vec::new(), round }));
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now = champion::later(self.now, Duration::from_secs(seconds));
+        self.step(None, None);
+    }
+
+    fn serving(&self) -> (&str, Origin) {
+        let champion = self.record.champion.as_ref().unwrap();
+        (&champion.version, champion.origin)
+    }
+
+    fn phases(&self) -> BTreeMap<&str, VersionPhase> {
+        self.versions.iter().map(|known| (known.version.as_str(), known.phase.unwrap())).collect()
+    }
+
+    #[track_caller]
+    fn has_said(&self, reason: &str) {
+        assert!(self.said.iter().any(|note| note.reason == reason), "{reason} is not among {:?}", self.said);
+    }
+}
+
+#[test]
+fn the_base_prompt_serves_at_once_and_a_first_search_begins() {
+    let cluster = Cluster::new();
+    assert_eq!(cluster.serving(), ("v1", Origin::Base));
+    let cycle = cluster.record.cycle.as_ref().unwrap();
+    assert_eq!((cycle.kind, cycle.cause, cycle.attempt), (CycleKind::Search, Cause::First, 0));
+}
+
+#[test]
+fn a_promotion_makes_the_old_champion_the_predecessor_and_starts_no_further_search() {
+    let mut cluster = Cluster::new();
+    cluster.ends(Verdict::Promoted, "better");
+    assert_eq!(cluster.serving(), ("v2", Origin::Gate));
+    assert_eq!(cluster.record.predecessor.as_ref().unwrap().version, "v1");
+    assert_eq!(cluster.phases(), BTreeMap::from([("v1", VersionPhase::Superseded), ("v2", VersionPhase::Champion)]));
+    cluster.pass(10);
+    assert_eq!(cluster.record.cycle, None);
+}
+
+#[test]
+fn a_rejected_challenger_leaves_the_champion_and_is_remembered() {
+    let mut cluster = Cluster::new();
+    cluster.ends(Verdict::Kept, "worse");
+    assert_eq!(cluster.serving(), ("v1", Origin::Base));
+    assert_eq!(cluster.phases()["v2"], VersionPhase::Rejected);
+    assert_eq!(cluster.record.history[0].verdict, "Kept");
+}
+
+#[test]
+fn a_breach_brings_the_predecessor_back_and_the_prompt_is_never_promoted_again() {
+    let mut cluster = Cluster::new();
+    cluster.wants.watch = Some(watch());
+    cluster.ends(Verdict::Promoted, "better");
+    cluster.breaches();
+    assert_eq!(cluster.serving(), ("v1", Origin::Rollback));
+    assert_eq!(cluster.phases()["v2"], VersionPhase::RolledBack);
+    cluster.has_said("RolledBack");
+    cluster.wants.run_at = Some("now".to_owned());
+    cluster.pass(1);
+    cluster.ends(Verdict::Promoted, "better");
+    assert_eq!(cluster.serving(), ("v1", Origin::Rollback));
+    assert_eq!(cluster.phases()["v2"], VersionPhase::RolledBack);
+}
+
+#[test]
+fn a_person_may_bring_back_what_was_rolled_back() {
+    let mut cluster = Cluster::new();
+    cluster.wants.watch = Some(watch());
+    cluster.ends(Verdict::Promoted, "better");
+    cluster.breaches();
+    cluster.wants.rollback_to = Some("v2".to_owned());
+    cluster.pass(1);
+    assert_eq!(cluster.serving(), ("v2", Origin::Requested));
+    assert_eq!(cluster.phases()["v1"], VersionPhase::RolledBack);
+    assert_eq!(cluster.record.handled.as_ref().unwrap().rollback_to.as_deref(), Some("v2"));
+}
+
+#[test]
+fn a_version_that_comes_through_its_window_is_established_and_a_later_breach_does_not_count() {
+    let mut cluster = Cluster::new();
+    cluster.wants.watch = Some(watch());
+    cluster.ends(Verdict::Promoted, "better");
+    cluster.pass(61);
+    assert!(cluster.record.watch.as_ref().unwrap().established);
+    cluster.breaches();
+    assert_eq!(cluster.serving().0, "v2");
+}
+
+#[test]
+fn nothing_is_searched_while_a_version_is_on_trial_and_a_request_waits() {
+    let mut cluster = Cluster::new();
+    cluster.wants.watch = Some(watch());
+    cluster.ends(Verdict::Promoted, "better");
+    cluster.wants.run_at = Some("now".to_owned());
+    cluster.pass(10);
+    assert_eq!(cluster.record.cycle, None);
+    cluster.pass(60);
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().cause, Cause::Requested);
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().attempt, 1);
+}
+
+#[test]
+fn with_manual_approval_a_challenger_waits_and_only_its_own_name_promotes_it() {
+    let mut cluster = Cluster::new();
+    cluster.wants.approval = Approval::Manual;
+    cluster.ends(Verdict::Promoted, "better");
+    assert_eq!((cluster.serving().0, cluster.record.phase), ("v1", Some(Phase::AwaitingApproval)));
+    cluster.wants.approve = Some("v7".to_owned());
+    cluster.pass(1);
+    assert_eq!(cluster.serving().0, "v1");
+    assert!(cluster.record.handled.as_ref().unwrap().message.as_ref().unwrap().contains("v7 does not wait"));
+    cluster.wants.approve = Some("v2".to_owned());
+    cluster.pass(1);
+    assert_eq!(cluster.serving(), ("v2", Origin::Approval));
+}
+
+#[test]
+fn a_version_that_is_applied_by_hand_is_gated_and_one_that_was_rejected_is_not_gated_twice() {
+    let mut cluster = Cluster::new();
+    cluster.ends(Verdict::Kept, "worse");
+    cluster.apply_by_hand("by hand");
+    let cycle = cluster.record.cycle.clone().unwrap();
+    assert_eq!(
+        (cycle.kind, cycle.cause, cycle.challenger.as_deref()),
+        (CycleKind::Gate, Cause::VersionApplied, Some("hand-2"))
+    );
+    cluster.ends(Verdict::Promoted, "");
+    assert_eq!(cluster.serving(), ("hand-2", Origin::Gate));
+    cluster.apply_by_hand("worse");
+    assert_eq!((cluster.record.cycle.clone(), cluster.phases()["hand-3"]), (None, VersionPhase::Rejected));
+}
+
+#[test]
+fn a_changed_base_prompt_is_gated_or_adopted_and_only_the_last_of_several_edits_counts() {
+    let mut cluster = Cluster::new();
+    cluster.ends(Verdict::Promoted, "better");
+    for text in ["edit one", "edit two"] {
+        cluster.base = prompt(text);
+        // One look creates the version, the next one gates it.
+        cluster.pass(1);
+        cluster.pass(1);
+    }
+    let phases = cluster.phases();
+    assert_eq!((phases["v3"], phases["v4"]), (VersionPhase::Superseded, VersionPhase::Challenger));
+    cluster.ends(Verdict::Kept, "");
+    assert_eq!(cluster.serving().0, "v2");
+    cluster.wants.on_base_change = OnBaseChange::Adopt;
+    cluster.base = prompt("edit three");
+    cluster.pass(1);
+    assert_eq!(cluster.serving(), ("v5", Origin::Adopted));
+}
+
+#[test]
+fn a_pin_serves_and_keeps_everything_else_from_serving() {
+    let mut cluster = Cluster::new();
+    cluster.ends(Verdict::Promoted, "better");
+    cluster.wants.pin = Some("v1".to_owned());
+    cluster.pass(1);
+    assert_eq!(cluster.serving(), ("v1", Origin::Pin));
+    cluster.wants.run_at = Some("now".to_owned());
+    cluster.pass(1);
+    cluster.ends(Verdict::Promoted, "another");
+    assert_eq!((cluster.serving().0, cluster.phases()["v3"]), ("v1", VersionPhase::Candidate));
+    cluster.wants.pin = Some("v9".to_owned());
+    assert_eq!(cluster.look(None, None).obstacle.unwrap().reason, "PinnedVersionUnknown");
+}
+
+#[test]
+fn a_failed_cycle_waits_longer_from_time_to_time_and_stays_what_it_was() {
+    let mut cluster = Cluster::new();
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        cluster.fails();
+        let waiting = cluster.record.cycle.as_ref().unwrap().waiting.as_ref().unwrap();
+        waits.push(waiting.until.duration_since(cluster.now).as_secs());
+    }
+    assert_eq!(waits, [15, 30, 60, 120, 240, 480, 960, 1920, 3600, 3600]);
+    assert_eq!(cluster.said.iter().filter(|note| note.reason == "CycleFailed").count(), 1, "said once");
+    cluster.ends(Verdict::Promoted, "better");
+    assert_eq!(cluster.serving().0, "v2");
+}
+
+#[test]
+fn what_was_run_for_other_inputs_is_no_evidence() {
+    let mut cluster = Cluster::new();
+    let cycle = cluster.record.cycle.clone().unwrap();
+    cluster.inputs = "others".to_owned();
+    cluster.pass(1);
+    let champion = cluster.record.champion.clone().unwrap().hash;
+    let failed = Failed { message: String::new(), needs_a_person: false };
+    let before = cluster.record.clone();
+    cluster.step(Some(&Ended { cycle, champion, result: Err(failed) }), None);
+    assert_eq!(cluster.record, before);
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().inputs, "others");
+}
+
+#[test]
+fn a_drop_of_the_champion_alone_is_its_fault_and_a_drop_of_both_is_the_models() {
+    for (verdict, version, evidence) in [(Verdict::Kept, "v1", 0), (Verdict::BelowThreshold, "v2", 1)] {
+        let mut cluster = Cluster::new();
+        cluster.wants.watch = Some(watch());
+        cluster.ends(Verdict::Promoted, "better");
+        cluster.pass(61);
+        cluster.pass(1000);
+        assert_eq!(cluster.record.cycle.as_ref().unwrap().kind, CycleKind::Reevaluate);
+        cluster.ends(verdict, "");
+        assert_eq!((cluster.serving().0, cluster.record.evidence), (version, evidence), "{verdict:?}");
+    }
+}
+
+#[test]
+fn retention_takes_the_oldest_and_never_champion_predecessor_or_what_a_person_applied() {
+    let mut cluster = Cluster::new();
+    cluster.ends(Verdict::Promoted, "one");
+    for text in ["two", "three", "four"] {
+        cluster.wants.run_at = Some(text.to_owned());
+        cluster.pass(1);
+        cluster.ends(Verdict::Promoted, text);
+    }
+    cluster.apply_by_hand("by hand");
+    cluster.ends(Verdict::Kept, "");
+    assert_eq!(cluster.serving().0, "v5");
+    assert_eq!(retained(&cluster.record, &cluster.versions, 1), ["support-v2", "support-v1"]);
+    assert_eq!(retained(&cluster.record, &cluster.versions, 9), [""; 0]);
+}
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+enum Happening {
+    Ends(u8, u8),
+    Fails,
+    Breach,
+    Pass(u16),
+    Base(u8),
+    ByHand(u8),
+    Pin(Option<u8>),
+    Suspend(bool),
+    Approve(u8),
+    RollbackTo(u8),
+    RunAt(u8),
+    Inputs(u8),
+    Manual(bool),
+    Adopt(bool),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    use Happening::{
+        Adopt, Approve, Base, Breach, ByHand, Ends, Fails, Inputs, Manual, Pass, Pin, RollbackTo, RunAt, Suspend,
+    };
+    prop_oneof![
+        6 => (0..4_u8, 0..6_u8).prop_map(|(verdict, text)| Ends(verdict, text)),
+        1 => Just(Fails),
+        2 => Just(Breach),
+        4 => (1..2000_u16).prop_map(Pass),
+        1 => (0..5_u8).prop_map(Base),
+        1 => (0..6_u8).prop_map(ByHand),
+        1 => proptest::option::of(1..5_u8).prop_map(Pin),
+        1 => any::<bool>().prop_map(Suspend),
+        1 => (1..6_u8).prop_map(Approve),
+        1 => (1..6_u8).prop_map(RollbackTo),
+        3 => (0..9_u8).prop_map(RunAt),
+        1 => (0..3_u8).prop_map(Inputs),
+        1 => any::<bool>().prop_map(Manual),
+        1 => any::<bool>().prop_map(Adopt),
+    ]
+}
+
+fn happens(cluster: &mut Cluster, happening: &Happening) {
+    match *happening {
+        Happening::Ends(verdict, text) => {
+            let verdicts = [Verdict::Promoted, Verdict::Kept, Verdict::BelowThreshold, Verdict::Inconclusive];
+            return cluster.ends(verdicts[verdict as usize], &format!("prompt {text}"));
+        }
+        Happening::Fails => return cluster.fails(),
+        Happening::Breach => return cluster.breaches(),
+        Happening::Pass(seconds) => return cluster.pass(u64::from(seconds)),
+        Happening::Base(text) => cluster.base = prompt(&format!("prompt {text}")),
+        Happening::ByHand(text) => return cluster.apply_by_hand(&format!("prompt {text}")),
+        Happening::Pin(version) => cluster.wants.pin = version.map(|number| format!("v{number}")),
+        Happening::Suspend(suspend) => cluster.wants.suspend = suspend,
+        Happening::Approve(number) => cluster.wants.approve = Some(format!("v{number}")),
+        Happening::RollbackTo(number) => cluster.wants.rollback_to = Some(format!("v{number}")),
+        Happening::RunAt(number) => cluster.wants.run_at = Some(number.to_string()),
+        Happening::Inputs(number) => cluster.inputs = number.to_string(),
+        Happening::Manual(manual) => {
+            cluster.wants.approval = if manual { Approval::Manual } else { Approval::Automatic };
+        }
+        Happening::Adopt(adopt) => {
+            cluster.wants.on_base_change = if adopt { OnBaseChange::Adopt } else { OnBaseChange::Gate };
+        }
+    }
+    cluster.step(None, None);
+}
+
+/// What must hold between two records.
+fn check(cluster: &Cluster, before: &AgentOptimizationStatus, happening: &Happening) {
+    let record = &cluster.record;
+    let champion = record.champion.as_ref().expect("there is always a champion");
+    let known = cluster.versions.iter().find(|known| known.version == champion.version);
+    assert_eq!(known.map(|known| &known.hash), Some(&champion.hash), "the champion is the version that it is called");
+    let champions = cluster.versions.iter().filter(|known| known.phase == Some(VersionPhase::Champion)).count();
+    assert_eq!(champions, 1, "there is one champion");
+    if let Some(predecessor) = &record.predecessor {
+        assert_ne!(predecessor.version, champion.version);
+    }
+    assert!(record.history.len() <= 10 && record.quarantine.len() <= 50);
+    let was = before.champion.as_ref().unwrap();
+    if was.hash == champion.hash {
+        return;
+    }
+    let by_evidence = matches!(champion.origin, Origin::Gate | Origin::Approval);
+    if by_evidence {
+        assert!(!before.quarantine.iter().any(|taken_back| taken_back.hash == champion.hash), "quarantined for good");
+        assert_eq!(cluster.wants.pin, None, "a pin keeps everything else from serving");
+    }
+    if champion.origin == Origin::Gate {
+        assert!(matches!(happening, Happening::Ends(0, _)), "only a verdict promotes, not {happening:?}");
+        assert!(!cluster.wants.suspend, "nothing is promoted while suspended");
+        assert_eq!(cluster.wants.approval, Approval::Automatic);
+    }
+    if champion.origin == Origin::Rollback {
+        assert!(record.quarantine.iter().any(|taken_back| taken_back.hash == was.hash), "it is quarantined");
+        let by_watch = matches!(happening, Happening::Breach | Happening::Ends(..));
+        assert!(by_watch, "only evidence takes back, not {happening:?}");
+    }
+    assert!(!matches!(happening, Happening::Fails), "an outage promotes nothing and takes nothing back");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn in_every_history_one_version_serves_that_may(is_watched: bool, happenings in prop::collection::vec(happening(), 1..60)) {
+        let mut cluster = Cluster::new();
+        cluster.wants.watch = is_watched.then(watch);
+        cluster.wants.schedule = None;
+        for happening in &happenings {
+            let before = cluster.record.clone();
+            happens(&mut cluster, happening);
+            check(&cluster, &before, happening);
+        }
+    }
+
+    #[test]
+    fn looking_again_changes_nothing(happenings in prop::collection::vec(happening(), 1..40)) {
+        let mut cluster = Cluster::new();
+        cluster.wants.watch = Some(watch());
+        for happening in &happenings {
+            happens(&mut cluster, happening);
+            // What was written may call for one more step; then it is at rest.
+            cluster.step(None, None);
+            let again = cluster.look(None, None);
+            prop_assert_eq!(&again.record, &cluster.record);
+            prop_assert!(again.create.is_empty() && again.notes.is_empty(), "{:?} {:?}", again.create, again.notes);
+        }
+    }
+}
