@@ -4,5 +4,12 @@
 
 mod admission;
 mod cluster;
+mod intent;
 mod operator;
 mod promotion;
+mod references;
+mod security;
+mod status;
+mod target;
+mod versions;
+mod watch;

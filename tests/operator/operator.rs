@@ -294,7 +294,13 @@ impl Shop {
     /// Follows an object from now on.
     pub fn follow<K>(&self, name: &str) -> Followed<K>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug
+            + Send
+            + Sync
+            + 'static,
     {
         Followed::start(&self.namespace, name)
     }
@@ -359,7 +365,13 @@ pub struct Followed<K> {
 
 impl<K> Followed<K>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
 {
     fn start(namespace: &Namespace, name: &str) -> Self {
         let states = Arc::new(Mutex::new(Vec::new()));
@@ -471,6 +483,11 @@ impl Operator {
             rest.lines().next()?.parse().ok()
         });
         Self { child, probes, log }
+    }
+
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has logged, and those before it.

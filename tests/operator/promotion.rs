@@ -79,7 +79,11 @@ fn the_base_prompt_serves_at_once_and_a_better_one_takes_over_with_its_lineage()
 
     // Once more, from the beginning: nothing is paid, nothing is written.
     operator.stop();
-    assert_eq!(shop.world.answered(), shop.ledger_calls(), "every answer is in the ledger, and none was asked for twice");
+    assert_eq!(
+        shop.world.answered(),
+        shop.ledger_calls(),
+        "every answer is in the ledger, and none was asked for twice"
+    );
     let paid = shop.world.answered();
     let before = versions_of_everything(&shop);
     let events = shop.events().len();
@@ -149,7 +153,8 @@ fn a_promotion_restarts_a_workload_once_and_a_cycle_that_changes_nothing_does_no
 
     // Another cycle, which finds nothing better, and another operator.
     shop.annotate("whetstone.dev/run-at", "again");
-    let status = shop.until("another cycle has ended", |status| status.cycles == 2 && status.phase == Some(Phase::Idle));
+    let status =
+        shop.until("another cycle has ended", |status| status.cycles == 2 && status.phase == Some(Phase::Idle));
     assert_ne!(status.history[0].verdict, "Promoted");
     operator.stop();
     let operator = shop.operator();
