@@ -11,5 +11,6 @@ mod references;
 mod security;
 mod status;
 mod target;
+mod verbs;
 mod versions;
 mod watch;

@@ -187,7 +187,9 @@ impl Step<'_> {
 
     /// A person approves the version that has passed the gate.
     pub(super) fn answer_approval(&mut self) {
-        let Some(asked) = self.situation.wants.approve.clone() else { return };
+        let Some(asked) = self.situation.wants.approve.clone() else {
+            return self.forget(|handled| handled.approve = None);
+        };
         if handled(&self.record).approve.as_ref() == Some(&asked) {
             return;
         }
@@ -209,7 +211,9 @@ impl Step<'_> {
 
     /// A person wants an earlier version back.
     pub(super) fn answer_rollback(&mut self) {
-        let Some(asked) = self.situation.wants.rollback_to.clone() else { return };
+        let Some(asked) = self.situation.wants.rollback_to.clone() else {
+            return self.forget(|handled| handled.rollback_to = None);
+        };
         if handled(&self.record).rollback_to.as_ref() == Some(&asked) {
             return;
         }
@@ -226,6 +230,14 @@ impl Step<'_> {
             format!("there is no version {asked} to go back to; kubectl get pver lists those there are")
         };
         self.acknowledge(|handled| handled.rollback_to = Some(asked), message);
+    }
+
+    /// Without its annotation an answer is forgotten: so the same can be asked for again, such as to go back to a version for
+    /// the second time.
+    fn forget(&mut self, note: impl FnOnce(&mut Handled)) {
+        if let Some(handled) = self.record.handled.as_mut() {
+            note(handled);
+        }
     }
 
     pub(super) fn acknowledge(&mut self, note: impl FnOnce(&mut Handled), message: String) {
@@ -264,6 +276,11 @@ impl Step<'_> {
         if watch.established {
             return;
         }
+        // A watch that nobody can read at the moment has not come to an end.
+        let is_unreadable = situation.wants.watch.is_none() && situation.inputs.is_none();
+        if is_unreadable {
+            return;
+        }
         if let Some(plan) = &situation.wants.watch {
             if situation.now < watch.until {
                 let until = watch.until;
@@ -293,4 +310,49 @@ pub(super) fn handled(record: &AgentOptimizationStatus) -> Handled {
 /// A time that is so much later.
 pub(super) fn later(at: Timestamp, by: std::time::Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Situation, Wants, next};
+    use super::*;
+
+    #[test]
+    fn what_was_answered_can_be_asked_again_once_its_annotation_was_away() {
+        let serving = |version: &str| Serving {
+            version: version.to_owned(),
+            hash: version.to_owned(),
+            origin: Origin::Gate,
+            since: Timestamp::UNIX_EPOCH,
+            score: None,
+        };
+        let asked = Wants { rollback_to: Some("v2".to_owned()), ..Wants::default() };
+        let handled =
+            Handled { rollback_to: Some("v2".to_owned()), message: Some("x".to_owned()), ..Handled::default() };
+        let record = AgentOptimizationStatus {
+            champion: Some(serving("v4")),
+            handled: Some(handled),
+            ..AgentOptimizationStatus::default()
+        };
+        let answer = |wants: &Wants, record: &AgentOptimizationStatus| {
+            let situation = Situation {
+                now: Timestamp::UNIX_EPOCH,
+                wants,
+                record,
+                versions: &[],
+                base: None,
+                found: None,
+                inputs: None,
+                ended: None,
+                round: None,
+            };
+            next(&situation).record
+        };
+        assert_eq!(answer(&asked, &record).handled, record.handled, "an answer is given once");
+        let without = answer(&Wants::default(), &record);
+        assert_eq!(without.handled.as_ref().unwrap().rollback_to, None);
+        let again = answer(&asked, &without).handled.unwrap();
+        assert_eq!(again.rollback_to.as_deref(), Some("v2"));
+        assert!(again.message.unwrap().starts_with("there is no version v2"), "it was looked at again");
+    }
 }
