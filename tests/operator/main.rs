@@ -4,4 +4,13 @@
 
 mod admission;
 mod cluster;
+mod intent;
+mod operator;
+mod promotion;
+mod references;
+mod security;
+mod status;
+mod target;
 mod verbs;
+mod versions;
+mod watch;
