@@ -75,7 +75,8 @@ impl Course {
     fn strikes(&mut self) {
         self.moments += 1;
         let running = self.stage.unsettled().into_iter().filter_map(|number| self.stage.state(number));
-        let running = running.filter(|object| object["status"]["phase"] == "Running" && object["status"]["cycle"]["waiting"].is_null());
+        let running = running
+            .filter(|object| object["status"]["phase"] == "Running" && object["status"]["cycle"]["waiting"].is_null());
         self.under_way += running.count().min(MAX_CYCLES);
     }
 
@@ -96,7 +97,8 @@ impl Course {
     fn conclude(mut self, fault: &'static str, more: String) -> Row {
         self.violations.extend(self.stage.settle());
         let store = self.stage.operators.first().map(Operator::store);
-        let (small_disk, folder) = (store.as_ref().is_some_and(|store| store.starts_with("/proc")), self.stage.folder().join("store"));
+        let (small_disk, folder) =
+            (store.as_ref().is_some_and(|store| store.starts_with("/proc")), self.stage.folder().join("store"));
         if small_disk {
             // Its disk goes with it.
             let _ = std::fs::create_dir_all(&folder);
@@ -178,7 +180,9 @@ fn fight_for_the_lease(moments: usize) -> Row {
         let leader = course.stage.leader();
         let struck = Instant::now();
         let edit = |change: Value| {
-            stage::patiently("edit the Lease", || block_on(leases.patch("whetstone", &PatchParams::default(), &Patch::Merge(&change))));
+            stage::patiently("edit the Lease", || {
+                block_on(leases.patch("whetstone", &PatchParams::default(), &Patch::Merge(&change)))
+            });
         };
         match moment % 4 {
             0 => {
@@ -188,7 +192,9 @@ fn fight_for_the_lease(moments: usize) -> Row {
                 std::thread::sleep(longer);
                 signal("CONT", pid);
             }
-            1 => edit(json!({"spec": {"holderIdentity": "somebody-else", "renewTime": now(), "leaseDurationSeconds": 2}})),
+            1 => edit(
+                json!({"spec": {"holderIdentity": "somebody-else", "renewTime": now(), "leaseDurationSeconds": 2}}),
+            ),
             2 => edit(json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}})),
             _ => drop(block_on(leases.delete("whetstone", &DeleteParams::default()))),
         }
@@ -203,8 +209,16 @@ fn fight_for_the_lease(moments: usize) -> Row {
         let late = audit::late_writes(&audit::requests(&log, &users));
         let worst = late.iter().map(|late| late.by).max().unwrap_or_default();
         let effective: Vec<&audit::Late> = late.iter().filter(|late| late.has_effect).collect();
-        row.more = format!("writes after another replica had the Lease: {} ({} of them changed something), the last {worst:.1?} after", late.len(), effective.len());
-        row.violations.extend(effective.iter().map(|late| format!("{:?} after another replica had taken the Lease: {}", late.by, late.what)));
+        row.more = format!(
+            "writes after another replica had the Lease: {} ({} of them changed something), the last {worst:.1?} after",
+            late.len(),
+            effective.len()
+        );
+        row.violations.extend(
+            effective
+                .iter()
+                .map(|late| format!("{:?} after another replica had taken the Lease: {}", late.by, late.what)),
+        );
     }
     row
 }
@@ -267,8 +281,16 @@ fn delete_the_object(moments: usize) -> Row {
         course.goes_on_since(struck + Duration::from_millis(20));
     }
     let worst = last_calls.iter().max().copied().unwrap_or_default();
-    let mut row = course.conclude("object deleted mid-cycle, every other time created again", format!("last call at most {worst:.2?} after the deletion"));
-    row.violations.extend(last_calls.into_iter().filter(|last| *last > Duration::from_secs(1)).map(|last| format!("a call {last:?} after the deletion")));
+    let mut row = course.conclude(
+        "object deleted mid-cycle, every other time created again",
+        format!("last call at most {worst:.2?} after the deletion"),
+    );
+    row.violations.extend(
+        last_calls
+            .into_iter()
+            .filter(|last| *last > Duration::from_secs(1))
+            .map(|last| format!("a call {last:?} after the deletion")),
+    );
     row
 }
 

@@ -115,14 +115,12 @@ impl Step<'_> {
         if self.situation.wants.pin.is_some() {
             return;
         }
-        match self.record.predecessor.clone() {
-            Some(predecessor) => self.take_back(&predecessor, Origin::Rollback, why),
-            None => {
-                self.record.watch = None;
-                let message =
-                    format!("{} breaches a limit and has no predecessor to go back to: {why}", champion.version);
-                self.warn("NothingToRollBackTo", message);
-            }
+        if let Some(predecessor) = self.record.predecessor.clone() {
+            self.take_back(&predecessor, Origin::Rollback, why);
+        } else {
+            self.record.watch = None;
+            let message = format!("{} breaches a limit and has no predecessor to go back to: {why}", champion.version);
+            self.warn("NothingToRollBackTo", message);
         }
     }
 
@@ -255,18 +253,15 @@ impl Step<'_> {
         if self.serves(&pin) {
             return;
         }
-        match self.hash_of(&pin) {
-            Some(hash) => {
-                self.replace(&pin, &hash, Origin::Pin, None);
-                self.say("Pinned", format!("{pin} serves: spec.pin names it"));
-            }
-            None => {
-                let message = format!(
-                    "spec.pin: there is no version {pin:?}; kubectl get pver lists those there are, and {} serves meanwhile",
-                    self.champion()
-                );
-                self.obstacle = Some(Obstacle { reason: "PinnedVersionUnknown", message });
-            }
+        if let Some(hash) = self.hash_of(&pin) {
+            self.replace(&pin, &hash, Origin::Pin, None);
+            self.say("Pinned", format!("{pin} serves: spec.pin names it"));
+        } else {
+            let message = format!(
+                "spec.pin: there is no version {pin:?}; kubectl get pver lists those there are, and {} serves meanwhile",
+                self.champion()
+            );
+            self.obstacle = Some(Obstacle { reason: "PinnedVersionUnknown", message });
         }
     }
 

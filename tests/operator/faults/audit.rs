@@ -77,7 +77,13 @@ pub fn late_writes(requests: &[Request]) -> Vec<Late> {
                 by: Duration::try_from(request.received.duration_since(since)).unwrap_or_default(),
                 what: format!(
                     "{} {} {}/{} {}/{} → {}",
-                    request.user, request.verb, request.resource, request.subresource, request.namespace, request.name, request.code
+                    request.user,
+                    request.verb,
+                    request.resource,
+                    request.subresource,
+                    request.namespace,
+                    request.name,
+                    request.code
                 ),
                 has_effect: request.code < 300 && request.resource != "events",
             });

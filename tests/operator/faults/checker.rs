@@ -38,9 +38,11 @@ fn hash(text: &str) -> String {
 /// The states of the target ConfigMap that a hostile writer has not spoilt.
 fn targets<'a>(shop: &'a Shop, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
     let name = format!("{}-live", shop.name);
-    of(shop, "ConfigMap", seen)
-        .filter(move |it| it.name == name && !it.is_gone)
-        .filter(|it| ["system-prompt", "version", "prompt-hash"].iter().all(|key| !it.text(&format!("/data/{key}")).contains(HOSTILE)))
+    of(shop, "ConfigMap", seen).filter(move |it| it.name == name && !it.is_gone).filter(|it| {
+        ["system-prompt", "version", "prompt-hash"]
+            .iter()
+            .all(|key| !it.text(&format!("/data/{key}")).contains(HOSTILE))
+    })
 }
 
 /// The states of the resource itself.
@@ -109,7 +111,8 @@ fn promoted_once(shop: &Shop, seen: &[Seen], served: &[&str]) -> Vec<String> {
         let states: Vec<&Seen> = records(shop, seen).filter(|it| it.text("/metadata/uid") == uid).collect();
         let mut terms: Vec<(String, String)> = Vec::new();
         for state in &states {
-            let term = (state.text("/status/champion/version").to_owned(), state.text("/status/champion/since").to_owned());
+            let term =
+                (state.text("/status/champion/version").to_owned(), state.text("/status/champion/since").to_owned());
             if !term.0.is_empty() && terms.last() != Some(&term) {
                 terms.push(term);
             }
@@ -118,7 +121,8 @@ fn promoted_once(shop: &Shop, seen: &[Seen], served: &[&str]) -> Vec<String> {
         twice("the record", &terms, &mut found);
         let history = states.last().and_then(|last| last.object.pointer("/status/history")).and_then(Value::as_array);
         let promoted = history.into_iter().flatten().filter(|cycle| cycle["verdict"] == "Promoted");
-        let promoted: Vec<String> = promoted.map(|cycle| cycle["challenger"].as_str().unwrap_or("").to_owned()).collect();
+        let promoted: Vec<String> =
+            promoted.map(|cycle| cycle["challenger"].as_str().unwrap_or("").to_owned()).collect();
         twice("the history", &promoted, &mut found);
         let newest: BTreeMap<&str, &Seen> = of(shop, "Event", seen).map(|it| (it.name.as_str(), it)).collect();
         let events = newest.values().filter(|it| it.text("/reason") == "Promoted" && it.text("/regarding/uid") == uid);
@@ -145,9 +149,12 @@ fn at_rest(shop: &Shop, seen: &[Seen], stage: &Stage) -> Vec<String> {
     match target.filter(|it| !it.is_gone) {
         None => found.push(format!("{name}: there is no target ConfigMap")),
         Some(target) => {
-            let (version, said, prompt) = (target.text("/data/version"), target.text("/data/prompt-hash"), target.text("/data/system-prompt"));
+            let (version, said, prompt) =
+                (target.text("/data/version"), target.text("/data/prompt-hash"), target.text("/data/system-prompt"));
             if version != champion || said != champion_hash || hash(prompt) != champion_hash {
-                found.push(format!("{name}: the target holds {version} ({said}), the record says {champion} ({champion_hash})"));
+                found.push(format!(
+                    "{name}: the target holds {version} ({said}), the record says {champion} ({champion_hash})"
+                ));
             }
         }
     }
@@ -156,7 +163,8 @@ fn at_rest(shop: &Shop, seen: &[Seen], stage: &Stage) -> Vec<String> {
         newest.insert(&version.name, version);
     }
     let there: Vec<&Seen> = newest.into_values().filter(|it| !it.is_gone).collect();
-    let champions: Vec<&str> = there.iter().filter(|it| it.text("/status/phase") == "Champion").map(|it| it.text("/spec/version")).collect();
+    let champions: Vec<&str> =
+        there.iter().filter(|it| it.text("/status/phase") == "Champion").map(|it| it.text("/spec/version")).collect();
     if champions != [champion.as_str()] {
         found.push(format!("{name}: the champions are {champions:?}, the record says {champion}"));
     }
@@ -184,7 +192,10 @@ pub fn recorded(folder: &Path) -> (u64, Vec<String>) {
         let url = format!("sqlite://{}", path.display());
         let (calls, distinct): (i64, i64) = block_on(async {
             let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-            let row = sqlx::query("SELECT count(*), count(DISTINCT key) FROM calls").fetch_one(&mut connection).await.unwrap();
+            let row = sqlx::query("SELECT count(*), count(DISTINCT key) FROM calls")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
             (row.get(0), row.get(1))
         });
         if calls != distinct {

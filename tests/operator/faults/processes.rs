@@ -66,7 +66,8 @@ impl Operator {
             Some(size) => {
                 let mut command = Command::new("unshare");
                 std::fs::create_dir_all(&setup.store).unwrap();
-                let script = format!("mount -t tmpfs -o size={size}k tmpfs {} && exec \"$0\" \"$@\"", setup.store.display());
+                let script =
+                    format!("mount -t tmpfs -o size={size}k tmpfs {} && exec \"$0\" \"$@\"", setup.store.display());
                 command.args(["-rm", "sh", "-c", &script, WHETSTONE]);
                 command
             }

@@ -109,7 +109,11 @@ async fn follow(api: Api<DynamicObject>, kind: String, namespaces: BTreeSet<Stri
         let object = serde_json::to_value(&object).unwrap();
         let mut seen = seen.lock().unwrap();
         // A list after a break shows again what was seen before.
-        if seen.iter().rev().any(|it| it.revision == revision && it.is_gone == is_gone && it.kind == kind && it.name == name) {
+        if seen
+            .iter()
+            .rev()
+            .any(|it| it.revision == revision && it.is_gone == is_gone && it.kind == kind && it.name == name)
+        {
             continue;
         }
         seen.push(Seen { at: Instant::now(), kind: kind.clone(), namespace, name, revision, is_gone, object });

@@ -187,7 +187,10 @@ impl Stage {
         ]);
         for (suffix, keys) in [("texts", &["prompt.md", "tools.json"][..]), ("scenarios", &["scenarios.jsonl"])] {
             let data = data.iter().filter(|(key, _)| keys.contains(&key.as_str()));
-            let mut map = ConfigMap { data: Some(data.map(|(key, text)| (key.clone(), text.clone())).collect()), ..ConfigMap::default() };
+            let mut map = ConfigMap {
+                data: Some(data.map(|(key, text)| (key.clone(), text.clone())).collect()),
+                ..ConfigMap::default()
+            };
             map.metadata.name = Some(format!("{name}-{suffix}"));
             patiently("create a ConfigMap", || forgiving(409, block_on(maps.create(&PostParams::default(), &map))));
         }
@@ -227,7 +230,9 @@ impl Stage {
         }
         let object: AgentOptimization = serde_json::from_value(object).unwrap();
         let api = self.optimizations(namespace);
-        patiently("create an AgentOptimization", || forgiving(409, block_on(api.create(&PostParams::default(), &object))));
+        patiently("create an AgentOptimization", || {
+            forgiving(409, block_on(api.create(&PostParams::default(), &object)))
+        });
     }
 
     pub fn optimizations(&self, namespace: &str) -> Api<AgentOptimization> {
@@ -247,7 +252,9 @@ impl Stage {
     pub fn delete(&self, number: usize) {
         let Shop { namespace, name, .. } = &self.shops[number];
         let api = self.optimizations(namespace);
-        patiently("delete an AgentOptimization", || forgiving(404, block_on(api.delete(name, &DeleteParams::default()))));
+        patiently("delete an AgentOptimization", || {
+            forgiving(404, block_on(api.delete(name, &DeleteParams::default())))
+        });
     }
 
     /// The newest state of a shop's AgentOptimization that the observer has seen.
@@ -286,7 +293,10 @@ impl Stage {
             if begun.elapsed() > DEADLINE {
                 let told = |number: usize| {
                     let state = self.state(number).map(|object| object["status"].clone()).unwrap_or_default();
-                    format!("{} is stuck: phase {} cycle {} conditions {}", self.shops[number].name, state["phase"], state["cycle"], state["conditions"])
+                    format!(
+                        "{} is stuck: phase {} cycle {} conditions {}",
+                        self.shops[number].name, state["phase"], state["cycle"], state["conditions"]
+                    )
                 };
                 return unsettled.into_iter().map(told).collect();
             }
@@ -326,7 +336,8 @@ impl Stage {
 /// Whether nothing more is to happen to an object.
 pub fn is_at_rest(object: &Value) -> bool {
     let status = &object["status"];
-    let is_ready = status["conditions"].as_array().into_iter().flatten().any(|it| it["type"] == "Ready" && it["status"] == "True");
+    let is_ready =
+        status["conditions"].as_array().into_iter().flatten().any(|it| it["type"] == "Ready" && it["status"] == "True");
     status["observedGeneration"] == object["metadata"]["generation"]
         && matches!(status["phase"].as_str(), Some("Idle"))
         && status["cycle"].is_null()
