@@ -145,6 +145,8 @@ fn client(config: &Config, timeout: Option<Duration>) -> anyhow::Result<Client> 
         config.connect_timeout = Some(timeout);
         config.read_timeout = Some(timeout);
         config.write_timeout = Some(timeout);
+        // Else the time that a connection lay idle counts too, and the first request after a quiet while fails.
+        config.reset_reader_on_write = true;
     }
     Client::try_from(config).context("setting up the connection to the API server")
 }

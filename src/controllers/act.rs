@@ -50,7 +50,11 @@ pub struct Acted {
 pub async fn create_versions(observed: &Observed, course: &Course, context: &Context) -> Result<(), ReconcileError> {
     for version in &course.create {
         fenced(context)?;
-        versions::create(&context.client, &observed.object, version).await.map_err(ReconcileError::Cluster)?;
+        let created = versions::create(&context.client, &observed.object, version).await;
+        if !created.map_err(ReconcileError::Cluster)? {
+            // Somebody was faster with this name; another look finds another one.
+            return Err(ReconcileError::Changed);
+        }
     }
     Ok(())
 }

@@ -120,6 +120,8 @@ impl References {
                     follow(events, &scope, &state, &trigger).await;
                 }
                 Kind::Secret => {
+                    // The operator's Role allows no `list` of Secrets: the watch itself tells what there is.
+                    let config = config.streaming_lists();
                     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, namespace);
                     let events = watcher(api, config).default_backoff().boxed();
                     follow(events, &scope, &state, &trigger).await;

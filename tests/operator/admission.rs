@@ -192,33 +192,68 @@ fn every_other_way_to_say_it_is_accepted() {
     }
 }
 
-/// The examples are for the command line: their texts are in files and their keys in the environment. With those in the cluster,
-/// they are accepted.
+/// A resource of the command line as it is in the cluster: its files in ConfigMaps, its keys in Secrets.
+fn moved_into_the_cluster(mut object: Value) -> Value {
+    let key = json!({"configMapKeyRef": {"name": "example", "key": "text"}});
+    let spec = &mut object["spec"];
+    let agent = &mut spec["agent"];
+    agent["prompt"] = key.clone();
+    for source in agent["toolsFrom"].as_array_mut().into_iter().flatten() {
+        *source = key.clone();
+    }
+    if let Some(replay) = agent["runtime"].get_mut("replay") {
+        replay["transcripts"] = key;
+    }
+    for source in spec["scenarios"].as_array_mut().into_iter().flatten() {
+        *source = json!({"configMapRef": {"name": "example"}});
+    }
+    for model in spec["models"].as_array_mut().into_iter().flatten() {
+        for provider in ["openAI", "anthropic"] {
+            if let Some(provider) = model.get_mut(provider) {
+                provider["apiKey"] = json!({"secretKeyRef": {"name": "keys", "key": "key"}});
+            }
+        }
+    }
+    object
+}
+
 #[test]
-fn the_examples_are_accepted_once_their_files_are_in_configmaps() {
+fn the_examples_are_accepted_once_they_are_in_the_cluster() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     for example in ["quickstart/optimization.yaml", "twelve-skills/optimization.yaml", "pipeline/pipeline.yaml"] {
         let text = std::fs::read_to_string(examples.join(example)).unwrap();
         let submission = Submission::read(example, &text, None).unwrap();
-        let mut object = serde_json::to_value(&submission.resource).unwrap();
-        let spec = &mut object["spec"];
-        let agent = &mut spec["agent"];
-        agent["prompt"] = json!({"configMapKeyRef": {"name": "example", "key": "prompt.md"}});
-        for source in agent["toolsFrom"].as_array_mut().into_iter().flatten() {
-            *source = json!({"configMapKeyRef": {"name": "example", "key": "tools.json"}});
-        }
-        for source in spec["scenarios"].as_array_mut().into_iter().flatten() {
-            *source = json!({"configMapRef": {"name": "example"}});
-        }
-        for model in spec["models"].as_array_mut().into_iter().flatten() {
-            for provider in ["openAI", "anthropic"] {
-                if let Some(provider) = model.get_mut(provider) {
-                    provider["apiKey"] = json!({"secretKeyRef": {"name": "keys", "key": "key"}});
-                }
+        let object = serde_json::to_value(&submission.resource).unwrap();
+        accept::<AgentOptimization>(example, &moved_into_the_cluster(object));
+    }
+}
+
+#[test]
+fn the_page_about_the_resource_shows_what_is_accepted() {
+    let blocks = include_str!("../../docs/resource.md").split("```yaml\n").skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap());
+    let mut kinds = Vec::new();
+    for block in blocks {
+        let shown = yaml(block);
+        match shown["kind"].as_str() {
+            Some("AgentOptimization") => {
+                accept::<AgentOptimization>(block, &moved_into_the_cluster(shown));
+                kinds.push("resource");
+            }
+            Some("PromptVersion") => {
+                accept::<PromptVersion>(block, &shown);
+                kinds.push("version");
+            }
+            _ if shown.get("pipeline").is_some() => {}
+            _ => {
+                let mut object = first_resource();
+                merge(&mut object["spec"], &shown);
+                accept::<AgentOptimization>(block, &object);
+                kinds.push("part");
             }
         }
-        accept::<AgentOptimization>(example, &object);
     }
+    assert_eq!(kinds, ["resource", "resource", "resource", "part", "version"]);
 }
 
 #[test]

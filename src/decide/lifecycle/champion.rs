@@ -276,6 +276,11 @@ impl Step<'_> {
         if watch.established {
             return;
         }
+        // A watch that nobody can read at the moment has not come to an end.
+        let is_unreadable = situation.wants.watch.is_none() && situation.inputs.is_none();
+        if is_unreadable {
+            return;
+        }
         if let Some(plan) = &situation.wants.watch {
             if situation.now < watch.until {
                 let until = watch.until;
