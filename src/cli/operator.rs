@@ -128,6 +128,7 @@ pub(super) async fn operator(arguments: Arguments) -> anyhow::Result<Exit> {
     };
     let listener =
         TcpListener::bind(arguments.listen).await.with_context(|| format!("listening on {}", arguments.listen))?;
+    tracing::info!(address = %listener.local_addr()?, "serving /metrics, /healthz and /readyz");
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
     let stop = CancellationToken::new();
     let told = Arc::new(Told { health: Arc::clone(&health), metrics: Arc::clone(&metrics) });

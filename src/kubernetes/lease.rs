@@ -123,15 +123,14 @@ impl Election {
         observer.abort();
         *fence.lock() = None;
         drop(holding);
-        match manager.await {
-            Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be given back; it runs out by itself"),
-            Ok(Ok(_)) | Err(_) => {}
+        if let Ok(Err(error)) = manager.await {
+            tracing::warn!(%error, "the Lease could not be given back; it runs out by itself");
         }
     }
 }
 
 /// How long after a failure the Lease is looked at again. Who does not see it renewed has lost it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct AtOnce;
 
 impl Iterator for AtOnce {
