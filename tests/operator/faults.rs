@@ -6,7 +6,9 @@
 
 mod audit;
 mod checker;
+mod harm;
 mod processes;
+mod prometheus;
 mod record;
 mod stage;
 mod table;
@@ -273,12 +275,13 @@ fn delete_the_object(moments: usize) -> Row {
             let wait = course.stage.moment(Duration::from_millis(500));
             std::thread::sleep(wait);
             course.stage.create(number, &json!({}));
+            course.goes_on_since(Instant::now());
         } else {
             course.stage.shops[number].is_gone = true;
             std::thread::sleep(Duration::from_millis(2500));
-            last_calls.push(course.stage.shops[number].wire.last_sent().saturating_duration_since(struck));
+            let last = course.stage.shops[number].wire.last_sent();
+            last_calls.push(last.map(|last| last.saturating_duration_since(struck)).unwrap_or_default());
         }
-        course.goes_on_since(struck + Duration::from_millis(20));
     }
     let worst = last_calls.iter().max().copied().unwrap_or_default();
     let mut row = course.conclude(
@@ -298,7 +301,8 @@ fn delete_the_object(moments: usize) -> Row {
 fn busiest(stage: &mut Stage) -> usize {
     eventually("a shop has calls under way", DEADLINE, || {
         let just_now = Instant::now() - Duration::from_millis(100);
-        let busy = stage.unsettled().into_iter().filter(|number| stage.shops[*number].wire.last_sent() > just_now);
+        let busy =
+            stage.unsettled().into_iter().filter(|number| stage.shops[*number].wire.last_sent() > Some(just_now));
         let busy: Vec<usize> = busy.collect();
         if busy.is_empty() {
             stage.keep_busy(MAX_CYCLES + 1);
@@ -307,6 +311,12 @@ fn busiest(stage: &mut Stage) -> usize {
         Some(busy[stage.random.random_range(0..busy.len())])
     })
 }
+
+use harm::{
+    break_the_watches, cut_the_provider, fill_the_disk, pause_the_api_server, restart_the_api_server,
+    write_over_the_target,
+};
+use prometheus::lie_to_the_watch;
 
 macro_rules! faults {
     ($($name:ident)*) => {
@@ -326,6 +336,13 @@ faults! {
     kill_the_leader
     kill_the_only_one
     fight_for_the_lease
-    edit_the_spec
+    write_over_the_target
     delete_the_object
+    edit_the_spec
+    fill_the_disk
+    restart_the_api_server
+    pause_the_api_server
+    break_the_watches
+    cut_the_provider
+    lie_to_the_watch
 }

@@ -103,7 +103,7 @@ fn promoted_once(shop: &Shop, seen: &[Seen], served: &[&str]) -> Vec<String> {
         }
     };
     let uids: BTreeSet<&str> = records(shop, seen).map(|it| it.text("/metadata/uid")).collect();
-    if uids.len() == 1 {
+    if uids.len() == 1 && !shop.goes_back {
         let served: Vec<String> = served.iter().map(|it| (*it).to_owned()).collect();
         twice("the ConfigMap", &served, &mut found);
     }
@@ -113,7 +113,8 @@ fn promoted_once(shop: &Shop, seen: &[Seen], served: &[&str]) -> Vec<String> {
         for state in &states {
             let term =
                 (state.text("/status/champion/version").to_owned(), state.text("/status/champion/since").to_owned());
-            if !term.0.is_empty() && terms.last() != Some(&term) {
+            let was_promoted = matches!(state.text("/status/champion/origin"), "Gate" | "Approval" | "Adopted");
+            if was_promoted && terms.last() != Some(&term) {
                 terms.push(term);
             }
         }
