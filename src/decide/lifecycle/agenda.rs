@@ -68,6 +68,10 @@ impl<'a> Step<'a> {
                 };
                 return self.start(CycleKind::Gate, cause, Some(known));
             }
+            // A changed base prompt that this very step creates is gated as soon as it is there, and before any search.
+            if self.create.iter().any(|new| new.origin == VersionOrigin::Base && !self.serves(&new.version)) {
+                return;
+            }
         }
         if let Some(asked) = asked {
             self.start(CycleKind::Search, Cause::Requested, None);
