@@ -291,13 +291,12 @@ async fn text_of(
     if let Some(text) = found.filter(|text| hash(text) == wanted) {
         return Ok(Some(text));
     }
-    let text = match in_target {
-        Some(text) => Some(text.clone()),
-        None => {
-            let store = grounds.stores.of(namespace).await.map_err(ReconcileError::Store)?;
-            let rows = store.versions(&format!("{namespace}/{optimization}")).await.map_err(ReconcileError::Store)?;
-            rows.into_iter().find(|row| row.version.hash.to_string() == wanted).map(|row| row.version.text)
-        }
+    let text = if let Some(text) = in_target {
+        Some(text.clone())
+    } else {
+        let store = grounds.stores.of(namespace).await.map_err(ReconcileError::Store)?;
+        let rows = store.versions(&format!("{namespace}/{optimization}")).await.map_err(ReconcileError::Store)?;
+        rows.into_iter().find(|row| row.version.hash.to_string() == wanted).map(|row| row.version.text)
     };
     if let Some(text) = &text {
         let lost = NewVersion {

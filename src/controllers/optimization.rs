@@ -289,5 +289,5 @@ pub fn try_again(object: &Arc<AgentOptimization>, error: &ReconcileError, contex
         error => tracing::warn!(namespace = owner.0, name = owner.1, %error, failures, "reconciling failed"),
     }
     let wait = Duration::from_millis(500).saturating_mul(1 << failures.min(7));
-    Action::requeue(wait.min(Duration::from_secs(60)))
+    Action::requeue(wait.min(Duration::from_mins(1)))
 }

@@ -73,10 +73,7 @@ impl References {
         for named in &wanted {
             state.users.entry(named.clone()).or_default().insert(owner.clone());
             let scope = scope(named);
-            if !state.watches.contains_key(&scope) {
-                let watch = self.watch(scope.clone());
-                state.watches.insert(scope, watch);
-            }
+            state.watches.entry(scope.clone()).or_insert_with(|| self.watch(scope));
         }
         state.wanted.insert(owner.clone(), wanted);
         state.end_idle_watches();

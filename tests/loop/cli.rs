@@ -289,7 +289,7 @@ fn every_command_has_help_that_says_what_it_needs() {
         ("import", &["promptfoo"]),
         ("simulate", &["--world", "--listen", "/stats"]),
         ("history", &["--store", "--limit", "Reads a store", "Reads the cluster"]),
-        ("status", &["--watch", "--all-namespaces", "Exit codes: 0 ready, 3", "whetstone status support"]),
+        ("status", &["--watch", "--all-namespaces", "Exit codes: 0 ready", "whetstone status support"]),
         ("approve", &["--yes", "--wait", "--timeout", "Exit codes", "whetstone approve support"]),
         ("rollback", &["--to", "--yes", "--wait", "Exit codes", "whetstone rollback support"]),
         ("suspend", &["--namespace", "--context", "--kubeconfig", "whetstone suspend support"]),

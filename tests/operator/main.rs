@@ -4,6 +4,7 @@
 
 mod admission;
 mod cluster;
+mod faults;
 mod intent;
 mod operator;
 mod promotion;

@@ -14,7 +14,7 @@ use whetstone::api::{AgentOptimization, PromptVersion};
 use super::cluster::{Cluster, Ended, Namespace, block_on, eventually};
 
 /// Nothing here takes longer, unless it hangs.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A namespace with the AgentOptimization `support` in it, and somebody at a command line.
 struct Shop {

@@ -2,7 +2,7 @@
 
 use super::Step;
 use super::champion::{handled, later};
-use super::versions::{KnownVersion, VersionOrigin, VersionVerdict};
+use super::versions::{KnownVersion, NewVersion, VersionOrigin, VersionVerdict};
 use crate::api::status::{Cause, Challenger, CycleKind, RunningCycle, ScheduleStatus};
 use crate::domain::version::VersionPhase;
 
@@ -60,18 +60,19 @@ impl<'a> Step<'a> {
             return;
         }
         let asked = wants.run_at.clone().filter(|asked| handled(&self.record).run_at.as_ref() != Some(asked));
-        if wants.pin.is_none() {
-            if let Some(known) = self.first_candidate() {
-                let cause = match known.origin {
-                    VersionOrigin::Base => Cause::BaseChanged,
-                    _ => Cause::VersionApplied,
-                };
-                return self.start(CycleKind::Gate, cause, Some(known));
-            }
-            // A changed base prompt that this very step creates is gated as soon as it is there, and before any search.
-            if self.create.iter().any(|new| new.origin == VersionOrigin::Base && !self.serves(&new.version)) {
-                return;
-            }
+        if wants.pin.is_none()
+            && let Some(known) = self.first_candidate()
+        {
+            let cause = match known.origin {
+                VersionOrigin::Base => Cause::BaseChanged,
+                _ => Cause::VersionApplied,
+            };
+            return self.start(CycleKind::Gate, cause, Some(known));
+        }
+        // A changed base prompt that this very step creates is gated as soon as it is there, and before any search.
+        let is_coming = |new: &NewVersion| new.origin == VersionOrigin::Base && !self.serves(&new.version);
+        if wants.pin.is_none() && self.create.iter().any(is_coming) {
+            return;
         }
         if let Some(asked) = asked {
             self.start(CycleKind::Search, Cause::Requested, None);

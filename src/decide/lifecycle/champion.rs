@@ -115,14 +115,12 @@ impl Step<'_> {
         if self.situation.wants.pin.is_some() {
             return;
         }
-        match self.record.predecessor.clone() {
-            Some(predecessor) => self.take_back(&predecessor, Origin::Rollback, why),
-            None => {
-                self.record.watch = None;
-                let message =
-                    format!("{} breaches a limit and has no predecessor to go back to: {why}", champion.version);
-                self.warn("NothingToRollBackTo", message);
-            }
+        if let Some(predecessor) = self.record.predecessor.clone() {
+            self.take_back(&predecessor, Origin::Rollback, why);
+        } else {
+            self.record.watch = None;
+            let message = format!("{} breaches a limit and has no predecessor to go back to: {why}", champion.version);
+            self.warn("NothingToRollBackTo", message);
         }
     }
 
@@ -187,12 +185,13 @@ impl Step<'_> {
 
     /// A person approves the version that has passed the gate.
     pub(super) fn answer_approval(&mut self) {
-        let Some(asked) = self.situation.wants.approve.clone() else {
+        let Some(value) = self.situation.wants.approve.clone() else {
             return self.forget(|handled| handled.approve = None);
         };
-        if handled(&self.record).approve.as_ref() == Some(&asked) {
+        if handled(&self.record).approve.as_ref() == Some(&value) {
             return;
         }
+        let asked = version_asked_for(&value).to_owned();
         let waiting = self.record.challenger.clone().filter(|challenger| challenger.awaits_approval);
         let message = match waiting {
             Some(_) if self.situation.wants.pin.is_some() => {
@@ -206,17 +205,18 @@ impl Step<'_> {
             None if self.serves(&asked) => format!("{asked} serves already"),
             None => format!("{asked} does not wait for approval; nothing does"),
         };
-        self.acknowledge(|handled| handled.approve = Some(asked), message);
+        self.acknowledge(|handled| handled.approve = Some(value), message);
     }
 
     /// A person wants an earlier version back.
     pub(super) fn answer_rollback(&mut self) {
-        let Some(asked) = self.situation.wants.rollback_to.clone() else {
+        let Some(value) = self.situation.wants.rollback_to.clone() else {
             return self.forget(|handled| handled.rollback_to = None);
         };
-        if handled(&self.record).rollback_to.as_ref() == Some(&asked) {
+        if handled(&self.record).rollback_to.as_ref() == Some(&value) {
             return;
         }
+        let asked = version_asked_for(&value).to_owned();
         let message = if self.serves(&asked) {
             format!("{asked} serves already")
         } else if self.situation.wants.pin.is_some() {
@@ -229,7 +229,7 @@ impl Step<'_> {
         } else {
             format!("there is no version {asked} to go back to; kubectl get pver lists those there are")
         };
-        self.acknowledge(|handled| handled.rollback_to = Some(asked), message);
+        self.acknowledge(|handled| handled.rollback_to = Some(value), message);
     }
 
     /// Without its annotation an answer is forgotten: so the same can be asked for again, such as to go back to a version for
@@ -253,18 +253,15 @@ impl Step<'_> {
         if self.serves(&pin) {
             return;
         }
-        match self.hash_of(&pin) {
-            Some(hash) => {
-                self.replace(&pin, &hash, Origin::Pin, None);
-                self.say("Pinned", format!("{pin} serves: spec.pin names it"));
-            }
-            None => {
-                let message = format!(
-                    "spec.pin: there is no version {pin:?}; kubectl get pver lists those there are, and {} serves meanwhile",
-                    self.champion()
-                );
-                self.obstacle = Some(Obstacle { reason: "PinnedVersionUnknown", message });
-            }
+        if let Some(hash) = self.hash_of(&pin) {
+            self.replace(&pin, &hash, Origin::Pin, None);
+            self.say("Pinned", format!("{pin} serves: spec.pin names it"));
+        } else {
+            let message = format!(
+                "spec.pin: there is no version {pin:?}; kubectl get pver lists those there are, and {} serves meanwhile",
+                self.champion()
+            );
+            self.obstacle = Some(Obstacle { reason: "PinnedVersionUnknown", message });
         }
     }
 
@@ -300,6 +297,11 @@ impl Step<'_> {
     pub(super) fn champion(&self) -> &str {
         self.record.champion.as_ref().map_or("nothing", |champion| champion.version.as_str())
     }
+}
+
+/// The version in the value of an annotation: what comes after an `@` only makes the value another one than before.
+fn version_asked_for(value: &str) -> &str {
+    value.split_once('@').map_or(value, |(version, _)| version)
 }
 
 /// The annotations that were acted on.

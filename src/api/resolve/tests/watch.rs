@@ -145,9 +145,10 @@ fn a_prometheus_that_cannot_be_asked_is_told() {
     insta::assert_snapshot!(said("url: \"http://p\", timeout: 1m"), @"agent.yaml:20:41: spec.watch.prometheus.timeout: 1m is longer than the time between two readings; give more than nothing, and at most the interval of 30s");
     insta::assert_snapshot!(said("url: \"http://p\", timeout: 0s"), @"agent.yaml:20:41: spec.watch.prometheus.timeout: 0s is too short for any answer; give more than nothing, and at most the interval of 30s");
     let token = "bearerToken: {secretKeyRef: {name: Token, key: t}}";
-    insta::assert_snapshot!(said(&format!("url: \"http://p\", {token}")), @r#"agent.yaml:20:70: spec.watch.prometheus.bearerToken.secretKeyRef.name: "Token" is no name for a Secret: lower-case letters, digits, - and . are"#);
+    insta::assert_snapshot!(said(&format!("url: \"http://p\", {token}")), @r#"agent.yaml:20:76: spec.watch.prometheus.bearerToken.secretKeyRef.name: expected the name of an object (lower-case letters, digits, - and .), such as "support-prompt", found "Token""#);
     let basic = "basicAuth: {username: \"a:b\", password: {secretKeyRef: {name: p, key: p}}}";
     insta::assert_snapshot!(said(&format!("url: \"http://p\", {basic}")), @r#"agent.yaml:20:53: spec.watch.prometheus.basicAuth.username: "a:b" is no name of a user: it has a colon or a control character"#);
+    let token = token.replace("name: Token", "name: token");
     insta::assert_snapshot!(said(&format!("url: \"http://p\", {basic}, {token}")), @"agent.yaml:20:11: spec.watch.prometheus: at most one of bearerToken, basicAuth is allowed; bearerToken and basicAuth are given");
 }
 
@@ -160,7 +161,7 @@ fn headers_are_checked() {
          {name: X-C, value: \"a\\nb\"}]},\n    signals: [{name: s, query: q, max: 1}]}",
     );
     insta::assert_snapshot!(said, @r#"
-    agent.yaml:21:8: spec.watch.prometheus.headers[0].name: "X Key" is no name for a header: letters, digits and - are
+    agent.yaml:21:14: spec.watch.prometheus.headers[0].name: expected the name of a header, such as "X-Scope-OrgID", found "X Key"
     agent.yaml:22:8: spec.watch.prometheus.headers[1].name: "Host" is set by Whetstone itself; leave it out
     agent.yaml:23:8: spec.watch.prometheus.headers[2].name: "AUTHORIZATION" is set by bearerToken or basicAuth; keep one of them
     agent.yaml:25:8: spec.watch.prometheus.headers[4].name: a second header "x-a"; keep one of them
