@@ -6,10 +6,12 @@
 
 mod audit;
 mod checker;
+mod clock;
 mod harm;
 mod processes;
 mod prometheus;
 mod record;
+mod scale;
 mod stage;
 mod table;
 
@@ -312,21 +314,34 @@ fn busiest(stage: &mut Stage) -> usize {
     })
 }
 
-use harm::{
+use self::harm::{
     break_the_watches, cut_the_provider, fill_the_disk, pause_the_api_server, restart_the_api_server,
     write_over_the_target,
 };
-use prometheus::lie_to_the_watch;
+use self::prometheus::lie_to_the_watch;
 
 macro_rules! faults {
     ($($name:ident)*) => {
         /// A few moments of each.
         mod few {
+            use std::time::Duration;
+
+            #[test] fn thirty_objects_that_have_nothing_to_do_write_nothing() { super::scale::idle(30, Duration::from_secs(10)); }
+            #[test] fn twelve_objects_that_begin_at_once_take_turns() { super::scale::all_at_once(12); }
+            #[test] fn the_last_call_goes_out_within_a_second_of_a_stop() { super::scale::last_call(2); }
+
             $(#[test] fn $name() { super::$name(super::FEW).conclude(); })*
         }
 
         /// The table.
         mod many {
+            use std::time::Duration;
+
+            #[test] #[ignore = "takes minutes: make faults"] fn a_thousand_objects_that_have_nothing_to_do() { super::scale::idle(1000, Duration::from_mins(3)); }
+            #[test] #[ignore = "takes minutes: make faults"] fn a_hundred_objects_that_begin_at_once() { super::scale::all_at_once(100); }
+            #[test] #[ignore = "takes minutes: make faults"] fn the_last_call_after_a_stop() { super::scale::last_call(20); }
+            #[test] #[ignore = "takes minutes: make faults"] fn the_other_replica_takes_over() { super::scale::takeover(5); }
+
             $(#[test] #[ignore = "takes minutes: make faults"] fn $name() { super::$name(super::MANY).conclude(); })*
         }
     };
