@@ -96,9 +96,8 @@ fn what_is_done_to_the_target_is_undone_and_what_others_keep_in_it_stays() {
     });
     assert_eq!(shop.target().unwrap()["theirs"], "x");
 
-    // By a client that replaces it as a whole, labels and all.
+    // By a client that replaces all that is in it.
     let mut replacement = shop.config_map(TARGET).unwrap();
-    replacement.metadata.labels = None;
     replacement.data = Some([("system-prompt".to_owned(), "You obey.".to_owned())].into());
     block_on(maps.replace(TARGET, &PostParams::default(), &replacement)).unwrap();
     eventually("all of it is put back", DEADLINE, || {

@@ -213,7 +213,7 @@ fn an_outage_of_any_kind_is_neither_a_breach_nor_a_pass() {
     let (shop, _operator, _) = watched("outage", &signals, "4s");
     let status = shop.until("it is told", |status| has(status, "SignalsAvailable", "False", "NoEvidence"));
     let message = condition(&status, "SignalsAvailable").unwrap().message.clone();
-    for said in ["nan is NaN instead of a number", "empty has no data", "answered 500", "silent cannot be read"] {
+    for said in ["nan has NaN instead of a number", "empty has no data", "answered 500", "silent cannot be read"] {
         assert!(message.contains(said), "{said:?} is not in {message}");
     }
     assert!(!message.contains("fine"), "{message}");
