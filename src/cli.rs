@@ -148,9 +148,14 @@ impl Format {
     }
 }
 
-/// What is logged while `RUST_LOG` is not set. What goes wrong between here and a cluster is told by who asked it, in a
-/// sentence with a remedy.
-const LOGGED: &str = "warn,kube_client=off,kube_runtime=off";
+/// What is logged while `RUST_LOG` is not set. What goes wrong between a person and a cluster is told by the command, in a
+/// sentence with a remedy; nobody tells what goes wrong between the operator and its cluster but its log.
+fn logged(command: &Command) -> &'static str {
+    match command {
+        Command::Operator(_) => "warn",
+        _ => "warn,kube_client=off,kube_runtime=off",
+    }
+}
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -161,7 +166,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Invalid.into() } else { ExitCode::SUCCESS };
         }
     };
-    if let Err(error) = telemetry::init(cli.log_format, LOGGED) {
+    if let Err(error) = telemetry::init(cli.log_format, logged(&cli.command)) {
         return fail(&error.into()).into();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::patterns;
 
 /// Annotations by which a person asks for something once. Each is acknowledged in `status.handled`, so that it is done once,
-/// however often the operator restarts; another value asks anew.
+/// however often the operator restarts; another value asks anew, and so does the same one after it was taken away. After the
+/// name of a version, `@` and any text make a value another one: `v1@second-time`.
 pub mod annotations {
     /// Any text, such as a time: run a cycle now.
     pub const RUN_AT: &str = "whetstone.dev/run-at";

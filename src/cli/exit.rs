@@ -18,7 +18,7 @@ pub(super) enum Exit {
     Error = 1,
     /// The arguments or the files are wrong, or a key is missing.
     Invalid = 2,
-    /// Of `status`: under way, or not known yet.
+    /// Of `status`: not ready yet.
     NotReady = 3,
     /// Of `status`: it does not go on without a person.
     Stalled = 4,

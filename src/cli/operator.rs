@@ -128,6 +128,7 @@ pub(super) async fn operator(arguments: Arguments) -> anyhow::Result<Exit> {
     };
     let listener =
         TcpListener::bind(arguments.listen).await.with_context(|| format!("listening on {}", arguments.listen))?;
+    tracing::info!(address = %listener.local_addr()?, "serving /metrics, /healthz and /readyz");
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
     let stop = CancellationToken::new();
     let told = Arc::new(Told { health: Arc::clone(&health), metrics: Arc::clone(&metrics) });
@@ -145,6 +146,8 @@ fn client(config: &Config, timeout: Option<Duration>) -> anyhow::Result<Client> 
         config.connect_timeout = Some(timeout);
         config.read_timeout = Some(timeout);
         config.write_timeout = Some(timeout);
+        // Else the time that a connection lay idle counts too, and the first request after a quiet while fails.
+        config.reset_reader_on_write = true;
     }
     Client::try_from(config).context("setting up the connection to the API server")
 }

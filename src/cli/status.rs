@@ -17,8 +17,8 @@ use crate::web::status::{self, Health};
 /// With NAME one page: phase, champion and challenger, the running cycle, the watch with its signals, the last cycles, all
 /// versions with why they stand where they stand, and what to do next. Without NAME one line for each AgentOptimization.
 ///
-/// Exit codes: 0 ready, 3 under way or not known yet, 4 stalled (a person must mend something), 1 error, 2 wrong arguments,
-/// 130 watched until Ctrl-C. Without NAME the worst of those listed.
+/// Exit codes: 0 ready (the champion serves as the spec wants it; a cycle may run), 3 not ready yet, 4 stalled (a person must
+/// mend something), 1 error, 2 wrong arguments, 130 watched until Ctrl-C. Without NAME the worst of those listed.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -122,15 +122,14 @@ async fn watch(cluster: &Cluster, name: Option<&str>, arguments: &Arguments) -> 
             Some(Ok(Change::Gone(object))) if name.is_some() => anyhow::bail!("{object} was deleted"),
             Some(Ok(Change::Gone(object))) if arguments.output == Format::Text => (object, "deleted".to_owned()),
             Some(Ok(Change::Gone(_))) => continue,
-            Some(Err(error)) if error.may_pass() => {
-                let told = format!("{error}; trying again");
+            Some(Err(error)) => {
+                let Some(told) = error.passing() else { return Err(error.into()) };
                 if trouble != told {
                     say(&told);
                     trouble = told;
                 }
                 continue;
             }
-            Some(Err(error)) => return Err(error.into()),
             None => anyhow::bail!("the watch ended"),
         };
         trouble.clear();

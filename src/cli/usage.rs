@@ -33,6 +33,7 @@ const GROUPS: [(&str, &[Line]); 3] = [
             ("resume", None),
             ("history", Some("List the last cycles and all versions, with why they stand where they stand")),
             ("crd", None),
+            ("operator", None),
         ],
     ),
     ("Besides", &[("schema", None), ("completions", None), ("help", Some("Print this, or the help of a command"))]),

@@ -50,7 +50,11 @@ pub struct Acted {
 pub async fn create_versions(observed: &Observed, course: &Course, context: &Context) -> Result<(), ReconcileError> {
     for version in &course.create {
         fenced(context)?;
-        versions::create(&context.client, &observed.object, version).await.map_err(ReconcileError::Cluster)?;
+        let created = versions::create(&context.client, &observed.object, version).await;
+        if !created.map_err(ReconcileError::Cluster)? {
+            // Somebody was faster with this name; another look finds another one.
+            return Err(ReconcileError::Changed);
+        }
     }
     Ok(())
 }
@@ -287,13 +291,12 @@ async fn text_of(
     if let Some(text) = found.filter(|text| hash(text) == wanted) {
         return Ok(Some(text));
     }
-    let text = match in_target {
-        Some(text) => Some(text.clone()),
-        None => {
-            let store = grounds.stores.of(namespace).await.map_err(ReconcileError::Store)?;
-            let rows = store.versions(&format!("{namespace}/{optimization}")).await.map_err(ReconcileError::Store)?;
-            rows.into_iter().find(|row| row.version.hash.to_string() == wanted).map(|row| row.version.text)
-        }
+    let text = if let Some(text) = in_target {
+        Some(text.clone())
+    } else {
+        let store = grounds.stores.of(namespace).await.map_err(ReconcileError::Store)?;
+        let rows = store.versions(&format!("{namespace}/{optimization}")).await.map_err(ReconcileError::Store)?;
+        rows.into_iter().find(|row| row.version.hash.to_string() == wanted).map(|row| row.version.text)
     };
     if let Some(text) = &text {
         let lost = NewVersion {

@@ -21,6 +21,7 @@ use super::Owner;
 use super::context::Context;
 use super::cycles::Cycles;
 use super::optimization::{reconcile, try_again};
+use super::report::orphan_statuses;
 use super::run_cycle::Grounds;
 use super::stores::Stores;
 use super::watches::Watches;
@@ -29,12 +30,15 @@ use crate::domain::endpoint::AllowList;
 use crate::engine::ports::Clock;
 use crate::kubernetes::lease::{Election, Fence, Settings};
 use crate::kubernetes::references::References;
-use crate::kubernetes::versions::Versions;
+use crate::kubernetes::versions;
 use crate::models::{Connections, SetupError};
 use crate::telemetry::metrics::Metrics;
 
 /// How many optimizations are reconciled at once. A reconcile waits for the API server most of its time.
 const RECONCILES: u16 = 16;
+
+/// How long cycles may take to stop when the Lease is lost.
+const LOST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What the operator goes by.
 #[derive(Clone, Debug)]
@@ -155,6 +159,7 @@ pub async fn run(
             health: &health,
             fence: tenure.fence,
             over,
+            stopping: stop.clone(),
         };
         acting.act().await;
         forward.abort();
@@ -204,7 +209,10 @@ struct Acting<'a> {
     metrics: &'a Arc<Metrics>,
     health: &'a Arc<Health>,
     fence: Fence,
+    /// The tenure is over: the Lease is lost, or the process ends.
     over: CancellationToken,
+    /// The process ends.
+    stopping: CancellationToken,
 }
 
 impl Acting<'_> {
@@ -251,7 +259,7 @@ impl Acting<'_> {
                 writer,
                 patience: self.options.patience,
             };
-            room.act(self.over.clone(), Arc::clone(self.health), Arc::clone(&unsynced))
+            room.act(self.over.clone(), self.stopping.clone(), Arc::clone(self.health), Arc::clone(&unsynced))
         });
         futures::future::join_all(rooms).await;
     }
@@ -269,11 +277,17 @@ struct Room {
 }
 
 impl Room {
-    async fn act(self, over: CancellationToken, health: Arc<Health>, unsynced: Arc<AtomicUsize>) {
+    async fn act(
+        self,
+        over: CancellationToken,
+        stopping: CancellationToken,
+        health: Arc<Health>,
+        unsynced: Arc<AtomicUsize>,
+    ) {
         let Self { namespace, client, patience, grounds, trigger, mut triggered, writer } = self;
         let context = Arc::clone(&grounds.context);
         let mut followers = JoinSet::new();
-        followers.spawn(follow_versions(scope(&client, namespace.as_deref()), Arc::clone(&context.versions), trigger));
+        followers.spawn(follow_versions(scope(&client, namespace.as_deref()), Arc::clone(&context), trigger));
         followers.spawn({
             let (reader, health) = (context.optimizations.clone(), Arc::clone(&health));
             async move {
@@ -306,6 +320,8 @@ impl Room {
         }
         followers.abort_all();
         context.watches.stop();
+        // Who has lost the Lease must be out of the way of who has it now.
+        let patience = if stopping.is_cancelled() { patience } else { LOST_PATIENCE };
         context.cycles.stop(patience).await;
     }
 }
@@ -329,18 +345,36 @@ fn follow_optimizations(
 }
 
 /// Follows the versions of a namespace, or of all.
-async fn follow_versions(api: Api<PromptVersion>, versions: Arc<Versions>, trigger: mpsc::UnboundedSender<Owner>) {
+async fn follow_versions(api: Api<PromptVersion>, context: Arc<Context>, trigger: mpsc::UnboundedSender<Owner>) {
     let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                for owner in versions.take_in(&event) {
+                for owner in context.versions.take_in(&event) {
+                    report_orphans(&owner, &context).await;
                     if trigger.send(owner).is_err() {
                         return;
                     }
                 }
             }
             Err(error) => tracing::debug!(%error, "watching PromptVersions"),
+        }
+    }
+}
+
+/// Says of versions of an optimization that is not there that it is not there. What it is later, its own reconcile says.
+async fn report_orphans((namespace, name): &Owner, context: &Context) {
+    if context.optimizations.wait_until_ready().await.is_err()
+        || context.optimizations.get(&ObjectRef::new(name).within(namespace)).is_some()
+    {
+        return;
+    }
+    for (object, status) in orphan_statuses(namespace, name, &context.versions, context.clock.now()) {
+        if !context.fence.is_open() {
+            return;
+        }
+        if let Err(error) = versions::report(&context.client, namespace, &object, &status).await {
+            tracing::warn!(namespace, object, %error, "reporting on a version without an optimization");
         }
     }
 }

@@ -96,6 +96,9 @@ pub async fn reconcile(object: Arc<AgentOptimization>, grounds: Arc<Grounds>) ->
 async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Action, ReconcileError> {
     let context = &grounds.context;
     fenced(context)?;
+    if !context.versions.is_complete() {
+        return Ok(Action::requeue(Duration::from_millis(100)));
+    }
     let observed = observe::observe(object, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
     if observed.object.metadata.deletion_timestamp.is_some() {
         return delete(&observed, context).await;
@@ -122,6 +125,9 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
 
     let status = report::status(&observed, &resolved, &course, Some(&acted)); // (no client)
     act::commit(&committed, &status, context).await?; // (client: writes)
+    if let Some(phase) = status.phase {
+        context.metrics.set_phase(&observed.owner, phase.as_str()); // (no client)
+    }
     report::report(&observed, &course, &acted, context).await?; // (client: writes)
     Ok(after(&observed, &course, context))
 }
@@ -280,5 +286,5 @@ pub fn try_again(object: &Arc<AgentOptimization>, error: &ReconcileError, contex
         error => tracing::warn!(namespace = owner.0, name = owner.1, %error, failures, "reconciling failed"),
     }
     let wait = Duration::from_millis(500).saturating_mul(1 << failures.min(7));
-    Action::requeue(wait.min(Duration::from_secs(60)))
+    Action::requeue(wait.min(Duration::from_mins(1)))
 }

@@ -15,7 +15,7 @@ use crate::api::status::{AgentOptimizationStatus, CycleKind, Origin, Phase, Prom
 use crate::decide::lifecycle::{Course, KnownVersion, NewVersion, Note, VersionVerdict, phase_of};
 use crate::domain::version::VersionPhase;
 use crate::kubernetes::names::version_object;
-use crate::kubernetes::versions::{self, Indexed};
+use crate::kubernetes::versions::{self, Indexed, Versions};
 
 /// The status of an optimization that nobody has looked at yet.
 #[must_use]
@@ -339,6 +339,29 @@ fn version_status(
     status
 }
 
+/// The statuses of versions whose optimization is not there.
+#[must_use]
+pub fn orphan_statuses(
+    namespace: &str,
+    optimization: &str,
+    versions: &Versions,
+    now: Timestamp,
+) -> Vec<(String, PromptVersionStatus)> {
+    let message = format!(
+        "spec.optimizationRef: there is no AgentOptimization {optimization:?} in this namespace; correct the name, or apply it"
+    );
+    let orphans = versions.of(namespace, optimization).into_iter();
+    let reported = orphans.filter_map(|indexed| {
+        let mut status = indexed.status.clone();
+        let reason = conditions::REFERENCE_MISSING;
+        status.observed_generation = indexed.generation;
+        set(&mut status.conditions, conditions::READY, "False", reason, &message, indexed.generation, now);
+        set(&mut status.conditions, conditions::RECONCILING, "True", reason, &message, indexed.generation, now);
+        (status != indexed.status).then_some((indexed.known.object, status))
+    });
+    reported.collect()
+}
+
 /// Why a version stands where the record says, when nobody has told more.
 fn standing(record: &AgentOptimizationStatus, phase: VersionPhase) -> Option<String> {
     let champion = record.champion.as_ref()?;
@@ -400,9 +423,6 @@ pub async fn report(
 /// Counts what a course has changed.
 pub fn count(observed: &Observed, course: &Course, context: &Context) {
     let (before, after) = (&observed.record, &course.record);
-    if let Some(phase) = after.phase {
-        context.metrics.set_phase(&observed.owner, phase.as_str());
-    }
     if after.cycles != before.cycles
         && let Some(last) = after.history.first()
     {

@@ -148,7 +148,7 @@ async fn attempt(
         (CycleKind::Reevaluate, _) => {
             let max_drop = object.spec.watch.as_ref().and_then(|watch| watch.reevaluation.as_ref()?.max_drop);
             let measured = pipeline.remeasure(cycle.series, predecessor, max_drop.unwrap_or(0.05)).await?;
-            CycleFacts::Remeasured(remeasured(measured, &plan))
+            CycleFacts::Remeasured(remeasured(&measured, &plan))
         }
         _ => CycleFacts::Gated(gated(pipeline.run().await?, &plan)),
     })
@@ -237,7 +237,7 @@ fn gated(Outcome { report, versions }: Outcome, plan: &Plan) -> Gated {
     }
 }
 
-fn remeasured(measured: Remeasurement, plan: &Plan) -> Remeasured {
+fn remeasured(measured: &Remeasurement, plan: &Plan) -> Remeasured {
     Remeasured {
         id: measured.cycle.short(),
         then: measured.then,

@@ -53,7 +53,7 @@ struct Task {
     version: String,
     since: Timestamp,
     fingerprint: String,
-    task: AbortHandle,
+    handle: AbortHandle,
     latest: Arc<Mutex<Option<Watched>>>,
 }
 
@@ -67,8 +67,7 @@ impl Watches {
     /// The newest readings of an optimization.
     pub fn look(&self, owner: &Owner) -> Option<Watched> {
         let tasks = lock(&self.tasks);
-        let latest = lock(&tasks.get(owner)?.latest).clone();
-        latest
+        lock(&tasks.get(owner)?.latest).clone()
     }
 
     /// Whether an optimization is watched in this way already.
@@ -97,23 +96,23 @@ impl Watches {
             }
             .instrument(span),
         );
-        let task = Task { version, since, fingerprint, task: task.abort_handle(), latest };
+        let task = Task { version, since, fingerprint, handle: task.abort_handle(), latest };
         if let Some(before) = lock(&self.tasks).insert(owner.clone(), task) {
-            before.task.abort();
+            before.handle.abort();
         }
     }
 
     /// Ends the watch over an optimization.
     pub fn forget(&self, owner: &Owner) {
         if let Some(task) = lock(&self.tasks).remove(owner) {
-            task.task.abort();
+            task.handle.abort();
         }
     }
 
     /// Ends all.
     pub fn stop(&self) {
         for (_, task) in lock(&self.tasks).drain() {
-            task.task.abort();
+            task.handle.abort();
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client};
 use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
@@ -122,18 +123,38 @@ impl Election {
         observer.abort();
         *fence.lock() = None;
         drop(holding);
-        match manager.await {
-            Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be given back; it runs out by itself"),
-            Ok(Ok(_)) | Err(_) => {}
+        if let Ok(Err(error)) = manager.await {
+            tracing::warn!(%error, "the Lease could not be given back; it runs out by itself");
         }
     }
+}
+
+/// How long after a failure the Lease is looked at again. Who does not see it renewed has lost it.
+#[derive(Clone)]
+struct AtOnce;
+
+impl Iterator for AtOnce {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(250))
+    }
+}
+
+impl Backoff for AtOnce {
+    fn reset(&mut self) {}
 }
 
 /// Follows the Lease and keeps the fence by it.
 async fn observe(client: Client, settings: Settings, clock: Arc<dyn Clock>, fence: Fence, tell: watch::Sender<u64>) {
     let api: Api<Lease> = Api::namespaced(client, &settings.namespace);
-    let config = watcher::Config::default().fields(&format!("metadata.name={}", settings.name));
-    let mut leases = watcher(api, config).default_backoff().touched_objects().boxed();
+    // A watch that ends by itself is taken up again at once. One that is silent for as long as the client waits for an answer
+    // would fail, and between two renewals all are silent.
+    let seconds = u32::try_from(settings.duration.as_secs() / 3).unwrap_or(u32::MAX);
+    let config = watcher::Config::default()
+        .fields(&format!("metadata.name={}", settings.name))
+        .timeout(seconds.saturating_sub(1).clamp(1, 60));
+    let mut leases = watcher(api, config).backoff(AtOnce).touched_objects().boxed();
     while let Some(event) = leases.next().await {
         let lease = match event {
             Ok(lease) => lease,

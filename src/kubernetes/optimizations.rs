@@ -117,10 +117,13 @@ impl Optimizations {
         let attempt = format!("watching AgentOptimization {}", self.object(name));
         let object = self.object(name);
         let this = self.clone();
-        watcher::watch_object(self.api(), name).default_backoff().map(move |seen| match seen {
-            Ok(Some(seen)) => Ok(Change::Seen(Box::new(seen))),
-            Ok(None) => Ok(Change::Gone(object.clone())),
-            Err(error) => Err(this.watch_failed(&error, attempt.clone())),
+        watcher::watch_object(self.api(), name).default_backoff().filter_map(move |seen| {
+            let change = match seen {
+                Ok(Some(seen)) => Some(Ok(Change::Seen(Box::new(seen)))),
+                Ok(None) => Some(Ok(Change::Gone(object.clone()))),
+                Err(error) => this.watch_failed(&error, attempt.clone()).map(Err),
+            };
+            std::future::ready(change)
         })
     }
 
@@ -139,7 +142,7 @@ impl Optimizations {
                     Some(Ok(Change::Gone(format!("{namespace}/{}", object.name_any()))))
                 }
                 Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
-                Err(error) => Some(Err(this.watch_failed(&error, attempt.clone()))),
+                Err(error) => this.watch_failed(&error, attempt.clone()).map(Err),
             };
             std::future::ready(change)
         })
@@ -197,14 +200,16 @@ impl Optimizations {
         RequestError::new(error, Request { verb, resource, attempt }, &self.connection.server)
     }
 
-    fn watch_failed(&self, error: &watcher::Error, attempt: String) -> RequestError {
+    /// What went wrong with a watch; `None` when nothing did that is worth telling: it is begun anew by itself.
+    fn watch_failed(&self, error: &watcher::Error, attempt: String) -> Option<RequestError> {
         let request = |verb| Request { verb, resource: OPTIMIZATIONS, attempt: attempt.clone() };
         let server = &self.connection.server;
         match error {
-            watcher::Error::InitialListFailed(error) => RequestError::new(error, request("list"), server),
-            watcher::Error::WatchStartFailed(error) => RequestError::new(error, request("watch"), server),
-            // The stream ended in the middle: it is begun anew, whatever the reason.
-            error => RequestError::Unreachable { attempt, server: server.clone(), reason: error.to_string() },
+            watcher::Error::InitialListFailed(error) => Some(RequestError::new(error, request("list"), server)),
+            watcher::Error::WatchStartFailed(error) => Some(RequestError::new(error, request("watch"), server)),
+            // The server has forgotten how things stood when the watch was interrupted: everything is listed again.
+            watcher::Error::WatchError(status) if status.code == 410 => None,
+            error => Some(RequestError::Unreachable { attempt, server: server.clone(), reason: error.to_string() }),
         }
     }
 }

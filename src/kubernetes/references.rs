@@ -73,10 +73,7 @@ impl References {
         for named in &wanted {
             state.users.entry(named.clone()).or_default().insert(owner.clone());
             let scope = scope(named);
-            if !state.watches.contains_key(&scope) {
-                let watch = self.watch(scope.clone());
-                state.watches.insert(scope, watch);
-            }
+            state.watches.entry(scope.clone()).or_insert_with(|| self.watch(scope));
         }
         state.wanted.insert(owner.clone(), wanted);
         state.end_idle_watches();
@@ -120,6 +117,8 @@ impl References {
                     follow(events, &scope, &state, &trigger).await;
                 }
                 Kind::Secret => {
+                    // The operator's Role allows no `list` of Secrets: the watch itself tells what there is.
+                    let config = config.streaming_lists();
                     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, namespace);
                     let events = watcher(api, config).default_backoff().boxed();
                     follow(events, &scope, &state, &trigger).await;

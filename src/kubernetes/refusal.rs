@@ -116,10 +116,15 @@ impl RequestError {
         }
     }
 
-    /// Whether it may pass by itself: no answer, rather than an answer that says no.
+    /// What to say while it is tried again, when it may pass by itself: no answer, rather than an answer that says no.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+    pub fn passing(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { server, reason, .. } => {
+                Some(format!("no answer from {server}: {reason}; trying again"))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -172,7 +177,8 @@ mod tests {
             let request = Request { verb: "get", resource: "agentoptimizations", attempt: String::new() };
             RequestError::answered(&status, request, String::new())
         };
-        assert!(of(503).may_pass() && of(429).may_pass());
-        assert!(!of(401).may_pass() && !of(403).may_pass() && !of(404).may_pass() && !of(422).may_pass());
+        let may_pass = |code| of(code).passing().is_some();
+        assert!(may_pass(503) && may_pass(429));
+        assert!(!may_pass(401) && !may_pass(403) && !may_pass(404) && !may_pass(422));
     }
 }

@@ -4,6 +4,7 @@
 //! the index hashes a prompt when it sees it and lets it go.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -41,6 +42,8 @@ pub struct Versions {
     all: Mutex<HashMap<Owner, BTreeMap<String, Indexed>>>,
     /// What a watch that begins anew has listed so far, until the list is complete.
     listed: Mutex<HashMap<Owner, BTreeMap<String, Indexed>>>,
+    /// A list has been complete once.
+    is_complete: AtomicBool,
 }
 
 impl Versions {
@@ -63,6 +66,7 @@ impl Versions {
                 owners.sort();
                 owners.dedup();
                 *all = listed;
+                self.is_complete.store(true, Ordering::Release);
                 owners
             }
             Event::Apply(version) => {
@@ -85,6 +89,12 @@ impl Versions {
                 vec![owner]
             }
         }
+    }
+
+    /// Whether all versions have been seen. Nothing may be decided before: a version that is not known looks like none.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_complete.load(Ordering::Acquire)
     }
 
     /// The versions of an optimization.
@@ -132,11 +142,12 @@ fn indexed(version: &PromptVersion) -> Indexed {
     }
 }
 
-/// Creates a version of an optimization, which owns it. One that is there already, with the same prompt, will do.
+/// Creates a version of an optimization, which owns it. One that is there already, with the same prompt, will do; `false` when one
+/// of this name has another prompt.
 ///
 /// # Errors
 /// When the API server does not answer, or refuses.
-pub async fn create(client: &Client, owner: &AgentOptimization, version: &NewVersion) -> Result<(), kube::Error> {
+pub async fn create(client: &Client, owner: &AgentOptimization, version: &NewVersion) -> Result<bool, kube::Error> {
     let namespace = owner.namespace().unwrap_or_default();
     let optimization = owner.name_any();
     let api: Api<PromptVersion> = Api::namespaced(client.clone(), &namespace);
@@ -164,8 +175,11 @@ pub async fn create(client: &Client, owner: &AgentOptimization, version: &NewVer
     });
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match api.create(&parameters, &object).await {
-        Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(()),
-        created => created.map(drop),
+        Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
+            let there = api.get_opt(&object.name_any()).await?;
+            Ok(there.is_some_and(|there| there.spec.prompt == version.prompt.text))
+        }
+        created => created.map(|_| true),
     }
 }
 

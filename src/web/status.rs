@@ -7,6 +7,8 @@ mod past;
 pub mod proposal;
 mod words;
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
@@ -317,7 +319,7 @@ fn signals(watch: &WatchStatus, view: &View<'_>) -> String {
     let lines = view.terminal.columns(&rows);
     let mut text = format!("  {}\n", lines[0]);
     for (row, signal) in lines[1..].iter().zip(&watch.signals) {
-        text.push_str(&format!("  {row}\n"));
+        let _ = writeln!(text, "  {row}");
         text.push_str(&view.terminal.labelled("", 4, Tone::Faint, &line(&signal.message)));
     }
     text

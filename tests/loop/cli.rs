@@ -282,13 +282,18 @@ fn the_champion_of_the_target_configmap_is_where_the_next_cycle_begins() {
 fn every_command_has_help_that_says_what_it_needs() {
     let shop = Shop::new();
     for (command, words) in [
-        ("run", &["--filename", "--store", "--simulate", "--out", "Exit codes: 0 promoted, 10 kept"][..]),
+        ("run", &["--filename", "--store", "--simulate", "--out", "--wait", "Exit codes: 0 promoted, 10 kept"][..]),
         ("compare", &["--challenger", "--challenger-transcripts", "Exit codes"]),
         ("validate", &["--filename", "--manifests"]),
         ("convert", &["--filename"]),
         ("import", &["promptfoo"]),
         ("simulate", &["--world", "--listen", "/stats"]),
-        ("history", &["--store", "--limit"]),
+        ("history", &["--store", "--limit", "Reads a store", "Reads the cluster"]),
+        ("status", &["--watch", "--all-namespaces", "Exit codes: 0 ready", "whetstone status support"]),
+        ("approve", &["--yes", "--wait", "--timeout", "Exit codes", "whetstone approve support"]),
+        ("rollback", &["--to", "--yes", "--wait", "Exit codes", "whetstone rollback support"]),
+        ("suspend", &["--namespace", "--context", "--kubeconfig", "whetstone suspend support"]),
+        ("resume", &["--namespace", "whetstone resume support"]),
         ("show", &["--store"]),
         ("schema", &["report", "world"]),
         ("completions", &["bash", "zsh", "fish"]),
@@ -305,6 +310,93 @@ fn every_command_has_help_that_says_what_it_needs() {
         let script = shop.whetstone(&["completions", shell]);
         assert!(script.code == Some(0) && script.stdout.contains("whetstone"), "{script}");
     }
+}
+
+#[test]
+fn without_a_cluster_the_verbs_say_what_to_set() {
+    let shop = Shop::new();
+    let verbs = [
+        "status",
+        "status x",
+        "status -A -w",
+        "run x",
+        "approve x",
+        "rollback x",
+        "suspend x",
+        "resume x",
+        "history x",
+    ];
+    for verb in verbs {
+        let ended = shop.whetstone(&verb.split(' ').collect::<Vec<_>>());
+        ended.says(1, &["no cluster to ask: KUBECONFIG is not set", "--kubeconfig FILE"]);
+    }
+    shop.write(
+        "kubeconfig",
+        "apiVersion: v1\nkind: Config\ncontexts: [{name: staging, context: {cluster: c, user: u}}]\n",
+    );
+    let with = |more: &[&str]| shop.whetstone(&[&["status", "--kubeconfig", "kubeconfig"], more].concat());
+    with(&[]).says(1, &["no current context; known: staging; give --context"]);
+    with(&["--context", "stagin"]).says(1, &["no context \"stagin\"", "did you mean \"staging\"?"]);
+    with(&["--context", "staging"]).says(1, &["using the context \"staging\" of the kubeconfig"]);
+}
+
+#[test]
+fn arguments_that_contradict_each_other_exit_with_2_and_say_what_to_leave_out() {
+    let shop = Shop::new();
+    for (arguments, words) in [
+        ("run shop -f optimization.yaml", "give one of them"),
+        ("run shop --out out", "leave --out out"),
+        ("run -f optimization.yaml -n shop", "leave --namespace out"),
+        ("run -f optimization.yaml --wait", "leave --wait out"),
+        ("history shop --store store.db --context staging", "leave one of them out"),
+        ("history -n shop", "give its NAME"),
+        ("status shop/support -n other", "is in namespace shop"),
+        ("suspend ../secrets/x", "names no object"),
+        ("approve support --timeout 1m", "--wait"),
+        ("approve support --wait --timeout soon", "not a duration"),
+        ("status support -A", "--all-namespaces"),
+    ] {
+        shop.whetstone(&arguments.split(' ').collect::<Vec<_>>()).says(2, &[words]);
+    }
+}
+
+#[test]
+fn history_reads_the_store_that_is_named_and_else_the_cluster() {
+    let shop = Shop::new();
+    shop.run();
+    let mut command = shop.command(&["history", "shop"]);
+    command.env("WHETSTONE_STORE", "store.db");
+    let of_store = super::support::Running::start(command).wait();
+    assert!(of_store.code == Some(0) && of_store.stdout.contains("default/shop"), "{of_store}");
+    shop.whetstone(&["history", "shop"]).says(1, &["no cluster to ask"]);
+    shop.whetstone(&["history"]).says(1, &["no store at .whetstone/whetstone.db"]);
+    std::fs::create_dir(shop.path(".whetstone")).unwrap();
+    std::fs::copy(shop.path("store.db"), shop.path(".whetstone/whetstone.db")).unwrap();
+    shop.whetstone(&["history", "shop"])
+        .says(1, &["for the store on this machine give --store .whetstone/whetstone.db"]);
+}
+
+#[test]
+fn yaml_on_standard_output_is_what_json_is() {
+    let shop = Shop::new();
+    shop.run();
+    let json = shop.whetstone(&["show", "--store", "store.db", "-o", "json"]).stdout;
+    let as_yaml = shop.whetstone(&["show", "--store", "store.db", "-o", "yaml"]).stdout;
+    assert_eq!(yaml(&as_yaml), serde_json::from_str::<Value>(&json).unwrap());
+}
+
+#[test]
+fn as_a_plugin_of_kubectl_it_speaks_of_itself_as_one() {
+    let shop = Shop::new();
+    let plugin = shop.path("kubectl-whetstone");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_whetstone"), &plugin).unwrap();
+    let said = |arguments: &[&str]| {
+        let output = std::process::Command::new(&plugin).args(arguments).env_clear().output().unwrap();
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(said(&["--help"]).contains("Usage: kubectl whetstone [OPTIONS] <COMMAND>"));
+    assert!(said(&["approve"]).contains("Usage: kubectl whetstone approve <NAME> [VERSION]"));
+    assert!(said(&["completions", "bash"]).contains("kubectl-whetstone"));
 }
 
 #[test]

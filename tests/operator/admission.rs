@@ -44,7 +44,7 @@ fn first_version() -> Value {
 }
 
 /// RFC 7396.
-fn merge(target: &mut Value, change: &Value) {
+pub(super) fn merge(target: &mut Value, change: &Value) {
     let Value::Object(change) = change else {
         *target = change.clone();
         return;

@@ -4,3 +4,14 @@
 
 mod admission;
 mod cluster;
+mod faults;
+mod intent;
+mod operator;
+mod promotion;
+mod references;
+mod security;
+mod status;
+mod target;
+mod verbs;
+mod versions;
+mod watch;

@@ -90,8 +90,10 @@ pub(in crate::cli) async fn until<T>(
                 Look::Done(done) => return Ok(Ended::Done(done)),
             },
             Some(Ok(Change::Gone(_))) => bail!("{object} was deleted in the meantime"),
-            Some(Err(error)) if error.may_pass() => teller.say(&format!("{error}; trying again")),
-            Some(Err(error)) => return Err(error.into()),
+            Some(Err(error)) => match error.passing() {
+                Some(trouble) => teller.say(&trouble),
+                None => return Err(error.into()),
+            },
             None => bail!("{object}: the watch ended"),
         }
     }

@@ -60,14 +60,14 @@ impl<'a> Step<'a> {
             return;
         }
         let asked = wants.run_at.clone().filter(|asked| handled(&self.record).run_at.as_ref() != Some(asked));
-        if wants.pin.is_none() {
-            if let Some(known) = self.first_candidate() {
-                let cause = match known.origin {
-                    VersionOrigin::Base => Cause::BaseChanged,
-                    _ => Cause::VersionApplied,
-                };
-                return self.start(CycleKind::Gate, cause, Some(known));
-            }
+        if wants.pin.is_none()
+            && let Some(known) = self.first_candidate()
+        {
+            let cause = match known.origin {
+                VersionOrigin::Base => Cause::BaseChanged,
+                _ => Cause::VersionApplied,
+            };
+            return self.start(CycleKind::Gate, cause, Some(known));
         }
         if let Some(asked) = asked {
             self.start(CycleKind::Search, Cause::Requested, None);

@@ -115,14 +115,12 @@ impl Step<'_> {
         if self.situation.wants.pin.is_some() {
             return;
         }
-        match self.record.predecessor.clone() {
-            Some(predecessor) => self.take_back(&predecessor, Origin::Rollback, why),
-            None => {
-                self.record.watch = None;
-                let message =
-                    format!("{} breaches a limit and has no predecessor to go back to: {why}", champion.version);
-                self.warn("NothingToRollBackTo", message);
-            }
+        if let Some(predecessor) = self.record.predecessor.clone() {
+            self.take_back(&predecessor, Origin::Rollback, why);
+        } else {
+            self.record.watch = None;
+            let message = format!("{} breaches a limit and has no predecessor to go back to: {why}", champion.version);
+            self.warn("NothingToRollBackTo", message);
         }
     }
 
@@ -187,10 +185,13 @@ impl Step<'_> {
 
     /// A person approves the version that has passed the gate.
     pub(super) fn answer_approval(&mut self) {
-        let Some(asked) = self.situation.wants.approve.clone() else { return };
-        if handled(&self.record).approve.as_ref() == Some(&asked) {
+        let Some(value) = self.situation.wants.approve.clone() else {
+            return self.forget(|handled| handled.approve = None);
+        };
+        if handled(&self.record).approve.as_ref() == Some(&value) {
             return;
         }
+        let asked = version_asked_for(&value).to_owned();
         let waiting = self.record.challenger.clone().filter(|challenger| challenger.awaits_approval);
         let message = match waiting {
             Some(_) if self.situation.wants.pin.is_some() => {
@@ -204,15 +205,18 @@ impl Step<'_> {
             None if self.serves(&asked) => format!("{asked} serves already"),
             None => format!("{asked} does not wait for approval; nothing does"),
         };
-        self.acknowledge(|handled| handled.approve = Some(asked), message);
+        self.acknowledge(|handled| handled.approve = Some(value), message);
     }
 
     /// A person wants an earlier version back.
     pub(super) fn answer_rollback(&mut self) {
-        let Some(asked) = self.situation.wants.rollback_to.clone() else { return };
-        if handled(&self.record).rollback_to.as_ref() == Some(&asked) {
+        let Some(value) = self.situation.wants.rollback_to.clone() else {
+            return self.forget(|handled| handled.rollback_to = None);
+        };
+        if handled(&self.record).rollback_to.as_ref() == Some(&value) {
             return;
         }
+        let asked = version_asked_for(&value).to_owned();
         let message = if self.serves(&asked) {
             format!("{asked} serves already")
         } else if self.situation.wants.pin.is_some() {
@@ -225,7 +229,15 @@ impl Step<'_> {
         } else {
             format!("there is no version {asked} to go back to; kubectl get pver lists those there are")
         };
-        self.acknowledge(|handled| handled.rollback_to = Some(asked), message);
+        self.acknowledge(|handled| handled.rollback_to = Some(value), message);
+    }
+
+    /// Without its annotation an answer is forgotten: so the same can be asked for again, such as to go back to a version for
+    /// the second time.
+    fn forget(&mut self, note: impl FnOnce(&mut Handled)) {
+        if let Some(handled) = self.record.handled.as_mut() {
+            note(handled);
+        }
     }
 
     pub(super) fn acknowledge(&mut self, note: impl FnOnce(&mut Handled), message: String) {
@@ -241,18 +253,15 @@ impl Step<'_> {
         if self.serves(&pin) {
             return;
         }
-        match self.hash_of(&pin) {
-            Some(hash) => {
-                self.replace(&pin, &hash, Origin::Pin, None);
-                self.say("Pinned", format!("{pin} serves: spec.pin names it"));
-            }
-            None => {
-                let message = format!(
-                    "spec.pin: there is no version {pin:?}; kubectl get pver lists those there are, and {} serves meanwhile",
-                    self.champion()
-                );
-                self.obstacle = Some(Obstacle { reason: "PinnedVersionUnknown", message });
-            }
+        if let Some(hash) = self.hash_of(&pin) {
+            self.replace(&pin, &hash, Origin::Pin, None);
+            self.say("Pinned", format!("{pin} serves: spec.pin names it"));
+        } else {
+            let message = format!(
+                "spec.pin: there is no version {pin:?}; kubectl get pver lists those there are, and {} serves meanwhile",
+                self.champion()
+            );
+            self.obstacle = Some(Obstacle { reason: "PinnedVersionUnknown", message });
         }
     }
 
@@ -262,6 +271,11 @@ impl Step<'_> {
         let situation = self.situation;
         let Some(watch) = self.record.watch.as_mut() else { return };
         if watch.established {
+            return;
+        }
+        // A watch that nobody can read at the moment has not come to an end.
+        let is_unreadable = situation.wants.watch.is_none() && situation.inputs.is_none();
+        if is_unreadable {
             return;
         }
         if let Some(plan) = &situation.wants.watch {
@@ -285,6 +299,11 @@ impl Step<'_> {
     }
 }
 
+/// The version in the value of an annotation: what comes after an `@` only makes the value another one than before.
+fn version_asked_for(value: &str) -> &str {
+    value.split_once('@').map_or(value, |(version, _)| version)
+}
+
 /// The annotations that were acted on.
 pub(super) fn handled(record: &AgentOptimizationStatus) -> Handled {
     record.handled.clone().unwrap_or_default()
@@ -293,4 +312,49 @@ pub(super) fn handled(record: &AgentOptimizationStatus) -> Handled {
 /// A time that is so much later.
 pub(super) fn later(at: Timestamp, by: std::time::Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Situation, Wants, next};
+    use super::*;
+
+    #[test]
+    fn what_was_answered_can_be_asked_again_once_its_annotation_was_away() {
+        let serving = |version: &str| Serving {
+            version: version.to_owned(),
+            hash: version.to_owned(),
+            origin: Origin::Gate,
+            since: Timestamp::UNIX_EPOCH,
+            score: None,
+        };
+        let asked = Wants { rollback_to: Some("v2".to_owned()), ..Wants::default() };
+        let handled =
+            Handled { rollback_to: Some("v2".to_owned()), message: Some("x".to_owned()), ..Handled::default() };
+        let record = AgentOptimizationStatus {
+            champion: Some(serving("v4")),
+            handled: Some(handled),
+            ..AgentOptimizationStatus::default()
+        };
+        let answer = |wants: &Wants, record: &AgentOptimizationStatus| {
+            let situation = Situation {
+                now: Timestamp::UNIX_EPOCH,
+                wants,
+                record,
+                versions: &[],
+                base: None,
+                found: None,
+                inputs: None,
+                ended: None,
+                round: None,
+            };
+            next(&situation).record
+        };
+        assert_eq!(answer(&asked, &record).handled, record.handled, "an answer is given once");
+        let without = answer(&Wants::default(), &record);
+        assert_eq!(without.handled.as_ref().unwrap().rollback_to, None);
+        let again = answer(&asked, &without).handled.unwrap();
+        assert_eq!(again.rollback_to.as_deref(), Some("v2"));
+        assert!(again.message.unwrap().starts_with("there is no version v2"), "it was looked at again");
+    }
 }

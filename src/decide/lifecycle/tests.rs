@@ -248,6 +248,20 @@ fn a_person_may_bring_back_what_was_rolled_back() {
 }
 
 #[test]
+fn the_same_request_may_be_made_again_once_it_was_taken_away_or_with_another_ending() {
+    let mut cluster = Cluster::new();
+    cluster.ends(Verdict::Promoted, "better");
+    for (asked, serves) in
+        [(Some("v1"), "v1"), (Some("v2"), "v2"), (Some("v2"), "v2"), (Some("v1@again"), "v1"), (None, "v1")]
+    {
+        cluster.wants.rollback_to = asked.map(str::to_owned);
+        cluster.pass(1);
+        assert_eq!(cluster.serving().0, serves, "after {asked:?}");
+    }
+    assert_eq!(cluster.record.handled.as_ref().unwrap().rollback_to, None);
+}
+
+#[test]
 fn a_version_that_comes_through_its_window_is_established_and_a_later_breach_does_not_count() {
     let mut cluster = Cluster::new();
     cluster.wants.watch = Some(watch());

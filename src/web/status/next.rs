@@ -34,7 +34,7 @@ pub(super) fn suggestions(object: &AgentOptimization, view: &View<'_>) -> String
             suggest("look for a better prompt now".to_owned(), format!("run {name} --wait"));
         }
         Some(Phase::Stalled) => {
-            suggest("mend what is said above, and see it go on".to_owned(), format!("status {name} --watch"))
+            suggest("mend what is said above, and see it go on".to_owned(), format!("status {name} --watch"));
         }
         Some(_) if Health::of(object) != Health::NotReady => {}
         _ => suggest("follow it".to_owned(), format!("status {name} --watch")),

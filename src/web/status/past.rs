@@ -1,5 +1,7 @@
 //! What has been: cycles, and versions with why they stand where they stand.
 
+use std::fmt::Write as _;
+
 use kube::ResourceExt as _;
 
 use super::words::{cause, kind, verdict_words, version_mark};
@@ -19,10 +21,8 @@ pub fn history(object: &AgentOptimization, versions: &[PromptVersion], limit: us
     let shown = &cycles[..cycles.len().min(limit)];
     let mut text = format!("{}\n", view.terminal.paint(Tone::Strong, &object_of(object)));
     if shown.is_empty() && versions.is_empty() {
-        text.push_str(&format!(
-            "no cycle has ended yet; {} shows what goes on\n",
-            view.command(&format!("status {}", object.name_any()))
-        ));
+        let status = view.command(&format!("status {}", object.name_any()));
+        let _ = writeln!(text, "no cycle has ended yet; {status} shows what goes on");
     }
     section(&mut text, "cycles", &self::cycles(shown, currency(object), view), view);
     section(&mut text, "versions", &lineage(versions, usize::MAX, view), view);
@@ -52,7 +52,7 @@ pub(super) fn cycles(cycles: &[FinishedCycle], currency: &str, view: &View<'_>) 
     let rows: Vec<_> = cycles.iter().map(row).collect();
     let mut text = String::new();
     for (row, cycle) in view.terminal.columns(&rows).iter().zip(cycles) {
-        text.push_str(&format!("  {row}\n"));
+        let _ = writeln!(text, "  {row}");
         reason(&mut text, &cycle.message, view);
     }
     text
@@ -78,7 +78,7 @@ pub(super) fn lineage(versions: &[PromptVersion], reasons: usize, view: &View<'_
     let rows: Vec<_> = newest.iter().map(row).collect();
     let mut text = String::new();
     for (row, version) in view.terminal.columns(&rows).iter().zip(newest) {
-        text.push_str(&format!("  {row}\n"));
+        let _ = writeln!(text, "  {row}");
         let why = version.status.iter().flat_map(|status| &status.reasons);
         for message in why.take(reasons) {
             reason(&mut text, message, view);
@@ -137,10 +137,10 @@ pub(super) fn diff(diff: &str, most: usize, view: &View<'_>) -> String {
             Some('@') => Tone::Busy,
             _ => Tone::Plain,
         };
-        text.push_str(&format!("  {}\n", view.terminal.paint(tone, &harmless(line))));
+        let _ = writeln!(text, "  {}", view.terminal.paint(tone, &harmless(line)));
     }
     if lines.len() > most {
-        text.push_str(&format!("  and {} more lines\n", lines.len() - most));
+        let _ = writeln!(text, "  and {} more lines", lines.len() - most);
     }
     text
 }

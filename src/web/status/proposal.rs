@@ -1,5 +1,7 @@
 //! What a person is about to decide, before the decision is asked for.
 
+use std::fmt::Write as _;
+
 use similar::TextDiff;
 
 use super::past::{diff, origin_of, version_name};
@@ -108,6 +110,6 @@ fn change(text: &mut String, unified: &str, view: &View<'_>) {
     if changed.is_empty() {
         text.push_str("\nthe prompt is the same\n");
     } else {
-        text.push_str(&format!("\n{}\n{changed}", view.terminal.paint(Tone::Strong, "what changes")));
+        let _ = write!(text, "\n{}\n{changed}", view.terminal.paint(Tone::Strong, "what changes"));
     }
 }

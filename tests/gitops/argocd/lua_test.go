@@ -165,7 +165,8 @@ func TestActionsSayWhatTheOperatorListensTo(t *testing.T) {
 	} {
 		before := find(t, one.object)
 		after := act(t, before, one.action)
-		if value := after.GetAnnotations()[one.annotation]; value != one.value {
+		// What follows the @ only makes the value another one than before.
+		if value, _, _ := strings.Cut(after.GetAnnotations()[one.annotation], "@"); value != one.value {
 			t.Errorf("%s says %q, not %q", one.action, value, one.value)
 		}
 		after.SetAnnotations(nil)

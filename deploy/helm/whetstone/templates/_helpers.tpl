@@ -45,7 +45,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [whetstone.dev]
   resources: [agentoptimizations/status, promptversions/status]
-  verbs: [get, patch]
+  verbs: [patch]
 - apiGroups: [whetstone.dev]
   resources: [agentoptimizations/finalizers, promptversions/finalizers]
   verbs: [update]

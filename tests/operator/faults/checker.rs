@@ -1,0 +1,208 @@
+//! What must be true after any fault, checked with code of its own: it reads the objects as the observer has seen them, the stores,
+//! the audit log and the provider's own count, and shares no type with the operator.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::Value;
+use sqlx::{Connection as _, Row as _};
+
+use super::super::cluster::block_on;
+use super::record::Seen;
+use super::stage::{Shop, Stage};
+
+/// Stands in whatever a hostile writer writes.
+pub const HOSTILE: &str = "HOSTILE";
+const OPTIMIZATION_LABEL: &str = "/metadata/labels/whetstone.dev~1optimization";
+
+/// Everything that must be true of the shops of a stage that has come to rest.
+pub fn violations(stage: &Stage, seen: &[Seen]) -> Vec<String> {
+    let mut found = Vec::new();
+    for shop in &stage.shops {
+        found.extend(at_every_moment(shop, seen));
+        if !shop.is_gone {
+            found.extend(at_rest(shop, seen, stage));
+        }
+    }
+    found
+}
+
+fn of<'a>(shop: &'a Shop, kind: &'a str, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
+    seen.iter().filter(move |it| it.kind == kind && it.namespace == shop.namespace)
+}
+
+fn hash(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+/// The states of the target ConfigMap that a hostile writer has not spoilt.
+fn targets<'a>(shop: &'a Shop, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
+    let name = format!("{}-live", shop.name);
+    of(shop, "ConfigMap", seen).filter(move |it| it.name == name && !it.is_gone).filter(|it| {
+        ["system-prompt", "version", "prompt-hash"]
+            .iter()
+            .all(|key| !it.text(&format!("/data/{key}")).contains(HOSTILE))
+    })
+}
+
+/// The states of the resource itself.
+fn records<'a>(shop: &'a Shop, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
+    of(shop, "AgentOptimization", seen).filter(move |it| it.name == shop.name)
+}
+
+/// The states of its versions.
+fn versions<'a>(shop: &'a Shop, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
+    of(shop, "PromptVersion", seen).filter(move |it| it.text(OPTIMIZATION_LABEL) == shop.name)
+}
+
+fn at_every_moment(shop: &Shop, seen: &[Seen]) -> Vec<String> {
+    let mut found = Vec::new();
+    let known: BTreeSet<(&str, String)> =
+        versions(shop, seen).map(|it| (it.text("/spec/version"), hash(it.text("/spec/prompt")))).collect();
+    let mut served: Vec<&str> = Vec::new();
+    for target in targets(shop, seen) {
+        let (prompt, version, said) =
+            (target.text("/data/system-prompt"), target.text("/data/version"), target.text("/data/prompt-hash"));
+        let at = format!("{} at revision {}", target.name, target.revision);
+        if hash(prompt) != said {
+            found.push(format!("{at}: the prompt has the hash {} and prompt-hash says {said}", hash(prompt)));
+        }
+        if !known.contains(&(version, said.to_owned())) {
+            found.push(format!("{at}: no PromptVersion {version} has the hash {said}"));
+        }
+        // What the record said when this was written. One that is gone says nothing.
+        let record = records(shop, seen).take_while(|it| it.revision < target.revision).last();
+        if let Some(record) = record.filter(|record| !record.is_gone && record.object["metadata"]["deletionTimestamp"].is_null())
+            && record.text("/status/champion/version") != version
+            // An object that is new takes over what it finds.
+            && !record.text("/status/champion/version").is_empty()
+            // Somebody else wrote, and left our keys alone.
+            && served.last() != Some(&version)
+        {
+            let champion = record.text("/status/champion/version");
+            found.push(format!("{at}: it came to serve {version} while the record said {champion}"));
+        }
+        if served.last() != Some(&version) {
+            served.push(version);
+        }
+    }
+    found.extend(promoted_once(shop, seen, &served));
+    found
+}
+
+/// Each version comes to serve once for each object, as the ConfigMap, the record, the history and the Events tell.
+fn promoted_once(shop: &Shop, seen: &[Seen], served: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    let twice = |what: &str, names: &[String], found: &mut Vec<String>| {
+        let mut counts: BTreeMap<&String, usize> = BTreeMap::new();
+        for name in names {
+            *counts.entry(name).or_default() += 1;
+        }
+        for (name, count) in counts.into_iter().filter(|(_, count)| *count > 1) {
+            found.push(format!("{}: {name} came to serve {count} times by {what}", shop.name));
+        }
+    };
+    let uids: BTreeSet<&str> = records(shop, seen).map(|it| it.text("/metadata/uid")).collect();
+    if uids.len() == 1 && !shop.goes_back {
+        let served: Vec<String> = served.iter().map(|it| (*it).to_owned()).collect();
+        twice("the ConfigMap", &served, &mut found);
+    }
+    for uid in uids {
+        let states: Vec<&Seen> = records(shop, seen).filter(|it| it.text("/metadata/uid") == uid).collect();
+        let mut terms: Vec<(String, String)> = Vec::new();
+        for state in &states {
+            let term =
+                (state.text("/status/champion/version").to_owned(), state.text("/status/champion/since").to_owned());
+            let was_promoted = matches!(state.text("/status/champion/origin"), "Gate" | "Approval" | "Adopted");
+            if was_promoted && terms.last() != Some(&term) {
+                terms.push(term);
+            }
+        }
+        let terms: Vec<String> = terms.into_iter().map(|(version, _)| version).collect();
+        twice("the record", &terms, &mut found);
+        let history = states.last().and_then(|last| last.object.pointer("/status/history")).and_then(Value::as_array);
+        let promoted = history.into_iter().flatten().filter(|cycle| cycle["verdict"] == "Promoted");
+        let promoted: Vec<String> =
+            promoted.map(|cycle| cycle["challenger"].as_str().unwrap_or("").to_owned()).collect();
+        twice("the history", &promoted, &mut found);
+        let newest: BTreeMap<&str, &Seen> = of(shop, "Event", seen).map(|it| (it.name.as_str(), it)).collect();
+        let events = newest.values().filter(|it| it.text("/reason") == "Promoted" && it.text("/regarding/uid") == uid);
+        let told: Vec<String> = events
+            .flat_map(|it| {
+                let count = it.object.pointer("/series/count").and_then(Value::as_u64).unwrap_or(1);
+                std::iter::repeat_n(it.text("/note").split(' ').next().unwrap_or("").to_owned(), count as usize)
+            })
+            .collect();
+        twice("Events", &told, &mut found);
+    }
+    found
+}
+
+fn at_rest(shop: &Shop, seen: &[Seen], stage: &Stage) -> Vec<String> {
+    let mut found = Vec::new();
+    let name = &shop.name;
+    let Some(record) = stage.state(stage.shops.iter().position(|it| it.name == *name).unwrap()) else {
+        return vec![format!("{name}: the resource is gone, and nobody deleted it")];
+    };
+    let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
+    let (champion, champion_hash) = (text("/status/champion/version"), text("/status/champion/hash"));
+    let target = of(shop, "ConfigMap", seen).filter(|it| it.name == format!("{name}-live")).last();
+    match target.filter(|it| !it.is_gone) {
+        None => found.push(format!("{name}: there is no target ConfigMap")),
+        Some(target) => {
+            let (version, said, prompt) =
+                (target.text("/data/version"), target.text("/data/prompt-hash"), target.text("/data/system-prompt"));
+            if version != champion || said != champion_hash || hash(prompt) != champion_hash {
+                found.push(format!(
+                    "{name}: the target holds {version} ({said}), the record says {champion} ({champion_hash})"
+                ));
+            }
+        }
+    }
+    let mut newest: BTreeMap<&str, &Seen> = BTreeMap::new();
+    for version in versions(shop, seen) {
+        newest.insert(&version.name, version);
+    }
+    let there: Vec<&Seen> = newest.into_values().filter(|it| !it.is_gone).collect();
+    let champions: Vec<&str> =
+        there.iter().filter(|it| it.text("/status/phase") == "Champion").map(|it| it.text("/spec/version")).collect();
+    if champions != [champion.as_str()] {
+        found.push(format!("{name}: the champions are {champions:?}, the record says {champion}"));
+    }
+    for version in &there {
+        let phase = version.text("/status/phase");
+        if matches!(phase, "" | "Candidate" | "Challenger") {
+            found.push(format!("{name}: {} has come to rest as {phase:?}", version.name));
+        }
+        if version.text("/spec/version") == champion && hash(version.text("/spec/prompt")) != champion_hash {
+            found.push(format!("{name}: {} has another prompt than the record says", version.name));
+        }
+    }
+    found
+}
+
+/// How many calls the stores of a folder hold, by namespace.
+pub fn recorded(folder: &Path) -> (u64, Vec<String>) {
+    let mut found = Vec::new();
+    let mut all = 0;
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "db") {
+            continue;
+        }
+        let url = format!("sqlite://{}", path.display());
+        let (calls, distinct): (i64, i64) = block_on(async {
+            let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+            let row = sqlx::query("SELECT count(*), count(DISTINCT key) FROM calls")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            (row.get(0), row.get(1))
+        });
+        if calls != distinct {
+            found.push(format!("{}: {calls} calls with {distinct} keys", path.display()));
+        }
+        all += calls as u64;
+    }
+    (all, found)
+}

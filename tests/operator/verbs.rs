@@ -1,0 +1,396 @@
+//! The verbs of the command line against a real API server. The operator's part is played by the test: it writes the
+//! status that the operator would write.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use whetstone::api::intent::annotations;
+use whetstone::api::{AgentOptimization, PromptVersion};
+
+use super::cluster::{Cluster, Ended, Namespace, block_on, eventually};
+
+/// Nothing here takes longer, unless it hangs.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// A namespace with the AgentOptimization `support` in it, and somebody at a command line.
+struct Shop {
+    namespace: Namespace,
+}
+
+impl Shop {
+    fn new() -> Self {
+        let shop = Self { namespace: Namespace::new("verbs") };
+        shop.create("support");
+        shop
+    }
+
+    fn api(&self) -> Api<AgentOptimization> {
+        self.namespace.api()
+    }
+
+    fn create(&self, name: &str) {
+        let object: AgentOptimization = serde_json::from_value(json!({
+            "apiVersion": "whetstone.dev/v1alpha1", "kind": "AgentOptimization",
+            "metadata": {"name": name},
+            "spec": {
+                "agent": {
+                    "prompt": {"configMapKeyRef": {"name": "prompt", "key": "system-prompt"}},
+                    "runtime": {"model": {"ref": "worker"}},
+                },
+                "models": [{"name": "worker", "openAI": {"baseURL": "http://simulator:8080/v1", "model": "m"},
+                    "price": {"inputPerMillion": "1", "outputPerMillion": "1"}}],
+                "scenarios": [{"configMapRef": {"name": "scenarios"}}],
+                "scoring": {"judge": {"ref": "worker"}},
+                "promotion": {"approval": "Manual", "target": {"configMap": "prompt-live"}},
+            },
+        }))
+        .unwrap();
+        block_on(self.api().create(&PostParams::default(), &object)).unwrap();
+    }
+
+    /// Creates a version and says where it stands.
+    fn version(&self, version: &str, phase: &str, prompt: &str) {
+        let name = format!("support-{version}");
+        let object: PromptVersion = serde_json::from_value(json!({
+            "apiVersion": "whetstone.dev/v1alpha1", "kind": "PromptVersion",
+            "metadata": {"name": name},
+            "spec": {"optimizationRef": {"name": "support"}, "version": version, "prompt": prompt},
+        }))
+        .unwrap();
+        let api: Api<PromptVersion> = self.namespace.api();
+        let status = json!({"status": {"version": version, "phase": phase, "reasons": [format!("why {version}")]}});
+        block_on(async {
+            api.create(&PostParams::default(), &object).await.unwrap();
+            api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+        });
+    }
+
+    fn read(&self) -> AgentOptimization {
+        block_on(self.api().get("support")).unwrap()
+    }
+
+    /// The value of an annotation.
+    fn asked(&self, key: &str) -> Option<String> {
+        self.read().annotations().get(key).cloned()
+    }
+
+    /// Merges into the status, as the operator would.
+    fn operator_says(&self, status: &Value) {
+        let patch = json!({"status": status});
+        block_on(self.api().patch_status("support", &PatchParams::default(), &Patch::Merge(&patch))).unwrap();
+    }
+
+    /// The status of an operator that has seen the spec, with a condition besides others.
+    fn conditions(&self, conditions: &[(&str, &str)]) -> Value {
+        let condition = |(kind, status): &(&str, &str)| {
+            json!({"type": kind, "status": status, "reason": "Test", "message": format!("{kind} is {status}"),
+                "lastTransitionTime": "2026-11-23T12:00:00Z"})
+        };
+        let conditions: Vec<Value> = conditions.iter().map(condition).collect();
+        json!({"observedGeneration": self.read().metadata.generation, "conditions": conditions})
+    }
+
+    /// v2 serves, v1 was before it, and v3 waits for approval.
+    fn awaits_approval(&self) {
+        self.version("v1", "Superseded", "be kind\n");
+        self.version("v2", "Champion", "be kind\nbe exact\n");
+        self.version("v3", "Challenger", "be kind\nbe very exact\n");
+        self.operator_says(&self.conditions(&[("Ready", "True")]));
+        self.operator_says(&json!({
+            "phase": "AwaitingApproval",
+            "champion": serving("v2", "Gate"),
+            "predecessor": {"version": "v1", "hash": "1"},
+            "challenger": {"version": "v3", "hash": "3", "awaitsApproval": true},
+        }));
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_whetstone"));
+        command.args(arguments).args(["--namespace", self.namespace.name()]);
+        command.env_clear().env("KUBECONFIG", Cluster::shared().kubeconfig());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn start(&self, arguments: &[&str]) -> Verb {
+        Verb { child: Some(self.command(arguments).spawn().unwrap()) }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        self.start(arguments).wait()
+    }
+}
+
+fn serving(version: &str, origin: &str) -> Value {
+    json!({"version": version, "hash": version, "origin": origin, "since": "2026-11-23T12:00:00Z", "score": "0.9"})
+}
+
+fn running() -> Value {
+    json!({"kind": "Search", "cause": "Requested", "inputs": "x", "attempt": 0, "startedAt": "2026-11-23T12:00:00Z",
+        "progress": {"phase": "shadow", "done": 1, "total": 40, "cost": "0.1"}})
+}
+
+/// A command that is under way. Killed when it is dropped.
+struct Verb {
+    child: Option<Child>,
+}
+
+impl Verb {
+    fn wait(mut self) -> Ended {
+        let mut child = self.child.take().unwrap();
+        eventually("the command ends", DEADLINE, || child.try_wait().unwrap().map(|_| ()));
+        let output = child.wait_with_output().unwrap();
+        Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Ctrl-C.
+    fn interrupt(&self) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Verb {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Asserts the exit code, and that all of these words were said on either side.
+#[track_caller]
+fn says(ended: &Ended, code: i32, words: &[&str]) {
+    assert_eq!(ended.code, Some(code), "{ended}");
+    for word in words {
+        assert!(ended.stdout.contains(word) || ended.stderr.contains(word), "{word:?} is not said:\n{ended}");
+    }
+    assert!(!ended.stderr.contains("panicked"), "{ended}");
+}
+
+#[test]
+fn status_tells_a_script_by_its_exit_code_how_things_stand() {
+    let shop = Shop::new();
+    says(&shop.run(&["status", "support"]), 3, &["nothing known yet", "is it running"]);
+    shop.operator_says(&shop.conditions(&[("Ready", "True")]));
+    shop.operator_says(&json!({"phase": "Idle", "champion": serving("v2", "Gate")}));
+    says(&shop.run(&["status", "support"]), 0, &["Idle, ready", "v2, score 0.9, promoted by the gate"]);
+    says(&shop.run(&["status"]), 0, &["NAME", "support"]);
+    shop.create("other");
+    says(&shop.run(&["status"]), 3, &["other"]);
+    shop.operator_says(&shop.conditions(&[("Ready", "False"), ("Stalled", "True")]));
+    says(&shop.run(&["status", "support"]), 4, &["Ready is False", "Stalled is True"]);
+    says(&shop.run(&["status"]), 4, &[]);
+    let json = shop.run(&["status", "support", "-o", "json"]);
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((&json["kind"], &json["status"]["phase"]), (&"AgentOptimization".into(), &"Idle".into()));
+    assert!(json["metadata"]["managedFields"].is_null());
+}
+
+#[test]
+fn a_name_that_is_not_there_is_told_with_the_one_that_may_have_been_meant() {
+    let shop = Shop::new();
+    let missing = format!("no AgentOptimization {}/suport; did you mean \"support\"?", shop.namespace.name());
+    for verb in ["status", "run", "approve", "rollback", "suspend", "resume", "history"] {
+        says(&shop.run(&[verb, "suport"]), 1, &[&missing]);
+    }
+}
+
+#[test]
+fn status_that_watches_writes_a_line_for_each_change_until_ctrl_c() {
+    let shop = Shop::new();
+    let mut watch = shop.start(&["status", "support", "--watch", "-o", "json"]);
+    let mut lines = BufReader::new(watch.child.as_mut().unwrap().stdout.take().unwrap()).lines();
+    let mut phase = || -> Value {
+        let object: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        object["status"]["phase"].clone()
+    };
+    assert!(phase().is_null());
+    for next in ["Running", "Watching", "Idle"] {
+        shop.operator_says(&json!({"phase": next}));
+        assert_eq!(phase(), next);
+    }
+    watch.interrupt();
+    assert_eq!(watch.wait().code, Some(130));
+}
+
+#[test]
+fn approve_promotes_what_waits_and_nothing_else() {
+    let shop = Shop::new();
+    says(&shop.run(&["approve", "support"]), 1, &["nothing waits for approval"]);
+    shop.awaits_approval();
+    says(&shop.run(&["approve", "support", "v1"]), 1, &["v1 does not wait for approval; v3 does"]);
+    assert_eq!(shop.asked(annotations::APPROVE), None, "what is refused is not asked");
+
+    let approve = shop.start(&["approve", "support", "--wait"]);
+    eventually("the approval is asked for", DEADLINE, || shop.asked(annotations::APPROVE).filter(|it| it == "v3"));
+    shop.operator_says(&json!({
+        "challenger": null, "champion": serving("v3", "Approval"),
+        "handled": {"approve": "v3", "message": "v3 was approved and serves"},
+    }));
+    let ended = approve.wait();
+    says(&ended, 0, &["-be exact", "+be very exact", "why v3", "v3 was approved and serves"]);
+    let manager = shop.read().managed_fields().iter().any(|entry| entry.manager.as_deref() == Some("whetstone-cli"));
+    assert!(manager, "the annotation is whetstone-cli's");
+    says(&shop.run(&["approve", "support", "v3"]), 0, &["serves already"]);
+}
+
+#[test]
+fn rollback_goes_back_to_the_predecessor_and_may_be_asked_for_twice() {
+    let shop = Shop::new();
+    says(&shop.run(&["rollback", "support"]), 1, &["no predecessor"]);
+    shop.awaits_approval();
+    says(&shop.run(&["rollback", "support", "--to", "v9"]), 1, &["there is no version \"v9\"; known: v3, v2, v1"]);
+    let asked = shop.run(&["rollback", "support", "-o", "json"]);
+    says(&asked, 0, &["-be exact"]);
+    let answer: Value = serde_json::from_str(&asked.stdout).unwrap();
+    assert_eq!(
+        (&answer["asked"], &answer["value"], &answer["answered"]),
+        (&"rollback".into(), &"v1".into(), &false.into())
+    );
+    assert_eq!(shop.asked(annotations::ROLLBACK_TO).as_deref(), Some("v1"));
+
+    shop.operator_says(&json!({"handled": {"rollbackTo": "v1", "message": "v1 cannot be read"}}));
+    let again = shop.start(&["rollback", "support", "--wait"]);
+    eventually("the annotation goes away first", DEADLINE, || {
+        shop.asked(annotations::ROLLBACK_TO).is_none().then_some(())
+    });
+    shop.operator_says(&json!({"handled": {"rollbackTo": null}}));
+    eventually("it is set anew", DEADLINE, || shop.asked(annotations::ROLLBACK_TO));
+    shop.operator_says(&json!({"handled": {"rollbackTo": "v1", "message": "v1 is not brought back"}}));
+    says(&again.wait(), 1, &["not done: v1 is not brought back"]);
+}
+
+#[test]
+fn a_pinned_version_is_not_rolled_back_by_hand() {
+    let shop = Shop::new();
+    shop.awaits_approval();
+    let pin = Patch::Merge(json!({"spec": {"pin": "v2"}}));
+    block_on(shop.api().patch("support", &PatchParams::default(), &pin)).unwrap();
+    says(&shop.run(&["rollback", "support"]), 1, &["spec.pin keeps v2 serving"]);
+}
+
+#[test]
+fn run_ends_as_the_cycle_ends_that_it_asked_for() {
+    for (verdict, code) in [("Promoted", 0), ("Kept", 10), ("Inconclusive", 12), ("Failed", 1)] {
+        let shop = Shop::new();
+        let run = shop.start(&["run", "support", "--wait"]);
+        let value = eventually("the cycle is asked for", DEADLINE, || shop.asked(annotations::RUN_AT));
+        shop.operator_says(&json!({
+            "phase": "Running", "handled": {"runAt": value, "message": "a cycle was started"},
+            "cycle": running(),
+        }));
+        shop.operator_says(&json!({
+            "phase": "Idle", "cycle": null,
+            "history": [{"id": "aa", "kind": "Search", "cause": "Requested", "startedAt": "2026-11-23T12:00:00Z",
+                "endedAt": "2026-11-23T12:01:00Z", "verdict": verdict, "message": "because", "champion": "v1", "cost": "0.2"}],
+        }));
+        says(&run.wait(), code, &["because"]);
+    }
+}
+
+#[test]
+fn waiting_ends_when_its_time_is_up_and_what_was_asked_stands() {
+    let shop = Shop::new();
+    let ended = shop.run(&["run", "support", "--wait", "--timeout", "500ms"]);
+    says(&ended, 1, &["nothing came of it within 500ms", "what was asked stands", "whetstone status support --watch"]);
+    assert!(shop.asked(annotations::RUN_AT).is_some());
+    let before = shop.asked(annotations::RUN_AT);
+    let mut waiting = shop.start(&["run", "support", "--wait"]);
+    let value = eventually("another cycle is asked for", DEADLINE, || {
+        shop.asked(annotations::RUN_AT).filter(|value| Some(value) != before.as_ref())
+    });
+    shop.operator_says(&json!({"handled": {"runAt": value}, "cycle": running()}));
+    let mut said = BufReader::new(waiting.child.as_mut().unwrap().stderr.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "shadow", "it follows the cycle");
+    waiting.interrupt();
+    assert_eq!(waiting.wait().code, Some(130));
+}
+
+#[test]
+fn suspend_and_resume_are_what_they_say_however_often() {
+    let shop = Shop::new();
+    says(&shop.run(&["suspend", "support"]), 0, &["suspended; no cycle starts until `whetstone resume support"]);
+    assert!(shop.read().spec.suspend);
+    let generation = shop.read().metadata.generation;
+    says(&shop.run(&["suspend", "support"]), 0, &["suspended already"]);
+    assert_eq!(shop.read().metadata.generation, generation);
+    says(&shop.run(&["run", "support"]), 1, &["is suspended", "resume support"]);
+    says(&shop.run(&["resume", "support"]), 0, &["resumed"]);
+    assert!(!shop.read().spec.suspend);
+}
+
+#[test]
+fn what_git_keeps_is_told_before_it_undoes_a_suspension() {
+    let shop = Shop::new();
+    let name = shop.namespace.name();
+    let manifest = |suspend: bool| {
+        let mut object = serde_json::to_value(shop.read()).unwrap();
+        object["metadata"] = json!({"name": "support", "namespace": name});
+        object.as_object_mut().unwrap().remove("status");
+        object["spec"]["suspend"] = suspend.into();
+        object.to_string()
+    };
+    let apply = |suspend: bool| {
+        let arguments =
+            ["apply", "--server-side", "--force-conflicts", "--field-manager", "argocd-controller", "-f", "-"];
+        Cluster::shared().kubectl_with(&arguments, &manifest(suspend)).printed()
+    };
+    apply(false);
+    says(&shop.run(&["suspend", "support"]), 0, &["Argo CD has set spec.suspend and will set it back"]);
+}
+
+#[test]
+fn history_of_the_cluster_has_every_version_with_why() {
+    let shop = Shop::new();
+    shop.awaits_approval();
+    says(&shop.run(&["history", "support"]), 0, &["v1", "Superseded", "why v1", "v3", "why v3"]);
+    let json = shop.run(&["history", "support", "-o", "json"]);
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["versions"].as_array().unwrap().len(), 3, "those of other optimizations are not among them");
+    assert_eq!(json["versions"][0]["version"]["name"], "v3", "the newest comes first");
+}
+
+#[test]
+fn who_may_not_is_told_which_permission_is_missing() {
+    let shop = Shop::new();
+    let kubeconfig = shop.kubeconfig_of_a_reader();
+    let as_reader = |arguments: &[&str]| {
+        let mut command = shop.command(arguments);
+        command.env("KUBECONFIG", kubeconfig.path());
+        Verb { child: Some(command.spawn().unwrap()) }.wait()
+    };
+    says(&as_reader(&["status", "support"]), 3, &["nothing known yet", "resources: [promptversions], verbs: [list]"]);
+    for verb in ["suspend", "run"] {
+        says(&as_reader(&[verb, "support"]), 1, &["not allowed", "resources: [agentoptimizations], verbs: [patch]"]);
+    }
+    says(&as_reader(&["status", "support", "--watch"]), 1, &["resources: [agentoptimizations], verbs: [watch]"]);
+}
+
+impl Shop {
+    /// The kubeconfig of somebody who may read AgentOptimizations of this namespace, and nothing else.
+    fn kubeconfig_of_a_reader(&self) -> tempfile::NamedTempFile {
+        let namespace = self.namespace.name();
+        self.namespace.kubectl(&["create", "serviceaccount", "reader"]).printed();
+        let role = ["create", "role", "reader", "--verb=get,list", "--resource=agentoptimizations.whetstone.dev"];
+        self.namespace.kubectl(&role).printed();
+        let account = format!("--serviceaccount={namespace}:reader");
+        self.namespace.kubectl(&["create", "rolebinding", "reader", "--role=reader", &account]).printed();
+        let token = self.namespace.kubectl(&["create", "token", "reader"]).printed();
+        let config = Cluster::shared().kubectl(&["config", "view", "--raw", "--minify", "-o", "json"]).printed();
+        let mut config: Value = serde_json::from_str(&config).unwrap();
+        config["users"][0]["user"] = json!({"token": token.trim()});
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), config.to_string()).unwrap();
+        file
+    }
+}
