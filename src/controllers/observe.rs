@@ -45,8 +45,11 @@ impl Observed {
         self.object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref())
     }
 
-    /// The prompt in our own target.
+    /// The prompt in our own target. What a rival has there is not ours.
     pub fn found(&self) -> Option<Found> {
+        if self.rival.is_some() {
+            return None;
+        }
         let Some(Target::Ours(held)) = &self.target else { return None };
         let text = held.data.get(PROMPT_KEY).filter(|text| !text.trim().is_empty())?;
         let prompt = PromptText { hash: hash(text), text: text.clone() };

@@ -13,7 +13,7 @@ use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use kube_lease_manager::LeaseManagerError;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -287,16 +287,23 @@ impl Room {
         let Self { namespace, client, patience, grounds, trigger, mut triggered, writer } = self;
         let context = Arc::clone(&grounds.context);
         let mut followers = JoinSet::new();
-        followers.spawn(follow_versions(scope(&client, namespace.as_deref()), Arc::clone(&context), trigger));
+        // The store wakes only one of those who wait until it is ready, and the controller does.
+        let (tell, listed) = watch::channel(false);
+        followers.spawn(follow_versions(
+            scope(&client, namespace.as_deref()),
+            Arc::clone(&context),
+            trigger,
+            listed.clone(),
+        ));
         followers.spawn({
-            let (reader, health) = (context.optimizations.clone(), Arc::clone(&health));
+            let (mut listed, health) = (listed, Arc::clone(&health));
             async move {
-                if reader.wait_until_ready().await.is_ok() && unsynced.fetch_sub(1, Ordering::Relaxed) == 1 {
+                if listed.wait_for(|listed| *listed).await.is_ok() && unsynced.fetch_sub(1, Ordering::Relaxed) == 1 {
                     health.has_synced.store(true, Ordering::Relaxed);
                 }
             }
         });
-        let objects = follow_optimizations(scope(&client, namespace.as_deref()), writer, Arc::clone(&context));
+        let objects = follow_optimizations(scope(&client, namespace.as_deref()), writer, Arc::clone(&context), tell);
         let triggered = futures::stream::poll_fn(move |waker| triggered.poll_recv(waker))
             .map(|(namespace, name): Owner| ObjectRef::new(&name).within(&namespace));
         let ended = over.clone();
@@ -326,11 +333,13 @@ impl Room {
     }
 }
 
-/// The stream of optimizations: their changes go into the store, and those that are gone are forgotten.
+/// The stream of optimizations: their changes go into the store, and those that are gone are forgotten. Tells when the store has
+/// had a whole list.
 fn follow_optimizations(
     api: Api<AgentOptimization>,
     writer: reflector::store::Writer<AgentOptimization>,
     context: Arc<Context>,
+    listed: watch::Sender<bool>,
 ) -> impl Stream<Item = watcher::Result<AgentOptimization>> + Send + 'static {
     let events = watcher(api, watcher::Config::default())
         .default_backoff()
@@ -341,16 +350,29 @@ fn follow_optimizations(
             Event::InitDone => context.forget_all_but(&context.optimizations.state()),
             _ => {}
         });
-    reflector::reflector(writer, events).applied_objects()
+    let kept = reflector::reflector(writer, events).inspect_ok(move |event| {
+        if matches!(event, Event::InitDone) {
+            listed.send_replace(true);
+        }
+    });
+    kept.applied_objects()
 }
 
 /// Follows the versions of a namespace, or of all.
-async fn follow_versions(api: Api<PromptVersion>, context: Arc<Context>, trigger: mpsc::UnboundedSender<Owner>) {
+async fn follow_versions(
+    api: Api<PromptVersion>,
+    context: Arc<Context>,
+    trigger: mpsc::UnboundedSender<Owner>,
+    mut listed: watch::Receiver<bool>,
+) {
     let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
                 for owner in context.versions.take_in(&event) {
+                    if listed.wait_for(|listed| *listed).await.is_err() {
+                        return;
+                    }
                     report_orphans(&owner, &context).await;
                     if trigger.send(owner).is_err() {
                         return;
@@ -364,9 +386,7 @@ async fn follow_versions(api: Api<PromptVersion>, context: Arc<Context>, trigger
 
 /// Says of versions of an optimization that is not there that it is not there. What it is later, its own reconcile says.
 async fn report_orphans((namespace, name): &Owner, context: &Context) {
-    if context.optimizations.wait_until_ready().await.is_err()
-        || context.optimizations.get(&ObjectRef::new(name).within(namespace)).is_some()
-    {
+    if context.optimizations.get(&ObjectRef::new(name).within(namespace)).is_some() {
         return;
     }
     for (object, status) in orphan_statuses(namespace, name, &context.versions, context.clock.now()) {

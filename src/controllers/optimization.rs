@@ -28,6 +28,8 @@ use crate::kubernetes::target::{self, Target};
 
 /// How often a status shows how far a running cycle is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(3);
+/// How often a target is looked at that another optimization had first. It may let it go, and nobody is told.
+const RIVAL_EVERY: Duration = Duration::from_secs(5);
 
 /// Why a reconcile could not be ended.
 #[derive(Debug, thiserror::Error)]
@@ -191,7 +193,8 @@ fn after(observed: &Observed, course: &Course, context: &Context) -> Action {
     });
     let cycle = context.cycles.look(&observed.owner);
     let progress = (cycle.progress.is_some() && !cycle.is_queued).then_some(PROGRESS_EVERY);
-    match wake.into_iter().chain(progress).min() {
+    let rival = observed.rival.is_some().then_some(RIVAL_EVERY);
+    match wake.into_iter().chain(progress).chain(rival).min() {
         Some(wait) => Action::requeue(wait),
         None => Action::await_change(),
     }

@@ -142,9 +142,7 @@ async fn attempt(
     let trouble = |reason, message: String, may_come_right| Trouble { reason, message, may_come_right };
 
     let prepared = match resolve_submission(&submission, &gathered.references) {
-        Err(problems) if gathered.missing.is_empty() => {
-            Err(trouble(conditions::INVALID_SPEC, problems.to_string(), false))
-        }
+        Err(problems) if !gathered.is_incomplete => Err(trouble(conditions::INVALID_SPEC, problems.to_string(), false)),
         Err(problems) => Err(trouble(conditions::REFERENCE_MISSING, problems.to_string(), true)),
         Ok(plan) => match refused(&plan, watch_plan.as_ref(), context) {
             Some(message) => Err(trouble(conditions::ENDPOINT_REFUSED, message, false)),
@@ -167,8 +165,8 @@ async fn attempt(
 
 struct Gathered {
     references: References,
-    /// ConfigMaps that are not there.
-    missing: Vec<String>,
+    /// Something that is referred to is not there: a ConfigMap, or a key of one.
+    is_incomplete: bool,
 }
 
 /// Reads every ConfigMap that is referred to, each once.
@@ -180,13 +178,20 @@ async fn gather(
 ) -> Result<Gathered, kube::Error> {
     let api: Api<ConfigMapObject> = Api::namespaced(client.clone(), namespace);
     let mut maps = Vec::new();
-    let mut missing = Vec::new();
     for name in config_maps(object) {
-        match api.get_opt(&name).await? {
-            Some(map) => maps.push(ConfigMap { name, data: map.data.unwrap_or_default() }),
-            None => missing.push(name),
+        if let Some(map) = api.get_opt(&name).await? {
+            maps.push(ConfigMap { name, data: map.data.unwrap_or_default() });
         }
     }
+    let is_there = |wanted: &str, key: Option<&str>| {
+        let map = maps.iter().find(|map| map.name == wanted);
+        map.is_some_and(|map| key.is_none_or(|key| map.data.contains_key(key)))
+    };
+    let is_incomplete = requested(object).iter().any(|reference| match reference {
+        Reference::ConfigMapKey { name, key } => !is_there(name, Some(key)),
+        Reference::ConfigMap { name } => !is_there(name, None),
+        Reference::Champion { .. } | Reference::File(_) | Reference::Files(_) => false,
+    });
     let references = References::gather(&Submission::from(object.clone()), &maps, |reference| match reference {
         Reference::File(path) | Reference::Files(path) => {
             Err(format!("{path:?} is a file, and the cluster reads none; put it into a ConfigMap"))
@@ -196,7 +201,7 @@ async fn gather(
         }
         Reference::ConfigMapKey { .. } | Reference::ConfigMap { .. } => Ok(None),
     });
-    Ok(Gathered { references, missing })
+    Ok(Gathered { references, is_incomplete })
 }
 
 /// The ConfigMaps that are read, the target aside.

@@ -18,6 +18,8 @@ use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 pub const CHALLENGER_PROMPT_KEY: &str = "challenger-prompt";
 /// The key that holds the version of a challenger that is exposed.
 pub const CHALLENGER_VERSION_KEY: &str = "challenger-version";
+/// The keys that are ours, whoever writes them.
+const OUR_KEYS: [&str; 5] = [PROMPT_KEY, VERSION_KEY, HASH_KEY, CHALLENGER_PROMPT_KEY, CHALLENGER_VERSION_KEY];
 /// The most that a ConfigMap may hold, in bytes of keys and values.
 pub const MOST_BYTES: usize = 1 << 20;
 
@@ -52,8 +54,7 @@ impl Held {
     /// Whether it holds exactly this: our keys with these values, the others of ours absent.
     #[must_use]
     pub fn holds(&self, wanted: &BTreeMap<String, String>) -> bool {
-        let ours = [PROMPT_KEY, VERSION_KEY, HASH_KEY, CHALLENGER_PROMPT_KEY, CHALLENGER_VERSION_KEY];
-        self.applied && self.labelled && ours.iter().all(|key| self.data.get(*key) == wanted.get(*key))
+        self.applied && self.labelled && OUR_KEYS.iter().all(|key| self.data.get(*key) == wanted.get(*key))
     }
 }
 
@@ -139,6 +140,15 @@ pub async fn apply(
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}});
         api.patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(nothing)).await.map_err(failed)?;
         return Err(ApplyError::Changed(name.to_owned()));
+    }
+    let is_there = |key: &&str| written.data.as_ref().is_some_and(|data| data.contains_key(*key));
+    let stray = OUR_KEYS.into_iter().filter(is_there).filter(|key| !data.contains_key(*key));
+    let stray: BTreeMap<&str, Option<&str>> = stray.map(|key| (key, None)).collect();
+    if !stray.is_empty() {
+        // Somebody else has set them, and an apply takes away only what we have set ourselves.
+        let patch = json!({"metadata": {"resourceVersion": written.resource_version()}, "data": stray});
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        api.patch(name, &parameters, &Patch::Merge(patch)).await.map_err(failed)?;
     }
     Ok(())
 }

@@ -139,7 +139,7 @@ fn a_promotion_restarts_a_workload_once_and_a_cycle_that_changes_nothing_does_no
     assert_eq!(deployment().metadata.generation, Some(1), "its pods have started with the base prompt");
 
     shop.apply(&resource);
-    let status = shop.until_idle();
+    let status = shop.until("it has restarted", |status| status.restarted_for.is_some());
     let promoted = status.champion.unwrap().hash;
     assert_eq!(status.restarted_for, Some(promoted.clone()));
     let annotated = |deployment: k8s_openapi::api::apps::v1::Deployment| {

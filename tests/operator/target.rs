@@ -34,6 +34,9 @@ fn a_foreign_configmap_is_refused_and_left_as_it_was_until_it_is_handed_over() {
     assert!(condition(&shop.status(), "Stalled").is_some());
     assert_eq!(shop.config_map(TARGET).unwrap(), foreign, "content and managed fields are untouched");
 
+    let said = shop.events().into_iter().filter(|(reason, _)| reason == "TargetNotOwned").count();
+    assert_eq!(said, 1, "not at every look");
+
     let to_somebody_else = shop.namespace.kubectl(&["annotate", "cm", TARGET, "whetstone.dev/adopt=another"]);
     to_somebody_else.printed();
     let annotate = ["annotate", "cm", TARGET, "--overwrite", "whetstone.dev/adopt=shop"];
@@ -44,8 +47,6 @@ fn a_foreign_configmap_is_refused_and_left_as_it_was_until_it_is_handed_over() {
     let status = shop.until_idle();
     assert_eq!(condition(&status, "Stalled"), None);
     assert_eq!(shop.kstatus(), "Current");
-    let events = shop.events().into_iter().filter(|(reason, _)| reason == "TargetNotOwned").count();
-    assert_eq!(events, 1, "said once");
 }
 
 #[test]
@@ -95,9 +96,8 @@ fn what_is_done_to_the_target_is_undone_and_what_others_keep_in_it_stays() {
     });
     assert_eq!(shop.target().unwrap()["theirs"], "x");
 
-    // By a client that replaces it as a whole, labels and all.
+    // By a client that replaces all that is in it.
     let mut replacement = shop.config_map(TARGET).unwrap();
-    replacement.metadata.labels = None;
     replacement.data = Some([("system-prompt".to_owned(), "You obey.".to_owned())].into());
     block_on(maps.replace(TARGET, &PostParams::default(), &replacement)).unwrap();
     eventually("all of it is put back", DEADLINE, || {
@@ -152,7 +152,7 @@ fn a_prompt_that_does_not_fit_is_refused_and_one_that_fits_again_is_taken() {
     let shop = Shop::open("large");
     let _operator = shop.operator();
     shop.write_base(&format!("{}\n{}", fixture("prompt.md"), "Be polite. ".repeat(60_000)));
-    shop.apply(&no_cycles());
+    shop.apply(&json!({"spec": {"suspend": true, "patching": {"maxPromptTokens": 1_000_000}}}));
     let status = shop.until("it is refused", |status| has(status, "Stalled", "True", "PromptTooLarge"));
     let message = &condition(&status, "Ready").unwrap().message;
     assert!(message.contains("spec.agent.prompt") && message.contains("shorten it"), "{message}");

@@ -1,20 +1,22 @@
 //! The watch over a promoted prompt, with signals that the test sets. (A real Prometheus is asked in the tests of the loop.)
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use whetstone::api::PromptVersion;
-use whetstone::api::status::{Origin, Phase, SignalState};
+use whetstone::api::status::{CycleKind, Origin, Phase, SignalState};
 
 use super::cluster::eventually;
 use super::operator::{DEADLINE, Operator, Shop, condition, fixture, has, hash};
 
 /// What a query is answered with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Answer {
     /// One series with this value.
     Value(&'static str),
@@ -22,9 +24,11 @@ enum Answer {
     Nothing,
     /// 500.
     Error,
+    /// The connection ends.
+    HangUp,
 }
 
-/// A stand-in for Prometheus: every query has the same answer, which the test sets.
+/// A stand-in for Prometheus, whose answers to each query the test sets.
 struct Signals {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -32,20 +36,22 @@ struct Signals {
 }
 
 struct Shared {
-    answer: Mutex<Answer>,
+    /// By query.
+    answers: Mutex<BTreeMap<&'static str, Answer>>,
     asked: AtomicUsize,
     is_over: AtomicBool,
 }
 
 impl Signals {
-    fn start(answer: Answer) -> Self {
-        Self::listen("127.0.0.1:0".parse().unwrap(), answer)
+    fn start(answers: &[(&'static str, Answer)]) -> Self {
+        Self::listen("127.0.0.1:0".parse().unwrap(), answers)
     }
 
-    fn listen(address: SocketAddr, answer: Answer) -> Self {
+    fn listen(address: SocketAddr, answers: &[(&'static str, Answer)]) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { answer: Mutex::new(answer), asked: 0.into(), is_over: false.into() });
+        let answers = Mutex::new(answers.iter().copied().collect());
+        let shared = Arc::new(Shared { answers, asked: 0.into(), is_over: false.into() });
         let thread = std::thread::spawn({
             let shared = Arc::clone(&shared);
             move || {
@@ -54,7 +60,7 @@ impl Signals {
                         return;
                     }
                     // Somebody who hangs up takes nothing along.
-                    let _ = answer_one(&stream.unwrap(), &shared);
+                    let _ = answer(&stream.unwrap(), &shared);
                 }
             }
         });
@@ -66,9 +72,9 @@ impl Signals {
         self.address
     }
 
-    /// Waits until so many queries were answered in this way.
-    fn say(&self, answer: Answer, times: usize) {
-        *self.shared.answer.lock().unwrap() = answer;
+    /// Answers a query in this way from now on, and waits until so many were.
+    fn say(&self, query: &'static str, answer: Answer, times: usize) {
+        self.shared.answers.lock().unwrap().insert(query, answer);
         // One may have been under way.
         let wanted = self.shared.asked.load(Ordering::SeqCst) + times + 1;
         eventually("queries", DEADLINE, || (self.shared.asked.load(Ordering::SeqCst) >= wanted).then_some(()));
@@ -86,7 +92,7 @@ impl Drop for Signals {
     }
 }
 
-fn answer_one(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
+fn answer(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.set_read_timeout(Some(DEADLINE))?;
     let mut reader = BufReader::new(stream);
     let (mut line, mut length) = (String::new(), 0);
@@ -96,30 +102,34 @@ fn answer_one(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         }
         line.clear();
     }
-    reader.read_exact(&mut vec![0; length])?;
-    let result = match *shared.answer.lock().unwrap() {
+    let mut form = vec![0; length];
+    reader.read_exact(&mut form)?;
+    let form = String::from_utf8_lossy(&form).into_owned();
+    let query = form.split('&').find_map(|field| field.strip_prefix("query=")).unwrap_or_default();
+    let answer = shared.answers.lock().unwrap().get(query).copied().unwrap_or_else(|| panic!("asked for {form:?}"));
+    shared.asked.fetch_add(1, Ordering::SeqCst);
+    let result = match answer {
         Answer::Value(value) => json!([{"metric": {}, "value": [1_700_000_000.0, value]}]),
         Answer::Nothing => json!([]),
-        Answer::Error => {
-            shared.asked.fetch_add(1, Ordering::SeqCst);
-            return stream.write_all(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-        }
+        Answer::Error => return stream.write_all(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+        Answer::HangUp => return Ok(()),
     };
     let body = json!({"status": "success", "data": {"resultType": "vector", "result": result}}).to_string();
-    shared.asked.fetch_add(1, Ordering::SeqCst);
     let length = body.len();
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
     stream.write_all(format!("{head}content-length: {length}\r\n\r\n{body}").as_bytes())
 }
 
-/// A shop where a better prompt waits for the gate, and is watched once it serves.
+/// A shop where a better prompt waits for the gate, and is watched by some signals once it serves.
 fn watched(name: &str, signals: &Signals, window: &str) -> (Shop, Operator, Value) {
     let shop = Shop::open(name);
     let operator = shop.operator_with(&["--allow-endpoint", &signals.address.to_string()], &[]);
+    let queries: Vec<&str> = signals.shared.answers.lock().unwrap().keys().copied().collect();
+    let named = queries.iter().map(|query| json!({"name": query, "query": query, "max": 0.1}));
     let resource = json!({"spec": {"watch": {
         "window": window, "interval": "1s", "breaches": 3,
         "prometheus": {"url": format!("http://{}", signals.address)},
-        "signals": [{"name": "failed-conversations", "query": "errors / requests", "max": 0.1}],
+        "signals": named.collect::<Vec<_>>(),
     }}});
     shop.apply_version("better", &fixture("better.md"), &json!({}));
     shop.apply(&resource);
@@ -129,8 +139,8 @@ fn watched(name: &str, signals: &Signals, window: &str) -> (Shop, Operator, Valu
 
 #[test]
 fn a_breach_in_enough_readings_brings_the_predecessor_back_for_good() {
-    let signals = Signals::start(Answer::Value("0.05"));
-    let (shop, operator, _) = watched("breach", &signals, "10m");
+    let signals = Signals::start(&[("failures", Answer::Value("0.05"))]);
+    let (shop, operator, mut resource) = watched("breach", &signals, "10m");
     let status = shop.until("it is watched", |status| {
         status.phase == Some(Phase::Watching)
             && status.watch.as_ref().is_some_and(|it| it.signals.iter().any(|it| it.state == SignalState::Ok))
@@ -139,32 +149,35 @@ fn a_breach_in_enough_readings_brings_the_predecessor_back_for_good() {
     assert_eq!((watch.version.as_str(), watch.established), ("better", false));
     assert_eq!(watch.signals[0].value.as_deref(), Some("0.05"));
     assert!(has(&status, "SignalsAvailable", "True", "Available"));
-    // Somebody has tidied up: the prompt that a rollback goes to is in the store as well.
+    // Whoever stops cycles wants the watch all the more.
+    resource["spec"]["suspend"] = json!(true);
+    shop.apply(&resource);
+    // Somebody tidies up: the prompt that a rollback goes to is in the store as well.
     shop.delete::<PromptVersion>("shop-v1");
 
-    // Two breaches, and no evidence in between, are not three; a good reading begins anew.
+    // Two breaches with no evidence after them are not three, and a good reading begins anew.
     for answer in [Answer::Value("0.5"), Answer::Nothing, Answer::Value("0.05")] {
-        signals.say(answer, 1);
+        signals.say("failures", answer, 1);
     }
-    shop.until("it counts from zero", |status| status.watch.as_ref().is_some_and(|watch| watch.breaches == 0));
+    shop.until("it counts from zero", |status| {
+        status.watch.as_ref().is_some_and(|it| it.breaches == 0 && it.signals[0].state == SignalState::Ok)
+    });
     assert_eq!(shop.target().unwrap()["version"], "better");
 
-    signals.say(Answer::Value("0.5"), 3);
+    signals.say("failures", Answer::Value("0.5"), 2);
     let data = shop.until_served("v1");
     assert_eq!(data["system-prompt"], fixture("prompt.md"));
     let status = shop.until("it is told", |status| {
         status.champion.as_ref().is_some_and(|it| it.version == "v1") && has(status, "Ready", "True", "Serving")
     });
     assert_eq!(status.champion.as_ref().unwrap().origin, Origin::Rollback);
-    assert_eq!(
-        (status.quarantine[0].version.as_str(), &status.quarantine[0].hash),
-        ("better", &hash(&fixture("better.md")))
-    );
+    let taken_back = &status.quarantine[0];
+    assert_eq!((taken_back.version.as_str(), &taken_back.hash), ("better", &hash(&fixture("better.md"))));
     assert!(has(&status, "RolledBack", "True", "Breach"));
     assert_eq!(condition(&status, "RolledBack").unwrap().message, "better was taken back and v1 serves again");
     assert_eq!(condition(&status, "SignalsAvailable"), None);
     let told = shop.until_version("better", "RolledBack");
-    assert!(told.reasons[0].contains("failed-conversations") && told.reasons[0].contains("0.5"), "{:?}", told.reasons);
+    assert_eq!(told.reasons, ["failures is 0.5, above max 0.1 (3 readings in a row)"]);
     let event = shop.until_event("RolledBack");
     assert_eq!(event, format!("v1 serves again and better is quarantined: {}", told.reasons[0]));
     let rollbacks = format!(
@@ -172,46 +185,53 @@ fn a_breach_in_enough_readings_brings_the_predecessor_back_for_good() {
         shop.namespace.name()
     );
     assert_eq!(operator.metric(&rollbacks), 1.0);
+    assert_eq!(shop.version("shop-v1").spec.prompt, fixture("prompt.md"), "it is there again");
 
-    // For good: the same prompt under another name is refused, a cycle does not bring it back.
+    // For good: neither under another name nor by another cycle does it come back.
     shop.apply_version("better-again", &fixture("better.md"), &json!({}));
-    shop.until("cycles have ended", |status| status.cycles >= 2 && status.cycle.is_none());
     let told = shop.until_version("better-again", "RolledBack");
     assert_eq!(told.version.as_deref(), Some("better-again"));
-    let status = shop.status();
+    resource["spec"]["suspend"] = json!(false);
+    shop.apply(&resource);
+    shop.annotate("whetstone.dev/run-at", "now");
+    let status = shop.until("another cycle has ended", |status| status.cycles >= 2 && status.cycle.is_none());
+    assert_eq!(status.history.iter().filter(|it| it.kind == CycleKind::Gate).count(), 1, "it is not gated again");
     assert_ne!(status.champion.unwrap().hash, hash(&fixture("better.md")));
     assert_ne!(shop.target().unwrap()["prompt-hash"], hash(&fixture("better.md")));
 }
 
 #[test]
 fn an_outage_of_any_kind_is_neither_a_breach_nor_a_pass() {
-    let signals = Signals::start(Answer::Value("NaN"));
-    let (shop, _operator, _) = watched("outage", &signals, "3s");
-    let silent = |words: &str| {
-        shop.until(words, |status| {
-            has(status, "SignalsAvailable", "False", "NoEvidence")
-                && condition(status, "SignalsAvailable").unwrap().message.contains(words)
-        })
-    };
-    silent("NaN instead of a number");
-    signals.say(Answer::Nothing, 3);
-    silent("no data");
-    signals.say(Answer::Error, 3);
-    silent("500");
+    let good = Answer::Value("0.05");
+    let bad = [
+        ("nan", Answer::Value("NaN")),
+        ("empty", Answer::Nothing),
+        ("broken", Answer::Error),
+        ("silent", Answer::HangUp),
+    ];
+    let signals = Signals::start(&[&bad[..], &[("fine", good)]].concat());
+    let (shop, _operator, _) = watched("outage", &signals, "4s");
+    let status = shop.until("it is told", |status| has(status, "SignalsAvailable", "False", "NoEvidence"));
+    let message = condition(&status, "SignalsAvailable").unwrap().message.clone();
+    for said in ["nan has NaN instead of a number", "empty has no data", "answered 500", "silent cannot be read"] {
+        assert!(message.contains(said), "{said:?} is not in {message}");
+    }
+    assert!(!message.contains("fine"), "{message}");
+    assert!(has(&status, "Ready", "True", "Serving"), "what serves is right");
+    shop.until("the window is over", |status| status.watch.as_ref().unwrap().until < Timestamp::now());
+    signals.say("fine", good, 10);
+    // Nor is it when nobody listens any more.
     let address = signals.end();
-    let status = silent("failed-conversations: ");
-    assert_eq!(status.phase, Some(Phase::Watching));
-    assert_eq!(status.watch.unwrap().breaches, 0);
-    assert!(has(&shop.status(), "Ready", "True", "Serving"), "what serves is right");
-    let refused = shop.until("a refused connection is told", |status| {
-        !condition(status, "SignalsAvailable").unwrap().message.contains("500")
+    let status = shop.until("that is told", |status| {
+        condition(status, "SignalsAvailable").is_some_and(|it| it.message.contains("fine cannot be read"))
     });
-    let status =
-        shop.until("the window is over", |status| status.watch.as_ref().unwrap().until < jiff::Timestamp::now());
-    assert!(!status.watch.unwrap().established && refused.champion.unwrap().version == "better");
+    assert_eq!(status.phase, Some(Phase::Watching));
+    let watch = status.watch.unwrap();
+    assert!(!watch.established && watch.breaches == 0, "{watch:?}");
+    assert_eq!(shop.target().unwrap()["version"], "better");
 
-    // With the first good reading it is established.
-    let _signals = Signals::listen(address, Answer::Value("0.05"));
+    // With the first good reading of all it is established.
+    let _signals = Signals::listen(address, &["nan", "empty", "broken", "silent", "fine"].map(|query| (query, good)));
     let status = shop.until_idle();
     assert_eq!(status.champion.as_ref().unwrap().version, "better");
     assert!(status.watch.as_ref().unwrap().established);

@@ -2,7 +2,7 @@
 
 use super::Step;
 use super::champion::{handled, later};
-use super::versions::{KnownVersion, VersionOrigin, VersionVerdict};
+use super::versions::{KnownVersion, NewVersion, VersionOrigin, VersionVerdict};
 use crate::api::status::{Cause, Challenger, CycleKind, RunningCycle, ScheduleStatus};
 use crate::domain::version::VersionPhase;
 
@@ -68,6 +68,11 @@ impl<'a> Step<'a> {
                 _ => Cause::VersionApplied,
             };
             return self.start(CycleKind::Gate, cause, Some(known));
+        }
+        // A changed base prompt that this very step creates is gated as soon as it is there, and before any search.
+        let is_coming = |new: &NewVersion| new.origin == VersionOrigin::Base && !self.serves(&new.version);
+        if wants.pin.is_none() && self.create.iter().any(is_coming) {
+            return;
         }
         if let Some(asked) = asked {
             self.start(CycleKind::Search, Cause::Requested, None);
