@@ -1,5 +1,5 @@
 # The few verbs of a contributor. `make check` is what CI runs.
-.PHONY: check test lint docs bench clients generated sqlx gitops deploy
+.PHONY: check test lint docs bench clients generated sqlx gitops deploy faults
 
 check: lint docs test  ## everything that CI runs
 
@@ -36,3 +36,8 @@ gitops:  ## health and actions in Argo CD's and Flux's own evaluators; builds bo
 
 deploy:  ## chart, manifests and alerts, and what a real API server says of them
 	deploy/validate.sh
+
+faults:  ## every fault twenty times on a real API server, and the operator at scale; takes an hour, and prints docs/faults.md's tables
+	rm -f target/faults.md
+	status=0; WHETSTONE_FAULTS_TABLE=$(CURDIR)/target/faults.md cargo test --locked --test operator faults::many:: -- \
+		--ignored --nocapture --test-threads 1 || status=$$?; cat target/faults.md; exit $$status

@@ -2,19 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::cluster::eventually;
 use super::processes::Operator;
 use super::stage::{DEADLINE, MAX_CYCLES, Stage};
 use super::{audit, private, shared};
 
-/// A scenario or two that the agent gets right: the cycle has nothing to do once it has seen that.
-fn small() -> Value {
-    json!({
-        "execution": {"concurrency": 2},
-        "scoring": {"dimensions": [{"name": "tool_compliance", "weight": 1}]},
-    })
+/// Prints a line, and adds it to the tables.
+fn tell(line: &str) {
+    println!("{line}");
+    super::table::add(line);
 }
 
 /// A gauge or counter, all its series added up.
@@ -66,12 +64,12 @@ pub fn idle(objects: usize, over: Duration) {
     // The Lease of a real installation.
     setup.lease = Duration::from_secs(15);
     stage.operators.push(Operator::start(&setup));
-    let shop = stage.open_shop(&small());
+    let shop = stage.open_small_shop();
     eventually("the first shop has come to rest", DEADLINE, || stage.has_settled(shop).then_some(()));
     let empty = resident_mib(stage.operators[0].pid());
     let begun = Instant::now();
     for _ in 1..objects {
-        stage.open_shop(&small());
+        stage.open_small_shop();
     }
     let patience = DEADLINE + Duration::from_millis(500) * objects as u32;
     eventually("every object has come to rest", patience, || {
@@ -99,9 +97,9 @@ pub fn idle(objects: usize, over: Duration) {
     let after = stage.operators[0].metrics().unwrap();
     let minutes = over.as_secs_f64() / 60.0;
     let mut writes = 0;
-    println!("\n{objects} objects, all at rest {settled:.0?} after the first was created");
-    println!("| | |\n|---|---|");
-    println!("| resident memory with one object, with all | {empty} MiB, {} MiB |", resident_mib(pid));
+    tell(&format!("\n{objects} objects, all at rest {settled:.0?} after the first was created"));
+    tell(&format!("| | |\n|---|---|"));
+    tell(&format!("| resident memory with one object, with all | {empty} MiB, {} MiB |", resident_mib(pid)));
     println!(
         "| processor time | {:.1} % of a core |",
         (processor_seconds(pid) - processor) / over.as_secs_f64() * 100.0
@@ -116,25 +114,25 @@ pub fn idle(objects: usize, over: Duration) {
             writes += more;
         }
         if more > 0 {
-            println!("| {what} a minute | {:.1} |", more as f64 / minutes);
+            tell(&format!("| {what} a minute | {:.1} |", more as f64 / minutes));
         }
     }
     let name = "whetstone_reconcile_duration_seconds";
     let (bound, reconciles) = p99(&[], &buckets(&before, name));
-    println!("| reconciles until then, p99 | {reconciles}, at most {bound} s |");
+    tell(&format!("| reconciles until then, p99 | {reconciles}, at most {bound} s |"));
     let (bound, reconciles) = p99(&buckets(&before, name), &buckets(&after, name));
-    println!("| reconciles at rest, p99 | {reconciles}, at most {bound} s |");
+    tell(&format!("| reconciles at rest, p99 | {reconciles}, at most {bound} s |"));
     assert_eq!(writes, 0, "an idle object writes nothing");
     // What has nothing to do, and is edited: how long until its status shows it.
     let reaction = stage.reaction(objects / 2, Instant::now()).unwrap();
-    println!("| an edit is in the status after | {reaction:.2?} |");
+    tell(&format!("| an edit is in the status after | {reaction:.2?} |"));
 }
 
 /// So many objects that all begin at the same time.
 pub fn all_at_once(objects: usize) {
     let mut stage = Stage::new(shared(), 4);
     for _ in 0..objects {
-        stage.open_shop(&small());
+        stage.open_small_shop();
     }
     let begun = Instant::now();
     stage.operate("only");
@@ -165,14 +163,14 @@ pub fn all_at_once(objects: usize) {
     let displaced = by_start.iter().enumerate().map(|(rank, index)| rank.abs_diff(*index)).max().unwrap();
     let waits: Vec<f64> = queued.iter().map(|(_, at)| (*at - begun).as_secs_f64()).collect();
     let longest = waits.iter().copied().fold(0.0, f64::max);
-    println!("\n| {objects} objects begin at once | |\n|---|---|");
-    println!("| all at rest after | {:.0?} |", begun.elapsed());
-    println!("| cycles under way at once, at most (--max-cycles {MAX_CYCLES}) | {most} |");
+    tell(&format!("\n| {objects} objects begin at once | |\n|---|---|"));
+    tell(&format!("| all at rest after | {:.0?} |", begun.elapsed()));
+    tell(&format!("| cycles under way at once, at most (--max-cycles {MAX_CYCLES}) | {most} |"));
     println!(
         "| first call of the first, of the last | {:.1} s, {longest:.1} s |",
         waits.iter().copied().fold(f64::INFINITY, f64::min)
     );
-    println!("| overtaken in the queue by, at most | {displaced} |");
+    tell(&format!("| overtaken in the queue by, at most | {displaced} |"));
     assert!(most <= MAX_CYCLES as f64, "{most} cycles at once");
     assert!(displaced <= 2 * MAX_CYCLES, "somebody was overtaken by {displaced}");
 }

@@ -156,23 +156,37 @@ impl Stage {
 
     /// Opens a shop like no other: none of its calls is one of another shop.
     pub fn open_shop(&mut self, more: &Value) -> usize {
+        self.open("prompt.md", usize::MAX, more)
+    }
+
+    /// Opens a shop whose agent gets everything right: its cycle asks a dozen times, and is over.
+    pub fn open_small_shop(&mut self) -> usize {
+        let more = json!({
+            "execution": {"concurrency": 2},
+            "scoring": {"dimensions": [{"name": "tool_compliance", "weight": 1}]},
+        });
+        self.open("better.md", 12, &more)
+    }
+
+    fn open(&mut self, prompt: &str, scenarios: usize, more: &Value) -> usize {
         let number = self.shops.len();
         let namespace = self.namespaces[number % self.namespaces.len()].name().to_owned();
         let name = format!("shop-{number}");
         let wire = Wire::to(self.simulator.address());
         self.shops.push(Shop { namespace, name, wire, is_gone: false, goes_back: false });
-        self.write_references(number);
+        self.write_references(number, prompt, scenarios);
         self.create(number, more);
         number
     }
 
-    fn write_references(&self, number: usize) {
+    fn write_references(&self, number: usize, prompt: &str, scenarios: usize) {
         let Shop { namespace, name, .. } = &self.shops[number];
         let read = |file: &str| std::fs::read_to_string(format!("{FIXTURES}/{file}")).unwrap();
-        let prompt = read("prompt.md").replace("of a shop", &format!("of shop {number}"));
+        let prompt = read(prompt).replace("of a shop", &format!("of shop {number}"));
         let scenarios: Vec<String> = read("scenarios.jsonl")
             .lines()
             .filter(|line| !line.trim().is_empty())
+            .take(scenarios)
             .map(|line| {
                 let mut scenario: Value = serde_json::from_str(line).unwrap();
                 scenario["message"] = json!(format!("{} (Shop {number})", scenario["message"].as_str().unwrap()));

@@ -1,6 +1,7 @@
 //! What a fault has come to: a line of the table.
 
 use std::fmt;
+use std::io::Write as _;
 use std::time::Duration;
 
 /// What a fault has come to.
@@ -49,11 +50,15 @@ impl Row {
             self.violations.push(format!("{} answers were lost, and {} may be", self.lost, self.may_be_lost));
         }
         println!("seed {} (WHETSTONE_FAULTS_SEED)\n{HEAD}\n{self}", self.seed);
-        if let Some(path) = std::env::var_os("WHETSTONE_FAULTS_TABLE") {
-            use std::io::Write as _;
-            let mut table = std::fs::File::options().create(true).append(true).open(path).unwrap();
-            writeln!(table, "{self}").unwrap();
-        }
+        add(&self.to_string());
         assert!(self.violations.is_empty(), "{} violations:\n{}", self.violations.len(), self.violations.join("\n"));
+    }
+}
+
+/// Adds a line to the tables, if they are asked for.
+pub fn add(line: &str) {
+    if let Some(path) = std::env::var_os("WHETSTONE_FAULTS_TABLE") {
+        let mut table = std::fs::File::options().create(true).append(true).open(path).unwrap();
+        writeln!(table, "{line}").unwrap();
     }
 }
