@@ -26,6 +26,7 @@ use super::{patterns, rules};
     shortname = "agopt",
     category = "whetstone",
     doc = "Keeps the prompt of one agent sharp: runs it on scenarios, mends what fails, proves that the new prompt is better, and only then promotes it.",
+    validation = rules::name_fits_a_label(),
     selectable = ".spec.promotion.target.configMap",
     selectable = ".status.phase",
     status = "AgentOptimizationStatus",

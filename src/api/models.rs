@@ -1,5 +1,7 @@
 //! `spec.models`: the models, what they cost, and how hard they may be driven.
 
+#![allow(clippy::struct_field_names, reason = "the price of a million tokens says so in every field")]
+
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 

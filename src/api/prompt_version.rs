@@ -63,6 +63,6 @@ pub struct PromptVersionSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct OptimizationRef {
     /// Its name.
-    #[schemars(length(min = 1, max = 253), regex(pattern = patterns::OBJECT_NAME))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = patterns::OBJECT_NAME))]
     pub name: String,
 }

@@ -30,6 +30,12 @@ pub fn not_in_the_cluster(field: &str, instead: &str) -> Rule {
     forbids(&format!("has(self.{field})"), &message).field_path(format!(".{field}"))
 }
 
+/// The name of a resource whose objects bear it as a label: a rule of the whole object.
+pub fn name_fits_a_label() -> Rule {
+    let message = "metadata.name must have at most 63 characters: what the operator makes bears it as a label";
+    demands("size(self.metadata.name) <= 63", message)
+}
+
 /// What must hold.
 pub fn demands(rule: &str, message: &str) -> Rule {
     Rule::new(rule).message(message)

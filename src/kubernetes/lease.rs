@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::Client;
+use kube::api::{Api, ObjectMeta, PostParams};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, watcher};
-use kube::{Api, Client};
+use kube::runtime::watcher::{self, Event, watcher};
 use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -154,18 +155,48 @@ async fn observe(client: Client, settings: Settings, clock: Arc<dyn Clock>, fenc
     let config = watcher::Config::default()
         .fields(&format!("metadata.name={}", settings.name))
         .timeout(seconds.saturating_sub(1).clamp(1, 60));
-    let mut leases = watcher(api, config).backoff(AtOnce).touched_objects().boxed();
+    let mut leases = watcher(api.clone(), config).backoff(AtOnce).boxed();
+    let mut is_there = false;
     while let Some(event) = leases.next().await {
-        let lease = match event {
-            Ok(lease) => lease,
+        match event {
+            Ok(Event::Init) => {
+                is_there = false;
+                continue;
+            }
+            Ok(Event::InitApply(lease) | Event::Apply(lease)) => {
+                is_there = true;
+                *fence.lock() = left(&lease, &settings, clock.now()).map(|left| Instant::now() + left);
+            }
+            Ok(Event::InitDone) if is_there => continue,
+            Ok(Event::InitDone | Event::Delete(_)) => {
+                *fence.lock() = None;
+                tell.send_modify(|changes| *changes += 1);
+                create_again(&api, &settings).await;
+            }
             Err(error) => {
                 // What was read last counts until it has run out.
                 tracing::debug!(%error, "watching the Lease");
                 continue;
             }
-        };
-        *fence.lock() = left(&lease, &settings, clock.now()).map(|left| Instant::now() + left);
+        }
         tell.send_modify(|changes| *changes += 1);
+    }
+}
+
+/// Creates a Lease that somebody has deleted: the manager does so only when it starts, and nobody could hold one ever again.
+async fn create_again(api: &Api<Lease>, settings: &Settings) {
+    let metadata = ObjectMeta { name: Some(settings.name.clone()), ..ObjectMeta::default() };
+    let lease = Lease { metadata, spec: None };
+    loop {
+        match api.create(&PostParams::default(), &lease).await {
+            Ok(_) => return tracing::warn!(name = settings.name, "the Lease was deleted, and is created again"),
+            // Another replica was faster.
+            Err(kube::Error::Api(status)) if status.code == 409 => return,
+            Err(error) => {
+                tracing::warn!(%error, name = settings.name, "the Lease was deleted, and cannot be created again yet");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
     }
 }
 

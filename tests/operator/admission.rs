@@ -118,6 +118,16 @@ fn a_bad_object_is_refused_with_its_field_and_what_to_do() {
     insta::assert_snapshot!(page);
 }
 
+#[test]
+fn a_name_that_does_not_fit_into_a_label_is_refused() {
+    let mut object = first_resource();
+    object["metadata"]["name"] = json!("a".repeat(64));
+    let text = object.to_string();
+    let ended = Cluster::shared().kubectl_with(&["create", "--dry-run=server", "-f", "-"], &text);
+    assert_eq!(ended.code, Some(1), "{ended}");
+    assert!(ended.stderr.contains("metadata.name must have at most 63 characters"), "{ended}");
+}
+
 /// Whether an object is accepted, and can be read by our types as it is then: one that could not would stop the operator's watch.
 fn accept<K: Resource<DynamicType = ()> + DeserializeOwned>(what: &str, object: &Value) -> K {
     let accepted = try_out::<K>(object).unwrap_or_else(|why| panic!("{what} is refused:\n{why}"));
@@ -365,10 +375,12 @@ fn objects_are_found_by_what_they_are_about() {
         let listed = block_on(api.list(&ListParams::default().fields(field))).unwrap();
         listed.iter().map(kube::ResourceExt::name_any).collect()
     };
-    assert_eq!(found(&optimizations, "spec.promotion.target.configMap=support-prompt-live"), [first.clone()]);
-    assert_eq!(found(&optimizations, "status.phase=Idle"), [first]);
-    assert_eq!(found(&versions, "spec.optimizationRef.name=support-assistant"), [version.clone()]);
-    assert_eq!(found(&versions, "status.phase=Candidate"), [version]);
+    for field in ["spec.promotion.target.configMap=support-prompt-live", "status.phase=Idle"] {
+        assert_eq!(found(&optimizations, field), [first.as_str()]);
+    }
+    for field in ["spec.optimizationRef.name=support-assistant", "status.phase=Candidate"] {
+        assert_eq!(found(&versions, field), [version.as_str()]);
+    }
     assert!(found(&versions, "status.phase=Champion").is_empty());
 }
 
@@ -383,7 +395,7 @@ fn a_field_that_nobody_knows_is_refused_by_kubectl() {
 #[test]
 fn kubectl_explains_what_a_field_is_for() {
     // The API server publishes its schemas a moment after it serves the resources.
-    let explained = eventually("kubectl explain knows the resource", Duration::from_secs(60), || {
+    let explained = eventually("kubectl explain knows the resource", Duration::from_mins(1), || {
         let ended = Cluster::shared().kubectl(&["explain", "agentoptimization.spec.promotion"]);
         (ended.code == Some(0)).then_some(ended.stdout)
     });

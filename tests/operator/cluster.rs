@@ -349,7 +349,7 @@ fn an_api_server_that_is_killed_comes_back() {
     let before = cluster.pids().unwrap().apiserver;
     assert!(Command::new("kill").args(["-9", &before.to_string()]).status().unwrap().success());
     let namespaces: Api<NamespaceObject> = Api::all(cluster.client());
-    eventually("the API server answers again", Duration::from_secs(60), || {
+    eventually("the API server answers again", Duration::from_mins(1), || {
         let is_another = cluster.pids().unwrap().apiserver != before;
         (is_another && block_on(namespaces.get(namespace.name())).is_ok()).then_some(())
     });

@@ -6,8 +6,12 @@
 
 mod audit;
 mod checker;
+mod clock;
+mod harm;
 mod processes;
+mod prometheus;
 mod record;
+mod scale;
 mod stage;
 mod table;
 
@@ -273,12 +277,13 @@ fn delete_the_object(moments: usize) -> Row {
             let wait = course.stage.moment(Duration::from_millis(500));
             std::thread::sleep(wait);
             course.stage.create(number, &json!({}));
+            course.goes_on_since(Instant::now());
         } else {
             course.stage.shops[number].is_gone = true;
             std::thread::sleep(Duration::from_millis(2500));
-            last_calls.push(course.stage.shops[number].wire.last_sent().saturating_duration_since(struck));
+            let last = course.stage.shops[number].wire.last_sent();
+            last_calls.push(last.map(|last| last.saturating_duration_since(struck)).unwrap_or_default());
         }
-        course.goes_on_since(struck + Duration::from_millis(20));
     }
     let worst = last_calls.iter().max().copied().unwrap_or_default();
     let mut row = course.conclude(
@@ -298,7 +303,8 @@ fn delete_the_object(moments: usize) -> Row {
 fn busiest(stage: &mut Stage) -> usize {
     eventually("a shop has calls under way", DEADLINE, || {
         let just_now = Instant::now() - Duration::from_millis(100);
-        let busy = stage.unsettled().into_iter().filter(|number| stage.shops[*number].wire.last_sent() > just_now);
+        let busy =
+            stage.unsettled().into_iter().filter(|number| stage.shops[*number].wire.last_sent() > Some(just_now));
         let busy: Vec<usize> = busy.collect();
         if busy.is_empty() {
             stage.keep_busy(MAX_CYCLES + 1);
@@ -308,15 +314,34 @@ fn busiest(stage: &mut Stage) -> usize {
     })
 }
 
+use self::harm::{
+    break_the_watches, cut_the_provider, fill_the_disk, pause_the_api_server, restart_the_api_server,
+    write_over_the_target,
+};
+use self::prometheus::lie_to_the_watch;
+
 macro_rules! faults {
     ($($name:ident)*) => {
         /// A few moments of each.
         mod few {
+            use std::time::Duration;
+
+            #[test] fn thirty_objects_that_have_nothing_to_do_write_nothing() { super::scale::idle(30, Duration::from_secs(10)); }
+            #[test] fn twelve_objects_that_begin_at_once_take_turns() { super::scale::all_at_once(12); }
+            #[test] fn the_last_call_goes_out_within_a_second_of_a_stop() { super::scale::last_call(2); }
+
             $(#[test] fn $name() { super::$name(super::FEW).conclude(); })*
         }
 
         /// The table.
         mod many {
+            use std::time::Duration;
+
+            #[test] #[ignore = "takes minutes: make faults"] fn a_thousand_objects_that_have_nothing_to_do() { super::scale::idle(1000, Duration::from_mins(3)); }
+            #[test] #[ignore = "takes minutes: make faults"] fn a_hundred_objects_that_begin_at_once() { super::scale::all_at_once(100); }
+            #[test] #[ignore = "takes minutes: make faults"] fn the_last_call_after_a_stop() { super::scale::last_call(20); }
+            #[test] #[ignore = "takes minutes: make faults"] fn the_other_replica_takes_over() { super::scale::takeover(5); }
+
             $(#[test] #[ignore = "takes minutes: make faults"] fn $name() { super::$name(super::MANY).conclude(); })*
         }
     };
@@ -326,6 +351,13 @@ faults! {
     kill_the_leader
     kill_the_only_one
     fight_for_the_lease
-    edit_the_spec
+    write_over_the_target
     delete_the_object
+    edit_the_spec
+    fill_the_disk
+    restart_the_api_server
+    pause_the_api_server
+    break_the_watches
+    cut_the_provider
+    lie_to_the_watch
 }

@@ -9,7 +9,7 @@ use sqlx::{Connection as _, Row as _};
 
 use super::super::cluster::block_on;
 use super::record::Seen;
-use super::stage::{Shop, Stage};
+use super::stage::Stage;
 
 /// Stands in whatever a hostile writer writes.
 pub const HOSTILE: &str = "HOSTILE";
@@ -19,15 +19,24 @@ const OPTIMIZATION_LABEL: &str = "/metadata/labels/whetstone.dev~1optimization";
 pub fn violations(stage: &Stage, seen: &[Seen]) -> Vec<String> {
     let mut found = Vec::new();
     for shop in &stage.shops {
-        found.extend(at_every_moment(shop, seen));
+        let whose = Whose { namespace: &shop.namespace, name: &shop.name, goes_back: shop.goes_back };
+        found.extend(at_every_moment(&whose, seen));
         if !shop.is_gone {
-            found.extend(at_rest(shop, seen, stage));
+            found.extend(at_rest(&whose, seen));
         }
     }
     found
 }
 
-fn of<'a>(shop: &'a Shop, kind: &'a str, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
+/// The shop that is looked at.
+struct Whose<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    /// A version may come to serve again.
+    goes_back: bool,
+}
+
+fn of<'a>(shop: &'a Whose<'a>, kind: &'a str, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
     seen.iter().filter(move |it| it.kind == kind && it.namespace == shop.namespace)
 }
 
@@ -36,7 +45,7 @@ fn hash(text: &str) -> String {
 }
 
 /// The states of the target ConfigMap that a hostile writer has not spoilt.
-fn targets<'a>(shop: &'a Shop, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
+fn targets<'a>(shop: &'a Whose<'a>, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
     let name = format!("{}-live", shop.name);
     of(shop, "ConfigMap", seen).filter(move |it| it.name == name && !it.is_gone).filter(|it| {
         ["system-prompt", "version", "prompt-hash"]
@@ -46,16 +55,16 @@ fn targets<'a>(shop: &'a Shop, seen: &'a [Seen]) -> impl Iterator<Item = &'a See
 }
 
 /// The states of the resource itself.
-fn records<'a>(shop: &'a Shop, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
+fn records<'a>(shop: &'a Whose<'a>, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
     of(shop, "AgentOptimization", seen).filter(move |it| it.name == shop.name)
 }
 
 /// The states of its versions.
-fn versions<'a>(shop: &'a Shop, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
+fn versions<'a>(shop: &'a Whose<'a>, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
     of(shop, "PromptVersion", seen).filter(move |it| it.text(OPTIMIZATION_LABEL) == shop.name)
 }
 
-fn at_every_moment(shop: &Shop, seen: &[Seen]) -> Vec<String> {
+fn at_every_moment(shop: &Whose<'_>, seen: &[Seen]) -> Vec<String> {
     let mut found = Vec::new();
     let known: BTreeSet<(&str, String)> =
         versions(shop, seen).map(|it| (it.text("/spec/version"), hash(it.text("/spec/prompt")))).collect();
@@ -91,7 +100,7 @@ fn at_every_moment(shop: &Shop, seen: &[Seen]) -> Vec<String> {
 }
 
 /// Each version comes to serve once for each object, as the ConfigMap, the record, the history and the Events tell.
-fn promoted_once(shop: &Shop, seen: &[Seen], served: &[&str]) -> Vec<String> {
+fn promoted_once(shop: &Whose<'_>, seen: &[Seen], served: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     let twice = |what: &str, names: &[String], found: &mut Vec<String>| {
         let mut counts: BTreeMap<&String, usize> = BTreeMap::new();
@@ -103,7 +112,7 @@ fn promoted_once(shop: &Shop, seen: &[Seen], served: &[&str]) -> Vec<String> {
         }
     };
     let uids: BTreeSet<&str> = records(shop, seen).map(|it| it.text("/metadata/uid")).collect();
-    if uids.len() == 1 {
+    if uids.len() == 1 && !shop.goes_back {
         let served: Vec<String> = served.iter().map(|it| (*it).to_owned()).collect();
         twice("the ConfigMap", &served, &mut found);
     }
@@ -113,7 +122,8 @@ fn promoted_once(shop: &Shop, seen: &[Seen], served: &[&str]) -> Vec<String> {
         for state in &states {
             let term =
                 (state.text("/status/champion/version").to_owned(), state.text("/status/champion/since").to_owned());
-            if !term.0.is_empty() && terms.last() != Some(&term) {
+            let was_promoted = matches!(state.text("/status/champion/origin"), "Gate" | "Approval" | "Adopted");
+            if was_promoted && terms.last() != Some(&term) {
                 terms.push(term);
             }
         }
@@ -137,14 +147,13 @@ fn promoted_once(shop: &Shop, seen: &[Seen], served: &[&str]) -> Vec<String> {
     found
 }
 
-fn at_rest(shop: &Shop, seen: &[Seen], stage: &Stage) -> Vec<String> {
+fn at_rest(shop: &Whose<'_>, seen: &[Seen]) -> Vec<String> {
     let mut found = Vec::new();
-    let name = &shop.name;
-    let Some(record) = stage.state(stage.shops.iter().position(|it| it.name == *name).unwrap()) else {
+    let name = shop.name;
+    let Some(record) = records(shop, seen).last().filter(|it| !it.is_gone) else {
         return vec![format!("{name}: the resource is gone, and nobody deleted it")];
     };
-    let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
-    let (champion, champion_hash) = (text("/status/champion/version"), text("/status/champion/hash"));
+    let (champion, champion_hash) = (record.text("/status/champion/version"), record.text("/status/champion/hash"));
     let target = of(shop, "ConfigMap", seen).filter(|it| it.name == format!("{name}-live")).last();
     match target.filter(|it| !it.is_gone) {
         None => found.push(format!("{name}: there is no target ConfigMap")),
@@ -165,7 +174,7 @@ fn at_rest(shop: &Shop, seen: &[Seen], stage: &Stage) -> Vec<String> {
     let there: Vec<&Seen> = newest.into_values().filter(|it| !it.is_gone).collect();
     let champions: Vec<&str> =
         there.iter().filter(|it| it.text("/status/phase") == "Champion").map(|it| it.text("/spec/version")).collect();
-    if champions != [champion.as_str()] {
+    if champions != [champion] {
         found.push(format!("{name}: the champions are {champions:?}, the record says {champion}"));
     }
     for version in &there {
@@ -178,6 +187,86 @@ fn at_rest(shop: &Shop, seen: &[Seen], stage: &Stage) -> Vec<String> {
         }
     }
     found
+}
+
+mod tests {
+    use std::time::Instant;
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// The states of a shop that was promoted as it should be.
+    fn good() -> Vec<Seen> {
+        let (first, second) = (hash("one"), hash("two"));
+        let labels = json!({"whetstone.dev/optimization": "shop"});
+        let version = |name: &str, prompt: &str, phase: &str| json!({"metadata": {"labels": labels}, "spec": {"version": name, "prompt": prompt}, "status": {"phase": phase}});
+        let record = |version: &str, hash: &str, origin: &str| json!({"metadata": {"uid": "u"}, "status": {"champion": {"version": version, "hash": hash, "origin": origin, "since": version}}});
+        let target = |version: &str, hash: &str, prompt: &str| json!({"data": {"system-prompt": prompt, "version": version, "prompt-hash": hash}});
+        [
+            ("PromptVersion", "shop-v1", version("v1", "one", "Champion")),
+            ("AgentOptimization", "shop", record("v1", &first, "Base")),
+            ("ConfigMap", "shop-live", target("v1", &first, "one")),
+            ("PromptVersion", "shop-v2", version("v2", "two", "Champion")),
+            ("AgentOptimization", "shop", record("v2", &second, "Gate")),
+            ("ConfigMap", "shop-live", target("v2", &second, "two")),
+            ("PromptVersion", "shop-v1", version("v1", "one", "Superseded")),
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(index, (kind, name, object))| Seen {
+            at: Instant::now(),
+            kind: kind.to_owned(),
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+            revision: index as u64 + 1,
+            is_gone: false,
+            object,
+        })
+        .collect()
+    }
+
+    fn found(seen: &[Seen]) -> String {
+        let shop = Whose { namespace: "n", name: "shop", goes_back: false };
+        [at_every_moment(&shop, seen), at_rest(&shop, seen)].concat().join("\n")
+    }
+
+    /// A change of one of the states, and what is to be found then.
+    #[test]
+    fn the_checker_finds_what_it_looks_for() {
+        assert_eq!(found(&good()), "");
+        for (state, pointer, value, expected) in [
+            (5, "/data/system-prompt", json!("one"), "prompt-hash says"),
+            (5, "/data/version", json!("v1"), "no PromptVersion v1 has the hash"),
+            (5, "/data/system-prompt", json!(""), "prompt-hash says"),
+            (4, "/status/champion/version", json!("v1"), "while the record said v1"),
+            (6, "/status/phase", json!("Champion"), "the champions are"),
+            (3, "/status/phase", json!("Challenger"), "has come to rest as"),
+            (3, "/spec/prompt", json!("three"), "has another prompt than the record says"),
+        ] {
+            let mut seen = good();
+            *seen[state].object.pointer_mut(pointer).unwrap() = value;
+            let found = found(&seen);
+            assert!(found.contains(expected), "{state} {pointer}: {found:?} should say {expected:?}");
+        }
+    }
+
+    #[test]
+    fn the_checker_finds_a_version_that_comes_to_serve_twice() {
+        let mut seen = good();
+        for (revision, state) in [(8, 1), (9, 2), (10, 4), (11, 5)] {
+            let mut again = seen[state].clone();
+            again.revision = revision;
+            if state == 4 {
+                again.object["status"]["champion"]["since"] = json!("later");
+            }
+            seen.push(again);
+        }
+        let found = found(&seen);
+        for what in ["v2 came to serve 2 times by the ConfigMap", "v2 came to serve 2 times by the record"] {
+            assert!(found.contains(what), "{found}");
+        }
+    }
 }
 
 /// How many calls the stores of a folder hold, by namespace.

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -207,10 +207,8 @@ struct Shared {
     to: SocketAddr,
     is_cut: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
-    began: Instant,
-    /// Microseconds after `began`.
-    last_sent: AtomicU64,
-    sent: AtomicU64,
+    /// When something was sent to the server.
+    sent: Mutex<Vec<Instant>>,
 }
 
 impl Wire {
@@ -221,9 +219,7 @@ impl Wire {
             to,
             is_cut: AtomicBool::new(false),
             connections: Mutex::default(),
-            began: Instant::now(),
-            last_sent: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
+            sent: Mutex::default(),
         });
         let serving = Arc::downgrade(&shared);
         std::thread::spawn(move || {
@@ -240,13 +236,14 @@ impl Wire {
     }
 
     /// When something was last sent to the server.
-    pub fn last_sent(&self) -> Instant {
-        self.shared.began + Duration::from_micros(self.shared.last_sent.load(Ordering::SeqCst))
+    pub fn last_sent(&self) -> Option<Instant> {
+        self.shared.sent.lock().unwrap().last().copied()
     }
 
-    /// How many pieces were sent to the server.
-    pub fn sent(&self) -> u64 {
-        self.shared.sent.load(Ordering::SeqCst)
+    /// When something was first sent to the server after a point in time.
+    pub fn sent_after(&self, since: Instant) -> Option<Instant> {
+        let sent = self.shared.sent.lock().unwrap();
+        sent.get(sent.partition_point(|at| *at <= since)).copied()
     }
 
     /// Breaks every connection and refuses new ones.
@@ -294,8 +291,8 @@ impl Shared {
     }
 
     fn note(&self) {
-        self.last_sent.store(self.began.elapsed().as_micros() as u64, Ordering::SeqCst);
-        self.sent.fetch_add(1, Ordering::SeqCst);
+        let mut sent = self.sent.lock().unwrap();
+        sent.push(Instant::now());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -12,6 +12,7 @@ use kube::Resource;
 use kube::api::{Api, DynamicObject};
 use kube::core::ApiResource;
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::Value;
 use tokio::task::AbortHandle;
@@ -92,8 +93,23 @@ fn resource<K: Resource<DynamicType = ()>>() -> ApiResource {
     ApiResource::erase::<K>(&())
 }
 
+/// The observer looks again soon, so that its own absence is not taken for that of the operator.
+struct Soon;
+
+impl Iterator for Soon {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(100))
+    }
+}
+
+impl Backoff for Soon {
+    fn reset(&mut self) {}
+}
+
 async fn follow(api: Api<DynamicObject>, kind: String, namespaces: BTreeSet<String>, seen: Arc<Mutex<Vec<Seen>>>) {
-    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut events = watcher(api, watcher::Config::default()).backoff(Soon).boxed();
     while let Some(event) = events.next().await {
         let (object, is_gone) = match event {
             Ok(Event::Apply(object) | Event::InitApply(object)) => (object, false),

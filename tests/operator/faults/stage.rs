@@ -56,8 +56,8 @@ pub struct Shop {
     pub wire: Wire,
     /// It was deleted for good.
     pub is_gone: bool,
-    /// It does what it is asked to, and nothing more is to be expected of it.
-    pub is_done: bool,
+    /// It is to be rolled back, so that a version comes to serve again.
+    pub goes_back: bool,
 }
 
 /// The stage.
@@ -160,7 +160,7 @@ impl Stage {
         let namespace = self.namespaces[number % self.namespaces.len()].name().to_owned();
         let name = format!("shop-{number}");
         let wire = Wire::to(self.simulator.address());
-        self.shops.push(Shop { namespace, name, wire, is_gone: false, is_done: false });
+        self.shops.push(Shop { namespace, name, wire, is_gone: false, goes_back: false });
         self.write_references(number);
         self.create(number, more);
         number
@@ -271,15 +271,39 @@ impl Stage {
 
     /// How many shops have not come to rest.
     pub fn unsettled(&self) -> Vec<usize> {
-        (0..self.shops.len()).filter(|number| !self.shops[*number].is_done && !self.has_settled(*number)).collect()
+        (0..self.shops.len()).filter(|number| !self.has_settled(*number)).collect()
+    }
+
+    /// The shops that have not come to rest and do not wait for a better time after a failure.
+    pub fn at_work(&self) -> Vec<usize> {
+        let waits =
+            |number: &usize| self.state(*number).is_some_and(|object| !object["status"]["cycle"]["waiting"].is_null());
+        self.unsettled().into_iter().filter(|number| !waits(number)).collect()
     }
 
     /// Sees to it that so many shops are at work.
     pub fn keep_busy(&mut self, shops: usize) {
-        // What has come to rest once stays there, unless a test disturbs it.
-        for _ in self.unsettled().len()..shops {
+        for _ in self.at_work().len()..shops {
             self.open_shop(&json!({}));
         }
+    }
+
+    /// Suspends a shop and lets it go on; how long it took until its status showed that it is suspended.
+    pub fn reaction(&self, number: usize, since: Instant) -> Option<Duration> {
+        self.edit(number, &json!({"spec": {"suspend": true}}));
+        let reacted = loop {
+            let Shop { namespace, name, .. } = &self.shops[number];
+            let seen = self.record.newest("AgentOptimization", namespace, name);
+            if let Some(seen) = seen.filter(|seen| seen.text("/status/phase") == "Suspended") {
+                break Some(seen.at.saturating_duration_since(since));
+            }
+            if since.elapsed() > DEADLINE {
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        self.edit(number, &json!({"spec": {"suspend": false}}));
+        reacted
     }
 
     /// Waits until all shops have come to rest. Those that have not are a violation.
@@ -307,9 +331,8 @@ impl Stage {
     /// Waits until another call has gone to the provider, and says how long that took since `since`.
     pub fn work_goes_on(&self, since: Instant) -> Option<Duration> {
         loop {
-            let last = self.shops.iter().map(|shop| shop.wire.last_sent()).max();
-            if last.is_some_and(|last| last > since) {
-                return last.map(|last| last - since);
+            if let Some(first) = self.shops.iter().filter_map(|shop| shop.wire.sent_after(since)).min() {
+                return Some(first - since);
             }
             if self.unsettled().is_empty() || since.elapsed() > DEADLINE {
                 return None;
