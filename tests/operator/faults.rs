@@ -208,13 +208,18 @@ fn fight_for_the_lease(moments: usize) -> Row {
     }
     let users = ["one", "two"].map(|identity| course.stage.user(identity));
     let log = course.stage.place.audit_log().map(std::path::Path::to_owned);
+    course.violations.extend(course.stage.settle());
+    let takes = audit::takes(&course.stage.record.all());
     let mut row = course.conclude("two replicas, the Lease fought over", String::new());
     if let Some(log) = log {
-        let late = audit::late_writes(&audit::requests(&log, &users));
+        let user_of = |identity: &str| users[usize::from(identity == "two")].clone();
+        let requests = audit::requests(&log, &users);
+        let late = audit::late_writes(&requests, &takes, user_of);
         let worst = late.iter().map(|late| late.by).max().unwrap_or_default();
         let effective: Vec<&audit::Late> = late.iter().filter(|late| late.has_effect).collect();
         row.more = format!(
-            "writes after another replica had the Lease: {} ({} of them changed something), the last {worst:.1?} after",
+            "the Lease was taken {} times; writes after another replica had it: {} ({} of them changed something), the last {worst:.1?} after",
+            takes.len(),
             late.len(),
             effective.len()
         );

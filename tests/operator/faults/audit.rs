@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::record::Seen;
+
 /// A request that was answered.
 pub struct Request {
     pub user: String,
@@ -54,40 +56,41 @@ pub struct Late {
     pub has_effect: bool,
 }
 
-/// The writes of a replica that came after another one had taken the Lease.
-pub fn late_writes(requests: &[Request]) -> Vec<Late> {
+/// The times at which replicas took the Lease, by what the observer has seen of it: who, and when by their own clock.
+pub fn takes(seen: &[Seen]) -> Vec<(String, Timestamp)> {
+    let mut takes: Vec<(String, Timestamp)> = Vec::new();
+    let mut holder = String::new();
+    for lease in seen.iter().filter(|it| it.kind == "Lease") {
+        let now = if lease.is_gone { "" } else { lease.text("/spec/holderIdentity") };
+        if now != holder
+            && let Ok(at) = lease.text("/spec/acquireTime").parse()
+            && !now.is_empty()
+        {
+            takes.push((now.to_owned(), at));
+        }
+        now.clone_into(&mut holder);
+    }
+    takes
+}
+
+/// The writes of a replica that came after another one had taken the Lease. `user_of` names the user that a replica is.
+pub fn late_writes(requests: &[Request], takes: &[(String, Timestamp)], user_of: impl Fn(&str) -> String) -> Vec<Late> {
     let mut late = Vec::new();
-    // Since when somebody holds the Lease.
-    let mut holder: Option<(&str, Timestamp)> = None;
-    for request in requests {
-        let writes = matches!(request.verb.as_str(), "create" | "update" | "patch" | "delete");
-        if !writes {
-            continue;
-        }
-        if request.resource == "leases" {
-            let took = request.code < 300 && holder.is_none_or(|(user, _)| user != request.user);
-            if took {
-                holder = Some((&request.user, request.answered));
-            }
-            continue;
-        }
-        let Some((user, since)) = holder else { continue };
-        if user != request.user && request.received > since {
-            late.push(Late {
-                by: Duration::try_from(request.received.duration_since(since)).unwrap_or_default(),
-                what: format!(
-                    "{} {} {}/{} {}/{} → {}",
-                    request.user,
-                    request.verb,
-                    request.resource,
-                    request.subresource,
-                    request.namespace,
-                    request.name,
-                    request.code
-                ),
-                has_effect: request.code < 300 && request.resource != "events",
-            });
-        }
+    for (index, (holder, at)) in takes.iter().enumerate() {
+        let user = user_of(holder);
+        let is_take = |it: &&Request| it.resource == "leases" && it.user == user && it.code < 300 && it.received >= *at;
+        let Some(since) = requests.iter().find(is_take).map(|it| it.answered) else { continue };
+        let until = takes.get(index + 1).map_or(Timestamp::MAX, |(_, at)| *at);
+        let others = requests.iter().filter(|it| it.user != user && it.received > since && it.received < until);
+        let writes = others.filter(|it| matches!(it.verb.as_str(), "create" | "update" | "patch" | "delete"));
+        late.extend(writes.filter(|it| it.resource != "leases").map(|it| Late {
+            by: Duration::try_from(it.received.duration_since(since)).unwrap_or_default(),
+            what: format!(
+                "{} {} {}/{} {}/{} → {}",
+                it.user, it.verb, it.resource, it.subresource, it.namespace, it.name, it.code
+            ),
+            has_effect: it.code < 300 && it.resource != "events",
+        }));
     }
     late
 }

@@ -109,7 +109,8 @@ pub fn fill_the_disk(moments: usize) -> Row {
         return course.conclude("disk of the stores full: not tested", String::new());
     }
     let mut setup = course.stage.setup("only");
-    setup.disk = Some(96 * 1024);
+    // The write-ahead log of each of the two stores takes up to 64 MiB, and the stores themselves.
+    setup.disk = Some(320 * 1024);
     course.stage.operators.push(Operator::start(&setup));
     for _ in 0..moments {
         course.moment();

@@ -306,13 +306,18 @@ impl Stage {
         reacted
     }
 
-    /// Waits until all shops have come to rest. Those that have not are a violation.
+    /// Waits until all shops have come to rest, for as long as some do. Those that have not are a violation.
     pub fn settle(&self) -> Vec<String> {
-        let begun = Instant::now();
+        let mut left = usize::MAX;
+        let mut begun = Instant::now();
         loop {
             let unsettled = self.unsettled();
             if unsettled.is_empty() {
                 return Vec::new();
+            }
+            if unsettled.len() < left {
+                left = unsettled.len();
+                begun = Instant::now();
             }
             if begun.elapsed() > DEADLINE {
                 let told = |number: usize| {
