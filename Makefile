@@ -1,5 +1,5 @@
 # The few verbs of a contributor. `make check` is what CI runs.
-.PHONY: check test lint docs bench clients generated sqlx gitops deploy
+.PHONY: check test lint docs bench clients generated sqlx gitops deploy faults faults-few story
 
 check: lint docs test  ## everything that CI runs
 
@@ -36,3 +36,13 @@ gitops:  ## health and actions in Argo CD's and Flux's own evaluators; builds bo
 
 deploy:  ## chart, manifests and alerts, and what a real API server says of them
 	deploy/validate.sh
+
+faults:  ## the fault table: twenty random moments of each fault on a real API server; half an hour
+	cargo test --locked --test operator faults::many -- --ignored --nocapture --test-threads=1
+
+faults-few:  ## a few moments of each fault
+	cargo test --locked --test operator faults::few -- --ignored --test-threads=2
+
+story:  ## the quickstart on a real node: promotion and rollback from the project's own manifests; root, Linux
+	cargo build --locked
+	tests/cluster/story.sh
