@@ -1,5 +1,5 @@
 # The few verbs of a contributor. `make check` is what CI runs.
-.PHONY: check test lint docs bench clients generated sqlx gitops deploy faults
+.PHONY: check test lint docs bench clients generated sqlx gitops deploy faults faults-few story
 
 check: lint docs test  ## everything that CI runs
 
@@ -41,3 +41,10 @@ faults:  ## every fault twenty times on a real API server, and the operator at s
 	rm -f target/faults.md
 	status=0; WHETSTONE_FAULTS_TABLE=$(CURDIR)/target/faults.md cargo test --locked --test operator faults::many:: -- \
 		--ignored --nocapture --test-threads 1 || status=$$?; cat target/faults.md; exit $$status
+
+faults-few:  ## a few moments of each fault
+	cargo test --locked --test operator faults::few -- --ignored --test-threads=2
+
+story:  ## the quickstart on a real node: promotion and rollback from the project's own manifests; root, Linux
+	cargo build --locked
+	tests/cluster/story.sh

@@ -331,11 +331,11 @@ macro_rules! faults {
         mod few {
             use std::time::Duration;
 
-            #[test] fn thirty_objects_that_have_nothing_to_do_write_nothing() { super::scale::idle(30, Duration::from_secs(10)); }
-            #[test] fn twelve_objects_that_begin_at_once_take_turns() { super::scale::all_at_once(12); }
-            #[test] fn the_last_call_goes_out_within_a_second_of_a_stop() { super::scale::last_call(2); }
+            #[test] #[ignore = "takes minutes: make faults-few"] fn thirty_objects_that_have_nothing_to_do_write_nothing() { super::scale::idle(30, Duration::from_secs(10)); }
+            #[test] #[ignore = "takes minutes: make faults-few"] fn twelve_objects_that_begin_at_once_take_turns() { super::scale::all_at_once(12); }
+            #[test] #[ignore = "takes minutes: make faults-few"] fn the_last_call_goes_out_within_a_second_of_a_stop() { super::scale::last_call(2); }
 
-            $(#[test] fn $name() { super::$name(super::FEW).conclude(); })*
+            $(#[test] #[ignore = "takes minutes: make faults-few"] fn $name() { super::$name(super::FEW).conclude(); })*
         }
 
         /// The table.

@@ -121,7 +121,8 @@ fn of_two_optimizations_with_one_target_the_younger_is_refused_until_the_older_i
     let _operator = shop.operator();
     shop.apply(&no_cycles());
     shop.until_served("v1");
-    shop.write_config_map("other-prompt", &[("system-prompt", "You are the rival.")]);
+    let rival = fixture("prompt.md").replace("polite", "rude");
+    shop.write_config_map("other-prompt", &[("system-prompt", &rival)]);
     let younger = shop.resource(&json!({
         "metadata": {"name": "shop-two"},
         "spec": {"suspend": true, "agent": {"prompt": {"configMapKeyRef": {"name": "other-prompt"}}}},
@@ -137,9 +138,7 @@ fn of_two_optimizations_with_one_target_the_younger_is_refused_until_the_older_i
     assert!(has(&shop.status(), "Ready", "True", "Serving"), "the older does not mind");
 
     shop.delete::<AgentOptimization>(SHOP);
-    eventually("the younger has the target", DEADLINE, || {
-        shop.target().filter(|held| held["system-prompt"] == "You are the rival.")
-    });
+    eventually("the younger has the target", DEADLINE, || shop.target().filter(|held| held["system-prompt"] == rival));
     let serving = eventually("the younger serves", DEADLINE, || {
         status().filter(|status| has(status, "Ready", "True", "Serving"))
     });
