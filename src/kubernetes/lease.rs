@@ -14,11 +14,11 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
+use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::engine::ports::Clock;
 
@@ -66,9 +66,9 @@ pub struct Election {
     fence: Fence,
     /// Changes whenever the Lease does.
     changed: watch::Receiver<u64>,
-    manager: JoinHandle<kube_lease_manager::Result<kube_lease_manager::LeaseManager>>,
+    manager: JoinHandle<kube_lease_manager::Result<()>>,
     /// Dropping it makes the manager release the Lease.
-    holding: watch::Receiver<bool>,
+    holding: DropGuard,
     observer: JoinHandle<()>,
 }
 
@@ -98,7 +98,9 @@ impl Election {
             .with_grace(seconds - seconds / 3)
             .build()
             .await?;
-        let (holding, manager) = manager.watch().await;
+        let leaving = CancellationToken::new();
+        let holding = leaving.clone().drop_guard();
+        let manager = tokio::spawn(hold(manager, leaving));
         let fence = Fence::default();
         let (tell, changed) = watch::channel(0);
         let observer = tokio::spawn(observe(client, settings.clone(), clock, fence.clone(), tell));
@@ -129,6 +131,23 @@ impl Election {
         }
     }
 }
+
+/// Takes the Lease whenever it is free and renews it, until we are leaving. The manager's own loop waits longer after each error, up
+/// to twice the length of a Lease, and remembers that for as long as it leads: one request that failed would cost the Lease.
+async fn hold(manager: LeaseManager, leaving: CancellationToken) -> kube_lease_manager::Result<()> {
+    loop {
+        tokio::select! {
+            () = leaving.cancelled() => return manager.release().await,
+            changed = manager.changed() => if let Err(error) = changed {
+                tracing::warn!(%error, "the Lease could not be renewed or taken; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// How long after a failure the Lease is asked for again.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// How long after a failure the Lease is looked at again. Who does not see it renewed has lost it.
 #[derive(Clone)]
