@@ -183,7 +183,7 @@ pub fn takeover(times: usize) {
         setup.lease = Duration::from_secs(15);
         stage.operators.push(Operator::start(&setup));
     }
-    let mut took = Vec::new();
+    let (mut held, mut worked) = (Vec::new(), Vec::new());
     for _ in 0..times {
         stage.keep_busy(MAX_CYCLES + 1);
         stage.work_goes_on(Instant::now());
@@ -194,17 +194,26 @@ pub fn takeover(times: usize) {
         let leader = stage.leader();
         let killed = Instant::now();
         stage.operators[leader].kill();
-        took.push(stage.work_goes_on(killed + Duration::from_millis(50)).expect("there is work"));
+        let other = stage.operators[1 - leader].setup.identity.clone();
+        let namespace = stage.namespace_names()[0].clone();
+        held.push(eventually("the other replica holds the Lease", DEADLINE, || {
+            let lease = stage.record.newest("Lease", &namespace, "whetstone")?;
+            (lease.text("/spec/holderIdentity") == other).then(|| lease.at.saturating_duration_since(killed))
+        }));
+        worked.push(stage.work_goes_on(killed + Duration::from_millis(50)).expect("there is work"));
         let setup = stage.operators[leader].setup.clone();
         stage.operators[leader] = Operator::start(&setup);
     }
-    took.sort();
-    println!(
-        "\n| holder of a Lease of 15 s killed: first call of the other replica ({times} times) | median {:.1?}, worst {:.1?} |",
-        took[times / 2],
-        took[times - 1]
-    );
-    assert!(took[times - 1] < Duration::from_secs(20), "{took:?}");
+    held.sort();
+    worked.sort();
+    tell("\n| holder of a Lease of 15 s killed | median | worst |\n|---|---|---|");
+    tell(&format!("| the other replica holds it after | {:.1?} | {:.1?} |", held[times / 2], held[times - 1]));
+    tell(&format!(
+        "| and calls, having gone through what was paid before, after | {:.1?} | {:.1?} |",
+        worked[times / 2],
+        worked[times - 1]
+    ));
+    assert!(held[times - 1] < Duration::from_secs(15 + 2), "{held:?}");
 }
 
 /// How long after a person has said stop the last call goes out.
@@ -218,12 +227,13 @@ pub fn last_call(times: usize) {
         let wait = stage.moment(Duration::from_secs(1));
         std::thread::sleep(wait);
         let number = if stage.has_settled(number) { super::busiest(&mut stage) } else { number };
-        let said = Instant::now();
         if time % 2 == 0 {
             stage.edit(number, &json!({"spec": {"suspend": true}}));
         } else {
             stage.delete(number);
         }
+        // From here on the API server has it.
+        let said = Instant::now();
         std::thread::sleep(Duration::from_secs(3));
         took.push(
             stage.shops[number].wire.last_sent().map(|last| last.saturating_duration_since(said)).unwrap_or_default(),
@@ -231,10 +241,11 @@ pub fn last_call(times: usize) {
         stage.shops[number].is_gone = true;
     }
     took.sort();
-    println!(
-        "\n| suspended or deleted: last call ({times} times) | median {:.0?}, worst {:.0?} after |",
+    tell("\n| | median | worst |\n|---|---|---|");
+    tell(&format!(
+        "| suspended or deleted: last call, {times} times, after | {:.0?} | {:.0?} |",
         took[times / 2],
         took[times - 1]
-    );
+    ));
     assert!(took[times - 1] <= Duration::from_secs(1), "{took:?}");
 }
