@@ -121,6 +121,10 @@ pub fn fill_the_disk(moments: usize) -> Row {
         std::thread::sleep(waits);
         // A cycle that comes to its turn meanwhile finds the disk full as well.
         course.may_be_lost += course.stage.unsettled().len() as u64 * CONCURRENCY;
+        if let Some(status) = course.stage.operators[0].ended() {
+            course.violations.push(format!("the operator ended on a full disk: {status}"));
+            break;
+        }
         std::fs::remove_file(&filler).unwrap();
         course.goes_on_since(Instant::now());
     }

@@ -97,6 +97,11 @@ impl Operator {
         }
     }
 
+    /// How it ended, if it did by itself.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     pub fn metrics(&self) -> Option<String> {
         get(self.listens, "/metrics")
     }

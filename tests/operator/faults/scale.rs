@@ -146,7 +146,7 @@ pub fn all_at_once(objects: usize) {
     });
     let all = stage.record.all();
     // When each was told to run, and when it first called.
-    let mut queued: Vec<(u64, Instant)> = stage
+    let mut queued: Vec<(u64, Instant, Instant, &str)> = stage
         .shops
         .iter()
         .map(|shop| {
@@ -154,14 +154,25 @@ pub fn all_at_once(objects: usize) {
                 it.kind == "AgentOptimization" && it.namespace == shop.namespace && it.name == shop.name
             };
             let asked = all.iter().filter(is_it).find(|it| !it.object["status"]["cycle"].is_null()).unwrap();
-            (asked.revision, shop.wire.sent_after(begun).unwrap())
+            (asked.revision, asked.at, shop.wire.sent_after(begun).unwrap(), shop.name.as_str())
         })
         .collect();
     queued.sort();
     let mut by_start: Vec<usize> = (0..queued.len()).collect();
-    by_start.sort_by_key(|index| queued[*index].1);
-    let displaced = by_start.iter().enumerate().map(|(rank, index)| rank.abs_diff(*index)).max().unwrap();
-    let waits: Vec<f64> = queued.iter().map(|(_, at)| (*at - begun).as_secs_f64()).collect();
+    by_start.sort_by_key(|index| queued[*index].2);
+    let mut displaced = 0;
+    for (rank, index) in by_start.iter().enumerate() {
+        let (_, asked, called, name) = queued[*index];
+        if rank.abs_diff(*index) > 2 * MAX_CYCLES {
+            println!(
+                "{name} was asked to run as number {index} after {:.1?}, and called as number {rank} after {:.1?}",
+                asked - begun,
+                called - begun
+            );
+        }
+        displaced = displaced.max(rank.abs_diff(*index));
+    }
+    let waits: Vec<f64> = queued.iter().map(|(_, _, called, _)| (*called - begun).as_secs_f64()).collect();
     let longest = waits.iter().copied().fold(0.0, f64::max);
     tell(&format!("\n| {objects} objects begin at once | |\n|---|---|"));
     tell(&format!("| all at rest after | {:.0?} |", begun.elapsed()));
