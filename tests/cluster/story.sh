@@ -380,10 +380,9 @@ expect "requests of the operator that the API server forbade" "" "$refused"
 echo
 echo "kstatus, each time it changed:"
 jq -rs --argjson began "$began" '
-    [.[] | select(.object.kind == "AgentOptimization" or .object.kind == "PromptVersion")] | sort_by(.t)
-    | group_by([.object.kind, .object.metadata.name])[]
-    | reduce .[] as $r ([]; [$r.kstatus.status, ($r.object.status.phase // "no status")] as $new
-        | if (last | .[1:]) == $new then . else . + [[$r.t, $new[]]] end) as $states
+    sort_by(.t) | group_by([.object.kind, .object.metadata.name])[]
+    | (reduce .[] as $r ([]; [$r.kstatus.status, ($r.object.status.phase // "no status")] as $new
+        | if (last // [] | .[1:]) == $new then . else . + [[$r.t] + $new] end)) as $states
     | "  \(.[0].object.kind) \(.[0].object.metadata.name): "
         + ($states | map("\((.[0] - $began) * 10 | round / 10) s \(.[1]) (\(.[2]))") | join(", "))
 ' "$observed/agopt" "$observed/pver"
