@@ -90,12 +90,9 @@ begin() {
     jobs_started+=($!)
 }
 
-timeline=()
-# mark TIME WHAT
-mark() {
-    timeline+=("$1	$2")
-    printf '%7.1f s  %s\n' "$(minus "$1" "$began")" "$2"
-}
+# mark TIME WHAT: a line of the timeline
+mark() { printf '%7.1f s  %s\n' "$(minus "$1" "$began")" "$2"; }
+percent() { jq -r '"\(.value * 1000 | round / 10) %"' <<<"$record"; }
 
 # observe KIND: writes every state of every object of KIND, with the time at which it came and what kstatus says of it.
 observe() {
@@ -308,7 +305,7 @@ begin sample sample "$(signal .query)" "$(signal .samples.query)"
 await "the agent serves v1 ($v1_hash)" 60 samples 0 ".agent == \"$v1_hash\""
 mark "$at" "the agent serves v1"
 await "Prometheus has scraped conversations, fewer than $limit of them failed" 120 samples 0 ".samples >= $minimum and .value <= $limit"
-mark "$at" "Prometheus: $(jq '.value * 1000 | round / 10' <<<"$record") % of conversations fail"
+mark "$at" "Prometheus: $(percent) of conversations fail"
 revision_v1=$(revision)
 
 await "v2 is promoted" 600 configmaps "$v1_at" "$(serves v2)"
@@ -320,16 +317,19 @@ mark "$at" "the agent serves v2"
 breach=".value != null and .samples >= $minimum and .value > $limit"
 await "Prometheus shows more than $limit failed conversations" 180 samples "$v2_at" "$breach"
 breach_at=$at
-mark "$at" "Prometheus: $(jq '.value * 1000 | round / 10' <<<"$record") % of conversations fail, first above the limit"
+breach_seen="Prometheus: $(percent) of conversations fail, above the limit for the first time"
 agopt() { printf '.object.metadata.name == "%s" and %s' $optimization "$1"; }
 
 await "v1 is back in ConfigMap $target" 120 configmaps "$v2_at" "$(serves v1)"
 restored_at=$at
 expect "the prompt that was restored, by its hash" "$v1_hash" "$(hash_of)"
-for n in 1 2; do
-    record=$(seen agopt "$v2_at" "$(agopt ".object.status.watch.breaches == $n")")
-    if [ -n "$record" ]; then mark "$(jq .t <<<"$record")" "operator: breach $n of 3"; fi
-done
+{
+    mark "$breach_at" "$breach_seen"
+    for n in 1 2; do
+        record=$(seen agopt "$v2_at" "$(agopt ".object.status.watch.breaches == $n")")
+        if [ -n "$record" ]; then mark "$(jq .t <<<"$record")" "the operator has read breach $n of 3"; fi
+    done
+} | sort -n
 mark "$restored_at" "v1 in ConfigMap $target: rolled back"
 await "PromptVersion v2 is RolledBack" 60 pver "$v2_at" '.object.status.version == "v2" and .object.status.phase == "RolledBack"'
 mark "$at" "PromptVersion v2 is RolledBack: $(jq -r '.object.status.reasons[0]' <<<"$record")"
@@ -337,7 +337,7 @@ await "the agent serves v1 again ($v1_hash)" 120 samples "$restored_at" ".agent 
 healed_at=$at
 mark "$at" "the agent serves v1 again"
 await "fewer than $limit of the conversations fail again" 120 samples "$healed_at" ".value != null and .value <= $limit"
-mark "$at" "Prometheus: $(jq '.value * 1000 | round / 10' <<<"$record") % of conversations fail"
+mark "$at" "Prometheus: $(percent) of conversations fail"
 expect "restarts of the agent by a promotion and a rollback" 2 "$(($(revision) - revision_v1))"
 
 kubectl -n $namespace patch configmap support-scenarios --patch-file "$root/deploy/quickstart/gift-cards.yaml" >>"$work/apply.log"
@@ -351,7 +351,7 @@ mark "$at" "the agent serves v3"
 # Until no conversation of before is in the 30 s that the query looks back on.
 sleep 40
 record=$(tail -n 1 "$observed/samples")
-mark "$(jq .t <<<"$record")" "Prometheus: $(jq '.value * 1000 | round / 10' <<<"$record") % of conversations fail"
+mark "$(jq .t <<<"$record")" "Prometheus: $(percent) of conversations fail"
 jq -e ".value <= $limit" <<<"$record" >/dev/null || fail "v3 does harm: expected at most $limit failed conversations, saw $record"
 if [ "${STORY_LONG:-}" = 1 ]; then
     await "v3 is established" 400 agopt "$v3_at" "$(agopt '.object.status.watch.established == true')"
