@@ -22,7 +22,7 @@ fn prompt(text: &str) -> PromptText {
 
 fn watch() -> WatchPlan {
     WatchPlan {
-        window: Duration::from_secs(60),
+        window: Duration::from_mins(1),
         interval: Duration::from_secs(5),
         breaches: 3,
         prometheus: None,

@@ -74,12 +74,12 @@ impl Writer {
                 let next = Instant::now() + EVERY;
                 turn += 1;
                 let key = ["system-prompt", "version", "prompt-hash"][turn / 25 % 3];
-                let data = if turn % 25 == 0 {
+                let data = if turn.is_multiple_of(25) {
                     json!({key: format!("{HOSTILE} {turn}")})
                 } else {
                     json!({"theirs": turn.to_string()})
                 };
-                let written = if turn % 150 == 0 {
+                let written = if turn.is_multiple_of(150) {
                     block_on(maps.delete(&name, &DeleteParams::default())).is_ok()
                 } else {
                     block_on(maps.patch(&name, &by, &Patch::Merge(json!({"data": data})))).is_ok()
