@@ -215,6 +215,9 @@ fn fight_for_the_lease(moments: usize) -> Row {
         let user_of = |identity: &str| users[usize::from(identity == "two")].clone();
         let requests = audit::requests(&log, &users);
         let late = audit::late_writes(&requests, &takes, user_of);
+        if !late.is_empty() {
+            println!("the Lease was taken: {takes:#?}");
+        }
         let worst = late.iter().map(|late| late.by).max().unwrap_or_default();
         let effective: Vec<&audit::Late> = late.iter().filter(|late| late.has_effect).collect();
         row.more = format!(

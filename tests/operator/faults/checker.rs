@@ -79,7 +79,10 @@ fn at_every_moment(shop: &Whose<'_>, seen: &[Seen]) -> Vec<String> {
         if !known.contains(&(version, said.to_owned())) {
             found.push(format!("{at}: no PromptVersion {version} has the hash {said}"));
         }
-        // What the record said when this was written. One that is gone says nothing.
+        // What the record said when this was written. One that is gone says nothing, and the observer may have missed one that was
+        // followed by a list.
+        let next = records(shop, seen).find(|it| it.revision > target.revision);
+        let is_missed = next.is_some_and(|it| it.is_listed && it.text("/status/champion/version") == version);
         let record = records(shop, seen).take_while(|it| it.revision < target.revision).last();
         if let Some(record) = record.filter(|record| !record.is_gone && record.object["metadata"]["deletionTimestamp"].is_null())
             && record.text("/status/champion/version") != version
@@ -87,6 +90,7 @@ fn at_every_moment(shop: &Whose<'_>, seen: &[Seen]) -> Vec<String> {
             && !record.text("/status/champion/version").is_empty()
             // Somebody else wrote, and left our keys alone.
             && served.last() != Some(&version)
+            && !is_missed
         {
             let champion = record.text("/status/champion/version");
             found.push(format!("{at}: it came to serve {version} while the record said {champion}"));
@@ -221,6 +225,7 @@ mod tests {
             name: name.to_owned(),
             revision: index as u64 + 1,
             is_gone: false,
+            is_listed: false,
             object,
         })
         .collect()

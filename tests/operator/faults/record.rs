@@ -30,6 +30,8 @@ pub struct Seen {
     /// The revision of the whole cluster at which it came to be.
     pub revision: u64,
     pub is_gone: bool,
+    /// It was in a list, so that states before it may have been missed.
+    pub is_listed: bool,
     pub object: Value,
 }
 
@@ -111,9 +113,10 @@ impl Backoff for Soon {
 async fn follow(api: Api<DynamicObject>, kind: String, namespaces: BTreeSet<String>, seen: Arc<Mutex<Vec<Seen>>>) {
     let mut events = watcher(api, watcher::Config::default()).backoff(Soon).boxed();
     while let Some(event) = events.next().await {
-        let (object, is_gone) = match event {
-            Ok(Event::Apply(object) | Event::InitApply(object)) => (object, false),
-            Ok(Event::Delete(object)) => (object, true),
+        let (object, is_gone, is_listed) = match event {
+            Ok(Event::Apply(object)) => (object, false, false),
+            Ok(Event::InitApply(object)) => (object, false, true),
+            Ok(Event::Delete(object)) => (object, true, false),
             Ok(Event::Init | Event::InitDone) | Err(_) => continue,
         };
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
@@ -132,6 +135,15 @@ async fn follow(api: Api<DynamicObject>, kind: String, namespaces: BTreeSet<Stri
         {
             continue;
         }
-        seen.push(Seen { at: Instant::now(), kind: kind.clone(), namespace, name, revision, is_gone, object });
+        seen.push(Seen {
+            at: Instant::now(),
+            kind: kind.clone(),
+            namespace,
+            name,
+            revision,
+            is_gone,
+            is_listed,
+            object,
+        });
     }
 }
