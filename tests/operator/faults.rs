@@ -209,15 +209,12 @@ fn fight_for_the_lease(moments: usize) -> Row {
     let users = ["one", "two"].map(|identity| course.stage.user(identity));
     let log = course.stage.place.audit_log().map(std::path::Path::to_owned);
     course.violations.extend(course.stage.settle());
-    let takes = audit::takes(&course.stage.record.all());
+    let takes = audit::takes(&course.stage.record.all(), &["one", "two"]);
     let mut row = course.conclude("two replicas, the Lease fought over", String::new());
     if let Some(log) = log {
         let user_of = |identity: &str| users[usize::from(identity == "two")].clone();
         let requests = audit::requests(&log, &users);
         let late = audit::late_writes(&requests, &takes, user_of);
-        if !late.is_empty() {
-            println!("the Lease was taken: {takes:#?}");
-        }
         let worst = late.iter().map(|late| late.by).max().unwrap_or_default();
         let effective: Vec<&audit::Late> = late.iter().filter(|late| late.has_effect).collect();
         row.more = format!(

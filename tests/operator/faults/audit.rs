@@ -56,15 +56,16 @@ pub struct Late {
     pub has_effect: bool,
 }
 
-/// The times at which replicas took the Lease, by what the observer has seen of it: who, and when by their own clock.
-pub fn takes(seen: &[Seen]) -> Vec<(String, Timestamp)> {
+/// The times at which these replicas took the Lease, by what the observer has seen of it: who, and when by their own clock. Somebody
+/// else who wrote a name into it did not take it.
+pub fn takes(seen: &[Seen], replicas: &[&str]) -> Vec<(String, Timestamp)> {
     let mut takes: Vec<(String, Timestamp)> = Vec::new();
     let mut holder = String::new();
     for lease in seen.iter().filter(|it| it.kind == "Lease") {
         let now = if lease.is_gone { "" } else { lease.text("/spec/holderIdentity") };
         if now != holder
+            && replicas.contains(&now)
             && let Ok(at) = lease.text("/spec/acquireTime").parse()
-            && !now.is_empty()
         {
             takes.push((now.to_owned(), at));
         }
