@@ -95,3 +95,40 @@ pub fn late_writes(requests: &[Request], takes: &[(String, Timestamp)], user_of:
     }
     late
 }
+
+mod tests {
+    use super::*;
+
+    fn request(user: &str, resource: &str, second: u8) -> Request {
+        let at: Timestamp = format!("2026-01-01T00:00:{second:02}Z").parse().unwrap();
+        Request {
+            user: user.to_owned(),
+            verb: "patch".to_owned(),
+            resource: resource.to_owned(),
+            subresource: String::new(),
+            namespace: "n".to_owned(),
+            name: "x".to_owned(),
+            code: 200,
+            received: at,
+            answered: at,
+        }
+    }
+
+    #[test]
+    fn a_write_after_another_replica_has_taken_the_lease_is_late() {
+        let takes = [("one", 1), ("two", 5), ("one", 9)]
+            .map(|(who, second)| (who.to_owned(), request(who, "leases", second).received));
+        let requests = |writer: &str, second: u8| {
+            let mut all: Vec<Request> = [("one", 1), ("two", 5), ("one", 9)]
+                .into_iter()
+                .map(|(who, second)| request(who, "leases", second))
+                .collect();
+            all.push(request(writer, "configmaps", second));
+            all.sort_by_key(|request| request.answered);
+            all
+        };
+        let late = |writer, second| late_writes(&requests(writer, second), &takes, str::to_owned).len();
+        assert_eq!((late("one", 3), late("two", 7), late("one", 10)), (0, 0, 0));
+        assert_eq!((late("one", 7), late("two", 3), late("two", 11)), (1, 1, 1));
+    }
+}
