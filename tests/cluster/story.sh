@@ -210,7 +210,7 @@ cp "$binary" "$work/bin/whetstone"
 cp "$(command -v prometheus)" "$work/bin/prometheus-server"
 load "$(image_of "$root/deploy/kustomize/base/operator.yaml")" "$work/bin/whetstone" 65532
 load "$(image_of "$root/deploy/quickstart/prometheus.yaml")" "$work/bin/prometheus-server" 65534
-rm -r "$work/bin"
+rm -r "${work:?}/bin"
 mark "$(now)" "images of Whetstone and Prometheus imported"
 
 # --- 4: what this node lacks. Nothing else of the manifests is changed. ---
@@ -295,7 +295,7 @@ await "v1 in ConfigMap $target" 60 configmaps 0 "$(serves v1)"
 v1_at=$at v1_hash=$(hash_of)
 mark "$at" "v1 in ConfigMap $target"
 for name in $optimization simulator prometheus; do
-    await "Deployment $name runs" 120 deployments 0 "$(available $name)"
+    await "Deployment $name runs" 120 deployments 0 "$(available "$name")"
 done
 mark "$at" "agent, simulator and Prometheus run"
 signal() { kubectl -n $namespace get agopt $optimization -o json | jq -r ".spec.watch.signals[0]$1"; }
@@ -371,11 +371,12 @@ expect "the version that serves" v3 "$(kubectl -n $namespace get configmap $targ
 # --- 6: what it took ---
 
 pod=$(kubectl -n $namespace get pods -l app.kubernetes.io/name=whetstone -o jsonpath='{.items[0].metadata.uid}')
-for status in $(grep -lE "${pod//-/[-_]}" /proc/[0-9]*/cgroup 2>/dev/null | sed 's/cgroup$/status/'); do
-    if grep -q '^Name:.whetstone' "$status" 2>/dev/null; then
-        memory=$(awk '/^VmRSS/ {now = $2} /^VmHWM/ {most = $2} END {printf "%.0f MiB, at most %.0f MiB", now / 1024, most / 1024}' "$status")
-    fi
-done
+memory=$(
+    grep -lE "${pod//-/[-_]}" /proc/[0-9]*/cgroup 2>/dev/null | sed 's/cgroup$/status/' | while read -r status; do
+        awk '/^Name:/ {name = $2} /^VmRSS/ {now = $2} /^VmHWM/ {most = $2}
+            END {if (name ~ /^whetstone/) printf "%.0f MiB, at most %.0f MiB", now / 1024, most / 1024}' "$status" 2>/dev/null || true
+    done || true
+)
 kubectl -n $namespace logs deploy/whetstone --tail=-1 >"$work/operator.log"
 restarts=$(kubectl -n $namespace get pods -o json | jq '[.items[].status.containerStatuses[]?.restartCount] | add')
 expect "restarts of containers" 0 "$restarts"
