@@ -97,6 +97,12 @@ impl Course {
         }
     }
 
+    /// Others are at work as well, so that nothing can be said about how long it took.
+    fn still_works(&mut self) {
+        self.goes_on_since(Instant::now());
+        self.recoveries.pop();
+    }
+
     /// Waits until all has come to rest, ends the operators, and checks everything.
     fn conclude(mut self, fault: &'static str, more: String) -> Row {
         self.violations.extend(self.stage.settle());
@@ -243,10 +249,8 @@ fn edit_the_spec(moments: usize) -> Row {
     let mut course = Course::begin(shared(), 2, &["only"]);
     for moment in 0..moments {
         course.moment();
-        let unsettled = course.stage.unsettled();
-        let number = unsettled[course.stage.random.random_range(0..unsettled.len())];
+        let number = busiest(&mut course.stage);
         let edits = course.stage.random.random_range(1..=6);
-        let mut struck = Instant::now();
         for edit in 0..edits {
             // What the search is told, what is measured, and what means nothing.
             let change = match course.stage.random.random_range(0..3) {
@@ -254,14 +258,13 @@ fn edit_the_spec(moments: usize) -> Row {
                 1 => json!({"spec": {"patching": {"rounds": 1 + (moment + edit) % 3}}}),
                 _ => json!({"spec": {"budget": {"perCycle": format!("{}.00", 50 + moment * 10 + edit)}}}),
             };
-            struck = Instant::now();
             course.stage.edit(number, &change);
             let wait = course.stage.moment(Duration::from_millis(300));
             std::thread::sleep(wait);
         }
         // What was under way is asked again by the cycle that starts instead.
         course.may_be_lost += edits as u64 * CONCURRENCY;
-        course.goes_on_since(struck + Duration::from_millis(20));
+        course.still_works();
     }
     course.conclude("spec edited mid-cycle, 1 to 6 edits in a row", String::new())
 }
@@ -282,7 +285,11 @@ fn delete_the_object(moments: usize) -> Row {
             let wait = course.stage.moment(Duration::from_millis(500));
             std::thread::sleep(wait);
             course.stage.create(number, &json!({}));
-            course.goes_on_since(Instant::now());
+            let created = Instant::now();
+            let wire = &course.stage.shops[number].wire;
+            let called =
+                eventually("the object that was created again is worked on", DEADLINE, || wire.sent_after(created));
+            course.recoveries.push(called - created);
         } else {
             course.stage.shops[number].is_gone = true;
             std::thread::sleep(Duration::from_millis(2500));
