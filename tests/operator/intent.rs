@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -10,7 +9,7 @@ use whetstone::api::AgentOptimization;
 use whetstone::api::status::{Cause, CycleKind, Origin, Phase};
 
 use super::cluster::{block_on, eventually};
-use super::operator::{DEADLINE, SHOP, Shop, assert_belongs_together, condition, fixture, has, hash};
+use super::operator::{DEADLINE, SHOP, Shop, assert_belongs_together, condition, fixture, has, hash, now};
 
 const RUN_AT: &str = "whetstone.dev/run-at";
 const APPROVE: &str = "whetstone.dev/approve";
@@ -114,17 +113,17 @@ fn a_cycle_that_is_asked_for_runs_once_and_so_does_one_of_the_schedule() {
 
     // A schedule whose time has passed while nobody looked: one cycle makes up for it. Its next time is a year away.
     operator.stop();
-    let now = Timestamp::now();
-    let minute = now.checked_sub(Duration::from_secs(3600)).unwrap().to_zoned(TimeZone::UTC);
+    let today = now();
+    let minute = today.checked_sub(Duration::from_hours(1)).unwrap().to_zoned(TimeZone::UTC);
     let cron = format!("{} {} {} {} *", minute.minute(), minute.hour(), minute.day(), minute.month());
     shop.apply(&json!({"spec": {"schedule": {"cron": cron}}}));
-    let handled_until = now.checked_sub(Duration::from_secs(2 * 3600)).unwrap();
+    let handled_until = today.checked_sub(Duration::from_hours(2)).unwrap();
     patch_status(&shop, &json!({"schedule": {"handledUntil": handled_until}}));
     let operator = shop.operator();
     let status = shop.until("the third has ended", |status| status.cycles == 3 && status.phase == Some(Phase::Idle));
     assert_eq!(status.history[0].cause, Cause::Schedule);
     let schedule = status.schedule.unwrap();
-    assert!(schedule.handled_until > handled_until && schedule.next.unwrap() > now);
+    assert!(schedule.handled_until > handled_until && schedule.next.unwrap() > today);
 
     // And not again, with another operator.
     operator.stop();

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;
@@ -31,7 +32,7 @@ use super::admission::merge;
 use super::cluster::{Cluster, Namespace, block_on, eventually};
 
 /// Nothing here takes longer, unless it hangs.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 /// The AgentOptimization of a shop.
 pub const SHOP: &str = "shop";
 /// The ConfigMap with the base prompt, which is the shop's.
@@ -186,9 +187,13 @@ impl Shop {
             if is_so(&status) {
                 return status;
             }
-            if began.elapsed() > DEADLINE {
-                panic!("not within {DEADLINE:?}: {what}\n{}", serde_json::to_string_pretty(&status).unwrap());
-            }
+            let shown = || serde_json::to_string_pretty(&status).unwrap();
+            assert!(
+                began.elapsed() < DEADLINE,
+                "not within {DEADLINE:?}: {what}
+{}",
+                shown()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -231,7 +236,7 @@ impl Shop {
     /// The names of all PromptVersions.
     pub fn versions(&self) -> Vec<String> {
         let all = block_on(self.namespace.api::<PromptVersion>().list(&ListParams::default())).unwrap();
-        all.iter().map(|version| version.name_any()).collect()
+        all.iter().map(ResourceExt::name_any).collect()
     }
 
     /// Waits until a PromptVersion stands somewhere.
@@ -318,6 +323,12 @@ impl Shop {
     }
 }
 
+/// The time.
+#[allow(clippy::disallowed_methods, reason = "the operator is another process, and goes by this clock too")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
 /// A file of the shop.
 pub fn fixture(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/shop").join(file);
@@ -379,20 +390,20 @@ where
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let mut events = watcher(namespace.api::<K>(), config).default_backoff().boxed();
         let told = Arc::clone(&states);
-        let task = block_on(async move {
-            tokio::spawn(async move {
-                while let Some(event) = events.next().await {
-                    match event.unwrap() {
-                        watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
-                            told.lock().unwrap().push(object);
-                        }
-                        // Nothing that happens from now on is missed.
-                        watcher::Event::InitDone => drop(begun.send(())),
-                        watcher::Event::Init | watcher::Event::Delete(_) => {}
+        let follow = async move {
+            while let Some(event) = events.next().await {
+                match event.unwrap() {
+                    watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+                        told.lock().unwrap().push(object);
                     }
+                    // Nothing that happens from now on is missed.
+                    watcher::Event::InitDone => drop(begun.send(())),
+                    watcher::Event::Init | watcher::Event::Delete(_) => {}
                 }
-            })
-        });
+            }
+        };
+        #[allow(clippy::async_yields_async, reason = "the runtime is entered only to have it spawned there")]
+        let task = block_on(async { tokio::spawn(follow) });
         has_begun.recv_timeout(DEADLINE).unwrap();
         Self { states, task }
     }

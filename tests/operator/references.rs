@@ -3,7 +3,7 @@
 use serde_json::json;
 use whetstone::api::status::{Cause, CycleKind, Phase};
 
-use super::operator::{BASE, Shop, condition, fixture, has};
+use super::operator::{BASE, Shop, condition, fixture, has, now};
 
 #[test]
 fn what_is_missing_is_named_and_taken_in_when_it_arrives() {
@@ -65,13 +65,13 @@ fn changed_scenarios_start_a_cycle_and_a_changed_key_tries_a_waiting_one_again_a
     assert_eq!(shop.kstatus(), "Failed");
     assert!(shop.until_event("CycleFailed").contains("nothing paid is lost"));
     assert_eq!(shop.until_served("v1")["system-prompt"], fixture("prompt.md"));
-    let left = waiting.until.duration_since(jiff::Timestamp::now());
+    let left = waiting.until.duration_since(now());
     assert!(left.as_secs() > 5, "it would wait for long enough that this test would see it: {left:?}");
 
     shop.write_secret("llm", &[("key", "right")]);
-    let began = jiff::Timestamp::now();
+    let began = now();
     shop.until("it is tried again", |_| shop.world.answered() > 0);
-    assert!(jiff::Timestamp::now() < waiting.until, "not when it was due, but when the key was changed at {began}");
+    assert!(now() < waiting.until, "not when it was due, but when the key was changed at {began}");
     shop.until_served("v2");
     let status = shop.until_idle();
     assert_eq!((condition(&status, "Stalled"), status.cycles), (None, 1));

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use whetstone::api::PromptVersion;
 use whetstone::api::status::{CycleKind, Origin, Phase, SignalState};
 
 use super::cluster::eventually;
-use super::operator::{DEADLINE, Operator, Shop, condition, fixture, has, hash};
+use super::operator::{DEADLINE, Operator, Shop, condition, fixture, has, hash, now};
 
 /// What a query is answered with.
 #[derive(Clone, Copy, Debug)]
@@ -184,7 +183,7 @@ fn a_breach_in_enough_readings_brings_the_predecessor_back_for_good() {
         "whetstone_rollbacks_total{{namespace=\"{}\",optimization=\"shop\",reason=\"Breach\"}}",
         shop.namespace.name()
     );
-    assert_eq!(operator.metric(&rollbacks), 1.0);
+    assert_eq!(operator.metric(&rollbacks) as u64, 1);
     assert_eq!(shop.version("shop-v1").spec.prompt, fixture("prompt.md"), "it is there again");
 
     // For good: neither under another name nor by another cycle does it come back.
@@ -218,7 +217,7 @@ fn an_outage_of_any_kind_is_neither_a_breach_nor_a_pass() {
     }
     assert!(!message.contains("fine"), "{message}");
     assert!(has(&status, "Ready", "True", "Serving"), "what serves is right");
-    shop.until("the window is over", |status| status.watch.as_ref().unwrap().until < Timestamp::now());
+    shop.until("the window is over", |status| status.watch.as_ref().unwrap().until < now());
     signals.say("fine", good, 10);
     // Nor is it when nobody listens any more.
     let address = signals.end();
