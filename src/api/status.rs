@@ -53,7 +53,7 @@ pub struct AgentOptimizationStatus {
     /// The cycle under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cycle: Option<RunningCycle>,
-    /// The inputs (spec, base prompt, tools, scenarios) that a cycle has answered last, by their hash. Others start a cycle.
+    /// The inputs (spec, tools, scenarios) that a cycle has answered last, by their hash. Others start a cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<String>,
     /// How often a cycle was run on these inputs.
@@ -238,7 +238,7 @@ pub enum CycleKind {
 pub enum Cause {
     /// There was none yet.
     First,
-    /// The spec, the base prompt, tools or scenarios have changed.
+    /// The spec, tools or scenarios have changed.
     InputsChanged,
     /// The schedule.
     Schedule,
@@ -246,7 +246,7 @@ pub enum Cause {
     Requested,
     /// The base prompt was changed and is gated as a new candidate.
     BaseChanged,
-    /// A PromptVersion was applied by hand.
+    /// A PromptVersion waits for the gate: it was applied by hand, or was found while another one was pinned.
     VersionApplied,
     /// The watch wants the champion measured again.
     Watch,

@@ -350,7 +350,8 @@ fn supervise_cycle(
     grounds: &Grounds,
 ) {
     let (context, owner) = (&grounds.context, &observed.owner);
-    let wanted = course.record.cycle.as_ref().filter(|_| !object.spec.suspend && resolved.inputs.is_some());
+    let may_run = !object.spec.suspend && resolved.inputs.is_some() && !observed.is_refused();
+    let wanted = course.record.cycle.as_ref().filter(|_| may_run);
     let (Some(cycle), Some(champion)) = (wanted, &course.record.champion) else {
         return context.cycles.forget(owner);
     };

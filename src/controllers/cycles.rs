@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::LocalBoxFuture;
 use tokio::sync::{Semaphore, mpsc};
@@ -25,6 +25,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// How long a cycle that is stopped may take to notice. Then its task is ended; calls under way are recorded all the same.
 const PATIENCE: Duration = Duration::from_millis(800);
+/// How often a running cycle tells anew how far it is. Each time is a write of the status, and each write another reconcile.
+pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(3);
 
 /// A cycle to run.
 pub struct Order {
@@ -92,7 +94,7 @@ impl Cycles {
         let ended = lock(&task.ended).clone().filter(|_| !task.is_settled);
         let is_under_way = ended.is_none() && !task.is_settled;
         Supervised {
-            progress: is_under_way.then(|| task.meter.read()),
+            progress: is_under_way.then(|| task.meter.told()),
             is_queued: is_under_way && task.meter.is_queued(),
             ended,
             fingerprint: Some(task.fingerprint.clone()),
@@ -139,6 +141,7 @@ impl Cycles {
                 drop(queued);
                 let _running = metrics.running();
                 meter.begins();
+                let _ = trigger.send(owner.clone());
                 let runtime = tokio::runtime::Handle::current();
                 let span = tracing::Span::current();
                 let thread = tokio::task::spawn_blocking(move || {
@@ -225,7 +228,11 @@ fn words(panic: &(dyn Any + Send)) -> String {
 
 /// How far a cycle is.
 #[derive(Debug, Default)]
-pub struct Meter(Mutex<Reading>);
+pub struct Meter {
+    reading: Mutex<Reading>,
+    /// What was told last, and when.
+    told: Mutex<Option<(Instant, ProgressStatus)>>,
+}
 
 #[derive(Clone, Debug, Default)]
 struct Reading {
@@ -238,15 +245,30 @@ struct Reading {
 
 impl Meter {
     fn begins(&self) {
-        lock(&self.0).has_begun = true;
+        lock(&self.reading).has_begun = true;
+        // That it does not wait any more is worth a word at once.
+        *lock(&self.told) = None;
     }
 
     fn is_queued(&self) -> bool {
-        !lock(&self.0).has_begun
+        !lock(&self.reading).has_begun
+    }
+
+    /// How far it is, or was up to [`PROGRESS_EVERY`] ago.
+    fn told(&self) -> ProgressStatus {
+        let mut told = lock(&self.told);
+        match &*told {
+            Some((at, progress)) if at.elapsed() < PROGRESS_EVERY => progress.clone(),
+            _ => {
+                let progress = self.read();
+                *told = Some((Instant::now(), progress.clone()));
+                progress
+            }
+        }
     }
 
     fn read(&self) -> ProgressStatus {
-        let reading = lock(&self.0).clone();
+        let reading = lock(&self.reading).clone();
         let phase = reading.phase.map_or("starting", Phase::as_str);
         ProgressStatus {
             phase: if reading.has_begun { phase } else { "queued" }.to_owned(),
@@ -259,17 +281,17 @@ impl Meter {
 
 impl Progress for Meter {
     fn begin(&self, phase: Phase, _: &str, total: Option<u64>) {
-        let mut reading = lock(&self.0);
+        let mut reading = lock(&self.reading);
         (reading.phase, reading.done, reading.total) = (Some(phase), 0, total);
     }
 
     fn advance(&self, steps: u64) {
-        lock(&self.0).done += steps;
+        lock(&self.reading).done += steps;
     }
 
     fn call(&self, _: Phase, paid: bool, cost: Option<Money>) {
         if let Some(cost) = cost.filter(|_| paid) {
-            lock(&self.0).cost += cost;
+            lock(&self.reading).cost += cost;
         }
     }
 

@@ -45,6 +45,11 @@ impl Observed {
         self.object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref())
     }
 
+    /// Its target is somebody else's. Nothing is paid for prompts that have nowhere to serve.
+    pub fn is_refused(&self) -> bool {
+        self.rival.is_some() || matches!(self.target, Some(Target::Foreign { .. }))
+    }
+
     /// The prompt in our own target. What a rival has there is not ours.
     pub fn found(&self) -> Option<Found> {
         if self.rival.is_some() {

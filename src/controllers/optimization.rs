@@ -11,6 +11,7 @@ use serde_json::json;
 use super::act::{self, fenced};
 use super::conditions::whole_seconds;
 use super::context::{Context, lock};
+use super::cycles::PROGRESS_EVERY;
 use super::observe::{self, Observed};
 use super::report;
 use super::resolve::{self, Resolved};
@@ -26,8 +27,6 @@ use crate::engine::ports::StoreError;
 use crate::kubernetes::names::{FIELD_MANAGER, REVERT_FINALIZER};
 use crate::kubernetes::target::{self, Target};
 
-/// How often a status shows how far a running cycle is.
-const PROGRESS_EVERY: Duration = Duration::from_secs(3);
 /// How often a target is looked at that another optimization had first. It may let it go, and nobody is told.
 const RIVAL_EVERY: Duration = Duration::from_secs(5);
 
@@ -127,9 +126,7 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
 
     let status = report::status(&observed, &resolved, &course, Some(&acted)); // (no client)
     act::commit(&committed, &status, context).await?; // (client: writes)
-    if let Some(phase) = status.phase {
-        context.metrics.set_phase(&observed.owner, phase.as_str()); // (no client)
-    }
+    report::gauge(&observed, &status, context); // (no client)
     report::report(&observed, &course, &acted, context).await?; // (client: writes)
     Ok(after(&observed, &course, context))
 }
@@ -146,7 +143,7 @@ fn decide(observed: &Observed, resolved: &Resolved) -> Course {
         versions: &versions,
         base: resolved.base.as_ref(),
         found: found.as_ref(),
-        inputs: resolved.inputs.as_deref(),
+        inputs: resolved.inputs.as_deref().filter(|_| !observed.is_refused()),
         ended: observed.cycle.ended.as_ref(),
         round: observed.watched.as_ref(),
     });

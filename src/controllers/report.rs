@@ -205,16 +205,15 @@ fn rollback(
     }
 }
 
+/// What the live signals say that gave no evidence at their last reading; `None` when no version is on trial.
+fn silent_signals(status: &AgentOptimizationStatus) -> Option<Vec<&str>> {
+    let watch = status.watch.as_ref().filter(|watch| !watch.signals.is_empty() && !watch.established)?;
+    let silent = watch.signals.iter().filter(|signal| signal.state == SignalState::NoEvidence);
+    Some(silent.map(|signal| signal.message.as_str()).collect())
+}
+
 fn signals(conditions: &mut Vec<Condition>, status: &AgentOptimizationStatus, generation: Option<i64>, now: Timestamp) {
-    let Some(watch) = status.watch.as_ref().filter(|watch| !watch.signals.is_empty() && !watch.established) else {
-        return clear(conditions, conditions::SIGNALS_AVAILABLE);
-    };
-    let silent: Vec<&str> = watch
-        .signals
-        .iter()
-        .filter(|signal| signal.state == SignalState::NoEvidence)
-        .map(|signal| signal.message.as_str())
-        .collect();
+    let Some(silent) = silent_signals(status) else { return clear(conditions, conditions::SIGNALS_AVAILABLE) };
     if silent.is_empty() {
         let message = "every signal has a value";
         set(conditions, conditions::SIGNALS_AVAILABLE, "True", "Available", message, generation, now);
@@ -418,6 +417,14 @@ pub async fn report(
     notes.extend(refused.map(|trouble| warn(trouble.reason, &trouble.message)));
     context.say(&observed.object, &notes).await;
     Ok(())
+}
+
+/// Shows in the metrics how an object stands.
+pub fn gauge(observed: &Observed, status: &AgentOptimizationStatus, context: &Context) {
+    if let Some(phase) = status.phase {
+        context.metrics.set_phase(&observed.owner, phase.as_str());
+    }
+    context.metrics.set_blind_signals(&observed.owner, silent_signals(status).map(|silent| silent.len()));
 }
 
 /// Counts what a course has changed.

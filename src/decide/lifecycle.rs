@@ -105,7 +105,7 @@ pub struct Situation<'a> {
     pub base: Option<&'a PromptText>,
     /// What our own target ConfigMap holds; `None` when there is none.
     pub found: Option<&'a Found>,
-    /// The hash of the inputs (spec, tools, scenarios, base prompt); `None` while they cannot be resolved.
+    /// The hash of the inputs (spec, tools, scenarios); `None` while they cannot be resolved.
     pub inputs: Option<&'a str>,
     /// The cycle that has ended, if one has.
     pub ended: Option<&'a Ended>,

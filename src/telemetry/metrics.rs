@@ -107,6 +107,7 @@ pub struct Metrics {
     reconcile_errors: Family<CategoryLabels, Counter>,
     leader: Gauge,
     optimizations: Family<PhaseLabels, Gauge>,
+    blind_signals: Family<OwnerLabels, Gauge>,
     known: Mutex<HashMap<Owner, Known>>,
 }
 
@@ -147,6 +148,7 @@ impl Metrics {
             reconcile_errors: Family::default(),
             leader: Gauge::default(),
             optimizations: Family::default(),
+            blind_signals: Family::default(),
             known: Mutex::default(),
         };
         metrics.register();
@@ -189,6 +191,11 @@ impl Metrics {
         registry.register("reconcile_errors", "Failed reconciles, by category", self.reconcile_errors.clone());
         registry.register("leader", "1 when this replica holds the Lease", self.leader.clone());
         registry.register("optimizations", "AgentOptimizations by phase", self.optimizations.clone());
+        registry.register(
+            "blind_signals",
+            "Live signals of the version on trial that gave no evidence at their last reading",
+            self.blind_signals.clone(),
+        );
     }
 
     /// All metrics as text.
@@ -250,6 +257,17 @@ impl Metrics {
         self.optimizations.get_or_create(&PhaseLabels { phase: phase.to_owned() }).inc();
     }
 
+    /// How many live signals of the version on trial gave no evidence at their last reading; `None` when none is on trial.
+    pub fn set_blind_signals(&self, owner: &Owner, blind: Option<usize>) {
+        match blind {
+            Some(blind) => {
+                self.known(owner, |_| ());
+                self.blind_signals.get_or_create(&of(owner)).set(i64::try_from(blind).unwrap_or(i64::MAX));
+            }
+            None => drop(self.blind_signals.remove(&of(owner))),
+        }
+    }
+
     /// Counts a cycle as queued for as long as what is returned is kept.
     #[must_use]
     pub fn queued(&self) -> Counted {
@@ -277,6 +295,7 @@ impl Metrics {
             self.cost.remove(&cost(owner, model, currency));
         }
         self.ledger_answers.remove(&of(owner));
+        self.blind_signals.remove(&of(owner));
         for origin in &known.origins {
             self.promotions.remove(&promotion(owner, origin));
         }
@@ -473,6 +492,7 @@ mod tests {
         metrics.promoted(&owner, "Gate");
         metrics.rolled_back(&owner, "Breach");
         metrics.set_phase(&owner, "Idle");
+        metrics.set_blind_signals(&owner, Some(2));
         let before = metrics.text();
         assert!(
             before
@@ -480,6 +500,7 @@ mod tests {
             "{before}"
         );
         assert!(before.contains("whetstone_optimizations{phase=\"Idle\"} 1"), "{before}");
+        assert!(before.contains("whetstone_blind_signals{namespace=\"shop\",optimization=\"support\"} 2"), "{before}");
         metrics.forget(&owner);
         let after = metrics.text();
         assert!(!after.contains("support"), "{after}");

@@ -160,9 +160,7 @@ impl<'a> Step<'a> {
         let phase = told.unwrap_or_else(|| self.phase(known));
         let awaits =
             self.record.challenger.as_ref().is_some_and(|it| it.version == known.version && it.awaits_approval);
-        // What a search has found was gated when it was found.
-        let by_hand = known.origin != VersionOrigin::Search;
-        by_hand && !awaits && matches!(phase, VersionPhase::Candidate | VersionPhase::Challenger)
+        !awaits && matches!(phase, VersionPhase::Candidate | VersionPhase::Challenger)
     }
 
     /// Why a version is not gated.

@@ -349,6 +349,12 @@ fn a_pin_serves_and_keeps_everything_else_from_serving() {
     assert_eq!((cluster.serving().0, cluster.phases()["v3"]), ("v1", VersionPhase::Candidate));
     cluster.wants.pin = Some("v9".to_owned());
     assert_eq!(cluster.look(None, None).obstacle.unwrap().reason, "PinnedVersionUnknown");
+    // What passed while another version was pinned is gated once nothing is.
+    cluster.wants.pin = None;
+    cluster.pass(1);
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger.as_deref(), Some("v3"));
+    cluster.ends(Verdict::Promoted, "another");
+    assert_eq!((cluster.serving().0, cluster.phases()["v3"]), ("v3", VersionPhase::Champion));
 }
 
 #[test]

@@ -101,7 +101,7 @@ pub fn idle(objects: usize, over: Duration) {
     let minutes = over.as_secs_f64() / 60.0;
     let mut writes = 0;
     tell(&format!("\n{objects} objects, all at rest {settled:.0?} after the first was created"));
-    tell(&format!("| | |\n|---|---|"));
+    tell("| | |\n|---|---|");
     tell(&format!("| resident memory with one object, with all | {empty} MiB, {} MiB |", resident_mib(pid)));
     println!(
         "| processor time | {:.1} % of a core |",
