@@ -314,9 +314,10 @@ fn delete_the_object(moments: usize) -> Row {
 /// A shop that has calls under way at this moment.
 fn busiest(stage: &mut Stage) -> usize {
     eventually("a shop has calls under way", DEADLINE, || {
-        let just_now = Instant::now() - Duration::from_millis(100);
-        let busy =
-            stage.unsettled().into_iter().filter(|number| stage.shops[*number].wire.last_sent() > Some(just_now));
+        let is_busy = |number: &usize| {
+            stage.shops[*number].wire.last_sent().is_some_and(|sent| sent.elapsed() < Duration::from_millis(100))
+        };
+        let busy = stage.unsettled().into_iter().filter(is_busy);
         let busy: Vec<usize> = busy.collect();
         if busy.is_empty() {
             stage.keep_busy(MAX_CYCLES + 1);

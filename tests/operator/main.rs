@@ -1,12 +1,6 @@
 //! The operator as its users meet it: on a real API server (tier 1), which is started for these tests.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::pedantic,
-    clippy::disallowed_methods,
-    clippy::async_yields_async,
-    reason = "all of this is tests"
-)]
+#![allow(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod admission;
 mod cluster;

@@ -175,11 +175,11 @@ fn reacts(course: &mut Course, since: Instant) {
     course.stage.keep_busy(1);
     let at_work = course.stage.unsettled();
     let number = at_work[course.stage.random.random_range(0..at_work.len())];
-    match course.stage.reaction(number, since) {
-        Some(after) => course.recoveries.push(after),
-        None => {
-            course.violations.push(format!("{} was suspended, and nothing came of it", course.stage.shops[number].name))
-        }
+    if let Some(after) = course.stage.reaction(number, since) {
+        course.recoveries.push(after);
+    } else {
+        let name = &course.stage.shops[number].name;
+        course.violations.push(format!("{name} was suspended, and nothing came of it"));
     }
 }
 

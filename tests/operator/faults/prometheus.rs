@@ -86,7 +86,7 @@ fn answer(mut connection: TcpStream, mood: Mood) {
         }
         Mood::HangsUp => return,
         Mood::Silent => {
-            std::thread::sleep(Duration::from_secs(60));
+            std::thread::sleep(Duration::from_mins(1));
             return;
         }
     };

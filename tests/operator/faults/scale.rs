@@ -40,7 +40,9 @@ fn buckets(text: &str, name: &str) -> Vec<(f64, f64)> {
 fn p99(before: &[(f64, f64)], after: &[(f64, f64)]) -> (f64, f64) {
     let counts: Vec<(f64, f64)> = after
         .iter()
-        .map(|(bound, count)| (*bound, count - before.iter().find(|(it, _)| it == bound).map_or(0.0, |(_, it)| *it)))
+        .map(|(bound, count)| {
+            (*bound, count - before.iter().find(|(it, _)| it.total_cmp(bound).is_eq()).map_or(0.0, |(_, it)| *it))
+        })
         .collect();
     let all = counts.last().map_or(0.0, |(_, count)| *count);
     let bound = counts.iter().find(|(_, count)| *count >= all * 0.99).map_or(f64::NAN, |(bound, _)| *bound);
