@@ -1,7 +1,8 @@
 #!/bin/bash
 # The story of deploy/quickstart on a real node, from the project's own manifests: operator and quickstart are applied, a prompt is
 # promoted, Prometheus shows that it does harm, it is taken back, gift cards teach the next one, and a scenario with a mistake
-# stalls it until it is mended. Prints a timeline and what a client that knows nothing of Whetstone (kstatus) makes of it; fails with what was expected and what was seen.
+# stalls it until it is mended. Prints a timeline and what a client that knows nothing of Whetstone (kstatus) makes of it; fails
+# with what was expected and what was seen.
 #
 #   sudo tests/cluster/story.sh
 #
