@@ -31,11 +31,9 @@ esac
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/root/usr/bin" "$work/root/usr/share" "$work/root/etc/ssl/certs" "$work/image/blobs/sha256"
+mkdir -p "$work/root/usr/bin" "$work/root/etc/ssl/certs" "$work/image/blobs/sha256"
 install -m 755 "$binary" "$work/root/usr/bin/whetstone"
 install -m 644 /etc/ssl/certs/ca-certificates.crt "$work/root/etc/ssl/certs/ca-certificates.crt"
-cp -R /usr/share/zoneinfo "$work/root/usr/share/"
-rm -rf "$work/root/usr/share/zoneinfo/right" "$work/root/usr/share/zoneinfo/posix" "$work/root/usr/share/zoneinfo/localtime"
 
 # archive DIRECTORY: a tar in which nothing depends on when and by whom it was made.
 archive() { tar -C "$1" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - .; }
