@@ -111,7 +111,7 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
         return Ok(Action::requeue(Duration::ZERO));
     }
     let resolved = resolve::resolve(&observed, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
-    let course = decide(&observed, &resolved); // (no client)
+    let course = decide(&observed, &resolved, context); // (no client)
 
     act::create_versions(&observed, &course, context).await?; // (client: writes)
     report::report_created(&observed, &course, context).await?; // (client: writes)
@@ -132,15 +132,17 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
 }
 
 /// What is known, put before the pure function that decides.
-fn decide(observed: &Observed, resolved: &Resolved) -> Course {
+fn decide(observed: &Observed, resolved: &Resolved, context: &Context) -> Course {
     let (wants, schedule_error) = wants(observed, resolved);
     let versions: Vec<_> = observed.versions.iter().map(|indexed| indexed.known.clone()).collect();
     let found = observed.found();
+    let taken = context.versions.taken(&observed.owner.0, &observed.owner.1);
     let mut course = next(&Situation {
         now: whole_seconds(observed.now),
         wants: &wants,
         record: &observed.record,
         versions: &versions,
+        taken: &taken,
         base: resolved.base.as_ref(),
         found: found.as_ref(),
         inputs: resolved.inputs.as_deref().filter(|_| !observed.is_refused()),

@@ -101,6 +101,8 @@ pub struct Situation<'a> {
     pub record: &'a AgentOptimizationStatus,
     /// The PromptVersions there are.
     pub versions: &'a [KnownVersion],
+    /// What a new version cannot be called although no version is: the names of objects that stand in its way.
+    pub taken: &'a [String],
     /// The base prompt; `None` while it cannot be read.
     pub base: Option<&'a PromptText>,
     /// What our own target ConfigMap holds; `None` when there is none.

@@ -97,6 +97,16 @@ impl Versions {
         self.is_complete.load(Ordering::Acquire)
     }
 
+    /// What versions of an optimization cannot be called, because an object of that name is there: of another optimization
+    /// whose name begins alike, or one that a person has named.
+    #[must_use]
+    pub fn taken(&self, namespace: &str, optimization: &str) -> Vec<String> {
+        let all = lock(&self.all);
+        let there = all.iter().filter(|(owner, _)| owner.0 == namespace).flat_map(|(_, versions)| versions.keys());
+        let prefix = version_object(optimization, "");
+        there.filter_map(|object| object.strip_prefix(&prefix)).map(str::to_owned).collect()
+    }
+
     /// The versions of an optimization.
     #[must_use]
     pub fn of(&self, namespace: &str, optimization: &str) -> Vec<Indexed> {

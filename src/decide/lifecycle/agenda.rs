@@ -60,7 +60,10 @@ impl<'a> Step<'a> {
             return;
         }
         let asked = wants.run_at.clone().filter(|asked| handled(&self.record).run_at.as_ref() != Some(asked));
-        if wants.pin.is_none()
+        // A version that waits for a person is what the next ones will have to beat, or not: they wait with it.
+        let awaits = self.record.challenger.as_ref().is_some_and(|challenger| challenger.awaits_approval);
+        let may_gate = wants.pin.is_none() && !awaits;
+        if may_gate
             && let Some(known) = self.first_candidate()
         {
             let cause = match known.origin {
@@ -71,7 +74,7 @@ impl<'a> Step<'a> {
         }
         // A changed base prompt that this very step creates is gated as soon as it is there, and before any search.
         let is_coming = |new: &NewVersion| new.origin == VersionOrigin::Base && !self.serves(&new.version);
-        if wants.pin.is_none() && self.create.iter().any(is_coming) {
+        if may_gate && self.create.iter().any(is_coming) {
             return;
         }
         if let Some(asked) = asked {
@@ -81,7 +84,6 @@ impl<'a> Step<'a> {
         if wants.pin.is_some() {
             return;
         }
-        let awaits = self.record.challenger.as_ref().is_some_and(|challenger| challenger.awaits_approval);
         if self.record.inputs.as_deref() != situation.inputs {
             let cause = if self.record.inputs.is_none() { Cause::First } else { Cause::InputsChanged };
             self.start(CycleKind::Search, cause, None);

@@ -173,6 +173,7 @@ impl Step<'_> {
             situation.versions.iter().filter(|known| known.origin == VersionOrigin::Base && known.hash != hash)
         {
             if matches!(self.phase(earlier), VersionPhase::Candidate | VersionPhase::Challenger) {
+                self.record.challenger.take_if(|challenger| challenger.version == earlier.version);
                 self.verdicts.push(VersionVerdict {
                     version: earlier.version.clone(),
                     phase: Some(VersionPhase::Superseded),
@@ -342,6 +343,7 @@ mod tests {
                 wants,
                 record,
                 versions: &[],
+                taken: &[],
                 base: None,
                 found: None,
                 inputs: None,

@@ -222,7 +222,7 @@ impl Step<'_> {
         let mut told = VersionVerdict {
             version: version.clone(),
             phase: None,
-            reasons: gated.reasons.iter().take(REASONS).cloned().collect(),
+            reasons: gated.reasons.clone(),
             score: score.clone(),
             dimensions: facts
                 .dimensions
@@ -247,6 +247,7 @@ impl Step<'_> {
             }
             Verdict::Promoted if self.situation.wants.approval == Approval::Manual => {
                 told.reasons.insert(0, format!("it passes the gate and waits for approval: {why}"));
+                self.displace_waiting(&version);
                 self.record.challenger = Some(Challenger {
                     version: version.clone(),
                     hash: facts.prompt.hash.clone(),
@@ -275,8 +276,20 @@ impl Step<'_> {
                 "Inconclusive"
             }
         };
+        told.reasons.truncate(REASONS);
         self.verdicts.push(told);
         (version, verdict)
+    }
+
+    /// Another version waits for approval from now on: the one that did before is not wanted any more.
+    fn displace_waiting(&mut self, by: &str) {
+        let Some(before) = self.record.challenger.take().filter(|before| before.awaits_approval) else { return };
+        self.verdicts.push(VersionVerdict {
+            version: before.version,
+            phase: Some(VersionPhase::Superseded),
+            reasons: vec![format!("{by} has passed the gate after it, and waits for approval instead")],
+            ..VersionVerdict::default()
+        });
     }
 
     /// The champion was measured again: has it dropped, and is its prompt to blame?

@@ -39,6 +39,8 @@ struct Cluster {
     versions: Vec<KnownVersion>,
     base: PromptText,
     inputs: String,
+    taken: Vec<String>,
+    reasons: Vec<String>,
     said: Vec<Note>,
 }
 
@@ -51,6 +53,8 @@ impl Cluster {
             versions: Vec::new(),
             base: prompt("base"),
             inputs: "inputs".to_owned(),
+            taken: Vec::new(),
+            reasons: vec!["because".to_owned()],
             said: Vec::new(),
         };
         cluster.step(None, None);
@@ -58,17 +62,22 @@ impl Cluster {
     }
 
     fn look(&self, ended: Option<&Ended>, round: Option<&Watched>) -> Course {
-        next(&Situation {
+        next(&Situation { ended, round, ..self.situation() })
+    }
+
+    fn situation(&self) -> Situation<'_> {
+        Situation {
             now: self.now,
             wants: &self.wants,
             record: &self.record,
             versions: &self.versions,
+            taken: &self.taken,
             base: Some(&self.base),
             found: None,
             inputs: Some(&self.inputs),
-            ended,
-            round,
-        })
+            ended: None,
+            round: None,
+        }
     }
 
     fn step(&mut self, ended: Option<&Ended>, round: Option<&Watched>) {
@@ -111,7 +120,17 @@ impl Cluster {
 
     /// The cycle under way comes to a verdict; a search with a challenger of this text.
     fn ends(&mut self, verdict: Verdict, text: &str) {
-        let Some(cycle) = self.record.cycle.clone() else { return };
+        if let Some(ended) = self.ended(verdict, text) {
+            self.step(Some(&ended), None);
+        }
+    }
+
+    fn concludes(&self, verdict: Verdict, text: &str) -> Course {
+        self.look(self.ended(verdict, text).as_ref(), None)
+    }
+
+    fn ended(&self, verdict: Verdict, text: &str) -> Option<Ended> {
+        let cycle = self.record.cycle.clone()?;
         let champion = self.record.champion.clone().unwrap().hash;
         let prompt = match &cycle.challenger {
             Some(version) => {
@@ -121,7 +140,7 @@ impl Cluster {
             None => prompt(text),
         };
         if cycle.challenger.is_none() && prompt.hash == champion {
-            return;
+            return None;
         }
         let challenger = ChallengerFacts {
             version: "v2".to_owned(),
@@ -145,7 +164,7 @@ impl Cluster {
             _ => CycleFacts::Gated(Gated {
                 id: "id".to_owned(),
                 verdict,
-                reasons: vec!["because".to_owned()],
+                reasons: self.reasons.clone(),
                 champion_score: Some(0.7),
                 challenger: Some(challenger),
                 cost: Money::from(Decimal::ONE),
@@ -153,7 +172,7 @@ impl Cluster {
                 out_of_budget: false,
             }),
         };
-        self.step(Some(&Ended { cycle, champion, result: Ok(facts) }), None);
+        Some(Ended { cycle, champion, result: Ok(facts) })
     }
 
     fn fails(&mut self) {
@@ -298,6 +317,49 @@ fn with_manual_approval_a_challenger_waits_and_only_its_own_name_promotes_it() {
     cluster.wants.approve = Some("v2".to_owned());
     cluster.pass(1);
     assert_eq!(cluster.serving(), ("v2", Origin::Approval));
+}
+
+#[test]
+fn with_manual_approval_a_later_search_displaces_what_waits_and_candidates_wait_with_it() {
+    let mut cluster = Cluster::new();
+    cluster.wants.approval = Approval::Manual;
+    cluster.ends(Verdict::Promoted, "better");
+    cluster.apply_by_hand("by hand");
+    assert_eq!((cluster.record.cycle.clone(), cluster.phases()["hand-2"]), (None, VersionPhase::Candidate));
+    cluster.wants.run_at = Some("now".to_owned());
+    cluster.pass(1);
+    cluster.ends(Verdict::Promoted, "better still");
+    assert_eq!((cluster.phases()["v2"], cluster.phases()["v3"]), (VersionPhase::Superseded, VersionPhase::Challenger));
+    assert_eq!(cluster.record.cycle, None);
+    cluster.wants.approve = Some("v3".to_owned());
+    cluster.pass(1);
+    assert_eq!(cluster.serving(), ("v3", Origin::Approval));
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger.as_deref(), Some("hand-2"));
+}
+
+#[test]
+fn a_verdict_has_no_more_reasons_than_a_status_holds() {
+    let mut cluster = Cluster::new();
+    cluster.reasons = (0..40).map(|number| format!("dimension {number}")).collect();
+    for verdict in [Verdict::Inconclusive, Verdict::Kept] {
+        let course = cluster.concludes(verdict, "better");
+        assert_eq!(course.verdicts.last().unwrap().reasons.len(), 16);
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_or_that_no_object_can_have_is_not_given() {
+    let mut cluster = Cluster::new();
+    cluster.taken = vec!["v2".to_owned()];
+    cluster.ends(Verdict::Promoted, "better");
+    assert_eq!(cluster.serving().0, "v3");
+    for (found, expected) in [("release 3", "v1"), ("V2", "v1"), ("", "v1"), ("2026-11", "2026-11")] {
+        let cluster = Cluster::new();
+        let found = Found { version: Some(found.to_owned()), prompt: prompt("found") };
+        let record = AgentOptimizationStatus::default();
+        let course = next(&Situation { record: &record, versions: &[], found: Some(&found), ..cluster.situation() });
+        assert_eq!(course.record.champion.unwrap().version, expected);
+    }
 }
 
 #[test]
@@ -545,5 +607,21 @@ proptest! {
             prop_assert_eq!(&again.record, &cluster.record);
             prop_assert!(again.create.is_empty() && again.notes.is_empty(), "{:?} {:?}", again.create, again.notes);
         }
+    }
+
+    /// Cycles whose verdicts change nothing that a person wants do not go on for ever.
+    #[test]
+    fn all_comes_to_rest(verdict in 0..4_u8, is_manual: bool, happenings in prop::collection::vec(happening(), 1..40)) {
+        let mut cluster = Cluster::new();
+        for happening in &happenings {
+            happens(&mut cluster, happening);
+        }
+        cluster.wants.suspend = false;
+        cluster.wants.approval = if is_manual { Approval::Manual } else { Approval::Automatic };
+        cluster.step(None, None);
+        for text in 0..2 * cluster.versions.len() + 4 {
+            happens(&mut cluster, &Happening::Ends(verdict, 77 + u8::try_from(text).unwrap()));
+        }
+        prop_assert_eq!(&cluster.record.cycle, &None);
     }
 }

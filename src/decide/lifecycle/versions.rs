@@ -147,6 +147,16 @@ fn number(version: &str) -> u64 {
     version.strip_prefix('v').and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
+/// Whether a version may be called this: it is part of the name of an object, and the value of a label.
+fn is_name(proposed: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = proposed.as_bytes();
+    bytes.len() <= 63
+        && bytes.first().is_some_and(|byte| fits(*byte))
+        && bytes.last().is_some_and(|byte| fits(*byte))
+        && bytes.iter().all(|byte| fits(*byte) || *byte == b'-')
+}
+
 impl Step<'_> {
     /// The name of the version that has this prompt, if there is one.
     pub(super) fn named(&self, hash: &str) -> Option<String> {
@@ -159,7 +169,9 @@ impl Step<'_> {
 
     /// The hash of the version of this name.
     pub(super) fn hash_of(&self, version: &str) -> Option<String> {
-        let known = self.situation.versions.iter().find(|known| known.version == version);
+        // Somebody may have applied another prompt under a name that was taken: the older one is meant.
+        let known = self.situation.versions.iter().filter(|known| known.version == version && known.fault.is_none());
+        let known = known.min_by_key(|known| (known.created, &known.object));
         let created = self.create.iter().find(|created| created.version == version);
         known.map(|known| known.hash.clone()).or_else(|| created.map(|created| created.prompt.hash.clone()))
     }
@@ -175,9 +187,11 @@ impl Step<'_> {
             .history
             .iter()
             .flat_map(|cycle| std::iter::once(cycle.champion.as_str()).chain(cycle.challenger.as_deref()));
-        let taken: Vec<&str> = known.chain(created).chain(remembered).chain(serving).chain(history).collect();
+        let others = self.situation.taken.iter().map(String::as_str);
+        let taken: Vec<&str> =
+            known.chain(created).chain(remembered).chain(serving).chain(history).chain(others).collect();
         match proposed {
-            Some(proposed) if !taken.contains(&proposed) => proposed.to_owned(),
+            Some(proposed) if is_name(proposed) && !taken.contains(&proposed) => proposed.to_owned(),
             _ => format!("v{}", taken.iter().map(|name| number(name)).max().unwrap_or(0) + 1),
         }
     }

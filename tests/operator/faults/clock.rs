@@ -39,6 +39,7 @@ impl Life {
             wants: &wants,
             record: &self.record,
             versions: &self.versions,
+            taken: &[],
             base: Some(&self.base),
             found: None,
             inputs: Some("inputs"),
