@@ -3,8 +3,9 @@
 //! In this order, so that whatever is killed in between, the next reconcile goes on:
 //! 1. versions that do not exist yet,
 //! 2. the record, in one write that fails if anybody has changed the resource since: here a promotion happens,
-//! 3. the target ConfigMap, in one apply, from the record,
-//! 4. restarts, cycles and watches.
+//! 3. the cycle, which is started or stopped,
+//! 4. the target ConfigMap, in one apply, from the record,
+//! 5. restarts and watches.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
+use super::Owner;
 use super::conditions;
 use super::context::{Context, lock};
 use super::cycles::Order;
@@ -51,10 +53,11 @@ pub async fn create_versions(observed: &Observed, course: &Course, context: &Con
     for version in &course.create {
         fenced(context)?;
         let created = versions::create(&context.client, &observed.object, version).await;
-        if !created.map_err(ReconcileError::Cluster)? {
+        let Some(created) = created.map_err(ReconcileError::Cluster)? else {
             // Somebody was faster with this name; another look finds another one.
             return Err(ReconcileError::Changed);
-        }
+        };
+        context.versions.note(&created);
     }
     Ok(())
 }
@@ -123,11 +126,12 @@ pub async fn carry_out(
 ) -> Result<Acted, ReconcileError> {
     let context = &grounds.context;
     let mut acted = Acted::default();
-    write_target(observed, course, grounds, &mut acted).await?;
+    // First of all: a cycle that is to stop must not go on because a target cannot be written.
+    supervise_cycle(observed, resolved, course, object, grounds);
+    write_target(observed, resolved, course, grounds, &mut acted).await?;
     if acted.target_trouble.is_none() {
         restart(observed, course, context, &mut acted).await?;
     }
-    supervise_cycle(observed, resolved, course, object, grounds);
     supervise_watch(observed, resolved, course, context).await?;
     for name in &course_retired(observed, course) {
         fenced(context)?;
@@ -138,16 +142,29 @@ pub async fn carry_out(
 
 async fn write_target(
     observed: &Observed,
+    resolved: &Resolved,
     course: &Course,
     grounds: &Grounds,
     acted: &mut Acted,
 ) -> Result<(), ReconcileError> {
     let context = &grounds.context;
-    let (Some(spec), Some(found)) = (observed.target_spec(), &observed.target) else { return Ok(()) };
     let Some(champion) = &course.record.champion else { return Ok(()) };
+    let (Some(spec), Some(found)) = (observed.target_spec(), &observed.target) else {
+        let is_kept = observed.versions.iter().any(|it| it.known.version == champion.version)
+            || course.create.iter().any(|new| new.version == champion.version);
+        if is_kept {
+            return Ok(());
+        }
+        // Cycles need its prompt, wherever it serves.
+        let held = text_of(observed, resolved, course, &champion.version, &champion.hash, None, grounds).await?;
+        return held.map(drop).ok_or_else(|| ReconcileError::PromptLost(champion.version.clone()));
+    };
     if let Some(rival) = &observed.rival {
-        acted.target_trouble =
-            Some(not_owned(&spec.config_map, &format!("the AgentOptimization {rival:?} had it first")));
+        acted.target_trouble = Some(not_owned(
+            &spec.config_map,
+            &observed.owner,
+            &format!("the AgentOptimization {rival:?} had it first"),
+        ));
         return Ok(());
     }
     let mut found = found.clone();
@@ -155,13 +172,13 @@ async fn write_target(
         let held = match &found {
             Target::Foreign { managers } => {
                 let who = if managers.is_empty() { "somebody else".to_owned() } else { managers.join(", ") };
-                acted.target_trouble = Some(not_owned(&spec.config_map, &format!("{who} wrote it")));
+                acted.target_trouble = Some(not_owned(&spec.config_map, &observed.owner, &format!("{who} wrote it")));
                 return Ok(());
             }
             Target::Absent => None,
             Target::Ours(held) => Some(held),
         };
-        let Some(data) = content(observed, course, held.map(|held| &held.data), grounds).await? else {
+        let Some(data) = content(observed, resolved, course, held.map(|held| &held.data), grounds).await? else {
             return Err(ReconcileError::PromptLost(champion.version.clone()));
         };
         if held.is_some_and(|held| held.holds(&data)) {
@@ -192,12 +209,12 @@ async fn write_target(
     Err(ReconcileError::Changed)
 }
 
-fn not_owned(config_map: &str, why: &str) -> Trouble {
+fn not_owned(config_map: &str, (namespace, name): &Owner, why: &str) -> Trouble {
     Trouble {
         reason: conditions::TARGET_NOT_OWNED,
         message: format!(
             "spec.promotion.target.configMap: {config_map:?} belongs to somebody else ({why}), and is not overwritten; name another, delete it, \
-             or hand it over: kubectl annotate configmap {config_map} {}=NAME-OF-THIS-AGENTOPTIMIZATION",
+             or hand it over: kubectl -n {namespace} annotate configmap {config_map} {}={name}",
             crate::api::intent::annotations::ADOPT
         ),
         may_come_right: false,
@@ -236,12 +253,14 @@ fn note_put_back(
 /// What the target should hold; `None` when the prompt of the champion is nowhere to be found.
 async fn content(
     observed: &Observed,
+    resolved: &Resolved,
     course: &Course,
     held: Option<&BTreeMap<String, String>>,
     grounds: &Grounds,
 ) -> Result<Option<BTreeMap<String, String>>, ReconcileError> {
     let Some(champion) = &course.record.champion else { return Ok(None) };
-    let Some(prompt) = text_of(observed, course, &champion.version, &champion.hash, held, grounds).await? else {
+    let Some(prompt) = text_of(observed, resolved, course, &champion.version, &champion.hash, held, grounds).await?
+    else {
         return Ok(None);
     };
     let mut data = BTreeMap::from([
@@ -250,7 +269,7 @@ async fn content(
         (HASH_KEY.to_owned(), champion.hash.clone()),
     ]);
     if let Some(challenger) = &course.record.challenger {
-        let text = text_of(observed, course, &challenger.version, &challenger.hash, held, grounds).await?;
+        let text = text_of(observed, resolved, course, &challenger.version, &challenger.hash, held, grounds).await?;
         if let Some(text) = text {
             data.insert(CHALLENGER_PROMPT_KEY.to_owned(), text);
             data.insert(CHALLENGER_VERSION_KEY.to_owned(), challenger.version.clone());
@@ -263,6 +282,7 @@ async fn content(
 /// has deleted while its prompt is needed is created again.
 async fn text_of(
     observed: &Observed,
+    resolved: &Resolved,
     course: &Course,
     version: &str,
     wanted: &str,
@@ -291,7 +311,8 @@ async fn text_of(
     if let Some(text) = found.filter(|text| hash(text) == wanted) {
         return Ok(Some(text));
     }
-    let text = if let Some(text) = in_target {
+    let base = resolved.base.as_ref().filter(|base| base.hash == wanted).map(|base| &base.text);
+    let text = if let Some(text) = in_target.or(base) {
         Some(text.clone())
     } else {
         let store = grounds.stores.of(namespace).await.map_err(ReconcileError::Store)?;
@@ -308,7 +329,10 @@ async fn text_of(
             origin: VersionOrigin::Found,
         };
         fenced(context)?;
-        versions::create(&context.client, &observed.object, &lost).await.map_err(ReconcileError::Cluster)?;
+        let created = versions::create(&context.client, &observed.object, &lost).await;
+        if let Some(created) = created.map_err(ReconcileError::Cluster)? {
+            context.versions.note(&created);
+        }
     }
     Ok(text)
 }

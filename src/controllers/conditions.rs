@@ -38,6 +38,17 @@ pub const APPLYING: &str = "Applying";
 /// A cycle fails until somebody mends something.
 pub const CYCLE_FAILED: &str = "CycleFailed";
 
+/// The most characters of a condition's message: a resource may have thousands of problems, and its status must stay writable.
+pub const MESSAGE: usize = 4096;
+
+/// A text of at most so many characters, with a sign that there is more.
+pub fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
+    }
+}
+
 /// Sets a condition. The time of its transition changes only with its status.
 pub fn set(
     conditions: &mut Vec<Condition>,
@@ -54,7 +65,7 @@ pub fn set(
         type_: type_.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
-        message: message.to_owned(),
+        message: cut(message, MESSAGE),
         observed_generation: generation,
         // Statuses hold whole seconds: a time that is rounded on the way would look like a change.
         last_transition_time: since.unwrap_or_else(|| Time(whole_seconds(now))),

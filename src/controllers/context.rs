@@ -81,14 +81,15 @@ impl Context {
         lock(&self.failures).remove(owner);
     }
 
-    /// Of all that is known, only these optimizations are still there. The store has the list before this one while a new one is
-    /// being taken in, so what it lacks is gone for certain.
+    /// Of all that is known, only these optimizations are still there.
     pub fn forget_all_but(&self, there: &[Arc<AgentOptimization>]) {
         let there: HashSet<Owner> =
             there.iter().map(|object| (object.namespace().unwrap_or_default(), object.name_any())).collect();
-        let known: Vec<Owner> = lock(&self.resolved).keys().filter(|owner| !there.contains(owner)).cloned().collect();
-        for owner in known {
-            self.forget(&owner);
+        let mut known: HashSet<Owner> = lock(&self.resolved).keys().cloned().collect();
+        known.extend(self.cycles.owners());
+        known.extend(self.watches.owners());
+        for owner in known.difference(&there) {
+            self.forget(owner);
         }
     }
 

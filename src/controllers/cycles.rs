@@ -182,6 +182,11 @@ impl Cycles {
         tasks.insert(owner.clone(), task);
     }
 
+    /// The optimizations that a cycle is known of.
+    pub fn owners(&self) -> Vec<Owner> {
+        lock(&self.tasks).keys().cloned().collect()
+    }
+
     /// Stops the cycle of an optimization, and forgets what it has come to.
     pub fn forget(&self, owner: &Owner) {
         if let Some(task) = lock(&self.tasks).remove(owner) {
@@ -221,7 +226,8 @@ fn end_within(mut task: Task, patience: Duration) -> Option<JoinHandle<()>> {
     }))
 }
 
-fn words(panic: &(dyn Any + Send)) -> String {
+/// What a panic says.
+pub(super) fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
 }

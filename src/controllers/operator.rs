@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::events::{Recorder, Reporter};
@@ -292,7 +292,7 @@ impl Room {
         followers.spawn(follow_versions(
             scope(&client, namespace.as_deref()),
             Arc::clone(&context),
-            trigger,
+            trigger.clone(),
             listed.clone(),
         ));
         followers.spawn({
@@ -303,7 +303,13 @@ impl Room {
                 }
             }
         });
-        let objects = follow_optimizations(scope(&client, namespace.as_deref()), writer, Arc::clone(&context), tell);
+        let objects = follow_optimizations(
+            scope(&client, namespace.as_deref()),
+            writer,
+            Arc::clone(&context),
+            trigger.clone(),
+            tell,
+        );
         let triggered = futures::stream::poll_fn(move |waker| triggered.poll_recv(waker))
             .map(|(namespace, name): Owner| ObjectRef::new(&name).within(&namespace));
         let ended = over.clone();
@@ -334,28 +340,78 @@ impl Room {
 }
 
 /// The stream of optimizations: their changes go into the store, and those that are gone are forgotten. Tells when the store has
-/// had a whole list.
+/// had a whole list. It has no errors: the controller would let everything else wait after one.
 fn follow_optimizations(
     api: Api<AgentOptimization>,
     writer: reflector::store::Writer<AgentOptimization>,
     context: Arc<Context>,
+    trigger: mpsc::UnboundedSender<Owner>,
     listed: watch::Sender<bool>,
 ) -> impl Stream<Item = watcher::Result<AgentOptimization>> + Send + 'static {
-    let events = watcher(api, watcher::Config::default())
-        .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
-        .inspect_ok(move |event| match event {
-            Event::Delete(object) => context.forget(&(object.namespace().unwrap_or_default(), object.name_any())),
-            // What went while nobody was watching is missing from the new list.
-            Event::InitDone => context.forget_all_but(&context.optimizations.state()),
-            _ => {}
-        });
-    let kept = reflector::reflector(writer, events).inspect_ok(move |event| {
-        if matches!(event, Event::InitDone) {
+    let events =
+        watcher(api, watcher::Config::default()).default_backoff().modify(|object| object.managed_fields_mut().clear());
+    let mut complaint = Complaint::about("AgentOptimizations");
+    let kept = reflector::reflector(writer, events).inspect(move |event| match event {
+        Ok(Event::Delete(object)) => context.forget(&(object.namespace().unwrap_or_default(), object.name_any())),
+        Ok(Event::InitDone) => {
+            complaint.is_over();
+            let there = context.optimizations.state();
+            context.forget_all_but(&there);
+            // Those that are new in a list were not in the store yet when the controller looked for them.
+            for object in there {
+                let _ = trigger.send((object.namespace().unwrap_or_default(), object.name_any()));
+            }
             listed.send_replace(true);
         }
+        Ok(_) => {}
+        Err(error) => complaint.make(error),
     });
-    kept.applied_objects()
+    kept.applied_objects().filter(|object| std::future::ready(object.is_ok()))
+}
+
+/// What goes wrong with a watch, told once and not at each attempt.
+struct Complaint {
+    what: &'static str,
+    told: Option<String>,
+}
+
+impl Complaint {
+    fn about(what: &'static str) -> Self {
+        Self { what, told: None }
+    }
+
+    fn make(&mut self, error: &watcher::Error) {
+        let words = self.words(error);
+        if self.told.as_ref() != Some(&words) {
+            tracing::warn!("{words}");
+            self.told = Some(words);
+        }
+    }
+
+    fn is_over(&mut self) {
+        if self.told.take().is_some() {
+            tracing::info!("{} are watched", self.what);
+        }
+    }
+
+    fn words(&self, error: &watcher::Error) -> String {
+        let (watcher::Error::InitialListFailed(source)
+        | watcher::Error::WatchStartFailed(source)
+        | watcher::Error::WatchFailed(source)) = error
+        else {
+            return format!("watching {}: {error}", self.what);
+        };
+        match source {
+            kube::Error::Api(status) if status.code == 404 => format!(
+                "the cluster does not know {}; `whetstone crd | kubectl apply --server-side -f -` teaches it",
+                self.what
+            ),
+            kube::Error::Api(status) if status.code == 403 => {
+                format!("watching {} is not allowed: {}; the Role must allow list and watch", self.what, status.message)
+            }
+            source => format!("watching {}: {source}", self.what),
+        }
+    }
 }
 
 /// Follows the versions of a namespace, or of all.
@@ -366,9 +422,13 @@ async fn follow_versions(
     mut listed: watch::Receiver<bool>,
 ) {
     let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut complaint = Complaint::about("PromptVersions");
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
+                if matches!(event, Event::InitDone) {
+                    complaint.is_over();
+                }
                 for owner in context.versions.take_in(&event) {
                     if listed.wait_for(|listed| *listed).await.is_err() {
                         return;
@@ -379,7 +439,7 @@ async fn follow_versions(
                     }
                 }
             }
-            Err(error) => tracing::debug!(%error, "watching PromptVersions"),
+            Err(error) => complaint.make(&error),
         }
     }
 }

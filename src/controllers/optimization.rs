@@ -1,17 +1,20 @@
 //! The reconciler of AgentOptimization: observe → resolve → decide → act → report.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 
-use super::act::{self, fenced};
+use super::act::{self, Acted, fenced};
 use super::conditions::whole_seconds;
 use super::context::{Context, lock};
-use super::cycles::PROGRESS_EVERY;
+use super::cycles::{PROGRESS_EVERY, words};
 use super::observe::{self, Observed};
 use super::report;
 use super::resolve::{self, Resolved};
@@ -27,8 +30,13 @@ use crate::engine::ports::StoreError;
 use crate::kubernetes::names::{FIELD_MANAGER, REVERT_FINALIZER};
 use crate::kubernetes::target::{self, Target};
 
+/// How often a missing reference is looked for while there is no watch over it: the API server may refuse one.
+const MISSING_EVERY: Duration = Duration::from_secs(15);
 /// How often a target is looked at that another optimization had first. It may let it go, and nobody is told.
 const RIVAL_EVERY: Duration = Duration::from_secs(5);
+
+/// How often a workload that could not be restarted is tried again.
+const RESTART_EVERY: Duration = Duration::from_mins(1);
 
 /// Why a reconcile could not be ended.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +61,9 @@ pub enum ReconcileError {
         "the prompt of {0} is neither in the target, nor in a PromptVersion, nor in the store; apply its PromptVersion again"
     )]
     PromptLost(String),
+    /// A defect.
+    #[error("reconciling panicked: {0}; this is a defect of Whetstone")]
+    Panicked(String),
 }
 
 impl ReconcileError {
@@ -68,6 +79,7 @@ impl ReconcileError {
             Self::Gone => "gone",
             Self::NotLeader => "not_leader",
             Self::PromptLost(_) => "prompt_lost",
+            Self::Panicked(_) => "panic",
         }
     }
 
@@ -86,10 +98,18 @@ pub async fn reconcile(object: Arc<AgentOptimization>, grounds: Arc<Grounds>) ->
     let context = &grounds.context;
     let owner: Owner = (object.namespace().unwrap_or_default(), object.name_any());
     let began = std::time::Instant::now();
-    let reconciled = steps(object, &grounds).await;
+    let reference = ObjectRef::from_obj(&*object);
+    let uid = object.uid();
+    // A defect that one object brings to light is that object's error.
+    let reconciled = AssertUnwindSafe(steps(object, &grounds)).catch_unwind().await;
+    let reconciled = reconciled.unwrap_or_else(|panic| Err(ReconcileError::Panicked(words(&*panic))));
     context.metrics.reconciled(began.elapsed(), reconciled.as_ref().err().map(ReconcileError::category));
     if reconciled.is_ok() {
         lock(&context.failures).remove(&owner);
+    }
+    if context.optimizations.get(&reference).is_none_or(|there| there.uid() != uid) {
+        // It went while it was being reconciled, and something may have been started for it since.
+        context.forget(&owner);
     }
     reconciled
 }
@@ -103,6 +123,10 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     let observed = observe::observe(object, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
     if observed.object.metadata.deletion_timestamp.is_some() {
         return delete(&observed, context).await;
+    }
+    if observed.object.spec.suspend {
+        // Whatever goes wrong below, nothing more is paid.
+        context.cycles.forget(&observed.owner);
     }
     hold_back(&observed, context).await?; // (client: writes)
     if observed.object.status.is_none() {
@@ -127,8 +151,8 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     let status = report::status(&observed, &resolved, &course, Some(&acted)); // (no client)
     act::commit(&committed, &status, context).await?; // (client: writes)
     report::gauge(&observed, &status, context); // (no client)
-    report::report(&observed, &course, &acted, context).await?; // (client: writes)
-    Ok(after(&observed, &course, context))
+    report::report(&observed, &course, &acted, &status, context).await?; // (client: writes)
+    Ok(after(&observed, &resolved, &course, &acted, context))
 }
 
 /// What is known, put before the pure function that decides.
@@ -184,7 +208,7 @@ fn wants(observed: &Observed, resolved: &Resolved) -> (Wants, Option<ScheduleErr
 }
 
 /// When to look again, if nothing happens before.
-fn after(observed: &Observed, course: &Course, context: &Context) -> Action {
+fn after(observed: &Observed, resolved: &Resolved, course: &Course, acted: &Acted, context: &Context) -> Action {
     let wake = course.wake.map(|wake| {
         let until = wake.duration_since(observed.now);
         // A timer that is too early by a hair would look at a time that has not come yet.
@@ -193,7 +217,10 @@ fn after(observed: &Observed, course: &Course, context: &Context) -> Action {
     let cycle = context.cycles.look(&observed.owner);
     let progress = (cycle.progress.is_some() && !cycle.is_queued).then_some(PROGRESS_EVERY);
     let rival = observed.rival.is_some().then_some(RIVAL_EVERY);
-    match wake.into_iter().chain(progress).chain(rival).min() {
+    let is_missing = resolved.trouble.as_ref().is_some_and(|trouble| trouble.may_come_right);
+    let missing = (is_missing && resolved.fingerprint.is_empty()).then_some(MISSING_EVERY);
+    let restart = (!acted.restart_trouble.is_empty()).then_some(RESTART_EVERY);
+    match wake.into_iter().chain(progress).chain(rival).chain(missing).chain(restart).min() {
         Some(wait) => Action::requeue(wait),
         None => Action::await_change(),
     }
@@ -246,9 +273,11 @@ async fn delete(observed: &Observed, context: &Context) -> Result<Action, Reconc
         return Ok(Action::await_change());
     }
     let resolved = resolve::resolve(observed, context).await.map_err(ReconcileError::Cluster)?;
-    if let (Some(spec), Some(Target::Ours(held)), Some(base)) =
-        (observed.target_spec(), &observed.target, &resolved.base)
-    {
+    let ours = match &observed.target {
+        Some(Target::Ours(held)) if held.labelled && observed.rival.is_none() => Some(held),
+        _ => None,
+    };
+    if let (Some(spec), Some(held), Some(base)) = (observed.target_spec(), ours, &resolved.base) {
         let data = [
             (PROMPT_KEY.to_owned(), base.text.clone()),
             (VERSION_KEY.to_owned(), "base".to_owned()),
@@ -271,6 +300,9 @@ async fn delete(observed: &Observed, context: &Context) -> Result<Action, Reconc
 
 /// When to try again after an error.
 pub fn try_again(object: &Arc<AgentOptimization>, error: &ReconcileError, context: &Context) -> Action {
+    if matches!(error, ReconcileError::Gone) {
+        return Action::await_change();
+    }
     let owner: Owner = (object.namespace().unwrap_or_default(), object.name_any());
     let failures = {
         let mut failures = lock(&context.failures);
@@ -279,7 +311,6 @@ pub fn try_again(object: &Arc<AgentOptimization>, error: &ReconcileError, contex
         *count
     };
     match error {
-        ReconcileError::Gone => return Action::await_change(),
         ReconcileError::Changed if failures < 10 => {
             tracing::debug!(namespace = owner.0, name = owner.1, "changed meanwhile, looking again");
             return Action::requeue(Duration::from_millis(50));

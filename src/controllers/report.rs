@@ -43,9 +43,10 @@ pub fn status(
     let trouble = trouble(observed, resolved, course, acted);
     let mut conditions = observed.record.conditions.clone();
     let is_written = acted.is_some() || is_held(observed, &course.record);
-    readiness(&mut conditions, &status, trouble.as_ref(), is_written, generation, now);
+    let caveats = caveats(observed, acted);
+    readiness(&mut conditions, &status, trouble.as_ref(), is_written, &caveats, (generation, now));
     promotion(&mut conditions, observed, &status, generation, now);
-    rollback(&mut conditions, observed, &status, generation, now);
+    rollback(&mut conditions, observed, &status, course, now);
     signals(&mut conditions, &status, generation, now);
     budget(&mut conditions, observed, course, generation, now);
     status.conditions = conditions;
@@ -53,7 +54,8 @@ pub fn status(
         status.phase = Some(Phase::Stalled);
     }
     progress(&mut status, observed);
-    if acted.is_some_and(|acted| acted.target_trouble.is_none()) && observed.target_spec().is_some() {
+    let is_carried_out = |acted: &Acted| acted.target_trouble.is_none() && acted.restart_trouble.is_empty();
+    if acted.is_some_and(is_carried_out) && observed.target_spec().is_some() {
         let champion = status.champion.as_ref();
         let came_later = champion.filter(|champion| !matches!(champion.origin, Origin::Base | Origin::Found));
         if let Some(champion) = came_later {
@@ -61,6 +63,16 @@ pub fn status(
         }
     }
     status
+}
+
+/// What somebody should know about a champion that serves.
+fn caveats(observed: &Observed, acted: Option<&Acted>) -> Vec<String> {
+    let restarts = acted.into_iter().flat_map(|acted| &acted.restart_trouble);
+    let mut caveats: Vec<String> = restarts.map(|trouble| format!("{trouble}; it is tried again")).collect();
+    if observed.target_spec().is_none() {
+        caveats.push("spec.promotion.target names no ConfigMap, so no agent reads it".to_owned());
+    }
+    caveats
 }
 
 /// Whether the target held what the record says when it was looked at.
@@ -100,8 +112,8 @@ fn readiness(
     status: &AgentOptimizationStatus,
     trouble: Option<&Trouble>,
     is_written: bool,
-    generation: Option<i64>,
-    now: Timestamp,
+    caveats: &[String],
+    (generation, now): (Option<i64>, Timestamp),
 ) {
     let champion = status.champion.as_ref();
     match (trouble, champion) {
@@ -134,7 +146,10 @@ fn readiness(
         }
         (None, Some(champion)) => {
             let score = champion.score.as_ref().map_or(String::new(), |score| format!(", score {score}"));
-            let message = format!("{} serves ({}{score})", champion.version, origin(champion.origin));
+            let mut message = format!("{} serves ({}{score})", champion.version, origin(champion.origin));
+            for caveat in caveats {
+                message = format!("{message}; {caveat}");
+            }
             clear(conditions, conditions::STALLED);
             clear(conditions, conditions::RECONCILING);
             set(conditions, conditions::READY, "True", conditions::SERVING, &message, generation, now);
@@ -190,14 +205,17 @@ fn rollback(
     conditions: &mut Vec<Condition>,
     observed: &Observed,
     status: &AgentOptimizationStatus,
-    generation: Option<i64>,
+    course: &Course,
     now: Timestamp,
 ) {
+    let generation = observed.object.metadata.generation;
     let is_new = status.champion.as_ref().map(|it| &it.hash) != observed.record.champion.as_ref().map(|it| &it.hash);
     let Some(champion) = status.champion.as_ref().filter(|_| is_new) else { return };
     if matches!(champion.origin, Origin::Rollback | Origin::Requested) {
         let taken_back = status.quarantine.first().map_or("", |it| it.version.as_str());
-        let message = format!("{taken_back} was taken back and {} serves again", champion.version);
+        let told = course.verdicts.iter().rev().find(|told| told.version == taken_back);
+        let why = told.and_then(|told| told.reasons.first()).map_or(String::new(), |why| format!(": {why}"));
+        let message = format!("{taken_back} was taken back and {} serves again{why}", champion.version);
         let reason = if champion.origin == Origin::Rollback { "Breach" } else { "Requested" };
         set(conditions, conditions::ROLLED_BACK, "True", reason, &message, generation, now);
     } else {
@@ -277,6 +295,7 @@ fn created(observed: &Observed, new: &NewVersion) -> Indexed {
         status: PromptVersionStatus::default(),
         generation: Some(1),
         parent: new.parent.clone(),
+        revision: 0,
     }
 }
 
@@ -384,9 +403,22 @@ pub async fn report_created(observed: &Observed, course: &Course, context: &Cont
         let Some(told) = told else { continue };
         let indexed = created(observed, new);
         let status = version_status(observed, course, &indexed, Some(told));
-        fenced(context)?;
-        let (namespace, object) = (&observed.owner.0, &indexed.known.object);
-        versions::report(&context.client, namespace, object, &status).await.map_err(ReconcileError::Cluster)?;
+        write_version(observed, &indexed.known.object, &status, context).await?;
+    }
+    Ok(())
+}
+
+/// Writes the status of a version. The next decision knows it, whether or not the watch has told by then.
+async fn write_version(
+    observed: &Observed,
+    object: &str,
+    status: &PromptVersionStatus,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    fenced(context)?;
+    let written = versions::report(&context.client, &observed.owner.0, object, status).await;
+    if let Some(written) = written.map_err(ReconcileError::Cluster)? {
+        context.versions.note(&written);
     }
     Ok(())
 }
@@ -399,31 +431,45 @@ pub async fn report(
     observed: &Observed,
     course: &Course,
     acted: &Acted,
+    status: &AgentOptimizationStatus,
     context: &Context,
 ) -> Result<(), ReconcileError> {
     for (object, status) in version_statuses(observed, course) {
-        fenced(context)?;
-        versions::report(&context.client, &observed.owner.0, &object, &status)
-            .await
-            .map_err(ReconcileError::Cluster)?;
+        write_version(observed, &object, &status, context).await?;
     }
     let warn = |reason, message: &String| Note { is_warning: true, reason, message: message.clone() };
     let mut notes: Vec<Note> = acted.put_back.iter().map(|message| warn("TargetPutBack", message)).collect();
     notes.extend(acted.restart_trouble.iter().map(|message| warn("RestartFailed", message)));
-    let refused = acted.target_trouble.iter().filter(|trouble| {
-        // Said once, not at every look.
-        !observed.record.conditions.iter().any(|it| it.type_ == conditions::STALLED && it.message == trouble.message)
-    });
-    notes.extend(refused.map(|trouble| warn(trouble.reason, &trouble.message)));
+    notes.extend(worsened(&observed.record.conditions, &status.conditions));
     context.say(&observed.object, &notes).await;
     Ok(())
 }
+
+/// What has come to be wrong: said once, not at every look.
+fn worsened(before: &[Condition], after: &[Condition]) -> Option<Note> {
+    let ready = after.iter().find(|it| it.type_ == conditions::READY && it.status == "False")?;
+    let reason = TROUBLES.into_iter().find(|reason| *reason == ready.reason)?;
+    let is_known = before.iter().any(|it| it.type_ == ready.type_ && it.message == ready.message);
+    (!is_known).then(|| Note { is_warning: true, reason, message: ready.message.clone() })
+}
+
+/// What is wrong with a resource, or with what it refers to.
+const TROUBLES: [&str; 5] = [
+    conditions::INVALID_SPEC,
+    conditions::REFERENCE_MISSING,
+    conditions::ENDPOINT_REFUSED,
+    conditions::PROMPT_TOO_LARGE,
+    conditions::TARGET_NOT_OWNED,
+];
 
 /// Shows in the metrics how an object stands.
 pub fn gauge(observed: &Observed, status: &AgentOptimizationStatus, context: &Context) {
     if let Some(phase) = status.phase {
         context.metrics.set_phase(&observed.owner, phase.as_str());
     }
+    let ready = status.conditions.iter().find(|it| it.type_ == conditions::READY);
+    let trouble = ready.filter(|it| it.status == "False").map(|it| it.reason.as_str());
+    context.metrics.set_not_ready(&observed.owner, trouble);
     context.metrics.set_blind_signals(&observed.owner, silent_signals(status).map(|silent| silent.len()));
 }
 

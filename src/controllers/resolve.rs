@@ -320,7 +320,11 @@ pub async fn watch_keys(client: &kube::Client, namespace: &str, watch: &WatchPla
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let mut keys = Keys::default();
     for wanted in watch.secrets() {
-        let secret = api.get_opt(&wanted.name).await?;
+        let secret = match api.get_opt(&wanted.name).await {
+            // The readings say that it is missing.
+            Err(kube::Error::Api(status)) if status.code == 403 => None,
+            answered => answered?,
+        };
         let value = secret.and_then(|secret| secret.data?.remove(&wanted.key));
         if let Some(text) = value.and_then(|value| String::from_utf8(value.0).ok()) {
             keys.0.insert((wanted.name.clone(), wanted.key.clone()), SecretString::from(text));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::conditions::{MESSAGE, cut};
 use super::context::Context;
 use super::cycles::Meter;
 use super::observe::hash;
@@ -55,7 +56,7 @@ pub async fn run_cycle(
     match attempt(&grounds, &object, &cycle, stop, meter).await {
         Ok(facts) => Some(Ok(facts)),
         Err(Stop::Stopped) => None,
-        Err(Stop::Failed(failed)) => Some(Err(failed)),
+        Err(Stop::Failed(failed)) => Some(Err(Failed { message: cut(&failed.message, MESSAGE), ..failed })),
     }
 }
 
@@ -111,8 +112,9 @@ async fn attempt(
     let Prepared { mut plan, keys } =
         resolve::plan(object, &champion_text, context).await?.map_err(|trouble| failed(trouble.message))?;
     if resolve::inputs(&plan) != cycle.inputs {
-        // Whatever has changed will be seen by the next reconcile, which starts another cycle.
-        return Err(Stop::Stopped);
+        // The next reconcile starts another cycle, or this one anew if they are changed back.
+        let message = "what it is about was changed while it was starting".to_owned();
+        return Err(Stop::Failed(Failed { message, needs_a_person: false }));
     }
     plan.execution.series = if cycle.kind == CycleKind::Reevaluate { status.evidence } else { cycle.series };
     let parse = |text: &str| {
@@ -244,6 +246,7 @@ fn remeasured(measured: &Remeasurement, plan: &Plan) -> Remeasured {
         now: measured.now,
         p_value: measured.p_value,
         predecessor: measured.predecessor,
+        predecessor_p_value: measured.predecessor_p_value,
         scenarios: measured.scenarios,
         cost: measured.cost,
         currency: plan.currency.clone(),

@@ -73,7 +73,8 @@ impl Watches {
     /// Whether an optimization is watched in this way already.
     pub fn has(&self, owner: &Owner, status: &WatchStatus, fingerprint: &str) -> bool {
         lock(&self.tasks).get(owner).is_some_and(|task| {
-            task.version == status.version && task.since == status.since && task.fingerprint == fingerprint
+            let is_same = task.version == status.version && task.since == status.since;
+            is_same && task.fingerprint == fingerprint && !task.handle.is_finished()
         })
     }
 
@@ -102,6 +103,11 @@ impl Watches {
         }
     }
 
+    /// The optimizations that are watched.
+    pub fn owners(&self) -> Vec<Owner> {
+        lock(&self.tasks).keys().cloned().collect()
+    }
+
     /// Ends the watch over an optimization.
     pub fn forget(&self, owner: &Owner) {
         if let Some(task) = lock(&self.tasks).remove(owner) {
@@ -126,7 +132,11 @@ async fn follow(
 ) {
     let WatchOrder { status, plan, keys, .. } = order;
     let prometheus = prepare(&plan, &keys, connections);
-    let mut ticks = tokio::time::interval(plan.interval);
+    // One that is taken up again goes on in its rhythm: the same scrape must not be read twice.
+    let last = status.signals.iter().map(|signal| signal.at).max();
+    let since = last.and_then(|last| Duration::try_from(clock.now().duration_since(last)).ok());
+    let wait = since.map_or(Duration::ZERO, |since| plan.interval.saturating_sub(since));
+    let mut ticks = tokio::time::interval_at(Instant::now() + wait, plan.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut signals = status.signals;
     let mut told: Option<Instant> = None;

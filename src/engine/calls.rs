@@ -65,6 +65,12 @@ impl CallFailure {
             Self::Store(_) | Self::BudgetExhausted { .. } | Self::Cancelled => true,
         }
     }
+
+    /// The provider does not take the request, and will not another time.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Call(error) if !error.kind.is_retryable())
+    }
 }
 
 /// Calls and cost of one phase or model.

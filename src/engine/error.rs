@@ -31,6 +31,8 @@ pub enum CycleError {
         allowed: usize,
         /// The first error.
         first: String,
+        /// Some of them may go better another time: not all were refused.
+        is_retryable: bool,
     },
 }
 
@@ -53,7 +55,8 @@ impl CycleError {
         match self {
             Self::Call(error) => error.kind.is_retryable(),
             Self::Store(error) => error.kind.is_retryable(),
-            Self::Stopped | Self::TooManyErrors { .. } => true,
+            Self::TooManyErrors { is_retryable, .. } => *is_retryable,
+            Self::Stopped => true,
             Self::BudgetExhausted(_) => false,
         }
     }

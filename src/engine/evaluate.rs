@@ -50,8 +50,15 @@ impl CountedAs {
 /// One run, scored.
 #[derive(Clone, Debug)]
 enum Outcome {
-    Scored { sample: Sample, failure: Option<Arc<Failure>> },
-    Errored(String),
+    Scored {
+        sample: Sample,
+        failure: Option<Arc<Failure>>,
+    },
+    Errored {
+        message: String,
+        /// Another attempt may go better.
+        is_retryable: bool,
+    },
 }
 
 /// Measures prompts, and remembers what it has measured.
@@ -145,7 +152,7 @@ impl Evaluator {
         let allowed = ALWAYS_TOLERATED.max((self.plan.execution.error_tolerance * runs as f64).ceil() as usize);
         let mut queue = missing.into_iter();
         let mut under_way = JoinSet::new();
-        let mut errors: Vec<String> = Vec::new();
+        let mut errors: Vec<(String, bool)> = Vec::new();
         let mut stopped: Option<CycleError> = None;
         loop {
             while stopped.is_none() && under_way.len() < self.plan.execution.concurrency {
@@ -174,8 +181,8 @@ impl Evaluator {
             self.progress.advance(1);
             match outcome {
                 Ok(outcome) => {
-                    if let Outcome::Errored(error) = &outcome {
-                        errors.push(error.clone());
+                    if let Outcome::Errored { message, is_retryable } = &outcome {
+                        errors.push((message.clone(), *is_retryable));
                     }
                     self.lock().insert((subject, scenario, repeat), outcome);
                 }
@@ -184,8 +191,9 @@ impl Evaluator {
             }
             let too_many = errors.len() > allowed || (errors.len() == runs && self.has_scored_nothing());
             if stopped.is_none() && too_many {
-                let first = errors[0].clone();
-                stopped = Some(CycleError::TooManyErrors { errors: errors.len(), runs, allowed, first });
+                let first = errors[0].0.clone();
+                let is_retryable = errors.iter().any(|(_, is_retryable)| *is_retryable);
+                stopped = Some(CycleError::TooManyErrors { errors: errors.len(), runs, allowed, first, is_retryable });
             }
         }
         stopped.map_or(Ok(()), Err)
@@ -206,7 +214,10 @@ impl Evaluator {
         let transcript = match run(&self.plan, &self.calls, counted.run, subject, what, repeat).await {
             Ok(transcript) => transcript,
             Err(RunError::Call(failure)) if failure.stops_the_cycle() => return Err(failure.into()),
-            Err(error) => return Ok(Outcome::Errored(error.to_string())),
+            Err(error) => {
+                let is_retryable = !matches!(&error, RunError::Call(failure) if failure.is_refused());
+                return Ok(Outcome::Errored { message: error.to_string(), is_retryable });
+            }
         };
         let ask = |model: ModelName, request: ChatRequest| async move {
             self.calls.chat(counted.score, Purpose::Judge, Some(&what.id), &model, request).await
@@ -214,7 +225,10 @@ impl Evaluator {
         let sample = match score(&scorer, &transcript, &ask).await {
             Ok(sample) => sample,
             Err(ScoreError::Call(failure)) if failure.stops_the_cycle() => return Err(failure.into()),
-            Err(error) => return Ok(Outcome::Errored(error.to_string())),
+            Err(error) => {
+                let is_retryable = !matches!(&error, ScoreError::Call(failure) if failure.is_refused());
+                return Ok(Outcome::Errored { message: error.to_string(), is_retryable });
+            }
         };
         let result = ScenarioResult { scenario: what.id.clone(), samples: vec![sample], errors: Vec::new() };
         let failure = failure(what, &result, &self.plan.dimensions, &[transcript]).map(Arc::new);
@@ -235,7 +249,7 @@ impl Evaluator {
             for repeat in repeats.clone() {
                 match measured.get(&(subject.id, scenario, repeat)) {
                     Some(Outcome::Scored { sample, .. }) => result.samples.push(sample.clone()),
-                    Some(Outcome::Errored(error)) => result.errors.push(error.clone()),
+                    Some(Outcome::Errored { message, .. }) => result.errors.push(message.clone()),
                     None => {}
                 }
             }

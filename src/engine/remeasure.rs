@@ -39,7 +39,9 @@ pub struct Remeasurement {
     /// The predecessor with fresh answers on the same scenarios; measured only when the champion has dropped beyond what is
     /// allowed.
     pub predecessor: Option<f64>,
-    /// Scenarios that were scored both times.
+    /// The chance that the predecessor is so far above the champion if it is no better: the same test.
+    pub predecessor_p_value: Option<f64>,
+    /// Scenarios that were scored each time. Everything above is over these.
     pub scenarios: usize,
     /// What it has cost.
     pub cost: Money,
@@ -78,24 +80,21 @@ impl Pipeline {
             let champion = Arc::new(Subject::champion(&plan));
             let then = recorded.evaluate(&champion, &scenarios, 0..repeats, CountedAs::BASELINE).await?;
             let now = fresh.evaluate(&champion, &scenarios, 0..repeats, CountedAs::BASELINE).await?;
-            let (mean_then, mean_now) = (score(&plan, &then), score(&plan, &now));
-            let dropped = mean_then - mean_now > max_drop;
-            let predecessor = match predecessor.filter(|_| dropped) {
-                Some(prompt) => {
-                    let before = Arc::new(Subject::prompt(prompt));
-                    let measured = fresh.evaluate(&before, &scenarios, 0..repeats, CountedAs::BASELINE).await?;
-                    Some(score(&plan, &measured))
-                }
-                None => None,
-            };
-            let (p_value, scenarios) = p_value(&plan, &then, &now);
+            let mut compared = Compared::of(&plan, &[&then, &now]);
+            let dropped = compared.means[0] - compared.means[1] > max_drop;
+            if let Some(prompt) = predecessor.filter(|_| dropped) {
+                let before = Arc::new(Subject::prompt(prompt));
+                let before = fresh.evaluate(&before, &scenarios, 0..repeats, CountedAs::BASELINE).await?;
+                compared = Compared::of(&plan, &[&then, &now, &before]);
+            }
             Ok(Remeasurement {
                 cycle,
-                then: mean_then,
-                now: mean_now,
-                p_value,
-                predecessor,
-                scenarios,
+                then: compared.means[0],
+                now: compared.means[1],
+                p_value: compared.p_drop(0, 1),
+                predecessor: compared.means.get(2).copied(),
+                predecessor_p_value: (compared.means.len() > 2).then(|| compared.p_drop(2, 1)),
+                scenarios: compared.rows.len(),
                 cost: calls.spent(),
             })
         }
@@ -106,20 +105,67 @@ impl Pipeline {
     }
 }
 
-fn score(plan: &Plan, evaluation: &Evaluation) -> f64 {
-    means(plan, evaluation).score.unwrap_or(0.0)
+/// Evaluations, over the scenarios that were scored in each of them: a mean over more would compare different questions, and a judge
+/// that fails now and then would look like a change.
+struct Compared {
+    /// The aggregates by scenario, one for each evaluation.
+    rows: Vec<Vec<f64>>,
+    /// The impact-weighted mean of each evaluation; not a number when no scenario was scored in all.
+    means: Vec<f64>,
+    seed: u64,
 }
 
-/// The chance of such a drop if nothing had changed, and the number of scenarios that it rests on.
-fn p_value(plan: &Plan, then: &Evaluation, now: &Evaluation) -> (f64, usize) {
-    let weights: Vec<f64> = plan.dimensions.iter().map(|dimension| dimension.weight).collect();
-    let drops: Vec<f64> = then
-        .results
-        .iter()
-        .zip(&now.results)
-        .filter_map(|(then, now)| Some(then.aggregate(&weights)? - now.aggregate(&weights)?))
-        .collect();
-    let mut rng = ChaCha8Rng::seed_from_u64(plan.execution.seed);
-    let test = sign_flip(&[&drops], RESAMPLES, &mut rng).pop().flatten();
-    (test.map_or(1.0, |test| test.p_greater(0.0)), drops.len())
+impl Compared {
+    fn of(plan: &Plan, evaluations: &[&Evaluation]) -> Self {
+        let weights: Vec<f64> = plan.dimensions.iter().map(|dimension| dimension.weight).collect();
+        let aggregates: Vec<Vec<Option<f64>>> = evaluations
+            .iter()
+            .map(|evaluation| evaluation.results.iter().map(|result| result.aggregate(&weights)).collect())
+            .collect();
+        let shared = scored_in_all(&aggregates);
+        let means = evaluations.iter().map(|evaluation| {
+            let results = shared.iter().map(|(scenario, _)| evaluation.results[*scenario].clone()).collect();
+            means(plan, &Evaluation { prompt: evaluation.prompt, results }).score.unwrap_or(f64::NAN)
+        });
+        let means = means.collect();
+        Self { means, rows: shared.into_iter().map(|(_, row)| row).collect(), seed: plan.execution.seed }
+    }
+
+    /// The chance that one evaluation is so far above another if there is no difference: one-sided, paired by scenario.
+    fn p_drop(&self, above: usize, below: usize) -> f64 {
+        let drops: Vec<f64> = self.rows.iter().map(|row| row[above] - row[below]).collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let test = sign_flip(&[&drops], RESAMPLES, &mut rng).pop().flatten();
+        test.map_or(1.0, |test| test.p_greater(0.0))
+    }
+}
+
+/// The scenarios that were scored in each of the evaluations, with their aggregates.
+fn scored_in_all(aggregates: &[Vec<Option<f64>>]) -> Vec<(usize, Vec<f64>)> {
+    let scenarios = aggregates.iter().map(Vec::len).min().unwrap_or(0);
+    let row = |scenario: usize| aggregates.iter().map(|all| all[scenario]).collect::<Option<Vec<f64>>>();
+    (0..scenarios).filter_map(|scenario| Some((scenario, row(scenario)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_scenarios_that_were_scored_each_time_are_compared() {
+        let now = vec![Some(0.8), Some(0.8), Some(0.2), Some(0.2)];
+        let before = vec![Some(0.8), None, None, Some(0.2)];
+        assert_eq!(scored_in_all(&[now.clone(), before]), [(0, vec![0.8, 0.8]), (3, vec![0.2, 0.2])]);
+        assert_eq!(scored_in_all(&[now, vec![None; 4]]), []);
+    }
+
+    #[test]
+    fn a_difference_that_every_scenario_shows_is_no_chance_and_one_that_half_of_them_show_is() {
+        let chance = |above: f64, others: f64| {
+            let rows = (0..20).map(|row| vec![if row % 2 == 0 { above } else { others }, 0.5]).collect();
+            Compared { rows, means: vec![0.5, 0.5], seed: 1 }.p_drop(0, 1)
+        };
+        assert!(chance(0.7, 0.7) < 0.001, "{}", chance(0.7, 0.7));
+        assert!(chance(0.7, 0.3) > 0.2, "{}", chance(0.7, 0.3));
+    }
 }

@@ -6,15 +6,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{WatchEvent, WatchParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::utils::Backoff as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+
+/// How long a watch over a Secret lasts before it is taken up again.
+const WATCH_SECONDS: u32 = 290;
 
 /// What an optimization refers to. All of it is in the namespace of the optimization.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,15 +123,61 @@ impl References {
                     follow(events, &scope, &state, &trigger).await;
                 }
                 Kind::Secret => {
-                    // The operator's Role allows no `list` of Secrets: the watch itself tells what there is.
-                    let config = config.streaming_lists();
-                    let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, namespace);
-                    let events = watcher(api, config).default_backoff().boxed();
-                    follow(events, &scope, &state, &trigger).await;
+                    let name = name.clone().unwrap_or_default();
+                    let events = single(Api::namespaced(client, namespace), name);
+                    follow(Box::pin(events), &scope, &state, &trigger).await;
                 }
             }
         });
         Watch { task: task.abort_handle(), versions: BTreeMap::new(), is_complete: false }
+    }
+}
+
+/// Follows one Secret, by `get` and `watch` alone: a `list` of Secrets would let their contents be read, and a watch that begins with
+/// a list is not served by every API server.
+fn single(
+    api: Api<Secret>,
+    name: String,
+) -> impl futures::Stream<Item = watcher::Result<Event<PartialObjectMeta<Secret>>>> {
+    let parameters = WatchParams::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
+    async_stream::stream! {
+        let mut backoff = watcher::DefaultBackoff::default();
+        loop {
+            let failed = 'attempt: {
+                // From any version that the server still has: what is there comes first. The watch begins before the look, so that
+                // nothing can happen between the two.
+                let events = match api.watch_metadata(&parameters, "0").await {
+                    Ok(events) => events,
+                    Err(error) => break 'attempt Some(watcher::Error::WatchStartFailed(error)),
+                };
+                match api.get_metadata_opt(&name).await {
+                    Ok(there) => {
+                        yield Ok(Event::Init);
+                        if let Some(there) = there {
+                            yield Ok(Event::InitApply(there));
+                        }
+                        yield Ok(Event::InitDone);
+                    }
+                    Err(error) => break 'attempt Some(watcher::Error::InitialListFailed(error)),
+                }
+                backoff.reset();
+                let mut events = std::pin::pin!(events);
+                loop {
+                    match events.next().await {
+                        Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => yield Ok(Event::Apply(object)),
+                        Some(Ok(WatchEvent::Deleted(object))) => yield Ok(Event::Delete(object)),
+                        Some(Ok(WatchEvent::Bookmark(_))) => {}
+                        Some(Ok(WatchEvent::Error(status))) => break 'attempt Some(watcher::Error::WatchError(status)),
+                        Some(Err(error)) => break 'attempt Some(watcher::Error::WatchFailed(error)),
+                        None => break 'attempt None,
+                    }
+                }
+            };
+            if let Some(error) = failed {
+                yield Err(error);
+                tokio::time::sleep(backoff.next().unwrap_or(Duration::from_secs(30))).await;
+            }
+        }
     }
 }
 

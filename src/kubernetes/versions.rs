@@ -3,7 +3,7 @@
 //! A prompt may have a megabyte and there may be thousands of versions; decisions need their names, hashes and phases. So
 //! the index hashes a prompt when it sees it and lets it go.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +31,8 @@ pub struct Indexed {
     pub generation: Option<i64>,
     /// The version that its spec names as its parent.
     pub parent: Option<String>,
+    /// The version of the object. They are numbers that grow.
+    pub revision: u64,
 }
 
 /// The name of an optimization and its namespace.
@@ -42,9 +44,14 @@ pub struct Versions {
     all: Mutex<HashMap<Owner, BTreeMap<String, Indexed>>>,
     /// What a watch that begins anew has listed so far, until the list is complete.
     listed: Mutex<HashMap<Owner, BTreeMap<String, Indexed>>>,
+    /// The last objects that went, by namespace and name, with their last version.
+    gone: Mutex<VecDeque<((String, String), u64)>>,
     /// A list has been complete once.
     is_complete: AtomicBool,
 }
+
+/// How many of the objects that went are remembered. An answer to a write of ours is late by a few at most.
+const GONE: usize = 256;
 
 impl Versions {
     /// Takes in what a watch tells. Returns the optimizations that it concerns.
@@ -60,8 +67,17 @@ impl Versions {
                 Vec::new()
             }
             Event::InitDone => {
-                let listed = std::mem::take(&mut *lock(&self.listed));
+                let mut listed = std::mem::take(&mut *lock(&self.listed));
                 let mut all = lock(&self.all);
+                for (owner, versions) in &mut listed {
+                    for (object, version) in versions {
+                        // A list may be older than what we have written since.
+                        let known = all.get(owner).and_then(|known| known.get(object));
+                        if let Some(known) = known.filter(|known| known.revision > version.revision) {
+                            *version = known.clone();
+                        }
+                    }
+                }
                 let mut owners: Vec<Owner> = all.keys().chain(listed.keys()).cloned().collect();
                 owners.sort();
                 owners.dedup();
@@ -69,17 +85,13 @@ impl Versions {
                 self.is_complete.store(true, Ordering::Release);
                 owners
             }
-            Event::Apply(version) => {
-                let owner = owner_of(version);
-                let new = indexed(version);
-                let old = lock(&self.all).entry(owner.clone()).or_default().insert(version.name_any(), new.clone());
-                // Our own writes of the status come back: they are no reason to look again.
-                let is_news = old.is_none_or(|old| old.known != new.known);
-                if is_news { vec![owner] } else { Vec::new() }
-            }
+            Event::Apply(version) => self.keep(version).into_iter().collect(),
             Event::Delete(version) => {
                 let owner = owner_of(version);
                 let mut all = lock(&self.all);
+                let mut gone = lock(&self.gone);
+                gone.truncate(GONE - 1);
+                gone.push_front(((owner.0.clone(), version.name_any()), revision(version)));
                 if let Some(versions) = all.get_mut(&owner) {
                     versions.remove(&version.name_any());
                     if versions.is_empty() {
@@ -89,6 +101,29 @@ impl Versions {
                 vec![owner]
             }
         }
+    }
+
+    /// Takes in what the API server has answered to a write of ours: decisions must not wait until the watch tells the same.
+    pub fn note(&self, written: &PromptVersion) {
+        self.keep(written);
+    }
+
+    /// Keeps the newest of an object. Returns its optimization if there is news for it.
+    fn keep(&self, version: &PromptVersion) -> Option<Owner> {
+        let (owner, object, new) = (owner_of(version), version.name_any(), indexed(version));
+        let mut all = lock(&self.all);
+        let is_gone = lock(&self.gone).iter().any(|(gone, at)| {
+            (gone.0.as_str(), gone.1.as_str()) == (owner.0.as_str(), object.as_str()) && *at >= new.revision
+        });
+        let versions = all.entry(owner.clone()).or_default();
+        let old = versions.get(&object);
+        if is_gone || old.is_some_and(|old| old.revision > new.revision) {
+            return None;
+        }
+        // Our own writes of the status come back: they are no reason to look again.
+        let is_news = old.is_none_or(|old| old.known != new.known);
+        versions.insert(object, new);
+        is_news.then_some(owner)
     }
 
     /// Whether all versions have been seen. Nothing may be decided before: a version that is not known looks like none.
@@ -120,6 +155,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn revision(version: &PromptVersion) -> u64 {
+    version.resource_version().and_then(|revision| revision.parse().ok()).unwrap_or(0)
+}
+
 fn owner_of(version: &PromptVersion) -> Owner {
     (version.namespace().unwrap_or_default(), version.spec.optimization_ref.name.clone())
 }
@@ -149,15 +188,20 @@ fn indexed(version: &PromptVersion) -> Indexed {
         status: version.status.clone().unwrap_or_default(),
         generation: version.metadata.generation,
         parent: version.spec.parent.clone(),
+        revision: revision(version),
     }
 }
 
-/// Creates a version of an optimization, which owns it. One that is there already, with the same prompt, will do; `false` when one
-/// of this name has another prompt.
+/// Creates a version of an optimization, which owns it, and returns the object. One that is there already will do if it has the
+/// same prompt and is not about to go with an optimization that was called the same; `None` when it will not.
 ///
 /// # Errors
 /// When the API server does not answer, or refuses.
-pub async fn create(client: &Client, owner: &AgentOptimization, version: &NewVersion) -> Result<bool, kube::Error> {
+pub async fn create(
+    client: &Client,
+    owner: &AgentOptimization,
+    version: &NewVersion,
+) -> Result<Option<PromptVersion>, kube::Error> {
     let namespace = owner.namespace().unwrap_or_default();
     let optimization = owner.name_any();
     let api: Api<PromptVersion> = Api::namespaced(client.clone(), &namespace);
@@ -187,13 +231,18 @@ pub async fn create(client: &Client, owner: &AgentOptimization, version: &NewVer
     match api.create(&parameters, &object).await {
         Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
             let there = api.get_opt(&object.name_any()).await?;
-            Ok(there.is_some_and(|there| there.spec.prompt == version.prompt.text))
+            Ok(there.filter(|there| {
+                let is_ours = there.spec.optimization_ref.name == object.spec.optimization_ref.name;
+                let mut owners = there.owner_references().iter();
+                let goes = owners.any(|it| it.controller == Some(true) && Some(&it.uid) != owner.metadata.uid.as_ref());
+                is_ours && !goes && there.spec.prompt == version.prompt.text
+            }))
         }
-        created => created.map(|_| true),
+        created => created.map(Some),
     }
 }
 
-/// Writes the status of a version.
+/// Writes the status of a version, and returns the object; `None` when somebody has deleted it.
 ///
 /// # Errors
 /// When the API server does not answer, or refuses.
@@ -202,13 +251,12 @@ pub async fn report(
     namespace: &str,
     object: &str,
     status: &PromptVersionStatus,
-) -> Result<(), kube::Error> {
+) -> Result<Option<PromptVersion>, kube::Error> {
     let api: Api<PromptVersion> = Api::namespaced(client.clone(), namespace);
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch_status(object, &parameters, &Patch::Merge(json!({"status": status}))).await {
-        // Somebody has deleted it: there is nothing to report on.
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        reported => reported.map(drop),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        reported => reported.map(Some),
     }
 }
 

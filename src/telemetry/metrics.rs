@@ -76,7 +76,7 @@ struct PromotionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RollbackLabels {
+struct ReasonLabels {
     namespace: String,
     optimization: String,
     reason: String,
@@ -100,7 +100,7 @@ pub struct Metrics {
     tokens: Family<TokenLabels, Counter>,
     cost: Family<CostLabels, Cost>,
     promotions: Family<PromotionLabels, Counter>,
-    rollbacks: Family<RollbackLabels, Counter>,
+    rollbacks: Family<ReasonLabels, Counter>,
     running: Gauge,
     queued: Gauge,
     reconcile_duration: Histogram,
@@ -108,6 +108,7 @@ pub struct Metrics {
     leader: Gauge,
     optimizations: Family<PhaseLabels, Gauge>,
     blind_signals: Family<OwnerLabels, Gauge>,
+    not_ready: Family<ReasonLabels, Gauge>,
     known: Mutex<HashMap<Owner, Known>>,
 }
 
@@ -118,6 +119,7 @@ struct Known {
     models: BTreeSet<(String, String)>,
     origins: BTreeSet<String>,
     reasons: BTreeSet<String>,
+    not_ready: Option<String>,
 }
 
 impl Default for Metrics {
@@ -149,6 +151,7 @@ impl Metrics {
             leader: Gauge::default(),
             optimizations: Family::default(),
             blind_signals: Family::default(),
+            not_ready: Family::default(),
             known: Mutex::default(),
         };
         metrics.register();
@@ -196,6 +199,7 @@ impl Metrics {
             "Live signals of the version on trial that gave no evidence at their last reading",
             self.blind_signals.clone(),
         );
+        registry.register("not_ready", "1 for an AgentOptimization that is not ready, and why", self.not_ready.clone());
     }
 
     /// All metrics as text.
@@ -242,7 +246,7 @@ impl Metrics {
     /// A version was taken back.
     pub fn rolled_back(&self, owner: &Owner, reason: &str) {
         self.known(owner, |known| known.reasons.insert(reason.to_owned()));
-        self.rollbacks.get_or_create(&rollback(owner, reason)).inc();
+        self.rollbacks.get_or_create(&because(owner, reason)).inc();
     }
 
     /// What goes on with an object.
@@ -255,6 +259,20 @@ impl Metrics {
             self.optimizations.get_or_create(&PhaseLabels { phase: before }).dec();
         }
         self.optimizations.get_or_create(&PhaseLabels { phase: phase.to_owned() }).inc();
+    }
+
+    /// Why an object is not ready; `None` when it is.
+    pub fn set_not_ready(&self, owner: &Owner, reason: Option<&str>) {
+        let before = self.known(owner, |known| std::mem::replace(&mut known.not_ready, reason.map(str::to_owned)));
+        if before.as_deref() == reason {
+            return;
+        }
+        if let Some(before) = before {
+            self.not_ready.remove(&because(owner, &before));
+        }
+        if let Some(reason) = reason {
+            self.not_ready.get_or_create(&because(owner, reason)).set(1);
+        }
     }
 
     /// How many live signals of the version on trial gave no evidence at their last reading; `None` when none is on trial.
@@ -299,8 +317,11 @@ impl Metrics {
         for origin in &known.origins {
             self.promotions.remove(&promotion(owner, origin));
         }
+        if let Some(reason) = &known.not_ready {
+            self.not_ready.remove(&because(owner, reason));
+        }
         for reason in &known.reasons {
-            self.rollbacks.remove(&rollback(owner, reason));
+            self.rollbacks.remove(&because(owner, reason));
         }
     }
 
@@ -354,8 +375,8 @@ fn promotion(owner: &Owner, origin: &str) -> PromotionLabels {
     PromotionLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), origin: origin.to_owned() }
 }
 
-fn rollback(owner: &Owner, reason: &str) -> RollbackLabels {
-    RollbackLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), reason: reason.to_owned() }
+fn because(owner: &Owner, reason: &str) -> ReasonLabels {
+    ReasonLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), reason: reason.to_owned() }
 }
 
 /// Something that is counted while it is kept.
@@ -493,6 +514,8 @@ mod tests {
         metrics.rolled_back(&owner, "Breach");
         metrics.set_phase(&owner, "Idle");
         metrics.set_blind_signals(&owner, Some(2));
+        metrics.set_not_ready(&owner, Some("TargetNotOwned"));
+        metrics.set_not_ready(&owner, Some("ReferenceMissing"));
         let before = metrics.text();
         assert!(
             before
@@ -501,6 +524,12 @@ mod tests {
         );
         assert!(before.contains("whetstone_optimizations{phase=\"Idle\"} 1"), "{before}");
         assert!(before.contains("whetstone_blind_signals{namespace=\"shop\",optimization=\"support\"} 2"), "{before}");
+        assert!(
+            before.contains(
+                "whetstone_not_ready{namespace=\"shop\",optimization=\"support\",reason=\"ReferenceMissing\"} 1"
+            ) && !before.contains("TargetNotOwned"),
+            "{before}"
+        );
         metrics.forget(&owner);
         let after = metrics.text();
         assert!(!after.contains("support"), "{after}");

@@ -63,9 +63,7 @@ impl<'a> Step<'a> {
         // A version that waits for a person is what the next ones will have to beat, or not: they wait with it.
         let awaits = self.record.challenger.as_ref().is_some_and(|challenger| challenger.awaits_approval);
         let may_gate = wants.pin.is_none() && !awaits;
-        if may_gate
-            && let Some(known) = self.first_candidate()
-        {
+        if may_gate && let Some(known) = self.first_candidate() {
             let cause = match known.origin {
                 VersionOrigin::Base => Cause::BaseChanged,
                 _ => Cause::VersionApplied,

@@ -102,6 +102,8 @@ pub struct Remeasured {
     pub p_value: f64,
     /// The predecessor's aggregate score now; measured only when the champion has dropped.
     pub predecessor: Option<f64>,
+    /// The chance that it is so far above the champion's if it is no better: the same test.
+    pub predecessor_p_value: Option<f64>,
     /// How many scenarios were measured.
     pub scenarios: usize,
     /// What it has cost.
@@ -298,8 +300,9 @@ impl Step<'_> {
         self.record.reevaluated_at = Some(now);
         self.record.reevaluations = self.record.reevaluations.max(running.series);
         let champion = self.champion().to_owned();
-        if let Some(serving) = self.record.champion.as_mut() {
-            serving.score = Some(score_text(measured.now));
+        let score = measured.now.is_finite().then(|| score_text(measured.now));
+        if let (Some(serving), Some(score)) = (self.record.champion.as_mut(), &score) {
+            serving.score = Some(score.clone());
         }
         let Some(plan) = self.situation.wants.watch.as_ref().and_then(|watch| watch.reevaluation) else { return };
         let judged = judge_reevaluation(
@@ -309,7 +312,7 @@ impl Step<'_> {
                 measured: measured.now,
                 p_value: Some(measured.p_value),
                 predecessor: match (&self.record.predecessor, measured.predecessor) {
-                    (_, Some(score)) => Predecessor::Measured(score),
+                    (_, Some(score)) => Predecessor::Measured { score, p_value: measured.predecessor_p_value },
                     (None, None) => Predecessor::Absent,
                     (Some(_), None) => Predecessor::Unmeasured,
                 },
@@ -322,7 +325,6 @@ impl Step<'_> {
             Reevaluated::MeasurePredecessor(_) | Reevaluated::Drift(_) => "Drifted",
             Reevaluated::Breach(_) => "RolledBack",
         };
-        let score = Some(score_text(measured.now));
         self.remember(running, &measured.id, verdict, message.clone(), champion, None, score, &measured.cost);
         match verdict {
             "RolledBack" => self.breach(&message),

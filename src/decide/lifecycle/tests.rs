@@ -157,6 +157,7 @@ impl Cluster {
                 now: if verdict == Verdict::Promoted { 0.9 } else { 0.6 },
                 p_value: 0.001,
                 predecessor: (verdict == Verdict::Kept).then_some(0.8),
+                predecessor_p_value: (verdict == Verdict::Kept).then_some(0.01),
                 scenarios: 40,
                 cost: Money::ZERO,
                 currency: "USD".to_owned(),

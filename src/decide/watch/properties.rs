@@ -198,7 +198,7 @@ proptest! {
         promoted in 0.0..1.0, measured in 0.0..1.0, other in proptest::option::of(0.0..1.0), max_drop in 0.0..0.5,
     ) {
         let plan = crate::api::plan::watch::ReevaluationPlan { every: std::time::Duration::from_hours(1), max_drop };
-        let predecessor = other.map_or(Predecessor::Unmeasured, Predecessor::Measured);
+        let predecessor = other.map_or(Predecessor::Unmeasured, |score| Predecessor::Measured { score, p_value: None });
         let judged = judge_reevaluation(&plan, &Remeasurement { promoted, measured, p_value: None, predecessor });
         let dropped = promoted - measured > max_drop + 1e-9;
         match judged {

@@ -31,7 +31,13 @@ pub enum Predecessor {
     /// There is one, and it was not measured yet.
     Unmeasured,
     /// Its score now, on the same scenarios.
-    Measured(f64),
+    Measured {
+        /// The aggregate.
+        score: f64,
+        /// The chance that it is so far above the champion's if it is no better, of a paired test over the scenarios; `None` when
+        /// there is none, and the scores alone must do.
+        p_value: Option<f64>,
+    },
 }
 
 /// What a re-evaluation comes to. Each says why, in a sentence with figures.
@@ -78,7 +84,8 @@ pub fn judge_reevaluation(plan: &ReevaluationPlan, found: &Remeasurement) -> Ree
     let Remeasurement { promoted, measured, p_value, predecessor } = *found;
     let is_number = |score: f64| score.is_finite();
     let is_known = is_number(promoted) && is_number(measured) && p_value.is_none_or(is_number);
-    if !is_known || matches!(predecessor, Predecessor::Measured(score) if !is_number(score)) {
+    let is_blind = matches!(predecessor, Predecessor::Measured { score, .. } if !is_number(score));
+    if !is_known || is_blind {
         return Reevaluated::NoEvidence(
             "a score of the re-evaluation is not a number, so nothing follows from it".to_owned(),
         );
@@ -106,12 +113,17 @@ pub fn judge_reevaluation(plan: &ReevaluationPlan, found: &Remeasurement) -> Ree
         Predecessor::Absent => Reevaluated::Drift(format!(
             "{dropped}, and there is no predecessor to go back to: the model may have drifted"
         )),
-        Predecessor::Measured(score) if score > measured + TIE => {
+        Predecessor::Measured { score, p_value }
+            if score > measured + TIE && p_value.is_none_or(|p_value| p_value <= LEVEL) =>
+        {
             Reevaluated::Breach(format!("{dropped}, and its predecessor scores {score:.3} on the same scenarios"))
         }
-        Predecessor::Measured(score) => Reevaluated::Drift(format!(
-            "{dropped}, and its predecessor scores {score:.3} on the same scenarios: the model has drifted, the prompt is not to blame"
-        )),
+        Predecessor::Measured { score, .. } => {
+            let no_better = if score > measured + TIE { ", no better than chance could explain" } else { "" };
+            Reevaluated::Drift(format!(
+                "{dropped}, and its predecessor scores {score:.3} on the same scenarios{no_better}: the model has drifted, the prompt is not to blame"
+            ))
+        }
     }
 }
 
@@ -126,19 +138,25 @@ mod tests {
         judge_reevaluation(&plan, &Remeasurement { promoted, measured, p_value, predecessor })
     }
 
+    fn scored(score: f64) -> Predecessor {
+        Predecessor::Measured { score, p_value: None }
+    }
+
     #[test]
     fn a_prompt_is_to_blame_only_when_its_predecessor_does_better_now() {
         let told = |predecessor| format!("{:?}", judged(0.85, 0.71, Some(0.003), predecessor));
         insta::assert_snapshot!(told(Predecessor::Unmeasured), @r#"MeasurePredecessor("run again, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05; its predecessor is measured on the same scenarios")"#);
-        insta::assert_snapshot!(told(Predecessor::Measured(0.8)), @r#"Breach("run again, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.800 on the same scenarios")"#);
-        insta::assert_snapshot!(told(Predecessor::Measured(0.71)), @r#"Drift("run again, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.710 on the same scenarios: the model has drifted, the prompt is not to blame")"#);
+        insta::assert_snapshot!(told(scored(0.8)), @r#"Breach("run again, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.800 on the same scenarios")"#);
+        insta::assert_snapshot!(told(scored(0.71)), @r#"Drift("run again, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.710 on the same scenarios: the model has drifted, the prompt is not to blame")"#);
+        let by_chance = Predecessor::Measured { score: 0.74, p_value: Some(0.3) };
+        insta::assert_snapshot!(told(by_chance), @r#"Drift("run again, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.740 on the same scenarios, no better than chance could explain: the model has drifted, the prompt is not to blame")"#);
         insta::assert_snapshot!(told(Predecessor::Absent), @r#"Drift("run again, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and there is no predecessor to go back to: the model may have drifted")"#);
     }
 
     #[test]
     fn a_drop_within_what_is_allowed_or_within_chance_is_steady() {
         for (measured, p_value) in [(0.85, None), (0.9, None), (0.80, Some(0.001)), (0.6, Some(0.2))] {
-            let judged = judged(0.85, measured, p_value, Predecessor::Measured(0.9));
+            let judged = judged(0.85, measured, p_value, scored(0.9));
             assert_eq!(judged.state(), SignalState::Ok, "{judged:?}");
         }
         insta::assert_snapshot!(judged(0.85, 0.83, None, Predecessor::Absent).message(), @"run again, the suite scores 0.830, 0.020 below the 0.850 at promotion: within the 0.05 that maxDrop allows");
@@ -148,10 +166,10 @@ mod tests {
     #[test]
     fn what_is_not_a_number_is_no_evidence() {
         for (promoted, measured, p_value, predecessor) in [
-            (f64::NAN, 0.1, None, Predecessor::Measured(0.9)),
-            (0.9, f64::NAN, None, Predecessor::Measured(0.9)),
-            (0.9, 0.1, Some(f64::NAN), Predecessor::Measured(0.9)),
-            (0.9, 0.1, None, Predecessor::Measured(f64::NAN)),
+            (f64::NAN, 0.1, None, scored(0.9)),
+            (0.9, f64::NAN, None, scored(0.9)),
+            (0.9, 0.1, Some(f64::NAN), scored(0.9)),
+            (0.9, 0.1, None, scored(f64::NAN)),
         ] {
             assert_eq!(judged(promoted, measured, p_value, predecessor).state(), SignalState::NoEvidence);
         }
