@@ -21,7 +21,7 @@ use crate::api::intent::annotations;
 use crate::api::profile::Defaults;
 use crate::api::promotion::Approval;
 use crate::api::resolve::BREACHES;
-use crate::api::status::{AgentOptimizationStatus, Handled, Progress, RunningCycle, WatchStatus};
+use crate::api::status::{AgentOptimizationStatus, Progress, RunningCycle, WatchStatus};
 use crate::api::{AgentOptimization, PromptVersion};
 
 /// Where the text behind a label begins.
@@ -338,15 +338,15 @@ struct Asked<'a> {
 
 /// What was asked by annotation, and whether the operator has answered.
 fn requests(object: &AgentOptimization) -> Vec<Asked<'_>> {
-    let handled = object.status.as_ref().and_then(|status| status.handled.as_ref());
-    let known: [(_, _, fn(&Handled) -> Option<&String>); 3] = [
-        (annotations::RUN_AT, "for a cycle", |handled| handled.run_at.as_ref()),
-        (annotations::APPROVE, "to approve", |handled| handled.approve.as_ref()),
-        (annotations::ROLLBACK_TO, "to roll back to", |handled| handled.rollback_to.as_ref()),
+    let handled = object.status.as_ref().and_then(|status| status.handled.clone()).unwrap_or_default();
+    let known = [
+        (annotations::RUN_AT, "for a cycle", handled.run_at),
+        (annotations::APPROVE, "to approve", handled.approve),
+        (annotations::ROLLBACK_TO, "to roll back to", handled.rollback_to),
     ];
-    let asked = known.into_iter().filter_map(|(key, what, answer)| {
+    let asked = known.into_iter().filter_map(|(key, what, answered)| {
         let value = object.annotations().get(key)?;
-        Some(Asked { what, value, is_answered: handled.and_then(answer) == Some(value) })
+        Some(Asked { what, value, is_answered: answered.as_ref() == Some(value) })
     });
     asked.collect()
 }
