@@ -327,7 +327,7 @@ const IDLE: &str = "
       startedAt: '2026-11-20T12:00:00Z'
       endedAt: '2026-11-20T12:00:04Z'
       verdict: Failed
-      message: 'judge: no key in the Secret anthropic'
+      message: \"judge: no key in the Secret anthropic\\nworker: no key in the Secret openai\"
       champion: v1
       cost: '0'
 ";
