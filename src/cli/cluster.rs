@@ -36,16 +36,18 @@ pub(super) struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// The flags that were given, as they must be repeated in a command for the same object.
-    fn repeated(&self) -> String {
+    /// The flags that were given, as they must be repeated in a command for the same object: those that lead to the cluster, and
+    /// the one that leads to the namespace.
+    fn repeated(&self) -> (String, String) {
         let quoted = |value: &str| {
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
             if value.chars().all(plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
         };
         let path = self.kubeconfig.as_ref().map(|path| path.display().to_string());
-        let given = [("namespace", &self.namespace), ("context", &self.context), ("kubeconfig", &path)];
         let flag = |(name, value): (&str, &Option<String>)| Some(format!("--{name} {}", quoted(value.as_ref()?)));
-        given.into_iter().filter_map(flag).collect::<Vec<_>>().join(" ")
+        let cluster = [("context", &self.context), ("kubeconfig", &path)].into_iter().filter_map(flag);
+        let namespace = flag(("namespace", &self.namespace)).unwrap_or_default();
+        (cluster.collect::<Vec<_>>().join(" "), namespace)
     }
 
     /// The first flag that was given, for commands that can do without a cluster.
@@ -74,7 +76,10 @@ pub(super) struct Wait {
 pub(super) struct Cluster {
     pub(super) optimizations: Optimizations,
     program: &'static str,
+    /// The flags that lead to it.
     flags: String,
+    /// The flag that leads to the namespace.
+    namespace: String,
 }
 
 impl Cluster {
@@ -82,11 +87,8 @@ impl Cluster {
     pub(super) async fn reach(arguments: &ClusterArgs) -> anyhow::Result<Self> {
         let ClusterArgs { namespace, context, kubeconfig } = arguments.clone();
         let connection = connect(&Access { kubeconfig, context, namespace }).await?;
-        Ok(Self {
-            optimizations: Optimizations::new(connection),
-            program: super::program(),
-            flags: arguments.repeated(),
-        })
+        let (flags, namespace) = arguments.repeated();
+        Ok(Self { optimizations: Optimizations::new(connection), program: super::program(), flags, namespace })
     }
 
     /// The cluster, and the name of the object that the arguments mean: `NAME`, or `NAMESPACE/NAME`.
@@ -117,7 +119,13 @@ impl Cluster {
 
     /// Who looks at standard output now.
     pub(super) fn view(&self) -> View<'_> {
-        View { now: now(), terminal: terminal(), program: self.program, flags: &self.flags }
+        View {
+            now: now(),
+            terminal: terminal(),
+            program: self.program,
+            cluster: &self.flags,
+            namespace: &self.namespace,
+        }
     }
 
     /// Who looks at standard error now, where the conversation before an answer takes place.
@@ -214,8 +222,8 @@ mod tests {
             context: Some("my cluster".to_owned()),
             kubeconfig: None,
         };
-        assert_eq!(arguments.repeated(), "--namespace shop --context 'my cluster'");
-        assert_eq!(ClusterArgs::default().repeated(), "");
+        assert_eq!(arguments.repeated(), ("--context 'my cluster'".to_owned(), "--namespace shop".to_owned()));
+        assert_eq!(ClusterArgs::default().repeated(), (String::new(), String::new()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use comfy_table::{Table, presets};
 use serde_json::json;
 
@@ -127,7 +128,13 @@ fn described(of: &str, version: &PromptVersion) -> serde_json::Value {
 }
 
 async fn of_store(arguments: &Arguments, path: &Path) -> anyhow::Result<Exit> {
-    let store = open(path).await?;
+    let store = match open(path).await {
+        Ok(store) => store,
+        Err(error) if arguments.store.is_none() && arguments.name.is_none() => {
+            bail!("{error:#}; `{} history NAME` reads the cluster", super::program());
+        }
+        Err(error) => return Err(error),
+    };
     let object = arguments.name.as_ref().map(|name| object_of(name));
     let cycles = store.cycles(object.as_deref(), arguments.limit).await?;
     let mut objects: Vec<String> = cycles.iter().map(|cycle| cycle.object.clone()).collect();
@@ -204,4 +211,26 @@ fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn where_there_is_no_store_the_history_of_the_cluster_is_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("whetstone.db");
+        let of = |store: Option<&Path>| Arguments {
+            name: None,
+            store: store.map(Path::to_owned),
+            limit: 20,
+            output: Format::Text,
+            cluster: ClusterArgs::default(),
+        };
+        let unnamed = of_store(&of(None), &path).await.unwrap_err().to_string();
+        assert!(unnamed.ends_with("; `whetstone history NAME` reads the cluster"), "{unnamed}");
+        let named = of_store(&of(Some(&path)), &path).await.unwrap_err().to_string();
+        assert!(!named.contains("cluster"), "who names a store means a store: {named}");
+    }
 }

@@ -10,8 +10,8 @@ use super::cluster::{Answer, Cluster, ClusterArgs, Wait, now, say};
 use super::exit::Exit;
 use crate::api::AgentOptimization;
 use crate::api::intent::annotations;
-use crate::api::status::{AgentOptimizationStatus, FinishedCycle, Phase, RunningCycle};
-use crate::web::status::verdict_words;
+use crate::api::status::{AgentOptimizationStatus, FinishedCycle, Phase, RunningCycle, SignalState};
+use crate::web::status::{obstacle, verdict_words};
 use crate::web::terminal::line;
 
 pub(super) async fn request(
@@ -54,6 +54,11 @@ pub(super) async fn request(
             Answer { message: format!("no cycle has ended: {message}"), ..answer }.print(output)?;
             Ok(Exit::Error)
         }
+        Ended::Done(Outcome::Hindered(message)) => {
+            let message = format!("no cycle starts: {message}; what was asked stands, for when that is mended");
+            Answer { message, answered: Some(false), ..answer }.print(output)?;
+            Ok(Exit::Error)
+        }
         Ended::Interrupted => {
             say("stopped waiting; the cycle goes on");
             Ok(Exit::Stopped)
@@ -82,6 +87,8 @@ struct Asked {
 enum Outcome {
     Cycle(Box<FinishedCycle>),
     NoCycle(String),
+    /// The operator does not get to it unless a person mends something.
+    Hindered(String),
 }
 
 impl Asked {
@@ -95,12 +102,15 @@ impl Asked {
         let Some(status) = &seen.status else { return Look::Unanswered };
         let handled = status.handled.as_ref();
         if handled.and_then(|handled| handled.run_at.as_ref()) != Some(&self.value) {
-            return turn(status);
+            return match obstacle(seen) {
+                Some(message) => Look::Done(Outcome::Hindered(line(message))),
+                None => turn(status),
+            };
         }
         if let Some(cycle) = &status.cycle {
             return match &cycle.waiting {
                 Some(waiting) if waiting.needs_a_person => {
-                    let again = format!("; it is tried again after {}", waiting.until);
+                    let again = format!("; it is tried again after {:.0}", waiting.until);
                     Look::Done(Outcome::NoCycle(line(&waiting.message) + &again))
                 }
                 _ => under_way(cycle),
@@ -122,30 +132,51 @@ impl Asked {
 
 /// What a request waits for before it is answered.
 fn turn(status: &AgentOptimizationStatus) -> Look<Outcome> {
-    let way = match (&status.cycle, &status.watch) {
-        (Some(cycle), _) => match &cycle.waiting {
-            Some(waiting) => format!("waiting for the cycle before it, which failed: {}", line(&waiting.message)),
-            None => "waiting for the cycle before it to end".to_owned(),
+    let before = "waiting for the cycle before it";
+    let (way, detail) = match (&status.cycle, &status.watch) {
+        (Some(cycle), _) => match (&cycle.waiting, &cycle.progress) {
+            (Some(waiting), _) => {
+                let way = format!("{before}, which failed: {}", line(&waiting.message));
+                (way.clone(), way)
+            }
+            (None, Some(progress)) => {
+                let phase = line(&progress.phase);
+                let done = match progress.total {
+                    Some(total) => format!("{}/{total}", progress.done),
+                    None => format!("{} done", progress.done),
+                };
+                (format!("{before} ({phase})"), format!("{before} ({phase}, {done})"))
+            }
+            (None, None) => (before.to_owned(), before.to_owned()),
         },
         (None, Some(watch)) if !watch.established => {
-            format!("waiting until {} is established, at {} if nothing is wrong with it", watch.version, watch.until)
+            let version = &watch.version;
+            let way = if watch.signals.iter().any(|signal| signal.state == SignalState::NoEvidence) {
+                format!("waiting until {version} is established, not before every signal can be read")
+            } else {
+                format!("waiting until {version} is established, at {:.0} if nothing is wrong with it", watch.until)
+            };
+            (way.clone(), way)
         }
         _ => return Look::Unanswered,
     };
-    Look::Under { detail: way.clone(), way }
+    Look::Under { way, detail }
 }
 
 /// What the cycle is at.
 fn under_way(cycle: &RunningCycle) -> Look<Outcome> {
     let (way, detail) = match (&cycle.waiting, &cycle.progress) {
         (Some(waiting), _) => {
-            let way = format!("failed, to be tried again at {}: {}", waiting.until, line(&waiting.message));
+            let way = format!("failed, to be tried again at {:.0}: {}", waiting.until, line(&waiting.message));
             (way.clone(), way)
         }
         (None, Some(progress)) => {
             let way = line(&progress.phase);
-            let total = progress.total.map(|total| format!("/{total}")).unwrap_or_default();
-            let detail = format!("{way} {}{total}, cost {}", progress.done, line(&progress.cost));
+            let cost = line(&progress.cost);
+            let detail = match progress.total {
+                Some(total) => format!("{way} {}/{total}, cost {cost}", progress.done),
+                None => format!("{way}, {} done, cost {cost}", progress.done),
+            };
             (way, detail)
         }
         (None, None) => ("started".to_owned(), "started".to_owned()),
@@ -167,7 +198,7 @@ mod tests {
 
     fn object(status: &str) -> AgentOptimization {
         let yaml = format!(
-            "apiVersion: whetstone.dev/v1alpha1\nkind: AgentOptimization\nmetadata: {{name: support, namespace: shop}}\nspec: {{agent: {{prompt: {{text: x}}, runtime: {{model: {{ref: worker}}}}}}, scenarios: [{{configMapRef: {{name: s}}}}]}}\nstatus: {{{status}}}\n"
+            "apiVersion: whetstone.dev/v1alpha1\nkind: AgentOptimization\nmetadata: {{name: support, namespace: shop, generation: 2}}\nspec: {{agent: {{prompt: {{text: x}}, runtime: {{model: {{ref: worker}}}}}}, scenarios: [{{configMapRef: {{name: s}}}}]}}\nstatus: {{{status}}}\n"
         );
         serde_saphyr::from_str(&yaml).unwrap()
     }
@@ -189,10 +220,51 @@ mod tests {
     #[test]
     fn what_stands_before_it_is_told() {
         let on_trial = "watch: {version: v2, since: '2026-11-23T11:00:00Z', until: '2026-11-23T13:00:00Z'}";
-        for (status, words) in [(RUNNING, "waiting for the cycle before it to end"), (on_trial, "waiting until v2 is")]
-        {
-            let Look::Under { way, .. } = look(&format!("{status}, history: [{OLD}]")) else { panic!("{status}") };
-            assert!(way.starts_with(words), "{way}");
+        let blind = on_trial.replace(
+            '}',
+            ", signals: [{name: errors, state: NoEvidence, message: errors has no data, at: '2026-11-23T11:30:00Z'}]}",
+        );
+        for (status, words) in [
+            (RUNNING, "waiting for the cycle before it (run, 3/40)"),
+            (&RUNNING.replace(" total: 40,", ""), "waiting for the cycle before it (run, 3 done)"),
+            (on_trial, "waiting until v2 is established, at 2026-11-23T13:00:00Z if nothing is wrong with it"),
+            (&blind, "waiting until v2 is established, not before every signal can be read"),
+        ] {
+            let Look::Under { detail, .. } = look(&format!("{status}, history: [{OLD}]")) else { panic!("{status}") };
+            assert_eq!(detail, words);
+        }
+        let ways = [RUNNING, &RUNNING.replace("done: 3", "done: 4")].map(|status| match look(status) {
+            Look::Under { way, .. } => way,
+            _ => panic!("{status}"),
+        });
+        assert_eq!(ways[0], ways[1], "a step further is no other way, and no line of its own");
+    }
+
+    #[test]
+    fn what_a_person_must_mend_is_waited_for_no_longer() {
+        let conditions = |observed: u8, ready: &str, reason: &str, stalled: &str| {
+            let condition = |kind: &str, status: &str| {
+                format!(
+                    "{{type: {kind}, status: '{status}', reason: {reason}, message: \"{kind}:\\n no ConfigMap\", lastTransitionTime: '2026-11-23T09:00:00Z'}}"
+                )
+            };
+            let (ready, stalled) = (condition("Ready", ready), condition("Stalled", stalled));
+            format!("observedGeneration: {observed}, conditions: [{ready}, {stalled}]")
+        };
+        for (status, told) in [
+            (conditions(2, "False", "TargetNotOwned", "True"), Some("Stalled: no ConfigMap")),
+            (conditions(2, "False", "ReferenceMissing", "False"), Some("Ready: no ConfigMap")),
+            (conditions(1, "False", "ReferenceMissing", "True"), None),
+            (conditions(2, "False", "Applying", "False"), None),
+            (conditions(2, "True", "Serving", "False"), None),
+        ] {
+            match (look(&status), told) {
+                (Look::Done(Outcome::Hindered(message)), Some(told)) => assert_eq!(message, told),
+                (Look::Unanswered, None) => {}
+                _ => panic!("{status}"),
+            }
+            let answered = look(&format!("{HANDLED}, {RUNNING}, {status}"));
+            assert!(matches!(answered, Look::Under { .. }), "a cycle that has started is followed: {status}");
         }
     }
 
@@ -205,7 +277,10 @@ mod tests {
             look(&format!("{HANDLED}, {}, {waiting}", RUNNING.trim_end_matches('}').to_owned() + "}"))
         };
         assert!(matches!(failed(false), Look::Under { way, .. } if way.starts_with("failed, to be tried again")));
-        assert!(matches!(failed(true), Look::Done(Outcome::NoCycle(message)) if message.starts_with("no key; ")));
+        assert!(matches!(
+            failed(true),
+            Look::Done(Outcome::NoCycle(message)) if message == "no key; it is tried again after 2026-11-23T13:00:00Z"
+        ));
     }
 
     #[test]

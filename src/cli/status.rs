@@ -75,7 +75,7 @@ async fn list(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Exit> 
             say(&if everywhere {
                 "no AgentOptimization in any namespace; kubectl apply -f makes one".to_owned()
             } else {
-                let elsewhere = cluster.view().command("status --all-namespaces");
+                let elsewhere = cluster.view().command_everywhere("status");
                 format!("no AgentOptimization in namespace {namespace}; `{elsewhere}` looks everywhere")
             });
         }

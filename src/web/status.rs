@@ -5,9 +5,8 @@ mod list;
 mod next;
 mod past;
 pub mod proposal;
+mod signals;
 mod words;
-
-use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -15,14 +14,14 @@ use kube::ResourceExt as _;
 
 pub use self::list::{change, list};
 pub use self::past::{history, newest_first, version_name};
-pub use self::words::{Health, verdict_words};
+pub use self::words::{Health, obstacle, verdict_words};
 use super::moment::relative;
-use super::terminal::{Terminal, Tone, line};
+use super::terminal::{Terminal, Tone, line, lines};
 use crate::api::intent::annotations;
 use crate::api::profile::Defaults;
 use crate::api::promotion::Approval;
 use crate::api::resolve::BREACHES;
-use crate::api::status::{AgentOptimizationStatus, Progress, RunningCycle, SignalState, WatchStatus};
+use crate::api::status::{AgentOptimizationStatus, Progress, RunningCycle, WatchStatus};
 use crate::api::{AgentOptimization, PromptVersion};
 
 /// Where the text behind a label begins.
@@ -37,17 +36,49 @@ pub struct View<'a> {
     pub terminal: Terminal,
     /// How the program was called, such as `kubectl whetstone`, for the commands that are suggested.
     pub program: &'a str,
-    /// The flags that lead to this cluster and namespace, such as `--namespace shop`; empty when none are needed.
-    pub flags: &'a str,
+    /// The flags that lead to this cluster, such as `--context kind-shop`; empty when none are needed.
+    pub cluster: &'a str,
+    /// The flag that leads to this namespace, such as `--namespace shop`; empty when none is needed.
+    pub namespace: &'a str,
 }
 
 impl View<'_> {
     /// A command that can be typed as it stands.
     #[must_use]
     pub fn command(&self, words: &str) -> String {
-        let flags = if self.flags.is_empty() { String::new() } else { format!(" {}", self.flags) };
-        format!("{} {words}{flags}", self.program)
+        joined(&[self.program, words, self.namespace, self.cluster])
     }
+
+    /// A command about all namespaces.
+    #[must_use]
+    pub fn command_everywhere(&self, words: &str) -> String {
+        joined(&[self.program, words, "--all-namespaces", self.cluster])
+    }
+
+    /// A command of kubectl, whose flags for cluster and namespace are the same.
+    fn kubectl(&self, words: &str) -> String {
+        joined(&["kubectl", words, self.namespace, self.cluster])
+    }
+
+    /// How to see whether an operator runs, wherever it is. The labels are those of the chart and the manifests.
+    #[must_use]
+    pub fn operator(&self) -> String {
+        joined(&[
+            "kubectl get deployments,pods --all-namespaces --selector app.kubernetes.io/name=whetstone",
+            self.cluster,
+        ])
+    }
+
+    /// How to see which replica acts. The operator makes the Lease itself, without labels; that is its name unless
+    /// `--lease-name` gives another.
+    #[must_use]
+    pub fn lease(&self) -> String {
+        joined(&["kubectl get leases --all-namespaces --field-selector metadata.name=whetstone", self.cluster])
+    }
+}
+
+fn joined(words: &[&str]) -> String {
+    words.iter().copied().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// One page: how it stands, since when and why, what was tried, and what can be done next.
@@ -61,7 +92,7 @@ pub fn page(object: &AgentOptimization, versions: &[PromptVersion], view: &View<
     section(&mut text, "", &facts, view);
     if let Some(status) = &object.status {
         if let Some(watch) = &status.watch {
-            section(&mut text, "signals", &signals(watch, view), view);
+            section(&mut text, "signals", &signals::table(watch, object.spec.watch.as_ref(), view), view);
         }
         section(&mut text, "cycles", &past::cycles(&status.history, currency(object), view), view);
     }
@@ -123,7 +154,7 @@ fn headline(object: &AgentOptimization, view: &View<'_>) -> String {
     let mut text = format!("{name}  {}\n", view.terminal.paint(tone, &format!("{mark} {stands}")));
     let mut say = |tone: Tone, words: &str| text.push_str(&view.terminal.labelled("", 0, tone, words));
     if let Some(ready) = condition(object, "Ready") {
-        say(Tone::Plain, &line(&ready.message));
+        say(Tone::Plain, &lines(&ready.message));
     }
     if object.metadata.deletion_timestamp.is_some() {
         say(Tone::Notable, "it is being deleted");
@@ -169,7 +200,8 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
         );
     }
     if let Some(before) = &status.predecessor {
-        add("predecessor", Tone::Plain, format!("{}: a rollback goes back to it", before.version));
+        let goes_back = if spec.pin.is_none() { ": a rollback goes back to it" } else { "" };
+        add("predecessor", Tone::Plain, format!("{}{goes_back}", before.version));
     }
     if let Some(challenger) = &status.challenger {
         let (tone, stands) = if challenger.awaits_approval {
@@ -197,7 +229,7 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
             let times =
                 if waiting.failures == 1 { "once".to_owned() } else { format!("{} times in a row", waiting.failures) };
             let until = relative(waiting.until, view.now);
-            add("", Tone::Bad, format!("failed {times}, tried again {until}: {}", line(&waiting.message)));
+            add("", Tone::Bad, format!("failed {times}, tried again {until}: {}", lines(&waiting.message)));
         }
     }
     if let Some(watch) = &status.watch {
@@ -229,7 +261,7 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
         };
         add("schedule", Tone::Plain, format!("{} ({zone}){next}", schedule.cron));
     }
-    for (label, tone, text) in asked(object) {
+    for (label, tone, text) in asked(object, view.now) {
         add(label, tone, text);
     }
     if let Some(cost) = &status.cost {
@@ -243,7 +275,7 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
         let tone = if condition.type_ == "Stalled" { Tone::Bad } else { Tone::Notable };
         let since = relative(condition.last_transition_time.0, view.now);
         let Condition { type_, status, reason, message, .. } = condition;
-        add("condition", tone, format!("{type_}={status} ({reason}, {since}): {}", line(message)));
+        add("condition", tone, format!("{type_}={status} ({reason}, {since}): {}", lines(message)));
     }
     facts
 }
@@ -288,65 +320,59 @@ fn watch_words(watch: &WatchStatus, limit: u32, view: &View<'_>) -> (Tone, Strin
     if watch.established {
         return (Tone::Good, format!("{version} is established: it has come through its window"));
     }
+    if signals::is_silent(watch) {
+        return (Tone::Notable, format!("{version}: not established until every signal can be read"));
+    }
     if watch.until <= view.now {
         return (Tone::Notable, format!("{version} is established once every signal has been read within its limits"));
     }
     (Tone::Plain, format!("{version}, established {} if nothing is wrong with it", relative(watch.until, view.now)))
 }
 
-fn signals(watch: &WatchStatus, view: &View<'_>) -> String {
-    if watch.signals.is_empty() {
-        return String::new();
-    }
-    let faint = |text: &str| (Tone::Faint, text.to_owned());
-    let mut rows = vec![vec![faint("signal"), faint("reading"), faint("value"), faint("before"), faint("read")]];
-    for signal in &watch.signals {
-        let (tone, reading) = match signal.state {
-            SignalState::Ok => (Tone::Good, "ok".to_owned()),
-            SignalState::Breach if signal.breaches > 1 => (Tone::Bad, format!("breach, {} in a row", signal.breaches)),
-            SignalState::Breach => (Tone::Bad, "breach".to_owned()),
-            SignalState::NoEvidence => (Tone::Notable, "no evidence".to_owned()),
-        };
-        let figure = |value: &Option<String>| value.clone().unwrap_or_else(|| "—".to_owned());
-        rows.push(vec![
-            (Tone::Plain, line(&signal.name)),
-            (tone, reading),
-            (Tone::Plain, figure(&signal.value)),
-            (Tone::Plain, figure(&signal.baseline)),
-            (Tone::Plain, relative(signal.at, view.now)),
-        ]);
-    }
-    let lines = view.terminal.columns(&rows);
-    let mut text = format!("  {}\n", lines[0]);
-    for (row, signal) in lines[1..].iter().zip(&watch.signals) {
-        let _ = writeln!(text, "  {row}");
-        text.push_str(&view.terminal.labelled("", 4, Tone::Faint, &line(&signal.message)));
-    }
-    text
+/// Something that is asked for once, by annotation.
+struct Asked<'a> {
+    what: &'static str,
+    value: &'a str,
+    is_answered: bool,
 }
 
-/// What was asked by annotation, and whether the operator has answered: label, tone and words.
-fn asked(object: &AgentOptimization) -> Vec<(&'static str, Tone, String)> {
+/// What was asked by annotation, and whether the operator has answered.
+fn requests(object: &AgentOptimization) -> Vec<Asked<'_>> {
     let handled = object.status.as_ref().and_then(|status| status.handled.clone()).unwrap_or_default();
     let known = [
-        (annotations::RUN_AT, "for a cycle at", &handled.run_at),
-        (annotations::APPROVE, "to approve", &handled.approve),
-        (annotations::ROLLBACK_TO, "to roll back to", &handled.rollback_to),
+        (annotations::RUN_AT, "for a cycle", handled.run_at),
+        (annotations::APPROVE, "to approve", handled.approve),
+        (annotations::ROLLBACK_TO, "to roll back to", handled.rollback_to),
     ];
-    let mut asked = Vec::new();
-    for (key, what, answered) in known {
-        match object.annotations().get(key) {
-            Some(value) if answered.as_ref() != Some(value) => {
-                asked.push(("asked", Tone::Notable, format!("{what} {}: not answered yet", line(value))));
-            }
-            Some(value) => asked.push(("asked", Tone::Plain, format!("{what} {}: answered", line(value)))),
-            None => {}
-        }
+    let asked = known.into_iter().filter_map(|(key, what, answered)| {
+        let value = object.annotations().get(key)?;
+        Some(Asked { what, value, is_answered: answered.as_ref() == Some(value) })
+    });
+    asked.collect()
+}
+
+/// Whether something was asked that the operator has not answered.
+fn is_asked(object: &AgentOptimization) -> bool {
+    requests(object).iter().any(|asked| !asked.is_answered)
+}
+
+/// The requests as label, tone and words.
+fn asked(object: &AgentOptimization, now: Timestamp) -> Vec<(&'static str, Tone, String)> {
+    let requests = requests(object);
+    let told = requests.iter().map(|Asked { what, value, is_answered }| {
+        // A cycle is asked for by the time, but any other text will do.
+        let value = value.parse().map_or_else(|_| line(value), |at: Timestamp| relative(at, now));
+        let (tone, answered) =
+            if *is_answered { (Tone::Plain, "answered") } else { (Tone::Notable, "not answered yet") };
+        ("asked", tone, format!("{what} {value}: {answered}"))
+    });
+    let mut told: Vec<_> = told.collect();
+    let answer = object.status.as_ref().and_then(|status| status.handled.as_ref()?.message.as_ref());
+    // While something is pending, it would be read as the answer to that.
+    if let Some(message) = answer.filter(|_| requests.iter().all(|asked| asked.is_answered)) {
+        told.push(("answer", Tone::Plain, lines(message)));
     }
-    if let Some(message) = &handled.message {
-        asked.push(("answer", Tone::Plain, line(message)));
-    }
-    asked
+    told
 }
 
 #[cfg(test)]

@@ -78,8 +78,8 @@ impl Terminal {
         rows.iter().map(line).collect()
     }
 
-    /// A text behind a label, broken between words where the terminal ends, and every further line as far to the right as the
-    /// first. Ends with a line break.
+    /// A text behind a label, broken at its line breaks and between words where the terminal ends, and every further line as far
+    /// to the right as the first. Ends with a line break.
     #[must_use]
     pub fn labelled(self, label: &str, column: usize, tone: Tone, text: &str) -> String {
         let mut block = format!("{label:<column$}");
@@ -96,26 +96,50 @@ impl Terminal {
     /// The lines of a text that begins in a column.
     fn broken(self, text: &str, column: usize) -> Vec<String> {
         const NARROWEST: usize = 30;
-        let Some(width) = self.width else { return vec![text.to_owned()] };
+        let Some(width) = self.width else { return text.split('\n').map(str::to_owned).collect() };
         let room = usize::from(width).saturating_sub(column).max(NARROWEST);
-        let mut lines: Vec<String> = Vec::new();
-        for word in text.split(' ') {
-            match lines.last_mut() {
-                Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
-                    line.push(' ');
-                    line.push_str(word);
+        let mut broken: Vec<String> = Vec::new();
+        for line in text.split('\n') {
+            let mut words = line.split(' ');
+            broken.extend(words.next().map(str::to_owned));
+            for word in words {
+                match broken.last_mut() {
+                    Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
+                        line.push(' ');
+                        line.push_str(word);
+                    }
+                    _ => broken.push(word.to_owned()),
                 }
-                _ => lines.push(word.to_owned()),
             }
         }
-        lines
+        broken
     }
 }
 
-/// Text from elsewhere (a model, a scenario, another program) on one line, with nothing in it that a terminal obeys.
+/// Text from elsewhere (a model, a scenario, another program), with nothing in it that a terminal obeys: its lines, without
+/// empty ones.
+fn each_line(text: &str) -> impl Iterator<Item = String> {
+    let lines = text.lines().map(|line| harmless(&line.split_whitespace().collect::<Vec<_>>().join(" ")));
+    lines.filter(|line| !line.is_empty())
+}
+
+/// Text from elsewhere on lines of its own, for [`Terminal::labelled`]: several problems stand below each other.
+#[must_use]
+pub fn lines(text: &str) -> String {
+    each_line(text).collect::<Vec<_>>().join("\n")
+}
+
+/// Text from elsewhere on one line: what stood on several is told apart by semicolons.
 #[must_use]
 pub fn line(text: &str) -> String {
-    harmless(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+    let mut joined = String::new();
+    for line in each_line(text) {
+        if !joined.is_empty() {
+            joined.push_str(if joined.ends_with([':', ';', ',']) { " " } else { "; " });
+        }
+        joined.push_str(&line);
+    }
+    joined
 }
 
 /// The same, cut to a number of characters.
@@ -144,7 +168,7 @@ mod tests {
 
     #[test]
     fn text_from_elsewhere_cannot_command_the_terminal() {
-        assert_eq!(line("a\x1b]0;title\x07\n b\u{202e}c"), "a\u{fffd}]0;title\u{fffd} b\u{fffd}c");
+        assert_eq!(line("a\x1b]0;title\x07  b\u{202e}c"), "a\u{fffd}]0;title\u{fffd} b\u{fffd}c");
         assert_eq!(short("one two three", 8), "one two…");
         assert_eq!(short("one two", 7), "one two");
     }
@@ -161,6 +185,17 @@ mod tests {
         let terminal = Terminal { colours: false, width: Some(40) };
         let text = terminal.labelled("why", 6, Tone::Plain, "one two three four five six seven eight nine");
         assert_eq!(text, "why   one two three four five six seven\n      eight nine\n");
+    }
+
+    #[test]
+    fn several_lines_stand_below_each_other_or_are_told_apart_on_one() {
+        let text = "no model\t\"a\"\n\n  2 problems:\n no tool \"b\"\n";
+        assert_eq!(line(text), "no model \"a\"; 2 problems: no tool \"b\"");
+        for width in [None, Some(80)] {
+            let terminal = Terminal { colours: false, width };
+            let text = terminal.labelled("why", 6, Tone::Plain, &lines(text));
+            assert_eq!(text, "why   no model \"a\"\n      2 problems:\n      no tool \"b\"\n");
+        }
     }
 
     #[test]

@@ -302,7 +302,15 @@ fn run_ends_as_the_cycle_ends_that_it_asked_for() {
 fn waiting_ends_when_its_time_is_up_and_what_was_asked_stands() {
     let shop = Shop::new();
     let ended = shop.run(&["run", "support", "--wait", "--timeout", "500ms"]);
-    says(&ended, 1, &["nothing came of it within 500ms", "what was asked stands", "whetstone status support --watch"]);
+    says(
+        &ended,
+        1,
+        &[
+            "nothing came of it within 500ms; the last that was seen: no answer from an operator",
+            "What was asked stands",
+            "whetstone status support --watch",
+        ],
+    );
     assert!(shop.asked(annotations::RUN_AT).is_some());
     let before = shop.asked(annotations::RUN_AT);
     let mut waiting = shop.start(&["run", "support", "--wait"]);
@@ -311,9 +319,62 @@ fn waiting_ends_when_its_time_is_up_and_what_was_asked_stands() {
     });
     shop.operator_says(&json!({"handled": {"runAt": value}, "cycle": running()}));
     let mut said = BufReader::new(waiting.child.as_mut().unwrap().stderr.take().unwrap()).lines();
-    assert_eq!(said.next().unwrap().unwrap(), "shadow", "it follows the cycle");
+    assert_eq!(said.next().unwrap().unwrap(), "shadow 1/40, cost 0.1", "it follows the cycle");
+    shop.operator_says(&json!({"cycle": {"progress": {"done": 2}}}));
+    shop.operator_says(&json!({"cycle": {"progress": {"phase": "gate", "done": 3}}}));
+    assert_eq!(said.next().unwrap().unwrap(), "gate 3/40, cost 0.1", "a line for each phase, not for each step");
     waiting.interrupt();
     assert_eq!(waiting.wait().code, Some(130));
+}
+
+#[test]
+fn a_request_that_waits_for_a_person_is_told_so_at_once() {
+    let shop = Shop::new();
+    shop.operator_says(&shop.conditions(&[("Ready", "False"), ("Stalled", "True")]));
+    let ended = shop.run(&["run", "support", "--wait"]);
+    says(&ended, 1, &["no cycle starts: Stalled is True; what was asked stands, for when that is mended"]);
+    assert!(shop.asked(annotations::RUN_AT).is_some());
+}
+
+#[test]
+fn the_last_that_was_seen_is_told_when_the_time_is_up() {
+    let shop = Shop::new();
+    shop.operator_says(&json!({"phase": "Running", "cycle": running()}));
+    let ended = shop.run(&["run", "support", "--wait", "--timeout", "2s"]);
+    let seen = "waiting for the cycle before it (shadow, 1/40)";
+    says(&ended, 1, &[&format!("the last that was seen: {seen}. What was asked stands")]);
+    assert_eq!(ended.stderr.lines().filter(|line| *line == seen).count(), 1, "{ended}");
+}
+
+#[test]
+fn where_nothing_is_listed_the_hint_can_be_typed() {
+    let namespace = Namespace::new("verbs");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_whetstone"));
+    command.args(["status", "--namespace", namespace.name()]);
+    command.env_clear().env("KUBECONFIG", Cluster::shared().kubeconfig());
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let hint = said.split('`').nth(1).unwrap_or_else(|| panic!("{said}"));
+    let mut words = hint.split(' ');
+    assert_eq!(words.next(), Some("whetstone"), "{said}");
+    let typed = Command::new(env!("CARGO_BIN_EXE_whetstone"))
+        .args(words)
+        .env_clear()
+        .env("KUBECONFIG", Cluster::shared().kubeconfig())
+        .output()
+        .unwrap();
+    assert_ne!(typed.status.code(), Some(2), "{hint}: {}", String::from_utf8_lossy(&typed.stderr));
+}
+
+#[test]
+fn where_no_operator_answers_kubectl_takes_the_commands_that_look_for_it() {
+    let shop = Shop::new();
+    let page = shop.run(&["status", "support"]).stdout;
+    let commands: Vec<&str> = page.lines().filter_map(|line| Some(&line[line.find("kubectl ")? + 8..])).collect();
+    assert_eq!(commands.len(), 2, "{page}");
+    for command in commands {
+        Cluster::shared().kubectl(&command.split(' ').collect::<Vec<_>>()).printed();
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{Cluster, Wait, say};
 use crate::api::AgentOptimization;
 use crate::kubernetes::optimizations::Change;
+use crate::web::status::condition;
+use crate::web::terminal::line;
 
 /// How long an operator may take before somebody is told that there may be none.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -19,9 +21,9 @@ pub(in crate::cli) enum Look<T> {
     Unanswered,
     /// The operator has answered, and is at work.
     Under {
-        /// What it is at. A line is written when this changes.
+        /// What it is at. Where lines cannot be written over, one is written when this changes.
         way: String,
-        /// The same and how far it is, for a line that is written over again and again.
+        /// The same and how far it is: what is written.
         detail: String,
     },
     /// It is there.
@@ -61,6 +63,7 @@ pub(in crate::cli) async fn until<T>(
     tokio::pin!(timeout);
     let mut teller = Teller::new(format!("waiting for the operator to answer for {object}"));
     let (mut answered, mut warned) = (false, false);
+    let mut last = "no answer from an operator".to_owned();
     loop {
         let change = tokio::select! {
             change = changes.next() => change,
@@ -68,23 +71,28 @@ pub(in crate::cli) async fn until<T>(
             () = &mut timeout => {
                 let waited = wait.timeout.map(|timeout| timeout.to_string()).unwrap_or_default();
                 let follow = cluster.view().command(&format!("status {name} --watch"));
-                bail!("{object}: nothing came of it within {waited}; what was asked stands, and {follow} follows it");
+                let operator = if answered { String::new() } else { format!("\n{}", whereabouts(cluster)) };
+                bail!(
+                    "{object}: nothing came of it within {waited}; the last that was seen: {last}. What was asked stands, and `{follow}` follows it{operator}"
+                );
             }
             () = &mut patience, if !answered && !warned => {
                 warned = true;
                 teller.say(&format!(
-                    "no answer for {}s: is the operator running, and does it watch the namespace {}? What was asked stands, also after Ctrl-C",
+                    "no answer for {}s: is the operator running, and does it watch the namespace {}? What was asked stands, also after Ctrl-C\n{}",
                     PATIENCE.as_secs(),
                     cluster.optimizations.namespace(),
+                    whereabouts(cluster),
                 ));
                 continue;
             }
         };
         match change {
             Some(Ok(Change::Seen(seen))) => match look(&seen) {
-                Look::Unanswered => {}
+                Look::Unanswered => last = unanswered(&seen),
                 Look::Under { way, detail } => {
                     answered = true;
+                    detail.clone_into(&mut last);
                     teller.at(way, detail);
                 }
                 Look::Done(done) => return Ok(Ended::Done(done)),
@@ -97,6 +105,21 @@ pub(in crate::cli) async fn until<T>(
             None => bail!("{object}: the watch ended"),
         }
     }
+}
+
+/// How to look at the operator.
+fn whereabouts(cluster: &Cluster) -> String {
+    let view = cluster.view();
+    format!("`{}` shows whether it runs, `{}` which replica acts", view.operator(), view.lease())
+}
+
+/// What an object shows that tells nothing of what was asked.
+fn unanswered(seen: &AgentOptimization) -> String {
+    let phase = seen.status.as_ref().and_then(|status| status.phase);
+    let Some(phase) = phase else { return "no answer from an operator".to_owned() };
+    let message = condition(seen, "Ready").map(|ready| line(&ready.message)).filter(|message| !message.is_empty());
+    let message = message.map(|message| format!(", {message}")).unwrap_or_default();
+    format!("no answer from an operator ({}{message})", phase.as_str())
 }
 
 /// Tells how things go on standard error: a line that is written over in a terminal, lines elsewhere.
@@ -118,10 +141,10 @@ impl Teller {
     }
 
     fn at(&mut self, way: String, detail: String) {
-        self.bar.set_message(detail);
         if way != self.way && self.bar.is_hidden() {
-            say(&way);
+            self.say(&detail);
         }
+        self.bar.set_message(detail);
         self.way = way;
     }
 

@@ -12,6 +12,9 @@ use crate::web::terminal::{Tone, line, short};
 /// The least room that a message is worth showing in.
 const LEAST_MESSAGE: usize = 20;
 
+/// The most of a message that is shown where no terminal says how much room there is.
+const MOST_MESSAGE: usize = 100;
+
 /// A table, one line each. `everywhere` adds the namespace.
 #[must_use]
 pub fn list(objects: &[AgentOptimization], everywhere: bool, view: &View<'_>) -> String {
@@ -22,7 +25,7 @@ pub fn list(objects: &[AgentOptimization], everywhere: bool, view: &View<'_>) ->
     let widths =
         (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].1.chars().count()).max().unwrap_or(0));
     let taken: usize = widths.map(|width| width + 2).sum();
-    let room = view.terminal.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(taken));
+    let room = view.terminal.width.map_or(MOST_MESSAGE, |width| usize::from(width).saturating_sub(taken));
     if room >= LEAST_MESSAGE {
         rows[0].push((Tone::Faint, "MESSAGE".to_owned()));
         for (row, object) in rows[1..].iter_mut().zip(objects) {

@@ -9,9 +9,9 @@ use super::{View, currency, object_of, section};
 use crate::api::status::FinishedCycle;
 use crate::api::{AgentOptimization, PromptVersion};
 use crate::web::moment::{relative, took};
-use crate::web::terminal::{Tone, harmless, line, short};
+use crate::web::terminal::{Tone, harmless, line, lines, short};
 
-/// Where the sentence below a row begins.
+/// Where the sentences below a row begin.
 const REASON_COLUMN: usize = 6;
 
 /// The last cycles, and all versions with every reason.
@@ -104,7 +104,7 @@ pub fn newest_first(versions: &[PromptVersion]) -> Vec<&PromptVersion> {
 
 fn reason(text: &mut String, message: &str, view: &View<'_>) {
     if !message.is_empty() {
-        text.push_str(&view.terminal.labelled("", REASON_COLUMN, Tone::Faint, &line(message)));
+        text.push_str(&view.terminal.labelled("", REASON_COLUMN, Tone::Faint, &lines(message)));
     }
 }
 

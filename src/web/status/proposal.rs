@@ -83,18 +83,30 @@ fn about(
     serving: Option<&str>,
     view: &View<'_>,
 ) {
-    for label in &version.spec.addresses {
-        text.push_str(&view.terminal.labelled("  addresses", 14, Tone::Plain, &short(label, ADDRESSED)));
+    let addresses = version.spec.addresses.iter().map(|label| short(label, ADDRESSED));
+    listed(text, "  addresses", addresses, view);
+    let mut reasons: Vec<String> = Vec::new();
+    for reason in version.status.iter().flat_map(|status| &status.reasons).map(|reason| line(reason)) {
+        // A sentence that the one before has word for word tells nothing more.
+        if !reasons.last().is_some_and(|before| before.contains(&reason)) {
+            reasons.push(reason);
+        }
     }
-    for reason in version.status.iter().flat_map(|status| &status.reasons) {
-        text.push_str(&view.terminal.labelled("  because", 14, Tone::Plain, &line(reason)));
-    }
+    listed(text, "  because", reasons.into_iter(), view);
     // The recorded difference is from its parent, which need not be what serves.
     let recorded = version.spec.diff.as_ref().filter(|_| origin_of(version) == serving || champion.is_none());
     match (recorded, champion) {
         (Some(recorded), _) => change(text, recorded, view),
         (None, Some(champion)) => change(text, &between(champion, version), view),
         (None, None) => {}
+    }
+}
+
+/// Texts below each other, behind one label.
+fn listed(text: &mut String, label: &str, items: impl Iterator<Item = String>, view: &View<'_>) {
+    for (index, item) in items.enumerate() {
+        let label = if index == 0 { label } else { "" };
+        text.push_str(&view.terminal.labelled(label, 14, Tone::Plain, &item));
     }
 }
 

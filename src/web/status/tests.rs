@@ -66,7 +66,7 @@ const VERSIONS: &str = r"
 
 fn view() -> View<'static> {
     let terminal = Terminal { colours: false, width: Some(100) };
-    View { now: NOW.parse().unwrap(), terminal, program: "whetstone", flags: "" }
+    View { now: NOW.parse().unwrap(), terminal, program: "whetstone", cluster: "", namespace: "" }
 }
 
 fn seen(spec: &str, status: &str, of: &str) -> String {
@@ -148,8 +148,58 @@ status:
     let mut object = object(&spec, &status);
     object.annotations_mut().insert(annotations::RUN_AT.to_owned(), "2026-11-23T10:00:00Z".to_owned());
     object.spec.promotion.as_mut().unwrap().approval = Some(Approval::Manual);
-    let view = View { program: "kubectl whetstone", flags: "--namespace shop", ..view() };
+    let view = View { program: "kubectl whetstone", namespace: "--namespace shop", ..view() };
     insta::assert_snapshot!(page(&object, &versions(&format!("{VERSIONS}{challenger}")), &view));
+}
+
+#[test]
+fn a_request_that_is_pending_has_no_answer_yet() {
+    let asked = |handled: &str| {
+        let status = idle() + &format!("  handled: {{runAt: '{handled}', message: a cycle was started}}\n");
+        let mut object = object("  pin: v2\n", &status);
+        object.annotations_mut().insert(annotations::RUN_AT.to_owned(), "2026-11-23T11:57:00.123456789Z".to_owned());
+        page(&object, &[], &view())
+    };
+    insta::assert_snapshot!(asked("2026-11-22T10:55:00Z"));
+    let answered = asked("2026-11-23T11:57:00.123456789Z");
+    assert!(
+        answered.contains("asked        for a cycle 2m ago: answered\nanswer       a cycle was started\n"),
+        "{answered}"
+    );
+}
+
+#[test]
+fn what_is_suggested_can_be_done_now() {
+    let next = |spec: &str, status: &str| {
+        let view = View { terminal: Terminal::default(), ..view() };
+        next::suggestions(&object(spec, status), &view).replace("  ", " ")
+    };
+    let run = "whetstone run support --wait";
+    let with =
+        |conditions: &str| idle().replace("message: v2 serves}", &format!("message: v2 serves}}\n    - {conditions}"));
+    let condition = |kind: &str| {
+        format!("{{type: {kind}, status: 'True', reason: X, message: x, lastTransitionTime: '2026-11-23T09:00:00Z'}}")
+    };
+    assert!(next("", &idle()).contains(run));
+    for (status, instead) in [
+        (
+            with(&condition("BudgetExhausted")),
+            "raise spec.budget.perCycle, which the last cycle has used up kubectl edit agentoptimizations.whetstone.dev support\n",
+        ),
+        (with(&condition("Reconciling")), "follow it"),
+        (idle().replace(", established: true", ""), "follow it"),
+        (
+            idle().replace("status: 'True', reason: Serving", "status: 'False', reason: ReferenceMissing"),
+            "mend what is said above",
+        ),
+        (
+            idle().replace("observedGeneration: 4\n", "observedGeneration: 3\n"),
+            "see whether an operator runs kubectl get deployments,pods --all-namespaces",
+        ),
+    ] {
+        let told = next("", &status.replace("phase: Idle", "phase: Watching"));
+        assert!(told.contains(instead) && !told.contains(run), "{told}");
+    }
 }
 
 #[test]
@@ -174,12 +224,40 @@ status:
     until: '2026-11-23T12:30:00Z'
     breaches: 2
     signals:
-      - {{name: error-rate, state: Breach, breaches: 2, value: '0.083', baseline: '0.021', message: 'error-rate: 0.083 is more than 0.05', at: '2026-11-23T11:59:48Z'}}
+      - {{name: error-rate, state: Breach, breaches: 2, value: '0.08333333333333333', baseline: '0.02083333333333333', message: 'error-rate: 0.083 is more than 0.05', at: '2026-11-23T11:59:48Z'}}
       - {{name: refusals, state: Ok, value: '2', message: 'refusals: 2 is at most 10', at: '2026-11-23T11:59:48Z'}}
       - {{name: latency-p95, state: NoEvidence, message: 'latency-p95: Prometheus has no data for it', at: '2026-11-23T11:59:48Z'}}
 "
     );
-    insta::assert_snapshot!(seen("", &status, VERSIONS));
+    insta::assert_snapshot!(seen(WATCH, &status, VERSIONS));
+}
+
+const WATCH: &str = "  watch:
+    prometheus: {url: 'http://prometheus.monitoring:9090'}
+    signals:
+      - {name: error-rate, query: x, max: 0.05, maxIncrease: 20%}
+      - {name: refusals, query: x, max: 10}
+      - {name: latency-p95, query: x, maxIncrease: '0.5'}
+";
+
+#[test]
+fn a_signal_that_cannot_be_read_keeps_a_version_from_being_established() {
+    let watched = |state: &str, until: &str| {
+        let status = format!(
+            "\nstatus:\n  observedGeneration: 4\n  phase: Watching\n  conditions: [{READY}, message: v2 serves}}]\n  watch: {{version: v2, since: '2026-11-23T11:30:00Z', until: '{until}', signals: [{{name: refusals, state: {state}, value: '2', message: refusals is so, at: '2026-11-23T11:59:48Z'}}]}}\n"
+        );
+        seen(WATCH, &status, "[]")
+    };
+    let of = |page: &str| page.lines().find_map(|line| line.strip_prefix("watch        ")).unwrap().to_owned();
+    let fine = watched("Ok", "2026-11-23T12:30:00Z");
+    assert_eq!(of(&fine), "v2, established in 30m if nothing is wrong with it");
+    for until in ["2026-11-23T12:30:00Z", "2026-11-23T11:59:00Z"] {
+        assert_eq!(of(&watched("NoEvidence", until)), "v2: not established until every signal can be read");
+    }
+    assert!(
+        fine.contains("  signal    reading  value  limit   read\n"),
+        "a column with nothing in it is left out: {fine}"
+    );
 }
 
 #[test]
@@ -205,10 +283,13 @@ status:
   observedGeneration: 4
   phase: Stalled
   conditions:
-    - {type: Ready, status: 'False', reason: ReferenceMissing, lastTransitionTime: '2026-11-23T11:00:00Z', message: 'spec.scenarios[0].configMapRef: no ConfigMap \"support-scenarios\" in this namespace'}
-    - {type: Stalled, status: 'True', reason: ReferenceMissing, lastTransitionTime: '2026-11-23T11:00:00Z', message: 'spec.scenarios[0].configMapRef: no ConfigMap \"support-scenarios\" in this namespace'}
+    - {type: Ready, status: 'False', reason: ReferenceMissing, lastTransitionTime: '2026-11-23T11:00:00Z', message: &message \"spec.scenarios[0].configMapRef: no ConfigMap 'support-scenarios' in this namespace\\nspec.models[0].openAI.apiKey.secretKeyRef: no Secret 'openai' in this namespace\"}
+    - {type: Stalled, status: 'True', reason: ReferenceMissing, lastTransitionTime: '2026-11-23T11:00:00Z', message: *message}
 ";
     insta::assert_snapshot!(seen("", status, "[]"));
+    // Where nobody says how wide a line may be.
+    let everywhere = View { terminal: Terminal::default(), ..view() };
+    insta::assert_snapshot!(list(&[object("", status)], false, &everywhere));
 }
 
 const IDLE: &str = "
@@ -246,7 +327,7 @@ const IDLE: &str = "
       startedAt: '2026-11-20T12:00:00Z'
       endedAt: '2026-11-20T12:00:04Z'
       verdict: Failed
-      message: 'judge: no key in the Secret anthropic'
+      message: \"judge: no key in the Secret anthropic\\nworker: no key in the Secret openai\"
       champion: v1
       cost: '0'
 ";
@@ -277,9 +358,9 @@ fn what_an_approval_would_change() {
 - created: '2026-11-23T11:00:00Z'
   spec:
     parent: v2
-    addresses: ['accuracy: guesses the delivery date']
+    addresses: ['accuracy: guesses the delivery date', 'safety: promises a refund']
     diff: "--- v2\n+++ v4\n@@ -1,2 +1,3 @@\n # Role\n-be kind\n+be kind and exact\n+never guess a date\n"
-  status: {version: v4, phase: Challenger, reasons: [the aggregate score rose from 0.968 to 0.981]}
+  status: {version: v4, phase: Challenger, reasons: [the aggregate score rose from 0.968 to 0.981 (+0.013), the aggregate score rose from 0.968 to 0.981, no dimension fell]}
 "#,
     );
     let challenger = Challenger {

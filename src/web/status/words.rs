@@ -47,6 +47,19 @@ impl Health {
     }
 }
 
+/// What a person must mend before anything goes on: the message of `Stalled`, or of `Ready` where that is false and speaks of
+/// this spec. `None` while the champion is being written, which passes.
+#[must_use]
+pub fn obstacle(object: &AgentOptimization) -> Option<&str> {
+    let observed = object.status.as_ref()?.observed_generation?;
+    if Some(observed) != object.metadata.generation {
+        return None;
+    }
+    let stalled = condition(object, "Stalled").filter(|stalled| stalled.status == "True");
+    let ready = condition(object, "Ready").filter(|ready| ready.status == "False" && ready.reason != "Applying");
+    stalled.or(ready).map(|condition| condition.message.as_str())
+}
+
 /// How a version came to serve.
 pub(super) fn origin(origin: Origin) -> &'static str {
     match origin {
