@@ -329,10 +329,8 @@ async fn text_of(
             origin: VersionOrigin::Found,
         };
         fenced(context)?;
-        let created = versions::create(&context.client, &observed.object, &lost).await;
-        if let Some(created) = created.map_err(ReconcileError::Cluster)? {
-            context.versions.note(&created);
-        }
+        // Its status is written when the watch tells of it.
+        versions::create(&context.client, &observed.object, &lost).await.map_err(ReconcileError::Cluster)?;
     }
     Ok(text)
 }

@@ -25,7 +25,7 @@ fn a_foreign_configmap_is_refused_and_left_as_it_was_until_it_is_handed_over() {
     assert!(has(&status, "Ready", "False", "TargetNotOwned"));
     let message = &condition(&status, "Stalled").unwrap().message;
     assert!(message.contains("belongs to somebody else (tests wrote it), and is not overwritten"), "{message}");
-    assert!(message.contains(&format!("kubectl annotate configmap {TARGET} whetstone.dev/adopt=")), "{message}");
+    assert!(message.contains(&format!("annotate configmap {TARGET} whetstone.dev/adopt={SHOP}")), "{message}");
     assert_eq!(shop.until_event("TargetNotOwned"), *message);
     assert_eq!(shop.kstatus(), "Failed");
     assert_eq!((status.phase, status.cycle), (Some(Phase::Stalled), None), "nothing is paid for what cannot serve");
@@ -141,6 +141,33 @@ fn of_two_optimizations_with_one_target_the_younger_is_refused_until_the_older_i
     });
     assert_eq!(condition(&serving, "Stalled"), None);
     assert_belongs_together(&shop.target().unwrap());
+}
+
+#[test]
+fn an_optimization_that_never_had_the_target_reverts_nothing_when_it_is_deleted() {
+    let shop = Shop::open("usurper");
+    let _operator = shop.operator();
+    shop.apply(&no_cycles());
+    let data = shop.until_served("v1");
+    shop.write_config_map("other-prompt", &[("system-prompt", "You are rude.")]);
+    let younger = shop.resource(&json!({
+        "metadata": {"name": "shop-two"},
+        "spec": {
+            "suspend": true,
+            "agent": {"prompt": {"configMapKeyRef": {"name": "other-prompt"}}},
+            "promotion": {"onDelete": "Revert"},
+        },
+    }));
+    shop.apply_object::<AgentOptimization>(&younger);
+    let younger = || block_on(shop.namespace.api::<AgentOptimization>().get_opt("shop-two")).unwrap();
+    eventually("the younger is stalled", DEADLINE, || {
+        younger()?.status.filter(|status| has(status, "Stalled", "True", "TargetNotOwned"))
+    });
+    let before = shop.config_map(TARGET).unwrap().resource_version();
+    shop.delete::<AgentOptimization>("shop-two");
+    eventually("it is gone", DEADLINE, || younger().is_none().then_some(()));
+    assert_eq!(shop.config_map(TARGET).unwrap().resource_version(), before, "nobody has written it");
+    assert_eq!(shop.target(), Some(data));
 }
 
 #[test]
