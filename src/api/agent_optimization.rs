@@ -73,8 +73,8 @@ pub struct AgentOptimizationSpec {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(extend("default" = false))]
     pub suspend: bool,
-    /// The name of a version that is to serve whatever the gate says. No cycle starts meanwhile, and nothing is promoted or taken
-    /// back.
+    /// The name of a version that is to serve whatever the gate says. No cycle starts meanwhile that nobody asked for, and nothing
+    /// is promoted or taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = patterns::VERSION))]
     pub pin: Option<String>,

@@ -105,33 +105,33 @@ pub enum WorkloadKind {
     .message("fewer scenarios are compared than are demanded, so no verdict could ever stand: raise shadowSampleSize or lower minimumSampleSize")
     .field_path(".shadowSampleSize"))]
 pub struct Gate {
-    /// The statistical test of superiority and non-inferiority.
+    /// The statistical test of superiority and non-inferiority. The profile's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Test>,
-    /// The chance of promoting a challenger that is no better, at most. Between 0 and 0.5.
+    /// The chance of promoting a challenger that is no better, at most. Between 0 and 0.5. The profile's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0001, max = 0.5))]
     pub significance_level: Option<f64>,
-    /// How much worse a single dimension may be, in score points.
+    /// How much worse a single dimension may be, in score points. The profile's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub regression_tolerance: Option<f64>,
-    /// What must be significantly better: the aggregate, or every single dimension.
+    /// What must be significantly better: the aggregate, or every single dimension. The profile's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require_significance: Option<RequireSignificance>,
-    /// The aggregate score that the challenger must reach.
+    /// The aggregate score that the challenger must reach. The profile's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub minimum_score: Option<f64>,
-    /// The fewest scenarios on which a verdict may stand.
+    /// The fewest scenarios on which a verdict may stand. The profile's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2))]
     pub minimum_sample_size: Option<u32>,
-    /// The most scenarios that champion and challenger are compared on.
+    /// The most scenarios that champion and challenger are compared on. The profile's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2))]
     pub shadow_sample_size: Option<u32>,
-    /// How often each of them is run, for champion and challenger each. As `spec.execution.repeats` when absent.
+    /// How often each of the compared scenarios is run, for champion and challenger each. As `spec.execution.repeats` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub repeats: Option<u32>,

@@ -187,7 +187,8 @@ pub struct Signal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = patterns::DECIMAL_OR_SHARE), length(max = 32))]
     pub max_increase: Option<String>,
-    /// How far the value may fall below its mean over the window before the promotion, likewise.
+    /// How far the value may fall below its mean over the window before the promotion: in the unit of the query (`0.02`), or
+    /// as a share of that mean (`20%`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = patterns::DECIMAL_OR_SHARE), length(max = 32))]
     pub max_decrease: Option<String>,
