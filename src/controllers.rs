@@ -15,10 +15,13 @@
 //! reconcile. The record in the status is written in one conditional write before the ConfigMap follows it, so whatever is
 //! killed, a promotion happens once and the ConfigMap comes to agree with the record.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub mod act;
 pub mod conditions;
 pub mod context;
 pub mod cycles;
+pub mod error;
 pub mod observe;
 pub mod operator;
 pub mod optimization;
@@ -30,3 +33,8 @@ pub mod watches;
 
 /// An AgentOptimization: its namespace and name.
 pub type Owner = (String, String);
+
+/// Locks what no panic can leave half-written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -8,6 +8,7 @@ pub mod call;
 pub mod cluster;
 pub mod duration;
 pub mod endpoint;
+pub mod figure;
 pub mod free;
 pub mod hash;
 pub mod ids;

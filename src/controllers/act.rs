@@ -15,10 +15,11 @@ use serde_json::json;
 
 use super::Owner;
 use super::conditions;
-use super::context::{Context, lock};
+use super::context::Context;
 use super::cycles::Order;
+use super::error::{ReconcileError, fenced};
+use super::lock;
 use super::observe::{Observed, hash};
-use super::optimization::ReconcileError;
 use super::resolve::{self, Resolved, Trouble};
 use super::run_cycle::{Grounds, run_cycle};
 use super::watches::WatchOrder;
@@ -425,9 +426,4 @@ fn course_retired(observed: &Observed, course: &Course) -> Vec<String> {
     let keep = written.unwrap_or(crate::api::profile::Defaults::of(spec.profile).max_versions_retained);
     let known: Vec<_> = observed.versions.iter().map(|indexed| indexed.known.clone()).collect();
     crate::decide::lifecycle::retained(&course.record, &known, keep as usize)
-}
-
-/// Nothing is written without the Lease.
-pub(super) fn fenced(context: &Context) -> Result<(), ReconcileError> {
-    if context.fence.is_open() { Ok(()) } else { Err(ReconcileError::NotLeader) }
 }

@@ -1,16 +1,16 @@
 //! What every reconcile shares.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::Store;
 use kube::{Client, Resource as _, ResourceExt as _};
 
-use super::Owner;
 use super::cycles::Cycles;
 use super::resolve::Resolved;
 use super::watches::Watches;
+use super::{Owner, lock};
 use crate::api::AgentOptimization;
 use crate::decide::lifecycle::Note;
 use crate::domain::endpoint::AllowList;
@@ -131,9 +131,4 @@ fn cut(text: &str) -> String {
         end -= 1;
     }
     format!("{}…", &text[..end])
-}
-
-/// Locks what no panic can leave half-written.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,8 +14,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::Owner;
-use super::context::lock;
+use super::{Owner, lock};
 use crate::api::status::{Progress as ProgressStatus, RunningCycle};
 use crate::decide::lifecycle::{CycleFacts, Ended, Failed};
 use crate::domain::call::Phase;

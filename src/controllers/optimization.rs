@@ -11,10 +11,12 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 
-use super::act::{self, Acted, fenced};
+use super::act::{self, Acted};
 use super::conditions::whole_seconds;
-use super::context::{Context, lock};
+use super::context::Context;
 use super::cycles::{PROGRESS_EVERY, words};
+use super::error::{ReconcileError, fenced};
+use super::lock;
 use super::observe::{self, Observed};
 use super::report;
 use super::resolve::{self, Resolved};
@@ -26,7 +28,6 @@ use crate::api::promotion::OnDelete;
 use crate::decide::lifecycle::{Course, Situation, Wants, next};
 use crate::decide::schedule::{self, ScheduleError};
 use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
-use crate::engine::ports::StoreError;
 use crate::kubernetes::names::{FIELD_MANAGER, REVERT_FINALIZER};
 use crate::kubernetes::target::{self, Target};
 
@@ -37,58 +38,6 @@ const RIVAL_EVERY: Duration = Duration::from_secs(5);
 
 /// How often a workload that could not be restarted is tried again.
 const RESTART_EVERY: Duration = Duration::from_mins(1);
-
-/// Why a reconcile could not be ended.
-#[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
-    /// The API server does not answer, or refuses.
-    #[error("the API server: {0}")]
-    Cluster(#[source] kube::Error),
-    /// The store cannot be read.
-    #[error(transparent)]
-    Store(StoreError),
-    /// Somebody has changed the object meanwhile.
-    #[error("it has changed meanwhile")]
-    Changed,
-    /// The object is gone.
-    #[error("it is gone")]
-    Gone,
-    /// We do not hold the Lease.
-    #[error("this replica does not hold the Lease")]
-    NotLeader,
-    /// The prompt of the champion is nowhere.
-    #[error(
-        "the prompt of {0} is neither in the target, nor in a PromptVersion, nor in the store; apply its PromptVersion again"
-    )]
-    PromptLost(String),
-    /// A defect.
-    #[error("reconciling panicked: {0}; this is a defect of Whetstone")]
-    Panicked(String),
-}
-
-impl ReconcileError {
-    /// A short name for metrics.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Cluster(kube::Error::Api(status)) if status.code == 403 => "forbidden",
-            Self::Cluster(kube::Error::Api(_)) => "api",
-            Self::Cluster(_) => "connection",
-            Self::Store(error) => error.kind.category(),
-            Self::Changed => "conflict",
-            Self::Gone => "gone",
-            Self::NotLeader => "not_leader",
-            Self::PromptLost(_) => "prompt_lost",
-            Self::Panicked(_) => "panic",
-        }
-    }
-
-    /// Another attempt may go better, without anybody doing anything.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Gone | Self::PromptLost(_))
-    }
-}
 
 /// Reconciles one optimization.
 ///

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::act::{Acted, fenced};
+use super::act::Acted;
 use super::conditions::{self, clear, set};
 use super::context::Context;
+use super::error::{ReconcileError, fenced};
 use super::observe::Observed;
-use super::optimization::ReconcileError;
 use super::resolve::{Resolved, Trouble};
 use crate::api::AgentOptimization;
 use crate::api::promotion::Approval;

@@ -9,7 +9,8 @@ use kube::Api;
 use secrecy::SecretString;
 use url::Url;
 
-use super::context::{Context, lock};
+use super::context::Context;
+use super::lock;
 use super::observe::{Observed, hash};
 use super::{Owner, conditions};
 use crate::api::plan::watch::WatchPlan;

@@ -13,9 +13,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Instrument as _;
 
-use super::Owner;
-use super::context::lock;
 use super::resolve::Keys;
+use super::{Owner, lock};
 use crate::api::plan::watch::WatchPlan;
 use crate::api::source::SecretKeyRef;
 use crate::api::status::{SignalStatus, WatchStatus};

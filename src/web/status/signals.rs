@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::View;
 use crate::api::status::{SignalState, SignalStatus, WatchStatus};
 use crate::api::watch::{Signal, Watch};
+use crate::domain::figure::figure;
 use crate::web::moment::relative;
 use crate::web::terminal::{Tone, line, lines};
 
@@ -31,7 +32,7 @@ pub(super) fn table(watch: &WatchStatus, spec: Option<&Watch>, view: &View<'_>) 
             SignalState::Breach => (Tone::Bad, "breach".to_owned()),
             SignalState::NoEvidence => (Tone::Notable, "no evidence".to_owned()),
         };
-        let or_dash = |value: Option<&String>| value.map_or_else(|| "—".to_owned(), |value| figure(value));
+        let or_dash = |value: Option<&String>| value.map_or_else(|| "—".to_owned(), |value| shown(value));
         rows.push(vec![
             (Tone::Plain, line(&signal.name)),
             (tone, reading),
@@ -64,19 +65,9 @@ fn limits(status: &SignalStatus, spec: &Watch) -> String {
 }
 
 /// A value as short as its message has it; what is no number as it stands.
-fn figure(value: &str) -> String {
-    let Some(number) = value.parse().ok().filter(|number: &f64| number.is_finite()) else { return line(value) };
-    if number == 0.0 {
-        return "0".to_owned();
-    }
-    let magnitude = number.abs().log10().floor();
-    if !(-5.0..15.0).contains(&magnitude) {
-        return format!("{number:.*e}", (DIGITS - 1) as usize);
-    }
-    // Within -5 and 15, so the cast is exact.
-    let decimals = (DIGITS - 1 - magnitude as i32).max(0) as usize;
-    let text = format!("{number:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+fn shown(value: &str) -> String {
+    let number = value.parse().ok().filter(|number: &f64| number.is_finite());
+    number.map_or_else(|| line(value), |number| figure(number, DIGITS))
 }
 
 #[cfg(test)]
@@ -85,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_value_has_four_significant_digits_at_most() {
-        for (value, shown) in [
+        for (value, expected) in [
             ("0.08333333333333333", "0.08333"),
             ("1.9999999999", "2"),
             ("123.456789", "123.5"),
@@ -96,7 +87,7 @@ mod tests {
             ("0.0", "0"),
             ("NaN", "NaN"),
         ] {
-            assert_eq!(figure(value), shown);
+            assert_eq!(shown(value), expected);
         }
     }
 }
