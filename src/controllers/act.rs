@@ -3,9 +3,8 @@
 //! In this order, so that whatever is killed in between, the next reconcile goes on:
 //! 1. versions that do not exist yet,
 //! 2. the record, in one write that fails if anybody has changed the resource since: here a promotion happens,
-//! 3. the cycle, which is started or stopped,
-//! 4. the target ConfigMap, in one apply, from the record,
-//! 5. restarts and watches.
+//! 3. the target ConfigMap, in one apply, from the record,
+//! 4. restarts, cycles and watches. (Only a cycle that is to stop is stopped before the target.)
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -127,12 +126,14 @@ pub async fn carry_out(
 ) -> Result<Acted, ReconcileError> {
     let context = &grounds.context;
     let mut acted = Acted::default();
-    // First of all: a cycle that is to stop must not go on because a target cannot be written.
-    supervise_cycle(observed, resolved, course, object, grounds);
+    // A cycle that is to stop must not go on because a target cannot be written.
+    let wanted = wanted_cycle(observed, resolved, course);
+    context.cycles.stop_unless(&observed.owner, wanted);
     write_target(observed, resolved, course, grounds, &mut acted).await?;
     if acted.target_trouble.is_none() {
         restart(observed, course, context, &mut acted).await?;
     }
+    supervise_cycle(observed, resolved, course, object, grounds);
     supervise_watch(observed, resolved, course, context).await?;
     for name in &course_retired(observed, course) {
         fenced(context)?;
@@ -365,6 +366,17 @@ async fn restart(
     Ok(())
 }
 
+/// The cycle that should be under way, and the hash of the champion that it is about.
+fn wanted_cycle<'a>(
+    observed: &Observed,
+    resolved: &Resolved,
+    course: &'a Course,
+) -> Option<(&'a RunningCycle, &'a str)> {
+    let may_run = !observed.object.spec.suspend && resolved.inputs.is_some() && !observed.is_refused();
+    let cycle = course.record.cycle.as_ref().filter(|_| may_run)?;
+    Some((cycle, &course.record.champion.as_ref()?.hash))
+}
+
 fn supervise_cycle(
     observed: &Observed,
     resolved: &Resolved,
@@ -373,9 +385,7 @@ fn supervise_cycle(
     grounds: &Grounds,
 ) {
     let (context, owner) = (&grounds.context, &observed.owner);
-    let may_run = !object.spec.suspend && resolved.inputs.is_some() && !observed.is_refused();
-    let wanted = course.record.cycle.as_ref().filter(|_| may_run);
-    let (Some(cycle), Some(champion)) = (wanted, &course.record.champion) else {
+    let Some((cycle, champion)) = wanted_cycle(observed, resolved, course) else {
         return context.cycles.forget(owner);
     };
     if let Some(waiting) = &cycle.waiting {
@@ -391,7 +401,7 @@ fn supervise_cycle(
         owner,
         Order {
             cycle: order_cycle,
-            champion: champion.hash.clone(),
+            champion: champion.to_owned(),
             fingerprint: resolved.fingerprint.clone(),
             run: Box::new(move |stop, meter| Box::pin(run_cycle(grounds, object, running, stop, meter))),
         },

@@ -112,7 +112,12 @@ impl Cycles {
     pub fn run(&self, owner: &Owner, order: Order) {
         let mut tasks = lock(&self.tasks);
         let before = match tasks.get(owner) {
-            Some(task) if !task.is_settled && is_same(&task.cycle, &order.cycle) && task.champion == order.champion => {
+            Some(task)
+                if !task.is_settled
+                    && !task.stop.is_cancelled()
+                    && is_same(&task.cycle, &order.cycle)
+                    && task.champion == order.champion =>
+            {
                 return;
             }
             Some(_) => tasks.remove(owner).and_then(end),
@@ -179,6 +184,15 @@ impl Cycles {
             is_settled: false,
         };
         tasks.insert(owner.clone(), task);
+    }
+
+    /// Asks the cycle of an optimization to stop unless it is this one, for a champion of this hash.
+    pub fn stop_unless(&self, owner: &Owner, wanted: Option<(&RunningCycle, &str)>) {
+        if let Some(task) = lock(&self.tasks).get(owner)
+            && !wanted.is_some_and(|(cycle, champion)| is_same(&task.cycle, cycle) && task.champion == champion)
+        {
+            task.stop.cancel();
+        }
     }
 
     /// The optimizations that a cycle is known of.

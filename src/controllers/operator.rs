@@ -166,6 +166,7 @@ pub async fn run(
         health.is_leader.store(false, Ordering::Relaxed);
         health.has_synced.store(false, Ordering::Relaxed);
         metrics.set_leader(false);
+        metrics.rest();
         if stop.is_cancelled() {
             break;
         }
@@ -352,7 +353,10 @@ fn follow_optimizations(
         watcher(api, watcher::Config::default()).default_backoff().modify(|object| object.managed_fields_mut().clear());
     let mut complaint = Complaint::about("AgentOptimizations");
     let kept = reflector::reflector(writer, events).inspect(move |event| match event {
-        Ok(Event::Delete(object)) => context.forget(&(object.namespace().unwrap_or_default(), object.name_any())),
+        Ok(Event::Delete(object)) => {
+            complaint.is_over();
+            context.forget(&(object.namespace().unwrap_or_default(), object.name_any()));
+        }
         Ok(Event::InitDone) => {
             complaint.is_over();
             let there = context.optimizations.state();
@@ -363,7 +367,8 @@ fn follow_optimizations(
             }
             listed.send_replace(true);
         }
-        Ok(_) => {}
+        Ok(Event::Init) => {}
+        Ok(_) => complaint.is_over(),
         Err(error) => complaint.make(error),
     });
     kept.applied_objects().filter(|object| std::future::ready(object.is_ok()))
@@ -426,7 +431,7 @@ async fn follow_versions(
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                if matches!(event, Event::InitDone) {
+                if !matches!(event, Event::Init) {
                     complaint.is_over();
                 }
                 for owner in context.versions.take_in(&event) {

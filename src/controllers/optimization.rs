@@ -167,7 +167,7 @@ fn after(observed: &Observed, resolved: &Resolved, course: &Course, acted: &Acte
     let progress = (cycle.progress.is_some() && !cycle.is_queued).then_some(PROGRESS_EVERY);
     let rival = observed.rival.is_some().then_some(RIVAL_EVERY);
     let is_missing = resolved.trouble.as_ref().is_some_and(|trouble| trouble.may_come_right);
-    let missing = (is_missing && resolved.fingerprint.is_empty()).then_some(MISSING_EVERY);
+    let missing = (is_missing && !resolved.is_final).then_some(MISSING_EVERY);
     let restart = (!acted.restart_trouble.is_empty()).then_some(RESTART_EVERY);
     match wake.into_iter().chain(progress).chain(rival).chain(missing).chain(restart).min() {
         Some(wait) => Action::requeue(wait),

@@ -43,8 +43,10 @@ pub fn status(
     let trouble = trouble(observed, resolved, course, acted);
     let mut conditions = observed.record.conditions.clone();
     let is_written = acted.is_some() || is_held(observed, &course.record);
-    let caveats = caveats(observed, acted);
-    readiness(&mut conditions, &status, trouble.as_ref(), is_written, &caveats, (generation, now));
+    if acted.is_some() || trouble.is_some() || !is_written || !says_who_serves(observed, &status) {
+        let caveats = caveats(observed, acted);
+        readiness(&mut conditions, &status, trouble.as_ref(), is_written, &caveats, (generation, now));
+    }
     promotion(&mut conditions, observed, &status, generation, now);
     rollback(&mut conditions, observed, &status, course, now);
     signals(&mut conditions, &status, generation, now);
@@ -63,6 +65,15 @@ pub fn status(
         }
     }
     status
+}
+
+/// The record is `Ready` for this champion already. What else it says is known better after the target has been looked after.
+fn says_who_serves(observed: &Observed, status: &AgentOptimizationStatus) -> bool {
+    let ready = observed.record.conditions.iter().find(|it| it.type_ == conditions::READY);
+    observed.record.champion == status.champion
+        && ready.is_some_and(|it| {
+            it.reason == conditions::SERVING && it.observed_generation == observed.object.metadata.generation
+        })
 }
 
 /// What somebody should know about a champion that serves.
@@ -100,10 +111,11 @@ fn trouble(observed: &Observed, resolved: &Resolved, course: &Course, acted: Opt
     });
     // A target that was refused before is refused until it has been looked at again.
     let before = observed.record.conditions.iter().find(|it| it.type_ == conditions::STALLED);
-    let still =
-        before.filter(|before| acted.is_none() && before.reason == conditions::TARGET_NOT_OWNED).map(|before| {
-            Trouble { reason: conditions::TARGET_NOT_OWNED, message: before.message.clone(), may_come_right: false }
-        });
+    let of_targets = [conditions::TARGET_NOT_OWNED, conditions::PROMPT_TOO_LARGE];
+    let still = before.filter(|_| acted.is_none()).and_then(|before| {
+        let reason = of_targets.into_iter().find(|reason| *reason == before.reason)?;
+        Some(Trouble { reason, message: before.message.clone(), may_come_right: false })
+    });
     target.or(still).or_else(|| resolved.trouble.clone()).or(obstacle).or(failing)
 }
 
@@ -434,14 +446,14 @@ pub async fn report(
     status: &AgentOptimizationStatus,
     context: &Context,
 ) -> Result<(), ReconcileError> {
-    for (object, status) in version_statuses(observed, course) {
-        write_version(observed, &object, &status, context).await?;
-    }
     let warn = |reason, message: &String| Note { is_warning: true, reason, message: message.clone() };
     let mut notes: Vec<Note> = acted.put_back.iter().map(|message| warn("TargetPutBack", message)).collect();
     notes.extend(acted.restart_trouble.iter().map(|message| warn("RestartFailed", message)));
     notes.extend(worsened(&observed.record.conditions, &status.conditions));
     context.say(&observed.object, &notes).await;
+    for (object, status) in version_statuses(observed, course) {
+        write_version(observed, &object, &status, context).await?;
+    }
     Ok(())
 }
 

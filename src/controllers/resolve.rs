@@ -48,7 +48,7 @@ pub struct Resolved {
     /// Tells whether anything has changed that the above depends on.
     pub fingerprint: String,
     /// The above is known to depend on nothing else, so it need not be done again.
-    is_final: bool,
+    pub(super) is_final: bool,
 }
 
 /// The keys of the models and of Prometheus, by the names of Secret and key. Never printed.
@@ -92,14 +92,16 @@ pub async fn resolve(observed: &Observed, context: &Context) -> Result<Arc<Resol
         .zip(observed.found())
         .and_then(|(champion, found)| (champion.hash == found.prompt.hash).then_some(found.prompt.text));
     let attempt = attempt(&context.client, object, champion, context).await?;
+    // A permission may be given back without any of the objects changing.
+    let is_final = fingerprint.is_some() && !attempt.is_forbidden;
     let resolved = Arc::new(Resolved {
         inputs: attempt.prepared.as_ref().ok().map(|prepared| inputs(&prepared.plan)),
         trouble: attempt.prepared.as_ref().err().cloned(),
         warnings: attempt.prepared.as_ref().map(|prepared| prepared.plan.warnings.clone()).unwrap_or_default(),
         base: attempt.base,
         watch: attempt.watch,
-        is_final: fingerprint.is_some(),
-        fingerprint: fingerprint.unwrap_or_default(),
+        is_final,
+        fingerprint: fingerprint.filter(|_| is_final).unwrap_or_default(),
     });
     lock(&context.resolved).insert(owner.clone(), Arc::clone(&resolved));
     Ok(resolved)
@@ -126,6 +128,8 @@ struct Attempt {
     base: Option<PromptText>,
     watch: Option<WatchPlan>,
     prepared: Result<Prepared, Trouble>,
+    /// We may not read a Secret.
+    is_forbidden: bool,
 }
 
 async fn attempt(
@@ -142,12 +146,13 @@ async fn attempt(
     let watch_plan = watched.as_ref().ok().cloned().flatten();
     let trouble = |reason, message: String, may_come_right| Trouble { reason, message, may_come_right };
 
+    let mut is_forbidden = false;
     let prepared = match resolve_submission(&submission, &gathered.references) {
         Err(problems) if !gathered.is_incomplete => Err(trouble(conditions::INVALID_SPEC, problems.to_string(), false)),
         Err(problems) => Err(trouble(conditions::REFERENCE_MISSING, problems.to_string(), true)),
         Ok(plan) => match refused(&plan, watch_plan.as_ref(), context) {
             Some(message) => Err(trouble(conditions::ENDPOINT_REFUSED, message, false)),
-            None => match keys(client, &namespace, &plan, watch_plan.as_ref()).await? {
+            None => match keys(client, &namespace, &plan, watch_plan.as_ref(), &mut is_forbidden).await? {
                 Err(message) => Err(trouble(conditions::REFERENCE_MISSING, message, true)),
                 Ok(keys) => Ok(Prepared { plan, keys }),
             },
@@ -161,7 +166,7 @@ async fn attempt(
         }
         prepared => prepared,
     };
-    Ok(Attempt { base: base.filter(|_| !too_large), watch: watch_plan, prepared })
+    Ok(Attempt { base: base.filter(|_| !too_large), watch: watch_plan, prepared, is_forbidden })
 }
 
 struct Gathered {
@@ -269,6 +274,7 @@ async fn keys(
     namespace: &str,
     plan: &Plan,
     watch: Option<&WatchPlan>,
+    is_forbidden: &mut bool,
 ) -> Result<Result<Keys, String>, kube::Error> {
     let mut wanted: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
     let mut problems = Vec::new();
@@ -293,6 +299,7 @@ async fn keys(
         let secret = match api.get_opt(&name).await {
             Ok(secret) => secret,
             Err(kube::Error::Api(status)) if status.code == 403 => {
+                *is_forbidden = true;
                 problems.push(format!(
                     "the operator may not read the Secret {name:?}; its Role must allow get and watch on it"
                 ));

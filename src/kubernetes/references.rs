@@ -22,6 +22,9 @@ use tokio::task::AbortHandle;
 /// How long a watch over a Secret lasts before it is taken up again.
 const WATCH_SECONDS: u32 = 290;
 
+/// How long the API server may take to begin an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What an optimization refers to. All of it is in the namespace of the optimization.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -146,24 +149,28 @@ fn single(
             let failed = 'attempt: {
                 // From any version that the server still has: what is there comes first. The watch begins before the look, so that
                 // nothing can happen between the two.
-                let events = match api.watch_metadata(&parameters, "0").await {
-                    Ok(events) => events,
-                    Err(error) => break 'attempt Some(watcher::Error::WatchStartFailed(error)),
+                let events = match tokio::time::timeout(PATIENCE, api.watch_metadata(&parameters, "0")).await {
+                    Ok(Ok(events)) => events,
+                    Ok(Err(error)) => break 'attempt Some(watcher::Error::WatchStartFailed(error)),
+                    Err(_) => break 'attempt None,
                 };
-                match api.get_metadata_opt(&name).await {
-                    Ok(there) => {
+                match tokio::time::timeout(PATIENCE, api.get_metadata_opt(&name)).await {
+                    Ok(Ok(there)) => {
                         yield Ok(Event::Init);
                         if let Some(there) = there {
                             yield Ok(Event::InitApply(there));
                         }
                         yield Ok(Event::InitDone);
                     }
-                    Err(error) => break 'attempt Some(watcher::Error::InitialListFailed(error)),
+                    Ok(Err(error)) => break 'attempt Some(watcher::Error::InitialListFailed(error)),
+                    Err(_) => break 'attempt None,
                 }
                 backoff.reset();
                 let mut events = std::pin::pin!(events);
+                // A connection that is dead and does not know it must not keep the watch for ever.
+                let until = Duration::from_secs(u64::from(WATCH_SECONDS)) + PATIENCE;
                 loop {
-                    match events.next().await {
+                    match tokio::time::timeout(until, events.next()).await.unwrap_or(None) {
                         Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => yield Ok(Event::Apply(object)),
                         Some(Ok(WatchEvent::Deleted(object))) => yield Ok(Event::Delete(object)),
                         Some(Ok(WatchEvent::Bookmark(_))) => {}
@@ -173,10 +180,14 @@ fn single(
                     }
                 }
             };
-            if let Some(error) = failed {
-                yield Err(error);
-                tokio::time::sleep(backoff.next().unwrap_or(Duration::from_secs(30))).await;
-            }
+            let wait = match failed {
+                Some(error) => {
+                    yield Err(error);
+                    backoff.next().unwrap_or(PATIENCE)
+                }
+                None => Duration::from_secs(1),
+            };
+            tokio::time::sleep(wait).await;
         }
     }
 }
@@ -243,8 +254,15 @@ async fn follow<K>(
             }
             Ok(Event::Apply(object)) => {
                 let (name, version) = (object.name_any(), object.resource_version().unwrap_or_default());
-                watch.versions.insert(name.clone(), version);
-                vec![name]
+                let number = |version: &String| version.parse::<u64>().unwrap_or(0);
+                // A watch that begins anew tells what there was, perhaps not the newest.
+                let is_known = watch.versions.get(&name).is_some_and(|known| number(known) >= number(&version));
+                if is_known {
+                    Vec::new()
+                } else {
+                    watch.versions.insert(name.clone(), version);
+                    vec![name]
+                }
             }
             Ok(Event::Delete(object)) => {
                 watch.versions.remove(&object.name_any());

@@ -275,6 +275,20 @@ impl Metrics {
         }
     }
 
+    /// This replica does not look after objects any more: how they stand is another's to tell.
+    pub fn rest(&self) {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for (owner, known) in all.iter_mut() {
+            if let Some(phase) = known.phase.take() {
+                self.optimizations.get_or_create(&PhaseLabels { phase }).dec();
+            }
+            if let Some(reason) = known.not_ready.take() {
+                self.not_ready.remove(&because(owner, &reason));
+            }
+            self.blind_signals.remove(&of(owner));
+        }
+    }
+
     /// How many live signals of the version on trial gave no evidence at their last reading; `None` when none is on trial.
     pub fn set_blind_signals(&self, owner: &Owner, blind: Option<usize>) {
         match blind {
@@ -530,6 +544,10 @@ mod tests {
             ) && !before.contains("TargetNotOwned"),
             "{before}"
         );
+        metrics.rest();
+        let resting = metrics.text();
+        assert!(!resting.contains("not_ready{") && !resting.contains("blind_signals{"), "{resting}");
+        assert!(resting.contains("whetstone_optimizations{phase=\"Idle\"} 0"), "{resting}");
         metrics.forget(&owner);
         let after = metrics.text();
         assert!(!after.contains("support"), "{after}");

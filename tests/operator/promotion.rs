@@ -145,6 +145,10 @@ fn a_promotion_restarts_a_workload_once_and_a_cycle_that_changes_nothing_does_no
         condition(status, "Ready").is_some_and(|ready| ready.message.contains("\"gone\" was not restarted"))
     });
     assert_eq!((status.restarted_for, status.champion.as_ref().unwrap().version.as_str()), (None, "v2"));
+    let version = || block_on(shop.namespace.api::<AgentOptimization>().get(SHOP)).unwrap().resource_version();
+    let before = version();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(version(), before, "it is not tried at every look");
     resource["spec"]["promotion"]["target"]["restart"] = json!([{"kind": "Deployment", "name": "agent"}]);
     shop.apply(&resource);
     let status = shop.until("all have restarted", |status| status.restarted_for.is_some());

@@ -3,6 +3,7 @@
 use super::Step;
 use super::champion::{handled, later};
 use super::versions::{KnownVersion, NewVersion, VersionOrigin, VersionVerdict};
+use crate::api::promotion::Approval;
 use crate::api::status::{Cause, Challenger, CycleKind, RunningCycle, ScheduleStatus};
 use crate::domain::version::VersionPhase;
 
@@ -10,6 +11,10 @@ impl<'a> Step<'a> {
     /// Decides what should be under way: what is under way already if it still makes sense, else what is due first.
     pub(super) fn set_agenda(&mut self) {
         self.keep_schedule();
+        if self.situation.wants.approval == Approval::Automatic {
+            // What waited for a person goes through the gate again, which costs nothing, and is promoted by it.
+            self.record.challenger.take_if(|challenger| challenger.awaits_approval);
+        }
         if self.situation.wants.suspend || self.situation.inputs.is_none() {
             // The record keeps the cycle: it goes on where it was.
             return;

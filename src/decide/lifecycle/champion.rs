@@ -219,7 +219,18 @@ impl Step<'_> {
         }
         let asked = version_asked_for(&value).to_owned();
         let message = if self.serves(&asked) {
-            format!("{asked} serves already")
+            match self.record.challenger.take_if(|challenger| challenger.awaits_approval) {
+                Some(refused) => {
+                    self.verdicts.push(VersionVerdict {
+                        version: refused.version.clone(),
+                        phase: Some(VersionPhase::Rejected),
+                        reasons: vec![format!("a person keeps {asked}")],
+                        ..VersionVerdict::default()
+                    });
+                    format!("{asked} goes on serving, and {} is rejected", refused.version)
+                }
+                None => format!("{asked} serves already"),
+            }
         } else if self.situation.wants.pin.is_some() {
             format!("{asked} is not brought back: spec.pin holds {}", self.champion())
         } else if let Some(hash) = self.hash_of(&asked) {

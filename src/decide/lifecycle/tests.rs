@@ -32,6 +32,7 @@ fn watch() -> WatchPlan {
 }
 
 /// A cluster that does what courses say.
+#[derive(Clone)]
 struct Cluster {
     now: Timestamp,
     wants: Wants,
@@ -336,6 +337,25 @@ fn with_manual_approval_a_later_search_displaces_what_waits_and_candidates_wait_
     cluster.pass(1);
     assert_eq!(cluster.serving(), ("v3", Origin::Approval));
     assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger.as_deref(), Some("hand-2"));
+}
+
+#[test]
+fn what_waits_for_approval_is_refused_by_keeping_the_champion_and_promoted_when_nobody_is_to_be_asked() {
+    let mut cluster = Cluster::new();
+    cluster.wants.approval = Approval::Manual;
+    cluster.ends(Verdict::Promoted, "better");
+    let mut automatic = cluster.clone();
+    cluster.wants.rollback_to = Some("v1".to_owned());
+    cluster.pass(1);
+    assert_eq!((cluster.serving().0, cluster.phases()["v2"]), ("v1", VersionPhase::Rejected));
+    assert_eq!(cluster.record.phase, Some(Phase::Idle));
+    cluster.apply_by_hand("by hand");
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger.as_deref(), Some("hand-2"));
+
+    automatic.wants.approval = Approval::Automatic;
+    automatic.pass(1);
+    automatic.ends(Verdict::Promoted, "");
+    assert_eq!(automatic.serving(), ("v2", Origin::Gate));
 }
 
 #[test]

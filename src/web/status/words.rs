@@ -57,7 +57,9 @@ pub fn obstacle(object: &AgentOptimization) -> Option<&str> {
     }
     let stalled = condition(object, "Stalled").filter(|stalled| stalled.status == "True");
     let ready = condition(object, "Ready").filter(|ready| ready.status == "False" && ready.reason != "Applying");
-    stalled.or(ready).map(|condition| condition.message.as_str())
+    // With these, a cycle that somebody asks for starts all the same.
+    let hinders = |reason: &str| !matches!(reason, "PinnedVersionUnknown" | "CycleFailed");
+    stalled.or(ready).filter(|it| hinders(&it.reason)).map(|condition| condition.message.as_str())
 }
 
 /// How a version came to serve.
