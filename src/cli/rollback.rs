@@ -20,7 +20,9 @@ use crate::web::status::{newest_first, proposal, version_name};
 #[command(after_help = "\
 Examples:
   whetstone rollback support
-  whetstone rollback support --to v2 --yes --wait")]
+  whetstone rollback support --to v2 --yes --wait
+
+With the version that serves, a version that waits for approval is rejected.")]
 pub(super) struct Arguments {
     /// The AgentOptimization: NAME, or NAMESPACE/NAME
     name: String,
@@ -47,7 +49,13 @@ pub(super) async fn rollback(arguments: &Arguments) -> anyhow::Result<Exit> {
     let to = target(&object, arguments.to.as_deref(), &versions).map_err(|reason| anyhow::anyhow!("{of}: {reason}"))?;
     let champion = object.status.as_ref().and_then(|status| status.champion.as_ref());
     if champion.is_some_and(|champion| champion.version == to) {
-        return granted_already(&cluster, name, Wish::RollBack(&to), arguments.output);
+        let challenger = object.status.as_ref().and_then(|status| status.challenger.as_ref());
+        let Some(waiting) = challenger.filter(|challenger| challenger.awaits_approval) else {
+            return granted_already(&cluster, name, Wish::RollBack(&to), arguments.output);
+        };
+        // To keep the one that serves is the answer to the one that waits.
+        confirm(&format!("Keep {to}, and reject {}?", waiting.version), arguments.yes)?;
+        return ask(&cluster, &object, Wish::RollBack(&to), &arguments.wait, arguments.output).await;
     }
     if let Some(pin) = &object.spec.pin {
         bail!("{of}: spec.pin keeps {pin} serving; change or remove it there, for it goes before a rollback");
