@@ -14,6 +14,7 @@ pub mod hash;
 pub mod ids;
 pub mod money;
 pub mod patch;
+pub mod pattern;
 pub mod presentable;
 pub mod prompt;
 pub mod scenario;

@@ -9,6 +9,7 @@ pub mod names;
 pub mod optimizations;
 pub mod ownership;
 mod proxy;
+pub mod readable;
 pub mod references;
 pub mod refusal;
 pub mod target;

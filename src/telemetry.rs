@@ -60,6 +60,8 @@ fn filter(value: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::builder()
         .with_default_directive(LevelFilter::WARN.into())
         .parse(value)
+        // The client warns with the whole of an answer that it cannot read, and that may be a Secret.
+        .map(|filter| filter.add_directive("kube_client::client=error".parse().expect("a directive")))
         .map_err(|error| TelemetryError::Filter { value: value.to_owned(), error })
 }
 

@@ -178,6 +178,15 @@ mod tests {
     }
 
     #[test]
+    fn a_long_text_behind_many_aliases_and_anchors_within_anchors_are_refused_before_they_fill_the_memory() {
+        let problem = |text: &str| parse(text).1.join("\n");
+        let long = format!("- &a {:?}\n{}", "x".repeat(500_000), "- *a\n".repeat(90_000));
+        assert!(problem(&long).contains("write the values out"), "{}", problem(&long));
+        let nested = format!("{}{}{}", "&a [".repeat(100), "1,".repeat(5_000), "]".repeat(100));
+        assert!(problem(&nested).contains("anchors and aliases hold more than"), "{}", problem(&nested));
+    }
+
+    #[test]
     fn nesting_without_end_is_refused() {
         for text in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(100_000)] {
             let (values, problems) = parse(&text);

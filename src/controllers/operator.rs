@@ -29,6 +29,7 @@ use crate::api::{AgentOptimization, PromptVersion};
 use crate::domain::endpoint::AllowList;
 use crate::engine::ports::Clock;
 use crate::kubernetes::lease::{Election, Fence, Settings};
+use crate::kubernetes::readable::Readable;
 use crate::kubernetes::references::References;
 use crate::kubernetes::versions;
 use crate::models::{Connections, SetupError};
@@ -36,6 +37,9 @@ use crate::telemetry::metrics::Metrics;
 
 /// How many optimizations are reconciled at once. A reconcile waits for the API server most of its time.
 const RECONCILES: u16 = 16;
+
+/// How many objects of a list are held at once. Each may have a megabyte.
+const PAGE: u32 = 50;
 
 /// How long cycles may take to stop when the Lease is lost.
 const LOST_PATIENCE: Duration = Duration::from_millis(500);
@@ -343,14 +347,17 @@ impl Room {
 /// The stream of optimizations: their changes go into the store, and those that are gone are forgotten. Tells when the store has
 /// had a whole list. It has no errors: the controller would let everything else wait after one.
 fn follow_optimizations(
-    api: Api<AgentOptimization>,
+    api: Api<Readable<AgentOptimization>>,
     writer: reflector::store::Writer<AgentOptimization>,
     context: Arc<Context>,
     trigger: mpsc::UnboundedSender<Owner>,
     listed: watch::Sender<bool>,
 ) -> impl Stream<Item = watcher::Result<AgentOptimization>> + Send + 'static {
-    let events =
-        watcher(api, watcher::Config::default()).default_backoff().modify(|object| object.managed_fields_mut().clear());
+    let known = context.optimizations.clone();
+    let events = watcher(api, watcher::Config::default().page_size(PAGE))
+        .default_backoff()
+        .filter_map(move |event| std::future::ready(event.map(|event| read(event, &known)).transpose()))
+        .modify(|object| object.managed_fields_mut().clear());
     let mut complaint = Complaint::about("AgentOptimizations");
     let kept = reflector::reflector(writer, events).inspect(move |event| match event {
         Ok(Event::Delete(object)) => {
@@ -372,6 +379,34 @@ fn follow_optimizations(
         Err(error) => complaint.make(error),
     });
     kept.applied_objects().filter(|object| std::future::ready(object.is_ok()))
+}
+
+/// What can be read of an event. An object that cannot be read is as one that is not there, and the log says why.
+fn read(
+    event: Event<Readable<AgentOptimization>>,
+    known: &reflector::Store<AgentOptimization>,
+) -> Option<Event<AgentOptimization>> {
+    let told = |it: Readable<AgentOptimization>| {
+        let (name, namespace) = (it.name_any(), it.namespace().unwrap_or_default());
+        it.object.map_err(|error| {
+            tracing::warn!(namespace, name, error, "an AgentOptimization that cannot be read is left out");
+            ObjectRef::new(&name).within(&namespace)
+        })
+    };
+    let was = |reference: ObjectRef<AgentOptimization>| known.get(&reference).map(|was| (*was).clone());
+    match event {
+        Event::Init => Some(Event::Init),
+        Event::InitDone => Some(Event::InitDone),
+        Event::InitApply(it) => told(it).ok().map(Event::InitApply),
+        Event::Apply(it) => match told(it) {
+            Ok(object) => Some(Event::Apply(object)),
+            Err(reference) => was(reference).map(Event::Delete),
+        },
+        Event::Delete(it) => match told(it) {
+            Ok(object) => Some(Event::Delete(object)),
+            Err(reference) => was(reference).map(Event::Delete),
+        },
+    }
 }
 
 /// What goes wrong with a watch, told once and not at each attempt.
@@ -426,7 +461,7 @@ async fn follow_versions(
     trigger: mpsc::UnboundedSender<Owner>,
     mut listed: watch::Receiver<bool>,
 ) {
-    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut events = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff().boxed();
     let mut complaint = Complaint::about("PromptVersions");
     while let Some(event) = events.next().await {
         match event {

@@ -50,6 +50,9 @@ pub struct Versions {
     is_complete: AtomicBool,
 }
 
+/// How many objects of a list come at once. Each may have a megabyte.
+const PAGE: u32 = 50;
+
 /// How many of the objects that went are remembered. An answer to a write of ours is late by a few at most.
 const GONE: usize = 256;
 
@@ -279,7 +282,16 @@ pub async fn delete(client: &Client, namespace: &str, object: &str) -> Result<()
 pub async fn list(client: &Client, namespace: &str, optimization: &str) -> Result<Vec<PromptVersion>, kube::Error> {
     let api: Api<PromptVersion> = Api::namespaced(client.clone(), namespace);
     let selector = format!("spec.optimizationRef.name={optimization}");
-    Ok(api.list(&ListParams::default().fields(&selector)).await?.items)
+    let mut parameters = ListParams::default().fields(&selector).limit(PAGE);
+    let mut versions = Vec::new();
+    loop {
+        let page = api.list(&parameters).await?;
+        versions.extend(page.items);
+        match page.metadata.continue_.filter(|more| !more.is_empty()) {
+            Some(more) => parameters = parameters.continue_token(&more),
+            None => return Ok(versions),
+        }
+    }
 }
 
 /// The prompt of a version.

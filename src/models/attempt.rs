@@ -14,7 +14,7 @@ use crate::domain::duration::HumanDuration;
 use crate::engine::ports::CallErrorKind;
 
 /// The longest body that is taken for an answer: far more than any real one has.
-const LONGEST_ANSWER: usize = 256 << 20;
+const LONGEST_ANSWER: usize = 64 << 20;
 /// As much of the body of an error as is looked at.
 const LONGEST_COMPLAINT: usize = 64 << 10;
 

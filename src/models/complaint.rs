@@ -77,6 +77,13 @@ fn plain(text: &str) -> Option<String> {
 pub(super) fn presentable(text: &str, key: Option<&SecretString>) -> String {
     let redacted = key.map(|key| text.replace(key.expose_secret(), "[key]"));
     let text = redacted.as_deref().unwrap_or(text);
+    // Some providers repeat a wrong key with stars in its middle.
+    let is_masked = |word: &str| word.contains("**");
+    if key.is_some() && text.split_whitespace().any(is_masked) {
+        let words: Vec<&str> =
+            text.split_whitespace().map(|word| if is_masked(word) { "[key]" } else { word }).collect();
+        return one_line(&words.join(" "), MOST_SHOWN);
+    }
     one_line(text, MOST_SHOWN)
 }
 

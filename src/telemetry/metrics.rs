@@ -360,7 +360,7 @@ impl Metrics {
 }
 
 fn call(owner: &Owner, model: &str) -> CallLabels {
-    CallLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), model: model.to_owned() }
+    CallLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), model: escaped(model) }
 }
 
 fn of(owner: &Owner) -> OwnerLabels {
@@ -371,7 +371,7 @@ fn token(owner: &Owner, model: &str, kind: &str) -> TokenLabels {
     TokenLabels {
         namespace: owner.0.clone(),
         optimization: owner.1.clone(),
-        model: model.to_owned(),
+        model: escaped(model),
         r#type: kind.to_owned(),
     }
 }
@@ -380,7 +380,7 @@ fn cost(owner: &Owner, model: &str, currency: &str) -> CostLabels {
     CostLabels {
         namespace: owner.0.clone(),
         optimization: owner.1.clone(),
-        model: model.to_owned(),
+        model: escaped(model),
         currency: currency.to_owned(),
     }
 }
@@ -391,6 +391,12 @@ fn promotion(owner: &Owner, origin: &str) -> PromotionLabels {
 
 fn because(owner: &Owner, reason: &str) -> ReasonLabels {
     ReasonLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), reason: reason.to_owned() }
+}
+
+/// A label's value that somebody else has chosen. The library writes values as they are
+/// (<https://prometheus.io/docs/instrumenting/exposition_formats/#comments-help-text-and-type-information>).
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
 
 /// Something that is counted while it is kept.
@@ -519,6 +525,16 @@ impl Drop for Timed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_a_tenant_has_chosen_forges_no_series() {
+        let metrics = Metrics::new();
+        let owner = ("shop".to_owned(), "support".to_owned());
+        metrics.calls.get_or_create(&call(&owner, "a\"} 0\nwhetstone_leader 7\n#\\")).inc();
+        let text = metrics.text();
+        assert!(text.contains(r#"model="a\"} 0\nwhetstone_leader 7\n#\\"} 1"#), "{text}");
+        assert!(!text.lines().any(|line| line == "whetstone_leader 7"), "{text}");
+    }
 
     #[test]
     fn the_series_of_an_object_go_with_it() {

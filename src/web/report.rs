@@ -6,6 +6,7 @@ use comfy_table::{Cell, CellAlignment, Table, TableStyle, presets};
 
 use crate::decide::conclude::{Reason, Verdict};
 use crate::engine::report::{ClusterReport, Kind, Report, Side};
+use crate::web::terminal::{harmless, line};
 
 /// Clusters that the summary lists.
 const SUMMARY_CLUSTERS: usize = 12;
@@ -20,12 +21,12 @@ pub fn summary(report: &Report) -> String {
     let _ = writeln!(text, "{}", scores(report, presets::NOTHING));
     text.push_str("\nwhy\n");
     for reason in &report.reasons {
-        let _ = writeln!(text, "  {} {}", mark(reason), reason.message);
+        let _ = writeln!(text, "  {} {}", mark(reason), line(&reason.message));
     }
     if !report.clusters.is_empty() {
         text.push_str("\nwhat the champion failed\n");
         for cluster in report.clusters.iter().take(SUMMARY_CLUSTERS) {
-            let _ = writeln!(text, "  {:>4} × {}{}", cluster.size, cluster.label, round_of(report, cluster));
+            let _ = writeln!(text, "  {:>4} × {}{}", cluster.size, line(&cluster.label), round_of(report, cluster));
         }
         if let Some(more) = report.clusters.len().checked_sub(SUMMARY_CLUSTERS).filter(|more| *more > 0) {
             let _ = writeln!(text, "  and {more} more clusters");
@@ -40,8 +41,8 @@ pub fn summary(report: &Report) -> String {
         && !challenger.diff.is_empty()
     {
         text.push_str("\nwhat the challenger changes\n");
-        for line in changed_lines(&challenger.diff) {
-            let _ = writeln!(text, "  {line}");
+        for changed in changed_lines(&challenger.diff) {
+            let _ = writeln!(text, "  {}", harmless(changed));
         }
     }
     let _ = writeln!(text, "\n{}", bill(report));
@@ -242,7 +243,7 @@ fn markdown_bill(report: &Report, text: &mut String) {
 /// Untrusted text on one line, cut to a readable length, unable to become Markdown of its own.
 fn inline(text: &str) -> String {
     const CHARS: usize = 300;
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = harmless(&text.split_whitespace().collect::<Vec<_>>().join(" "));
     let short: String = line.chars().take(CHARS).collect();
     let dots = if line.chars().count() > CHARS { " …" } else { "" };
     let mut escaped = String::with_capacity(short.len() + 8);

@@ -157,3 +157,26 @@ fn an_object_reads_nothing_of_another_namespace() {
     let untouched = block_on(there.api::<AgentOptimization>().get(SHOP)).unwrap();
     assert_eq!(untouched.status, None);
 }
+
+#[test]
+fn an_object_that_is_nested_too_deep_to_be_read_hides_no_other() {
+    let shop = Shop::open("deep");
+    let mut deep = shop.resource(&json!({"metadata": {"name": "deep"}, "spec": {"suspend": true}}));
+    deep["spec"]["agent"]["runtime"]["model"]["parameters"]["extra"] = json!({"deep": "DEEP"});
+    let text = deep.to_string().replace("\"DEEP\"", &format!("{}1{}", "[".repeat(200), "]".repeat(200)));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("deep.json");
+    std::fs::write(&file, text).unwrap();
+    shop.namespace.kubectl(&["create", "-f", file.to_str().unwrap()]).printed();
+    // It is in the first list, and comes to be changed and deleted under the eyes of the operator.
+    let operator = shop.operator();
+    shop.apply(&json!({"spec": {"suspend": true}}));
+    shop.until_served("v1");
+    shop.namespace.kubectl(&["annotate", "agopt", "deep", "a=b"]).printed();
+    shop.namespace.kubectl(&["delete", "agopt", "deep"]).printed();
+    shop.apply(&json!({"spec": {"suspend": true, "promotion": {"target": {"configMap": "another"}}}}));
+    shop.until("the new target", |status| {
+        status.observed_generation == Some(2) && has(status, "Ready", "True", "Serving")
+    });
+    drop(operator);
+}

@@ -12,6 +12,8 @@ use crate::api::problem::{Place, Problem};
 const MAX_DEPTH: usize = 128;
 /// How many values aliases may stand for in one file.
 const MAX_ALIASED: usize = 100_000;
+/// How many bytes of a text count as another value.
+const BYTES_A_VALUE: usize = 32;
 
 /// A value and where it begins, line and column from 1.
 #[derive(Clone, Debug, PartialEq)]
@@ -218,7 +220,9 @@ impl Builder<'_> {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_merge = style == ScalarStyle::Plain && tag.is_none() && text == "<<";
                 let content = self.scalar(&text, style, tag.as_deref(), line, column);
-                let built = Built { node: Node { content, line, column }, size: 1, depth: 1 };
+                // A long text counts as much as the values that would take its place.
+                let size = 1 + text.len() / BYTES_A_VALUE;
+                let built = Built { node: Node { content, line, column }, size, depth: 1 };
                 self.add(built, anchor, Some((&text, is_merge)))?;
             }
             Event::SequenceStart(_, anchor, tag) => {
@@ -313,6 +317,12 @@ impl Builder<'_> {
     /// Puts a finished value where it belongs: a root, an item, a key or the value of a key.
     fn add(&mut self, built: Built, anchor: usize, scalar: Option<(&str, bool)>) -> Result<(), Fatal> {
         if anchor != 0 {
+            self.aliased += built.size;
+            if self.aliased > MAX_ALIASED {
+                let (line, column) = (built.node.line, built.node.column);
+                let message = format!("anchors and aliases hold more than {MAX_ALIASED} values; write the values out");
+                return Err(self.fatal_at(line, column, &message));
+            }
             self.anchors.insert(anchor, built.clone());
         }
         let Built { node, size, depth } = built;

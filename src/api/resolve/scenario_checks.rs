@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use regex::Regex;
 use serde_json::Value;
 
 use super::super::document::nearest::hint;
@@ -13,6 +12,7 @@ use super::scenarios::Suite;
 use super::scoring::ACCURACY;
 use super::split::{Part, SPLIT_TAG};
 use crate::domain::ids::{DimensionName, ToolName};
+use crate::domain::pattern;
 use crate::domain::scenario::{Check, Scenario, ScriptedTurn, ToolMock};
 
 /// What scenarios may refer to, ready to be looked up.
@@ -145,12 +145,10 @@ fn check(check: &Check, path: &str, known: &Known<'_>, wrong: &mut Wrong) {
     if let Err(message) = exactly_one(&options) {
         wrong.add(path, message);
     }
-    if let Some(pattern) = regex
-        && let Err(error) = Regex::new(pattern)
+    if let Some(written) = regex
+        && let Err(why) = pattern::compile(written)
     {
-        let error = error.to_string();
-        let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        wrong.add(format!("{path}.regex"), format!("{pattern:?} is no regular expression: {why}"));
+        wrong.add(format!("{path}.regex"), format!("{written:?} is no regular expression: {why}"));
     }
     if let Some(schema) = json_schema
         && let Err(error) = jsonschema::validator_for(&Value::Object(schema.clone()))

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::numbers::numbers;
 use super::shorten;
+use crate::domain::pattern;
 use crate::domain::scenario::{Check, NumberCheck};
 
 /// The longest quotation of an answer or an expectation in evidence, in characters.
@@ -66,10 +67,9 @@ impl CompiledCheck {
         kinds.extend(contains.as_ref().map(|text| Ok(Self::Contains(text.to_lowercase().into()))));
         kinds.extend(not_contains.as_ref().map(|text| Ok(Self::NotContains(text.to_lowercase().into()))));
         kinds.extend(regex.as_ref().map(|pattern| {
-            Regex::new(pattern).map(|regex| Self::Regex(Box::new(regex))).map_err(|error| {
-                let reason = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
-                CheckError::Regex { pattern: pattern.clone(), reason }
-            })
+            pattern::compile(pattern)
+                .map(|regex| Self::Regex(Box::new(regex)))
+                .map_err(|reason| CheckError::Regex { pattern: pattern.clone(), reason })
         }));
         kinds.extend(json_schema.as_ref().map(|schema| {
             jsonschema::validator_for(&Value::Object(schema.clone()))
