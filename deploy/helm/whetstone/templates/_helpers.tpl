@@ -53,7 +53,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, patch]
-# Keys, each by its name: never listed. RBAC cannot say "those that a resource refers to"; secretNames can.
+# Keys. The operator asks for each by its name; RBAC cannot say "those that a resource refers to", so without rbac.secretNames this
+# allows every Secret of the namespace to be read.
 - apiGroups: [""]
   resources: [secrets]
   {{- with .Values.rbac.secretNames }}
