@@ -390,7 +390,10 @@ fn supervise_cycle(
     };
     if let Some(waiting) = &cycle.waiting {
         // It failed. It is due later, or now if something has changed that it may have failed for.
-        let has_changed = observed.cycle.fingerprint.as_ref().is_some_and(|before| *before != resolved.fingerprint);
+        // Not known before, or not known now, is no change.
+        let before = observed.cycle.fingerprint.as_ref().filter(|before| !before.is_empty());
+        let now = Some(&resolved.fingerprint).filter(|now| !now.is_empty());
+        let has_changed = before.zip(now).is_some_and(|(before, now)| before != now);
         if observed.now < waiting.until && !has_changed {
             return;
         }

@@ -111,13 +111,17 @@ impl Cycles {
     /// before that was taken in.
     pub fn run(&self, owner: &Owner, order: Order) {
         let mut tasks = lock(&self.tasks);
-        let before = match tasks.get(owner) {
+        let before = match tasks.get_mut(owner) {
             Some(task)
                 if !task.is_settled
                     && !task.stop.is_cancelled()
                     && is_same(&task.cycle, &order.cycle)
                     && task.champion == order.champion =>
             {
+                // The first cycle of an object starts before all that it refers to is watched.
+                if task.fingerprint.is_empty() {
+                    task.fingerprint = order.fingerprint;
+                }
                 return;
             }
             Some(_) => tasks.remove(owner).and_then(end),
