@@ -29,6 +29,7 @@ pub mod report;
 pub mod resolve;
 pub mod run_cycle;
 pub mod stores;
+pub mod turns;
 pub mod watches;
 
 /// An AgentOptimization: its namespace and name.

@@ -143,6 +143,7 @@ pub struct Execution {
     /// The longest that one scenario may take, all its calls together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::lasts("1ms"))]
+    #[x_kube(validation = rules::lasts_at_most("24h"))]
     pub scenario_timeout: Option<crate::domain::duration::HumanDuration>,
     /// The model that plays simulated users. The judge's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -128,6 +128,7 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "60s"))]
     #[x_kube(validation = rules::lasts("1ms"))]
+    #[x_kube(validation = rules::lasts_at_most("1h"))]
     pub timeout: Option<HumanDuration>,
     /// How often a call is tried before it is given up. 6 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

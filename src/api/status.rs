@@ -59,6 +59,9 @@ pub struct AgentOptimizationStatus {
     /// How often a cycle was run on these inputs.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
+    /// The last search or gate stopped because its budget was used up. With a higher one it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exhausted: Option<Exhausted>,
     /// The last cycles, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
@@ -252,6 +255,8 @@ pub enum Cause {
     Watch,
     /// The champion has drifted.
     Drift,
+    /// Its budget was used up before, and is higher now: it goes on where it stopped.
+    BudgetRaised,
 }
 
 /// How far a cycle is.
@@ -284,6 +289,19 @@ pub struct Waiting {
     /// It will not go better unless somebody mends something: a key, an address, a full disk.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_a_person: bool,
+}
+
+/// A cycle whose budget was used up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Exhausted {
+    /// The budget, a decimal number.
+    pub budget: String,
+    /// Which attempt at its inputs the cycle was.
+    pub attempt: u32,
+    /// The version that it gated; none when it was a search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenger: Option<String>,
 }
 
 /// A cycle that has ended.

@@ -52,7 +52,7 @@ pub(super) struct Arguments {
         default_values = ["api.openai.com", "api.anthropic.com"]
     )]
     allowed: Vec<AllowedEndpoint>,
-    /// How many cycles are under way at once; others wait for their turn
+    /// How many cycles are under way at once; others wait for their turn, which goes to the namespace that has the fewest
     #[arg(long, value_name = "N", default_value_t = 4)]
     max_cycles: usize,
     /// Where /metrics, /healthz and /readyz are served

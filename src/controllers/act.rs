@@ -406,6 +406,7 @@ fn supervise_cycle(
             cycle: order_cycle,
             champion: champion.to_owned(),
             fingerprint: resolved.fingerprint.clone(),
+            terms: resolved.terms.clone(),
             run: Box::new(move |stop, meter| Box::pin(run_cycle(grounds, object, running, stop, meter))),
         },
     );

@@ -1,4 +1,4 @@
-//! The cycles of this process: one for an object, bounded over all, first come first served.
+//! The cycles of this process: one for an object, bounded over all, in fair turns.
 //!
 //! A cycle is a task that writes nothing to the API server. It can be stopped at any moment: calls under way still reach the
 //! ledger, so the same cycle started again goes on where it was. A panic in one is that object's failure.
@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::LocalBoxFuture;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::turns::Turns;
 use super::{Owner, lock};
 use crate::api::status::{Progress as ProgressStatus, RunningCycle};
 use crate::decide::lifecycle::{CycleFacts, Ended, Failed};
@@ -35,6 +36,8 @@ pub struct Order {
     pub champion: String,
     /// Tells whether anything that it depends on has changed.
     pub fingerprint: String,
+    /// Identifies the terms on which it runs. On others it is stopped, and goes on where it was.
+    pub terms: String,
     /// The cycle itself. It gets a thread of its own: a cycle computes as well as waits, and must not hold up reconciles.
     pub run: Box<dyn FnOnce(CancellationToken, Arc<Meter>) -> LocalBoxFuture<'static, Finish> + Send>,
 }
@@ -58,7 +61,7 @@ pub struct Supervised {
 /// The cycles of this process.
 pub struct Cycles {
     tasks: Mutex<HashMap<Owner, Task>>,
-    slots: Arc<Semaphore>,
+    turns: Turns,
     trigger: mpsc::UnboundedSender<Owner>,
     metrics: Arc<Metrics>,
 }
@@ -67,6 +70,7 @@ struct Task {
     cycle: RunningCycle,
     champion: String,
     fingerprint: String,
+    terms: String,
     /// Asks the cycle to stop.
     stop: CancellationToken,
     /// Ends it at its next await.
@@ -79,11 +83,10 @@ struct Task {
 }
 
 impl Cycles {
-    /// None yet; each takes one of the slots while it runs, in the order in which they come. Optimizations whose cycle has ended
-    /// go to `trigger`.
+    /// None yet; each runs when it is its turn. Optimizations whose cycle has ended go to `trigger`.
     #[must_use]
-    pub fn new(slots: Arc<Semaphore>, trigger: mpsc::UnboundedSender<Owner>, metrics: Arc<Metrics>) -> Self {
-        Self { tasks: Mutex::default(), slots, trigger, metrics }
+    pub fn new(turns: Turns, trigger: mpsc::UnboundedSender<Owner>, metrics: Arc<Metrics>) -> Self {
+        Self { tasks: Mutex::default(), turns, trigger, metrics }
     }
 
     /// What the cycle of an optimization does.
@@ -116,7 +119,8 @@ impl Cycles {
                 if !task.is_settled
                     && !task.stop.is_cancelled()
                     && is_same(&task.cycle, &order.cycle)
-                    && task.champion == order.champion =>
+                    && task.champion == order.champion
+                    && (task.terms == order.terms || lock(&task.ended).is_some()) =>
             {
                 // The first cycle of an object starts before all that it refers to is watched.
                 if task.fingerprint.is_empty() {
@@ -132,7 +136,7 @@ impl Cycles {
         let handle = {
             let (stop, kill) = (stop.clone(), kill.clone());
             let (meter, ended) = (Arc::clone(&meter), Arc::clone(&ended));
-            let (slots, trigger, owner) = (Arc::clone(&self.slots), self.trigger.clone(), owner.clone());
+            let (turns, trigger, owner) = (self.turns.clone(), self.trigger.clone(), owner.clone());
             let (cycle, champion, run) = (order.cycle.clone(), order.champion.clone(), order.run);
             let metrics = Arc::clone(&self.metrics);
             let span = tracing::info_span!("object", namespace = owner.0, name = owner.1);
@@ -142,8 +146,8 @@ impl Cycles {
                     let _ = before.await;
                 }
                 let queued = metrics.queued();
-                let slot = tokio::select! {
-                    slot = slots.acquire_owned() => slot,
+                let turn = tokio::select! {
+                    turn = turns.take(&owner.0) => turn,
                     () = stop.cancelled() => return,
                 };
                 drop(queued);
@@ -162,7 +166,7 @@ impl Cycles {
                     runtime.block_on(cycle.instrument(span))
                 });
                 let result = thread.await;
-                drop(slot);
+                drop(turn);
                 let result = match result.map_err(JoinError::try_into_panic) {
                     Ok(Some(result)) => result,
                     Ok(None) | Err(Err(_)) => return,
@@ -180,6 +184,7 @@ impl Cycles {
             cycle: order.cycle,
             champion: order.champion,
             fingerprint: order.fingerprint,
+            terms: order.terms,
             stop,
             kill,
             handle: Some(handle),

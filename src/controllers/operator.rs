@@ -13,7 +13,7 @@ use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use kube_lease_manager::LeaseManagerError;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,7 @@ use super::optimization::{reconcile, try_again};
 use super::report::orphan_statuses;
 use super::run_cycle::Grounds;
 use super::stores::Stores;
+use super::turns::Turns;
 use super::watches::Watches;
 use crate::api::{AgentOptimization, PromptVersion};
 use crate::domain::endpoint::AllowList;
@@ -223,7 +224,7 @@ struct Acting<'a> {
 impl Acting<'_> {
     /// Acts until the tenure is over, in each of the namespaces.
     async fn act(self) {
-        let slots = Arc::new(Semaphore::new(self.options.max_cycles));
+        let turns = Turns::new(self.options.max_cycles);
         let reporter = Reporter {
             controller: "whetstone.dev/operator".to_owned(),
             instance: Some(self.options.lease.identity.clone()),
@@ -242,7 +243,7 @@ impl Acting<'_> {
                 optimizations: reader,
                 versions: Arc::default(),
                 references: References::new(self.clients.watches.clone(), trigger.clone()),
-                cycles: Cycles::new(Arc::clone(&slots), trigger.clone(), Arc::clone(self.metrics)),
+                cycles: Cycles::new(turns.clone(), trigger.clone(), Arc::clone(self.metrics)),
                 watches: Watches::new(self.connections.clone(), Arc::clone(self.clock), trigger.clone()),
                 fence: self.fence.clone(),
                 recorder: recorder.clone(),

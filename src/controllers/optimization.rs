@@ -147,6 +147,7 @@ fn wants(observed: &Observed, resolved: &Resolved) -> (Wants, Option<ScheduleErr
         pin: object.spec.pin.clone(),
         approval: report::approval(object),
         on_base_change: promotion.on_base_change.unwrap_or_default(),
+        budget: resolved.budget,
         watch: resolved.watch.clone(),
         schedule,
         run_at: annotation(annotations::RUN_AT),

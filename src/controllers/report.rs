@@ -494,6 +494,13 @@ pub fn count(observed: &Observed, course: &Course, context: &Context) {
         let took = std::time::Duration::try_from(last.ended_at.duration_since(last.started_at)).unwrap_or_default();
         context.metrics.cycle_ended(&format!("{:?}", last.kind), &last.verdict, took);
     }
+    let failures = |record: &AgentOptimizationStatus| {
+        let waiting = record.cycle.as_ref().and_then(|cycle| cycle.waiting.as_ref());
+        waiting.map_or(0, |waiting| waiting.failures)
+    };
+    if let Some(cycle) = after.cycle.as_ref().filter(|_| failures(after) > failures(before)) {
+        context.metrics.cycle_failed(&format!("{:?}", cycle.kind));
+    }
     let is_new = after.champion.as_ref().map(|it| &it.hash) != before.champion.as_ref().map(|it| &it.hash);
     let Some(champion) = after.champion.as_ref().filter(|_| is_new) else { return };
     match champion.origin {

@@ -18,6 +18,7 @@ use crate::api::resolve::{ConfigMap, Reference, References, Text, requested, res
 use crate::api::{AgentOptimization, Plan, Submission};
 use crate::decide::lifecycle::PromptText;
 use crate::domain::hash::ContentHash;
+use crate::domain::money::Money;
 use crate::kubernetes::references::Kind;
 use crate::kubernetes::target::MOST_BYTES;
 
@@ -39,6 +40,10 @@ pub struct Resolved {
     pub base: Option<PromptText>,
     /// The identity of the inputs; `None` while there is trouble.
     pub inputs: Option<String>,
+    /// What a cycle may cost; `None` without a limit.
+    pub budget: Option<Money>,
+    /// Identifies the terms on which a cycle runs: what is no input of it. Empty while there is trouble.
+    pub terms: String,
     /// The watch; `None` when nothing is watched, or its plan is in trouble.
     pub watch: Option<WatchPlan>,
     /// What is wrong.
@@ -96,6 +101,8 @@ pub async fn resolve(observed: &Observed, context: &Context) -> Result<Arc<Resol
     let is_final = fingerprint.is_some() && !attempt.is_forbidden;
     let resolved = Arc::new(Resolved {
         inputs: attempt.prepared.as_ref().ok().map(|prepared| inputs(&prepared.plan)),
+        budget: attempt.prepared.as_ref().ok().and_then(|prepared| prepared.plan.budget),
+        terms: attempt.prepared.as_ref().map(|prepared| terms(&prepared.plan)).unwrap_or_default(),
         trouble: attempt.prepared.as_ref().err().cloned(),
         warnings: attempt.prepared.as_ref().map(|prepared| prepared.plan.warnings.clone()).unwrap_or_default(),
         base: attempt.base,
@@ -122,6 +129,12 @@ pub async fn plan(
 /// The identity of what a person has written.
 pub fn inputs(plan: &Plan) -> String {
     ContentHash::of_json(&plan.inputs()).to_string()
+}
+
+/// The identity of the terms on which a cycle runs: its budget, limits, time-outs and prices.
+fn terms(plan: &Plan) -> String {
+    let terms = format!("{:?}", (plan.budget, &plan.execution, &plan.models));
+    ContentHash::of_bytes(terms.as_bytes()).to_string()
 }
 
 struct Attempt {

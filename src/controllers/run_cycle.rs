@@ -230,7 +230,7 @@ fn gated(Outcome { report, versions }: Outcome, plan: &Plan) -> Gated {
     Gated {
         id: report.cycle.chars().take(12).collect(),
         verdict: report.verdict,
-        out_of_budget: report.reasons.iter().any(is_budget),
+        exhausted: plan.budget.filter(|_| report.reasons.iter().any(is_budget)),
         reasons: report.reasons.iter().map(|reason| reason.message.clone()).collect(),
         champion_score: report.champion.score,
         challenger,

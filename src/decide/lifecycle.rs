@@ -22,6 +22,7 @@ use super::watch::Round;
 use crate::api::plan::watch::WatchPlan;
 use crate::api::promotion::{Approval, OnBaseChange};
 use crate::api::status::{AgentOptimizationStatus, Phase, SignalStatus};
+use crate::domain::money::Money;
 
 /// What a person wants: from the spec and the annotations.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,8 @@ pub struct Wants {
     pub approval: Approval,
     /// `spec.promotion.onBaseChange`
     pub on_base_change: OnBaseChange,
+    /// `spec.budget.perCycle`; without one there is no limit.
+    pub budget: Option<Money>,
     /// `spec.watch`
     pub watch: Option<WatchPlan>,
     /// The newest time of the schedule that has passed, and the next one.
@@ -53,6 +56,7 @@ impl Default for Wants {
             pin: None,
             approval: Approval::Automatic,
             on_base_change: OnBaseChange::Gate,
+            budget: None,
             watch: None,
             schedule: None,
             run_at: None,

@@ -223,6 +223,12 @@ impl Metrics {
         self.cycle_duration.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
+    /// A cycle has failed, and will be tried again. How long it took tells nothing.
+    pub fn cycle_failed(&self, kind: &str) {
+        let labels = CycleLabels { kind: kind.to_owned(), outcome: "Failed".to_owned() };
+        self.cycles.get_or_create(&labels).inc();
+    }
+
     /// A phase of a cycle has ended.
     pub fn phase_ended(&self, phase: Phase, took: Duration) {
         let labels = PhaseLabels { phase: phase.as_str().to_owned() };

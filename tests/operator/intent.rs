@@ -54,6 +54,35 @@ fn a_suspended_cycle_stops_within_a_second_and_goes_on_later_without_paying_twic
 }
 
 #[test]
+fn a_budget_that_is_lowered_ends_a_running_cycle_and_one_that_is_raised_lets_it_go_on() {
+    let shop = Shop::in_world("budget", "faults: {latency: {fixed: 200ms}}\n");
+    let operator = shop.operator();
+    let with = |budget: &str| json!({"spec": {"budget": {"perCycle": budget}, "execution": {"concurrency": 8}}});
+    shop.apply(&with("50.00"));
+    eventually("the cycle is under way", DEADLINE, || (shop.world.answered() > 20).then_some(()));
+    shop.apply(&with("0.001"));
+    let status = shop.until("it is out of budget", |status| has(status, "BudgetExhausted", "True", "Exhausted"));
+    assert_eq!((status.cycles, status.attempts, status.exhausted.unwrap().budget.as_str()), (1, 1, "0.001"));
+    assert!(shop.until_event("BudgetExhausted").contains("raise spec.budget.perCycle"));
+    let so_far = shop.world.answered();
+
+    // Another edit, and a restart, raise nothing.
+    shop.annotate("example.com/note", "hello");
+    operator.stop();
+    let _operator = shop.operator();
+    shop.apply(&with("0.0009"));
+    shop.until("it has looked", |status| status.observed_generation == shop.object().metadata.generation);
+    assert_eq!((shop.status().cycle, shop.world.answered()), (None, so_far));
+
+    shop.apply(&with("50.00"));
+    shop.until_served("v2");
+    let status = shop.until_idle();
+    assert_eq!((&status.exhausted, status.history[0].cause), (&None, Cause::BudgetRaised));
+    assert_eq!(condition(&status, "BudgetExhausted"), None);
+    assert_eq!(shop.world.answered(), shop.ledger_calls(), "nothing was paid twice");
+}
+
+#[test]
 fn a_pinned_version_serves_whatever_the_gate_says_and_an_unknown_one_is_told() {
     let shop = Shop::open("pin");
     let _operator = shop.operator();

@@ -52,7 +52,7 @@ fn what_is_missing_is_named_and_taken_in_when_it_arrives() {
 #[test]
 fn changed_scenarios_start_a_cycle_and_a_changed_key_tries_a_waiting_one_again_at_once() {
     let shop = Shop::in_world("changing", "apiKey: right\n");
-    let _operator = shop.operator();
+    let operator = shop.operator();
     shop.write_secret("llm", &[("key", "wrong")]);
     let key = json!({"apiKey": {"secretKeyRef": {"name": "llm", "key": "key"}}});
     shop.apply(&json!({"spec": {"models": shop.models(&key, &key)}}));
@@ -63,6 +63,7 @@ fn changed_scenarios_start_a_cycle_and_a_changed_key_tries_a_waiting_one_again_a
     let waiting = status.cycle.unwrap().waiting.unwrap();
     assert!(waiting.needs_a_person && waiting.message.contains("401"), "{waiting:?}");
     assert_eq!(shop.kstatus(), "Failed");
+    assert_eq!(operator.metric("whetstone_cycles_total{kind=\"Search\",outcome=\"Failed\"}"), 1.0);
     assert!(shop.until_event("CycleFailed").contains("nothing paid is lost"));
     assert_eq!(shop.until_served("v1")["system-prompt"], fixture("prompt.md"));
     let left = waiting.until.duration_since(now());

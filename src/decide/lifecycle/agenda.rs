@@ -1,10 +1,13 @@
 //! Which cycle should be under way.
 
+use rust_decimal::Decimal;
+
 use super::Step;
 use super::champion::{handled, later};
 use super::versions::{KnownVersion, NewVersion, VersionOrigin, VersionVerdict};
 use crate::api::promotion::Approval;
-use crate::api::status::{Cause, Challenger, CycleKind, RunningCycle, ScheduleStatus};
+use crate::api::status::{Cause, Challenger, CycleKind, Exhausted, RunningCycle, ScheduleStatus};
+use crate::domain::money::Money;
 use crate::domain::version::VersionPhase;
 
 impl<'a> Step<'a> {
@@ -70,6 +73,7 @@ impl<'a> Step<'a> {
         let may_gate = wants.pin.is_none() && !awaits;
         if may_gate && let Some(known) = self.first_candidate() {
             let cause = match known.origin {
+                _ if self.has_room_again(known) => Cause::BudgetRaised,
                 VersionOrigin::Base => Cause::BaseChanged,
                 _ => Cause::VersionApplied,
             };
@@ -90,6 +94,13 @@ impl<'a> Step<'a> {
         if self.record.inputs.as_deref() != situation.inputs {
             let cause = if self.record.inputs.is_none() { Cause::First } else { Cause::InputsChanged };
             self.start(CycleKind::Search, cause, None);
+        } else if let Some(attempt) = self.raised().filter(|it| it.challenger.is_none() && !awaits).map(|it| it.attempt)
+        {
+            self.start(CycleKind::Search, Cause::BudgetRaised, None);
+            // The same attempt goes on.
+            if let Some(cycle) = &mut self.record.cycle {
+                cycle.attempt = attempt;
+            }
         } else if self.schedule_is_due() && !awaits {
             self.start(CycleKind::Search, Cause::Schedule, None);
         }
@@ -149,6 +160,7 @@ impl<'a> Step<'a> {
         for known in waiting {
             let refused = self.refusal(known);
             let Some(reason) = refused else { return Some(known) };
+            self.record.exhausted.take_if(|exhausted| exhausted.challenger.as_ref() == Some(&known.version));
             self.verdicts.push(VersionVerdict {
                 version: known.version.clone(),
                 phase: Some(VersionPhase::Rejected),
@@ -165,7 +177,23 @@ impl<'a> Step<'a> {
         let phase = told.unwrap_or_else(|| self.phase(known));
         let awaits =
             self.record.challenger.as_ref().is_some_and(|it| it.version == known.version && it.awaits_approval);
-        !awaits && matches!(phase, VersionPhase::Candidate | VersionPhase::Challenger)
+        let may_wait = matches!(phase, VersionPhase::Candidate | VersionPhase::Challenger)
+            || (phase == VersionPhase::Rejected && self.has_room_again(known));
+        !awaits && may_wait
+    }
+
+    /// The last cycle, if its budget was used up and there is more now.
+    fn raised(&self) -> Option<&Exhausted> {
+        let budget = self.situation.wants.budget;
+        self.record.exhausted.as_ref().filter(|exhausted| {
+            let used = exhausted.budget.parse::<Decimal>().map(Money::from);
+            budget.is_none_or(|budget| used.is_ok_and(|used| budget > used))
+        })
+    }
+
+    /// The gate of a version stopped because its budget was used up, and there is more now.
+    fn has_room_again(&self, known: &KnownVersion) -> bool {
+        self.raised().is_some_and(|exhausted| exhausted.challenger.as_ref() == Some(&known.version))
     }
 
     /// Why a version is not gated.

@@ -9,7 +9,8 @@ use super::versions::{VersionOrigin, VersionVerdict};
 use super::{PromptText, Step};
 use crate::api::promotion::Approval;
 use crate::api::status::{
-    Amount, Cause, Challenger, CycleKind, DimensionScore, FinishedCycle, HISTORY, Origin, RunningCycle, Waiting,
+    Amount, Cause, Challenger, CycleKind, DimensionScore, Exhausted, FinishedCycle, HISTORY, Origin, RunningCycle,
+    Waiting,
 };
 use crate::decide::conclude::Verdict;
 use crate::decide::watch::{Predecessor, Reevaluated, Remeasurement, judge_reevaluation};
@@ -68,8 +69,8 @@ pub struct Gated {
     pub cost: Money,
     /// The currency.
     pub currency: String,
-    /// The budget was used up.
-    pub out_of_budget: bool,
+    /// The budget, when it was used up.
+    pub exhausted: Option<Money>,
 }
 
 /// The prompt that stood against the champion.
@@ -184,6 +185,11 @@ impl Step<'_> {
         }
         let why = gated.reasons.first().cloned().unwrap_or_default();
         let champion = self.champion().to_owned();
+        self.record.exhausted = gated.exhausted.map(|budget| Exhausted {
+            budget: budget.to_string(),
+            attempt: running.attempt,
+            challenger: running.challenger.clone(),
+        });
         let (version, verdict) = match &gated.challenger {
             Some(challenger) => {
                 let (version, verdict) = self.dispose(running, gated, challenger, &why);
@@ -199,7 +205,7 @@ impl Step<'_> {
             };
             self.say(if verdict == "Passed" { "GatePassed" } else { "CycleEnded" }, message);
         }
-        if gated.out_of_budget {
+        if gated.exhausted.is_some() {
             self.warn("BudgetExhausted", why.clone());
         }
         self.remember(running, &gated.id, verdict, why, champion, version, score, &gated.cost);

@@ -31,6 +31,10 @@ fn watch() -> WatchPlan {
     }
 }
 
+fn dollars(amount: u8) -> Money {
+    Money::from(Decimal::from(amount))
+}
+
 /// A cluster that does what courses say.
 #[derive(Clone)]
 struct Cluster {
@@ -42,6 +46,8 @@ struct Cluster {
     inputs: String,
     taken: Vec<String>,
     reasons: Vec<String>,
+    /// Cycles use up their budget, if they have one.
+    is_costly: bool,
     said: Vec<Note>,
 }
 
@@ -56,6 +62,7 @@ impl Cluster {
             inputs: "inputs".to_owned(),
             taken: Vec::new(),
             reasons: vec!["because".to_owned()],
+            is_costly: false,
             said: Vec::new(),
         };
         cluster.step(None, None);
@@ -171,7 +178,7 @@ impl Cluster {
                 challenger: Some(challenger),
                 cost: Money::from(Decimal::ONE),
                 currency: "USD".to_owned(),
-                out_of_budget: false,
+                exhausted: self.wants.budget.filter(|_| self.is_costly),
             }),
         };
         Some(Ended { cycle, champion, result: Ok(facts) })
@@ -456,6 +463,47 @@ fn a_failed_cycle_waits_longer_from_time_to_time_and_stays_what_it_was() {
 }
 
 #[test]
+fn a_search_whose_budget_was_used_up_goes_on_when_it_is_raised_and_only_then() {
+    let mut cluster = Cluster::new();
+    (cluster.wants.budget, cluster.is_costly) = (Some(dollars(5)), true);
+    cluster.wants.run_at = Some("now".to_owned());
+    cluster.ends(Verdict::Kept, "worse");
+    cluster.ends(Verdict::Inconclusive, "not measured in full");
+    for budget in [5, 4] {
+        cluster.wants.budget = Some(dollars(budget));
+        cluster.pass(1);
+        assert_eq!(cluster.record.cycle, None);
+    }
+    cluster.wants.budget = Some(dollars(9));
+    cluster.pass(1);
+    let cycle = cluster.record.cycle.as_ref().unwrap();
+    assert_eq!((cycle.cause, cycle.attempt), (Cause::BudgetRaised, 1), "the same attempt goes on");
+    cluster.is_costly = false;
+    cluster.ends(Verdict::Promoted, "not measured in full");
+    assert_eq!((cluster.serving().0, &cluster.record.exhausted), ("v3", &None));
+    cluster.wants.budget = None;
+    cluster.pass(1);
+    assert_eq!(cluster.record.cycle, None);
+}
+
+#[test]
+fn a_version_whose_gate_used_up_the_budget_is_gated_again_when_it_is_raised() {
+    let mut cluster = Cluster::new();
+    cluster.ends(Verdict::Kept, "worse");
+    (cluster.wants.budget, cluster.is_costly) = (Some(dollars(5)), true);
+    cluster.apply_by_hand("by hand");
+    cluster.ends(Verdict::Inconclusive, "");
+    cluster.pass(1);
+    assert_eq!((&cluster.record.cycle, cluster.phases()["hand-2"]), (&None, VersionPhase::Rejected));
+    cluster.wants.budget = None;
+    cluster.pass(1);
+    let cycle = cluster.record.cycle.as_ref().unwrap();
+    assert_eq!((cycle.cause, cycle.challenger.as_deref()), (Cause::BudgetRaised, Some("hand-2")));
+    cluster.ends(Verdict::Promoted, "");
+    assert_eq!(cluster.serving(), ("hand-2", Origin::Gate));
+}
+
+#[test]
 fn what_was_run_for_other_inputs_is_no_evidence() {
     let mut cluster = Cluster::new();
     let cycle = cluster.record.cycle.clone().unwrap();
@@ -516,11 +564,14 @@ enum Happening {
     Inputs(u8),
     Manual(bool),
     Adopt(bool),
+    Budget(Option<u8>),
+    Costly(bool),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
     use Happening::{
-        Adopt, Approve, Base, Breach, ByHand, Ends, Fails, Inputs, Manual, Pass, Pin, RollbackTo, RunAt, Suspend,
+        Adopt, Approve, Base, Breach, Budget, ByHand, Costly, Ends, Fails, Inputs, Manual, Pass, Pin, RollbackTo,
+        RunAt, Suspend,
     };
     prop_oneof![
         6 => (0..4_u8, 0..6_u8).prop_map(|(verdict, text)| Ends(verdict, text)),
@@ -537,6 +588,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (0..3_u8).prop_map(Inputs),
         1 => any::<bool>().prop_map(Manual),
         1 => any::<bool>().prop_map(Adopt),
+        2 => proptest::option::of(1..5_u8).prop_map(Budget),
+        1 => any::<bool>().prop_map(Costly),
     ]
 }
 
@@ -563,6 +616,8 @@ fn happens(cluster: &mut Cluster, happening: &Happening) {
         Happening::Adopt(adopt) => {
             cluster.wants.on_base_change = if adopt { OnBaseChange::Adopt } else { OnBaseChange::Gate };
         }
+        Happening::Budget(budget) => cluster.wants.budget = budget.map(dollars),
+        Happening::Costly(is_costly) => cluster.is_costly = is_costly,
     }
     cluster.step(None, None);
 }

@@ -94,6 +94,7 @@ pub(super) fn cause(cause: Cause) -> &'static str {
         Cause::VersionApplied => "version applied",
         Cause::Watch => "for the watch",
         Cause::Drift => "champion drifted",
+        Cause::BudgetRaised => "budget raised",
     }
 }
 

@@ -76,7 +76,7 @@ impl Life {
             let facts = Gated {
                 id: "0123456789ab".to_owned(),
                 verdict: Verdict::Kept,
-                out_of_budget: false,
+                exhausted: None,
                 reasons: vec!["nothing is better".to_owned()],
                 champion_score: Some(0.5),
                 challenger: None,
