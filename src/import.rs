@@ -28,7 +28,7 @@ use crate::domain::scenario::Scenario;
 use crate::domain::tool::ToolDefinition;
 use crate::domain::transcript::Transcript;
 
-pub use detect::detect;
+pub use detect::{detect, fault};
 pub use error::ImportError;
 pub use note::Note;
 use note::Notes;

@@ -5,7 +5,8 @@ use crate::api::definitions::definitions;
 
 /// Print the CustomResourceDefinitions of AgentOptimization and PromptVersion.
 ///
-/// They are generated from the types that also read the files: `whetstone crd | kubectl apply -f -` installs them.
+/// They are generated from the types that also read the files: `whetstone crd | kubectl apply --server-side -f -`
+/// installs them.
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {}
 

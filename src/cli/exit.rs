@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::api::problem::Problems;
 use crate::decide::conclude::Verdict;
 use crate::engine::error::CycleError;
+use crate::import::ImportError;
 use crate::models::SetupError;
 use crate::web::status::Health;
 
@@ -40,7 +41,11 @@ pub(super) struct WrongArguments(pub(super) String);
 impl Exit {
     /// The code for an error.
     pub(super) fn of(error: &anyhow::Error) -> Self {
-        if error.is::<Problems>() || error.is::<SetupError>() || error.is::<WrongArguments>() {
+        if error.is::<Problems>()
+            || error.is::<ImportError>()
+            || error.is::<SetupError>()
+            || error.is::<WrongArguments>()
+        {
             Self::Invalid
         } else if matches!(error.downcast_ref(), Some(CycleError::Stopped)) {
             Self::Stopped

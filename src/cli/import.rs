@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use serde_json::json;
 
-use super::exit::Exit;
+use super::exit::{Exit, WrongArguments};
 use super::output;
 use crate::embed;
 use crate::import::{self, Format, Imported};
@@ -37,10 +37,10 @@ pub(super) fn import(arguments: &Arguments) -> anyhow::Result<Exit> {
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let format = match arguments.format {
         Some(format) => format,
-        None => files.iter().find_map(|(name, text)| import::detect(name, text)).ok_or_else(|| {
-            let names = Format::ALL.map(Format::as_str).join(", ");
-            anyhow!("none of the files looks like a format that can be imported; name it with --format ({names})")
-        })?,
+        None => match files.iter().find_map(|(name, text)| import::detect(name, text)) {
+            Some(format) => format,
+            None => return Err(unknown(&files)),
+        },
     };
     let imported = import::import(format, &files)?;
     let written = write(&arguments.out, &imported)?;
@@ -57,6 +57,18 @@ pub(super) fn import(arguments: &Arguments) -> anyhow::Result<Exit> {
     let _ = writeln!(text, "\nnext: {next}");
     super::print(&text)?;
     Ok(Exit::Success)
+}
+
+/// Why no file has a known format: one that cannot be read, or another format.
+fn unknown(files: &[(&str, &str)]) -> anyhow::Error {
+    if let Some(fault) = files.iter().find_map(|(name, text)| import::fault(name, text)) {
+        return fault.into();
+    }
+    let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+    let formats = Format::ALL.map(Format::as_str).join(", ");
+    let names = names.join(", ");
+    let message = format!("{names}: no format that can be imported is recognized; name it with --format ({formats})");
+    WrongArguments(message).into()
 }
 
 fn write(dir: &Path, imported: &Imported) -> anyhow::Result<Vec<PathBuf>> {

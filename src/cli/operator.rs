@@ -15,6 +15,7 @@ use crate::controllers::operator::{Clients, Health, Options, run};
 use crate::domain::duration::HumanDuration;
 use crate::domain::endpoint::{AllowList, AllowedEndpoint};
 use crate::embed::SystemClock;
+use crate::kubernetes::client::{Access, configured};
 use crate::kubernetes::lease::Settings;
 use crate::models::install_tls;
 use crate::telemetry::metrics::Metrics;
@@ -55,6 +56,12 @@ pub(super) struct Arguments {
     /// How many cycles are under way at once; others wait for their turn, which goes to the namespace that has the fewest
     #[arg(long, value_name = "N", default_value_t = 4)]
     max_cycles: usize,
+    /// The context of the kubeconfig; the current one when absent
+    #[arg(long, value_name = "CONTEXT")]
+    context: Option<String>,
+    /// The kubeconfig; KUBECONFIG, ~/.kube/config or the service account of a pod when absent
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
     /// Where /metrics, /healthz and /readyz are served
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -96,9 +103,8 @@ impl Probes for Told {
 
 pub(super) async fn operator(arguments: Arguments) -> anyhow::Result<Exit> {
     install_tls();
-    let config = Config::infer()
-        .await
-        .context("finding a cluster: neither a service account nor a kubeconfig can be read; set KUBECONFIG")?;
+    let access = Access { kubeconfig: arguments.kubeconfig, context: arguments.context, namespace: None };
+    let (config, _) = configured(&access).await?;
     let lease_duration = arguments.lease_duration.0;
     let clients = Clients {
         watches: client(&config, None)?,

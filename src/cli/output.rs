@@ -6,12 +6,24 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::Format;
+use super::exit::WrongArguments;
 use crate::api::Plan;
 use crate::decide::conclude::Verdict;
 use crate::engine::report::{Kind, Report};
 use crate::engine::{Outcome, apply};
 use crate::kubernetes::manifests;
 use crate::web::report;
+
+/// Makes the directory, and sees that files can be written there, before anything is paid.
+pub(super) fn prepare(dir: &Path) -> anyhow::Result<()> {
+    let tried = std::fs::create_dir_all(dir).and_then(|()| {
+        let probe = dir.join("report.partial");
+        std::fs::write(&probe, "")?;
+        std::fs::remove_file(probe)
+    });
+    let refused = |error| WrongArguments(format!("--out {}: {error}; nothing was run", dir.display()));
+    Ok(tried.map_err(refused)?)
+}
 
 /// Writes `report.json`, `report.md` and the manifests into a directory, each file whole or not at all. Returns their paths.
 pub(super) fn write(dir: &Path, plan: &Plan, outcome: &Outcome) -> anyhow::Result<Vec<PathBuf>> {

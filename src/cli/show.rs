@@ -33,6 +33,9 @@ pub(super) async fn show(arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     let asked = arguments.cycle.as_deref().unwrap_or("the newest");
     let cycle = match found.as_slice() {
+        [] if arguments.cycle.is_none() => {
+            bail!("no cycle yet in {}; `whetstone run` makes one", arguments.store.display())
+        }
         [] => bail!("no cycle {asked:?} in {}; `whetstone history` lists them", arguments.store.display()),
         [one] => one,
         many => {
@@ -61,6 +64,10 @@ pub(super) async fn show(arguments: &Arguments) -> anyhow::Result<Exit> {
 pub(super) async fn open(path: &Path) -> anyhow::Result<Sqlite> {
     if !path.exists() {
         bail!("no store at {}; `whetstone run` makes one, and --store names another", path.display());
+    }
+    // An empty file would be made a store, and may be something else of the user's.
+    if path.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+        bail!("{} is no store: it is empty; `whetstone run` makes one, and --store names another", path.display());
     }
     Ok(Sqlite::open(path).await?)
 }

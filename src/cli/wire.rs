@@ -33,6 +33,9 @@ impl Engine {
         for warning in &plan.warnings {
             let _ = writeln!(std::io::stderr(), "warning: {warning}");
         }
+        if let Some(dir) = &cycle.out {
+            output::prepare(dir)?;
+        }
         let store = Sqlite::open(&cycle.store).await?;
         let simulated = match &cycle.simulate {
             Some(world) => Some(embed::simulate(&mut plan, world)?),
@@ -72,9 +75,11 @@ impl Engine {
 
     /// Writes what the cycle has left, flushes the store and ends the simulated world.
     pub(super) async fn finish(self, cycle: &Cycle, outcome: &Outcome) -> anyhow::Result<Exit> {
-        let written = match &cycle.out {
-            Some(dir) => output::write(dir, &self.plan, outcome)?,
-            None => Vec::new(),
+        let written = cycle.out.as_ref().map_or(Ok(Vec::new()), |dir| output::write(dir, &self.plan, outcome));
+        // What the cycle came to is said whatever happens to its files.
+        let (written, failed) = match written {
+            Ok(written) => (written, None),
+            Err(error) => (Vec::new(), Some(error)),
         };
         let Outcome { report, .. } = outcome;
         output::print(cycle.output, report, &self.plan.warnings, cycle.out.as_deref(), &written)?;
@@ -82,7 +87,10 @@ impl Engine {
             server.shutdown();
         }
         self.store.close().await.context("closing the store")?;
-        Ok(report.verdict.into())
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(report.verdict.into()),
+        }
     }
 }
 

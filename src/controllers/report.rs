@@ -482,6 +482,8 @@ pub fn gauge(observed: &Observed, status: &AgentOptimizationStatus, context: &Co
     let ready = status.conditions.iter().find(|it| it.type_ == conditions::READY);
     let trouble = ready.filter(|it| it.status == "False").map(|it| it.reason.as_str());
     context.metrics.set_not_ready(&observed.owner, trouble);
+    let is_tried_again = status.cycle.as_ref().is_some_and(|cycle| cycle.waiting.is_some());
+    context.metrics.set_waiting(&observed.owner, is_tried_again && !observed.object.spec.suspend);
     context.metrics.set_blind_signals(&observed.owner, silent_signals(status).map(|silent| silent.len()));
 }
 

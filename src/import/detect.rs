@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use super::Format;
-use super::read;
+use super::{Format, ImportError, read};
 
 /// The format of a file, by its name and text; `None` if it is none of them, or only goes along with one (a policy,
 /// a split, a prompt).
@@ -17,6 +16,16 @@ pub fn detect(file: &str, text: &str) -> Option<Format> {
             let (_, first) = records.first()?;
             of_record(first).or_else(|| of_document(first))
         }
+    }
+}
+
+/// Why a file that should have data in it cannot be read; a text that only goes along with others is never wrong.
+#[must_use]
+pub fn fault(file: &str, text: &str) -> Option<ImportError> {
+    match read::extension(file).as_str() {
+        "yaml" | "yml" => read::yaml(file, text).err(),
+        "json" | "jsonl" | "ndjson" => read::records(file, text).err(),
+        _ => None,
     }
 }
 

@@ -83,21 +83,29 @@ pub enum ConnectError {
 pub async fn connect(access: &Access) -> Result<Connection, ConnectError> {
     // Fails when it was done before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let (mut config, context) = match kubeconfig(access)? {
-        Found::Kubeconfig(kubeconfig) => of_context(*kubeconfig, access.context.as_deref()).await?,
-        Found::Nothing(why) => {
-            if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none() {
-                return Err(ConnectError::NoCluster(why));
-            }
-            (Config::incluster().map_err(ConnectError::ServiceAccount)?, "the service account".to_owned())
-        }
-    };
+    let (mut config, context) = configured(access).await?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     let namespace = access.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let client = kube::Client::try_from(config)
         .map_err(|error| ConnectError::Unusable { context, reason: super::refusal::plain(&error) })?;
     Ok(Connection { client, namespace, server })
+}
+
+/// How a cluster is reached, and the name of the context that says so.
+///
+/// # Errors
+/// [`ConnectError`] when nothing says how, or it cannot be read.
+pub async fn configured(access: &Access) -> Result<(Config, String), ConnectError> {
+    match kubeconfig(access)? {
+        Found::Kubeconfig(kubeconfig) => of_context(*kubeconfig, access.context.as_deref()).await,
+        Found::Nothing(why) => {
+            if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none() {
+                return Err(ConnectError::NoCluster(why));
+            }
+            Ok((Config::incluster().map_err(ConnectError::ServiceAccount)?, "the service account".to_owned()))
+        }
+    }
 }
 
 enum Found {

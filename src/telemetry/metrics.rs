@@ -109,6 +109,7 @@ pub struct Metrics {
     optimizations: Family<PhaseLabels, Gauge>,
     blind_signals: Family<OwnerLabels, Gauge>,
     not_ready: Family<ReasonLabels, Gauge>,
+    waiting: Family<OwnerLabels, Gauge>,
     known: Mutex<HashMap<Owner, Known>>,
 }
 
@@ -152,6 +153,7 @@ impl Metrics {
             optimizations: Family::default(),
             blind_signals: Family::default(),
             not_ready: Family::default(),
+            waiting: Family::default(),
             known: Mutex::default(),
         };
         metrics.register();
@@ -198,6 +200,11 @@ impl Metrics {
             "blind_signals",
             "Live signals of the version on trial that gave no evidence at their last reading",
             self.blind_signals.clone(),
+        );
+        registry.register(
+            "cycles_waiting",
+            "1 for an AgentOptimization whose cycle has failed and waits to be tried again",
+            self.waiting.clone(),
         );
         registry.register("not_ready", "1 for an AgentOptimization that is not ready, and why", self.not_ready.clone());
     }
@@ -281,6 +288,16 @@ impl Metrics {
         }
     }
 
+    /// Whether the cycle of an object has failed and waits to be tried again.
+    pub fn set_waiting(&self, owner: &Owner, waits: bool) {
+        if waits {
+            self.known(owner, |_| ());
+            self.waiting.get_or_create(&of(owner)).set(1);
+        } else {
+            self.waiting.remove(&of(owner));
+        }
+    }
+
     /// This replica does not look after objects any more: how they stand is another's to tell.
     pub fn rest(&self) {
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -292,6 +309,7 @@ impl Metrics {
                 self.not_ready.remove(&because(owner, &reason));
             }
             self.blind_signals.remove(&of(owner));
+            self.waiting.remove(&of(owner));
         }
     }
 
@@ -334,6 +352,7 @@ impl Metrics {
         }
         self.ledger_answers.remove(&of(owner));
         self.blind_signals.remove(&of(owner));
+        self.waiting.remove(&of(owner));
         for origin in &known.origins {
             self.promotions.remove(&promotion(owner, origin));
         }
@@ -550,6 +569,7 @@ mod tests {
         metrics.rolled_back(&owner, "Breach");
         metrics.set_phase(&owner, "Idle");
         metrics.set_blind_signals(&owner, Some(2));
+        metrics.set_waiting(&owner, true);
         metrics.set_not_ready(&owner, Some("TargetNotOwned"));
         metrics.set_not_ready(&owner, Some("ReferenceMissing"));
         let before = metrics.text();
@@ -559,6 +579,7 @@ mod tests {
             "{before}"
         );
         assert!(before.contains("whetstone_optimizations{phase=\"Idle\"} 1"), "{before}");
+        assert!(before.contains("whetstone_cycles_waiting{namespace=\"shop\",optimization=\"support\"} 1"), "{before}");
         assert!(before.contains("whetstone_blind_signals{namespace=\"shop\",optimization=\"support\"} 2"), "{before}");
         assert!(
             before.contains(
@@ -568,7 +589,10 @@ mod tests {
         );
         metrics.rest();
         let resting = metrics.text();
-        assert!(!resting.contains("not_ready{") && !resting.contains("blind_signals{"), "{resting}");
+        assert!(
+            !resting.contains("not_ready{") && !resting.contains("blind_signals{") && !resting.contains("waiting{"),
+            "{resting}"
+        );
         assert!(resting.contains("whetstone_optimizations{phase=\"Idle\"} 0"), "{resting}");
         metrics.forget(&owner);
         let after = metrics.text();

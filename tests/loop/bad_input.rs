@@ -499,11 +499,41 @@ fn a_full_disk_is_an_error_that_says_so_and_the_next_run_goes_on_when_there_is_s
 #[test]
 fn a_report_that_cannot_be_written_is_an_error_and_costs_nothing_to_write_again() {
     let shop = Shop::new();
-    shop.write("out", "not a directory");
-    shop.run().says(1, &["out"]);
+    std::fs::create_dir_all(shop.path("out/report.md")).unwrap();
+    let ended = shop.run();
+    ended.says(1, &["writing out/report.md"]);
+    assert!(ended.stdout.contains("promoted"), "the verdict is said all the same: {ended}");
     let paid = shop.ledger();
-    std::fs::remove_file(shop.path("out")).unwrap();
+    std::fs::remove_dir(shop.path("out/report.md")).unwrap();
     assert_eq!(shop.run().code, Some(0));
     assert_eq!(shop.ledger(), paid);
     assert_eq!(shop.report()["calls"]["paid"], 0);
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_told_before_anything_is_paid() {
+    let shop = Shop::new();
+    shop.write("out", "a file of the user's");
+    shop.run().says(2, &["--out out", "nothing was run"]);
+    assert!(!shop.path("store.db").exists());
+    assert_eq!(shop.read("out"), "a file of the user's");
+}
+
+#[test]
+fn reading_commands_make_no_store_of_an_empty_file() {
+    let shop = Shop::new();
+    shop.write("empty", "");
+    for command in ["show", "history"] {
+        shop.whetstone(&[command, "--store", "empty"]).says(1, &["empty is no store", "--store names another"]);
+    }
+    assert_eq!(shop.read("empty"), "");
+}
+
+#[test]
+fn a_broken_file_is_not_taken_for_an_unknown_format() {
+    let shop = Shop::new();
+    shop.write("cut.json", r#"{"tests":"#);
+    shop.write("plain.yaml", "a: 1\n");
+    shop.whetstone(&["import", "cut.json", "--out", "out"]).says(2, &["cut.json", "JSON"]);
+    shop.whetstone(&["import", "plain.yaml", "--out", "out"]).says(2, &["plain.yaml", "no format", "--format"]);
 }

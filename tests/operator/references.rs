@@ -63,7 +63,11 @@ fn changed_scenarios_start_a_cycle_and_a_changed_key_tries_a_waiting_one_again_a
     let waiting = status.cycle.unwrap().waiting.unwrap();
     assert!(waiting.needs_a_person && waiting.message.contains("401"), "{waiting:?}");
     assert_eq!(shop.kstatus(), "Failed");
-    assert_eq!(operator.metric("whetstone_cycles_total{kind=\"Search\",outcome=\"Failed\"}"), 1.0);
+    let metrics = operator.metrics();
+    assert!(metrics.contains("whetstone_cycles_total{kind=\"Search\",outcome=\"Failed\"} 1"), "{metrics}");
+    let waiting_series =
+        format!("whetstone_cycles_waiting{{namespace=\"{}\",optimization=\"shop\"}}", shop.namespace.name());
+    assert!(metrics.contains(&format!("{waiting_series} 1")), "{metrics}");
     assert!(shop.until_event("CycleFailed").contains("nothing paid is lost"));
     assert_eq!(shop.until_served("v1")["system-prompt"], fixture("prompt.md"));
     let left = waiting.until.duration_since(now());
@@ -76,6 +80,7 @@ fn changed_scenarios_start_a_cycle_and_a_changed_key_tries_a_waiting_one_again_a
     shop.until_served("v2");
     let status = shop.until_idle();
     assert_eq!((condition(&status, "Stalled"), status.cycles), (None, 1));
+    assert!(!operator.metrics().contains(&waiting_series));
 
     // Some scenarios less.
     let kept: String = fixture("scenarios.jsonl").split_inclusive('\n').skip(4).collect();
