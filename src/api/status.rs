@@ -82,6 +82,9 @@ pub struct AgentOptimizationStatus {
     /// The series of answers that cycles rest on. A model that has drifted opens another.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub evidence: u32,
+    /// The champion has drifted, and a search because of it has not begun yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drifted: bool,
     /// The annotations that were acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled: Option<Handled>,

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
@@ -34,6 +35,18 @@ use crate::store::Store as _;
 /// How often the target is written anew when somebody else writes it at the same time.
 const TRIES: usize = 5;
 
+/// How often a workload that could not be restarted is tried again.
+pub(super) const RESTART_EVERY: Duration = Duration::from_mins(1);
+
+/// Workloads that could not be restarted.
+#[derive(Clone, Debug)]
+pub struct FailedRestart {
+    /// The prompt that it was for, by its hash, and the generation of the spec that names the workloads.
+    what: (String, Option<i64>),
+    at: Instant,
+    trouble: Vec<String>,
+}
+
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Acted {
@@ -43,6 +56,8 @@ pub struct Acted {
     pub put_back: Option<String>,
     /// What went wrong with workloads that were to be restarted.
     pub restart_trouble: Vec<String>,
+    /// What of it has not been told yet.
+    pub restart_news: Vec<String>,
 }
 
 /// Creates the versions of a course.
@@ -130,11 +145,12 @@ pub async fn carry_out(
     let wanted = wanted_cycle(observed, resolved, course);
     context.cycles.stop_unless(&observed.owner, wanted);
     write_target(observed, resolved, course, grounds, &mut acted).await?;
+    supervise_cycle(observed, resolved, course, object, grounds);
+    // A prompt that serves is watched, whatever becomes of the workloads.
+    supervise_watch(observed, resolved, course, context).await?;
     if acted.target_trouble.is_none() {
         restart(observed, course, context, &mut acted).await?;
     }
-    supervise_cycle(observed, resolved, course, object, grounds);
-    supervise_watch(observed, resolved, course, context).await?;
     for name in &course_retired(observed, course) {
         fenced(context)?;
         versions::delete(&context.client, &observed.owner.0, name).await.map_err(ReconcileError::Cluster)?;
@@ -351,17 +367,31 @@ async fn restart(
     if !came_later || has_restarted {
         return Ok(());
     }
+    let what = (champion.hash.clone(), observed.object.metadata.generation);
+    let before = lock(&context.restarts).get(&observed.owner).filter(|failed| failed.what == what).cloned();
+    if let Some(failed) = before.as_ref().filter(|failed| failed.at.elapsed() < RESTART_EVERY) {
+        acted.restart_trouble.clone_from(&failed.trouble);
+        return Ok(());
+    }
     for workload in &spec.restart {
         fenced(context)?;
         match workloads::restart(&context.client, &observed.owner.0, workload, &champion.hash).await {
             Ok(()) => {}
-            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
+            Err(kube::Error::Api(status)) => {
                 let message =
                     format!("the {:?} {:?} was not restarted: {}", workload.kind, workload.name, status.message);
                 acted.restart_trouble.push(message);
             }
             Err(error) => return Err(ReconcileError::Cluster(error)),
         }
+    }
+    let told = before.map(|before| before.trouble).unwrap_or_default();
+    acted.restart_news = acted.restart_trouble.iter().filter(|trouble| !told.contains(trouble)).cloned().collect();
+    if acted.restart_trouble.is_empty() {
+        lock(&context.restarts).remove(&observed.owner);
+    } else {
+        let failed = FailedRestart { what, at: Instant::now(), trouble: acted.restart_trouble.clone() };
+        lock(&context.restarts).insert(observed.owner.clone(), failed);
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::Store;
 use kube::{Client, Resource as _, ResourceExt as _};
 
+use super::act::FailedRestart;
 use super::cycles::Cycles;
 use super::resolve::Resolved;
 use super::watches::Watches;
@@ -52,6 +53,8 @@ pub struct Context {
     pub resolved: Mutex<HashMap<Owner, Arc<Resolved>>>,
     /// What our own last write of each optimization returned, until the watch has caught up with it.
     pub written: Mutex<HashMap<Owner, Arc<AgentOptimization>>>,
+    /// The workloads of each optimization that could not be restarted.
+    pub restarts: Mutex<HashMap<Owner, FailedRestart>>,
     /// How often each optimization has failed to be reconciled in a row.
     pub failures: Mutex<HashMap<Owner, u32>>,
 }
@@ -79,6 +82,7 @@ impl Context {
         lock(&self.resolved).remove(owner);
         lock(&self.written).remove(owner);
         lock(&self.failures).remove(owner);
+        lock(&self.restarts).remove(owner);
     }
 
     /// Of all that is known, only these optimizations are still there.

@@ -252,6 +252,7 @@ impl Acting<'_> {
                 metrics: Arc::clone(self.metrics),
                 resolved: Mutex::default(),
                 written: Mutex::default(),
+                restarts: Mutex::default(),
                 failures: Mutex::default(),
             });
             let (stores, connections) = (Arc::clone(self.stores), self.connections.clone());
@@ -470,7 +471,17 @@ async fn follow_versions(
                 if !matches!(event, Event::Init) {
                     complaint.is_over();
                 }
-                for owner in context.versions.take_in(&event) {
+                let was_complete = context.versions.is_complete();
+                let mut owners = context.versions.take_in(&event);
+                if !was_complete && context.versions.is_complete() {
+                    // Nothing was decided before.
+                    let there = context.optimizations.state();
+                    owners
+                        .extend(there.iter().map(|object| (object.namespace().unwrap_or_default(), object.name_any())));
+                    owners.sort();
+                    owners.dedup();
+                }
+                for owner in owners {
                     if listed.wait_for(|listed| *listed).await.is_err() {
                         return;
                     }

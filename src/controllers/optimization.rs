@@ -36,9 +36,6 @@ const MISSING_EVERY: Duration = Duration::from_secs(15);
 /// How often a target is looked at that another optimization had first. It may let it go, and nobody is told.
 const RIVAL_EVERY: Duration = Duration::from_secs(5);
 
-/// How often a workload that could not be restarted is tried again.
-const RESTART_EVERY: Duration = Duration::from_mins(1);
-
 /// Reconciles one optimization.
 ///
 /// # Errors
@@ -67,7 +64,8 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     let context = &grounds.context;
     fenced(context)?;
     if !context.versions.is_complete() {
-        return Ok(Action::requeue(Duration::from_millis(100)));
+        // Whoever lists them asks for another look when it is done.
+        return Ok(Action::await_change());
     }
     let observed = observe::observe(object, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
     if observed.object.metadata.deletion_timestamp.is_some() {
@@ -87,7 +85,7 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     let course = decide(&observed, &resolved, context); // (no client)
 
     act::create_versions(&observed, &course, context).await?; // (client: writes)
-    report::report_created(&observed, &course, context).await?; // (client: writes)
+    report::report_verdicts(&observed, &course, context).await?; // (client: writes)
     let committing = report::status(&observed, &resolved, &course, None); // (no client)
     let committed = act::commit(&observed.object, &committing, context).await?; // (client: writes)
     if observed.cycle.ended.is_some() {
@@ -120,7 +118,7 @@ fn decide(observed: &Observed, resolved: &Resolved, context: &Context) -> Course
         found: found.as_ref(),
         inputs: resolved.inputs.as_deref().filter(|_| !observed.is_refused()),
         ended: observed.cycle.ended.as_ref(),
-        round: observed.watched.as_ref(),
+        round: observed.watched.as_ref().filter(|_| is_meant(observed, resolved, context)),
     });
     if let Some(error) = schedule_error {
         let obstacle =
@@ -128,6 +126,12 @@ fn decide(observed: &Observed, resolved: &Resolved, context: &Context) -> Course
         course.obstacle.get_or_insert(obstacle);
     }
     course
+}
+
+/// Whether what was read was held against what a person wants now.
+fn is_meant(observed: &Observed, resolved: &Resolved, context: &Context) -> bool {
+    let watch = observed.record.watch.as_ref();
+    watch.is_some_and(|watch| context.watches.has(&observed.owner, watch, &resolved.fingerprint))
 }
 
 /// What a person wants, and what is wrong with the schedule.
@@ -169,7 +173,7 @@ fn after(observed: &Observed, resolved: &Resolved, course: &Course, acted: &Acte
     let rival = observed.rival.is_some().then_some(RIVAL_EVERY);
     let is_missing = resolved.trouble.as_ref().is_some_and(|trouble| trouble.may_come_right);
     let missing = (is_missing && !resolved.is_final).then_some(MISSING_EVERY);
-    let restart = (!acted.restart_trouble.is_empty()).then_some(RESTART_EVERY);
+    let restart = (!acted.restart_trouble.is_empty()).then_some(act::RESTART_EVERY);
     match wake.into_iter().chain(progress).chain(rival).chain(missing).chain(restart).min() {
         Some(wait) => Action::requeue(wait),
         None => Action::await_change(),

@@ -106,7 +106,10 @@ fn trouble(observed: &Observed, resolved: &Resolved, course: &Course, acted: Opt
     let waiting = course.record.cycle.as_ref().and_then(|cycle| cycle.waiting.as_ref());
     let failing = waiting.filter(|waiting| waiting.needs_a_person).map(|waiting| Trouble {
         reason: conditions::CYCLE_FAILED,
-        message: format!("{}; tried again after {}", waiting.message, waiting.until),
+        message: match &observed.cycle.progress {
+            Some(_) => format!("{}; it is being tried again", waiting.message),
+            None => format!("{}; tried again after {}", waiting.message, waiting.until),
+        },
         may_come_right: false,
     });
     // A target that was refused before is refused until it has been looked at again.
@@ -274,20 +277,20 @@ fn budget(
 /// How far the cycle is, as its task tells.
 fn progress(status: &mut AgentOptimizationStatus, observed: &Observed) {
     if let Some(cycle) = status.cycle.as_mut() {
-        cycle.progress = observed.cycle.progress.clone().filter(|_| cycle.waiting.is_none());
+        cycle.progress.clone_from(&observed.cycle.progress);
     }
 }
 
 /// The versions whose statuses have changed, with their new ones; those that the course has just created included.
 #[must_use]
-pub fn version_statuses(observed: &Observed, course: &Course) -> Vec<(String, PromptVersionStatus)> {
+pub fn version_statuses(observed: &Observed, course: &Course) -> Vec<(Indexed, PromptVersionStatus)> {
     let created = course.create.iter().map(|new| created(observed, new));
     let created = created.filter(|new| !observed.versions.iter().any(|known| known.known.object == new.known.object));
     let all = observed.versions.iter().cloned().chain(created);
     all.filter_map(|indexed| {
         let told = course.verdicts.iter().rev().find(|told| told.version == indexed.known.version);
         let status = version_status(observed, course, &indexed, told);
-        (status != indexed.status).then_some((indexed.known.object, status))
+        (status != indexed.status).then_some((indexed, status))
     })
     .collect()
 }
@@ -404,18 +407,19 @@ fn standing(record: &AgentOptimizationStatus, phase: VersionPhase) -> Option<Str
     }
 }
 
-/// Writes the statuses of versions that were created and not promoted. It is done before the record is committed: the record
-/// does not tell what has become of them.
+/// Writes what is decided about versions and the record does not tell. It is done before the record is committed: what a person
+/// has asked for is not decided twice.
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn report_created(observed: &Observed, course: &Course, context: &Context) -> Result<(), ReconcileError> {
-    for new in &course.create {
-        let told = course.verdicts.iter().rev().find(|told| told.version == new.version && told.phase.is_some());
-        let Some(told) = told else { continue };
-        let indexed = created(observed, new);
-        let status = version_status(observed, course, &indexed, Some(told));
-        write_version(observed, &indexed.known.object, &status, context).await?;
+pub async fn report_verdicts(observed: &Observed, course: &Course, context: &Context) -> Result<(), ReconcileError> {
+    // What a gate came to, it comes to again: its answers are in the ledger.
+    let gated = observed.record.cycle.as_ref().and_then(|cycle| cycle.challenger.as_deref());
+    for (version, status) in version_statuses(observed, course) {
+        let told = course.verdicts.iter().rev().find(|told| told.version == version.known.version);
+        if told.is_some_and(|told| told.phase.is_some() && Some(told.version.as_str()) != gated) {
+            write_version(observed, &version.known.object, &status, context).await?;
+        }
     }
     Ok(())
 }
@@ -448,11 +452,11 @@ pub async fn report(
 ) -> Result<(), ReconcileError> {
     let warn = |reason, message: &String| Note { is_warning: true, reason, message: message.clone() };
     let mut notes: Vec<Note> = acted.put_back.iter().map(|message| warn("TargetPutBack", message)).collect();
-    notes.extend(acted.restart_trouble.iter().map(|message| warn("RestartFailed", message)));
+    notes.extend(acted.restart_news.iter().map(|message| warn("RestartFailed", message)));
     notes.extend(worsened(&observed.record.conditions, &status.conditions));
     context.say(&observed.object, &notes).await;
-    for (object, status) in version_statuses(observed, course) {
-        write_version(observed, &object, &status, context).await?;
+    for (version, status) in version_statuses(observed, course) {
+        write_version(observed, &version.known.object, &status, context).await?;
     }
     Ok(())
 }

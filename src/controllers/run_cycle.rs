@@ -15,14 +15,16 @@ use crate::api::plan::KeyPlan;
 use crate::api::status::{CycleKind, RunningCycle};
 use crate::api::{AgentOptimization, Plan, PromptVersion};
 use crate::decide::conclude::Reason;
-use crate::decide::lifecycle::{ChallengerFacts, CycleFacts, Failed, Gated, PromptText, Remeasured};
+use crate::decide::lifecycle::{ChallengerFacts, CycleFacts, Failed, Gated, PromptText, Remeasured, TooDear};
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ModelName;
+use crate::domain::money::Money;
 use crate::domain::prompt::Prompt;
 use crate::domain::version::{Version, VersionPhase};
+use crate::engine::calls::CallFailure;
 use crate::engine::error::CycleError;
 use crate::engine::ports::StoreError;
-use crate::engine::remeasure::Remeasurement;
+use crate::engine::remeasure::{self, Remeasurement};
 use crate::engine::subject::Subject;
 use crate::engine::{Outcome, Pipeline};
 use crate::kubernetes::versions;
@@ -117,28 +119,27 @@ async fn attempt(
         return Err(Stop::Failed(Failed { message, needs_a_person: false }));
     }
     plan.execution.series = if cycle.kind == CycleKind::Reevaluate { status.evidence } else { cycle.series };
-    let parse = |text: &str| {
-        Prompt::parse(text, plan.champion.format())
-            .map_err(|error| failed(format!("the prompt cannot be divided into sections: {error}")))
-    };
     let challenger = match &cycle.challenger {
         Some(version) => {
             let wanted = status.challenger.as_ref().filter(|challenger| challenger.version == *version);
             let text = wanted.and_then(|challenger| text_of(&challenger.hash));
-            Some(parse(&text.ok_or_else(|| failed(format!("the PromptVersion of {version} is gone")))?)?)
+            let text = text.ok_or_else(|| failed(format!("the PromptVersion of {version} is gone")))?;
+            match Prompt::parse(&text, plan.champion.format()) {
+                Ok(prompt) => Some(prompt),
+                Err(error) => return Ok(CycleFacts::Unreadable(unreadable(&error))),
+            }
         }
         None => None,
     };
-    let predecessor = match status.predecessor.as_ref().and_then(|before| text_of(&before.hash)) {
-        Some(text) => Some(parse(&text)?),
-        None => None,
-    };
+    // One of another format, from before the agent changed it, cannot be measured any more.
+    let predecessor = status.predecessor.as_ref().and_then(|before| text_of(&before.hash));
+    let predecessor = predecessor.and_then(|text| Prompt::parse(&text, plan.champion.format()).ok());
 
     let store = stores.of(&namespace).await?;
-    let _lock = lock_object(&store, &format!("{namespace}/{name}"), &stop).await?;
+    let lock = lock_object(&store, &format!("{namespace}/{name}"), &stop).await?;
     let remembered = known.iter().filter_map(|version| remembered(version, &champion.hash)).collect();
     store.remember(&format!("{namespace}/{name}"), remembered, context.clock.now()).await?;
-    let pipeline = pipeline(context, &plan, &keys, connections, store, (namespace, name))
+    let pipeline = pipeline(context, &plan, &keys, connections, store, lock, (namespace, name))
         .map_err(|error| failed(error.to_string()))?
         .progress(Arc::new(Timed::new(meter, Arc::clone(&context.metrics))))
         .stop(stop)
@@ -149,11 +150,32 @@ async fn attempt(
         }
         (CycleKind::Reevaluate, _) => {
             let max_drop = object.spec.watch.as_ref().and_then(|watch| watch.reevaluation.as_ref()?.max_drop);
-            let measured = pipeline.remeasure(cycle.series, predecessor, max_drop.unwrap_or(0.05)).await?;
-            CycleFacts::Remeasured(remeasured(&measured, &plan))
+            match pipeline.remeasure(cycle.series, predecessor, max_drop.unwrap_or(0.05)).await {
+                Err(CycleError::BudgetExhausted(failure)) => {
+                    CycleFacts::TooDear(too_dear(&failure, &plan, cycle.series))
+                }
+                measured => CycleFacts::Remeasured(remeasured(&measured?, &plan)),
+            }
         }
         _ => CycleFacts::Gated(gated(pipeline.run().await?, &plan)),
     })
+}
+
+fn unreadable(error: &impl std::fmt::Display) -> String {
+    format!("its prompt cannot be divided into sections: {error}")
+}
+
+fn too_dear(failure: &CallFailure, plan: &Plan, series: u32) -> TooDear {
+    let spent = match failure {
+        CallFailure::BudgetExhausted { spent, .. } => *spent,
+        _ => Money::ZERO,
+    };
+    TooDear {
+        id: remeasure::identity(plan, series).short(),
+        message: format!("the champion could not be measured again: {failure}; raise spec.budget.perCycle"),
+        cost: spent,
+        currency: plan.currency.clone(),
+    }
 }
 
 fn pipeline(
@@ -162,6 +184,7 @@ fn pipeline(
     keys: &Keys,
     connections: &Connections,
     store: Arc<Sqlite>,
+    lock: Option<ObjectLock>,
     owner: (String, String),
 ) -> Result<Pipeline, models::SetupError> {
     let options = models::Options {
@@ -171,7 +194,9 @@ fn pipeline(
     };
     let find = |_: &ModelName, key: &KeyPlan| key.secret.as_ref().and_then(|(secret, key)| keys.get(secret, key));
     let client = models::Client::new(&plan.models, &find, options)?;
-    let store = Metered::new(store, Arc::clone(&context.metrics), owner, plan.currency.clone());
+    // Calls that are under way when a cycle is stopped still come to the ledger, and hold the lock until then: the next cycle must
+    // not ask the same.
+    let store = Metered::new(store, Arc::clone(&context.metrics), owner, plan.currency.clone()).keeping(lock);
     Ok(Pipeline::new(plan.clone(), Arc::new(client), Arc::new(store), Arc::clone(&context.clock)))
 }
 

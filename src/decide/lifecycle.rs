@@ -16,7 +16,7 @@ mod tests;
 
 use jiff::Timestamp;
 
-pub use self::outcome::{ChallengerFacts, CycleFacts, Ended, Failed, Gated, Remeasured};
+pub use self::outcome::{ChallengerFacts, CycleFacts, Ended, Failed, Gated, Remeasured, TooDear};
 pub use self::versions::{KnownVersion, NewVersion, VersionOrigin, VersionVerdict, phase_of, retained};
 use super::watch::Round;
 use crate::api::plan::watch::WatchPlan;

@@ -47,6 +47,12 @@ pub struct Remeasurement {
     pub cost: Money,
 }
 
+/// The identity of the cycle that measures the champion again with the answers of a series.
+#[must_use]
+pub fn identity(plan: &Plan, series: u32) -> ContentHash {
+    ContentHash::of_json(&("remeasure", plan.identity(), series))
+}
+
 impl Pipeline {
     /// Measures the champion again with the answers of another series, and its predecessor too when the champion has dropped by
     /// more than `max_drop`.
@@ -59,7 +65,7 @@ impl Pipeline {
         predecessor: Option<Prompt>,
         max_drop: f64,
     ) -> Result<Remeasurement, CycleError> {
-        let cycle = ContentHash::of_json(&("remeasure", self.plan.identity(), series));
+        let cycle = identity(&self.plan, series);
         let Self { plan, models, ledger, progress, stop, .. } = self;
         let (prices, budget) = (plan.models.clone(), plan.budget);
         let calls = Calls::open(cycle, prices, budget, models, ledger, Arc::clone(&progress), stop.clone()).await?;

@@ -3,6 +3,7 @@
 //! Labels are bounded: an object's series go when the object goes, models are those of its spec, everything else is an
 //! enumeration of ours. Amounts and tokens are counted where they are recorded, in the ledger, so the metrics add up to it.
 
+use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -442,6 +443,8 @@ impl Drop for Counted {
 
 /// A store whose paid calls are counted.
 pub struct Metered<S> {
+    /// Goes when nothing can be recorded any more.
+    _kept: Option<Box<dyn Any + Send + Sync>>,
     store: Arc<S>,
     metrics: Arc<Metrics>,
     owner: Owner,
@@ -451,7 +454,13 @@ pub struct Metered<S> {
 impl<S> Metered<S> {
     /// Counts what is recorded in a store for an object.
     pub fn new(store: Arc<S>, metrics: Arc<Metrics>, owner: Owner, currency: String) -> Self {
-        Self { store, metrics, owner, currency }
+        Self { _kept: None, store, metrics, owner, currency }
+    }
+
+    /// Keeps something for as long as anything may still be recorded.
+    #[must_use]
+    pub fn keeping(self, what: impl Any + Send + Sync) -> Self {
+        Self { _kept: Some(Box::new(what)), ..self }
     }
 }
 

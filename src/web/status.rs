@@ -229,7 +229,9 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
             let times =
                 if waiting.failures == 1 { "once".to_owned() } else { format!("{} times in a row", waiting.failures) };
             let until = relative(waiting.until, view.now);
-            add("", Tone::Bad, format!("failed {times}, tried again {until}: {}", lines(&waiting.message)));
+            let again =
+                if cycle.progress.is_some() { "being tried again".to_owned() } else { format!("tried again {until}") };
+            add("", Tone::Bad, format!("failed {times}, {again}: {}", lines(&waiting.message)));
         }
     }
     if let Some(watch) = &status.watch {

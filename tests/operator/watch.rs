@@ -203,6 +203,29 @@ fn a_breach_in_enough_readings_brings_the_predecessor_back_for_good() {
 }
 
 #[test]
+fn what_was_read_by_limits_that_are_not_wanted_any_more_takes_nothing_back() {
+    let signals = Signals::start(&[("failures", Answer::Value("0.05"))]);
+    let (shop, _operator, mut resource) = watched("limits", &signals, "10m");
+    resource["spec"]["pin"] = json!("better");
+    shop.apply(&resource);
+    signals.say("failures", Answer::Value("0.5"), 4);
+    let status = shop.until("it breaches, and is pinned", |status| {
+        status.watch.as_ref().is_some_and(|watch| watch.breaches >= 3) && has(status, "Ready", "True", "Serving")
+    });
+    assert_eq!(status.champion.unwrap().version, "better");
+    // In one edit, as a person would: the limit was wrong, and the pin is not needed any more.
+    resource["spec"].as_object_mut().unwrap().remove("pin");
+    resource["spec"]["watch"]["signals"][0]["max"] = json!(0.9);
+    let generation = shop.apply(&resource).metadata.generation;
+    let status = shop.until("it is read by the new limit", |status| {
+        let read = status.watch.as_ref().map(|watch| (watch.breaches, watch.signals[0].state));
+        status.observed_generation == generation && read == Some((0, SignalState::Ok))
+    });
+    assert_eq!(status.champion.unwrap().version, "better");
+    assert_eq!(status.quarantine, []);
+}
+
+#[test]
 fn an_outage_of_any_kind_is_neither_a_breach_nor_a_pass() {
     let good = Answer::Value("0.05");
     let bad = [

@@ -28,7 +28,10 @@ impl<'a> Step<'a> {
         }
         if let Some(running) = &self.record.cycle {
             if let Some(until) = running.waiting.as_ref().map(|waiting| waiting.until) {
-                self.wake_at(until);
+                // While it is tried again there is nothing to wait for.
+                if until > self.situation.now {
+                    self.wake_at(until);
+                }
             }
             return;
         }
@@ -91,7 +94,9 @@ impl<'a> Step<'a> {
         if wants.pin.is_some() {
             return;
         }
-        if self.record.inputs.as_deref() != situation.inputs {
+        if self.record.drifted && !awaits {
+            self.start(CycleKind::Search, Cause::Drift, None);
+        } else if self.record.inputs.as_deref() != situation.inputs {
             let cause = if self.record.inputs.is_none() { Cause::First } else { Cause::InputsChanged };
             self.start(CycleKind::Search, cause, None);
         } else if let Some(attempt) = self.raised().filter(|it| it.challenger.is_none() && !awaits).map(|it| it.attempt)
@@ -126,6 +131,7 @@ impl<'a> Step<'a> {
             });
         }
         if kind == CycleKind::Search {
+            self.record.drifted = false;
             // Whatever the clock says: a cycle that starts now makes up for those that were missed.
             if let (Some(schedule), Some(due)) = (self.record.schedule.as_mut(), self.situation.wants.schedule) {
                 schedule.handled_until = due.passed.unwrap_or(schedule.handled_until);

@@ -9,8 +9,7 @@ use super::versions::{VersionOrigin, VersionVerdict};
 use super::{PromptText, Step};
 use crate::api::promotion::Approval;
 use crate::api::status::{
-    Amount, Cause, Challenger, CycleKind, DimensionScore, Exhausted, FinishedCycle, HISTORY, Origin, RunningCycle,
-    Waiting,
+    Amount, Challenger, CycleKind, DimensionScore, Exhausted, FinishedCycle, HISTORY, Origin, RunningCycle, Waiting,
 };
 use crate::decide::conclude::Verdict;
 use crate::decide::watch::{Predecessor, Reevaluated, Remeasurement, judge_reevaluation};
@@ -50,6 +49,23 @@ pub enum CycleFacts {
     Gated(Gated),
     /// The champion, measured again.
     Remeasured(Remeasured),
+    /// The prompt that was to be gated is none of the agent's format. It is not the agent that fails, nor the models.
+    Unreadable(String),
+    /// The budget did not suffice to measure the champion again.
+    TooDear(TooDear),
+}
+
+/// A measurement that the budget did not suffice for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TooDear {
+    /// The identity of the cycle, shortened.
+    pub id: String,
+    /// What was spent, and what would have been.
+    pub message: String,
+    /// What it has cost.
+    pub cost: Money,
+    /// The currency.
+    pub currency: String,
 }
 
 /// A search or a gate, with its verdict.
@@ -124,7 +140,9 @@ impl Step<'_> {
             return;
         }
         let is_current = self.record.champion.as_ref().is_some_and(|champion| champion.hash == ended.champion);
-        if !is_current {
+        // A person may have changed the inputs since, and that may be all that is known of it yet.
+        let is_wanted = self.situation.inputs.is_none_or(|inputs| inputs == running.inputs);
+        if !is_current || !is_wanted {
             self.record.cycle = None;
             return;
         }
@@ -140,6 +158,21 @@ impl Step<'_> {
                 self.record.cycle = None;
                 self.add_cost(&remeasured.cost, &remeasured.currency);
                 self.judge_remeasured(&running, remeasured);
+            }
+            Ok(CycleFacts::Unreadable(why)) => {
+                self.record.cycle = None;
+                self.refuse_gated(&running, vec![why.clone()]);
+                let version = running.challenger.as_deref().unwrap_or_default();
+                self.warn("VersionRefused", format!("{version} is not gated: {why}"));
+            }
+            Ok(CycleFacts::TooDear(too_dear)) => {
+                self.record.cycle = None;
+                self.add_cost(&too_dear.cost, &too_dear.currency);
+                self.record.reevaluated_at = Some(self.situation.now);
+                self.record.reevaluations = self.record.reevaluations.max(running.series);
+                let (champion, message) = (self.champion().to_owned(), too_dear.message.clone());
+                self.warn("BudgetExhausted", message.clone());
+                self.remember(&running, &too_dear.id, "Inconclusive", message, champion, None, None, &too_dear.cost);
             }
         }
     }
@@ -190,12 +223,12 @@ impl Step<'_> {
             attempt: running.attempt,
             challenger: running.challenger.clone(),
         });
-        let (version, verdict) = match &gated.challenger {
-            Some(challenger) => {
-                let (version, verdict) = self.dispose(running, gated, challenger, &why);
-                (Some(version), verdict)
-            }
-            None => (None, word(gated.verdict)),
+        let (version, verdict) = if let Some(challenger) = &gated.challenger {
+            let (version, verdict) = self.dispose(running, gated, challenger, &why);
+            (Some(version), verdict)
+        } else {
+            self.refuse_gated(running, gated.reasons.clone());
+            (running.challenger.clone(), word(gated.verdict))
         };
         if verdict != "Promoted" {
             let against = version.as_ref().map_or(String::new(), |version| format!(", {version} does not replace it"));
@@ -209,6 +242,15 @@ impl Step<'_> {
             self.warn("BudgetExhausted", why.clone());
         }
         self.remember(running, &gated.id, verdict, why, champion, version, score, &gated.cost);
+    }
+
+    /// The version that a cycle has gated did not get as far as a comparison. It is not gated again by itself.
+    fn refuse_gated(&mut self, running: &RunningCycle, mut reasons: Vec<String>) {
+        let Some(version) = running.challenger.clone() else { return };
+        self.record.challenger.take_if(|challenger| challenger.version == version);
+        reasons.truncate(REASONS);
+        let phase = Some(VersionPhase::Rejected);
+        self.verdicts.push(VersionVerdict { version, phase, reasons, ..VersionVerdict::default() });
     }
 
     /// What becomes of the challenger: its version, and the verdict of the cycle in one word.
@@ -338,7 +380,7 @@ impl Step<'_> {
                 self.warn("Drifted", message);
                 // From now on the answers from before the drift are no evidence.
                 self.record.evidence = running.series;
-                self.start(CycleKind::Search, Cause::Drift, None);
+                self.record.drifted = true;
             }
             _ => {}
         }

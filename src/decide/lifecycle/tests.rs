@@ -158,7 +158,15 @@ impl Cluster {
             score: Some(0.9),
             dimensions: Vec::new(),
         };
+        let exhausted = self.wants.budget.filter(|_| self.is_costly);
+        let verdict = if exhausted.is_some() { Verdict::Inconclusive } else { verdict };
         let facts = match cycle.kind {
+            CycleKind::Reevaluate if exhausted.is_some() => CycleFacts::TooDear(TooDear {
+                id: "id".to_owned(),
+                message: "the budget has no room".to_owned(),
+                cost: Money::ZERO,
+                currency: "USD".to_owned(),
+            }),
             CycleKind::Reevaluate => CycleFacts::Remeasured(Remeasured {
                 id: "id".to_owned(),
                 then: 0.9,
@@ -175,10 +183,11 @@ impl Cluster {
                 verdict,
                 reasons: self.reasons.clone(),
                 champion_score: Some(0.7),
-                challenger: Some(challenger),
+                // A cycle that runs out of its budget comes to no comparison.
+                challenger: exhausted.is_none().then_some(challenger),
                 cost: Money::from(Decimal::ONE),
                 currency: "USD".to_owned(),
-                exhausted: self.wants.budget.filter(|_| self.is_costly),
+                exhausted,
             }),
         };
         Some(Ended { cycle, champion, result: Ok(facts) })
@@ -463,11 +472,69 @@ fn a_failed_cycle_waits_longer_from_time_to_time_and_stays_what_it_was() {
 }
 
 #[test]
+fn a_version_that_cannot_be_read_is_refused_and_holds_up_nobody() {
+    let mut cluster = Cluster::new();
+    cluster.ends(Verdict::Kept, "worse");
+    cluster.apply_by_hand("no YAML");
+    cluster.apply_by_hand("by hand");
+    let cycle = cluster.record.cycle.clone().unwrap();
+    let champion = cluster.record.champion.clone().unwrap().hash;
+    let unreadable = CycleFacts::Unreadable("no mapping".to_owned());
+    cluster.step(Some(&Ended { cycle, champion, result: Ok(unreadable) }), None);
+    cluster.has_said("VersionRefused");
+    assert_eq!(cluster.phases()["hand-2"], VersionPhase::Rejected);
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger.as_deref(), Some("hand-3"));
+}
+
+#[test]
+fn a_champion_that_is_too_dear_to_measure_again_is_tried_at_the_next_time() {
+    let mut cluster = Cluster::new();
+    cluster.wants.watch = Some(watch());
+    cluster.ends(Verdict::Promoted, "better");
+    cluster.pass(61);
+    (cluster.wants.budget, cluster.is_costly) = (Some(dollars(1)), true);
+    cluster.pass(1000);
+    cluster.ends(Verdict::Promoted, "");
+    cluster.has_said("BudgetExhausted");
+    assert_eq!((cluster.serving().0, &cluster.record.cycle), ("v2", &None));
+    cluster.pass(1001);
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().kind, CycleKind::Reevaluate);
+}
+
+#[test]
+fn what_was_found_out_before_the_inputs_changed_promotes_nothing_even_if_nobody_has_noticed_the_change() {
+    let mut cluster = Cluster::new();
+    let ended = cluster.ended(Verdict::Promoted, "better").unwrap();
+    cluster.inputs = "stricter".to_owned();
+    cluster.step(Some(&ended), None);
+    assert_eq!(cluster.serving(), ("v1", Origin::Base));
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().inputs, "stricter");
+}
+
+#[test]
+fn the_search_after_a_drift_waits_for_a_pin_like_any_other_and_is_not_forgotten() {
+    let mut cluster = Cluster::new();
+    cluster.wants.watch = Some(watch());
+    cluster.ends(Verdict::Promoted, "better");
+    cluster.pass(61);
+    cluster.pass(1000);
+    cluster.wants.pin = Some("v2".to_owned());
+    cluster.pass(1);
+    cluster.ends(Verdict::BelowThreshold, "");
+    cluster.has_said("Drifted");
+    assert_eq!((cluster.record.cycle.clone(), cluster.record.drifted), (None, true));
+    cluster.wants.pin = None;
+    cluster.pass(1);
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().cause, Cause::Drift);
+    assert!(!cluster.record.drifted);
+}
+
+#[test]
 fn a_search_whose_budget_was_used_up_goes_on_when_it_is_raised_and_only_then() {
     let mut cluster = Cluster::new();
-    (cluster.wants.budget, cluster.is_costly) = (Some(dollars(5)), true);
     cluster.wants.run_at = Some("now".to_owned());
     cluster.ends(Verdict::Kept, "worse");
+    (cluster.wants.budget, cluster.is_costly) = (Some(dollars(5)), true);
     cluster.ends(Verdict::Inconclusive, "not measured in full");
     for budget in [5, 4] {
         cluster.wants.budget = Some(dollars(budget));
