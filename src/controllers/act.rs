@@ -347,8 +347,14 @@ async fn text_of(
             origin: VersionOrigin::Found,
         };
         fenced(context)?;
-        // Its status is written when the watch tells of it.
-        versions::create(&context.client, &observed.object, &lost).await.map_err(ReconcileError::Cluster)?;
+        // Its status is written when the watch tells of it. Its prompt serves even where it is refused (a quota).
+        let created = versions::create(&context.client, &observed.object, &lost).await.map_err(ReconcileError::Cluster);
+        match created {
+            Err(error) if error.is_refusal() => {
+                tracing::warn!(version, %error, "a deleted PromptVersion cannot be restored");
+            }
+            created => drop(created?),
+        }
     }
     Ok(text)
 }

@@ -48,6 +48,12 @@ impl ReconcileError {
         }
     }
 
+    /// The API server has refused what was asked for; it is not that it could not.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Cluster(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 429)
+    }
+
     /// Another attempt may go better, without anybody doing anything.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

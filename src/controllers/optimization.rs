@@ -82,13 +82,25 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
         return Ok(Action::requeue(Duration::ZERO));
     }
     let resolved = resolve::resolve(&observed, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
-    let course = decide(&observed, &resolved, context); // (no client)
+    let course = decide(&observed, &resolved, context, true); // (no client)
 
-    act::create_versions(&observed, &course, context).await?; // (client: writes)
+    let created = act::create_versions(&observed, &course, context).await; // (client: writes)
+    let (course, refused) = match created {
+        Ok(()) => (course, None),
+        // A quota, perhaps. What needs no new version, such as a rollback, must not wait for room.
+        Err(error) if error.is_refusal() => {
+            let lesser = decide(&observed, &resolved, context, false);
+            if !lesser.create.is_empty() {
+                return Err(error);
+            }
+            (lesser, Some(error))
+        }
+        Err(error) => return Err(error),
+    };
     report::report_verdicts(&observed, &course, context).await?; // (client: writes)
     let committing = report::status(&observed, &resolved, &course, None); // (no client)
     let committed = act::commit(&observed.object, &committing, context).await?; // (client: writes)
-    if observed.cycle.ended.is_some() {
+    if observed.cycle.ended.is_some() && refused.is_none() {
         context.cycles.settle(&observed.owner);
     }
     report::count(&observed, &course, context); // (no client)
@@ -99,11 +111,16 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     act::commit(&committed, &status, context).await?; // (client: writes)
     report::gauge(&observed, &status, context); // (no client)
     report::report(&observed, &course, &acted, &status, context).await?; // (client: writes)
+    if let Some(error) = refused {
+        return Err(error);
+    }
     Ok(after(&observed, &resolved, &course, &acted, context))
 }
 
 /// What is known, put before the pure function that decides.
-fn decide(observed: &Observed, resolved: &Resolved, context: &Context) -> Course {
+///
+/// Without news of prompts (the base prompt, the verdict of a cycle), nothing comes out that needs a new version once one serves.
+fn decide(observed: &Observed, resolved: &Resolved, context: &Context, with_news: bool) -> Course {
     let (wants, schedule_error) = wants(observed, resolved);
     let versions: Vec<_> = observed.versions.iter().map(|indexed| indexed.known.clone()).collect();
     let found = observed.found();
@@ -114,10 +131,10 @@ fn decide(observed: &Observed, resolved: &Resolved, context: &Context) -> Course
         record: &observed.record,
         versions: &versions,
         taken: &taken,
-        base: resolved.base.as_ref(),
+        base: resolved.base.as_ref().filter(|_| with_news),
         found: found.as_ref(),
         inputs: resolved.inputs.as_deref().filter(|_| !observed.is_refused()),
-        ended: observed.cycle.ended.as_ref(),
+        ended: observed.cycle.ended.as_ref().filter(|_| with_news),
         round: observed.watched.as_ref().filter(|_| is_meant(observed, resolved, context)),
     });
     if let Some(error) = schedule_error {

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use whetstone::api::PromptVersion;
 use whetstone::api::status::{CycleKind, Origin, Phase, SignalState};
 
-use super::cluster::eventually;
+use super::cluster::{block_on, eventually};
 use super::operator::{DEADLINE, Operator, Shop, condition, fixture, has, hash, now};
 
 /// What a query is answered with.
@@ -223,6 +225,40 @@ fn what_was_read_by_limits_that_are_not_wanted_any_more_takes_nothing_back() {
     });
     assert_eq!(status.champion.unwrap().version, "better");
     assert_eq!(status.quarantine, []);
+}
+
+#[test]
+fn a_rollback_does_not_wait_for_room_for_a_version_that_has_nothing_to_do_with_it() {
+    let signals = Signals::start(&[("failures", Answer::Value("0.05"))]);
+    let (shop, operator, _) = watched("quota", &signals, "10m");
+    let hard = json!({"count/promptversions.whetstone.dev": "2"});
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "versions"}, "spec": {"hard": hard},
+    });
+    shop.apply_object::<ResourceQuota>(&quota);
+    // Its controller would count them sooner or later.
+    let counted = Patch::Merge(json!({"status": {"hard": hard, "used": hard}}));
+    let quotas = shop.namespace.api::<ResourceQuota>();
+    block_on(quotas.patch_status("versions", &PatchParams::default(), &counted)).unwrap();
+    let one_more = json!({
+        "apiVersion": "whetstone.dev/v1alpha1", "kind": "PromptVersion", "metadata": {"name": "one-more"},
+        "spec": {"optimizationRef": {"name": "shop"}, "prompt": "x"},
+    });
+    let dry = PatchParams { dry_run: true, ..PatchParams::apply("tests") };
+    let versions = shop.namespace.api::<PromptVersion>();
+    eventually("the quota holds", DEADLINE, || {
+        block_on(versions.patch("one-more", &dry, &Patch::Apply(&one_more))).is_err().then_some(())
+    });
+    shop.write_base("# Role\n\nYou are somebody else.\n");
+    eventually("a version is refused", DEADLINE, || operator.log().contains("exceeded quota").then_some(()));
+    signals.say("failures", Answer::Value("0.5"), 2);
+    let data = shop.until_served("v1");
+    assert_eq!(data["system-prompt"], fixture("prompt.md"));
+    shop.until_version("better", "RolledBack");
+    assert_eq!(shop.versions().len(), 2);
+    // When there is room, the edit is gated as if nothing had been.
+    shop.delete::<ResourceQuota>("versions");
+    shop.until_version("shop-v2", "Rejected");
 }
 
 #[test]
