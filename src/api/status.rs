@@ -14,6 +14,8 @@ use crate::domain::version::VersionPhase;
 pub const HISTORY: usize = 10;
 /// How many versions `status.quarantine` holds. The store remembers the others.
 pub const QUARANTINE: usize = 50;
+/// How many cycles `status.exhausted` holds.
+pub const EXHAUSTED: usize = 16;
 
 /// Where an AgentOptimization stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,9 +61,10 @@ pub struct AgentOptimizationStatus {
     /// How often a cycle was run on these inputs.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
-    /// The last search or gate stopped because its budget was used up. With a higher one it goes on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exhausted: Option<Exhausted>,
+    /// Searches and gates that stopped because their budget was used up, newest first. With a higher one they go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub exhausted: Vec<Exhausted>,
     /// The last cycles, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
@@ -298,8 +301,12 @@ pub struct Waiting {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Exhausted {
+    /// The identity of the cycle, shortened.
+    pub id: String,
     /// The budget, a decimal number.
     pub budget: String,
+    /// What of it was spent, a decimal number.
+    pub spent: String,
     /// Which attempt at its inputs the cycle was.
     pub attempt: u32,
     /// The version that it gated; none when it was a search.

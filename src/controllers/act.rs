@@ -36,7 +36,9 @@ use crate::store::Store as _;
 const TRIES: usize = 5;
 
 /// How often a workload that could not be restarted is tried again.
-pub(super) const RESTART_EVERY: Duration = Duration::from_mins(1);
+const RESTART_EVERY: Duration = Duration::from_mins(1);
+/// The same where the API server could not, rather than would not.
+const RESTART_SOON: Duration = Duration::from_secs(5);
 
 /// Workloads that could not be restarted.
 #[derive(Clone, Debug)]
@@ -44,6 +46,7 @@ pub struct FailedRestart {
     /// The prompt that it was for, by its hash, and the generation of the spec that names the workloads.
     what: (String, Option<i64>),
     at: Instant,
+    wait: Duration,
     trouble: Vec<String>,
 }
 
@@ -58,6 +61,8 @@ pub struct Acted {
     pub restart_trouble: Vec<String>,
     /// What of it has not been told yet.
     pub restart_news: Vec<String>,
+    /// When they are tried again.
+    pub restart_after: Option<Duration>,
 }
 
 /// Creates the versions of a course.
@@ -375,15 +380,20 @@ async fn restart(
     }
     let what = (champion.hash.clone(), observed.object.metadata.generation);
     let before = lock(&context.restarts).get(&observed.owner).filter(|failed| failed.what == what).cloned();
-    if let Some(failed) = before.as_ref().filter(|failed| failed.at.elapsed() < RESTART_EVERY) {
+    if let Some(failed) = before.as_ref().filter(|failed| failed.at.elapsed() < failed.wait) {
         acted.restart_trouble.clone_from(&failed.trouble);
+        acted.restart_after = Some(failed.wait.saturating_sub(failed.at.elapsed()));
         return Ok(());
     }
+    let mut wait = RESTART_EVERY;
     for workload in &spec.restart {
         fenced(context)?;
         match workloads::restart(&context.client, &observed.owner.0, workload, &champion.hash).await {
             Ok(()) => {}
             Err(kube::Error::Api(status)) => {
+                if status.code == 429 || status.code >= 500 {
+                    wait = RESTART_SOON;
+                }
                 let message =
                     format!("the {:?} {:?} was not restarted: {}", workload.kind, workload.name, status.message);
                 acted.restart_trouble.push(message);
@@ -396,7 +406,8 @@ async fn restart(
     if acted.restart_trouble.is_empty() {
         lock(&context.restarts).remove(&observed.owner);
     } else {
-        let failed = FailedRestart { what, at: Instant::now(), trouble: acted.restart_trouble.clone() };
+        acted.restart_after = Some(wait);
+        let failed = FailedRestart { what, at: Instant::now(), wait, trouble: acted.restart_trouble.clone() };
         lock(&context.restarts).insert(observed.owner.clone(), failed);
     }
     Ok(())

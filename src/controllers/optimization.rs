@@ -82,28 +82,26 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
         return Ok(Action::requeue(Duration::ZERO));
     }
     let resolved = resolve::resolve(&observed, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
-    let course = decide(&observed, &resolved, context, true); // (no client)
+    let all = News { base: true, ended: true };
+    let course = decide(&observed, &resolved, context, all); // (no client)
 
     let created = act::create_versions(&observed, &course, context).await; // (client: writes)
-    let (course, refused) = match created {
-        Ok(()) => (course, None),
+    let (course, taken_in, refused) = match created {
+        Ok(()) => (course, all, None),
         // A quota, perhaps. What needs no new version, such as a rollback, must not wait for room.
-        Err(error) if error.is_refusal() => {
-            let lesser = decide(&observed, &resolved, context, false);
-            if !lesser.create.is_empty() {
-                return Err(error);
-            }
-            (lesser, Some(error))
-        }
-        Err(error) => return Err(error),
+        Err(error) => match decide_with_less(&observed, &resolved, context).filter(|_| error.is_refusal()) {
+            Some((lesser, news)) => (lesser, news, Some(error)),
+            None => return Err(error),
+        },
     };
-    report::report_verdicts(&observed, &course, context).await?; // (client: writes)
+    report::report_verdicts(&observed, &course, false, context).await?; // (client: writes)
     let committing = report::status(&observed, &resolved, &course, None); // (no client)
     let committed = act::commit(&observed.object, &committing, context).await?; // (client: writes)
-    if observed.cycle.ended.is_some() && refused.is_none() {
+    if observed.cycle.ended.is_some() && taken_in.ended {
         context.cycles.settle(&observed.owner);
     }
     report::count(&observed, &course, context); // (no client)
+    report::report_verdicts(&observed, &course, true, context).await?; // (client: writes)
     context.say(&observed.object, &course.notes).await; // (client: writes)
     let acted = act::carry_out(&observed, &resolved, &course, &committed, grounds).await?; // (client: writes)
 
@@ -117,10 +115,25 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     Ok(after(&observed, &resolved, &course, &acted, context))
 }
 
+/// What a decision takes in of that which may need a new version.
+#[derive(Clone, Copy)]
+struct News {
+    /// The base prompt.
+    base: bool,
+    /// What the cycle has come to.
+    ended: bool,
+}
+
+/// What can be decided without a new version, while one serves.
+fn decide_with_less(observed: &Observed, resolved: &Resolved, context: &Context) -> Option<(Course, News)> {
+    observed.record.champion.as_ref()?;
+    let less = [(false, true), (true, false), (false, false)].map(|(base, ended)| News { base, ended });
+    let mut courses = less.into_iter().map(|news| (decide(observed, resolved, context, news), news));
+    courses.find(|(course, _)| course.create.is_empty())
+}
+
 /// What is known, put before the pure function that decides.
-///
-/// Without news of prompts (the base prompt, the verdict of a cycle), nothing comes out that needs a new version once one serves.
-fn decide(observed: &Observed, resolved: &Resolved, context: &Context, with_news: bool) -> Course {
+fn decide(observed: &Observed, resolved: &Resolved, context: &Context, news: News) -> Course {
     let (wants, schedule_error) = wants(observed, resolved);
     let versions: Vec<_> = observed.versions.iter().map(|indexed| indexed.known.clone()).collect();
     let found = observed.found();
@@ -131,10 +144,10 @@ fn decide(observed: &Observed, resolved: &Resolved, context: &Context, with_news
         record: &observed.record,
         versions: &versions,
         taken: &taken,
-        base: resolved.base.as_ref().filter(|_| with_news),
+        base: resolved.base.as_ref().filter(|_| news.base),
         found: found.as_ref(),
         inputs: resolved.inputs.as_deref().filter(|_| !observed.is_refused()),
-        ended: observed.cycle.ended.as_ref().filter(|_| with_news),
+        ended: observed.cycle.ended.as_ref().filter(|_| news.ended),
         round: observed.watched.as_ref().filter(|_| is_meant(observed, resolved, context)),
     });
     if let Some(error) = schedule_error {
@@ -190,7 +203,7 @@ fn after(observed: &Observed, resolved: &Resolved, course: &Course, acted: &Acte
     let rival = observed.rival.is_some().then_some(RIVAL_EVERY);
     let is_missing = resolved.trouble.as_ref().is_some_and(|trouble| trouble.may_come_right);
     let missing = (is_missing && !resolved.is_final).then_some(MISSING_EVERY);
-    let restart = (!acted.restart_trouble.is_empty()).then_some(act::RESTART_EVERY);
+    let restart = acted.restart_after;
     match wake.into_iter().chain(progress).chain(rival).chain(missing).chain(restart).min() {
         Some(wait) => Action::requeue(wait),
         None => Action::await_change(),

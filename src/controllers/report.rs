@@ -407,30 +407,48 @@ fn standing(record: &AgentOptimizationStatus, phase: VersionPhase) -> Option<Str
     }
 }
 
-/// Writes what is decided about versions and the record does not tell. It is done before the record is committed: what a person
-/// has asked for is not decided twice.
+/// Writes what is decided about versions and the record does not tell. It is done before the record is committed, because what a
+/// person has asked for is not decided twice; and after it for the version that a cycle has `gated`, whose verdict is not lost
+/// (its answers are in the ledger) but must not come before its place in the history.
 ///
 /// # Errors
-/// When the API server does not answer.
-pub async fn report_verdicts(observed: &Observed, course: &Course, context: &Context) -> Result<(), ReconcileError> {
-    // What a gate came to, it comes to again: its answers are in the ledger.
-    let gated = observed.record.cycle.as_ref().and_then(|cycle| cycle.challenger.as_deref());
+/// When the API server does not answer, and when it refuses what belongs to a version that was just created.
+pub async fn report_verdicts(
+    observed: &Observed,
+    course: &Course,
+    gated: bool,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    let in_the_gate = observed.record.cycle.as_ref().and_then(|cycle| cycle.challenger.as_deref());
     for (version, status) in version_statuses(observed, course) {
-        let told = course.verdicts.iter().rev().find(|told| told.version == version.known.version);
-        if told.is_some_and(|told| told.phase.is_some() && Some(told.version.as_str()) != gated) {
-            write_version(observed, &version.known.object, &status, context).await?;
+        let name = version.known.version.as_str();
+        let told = course.verdicts.iter().rev().find(|told| told.version == name);
+        if told.is_none_or(|told| told.phase.is_none()) || (Some(name) == in_the_gate) != gated {
+            continue;
+        }
+        let is_new = course.create.iter().any(|new| new.version == name);
+        match write_version(observed, &version.known.object, &status, context).await {
+            // A rollback does not wait for what is said about it.
+            Err(ReconcileError::Cluster(kube::Error::Api(error))) if !is_new => {
+                tracing::warn!(version = name, %error, "the status of a version cannot be written; trying again later");
+            }
+            written => written?,
         }
     }
     Ok(())
 }
 
-/// Writes the status of a version. The next decision knows it, whether or not the watch has told by then.
+/// Writes the status of a version, unless it is written already. The next decision knows it, whether or not the watch has told by then.
 async fn write_version(
     observed: &Observed,
     object: &str,
     status: &PromptVersionStatus,
     context: &Context,
 ) -> Result<(), ReconcileError> {
+    let known = context.versions.of(&observed.owner.0, &observed.owner.1);
+    if known.iter().any(|version| version.known.object == object && version.status == *status) {
+        return Ok(());
+    }
     fenced(context)?;
     let written = versions::report(&context.client, &observed.owner.0, object, status).await;
     if let Some(written) = written.map_err(ReconcileError::Cluster)? {

@@ -99,8 +99,7 @@ impl<'a> Step<'a> {
         } else if self.record.inputs.as_deref() != situation.inputs {
             let cause = if self.record.inputs.is_none() { Cause::First } else { Cause::InputsChanged };
             self.start(CycleKind::Search, cause, None);
-        } else if let Some(attempt) = self.raised().filter(|it| it.challenger.is_none() && !awaits).map(|it| it.attempt)
-        {
+        } else if let Some(attempt) = self.raised(None).filter(|_| !awaits).map(|it| it.attempt) {
             self.start(CycleKind::Search, Cause::BudgetRaised, None);
             // The same attempt goes on.
             if let Some(cycle) = &mut self.record.cycle {
@@ -166,7 +165,7 @@ impl<'a> Step<'a> {
         for known in waiting {
             let refused = self.refusal(known);
             let Some(reason) = refused else { return Some(known) };
-            self.record.exhausted.take_if(|exhausted| exhausted.challenger.as_ref() == Some(&known.version));
+            self.record.exhausted.retain(|exhausted| exhausted.challenger.as_ref() != Some(&known.version));
             self.verdicts.push(VersionVerdict {
                 version: known.version.clone(),
                 phase: Some(VersionPhase::Rejected),
@@ -188,10 +187,11 @@ impl<'a> Step<'a> {
         !awaits && may_wait
     }
 
-    /// The last cycle, if its budget was used up and there is more now.
-    fn raised(&self) -> Option<&Exhausted> {
+    /// The gate of a version, or the search, if its budget was used up and there is more now.
+    fn raised(&self, challenger: Option<&str>) -> Option<&Exhausted> {
         let budget = self.situation.wants.budget;
-        self.record.exhausted.as_ref().filter(|exhausted| {
+        let exhausted = self.record.exhausted.iter().find(|exhausted| exhausted.challenger.as_deref() == challenger);
+        exhausted.filter(|exhausted| {
             let used = exhausted.budget.parse::<Decimal>().map(Money::from);
             budget.is_none_or(|budget| used.is_ok_and(|used| budget > used))
         })
@@ -199,7 +199,7 @@ impl<'a> Step<'a> {
 
     /// The gate of a version stopped because its budget was used up, and there is more now.
     fn has_room_again(&self, known: &KnownVersion) -> bool {
-        self.raised().is_some_and(|exhausted| exhausted.challenger.as_ref() == Some(&known.version))
+        self.raised(Some(&known.version)).is_some()
     }
 
     /// Why a version is not gated.

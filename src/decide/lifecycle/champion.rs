@@ -52,6 +52,7 @@ impl Step<'_> {
         self.record.challenger = None;
         self.record.cycle = None;
         self.record.watch = None;
+        self.record.drifted = false;
     }
 
     /// A version that has proved itself serves, and is watched.

@@ -9,7 +9,8 @@ use super::versions::{VersionOrigin, VersionVerdict};
 use super::{PromptText, Step};
 use crate::api::promotion::Approval;
 use crate::api::status::{
-    Amount, Challenger, CycleKind, DimensionScore, Exhausted, FinishedCycle, HISTORY, Origin, RunningCycle, Waiting,
+    Amount, Challenger, CycleKind, DimensionScore, EXHAUSTED, Exhausted, FinishedCycle, HISTORY, Origin, RunningCycle,
+    Waiting,
 };
 use crate::decide::conclude::Verdict;
 use crate::decide::watch::{Predecessor, Reevaluated, Remeasurement, judge_reevaluation};
@@ -150,7 +151,7 @@ impl Step<'_> {
             Err(failed) => self.wait_after(running, failed),
             Ok(CycleFacts::Gated(gated)) => {
                 self.record.cycle = None;
-                self.add_cost(&gated.cost, &gated.currency);
+                self.add_cost(&self.not_yet_counted(gated), &gated.currency);
                 self.count_attempt(&running);
                 self.take_in(&running, gated);
             }
@@ -161,6 +162,7 @@ impl Step<'_> {
             }
             Ok(CycleFacts::Unreadable(why)) => {
                 self.record.cycle = None;
+                self.record.exhausted.retain(|exhausted| exhausted.challenger != running.challenger);
                 self.refuse_gated(&running, vec![why.clone()]);
                 let version = running.challenger.as_deref().unwrap_or_default();
                 self.warn("VersionRefused", format!("{version} is not gated: {why}"));
@@ -199,6 +201,13 @@ impl Step<'_> {
         self.record.cost = Some(Amount { amount: (so_far + *cost).to_string(), currency: currency.to_owned() });
     }
 
+    /// What a cycle has cost, without what was counted when it ran out of its budget.
+    fn not_yet_counted(&self, gated: &Gated) -> Money {
+        let before = self.record.exhausted.iter().find(|exhausted| exhausted.id == gated.id);
+        let counted = before.and_then(|before| before.spent.parse::<Decimal>().ok()).unwrap_or_default();
+        Money::from((gated.cost.amount() - counted).max(Decimal::ZERO))
+    }
+
     fn count_attempt(&mut self, running: &RunningCycle) {
         if running.kind != CycleKind::Search {
             return;
@@ -218,11 +227,18 @@ impl Step<'_> {
         }
         let why = gated.reasons.first().cloned().unwrap_or_default();
         let champion = self.champion().to_owned();
-        self.record.exhausted = gated.exhausted.map(|budget| Exhausted {
-            budget: budget.to_string(),
-            attempt: running.attempt,
-            challenger: running.challenger.clone(),
-        });
+        self.record.exhausted.retain(|exhausted| exhausted.challenger != running.challenger);
+        if let Some(budget) = gated.exhausted {
+            let exhausted = Exhausted {
+                id: gated.id.clone(),
+                budget: budget.to_string(),
+                spent: gated.cost.to_string(),
+                attempt: running.attempt,
+                challenger: running.challenger.clone(),
+            };
+            self.record.exhausted.insert(0, exhausted);
+            self.record.exhausted.truncate(EXHAUSTED);
+        }
         let (version, verdict) = if let Some(challenger) = &gated.challenger {
             let (version, verdict) = self.dispose(running, gated, challenger, &why);
             (Some(version), verdict)
