@@ -502,7 +502,7 @@ fn a_report_that_cannot_be_written_is_an_error_and_costs_nothing_to_write_again(
     std::fs::create_dir_all(shop.path("out/report.md")).unwrap();
     let ended = shop.run();
     ended.says(1, &["writing out/report.md"]);
-    assert!(ended.stdout.contains("promoted"), "the verdict is said all the same: {ended}");
+    assert!(ended.stdout.contains("Promoted: v2 replaces v1"), "the verdict is said all the same: {ended}");
     let paid = shop.ledger();
     std::fs::remove_dir(shop.path("out/report.md")).unwrap();
     assert_eq!(shop.run().code, Some(0));
