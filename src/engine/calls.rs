@@ -8,7 +8,7 @@
 //! scenario that took too long, or a phase that ends because something else in it failed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use rust_decimal::Decimal;
@@ -141,6 +141,8 @@ struct Door {
     settled: Notify,
     turns: Mutex<HashMap<CallKey, Arc<tokio::sync::Mutex<()>>>>,
     spending: Mutex<Spending>,
+    /// Why the ledger could not record an answer. Nothing more is asked then: what it comes to would be lost as well.
+    broken: OnceLock<StoreError>,
 }
 
 /// A call on its way: everything but the request itself.
@@ -179,6 +181,7 @@ impl Calls {
             settled: Notify::new(),
             turns: Mutex::default(),
             spending: Mutex::default(),
+            broken: OnceLock::new(),
         };
         Ok(Self { door: Arc::new(door) })
     }
@@ -282,6 +285,9 @@ impl Door {
             return Err(CallFailure::Cancelled);
         }
         let reservation = self.reserve(&errand).await?;
+        if let Some(error) = self.broken.get() {
+            return Err(error.clone().into());
+        }
         let door = Arc::clone(self);
         let paying = tokio::spawn(
             async move {
@@ -336,7 +342,11 @@ impl Door {
             latency: began.elapsed(),
             tags: errand.tags.clone(),
         };
-        self.ledger.record(entry).await?;
+        if let Err(error) = self.ledger.record(entry).await {
+            // The first one counts.
+            let _ = self.broken.set(error.clone());
+            return Err(error.into());
+        }
         reservation.settle(cost);
         self.count(errand, Some((usage, cost)));
         Ok(answer)
