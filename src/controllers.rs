@@ -27,6 +27,7 @@ pub mod operator;
 pub mod optimization;
 pub mod report;
 pub mod resolve;
+pub mod restarts;
 pub mod run_cycle;
 pub mod stores;
 pub mod turns;

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
@@ -21,34 +21,20 @@ use super::error::{ReconcileError, fenced};
 use super::lock;
 use super::observe::{Observed, hash};
 use super::resolve::{self, Resolved, Trouble};
+use super::restarts::restart;
 use super::run_cycle::{Grounds, run_cycle};
 use super::watches::WatchOrder;
 use crate::api::AgentOptimization;
-use crate::api::status::{AgentOptimizationStatus, Origin, RunningCycle};
+use crate::api::status::{AgentOptimizationStatus, RunningCycle};
 use crate::decide::lifecycle::{Course, NewVersion, PromptText, VersionOrigin};
 use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 use crate::kubernetes::names::{FIELD_MANAGER, version_object};
 use crate::kubernetes::target::{self, ApplyError, CHALLENGER_PROMPT_KEY, CHALLENGER_VERSION_KEY, MOST_BYTES, Target};
-use crate::kubernetes::{versions, workloads};
+use crate::kubernetes::versions;
 use crate::store::Store as _;
 
 /// How often the target is written anew when somebody else writes it at the same time.
 const TRIES: usize = 5;
-
-/// How often a workload that could not be restarted is tried again.
-const RESTART_EVERY: Duration = Duration::from_mins(1);
-/// The same where the API server could not, rather than would not.
-const RESTART_SOON: Duration = Duration::from_secs(5);
-
-/// Workloads that could not be restarted.
-#[derive(Clone, Debug)]
-pub struct FailedRestart {
-    /// The prompt that it was for, by its hash, and the generation of the spec that names the workloads.
-    what: (String, Option<i64>),
-    at: Instant,
-    wait: Duration,
-    trouble: Vec<String>,
-}
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -362,55 +348,6 @@ async fn text_of(
         }
     }
     Ok(text)
-}
-
-/// Restarts the workloads of the target, once for a champion that was put there.
-async fn restart(
-    observed: &Observed,
-    course: &Course,
-    context: &Context,
-    acted: &mut Acted,
-) -> Result<(), ReconcileError> {
-    let (Some(spec), Some(champion)) = (observed.target_spec(), &course.record.champion) else { return Ok(()) };
-    // What serves from the beginning is what the pods have started with.
-    let came_later = !matches!(champion.origin, Origin::Base | Origin::Found);
-    let has_restarted = observed.record.restarted_for.as_ref() == Some(&champion.hash);
-    if !came_later || has_restarted {
-        return Ok(());
-    }
-    let what = (champion.hash.clone(), observed.object.metadata.generation);
-    let before = lock(&context.restarts).get(&observed.owner).filter(|failed| failed.what == what).cloned();
-    if let Some(failed) = before.as_ref().filter(|failed| failed.at.elapsed() < failed.wait) {
-        acted.restart_trouble.clone_from(&failed.trouble);
-        acted.restart_after = Some(failed.wait.saturating_sub(failed.at.elapsed()));
-        return Ok(());
-    }
-    let mut wait = RESTART_EVERY;
-    for workload in &spec.restart {
-        fenced(context)?;
-        match workloads::restart(&context.client, &observed.owner.0, workload, &champion.hash).await {
-            Ok(()) => {}
-            Err(kube::Error::Api(status)) => {
-                if status.code == 429 || status.code >= 500 {
-                    wait = RESTART_SOON;
-                }
-                let message =
-                    format!("the {:?} {:?} was not restarted: {}", workload.kind, workload.name, status.message);
-                acted.restart_trouble.push(message);
-            }
-            Err(error) => return Err(ReconcileError::Cluster(error)),
-        }
-    }
-    let told = before.map(|before| before.trouble).unwrap_or_default();
-    acted.restart_news = acted.restart_trouble.iter().filter(|trouble| !told.contains(trouble)).cloned().collect();
-    if acted.restart_trouble.is_empty() {
-        lock(&context.restarts).remove(&observed.owner);
-    } else {
-        acted.restart_after = Some(wait);
-        let failed = FailedRestart { what, at: Instant::now(), wait, trouble: acted.restart_trouble.clone() };
-        lock(&context.restarts).insert(observed.owner.clone(), failed);
-    }
-    Ok(())
 }
 
 /// The cycle that should be under way, and the hash of the champion that it is about.

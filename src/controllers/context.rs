@@ -7,9 +7,9 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::Store;
 use kube::{Client, Resource as _, ResourceExt as _};
 
-use super::act::FailedRestart;
 use super::cycles::Cycles;
 use super::resolve::Resolved;
+use super::restarts::FailedRestart;
 use super::watches::Watches;
 use super::{Owner, lock};
 use crate::api::AgentOptimization;
