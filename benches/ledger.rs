@@ -9,7 +9,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::future::try_join_all;
 use tokio::runtime::Runtime;
-use whetstone::domain::call::{Answer, CallKey, ChatAnswer, Finish, ModelIdentity, Phase, Purpose};
+use whetstone::domain::call::{Answer, CallKey, ChatAnswer, ModelIdentity, Phase, Purpose};
 use whetstone::domain::hash::ContentHash;
 use whetstone::domain::money::Usage;
 use whetstone::engine::ports::{CallTags, Ledger, LedgerEntry, StoreError};
@@ -34,10 +34,8 @@ fn entry(number: u64) -> LedgerEntry {
         },
         model: "worker".into(),
         answer: Answer::Chat(ChatAnswer {
-            text: "Your refund is on its way. ".repeat(36),
-            calls: Vec::new(),
-            finish: Finish::Stop,
             usage: Usage { input: 1200, cached_input: 800, output: 250 },
+            ..ChatAnswer::said("Your refund is on its way. ".repeat(36))
         }),
         cost: Some(rust_decimal::Decimal::new(1234, 7).into()),
         latency: Duration::from_millis(512),

@@ -7,6 +7,7 @@
 //! Keys are in secret types and in headers marked as sensitive; no error, log or span has one, nor the body of a
 //! request. Nothing in here knows the ledger, prices, or what a call is for.
 
+mod answered;
 mod anthropic;
 mod attempt;
 mod complaint;
@@ -35,7 +36,7 @@ use self::endpoint::Endpoint;
 pub use self::endpoint::{KeyFault, KeyProblem};
 pub use self::retry::RetryPolicy;
 use crate::api::plan::{KeyPlan, ModelPlan, Provider};
-use crate::domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings, Finish};
+use crate::domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings};
 use crate::domain::endpoint::{AllowList, Refusal};
 use crate::domain::ids::ModelName;
 use crate::domain::money::Usage;
@@ -306,9 +307,13 @@ impl Models for Client {
             };
             let output = request.parameters.max_output_tokens.unwrap_or(OUTPUT_TOKENS);
             let outgoing = Outgoing { url: &endpoint.chat, body, output };
-            let read = |body: &[u8]| match endpoint.provider {
-                Provider::OpenAi => openai::read_chat(body),
-                Provider::Anthropic => anthropic::read_chat(body, answer_tool),
+            let read = |body: &[u8]| {
+                let read = match endpoint.provider {
+                    Provider::OpenAi => openai::read_chat(body),
+                    Provider::Anthropic => anthropic::read_chat(body, answer_tool),
+                }?;
+                endpoint.warn_of(&read);
+                Ok(read.settle(|| answered::estimate_request(request)))
             };
             self.call(endpoint, "chat", outgoing, read, |answer| answer.usage).await
         })
@@ -331,7 +336,14 @@ impl Models for Client {
             }
             let body = openai::embed_body(&endpoint.model, request, endpoint.is_openai());
             let outgoing = Outgoing { url: &endpoint.embeddings, body, output: 0 };
-            let read = |body: &[u8]| openai::read_embeddings(body, request.texts.len());
+            let estimate = || request.texts.iter().map(|text| answered::estimate(text)).sum();
+            let read = |body: &[u8]| {
+                let embeddings = openai::read_embeddings(body, request.texts.len(), estimate)?;
+                if embeddings.estimated {
+                    endpoint.warn_of_usage();
+                }
+                Ok(embeddings)
+            };
             self.call(endpoint, "embeddings", outgoing, read, |embeddings| embeddings.usage).await
         })
     }
@@ -355,22 +367,6 @@ fn merged(body: &impl Serialize, extra: Option<&Map<String, Value>>) -> Vec<u8> 
         fields.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
     serde_json::to_vec(&body).expect(WHY)
-}
-
-/// An answer with something in it, or why there is nothing.
-fn complete(answer: ChatAnswer) -> Result<ChatAnswer, Unusable> {
-    if !answer.text.is_empty() || !answer.calls.is_empty() {
-        return Ok(answer);
-    }
-    Err(match answer.finish {
-        Finish::Stop => Unusable::Malformed("it has neither text nor tool calls".to_owned()),
-        Finish::Length => {
-            Unusable::Refused("its tokens were used up before it said anything; raise maxOutputTokens".to_owned())
-        }
-        Finish::Refused => {
-            Unusable::Refused("the provider's content filter stopped it before it said anything".to_owned())
-        }
-    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::hash::ContentHash;
 use super::money::Usage;
 use super::tool::{ToolCall, ToolDefinition};
-use super::transcript::Message;
+use super::transcript::{Message, Opaque};
 
 /// Sampling parameters. What is absent is left to the provider.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -72,28 +72,56 @@ pub struct EmbedRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Finish {
-    /// It was done, or wants its tool calls answered.
+    /// It was done. In entries of before [`Finish::ToolCalls`] also: it wants its tool calls answered.
     Stop,
+    /// It wants its tool calls answered.
+    ToolCalls,
     /// It reached the token limit; the answer is cut short.
     Length,
-    /// The provider's content filter or the model itself refused.
-    Refused,
+    /// The provider's content filter stopped it.
+    ContentFilter,
+    /// The model itself refused. In entries of before [`Finish::ContentFilter`] also: the content filter stopped it.
+    #[serde(rename = "refused")]
+    Refusal,
+    /// Another reason, which the protocol does not name.
+    Other,
 }
 
-/// The answer of a chat model: text, tool calls, or both, never neither.
+/// The answer of a chat model: text, tool calls, or both. One with neither is an answer all the same: the model said
+/// nothing, and [`ChatAnswer::finish`] says why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChatAnswer {
-    /// The text; empty when there are only tool calls.
+    /// The text; empty when there are only tool calls, or when the model said nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
     /// The tool calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<ToolCall>,
+    /// What goes back unchanged with the next request of the conversation.
+    #[serde(default, skip_serializing_if = "Opaque::is_empty")]
+    pub opaque: Opaque,
     /// Why it stopped.
     pub finish: Finish,
     /// The tokens, as the provider counted them.
     pub usage: Usage,
+    /// The provider did not count the tokens, or not all: [`ChatAnswer::usage`] is an estimate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+}
+
+impl ChatAnswer {
+    /// An answer in words, of no tokens.
+    pub fn said(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            calls: Vec::new(),
+            opaque: Opaque::default(),
+            finish: Finish::Stop,
+            usage: Usage::default(),
+            estimated: false,
+        }
+    }
 }
 
 /// The answer of an embedding model.
@@ -103,6 +131,9 @@ pub struct Embeddings {
     pub vectors: Vec<Vec<f32>>,
     /// The tokens, as the provider counted them.
     pub usage: Usage,
+    /// The provider did not count the tokens: [`Embeddings::usage`] is an estimate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
 }
 
 /// Where a call goes. Together with the request it determines the answer.
@@ -177,6 +208,15 @@ impl Answer {
         match self {
             Self::Chat(answer) => answer.usage,
             Self::Embeddings(answer) => answer.usage,
+        }
+    }
+
+    /// Whether the tokens are an estimate, since the provider did not count them.
+    #[must_use]
+    pub fn is_estimated(&self) -> bool {
+        match self {
+            Self::Chat(answer) => answer.estimated,
+            Self::Embeddings(answer) => answer.estimated,
         }
     }
 }
@@ -266,6 +306,7 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::ToolName;
+    use crate::domain::transcript::OpaqueParts;
 
     fn identity() -> ModelIdentity {
         ModelIdentity {
@@ -293,7 +334,7 @@ mod tests {
             system: "Be brief.".into(),
             messages: vec![
                 Message::User { text: "I want my money back.".into() },
-                Message::Assistant { text: "One moment.".into(), calls: vec![call] },
+                Message::Assistant { text: "One moment.".into(), calls: vec![call], opaque: Opaque::default() },
                 Message::Tool { id: "call_1".into(), name: "search".into(), content: "nothing".into(), failed: true },
             ],
             tools: [tool].into(),
@@ -306,6 +347,44 @@ mod tests {
             }),
             repeat: 2,
         }
+    }
+
+    /// Entries of before they had more fields are still answers.
+    #[test]
+    fn answers_of_earlier_ledgers_are_read() {
+        for (written, finish) in [
+            (r#"{"chat":{"text":"hi","finish":"stop","usage":{"input":3,"output":1}}}"#, Finish::Stop),
+            (r#"{"chat":{"text":"hi","finish":"length","usage":{"input":3,"output":1}}}"#, Finish::Length),
+            (r#"{"chat":{"text":"no","finish":"refused","usage":{"input":3,"output":1}}}"#, Finish::Refusal),
+        ] {
+            let answer: Answer = serde_json::from_str(written).unwrap();
+            assert!(matches!(&answer, Answer::Chat(chat) if chat.finish == finish), "{written}");
+            assert!(!answer.is_estimated());
+            assert_eq!(serde_json::to_string(&answer).unwrap(), written, "and written as they were");
+        }
+        let embedded = r#"{"embeddings":{"vectors":[[0.5]],"usage":{"input":3,"output":0}}}"#;
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Answer>(embedded).unwrap()).unwrap(), embedded);
+    }
+
+    /// What goes back to a provider is part of what is asked, and absent from keys of conversations without it.
+    #[test]
+    fn opaque_parts_count_in_the_key_where_there_are_some() {
+        let with = |opaque: Opaque| {
+            let mut request = request();
+            if let Message::Assistant { opaque: own, .. } = &mut request.messages[1] {
+                *own = opaque;
+            }
+            CallKey::chat(&identity(), &request)
+        };
+        let signed = |signature: &str| {
+            let block = json!({"type": "thinking", "thinking": "hm", "signature": signature});
+            Opaque::from(OpaqueParts { blocks: vec![block], ..OpaqueParts::default() })
+        };
+        assert_eq!(with(Opaque::default()), CallKey::chat(&identity(), &request()));
+        assert_eq!(with(OpaqueParts::default().into()), CallKey::chat(&identity(), &request()));
+        assert_ne!(with(signed("a")), with(Opaque::default()));
+        assert_ne!(with(signed("a")), with(signed("b")));
+        assert_eq!(with(signed("a")).0.to_string(), "?");
     }
 
     /// Every ledger in the world is keyed by this: a change means that everything is paid again. If it is meant, raise
@@ -391,13 +470,13 @@ mod tests {
             ("system", |_, request| request.system = "Be kind.".into()),
             ("a user's text", |_, request| request.messages[0] = Message::User { text: "Hello.".into() }),
             ("who spoke", |_, request| {
-                request.messages[0] = Message::Assistant { text: "I want my money back.".into(), calls: Vec::new() };
+                request.messages[0] = Message::said("I want my money back.");
             }),
             ("one message less", |_, request| drop(request.messages.pop())),
             ("the order of messages", |_, request| request.messages.swap(0, 2)),
             ("an assistant's text", |_, request| {
                 let calls = vec![call(request).clone()];
-                request.messages[1] = Message::Assistant { text: String::new(), calls };
+                request.messages[1] = Message::Assistant { text: String::new(), calls, opaque: Opaque::default() };
             }),
             ("a call's id", |_, request| call(request).id = "call_2".into()),
             ("a call's tool", |_, request| call(request).name = "escalate".into()),

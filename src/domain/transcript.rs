@@ -1,6 +1,10 @@
 //! Transcripts: what an agent did in one scenario, turn by turn.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::hash::ContentHash;
 use super::ids::{ScenarioId, ToolName};
@@ -23,6 +27,9 @@ pub enum Message {
         /// The calls, in the order in which the model asked for them.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         calls: Vec<ToolCall>,
+        /// What the provider wants back with it.
+        #[serde(default, skip_serializing_if = "Opaque::is_empty")]
+        opaque: Opaque,
     },
     /// A tool answered.
     Tool {
@@ -36,6 +43,60 @@ pub enum Message {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         failed: bool,
     },
+}
+
+impl Message {
+    /// The agent said this, and called no tools.
+    pub fn said(text: impl Into<String>) -> Self {
+        Self::Assistant { text: text.into(), calls: Vec::new(), opaque: Opaque::default() }
+    }
+}
+
+/// What a provider wants back, unchanged, with the next request of a conversation: signed thinking, thought signatures,
+/// reasoning. Nothing but the adapter of its protocol reads it; it is no part of what the agent said. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Opaque(Option<Arc<OpaqueParts>>);
+
+/// The parts of [`Opaque`], under the provider's own names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpaqueParts {
+    /// Fields of the message.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub message: Map<String, Value>,
+    /// Fields of its tool calls, by the id of the call.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub calls: BTreeMap<String, Map<String, Value>>,
+    /// The blocks that the message is made of, in order. A tool call is a block with its id only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<Value>,
+}
+
+impl Opaque {
+    /// Nothing goes back.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The parts, if there are any.
+    #[must_use]
+    pub fn parts(&self) -> Option<&OpaqueParts> {
+        self.0.as_deref()
+    }
+
+    /// About how long it is on the wire, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.parts().and_then(|parts| serde_json::to_string(parts).ok()).map_or(0, |text| text.len())
+    }
+}
+
+impl From<OpaqueParts> for Opaque {
+    fn from(parts: OpaqueParts) -> Self {
+        Self((parts != OpaqueParts::default()).then(|| Arc::new(parts)))
+    }
 }
 
 /// Why a conversation ended.

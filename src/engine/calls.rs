@@ -456,8 +456,10 @@ fn worst_case(request: &ChatRequest) -> Usage {
         .iter()
         .map(|message| match message {
             Message::User { text } => text.len(),
-            Message::Assistant { text, calls } => {
-                text.len() + calls.iter().map(|call| call.arguments.to_string().len() + 64).sum::<usize>()
+            Message::Assistant { text, calls, opaque } => {
+                opaque.size()
+                    + text.len()
+                    + calls.iter().map(|call| call.arguments.to_string().len() + 64).sum::<usize>()
             }
             Message::Tool { content, .. } => content.len(),
         })

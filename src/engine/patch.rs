@@ -139,7 +139,7 @@ pub async fn propose(
             Ok(candidate) => return Ok(Proposal::Candidate(Box::new(candidate))),
             Err(wrong) => reason = wrong,
         }
-        request.messages.push(Message::Assistant { text: answer.text, calls: Vec::new() });
+        request.messages.push(Message::said(answer.text));
         request.messages.push(Message::User {
             text: format!("That cannot be used: {reason}. Answer again, in the same form, with that mended."),
         });

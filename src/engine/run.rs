@@ -175,7 +175,7 @@ impl<'a> Conversation<'a> {
                 }
             }
             if let Some(text) = &turn.assistant {
-                self.messages.push(Message::Assistant { text: text.clone(), calls: Vec::new() });
+                self.messages.push(Message::said(text.clone()));
             }
         }
         Ok(ending)
@@ -216,11 +216,11 @@ impl<'a> Conversation<'a> {
                 parameters: Arc::clone(&agent.parameters),
                 repeat: self.answer,
             };
-            let ChatAnswer { text, calls, .. } =
+            let ChatAnswer { text, calls, opaque, .. } =
                 self.calls.chat(self.phase, Purpose::Agent, Some(&self.scenario.id), &agent.model, request).await?;
             let done = calls.is_empty() || agent.tools.is_empty();
             let asked = if done { Vec::new() } else { calls.clone() };
-            self.messages.push(Message::Assistant { text, calls });
+            self.messages.push(Message::Assistant { text, calls, opaque });
             if done {
                 return Ok(Ending::Answered);
             }
@@ -247,7 +247,7 @@ impl<'a> Conversation<'a> {
             .messages
             .iter()
             .filter_map(|message| match message {
-                Message::User { text } => Some(Message::Assistant { text: text.clone(), calls: Vec::new() }),
+                Message::User { text } => Some(Message::said(text.clone())),
                 Message::Assistant { text, .. } if !text.is_empty() => Some(Message::User { text: text.clone() }),
                 _ => None,
             })

@@ -247,8 +247,6 @@ mod tests {
 
     use super::*;
     use crate::api::scoring::Scorer::{Checks, ChecksOrJudge, Judge, ToolCalls};
-    use crate::domain::call::Finish;
-    use crate::domain::money::Usage;
     use crate::domain::transcript::Message;
 
     fn dimension(name: &str, scorer: Scorer, judge: &str) -> DimensionPlan {
@@ -274,7 +272,7 @@ mod tests {
             scenario: "s".into(),
             repeat: 2,
             prompt: None,
-            messages: vec![Message::Assistant { text: text.to_owned(), calls: vec![] }],
+            messages: vec![Message::said(text)],
             ending: Ending::Answered,
         }
     }
@@ -291,7 +289,7 @@ mod tests {
             let entry = json!({"evidence": "the judge's words", "score": grade});
             let scores: Map<String, Value> = names.into_iter().map(|name| (name, entry.clone())).collect();
             let text = json!({"scores": scores}).to_string();
-            Ok::<_, ()>(ChatAnswer { text, calls: vec![], finish: Finish::Stop, usage: Usage::default() })
+            Ok::<_, ()>(ChatAnswer::said(text))
         };
         let sample = futures::executor::block_on(score(scorer, transcript, &ask)).unwrap();
         (sample, asked.into_inner().unwrap())

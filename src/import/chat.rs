@@ -9,7 +9,7 @@ use super::error::ImportError;
 use super::read::Item;
 use crate::domain::scenario::ScriptedTurn;
 use crate::domain::tool::ToolCall;
-use crate::domain::transcript::Message;
+use crate::domain::transcript::{Message, Opaque};
 
 /// A conversation as it was read.
 pub(super) struct Conversation {
@@ -39,7 +39,7 @@ pub(super) fn conversation(
                 let text = content(item, notes)?;
                 let calls = calls.open(tool_calls(item)?);
                 if !text.is_empty() || !calls.is_empty() {
-                    read.messages.push(Message::Assistant { text, calls });
+                    read.messages.push(Message::Assistant { text, calls, opaque: Opaque::default() });
                 }
             }
             "tool" | "function" => {
@@ -171,7 +171,7 @@ pub(super) fn scripted(messages: Vec<Message>, place: &str, notes: &mut Notes) -
     for message in messages {
         match message {
             Message::User { text } => turns.push(ScriptedTurn { user: Some(text), assistant: None }),
-            Message::Assistant { text, calls } => {
+            Message::Assistant { text, calls, .. } => {
                 tools |= !calls.is_empty();
                 if !text.is_empty() {
                     turns.push(ScriptedTurn { user: None, assistant: Some(text) });

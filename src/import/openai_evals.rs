@@ -102,7 +102,7 @@ fn set_input(scenario: &mut Scenario, input: &Item, notes: &mut Notes) -> Result
         match (one.system, name.as_deref()) {
             (Some(text), Some("example_user")) => messages.push(Message::User { text }),
             (Some(text), Some("example_assistant")) => {
-                messages.push(Message::Assistant { text, calls: Vec::new() });
+                messages.push(Message::said(text));
             }
             (Some(text), _) => append(&mut system, &text),
             (None, _) => messages.extend(one.messages),

@@ -154,7 +154,7 @@ fn note_what_is_lost(tasks: &[Task], runs: &[Run], files: &[(&str, &str)], notes
     }
     for run in runs {
         let written = run.messages.iter().any(|message| match message {
-            Message::Assistant { text, calls } => calls.is_empty() && text.contains("Action:\n{"),
+            Message::Assistant { text, calls, .. } => calls.is_empty() && text.contains("Action:\n{"),
             _ => false,
         });
         if written {

@@ -3,15 +3,16 @@
 //! It knows no `seed`, so the index of a repeat is not sent: repeats are independent samples. It has no embeddings.
 //! Structured output is a tool that the model must call; its input is the answer.
 
+mod answer;
+
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::attempt::Unusable;
+pub(super) use self::answer::read_chat;
 use super::{EMPTY_OBJECT, merged};
-use crate::domain::call::{ChatAnswer, ChatRequest, Finish};
-use crate::domain::money::Usage;
+use crate::domain::call::ChatRequest;
 use crate::domain::tool::{ToolCall, ToolDefinition};
 use crate::domain::transcript::Message;
 
@@ -49,8 +50,16 @@ enum Role {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(untagged)]
 enum Block<'a> {
+    Ours(OwnBlock<'a>),
+    /// As the model wrote it.
+    Kept(&'a Value),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum OwnBlock<'a> {
     Text {
         text: &'a str,
     },
@@ -121,11 +130,12 @@ fn wire_messages(messages: &[Message]) -> Vec<WireMessage<'_>> {
     for message in messages {
         let (role, blocks) = match message {
             Message::User { text } => (Role::User, text_block(text).into_iter().collect()),
-            Message::Assistant { text, calls } => {
-                (Role::Assistant, text_block(text).into_iter().chain(calls.iter().map(tool_use)).collect())
+            Message::Assistant { text, calls, opaque } => {
+                let kept = opaque.parts().map(|parts| parts.blocks.as_slice()).unwrap_or_default();
+                (Role::Assistant, if kept.is_empty() { own_blocks(text, calls) } else { kept_blocks(kept, calls) })
             }
             Message::Tool { id, content, failed, .. } => {
-                (Role::User, vec![Block::ToolResult { tool_use_id: id, content, is_error: *failed }])
+                (Role::User, vec![Block::Ours(OwnBlock::ToolResult { tool_use_id: id, content, is_error: *failed })])
             }
         };
         match wire.last_mut() {
@@ -137,8 +147,24 @@ fn wire_messages(messages: &[Message]) -> Vec<WireMessage<'_>> {
     wire
 }
 
+fn own_blocks<'a>(text: &'a str, calls: &'a [ToolCall]) -> Vec<Block<'a>> {
+    text_block(text).into_iter().chain(calls.iter().map(tool_use)).collect()
+}
+
+/// The blocks of an earlier answer in their order, each as it was. Calls stand for themselves, so that none goes back that the
+/// conversation does not have.
+fn kept_blocks<'a>(blocks: &'a [Value], calls: &'a [ToolCall]) -> Vec<Block<'a>> {
+    let field = |block: &'a Value, name: &str| block.get(name).and_then(Value::as_str).unwrap_or_default();
+    let sent = |block: &'a Value| match field(block, "type") {
+        "tool_use" => calls.iter().find(|call| call.id == field(block, "id")).map(tool_use),
+        "text" if field(block, "text").trim().is_empty() => None,
+        _ => Some(Block::Kept(block)),
+    };
+    blocks.iter().filter_map(sent).collect()
+}
+
 fn text_block(text: &str) -> Option<Block<'_>> {
-    (!text.trim().is_empty()).then_some(Block::Text { text })
+    (!text.trim().is_empty()).then_some(Block::Ours(OwnBlock::Text { text }))
 }
 
 fn tool_use(call: &ToolCall) -> Block<'_> {
@@ -148,7 +174,7 @@ fn tool_use(call: &ToolCall) -> Block<'_> {
         // The protocol has no place for arguments that are no object.
         Cow::Owned(serde_json::json!({ "malformed": call.arguments }))
     };
-    Block::ToolUse { id: &call.id, name: call.name.as_str(), input }
+    Block::Ours(OwnBlock::ToolUse { id: &call.id, name: call.name.as_str(), input })
 }
 
 fn wire_tool(tool: &ToolDefinition) -> Tool<'_> {
@@ -157,78 +183,6 @@ fn wire_tool(tool: &ToolDefinition) -> Tool<'_> {
         description: tool.description.as_deref(),
         input_schema: Schema::OfArguments(tool.parameters.as_ref().unwrap_or(&EMPTY_OBJECT)),
     }
-}
-
-#[derive(Deserialize)]
-struct Answered<'a> {
-    #[serde(borrow)]
-    content: Vec<AnsweredBlock<'a>>,
-    #[serde(borrow)]
-    stop_reason: Option<Cow<'a, str>>,
-    usage: Option<WireUsage>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum AnsweredBlock<'a> {
-    Text {
-        #[serde(borrow)]
-        text: Cow<'a, str>,
-    },
-    ToolUse {
-        #[serde(borrow)]
-        id: Cow<'a, str>,
-        #[serde(borrow)]
-        name: Cow<'a, str>,
-        input: Value,
-    },
-    /// Thinking, and whatever comes later.
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-#[allow(clippy::struct_field_names, reason = "the names are the protocol's")]
-struct WireUsage {
-    input_tokens: u64,
-    output_tokens: u64,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-}
-
-/// Reads the answer to a chat request; `answer_tool` is the name of the schema that it was to satisfy.
-pub(super) fn read_chat(body: &[u8], answer_tool: Option<&str>) -> Result<ChatAnswer, Unusable> {
-    let answered: Answered = serde_json::from_slice(body)?;
-    let mut text = String::new();
-    let mut calls = Vec::new();
-    let mut structured = None;
-    for block in answered.content {
-        match block {
-            AnsweredBlock::Text { text: more } => text.push_str(&more),
-            AnsweredBlock::ToolUse { name, input, .. } if answer_tool == Some(&*name) => {
-                structured = Some(input.to_string());
-            }
-            AnsweredBlock::ToolUse { id, name, input } => {
-                let arguments = if input.is_object() { input } else { Value::String(input.to_string()) };
-                calls.push(ToolCall { id: id.into_owned(), name: name.as_ref().into(), arguments });
-            }
-            AnsweredBlock::Other => {}
-        }
-    }
-    let finish = match answered.stop_reason.as_deref() {
-        Some("max_tokens" | "model_context_window_exceeded") => Finish::Length,
-        Some("refusal") => Finish::Refused,
-        _ => Finish::Stop,
-    };
-    let usage =
-        answered.usage.ok_or_else(|| Unusable::Malformed("it says nothing of the tokens used (usage)".to_owned()))?;
-    let cached_input = usage.cache_read_input_tokens.unwrap_or(0);
-    let usage = Usage {
-        input: usage.input_tokens + cached_input + usage.cache_creation_input_tokens.unwrap_or(0),
-        cached_input,
-        output: usage.output_tokens,
-    };
-    super::complete(ChatAnswer { text: structured.unwrap_or(text), calls, finish, usage })
 }
 
 #[cfg(test)]
@@ -278,7 +232,7 @@ mod tests {
 
     #[test]
     fn messages_without_content_are_left_out() {
-        let text = |text: &str| Message::Assistant { text: text.to_owned(), calls: vec![] };
+        let text = |text: &str| Message::said(text);
         let messages = [Message::User { text: "hello".to_owned() }, text(""), text(" \n")];
         assert_eq!(wire_messages(&messages).len(), 1);
     }
@@ -290,54 +244,27 @@ mod tests {
         assert_eq!(block["input"], json!({"malformed": "{\"q\": "}));
     }
 
-    fn message(content: &Value, stop_reason: &str) -> Vec<u8> {
-        json!({
-            "id": "msg_1", "type": "message", "role": "assistant", "model": "m",
-            "content": content, "stop_reason": stop_reason, "stop_sequence": null,
-            "usage": {"input_tokens": 10, "output_tokens": 5,
-                      "cache_read_input_tokens": 90, "cache_creation_input_tokens": 20},
-        })
-        .to_string()
-        .into_bytes()
-    }
-
+    /// Signed thinking must go back as it was, in its place, before the results of the calls that it led to.
     #[test]
-    fn an_answer_is_read_with_all_its_tokens() {
-        let body = message(
-            &json!([
-                {"type": "thinking", "thinking": "hm", "signature": "s"},
-                {"type": "text", "text": "Let me look."},
-                {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"q": 1}},
-            ]),
-            "tool_use",
-        );
-        assert_eq!(
-            read_chat(&body, None),
-            Ok(ChatAnswer {
-                text: "Let me look.".to_owned(),
-                calls: vec![ToolCall { id: "toolu_1".to_owned(), name: "look".into(), arguments: json!({"q": 1}) }],
-                finish: Finish::Stop,
-                usage: Usage { input: 120, cached_input: 90, output: 5 },
-            })
-        );
-    }
-
-    #[test]
-    fn the_input_of_the_answer_tool_is_the_answer() {
-        let body = message(
-            &json!([
-                {"type": "text", "text": "Here it is."},
-                {"type": "tool_use", "id": "toolu_1", "name": "verdict", "input": {"score": 4}},
-            ]),
-            "tool_use",
-        );
-        let answer = read_chat(&body, Some("verdict")).unwrap();
-        assert_eq!((answer.text.as_str(), answer.calls.len()), (r#"{"score":4}"#, 0));
-    }
-
-    #[test]
-    fn an_answer_without_usage_is_none() {
-        let body = json!({"content": [{"type": "text", "text": "hi"}], "stop_reason": "end_turn"}).to_string();
-        assert!(matches!(read_chat(body.as_bytes(), None), Err(Unusable::Malformed(_))));
+    fn thinking_goes_back_unchanged() {
+        let content = json!([
+            {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+            {"type": "text", "text": "Let me look."},
+            {"type": "redacted_thinking", "data": "eA=="},
+            {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"q": 1}},
+            {"type": "tool_use", "id": "toolu_2", "name": "look", "input": {"q": 2}},
+        ]);
+        let body = json!({"content": content, "stop_reason": "tool_use"}).to_string();
+        let read = read_chat(body.as_bytes(), None).unwrap();
+        let mut back = Message::Assistant { text: read.text, calls: read.calls, opaque: read.opaque };
+        let sent =
+            |message: &Message| serde_json::to_value(&wire_messages(std::slice::from_ref(message))[0].content).unwrap();
+        assert_eq!(sent(&back), content);
+        let kept: Message = serde_json::from_value(serde_json::to_value(&back).unwrap()).unwrap();
+        assert_eq!(sent(&kept), content, "a ledger keeps all of it");
+        if let Message::Assistant { calls, .. } = &mut back {
+            calls.truncate(1);
+        }
+        assert_eq!(sent(&back).as_array().unwrap().len(), 4, "a call that the conversation does not have is left out");
     }
 }

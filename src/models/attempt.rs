@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
-use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Request, Response, StatusCode, Url};
 
 use super::complaint::{Complaint, presentable};
@@ -36,8 +36,6 @@ pub(super) struct Failure {
 pub(super) enum Unusable {
     /// It is no answer; another attempt may bring one.
     Malformed(String),
-    /// It says that there will be none.
-    Refused(String),
 }
 
 impl From<serde_json::Error> for Unusable {
@@ -117,6 +115,10 @@ async fn exchange<T>(
             if kind == CallErrorKind::Malformed { "; is baseURL that of such an API?" } else { "" }
         ),
     };
+    if is_stream(response.headers()) {
+        let why = "the answer is a stream (text/event-stream), and a whole one was asked for; turn streaming off at the server";
+        return Err(unusable(CallErrorKind::Refused, why));
+    }
     let body = body(&mut response, LONGEST_ANSWER)
         .await
         .map_err(|(_, why)| unusable(CallErrorKind::Malformed, &format!("the answer was cut short: {why}")))?;
@@ -126,12 +128,10 @@ async fn exchange<T>(
         if let Some(status) = complaint.status().and_then(|status| StatusCode::from_u16(status).ok()) {
             return refusal(endpoint, at, status, response.headers(), &body);
         }
-        match why {
-            Unusable::Refused(why) => unusable(CallErrorKind::Refused, &why),
-            Unusable::Malformed(why) => match complaint.message {
-                Some(said) => unusable(CallErrorKind::Malformed, &format!("{why}; it says: {said}")),
-                None => unusable(CallErrorKind::Malformed, &why),
-            },
+        let Unusable::Malformed(why) = why;
+        match complaint.message {
+            Some(said) => unusable(CallErrorKind::Malformed, &format!("{why}; it says: {said}")),
+            None => unusable(CallErrorKind::Malformed, &why),
         }
     })
 }
@@ -148,6 +148,12 @@ async fn body(response: &mut Response, longest: usize) -> Result<Vec<u8>, (Vec<u
             Err(error) => return Err((body, root_cause(&error))),
         }
     }
+}
+
+/// Whether the server streams its answer whatever it was asked. Another attempt would be the same.
+fn is_stream(headers: &HeaderMap) -> bool {
+    let media = headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
+    media.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
 }
 
 /// What a status other than 200 means.

@@ -1,12 +1,15 @@
 //! One model of the plan, ready to be asked: its URLs, its headers with the key, its limits.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
+use tracing::warn;
 
+use super::answered::Read;
 use super::limits::Limiter;
 use super::{Options, SetupError};
 use crate::api::plan::{KeyPlan, ModelPlan, Provider};
@@ -43,6 +46,15 @@ pub(super) struct Endpoint {
     pub attempts: u32,
     /// Its door.
     pub limiter: Limiter,
+    /// What was warned of already.
+    warned: Warned,
+}
+
+/// What a person is warned of once for each model.
+#[derive(Debug, Default)]
+struct Warned {
+    usage: AtomicBool,
+    reasoning: AtomicBool,
 }
 
 impl Endpoint {
@@ -95,12 +107,37 @@ impl Endpoint {
             timeout: limits.timeout.map_or(TIMEOUT, |timeout| timeout.0),
             attempts: limits.attempts.unwrap_or(ATTEMPTS).max(1),
             limiter: Limiter::new(concurrency, limits.requests_per_minute, limits.tokens_per_minute),
+            warned: Warned::default(),
         })
     }
 
     /// Whether the model is OpenAI's own, and not another one behind the same protocol.
     pub(super) fn is_openai(&self) -> bool {
         self.chat.host_str() == Some("api.openai.com")
+    }
+
+    /// Warns, once each, of what is odd about an answer.
+    pub(super) fn warn_of(&self, read: &Read) {
+        if read.counted.input.is_none() || read.counted.output.is_none() {
+            self.warn_of_usage();
+        }
+        if read.only_reasoned && !self.warned.reasoning.swap(true, Ordering::Relaxed) {
+            warn!(
+                model = self.name.as_str(),
+                "an answer has reasoning and no text, and counts as an empty answer; if that is frequent, raise \
+                 parameters.maxOutputTokens or turn the server's reasoning parser off"
+            );
+        }
+    }
+
+    /// Warns once that the provider does not count its tokens.
+    pub(super) fn warn_of_usage(&self) {
+        if !self.warned.usage.swap(true, Ordering::Relaxed) {
+            warn!(
+                model = self.name.as_str(),
+                "answers do not say how many tokens they took (usage): the tokens, and what they cost, are estimates"
+            );
+        }
     }
 }
 

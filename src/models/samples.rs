@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::domain::call::{AnswerSchema, ChatRequest, Parameters};
 use crate::domain::tool::{ToolCall, ToolDefinition};
-use crate::domain::transcript::Message;
+use crate::domain::transcript::{Message, Opaque};
 
 fn map(value: Value) -> serde_json::Map<String, Value> {
     match value {
@@ -63,10 +63,15 @@ pub(super) fn conversation() -> ChatRequest {
                 Message::Assistant {
                     text: "I look.".to_owned(),
                     calls: vec![call("c1", "lookup", json!({"order": "A-1"})), call("c2", "escalate", json!({}))],
+                    opaque: Opaque::default(),
                 },
                 answer("c1", "lookup", "shipped", false),
                 answer("c2", "escalate", "nobody is there", true),
-                Message::Assistant { text: String::new(), calls: vec![call("c3", "lookup", json!({"order": "A-2"}))] },
+                Message::Assistant {
+                    text: String::new(),
+                    calls: vec![call("c3", "lookup", json!({"order": "A-2"}))],
+                    opaque: Opaque::default(),
+                },
                 answer("c3", "lookup", "lost", false),
                 Message::User { text: "and?".to_owned() },
             ],

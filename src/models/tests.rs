@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::api::models::Limits;
-use crate::domain::call::ModelIdentity;
+use crate::domain::call::{Finish, ModelIdentity};
 use crate::domain::duration::HumanDuration;
 
 /// What the server does with a request.
@@ -172,6 +172,12 @@ async fn error_after(reply: impl Fn() -> Reply) -> CallError {
     error
 }
 
+/// The answer that the server's first reply is, and how many requests it took.
+async fn answer_to(body: &serde_json::Value) -> (ChatAnswer, usize) {
+    let (outcome, requests) = outcome(vec![ok(body)]).await;
+    (outcome.expect("it is an answer"), requests)
+}
+
 #[tokio::test]
 async fn an_answer_comes_back_over_real_http() {
     let server = Server::start(vec![]).await;
@@ -265,14 +271,8 @@ async fn a_lasting_failure_says_what_happened_and_how_often() {
 #[tokio::test]
 async fn a_200_that_is_no_answer_is_an_error_and_tried_again() {
     let usage = json!({"prompt_tokens": 1, "completion_tokens": 0});
-    let empty =
-        json!({"choices": [{"message": {"content": "", "tool_calls": []}, "finish_reason": "stop"}], "usage": usage});
-    let mut without_usage = completion();
-    without_usage["usage"] = json!(null);
     for (body, reason) in [
         (json!({"choices": [], "usage": usage}).to_string(), "choices is empty"),
-        (empty.to_string(), "neither text nor tool calls"),
-        (without_usage.to_string(), "nothing of the tokens used"),
         ("I would rather talk about it.".to_owned(), "it says: I would rather talk"),
         ("<html><title>Sign in</title></html>".to_owned(), "it says: a web page titled \"Sign in\""),
         (completion().to_string()[..40].to_owned(), "cut short"),
@@ -286,6 +286,18 @@ async fn a_200_that_is_no_answer_is_an_error_and_tried_again() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_streamed_is_refused_at_once() {
+    let body = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\ndata: [DONE]\n\n";
+    let streamed = Reply::Bytes(format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\nconnection: close\r\n\r\n{body}"
+    ));
+    let (outcome, requests) = outcome(vec![streamed]).await;
+    let error = outcome.expect_err("it is no whole answer");
+    assert_eq!((error.kind, requests), (CallErrorKind::Refused, 1));
+    assert!(error.message.contains("turn streaming off") && !error.message.contains("delta"), "{error}");
+}
+
+#[tokio::test]
 async fn an_error_within_a_200_is_taken_for_what_it_is() {
     let body = json!({"error": {"message": "upstream is busy", "code": 429}});
     let error = error_after(|| ok(&body)).await;
@@ -293,14 +305,37 @@ async fn an_error_within_a_200_is_taken_for_what_it_is() {
 }
 
 #[tokio::test]
-async fn an_answer_that_ran_out_of_tokens_before_it_began_is_not_bought_again() {
+async fn an_answer_that_ran_out_of_tokens_before_it_began_is_an_answer_all_the_same() {
     let body = json!({
         "choices": [{"message": {"content": ""}, "finish_reason": "length"}],
         "usage": {"prompt_tokens": 1, "completion_tokens": 500},
     });
-    let error = error_after(|| ok(&body)).await;
-    assert_eq!((error.kind, error.attempts), (CallErrorKind::Refused, 1));
-    assert!(error.message.contains("raise maxOutputTokens"), "{error}");
+    let (answer, requests) = answer_to(&body).await;
+    assert_eq!((answer.text.as_str(), answer.finish, requests), ("", Finish::Length, 1));
+    assert_eq!(answer.usage.output, 500, "it was paid for");
+}
+
+#[tokio::test]
+async fn saying_nothing_is_an_answer_and_asked_for_once() {
+    for content in [json!(""), json!(null), json!(" \n")] {
+        let body = json!({
+            "choices": [{"message": {"content": content, "tool_calls": []}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 0},
+        });
+        let (answer, requests) = answer_to(&body).await;
+        assert_eq!((answer.text.trim(), answer.finish, requests), ("", Finish::Stop, 1), "{content}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_usage_is_used_and_its_tokens_are_estimated() {
+    for usage in [json!(null), json!({}), json!({"total_tokens": 15})] {
+        let mut body = completion();
+        body["usage"] = usage;
+        let (answer, requests) = answer_to(&body).await;
+        assert_eq!((answer.text.as_str(), answer.estimated, requests), ("on its way", true, 1));
+        assert!((3..40).contains(&answer.usage.input) && (2..6).contains(&answer.usage.output), "{:?}", answer.usage);
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use crate::domain::money::{Money, Usage};
 use crate::domain::patch::{Edit, Patch, RejectedPatch};
 use crate::domain::score::{DimensionScore, Evaluation, Sample, ScenarioResult, Score, ToolError, ToolErrorKind};
 use crate::domain::tool::ToolCall;
+use crate::domain::transcript::OpaqueParts;
 use crate::domain::version::{Version, VersionPhase};
 use crate::engine::ports::{CallTags, CycleRecord, CycleStart, LedgerEntry, Memory, StoreErrorKind};
 
@@ -78,12 +79,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn chat(text: &str) -> Answer {
-    Answer::Chat(ChatAnswer {
-        text: text.to_owned(),
-        calls: Vec::new(),
-        finish: Finish::Stop,
-        usage: Usage { input: 100, cached_input: 40, output: 7 },
-    })
+    Answer::Chat(ChatAnswer { usage: Usage { input: 100, cached_input: 40, output: 7 }, ..ChatAnswer::said(text) })
 }
 
 /// A call under the hash of a name, with that name as its answer.
@@ -186,12 +182,23 @@ pub(super) async fn an_answer_comes_back_to_the_last_bit(store: &dyn Store) {
         arguments: json!({"zeta": numbers, "alpha": text, "big": u64::MAX, "broken": "{\"a\":"}),
     };
     let usage = Usage { input: 1 << 40, cached_input: 0, output: 0 };
-    let spoken = Answer::Chat(ChatAnswer { text, calls: vec![call], finish: Finish::Length, usage });
+    let spoken = Answer::Chat(ChatAnswer {
+        calls: vec![call],
+        opaque: OpaqueParts { blocks: vec![json!({"signature": "c2lnbmVk"})], ..OpaqueParts::default() }.into(),
+        finish: Finish::Length,
+        usage,
+        estimated: true,
+        text,
+    });
     let vector: Vec<f32> = std::iter::repeat_with(|| f32::from_bits(rng.random::<u32>()))
         .filter(|number| number.is_finite())
         .take(2_000)
         .collect();
-    let embedded = Answer::Embeddings(Embeddings { vectors: vec![vector, vec![0.0, -0.0, f32::MIN_POSITIVE]], usage });
+    let embedded = Answer::Embeddings(Embeddings {
+        vectors: vec![vector, vec![0.0, -0.0, f32::MIN_POSITIVE]],
+        usage,
+        estimated: false,
+    });
     for answer in [spoken, embedded] {
         let key = CallKey(ContentHash::of_json(&answer));
         store.record(LedgerEntry { key, answer: answer.clone(), ..entry("exact") }).await.unwrap();
@@ -214,7 +221,7 @@ pub(super) async fn recording_a_key_again_changes_nothing(store: &dyn Store) {
 
 pub(super) async fn a_vector_that_is_no_number_is_refused(store: &dyn Store) {
     let vectors = vec![vec![0.5, f32::INFINITY]];
-    let answer = Answer::Embeddings(Embeddings { vectors, usage: Usage::default() });
+    let answer = Answer::Embeddings(Embeddings { vectors, usage: Usage::default(), estimated: false });
     let error = store.record(LedgerEntry { answer, ..entry("infinite") }).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Other);
     assert!(error.message.contains("model \"worker\" answered a vector"), "{error}");

@@ -121,7 +121,7 @@ mod tests {
             scenario: "s".into(),
             repeat,
             prompt: None,
-            messages: vec![Message::Assistant { text, calls: vec![] }],
+            messages: vec![Message::said(text)],
             ending: Ending::Answered,
         }
     }

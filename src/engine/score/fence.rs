@@ -32,7 +32,7 @@ fn turns(transcript: &Transcript) -> String {
     for message in &transcript.messages {
         match message {
             Message::User { text } => push_turn(&mut body, "user: ", text),
-            Message::Assistant { text, calls } => {
+            Message::Assistant { text, calls, .. } => {
                 if !text.is_empty() {
                     push_turn(&mut body, "assistant: ", text);
                 }
@@ -122,6 +122,7 @@ mod tests {
 
     use super::*;
     use crate::domain::tool::ToolCall;
+    use crate::domain::transcript::Opaque;
 
     fn transcript(messages: Vec<Message>) -> Transcript {
         Transcript { scenario: "s".into(), repeat: 0, prompt: None, messages, ending: Ending::Answered }
@@ -136,9 +137,9 @@ mod tests {
         let call = ToolCall { id: "1".to_owned(), name: "find".into(), arguments: json!({"q": "a\nb"}) };
         let text = fenced(&transcript(vec![
             user("Hello,\nwhere is it?"),
-            Message::Assistant { text: "Let me see.".to_owned(), calls: vec![call] },
+            Message::Assistant { text: "Let me see.".to_owned(), calls: vec![call], opaque: Opaque::default() },
             Message::Tool { id: "1".to_owned(), name: "find".into(), content: "no\nrows".to_owned(), failed: true },
-            Message::Assistant { text: "It is lost.".to_owned(), calls: vec![] },
+            Message::said("It is lost."),
         ]));
         let inside: Vec<&str> = text.lines().skip(1).collect();
         assert_eq!(

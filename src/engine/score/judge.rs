@@ -139,7 +139,7 @@ pub fn request(dimensions: &[&DimensionPlan], scenario: &Scenario, transcript: &
 
 fn ask_again(request: &mut ChatRequest, answer: ChatAnswer, fault: &Fault) {
     if !answer.text.is_empty() {
-        request.messages.push(Message::Assistant { text: answer.text, calls: Vec::new() });
+        request.messages.push(Message::said(answer.text));
     }
     let text = format!(
         "That cannot be used: you {fault}. Answer again, with one JSON object in the form of your instructions and \
@@ -291,9 +291,9 @@ fn find_object(answer: &ChatAnswer) -> Result<Map<String, Value>, Fault> {
     };
     Err(match answer.finish {
         Finish::Length => Fault::CutShort,
-        Finish::Refused => Fault::Refused,
-        Finish::Stop if text.contains('{') || text.starts_with('[') => Fault::Malformed(error.to_string()),
-        Finish::Stop => Fault::Prose,
+        Finish::Refusal | Finish::ContentFilter => Fault::Refused,
+        _ if text.contains('{') || text.starts_with('[') => Fault::Malformed(error.to_string()),
+        _ => Fault::Prose,
     })
 }
 
@@ -327,9 +327,8 @@ mod tests {
 
     use super::*;
     use crate::api::scoring::Scorer;
-    use crate::domain::money::Usage;
     use crate::domain::tool::ToolCall;
-    use crate::domain::transcript::Ending;
+    use crate::domain::transcript::{Ending, Opaque};
 
     fn dimension(name: &str, rubric: &str) -> DimensionPlan {
         DimensionPlan {
@@ -372,7 +371,7 @@ mod tests {
         let call = ToolCall { id: "1".to_owned(), name: "refund".into(), arguments: json!({"order": "A-1"}) };
         transcript(vec![
             Message::User { text: "Refund order A-1, please.".to_owned() },
-            Message::Assistant { text: String::new(), calls: vec![call] },
+            Message::Assistant { text: String::new(), calls: vec![call], opaque: Opaque::default() },
             Message::Tool {
                 id: "1".to_owned(),
                 name: "refund".into(),
@@ -381,7 +380,7 @@ mod tests {
                         .to_owned(),
                 failed: false,
             },
-            Message::Assistant { text: "Done.\nYour $20 come back.".to_owned(), calls: vec![] },
+            Message::said("Done.\nYour $20 come back."),
         ])
     }
 
@@ -397,12 +396,9 @@ mod tests {
         let asked = Mutex::new(Vec::new());
         let ask = |_: ModelName, request: ChatRequest| {
             let mut asked = asked.lock().unwrap();
-            let answer = answers.get(asked.len()).map(|(text, finish)| ChatAnswer {
-                text: (*text).to_owned(),
-                calls: vec![],
-                finish: *finish,
-                usage: Usage::default(),
-            });
+            let answer = answers
+                .get(asked.len())
+                .map(|(text, finish)| ChatAnswer { finish: *finish, ..ChatAnswer::said(*text) });
             asked.push(request);
             async move { answer.ok_or("asked too often") }
         };
@@ -517,7 +513,7 @@ mod tests {
     fn a_judge_that_is_cut_short_or_refuses_is_told_apart() {
         let cases = [
             (("{\"scores\": {", Finish::Length), "was cut short by the token limit"),
-            (("I cannot help with that.", Finish::Refused), "refused to answer"),
+            (("I cannot help with that.", Finish::Refusal), "refused to answer"),
         ];
         for (answer, wanted) in cases {
             let error = judged_until(&[answer, answer]).0.unwrap_err().to_string();

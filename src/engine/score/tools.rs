@@ -386,7 +386,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::transcript::Ending;
+    use crate::domain::transcript::{Ending, Opaque};
 
     /// `refund{"order":1}` as tool and arguments; without braces, no arguments are given.
     fn parse(text: &str) -> (ToolName, Option<Map<String, Value>>) {
@@ -404,7 +404,10 @@ mod tests {
             let arguments = arguments.map_or_else(|| json!({}), Value::Object);
             let call = ToolCall { id: id.clone(), name: name.clone(), arguments };
             let content = "answer".to_owned();
-            [Message::Assistant { text: String::new(), calls: vec![call] }, Message::Tool { id, name, content, failed }]
+            [
+                Message::Assistant { text: String::new(), calls: vec![call], opaque: Opaque::default() },
+                Message::Tool { id, name, content, failed },
+            ]
         });
         Transcript {
             scenario: "s".into(),

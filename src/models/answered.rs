@@ -1,0 +1,162 @@
+//! What both protocols read out of an answer, before its tokens are settled.
+
+use serde_json::Value;
+
+use crate::domain::call::{ChatAnswer, ChatRequest, Finish};
+use crate::domain::money::Usage;
+use crate::domain::tool::ToolCall;
+use crate::domain::transcript::{Message, Opaque};
+
+/// The tokens as far as a provider counted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// Input tokens in all, the cached ones included.
+    pub input: Option<u64>,
+    /// Those of them that came from the provider's cache.
+    pub cached_input: u64,
+    /// Output tokens, reasoning included.
+    pub output: Option<u64>,
+}
+
+/// An answer as it was read.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// The text.
+    pub text: String,
+    /// The tool calls.
+    pub calls: Vec<ToolCall>,
+    /// What goes back with it.
+    pub opaque: Opaque,
+    /// Why it stopped.
+    pub finish: Finish,
+    /// The tokens as far as they were counted.
+    pub counted: Counted,
+    /// The bytes of reasoning in plain text, which cost tokens too.
+    pub reasoning: u64,
+    /// The model reasoned, and then said nothing.
+    pub only_reasoned: bool,
+}
+
+impl Read {
+    /// The answer. Tokens that the provider did not count are estimated.
+    pub(super) fn settle(self, input: impl FnOnce() -> u64) -> ChatAnswer {
+        let output = self.counted.output.unwrap_or_else(|| self.estimated_output());
+        let Self { text, calls, opaque, finish, counted, .. } = self;
+        let usage = Usage { input: counted.input.unwrap_or_else(input), cached_input: counted.cached_input, output };
+        let estimated = counted.input.is_none() || counted.output.is_none();
+        ChatAnswer { text, calls, opaque, finish, usage, estimated }
+    }
+
+    /// About how many tokens the answer has.
+    fn estimated_output(&self) -> u64 {
+        let mut text = self.text.clone();
+        push_calls(&mut text, &self.calls);
+        estimate(&text) + self.reasoning / super::BYTES_PER_TOKEN
+    }
+}
+
+/// The longest text whose tokens are counted one by one, in bytes. Of a longer one, the rest is taken to be as dense.
+const LONGEST_COUNTED: usize = 16 << 10;
+
+/// About how many tokens a text has.
+pub(super) fn estimate(text: &str) -> u64 {
+    let mut end = text.len().min(LONGEST_COUNTED);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let counted = tiktoken_rs::o200k_base_singleton().count_ordinary(&text[..end]) as u64;
+    match end {
+        0 => 0,
+        _ => (counted * text.len() as u64).div_ceil(end as u64),
+    }
+}
+
+/// Tokens of a message's frame: its role and delimiters.
+const FRAME: u64 = 4;
+
+/// About how many tokens a request has.
+pub(super) fn estimate_request(request: &ChatRequest) -> u64 {
+    let mut text = request.system.to_string();
+    for message in &request.messages {
+        match message {
+            Message::User { text: said } | Message::Tool { content: said, .. } => text.push_str(said),
+            Message::Assistant { text: said, calls, .. } => {
+                text.push_str(said);
+                push_calls(&mut text, calls);
+            }
+        }
+        text.push('\n');
+    }
+    for tool in request.tools.iter() {
+        text.push_str(&serde_json::to_string(tool).unwrap_or_default());
+    }
+    if let Some(schema) = &request.answer_schema {
+        text.push_str(&schema.schema.to_string());
+    }
+    estimate(&text) + FRAME * (1 + request.messages.len() as u64)
+}
+
+fn push_calls(text: &mut String, calls: &[ToolCall]) {
+    for call in calls {
+        text.push_str(call.name.as_str());
+        text.push_str(&call.arguments.to_string());
+    }
+}
+
+/// A number of tokens, as a whole number, a float or a text. What no call can take is no count.
+pub(super) fn tokens(value: &Value) -> Option<u64> {
+    const MOST: f64 = 1e12;
+    let number = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    (0.0..=MOST).contains(&number).then(|| number.ceil() as u64)
+}
+
+/// An id, as a text or a number; `None` when there is none.
+pub(super) fn identifier(value: &Value) -> Option<String> {
+    match value {
+        Value::String(id) if !id.is_empty() => Some(id.clone()),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn a_text_is_estimated_by_its_tokens_and_a_long_one_by_its_beginning() {
+        assert_eq!(estimate(""), 0);
+        let sentence = "Where is my order? It was sent three days ago. ";
+        let few = estimate(sentence);
+        assert!((8..=14).contains(&few), "{few}");
+        let many = estimate(&sentence.repeat(100_000));
+        assert!((800_000..=1_400_000).contains(&many), "{many}");
+        assert!(estimate(&"ä".repeat(100_000)) > 0, "no character is cut in two");
+    }
+
+    #[test]
+    fn all_of_a_request_is_estimated() {
+        let (small, large) = (samples::question(), samples::conversation());
+        assert!(estimate_request(&small) < estimate_request(&large));
+        assert!((10..40).contains(&estimate_request(&small)), "{}", estimate_request(&small));
+    }
+
+    #[test]
+    fn counts_and_ids_are_read_leniently() {
+        assert_eq!(tokens(&json!(5)), Some(5));
+        assert_eq!(tokens(&json!(5.0)), Some(5));
+        assert_eq!(tokens(&json!("5")), Some(5));
+        for nonsense in [json!(-1), json!(1e300), json!(null), json!("many"), json!([1])] {
+            assert_eq!(tokens(&nonsense), None, "{nonsense}");
+        }
+        assert_eq!(identifier(&json!(7)).as_deref(), Some("7"));
+        assert_eq!(identifier(&json!("")), None);
+    }
+}
