@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(with(OpaqueParts::default().into()), CallKey::chat(&identity(), &request()));
         assert_ne!(with(signed("a")), with(Opaque::default()));
         assert_ne!(with(signed("a")), with(signed("b")));
-        assert_eq!(with(signed("a")).0.to_string(), "?");
+        assert_eq!(with(signed("a")).0.to_string(), "fe58a5485171e37d62452d67a957544faa63279391286246f7e3f05bf8a3c4fc");
     }
 
     /// Every ledger in the world is keyed by this: a change means that everything is paid again. If it is meant, raise

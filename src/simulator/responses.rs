@@ -108,23 +108,23 @@ pub fn truncated(ready: Ready) -> Response<Body> {
     respond(StatusCode::OK, kind, Body::from(body))
 }
 
-/// A 200 that is no answer: without usage, without content, or no JSON at all.
+/// A 200 that is no answer: without a message, one that broke off, or no JSON at all.
 pub fn malformed(protocol: Protocol, event: Event, dice: Dice) -> Response<Body> {
     let page = "<html><body><h1>502 Bad Gateway</h1></body></html>";
     let body = match (dice.pick(3, "malformed"), protocol, event) {
         (0, ..) => return respond(StatusCode::OK, "text/html", Body::from(page)),
         (_, _, Event::Embeddings) => r#"{"object":"list","data":[],"model":"simulated"}"#,
         (1, Protocol::OpenAi, _) => {
-            r#"{"id":"chatcmpl-0","object":"chat.completion","created":0,"model":"simulated","choices":[{"index":0,"message":{"role":"assistant","content":"Hello."},"finish_reason":"stop"}]}"#
+            r#"{"id":"chatcmpl-0","object":"chat.completion","created":0,"model":"simulated","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":0,"total_tokens":9}}"#
         }
         (_, Protocol::OpenAi, _) => {
-            r#"{"id":"chatcmpl-0","object":"chat.completion","created":0,"model":"simulated","choices":[{"index":0,"message":{"role":"assistant","content":""},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":0,"total_tokens":9}}"#
+            r#"{"id":"chatcmpl-0","object":"chat.completion","created":0,"model":"simulated","choices":[{"index":0,"message":{"role":"assistant","content":"Hel"},"finish_reason":"error"}],"usage":{"prompt_tokens":9,"completion_tokens":0,"total_tokens":9}}"#
         }
         (1, Protocol::Anthropic, _) => {
-            r#"{"id":"msg_0","type":"message","role":"assistant","model":"simulated","content":[{"type":"text","text":"Hello."}],"stop_reason":"end_turn","stop_sequence":null}"#
+            r#"{"id":"msg_0","type":"message","role":"assistant","model":"simulated","stop_reason":"end_turn","stop_sequence":null}"#
         }
         (_, Protocol::Anthropic, _) => {
-            r#"{"id":"msg_0","type":"message","role":"assistant","model":"simulated","content":[],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":9,"output_tokens":0}}"#
+            r#"{"id":"msg_0","type":"message","role":"assistant","model":"simulated","content":null,"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":9,"output_tokens":0}}"#
         }
     };
     json(StatusCode::OK, body.as_bytes().to_vec())

@@ -27,7 +27,7 @@ pub struct Faults {
     /// The chance of a 200 whose JSON breaks off.
     #[serde(default)]
     pub truncated_json: Chance,
-    /// The chance of a 200 that is no answer: without usage, without text and tool calls, or a page of HTML.
+    /// The chance of a 200 that is no answer: without a message, with one that broke off, or a page of HTML.
     #[serde(default)]
     pub malformed: Chance,
     /// No answer for a long time.
