@@ -33,6 +33,7 @@ use serde::Serialize;
 
 use self::exit::Exit;
 use crate::telemetry::{self, LogFormat};
+use crate::web::terminal;
 
 /// Keeps an AI agent's prompt sharp.
 ///
@@ -139,11 +140,17 @@ impl Format {
         self != Self::Text
     }
 
+    /// Writes to standard output what is in this format.
+    fn print(self, text: &str) -> anyhow::Result<()> {
+        if self.is_for_programs() { print(text) } else { say(text) }
+    }
+
     /// A value as YAML, or else as JSON.
     fn write(self, value: &impl Serialize) -> anyhow::Result<String> {
         match self {
             Self::Yaml => Ok(serde_saphyr::to_string(value)?),
-            Self::Json | Self::Text => Ok(serde_json::to_string_pretty(value)? + "\n"),
+            // A terminal obeys nothing of this, and a program reads the same.
+            Self::Json | Self::Text => Ok(terminal::json(&serde_json::to_string_pretty(value)?) + "\n"),
         }
     }
 }
@@ -209,8 +216,18 @@ fn program() -> &'static str {
 
 /// Says what went wrong on standard error.
 fn fail(error: &anyhow::Error) -> Exit {
-    let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    warn(&format!("error: {error:#}"));
     Exit::of(error)
+}
+
+/// Says something on standard error. What strangers have written into it commands no terminal.
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", terminal::safe(text));
+}
+
+/// Writes words for people to standard output. What strangers have written into them commands no terminal.
+fn say(text: &str) -> anyhow::Result<()> {
+    print(&terminal::safe(text))
 }
 
 /// Writes to standard output. A reader that went away (`| head`) is not an error.

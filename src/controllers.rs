@@ -18,7 +18,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub mod act;
-pub mod conditions;
+pub mod computing;
+mod conditions;
 pub mod context;
 pub mod cycles;
 pub mod error;

@@ -14,6 +14,7 @@ mod cycle;
 pub mod error;
 pub mod evaluate;
 pub mod gate;
+pub mod held;
 pub mod patch;
 pub mod ports;
 pub mod remeasure;

@@ -16,7 +16,9 @@ mod guard;
 mod limits;
 mod openai;
 mod pace;
+mod reading;
 mod retry;
+mod room;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,7 +28,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use reqwest::{Method, Request, Url};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tracing::{Instrument, field, info_span};
@@ -35,11 +37,14 @@ use self::attempt::Unusable;
 use self::endpoint::Endpoint;
 pub use self::endpoint::{KeyFault, KeyProblem};
 pub use self::retry::RetryPolicy;
+pub use self::room::AnswerMemory;
+use self::room::{Expected, Room};
 use crate::api::plan::{KeyPlan, ModelPlan, Provider};
 use crate::domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings};
 use crate::domain::endpoint::{AllowList, Refusal};
 use crate::domain::ids::ModelName;
 use crate::domain::money::Usage;
+use crate::domain::redact::Redactor;
 use crate::engine::ports::{CallError, CallErrorKind, Models};
 
 /// How a [`Client`] behaves where the plan says nothing.
@@ -70,6 +75,8 @@ pub struct Connections {
     near: reqwest::Client,
     /// The hosts that may be asked; every one when `None`.
     allowed: Option<Arc<AllowList>>,
+    /// Room for what comes over all of them.
+    room: Room,
 }
 
 impl Connections {
@@ -110,7 +117,18 @@ impl Connections {
         };
         let built =
             |builder: reqwest::ClientBuilder| builder.build().map_err(|error| SetupError::Http(error.to_string()));
-        Ok(Self { far: built(builder())?, near: built(builder().no_proxy())?, allowed })
+        Ok(Self {
+            far: built(builder())?,
+            near: built(builder().no_proxy())?,
+            allowed,
+            room: Room::new(AnswerMemory::default()),
+        })
+    }
+
+    /// Bounds how much memory answers may take.
+    #[must_use]
+    pub fn with_memory(self, memory: AnswerMemory) -> Self {
+        Self { room: Room::new(memory), ..self }
     }
 
     /// The pool for a URL.
@@ -189,6 +207,8 @@ fn join(problems: &[KeyProblem]) -> String {
 pub struct Client {
     endpoints: BTreeMap<ModelName, Endpoint>,
     connections: Connections,
+    /// Takes keys out of answers.
+    keys: Redactor,
     retry: RetryPolicy,
     seed: u64,
     calls: AtomicU64,
@@ -211,11 +231,12 @@ impl Client {
         find_key: &dyn Fn(&ModelName, &KeyPlan) -> Option<SecretString>,
         options: Options,
     ) -> Result<Self, SetupError> {
+        let connections = options.connections.map_or_else(Connections::new, Ok)?;
         let mut endpoints = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, plan) in models {
             let key = plan.key.as_ref().and_then(|key| find_key(name, key));
-            match Endpoint::new(name, plan, key, &options) {
+            match Endpoint::new(name, plan, key, options.concurrency, &connections.room) {
                 Ok(endpoint) => drop(endpoints.insert(name.clone(), endpoint)),
                 Err(SetupError::Keys(more)) => problems.extend(more),
                 Err(error) => return Err(error),
@@ -224,12 +245,13 @@ impl Client {
         if !problems.is_empty() {
             return Err(SetupError::Keys(problems));
         }
-        let connections = options.connections.map_or_else(Connections::new, Ok)?;
         for (model, endpoint) in &endpoints {
             let forbidden = |refusal| SetupError::Forbidden { model: model.clone(), refusal };
             connections.to(&endpoint.chat).map_err(forbidden)?;
         }
-        Ok(Self { endpoints, connections, retry: options.retry, seed: options.seed, calls: AtomicU64::new(0) })
+        let keys = endpoints.values().filter_map(|endpoint: &Endpoint| endpoint.key.as_ref());
+        let keys = Redactor::new(keys.map(ExposeSecret::expose_secret), SHORTEST_KEY, "[key]");
+        Ok(Self { endpoints, connections, keys, retry: options.retry, seed: options.seed, calls: AtomicU64::new(0) })
     }
 
     fn endpoint(&self, name: &ModelName) -> Result<&Endpoint, CallError> {
@@ -246,7 +268,7 @@ impl Client {
         &self,
         endpoint: &Endpoint,
         operation: &'static str,
-        Outgoing { url, body, output }: Outgoing<'_>,
+        Outgoing { url, body, output, expected }: Outgoing<'_>,
         read: impl Fn(&[u8]) -> Result<T, Unusable>,
         usage: impl Fn(&T) -> Usage,
     ) -> Result<T, CallError> {
@@ -275,6 +297,7 @@ impl Client {
             seed: self.seed.wrapping_add(self.calls.fetch_add(1, Ordering::Relaxed)),
             request,
             tokens,
+            expected,
         };
         call.make(read, usage).instrument(span).await
     }
@@ -285,7 +308,12 @@ struct Outgoing<'a> {
     url: &'a Url,
     body: Vec<u8>,
     output: u64,
+    /// What its answer may have at most.
+    expected: Expected,
 }
+
+/// A key with fewer bytes is no secret, but a word such as `none` that a local server is given, and answers may well have it.
+const SHORTEST_KEY: usize = 12;
 
 /// English text and JSON have about four bytes a token: close enough until the real count is known.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -306,7 +334,8 @@ impl Models for Client {
                 Provider::Anthropic => anthropic::chat_body(&endpoint.model, request),
             };
             let output = request.parameters.max_output_tokens.unwrap_or(OUTPUT_TOKENS);
-            let outgoing = Outgoing { url: &endpoint.chat, body, output };
+            let expected = Expected::Tokens(request.parameters.max_output_tokens);
+            let outgoing = Outgoing { url: &endpoint.chat, body, output, expected };
             let read = |body: &[u8]| {
                 let read = match endpoint.provider {
                     Provider::OpenAi => openai::read_chat(body),
@@ -315,7 +344,8 @@ impl Models for Client {
                 endpoint.warn_of(&read);
                 Ok(read.settle(|| answered::estimate_request(request)))
             };
-            self.call(endpoint, "chat", outgoing, read, |answer| answer.usage).await
+            let answer = self.call(endpoint, "chat", outgoing, read, |answer| answer.usage).await?;
+            Ok(self.keys.value(answer))
         })
     }
 
@@ -335,7 +365,8 @@ impl Models for Client {
                 });
             }
             let body = openai::embed_body(&endpoint.model, request, endpoint.is_openai());
-            let outgoing = Outgoing { url: &endpoint.embeddings, body, output: 0 };
+            let expected = Expected::Vectors(request.texts.len());
+            let outgoing = Outgoing { url: &endpoint.embeddings, body, output: 0, expected };
             let estimate = || request.texts.iter().map(|text| answered::estimate(text)).sum();
             let read = |body: &[u8]| {
                 let embeddings = openai::read_embeddings(body, request.texts.len(), estimate)?;

@@ -4,6 +4,7 @@
 //! [`EnvFilter`](https://docs.rs/tracing-subscriber/latest/tracing_subscriber/filter/struct.EnvFilter.html), such as
 //! `whetstone=debug`. Warnings and errors when it is not set. Standard output is left to what a command prints.
 
+mod lines;
 pub mod metrics;
 
 use std::io::{self, IsTerminal};
@@ -12,6 +13,8 @@ use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::MakeWriter;
+
+use self::lines::Lines;
 
 /// The variable that says what is logged.
 const FILTER: &str = "RUST_LOG";
@@ -69,6 +72,7 @@ fn subscriber<W>(format: LogFormat, filter: EnvFilter, colour: bool, writer: W) 
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
+    let writer = Lines { inner: writer, format, colour };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour);
     match format {
         LogFormat::Text => Box::new(lines.finish()),
@@ -123,6 +127,31 @@ mod tests {
             (&"WARN".into(), &"slow".into(), &"judge".into())
         );
         assert_eq!(line["spans"][0]["object"], "default/bot");
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_a_stranger_writes_into_it() {
+        let forged = "x\n2026-11-24T10:00:00Z ERROR whetstone: forged\r\u{1b}[2J\u{9b}1m\u{2028}\u{202e}end";
+        for (format, colour) in [(LogFormat::Text, false), (LogFormat::Text, true), (LogFormat::Json, false)] {
+            let buffer = Buffer::default();
+            let writer = buffer.clone();
+            let subscriber = subscriber(format, filter("").unwrap(), colour, move || writer.clone());
+            tracing::subscriber::with_default(subscriber, || {
+                let _span = tracing::error_span!("object", name = forged).entered();
+                tracing::warn!(annotation = forged, shown = %forged, "{forged}");
+            });
+            let written = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(written.matches('\n').count(), 1, "{written:?}");
+            assert!(written.ends_with('\n') && written.contains("end"), "{written:?}");
+            let obeyed = |c: &char| crate::domain::presentable::is_obeyed(*c) && *c != '\n';
+            let left: String = written.chars().filter(|c| obeyed(c) && !(colour && *c == '\u{1b}')).collect();
+            assert_eq!(left, "", "{written:?}");
+            assert!(!written.contains("\u{1b}[2J"), "{written:?}");
+            if format == LogFormat::Json {
+                let line: serde_json::Value = serde_json::from_str(&written).unwrap();
+                assert_eq!((&line["message"], &line["annotation"]), (&forged.into(), &forged.into()));
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use nearest::nearest;
 pub use read::Reader;
-pub use tree::{Content, Field, Node};
+pub use tree::{Content, Field, Node, excerpt};
 
 use super::problem::{Place, Problem};
 

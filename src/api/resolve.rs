@@ -6,6 +6,7 @@
 
 mod findings;
 mod models;
+mod names;
 mod promotion;
 mod prompt;
 mod references;
@@ -54,6 +55,7 @@ pub fn resolve(submission: &Submission, references: &References) -> Result<Plan,
     let tools = tools::resolve(spec, references, &mut findings);
     let runtime = runtime(spec, &defaults, references, &mut findings);
     let dimensions = scoring::resolve(spec, &defaults, &mut findings);
+    names::check(submission, tools.as_deref(), &mut findings);
     let patching = patching(spec, &defaults, champion.as_ref(), &mut findings);
     let validation = validation(spec, &defaults, champion.as_ref(), &mut findings);
     let clustering = clustering(spec, &defaults, &mut findings);

@@ -18,7 +18,7 @@ use crate::engine::ports::Clock as _;
 use crate::kubernetes::client::{Access, connect};
 use crate::kubernetes::optimizations::Optimizations;
 use crate::web::status::View;
-use crate::web::terminal::Terminal;
+use crate::web::terminal::{self, Terminal};
 
 /// Which cluster, and which namespace of it.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -160,7 +160,7 @@ fn colours(is_terminal: bool) -> bool {
 
 /// Says something on standard error.
 pub(super) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    super::warn(text);
 }
 
 /// Asks a question, when somebody is there to answer it. Whoever is not asked has said yes by giving the command.
@@ -171,7 +171,7 @@ pub(super) fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
     if yes || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(());
     }
-    let _ = write!(io::stderr(), "\n{question} [y/N] ");
+    let _ = write!(io::stderr(), "\n{} [y/N] ", terminal::safe(question));
     let _ = io::stderr().flush();
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
@@ -205,7 +205,7 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn print(&self, output: Format) -> anyhow::Result<()> {
         match output {
-            Format::Text => super::print(&format!("{}/{}: {}\n", self.namespace, self.name, self.message)),
+            Format::Text => super::say(&format!("{}/{}: {}\n", self.namespace, self.name, self.message)),
             _ => super::print(&output.write(self)?),
         }
     }

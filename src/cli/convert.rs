@@ -1,6 +1,5 @@
 //! `whetstone convert`.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -21,7 +20,7 @@ pub(super) struct Arguments {
 pub(super) fn convert(arguments: &Arguments) -> anyhow::Result<Exit> {
     let submission = embed::read_submission(&arguments.file)?;
     for warning in &submission.warnings {
-        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+        super::warn(&format!("warning: {warning}"));
     }
     let yaml = serde_saphyr::to_string(&submission.resource).context("writing the resource as YAML")?;
     super::print(&yaml)?;

@@ -90,7 +90,7 @@ async fn of_cluster(arguments: &Arguments, name: &str) -> anyhow::Result<Exit> {
     } else {
         status::history(&object, &versions, limit, &cluster.view())
     };
-    super::print(&text)?;
+    arguments.output.print(&text)?;
     Ok(Exit::Success)
 }
 
@@ -188,7 +188,7 @@ async fn of_store(arguments: &Arguments, path: &Path) -> anyhow::Result<Exit> {
             "{table}\n\n{lineage}\n\n`whetstone show CYCLE` tells what a cycle found and why it decided as it did\n"
         )
     };
-    super::print(&text)?;
+    arguments.output.print(&text)?;
     Ok(Exit::Success)
 }
 

@@ -55,7 +55,7 @@ pub(super) fn import(arguments: &Arguments) -> anyhow::Result<Exit> {
         format!("whetstone run -f {} scores and clusters the recorded runs", resource.display())
     };
     let _ = writeln!(text, "\nnext: {next}");
-    super::print(&text)?;
+    super::say(&text)?;
     Ok(Exit::Success)
 }
 

@@ -90,7 +90,7 @@ pub(super) fn print(
                     dir.display()
                 );
             }
-            super::print(&text)
+            super::say(&text)
         }
     }
 }

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::domain::call::Phase;
 use crate::domain::money::Money;
 use crate::engine::ports::Progress;
+use crate::web::terminal::safe;
 
 /// How often a plain line is printed while a phase goes on.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -71,6 +72,7 @@ impl Meter {
     }
 
     fn line(&self, text: &str) {
+        let text = &*safe(text);
         match &self.bar {
             Some(bar) => bar.println(text),
             None => {

@@ -56,7 +56,7 @@ pub(super) async fn show(arguments: &Arguments) -> anyhow::Result<Exit> {
             .with_context(|| format!("reading the report of cycle {}", cycle.cycle.short()))?;
         report::markdown(&report)
     };
-    super::print(&text)?;
+    arguments.output.print(&text)?;
     Ok(Exit::Success)
 }
 

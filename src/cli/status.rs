@@ -61,7 +61,7 @@ pub(super) async fn status(arguments: &Arguments) -> anyhow::Result<Exit> {
         }
         format => format.write(&published(object.clone()))?,
     };
-    super::print(&text)?;
+    arguments.output.print(&text)?;
     Ok(Health::of(&object).into())
 }
 
@@ -79,7 +79,7 @@ async fn list(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Exit> 
                 format!("no AgentOptimization in namespace {namespace}; `{elsewhere}` looks everywhere")
             });
         }
-        Format::Text => super::print(&status::list(&objects, everywhere, &cluster.view()))?,
+        Format::Text => super::say(&status::list(&objects, everywhere, &cluster.view()))?,
         format => {
             let items: Vec<_> = objects.into_iter().map(published).collect();
             super::print(&format.write(&serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items}))?)?;

@@ -17,7 +17,7 @@ pub(super) struct Arguments {
 
 pub(super) fn validate(arguments: &Arguments) -> anyhow::Result<Exit> {
     let plan = read_plan(&arguments.source.file, arguments.source.manifests.as_deref())?;
-    super::print(&describe(&plan))?;
+    super::say(&describe(&plan))?;
     Ok(Exit::Success)
 }
 

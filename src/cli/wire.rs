@@ -31,7 +31,7 @@ impl Engine {
     /// Opens the store, starts the simulated world if there is one, and connects the models.
     pub(super) async fn start(mut plan: Plan, cycle: &Cycle) -> anyhow::Result<Self> {
         for warning in &plan.warnings {
-            let _ = writeln!(std::io::stderr(), "warning: {warning}");
+            super::warn(&format!("warning: {warning}"));
         }
         if let Some(dir) = &cycle.out {
             output::prepare(dir)?;

@@ -7,8 +7,9 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::Store;
 use kube::{Client, Resource as _, ResourceExt as _};
 
+use super::computing::Computing;
 use super::cycles::Cycles;
-use super::resolve::Resolved;
+use super::resolve::{Computed, Resolved};
 use super::restarts::FailedRestart;
 use super::watches::Watches;
 use super::{Owner, lock};
@@ -35,6 +36,8 @@ pub struct Context {
     pub versions: Arc<Versions>,
     /// Watches over what optimizations refer to.
     pub references: References,
+    /// What is computed of what optimizations refer to.
+    pub computing: Computing<Computed>,
     /// The cycles of this process.
     pub cycles: Cycles,
     /// The watches over promoted prompts.
@@ -76,6 +79,7 @@ impl Context {
     /// An optimization is gone: nothing of it stays.
     pub fn forget(&self, owner: &Owner) {
         self.cycles.forget(owner);
+        self.computing.forget(owner);
         self.watches.forget(owner);
         self.references.forget(owner);
         self.metrics.forget(owner);

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Owner;
+use super::computing::{Computing, Desks};
 use super::context::Context;
 use super::cycles::Cycles;
 use super::optimization::{reconcile, try_again};
@@ -137,6 +138,10 @@ pub async fn run(
         () = stop.cancelled() => return Ok(()),
     };
     let stores = Arc::new(Stores::new(options.store.clone()));
+    let looking = {
+        let (stores, metrics) = (Arc::clone(&stores), Arc::clone(&metrics));
+        tokio::spawn(async move { stores.look_after(&metrics).await })
+    };
     health.is_candidate.store(true, Ordering::Relaxed);
     tracing::info!(identity = options.lease.identity, lease = options.lease.name, "waiting for the Lease");
     loop {
@@ -177,6 +182,7 @@ pub async fn run(
         }
         tracing::warn!("lost the Lease: not acting");
     }
+    looking.abort();
     stores.close().await;
     election.resign().await;
     Ok(())
@@ -225,6 +231,7 @@ impl Acting<'_> {
     /// Acts until the tenure is over, in each of the namespaces.
     async fn act(self) {
         let turns = Turns::new(self.options.max_cycles);
+        let desks = Desks::new();
         let reporter = Reporter {
             controller: "whetstone.dev/operator".to_owned(),
             instance: Some(self.options.lease.identity.clone()),
@@ -243,6 +250,7 @@ impl Acting<'_> {
                 optimizations: reader,
                 versions: Arc::default(),
                 references: References::new(self.clients.watches.clone(), trigger.clone()),
+                computing: Computing::new(desks.clone(), trigger.clone()),
                 cycles: Cycles::new(turns.clone(), trigger.clone(), Arc::clone(self.metrics)),
                 watches: Watches::new(self.connections.clone(), Arc::clone(self.clock), trigger.clone()),
                 fence: self.fence.clone(),

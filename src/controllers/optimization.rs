@@ -36,6 +36,9 @@ const MISSING_EVERY: Duration = Duration::from_secs(15);
 /// How often a target is looked at that another optimization had first. It may let it go, and nobody is told.
 const RIVAL_EVERY: Duration = Duration::from_secs(5);
 
+/// How often an optimization is looked at whose references are being read. It is looked at as soon as that is done, anyway.
+const COMPUTING_EVERY: Duration = Duration::from_secs(15);
+
 /// Reconciles one optimization.
 ///
 /// # Errors
@@ -82,6 +85,7 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
         return Ok(Action::requeue(Duration::ZERO));
     }
     let resolved = resolve::resolve(&observed, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
+    let Some(resolved) = resolved else { return Ok(Action::requeue(COMPUTING_EVERY)) };
     let all = News { base: true, ended: true };
     let course = decide(&observed, &resolved, context, all); // (no client)
 
@@ -257,6 +261,7 @@ async fn delete(observed: &Observed, context: &Context) -> Result<Action, Reconc
         return Ok(Action::await_change());
     }
     let resolved = resolve::resolve(observed, context).await.map_err(ReconcileError::Cluster)?;
+    let Some(resolved) = resolved else { return Ok(Action::requeue(COMPUTING_EVERY)) };
     let ours = match &observed.target {
         Some(Target::Ours(held)) if held.labelled && observed.rival.is_none() => Some(held),
         _ => None,

@@ -14,6 +14,7 @@ use super::lock;
 use super::observe::{Observed, hash};
 use super::{Owner, conditions};
 use crate::api::plan::watch::WatchPlan;
+use crate::api::problem::Problems;
 use crate::api::resolve::{ConfigMap, Reference, References, Text, requested, resolve as resolve_submission, watch};
 use crate::api::{AgentOptimization, Plan, Submission};
 use crate::decide::lifecycle::PromptText;
@@ -75,11 +76,34 @@ pub struct Prepared {
     pub keys: Keys,
 }
 
-/// Resolves an optimization, unless nothing has changed since the last time.
+/// What an optimization and its references come to by themselves, without keys and permissions.
+pub struct Computed {
+    base: Option<PromptText>,
+    watch: Option<WatchPlan>,
+    plan: Result<Plan, Problems>,
+    inputs: Option<String>,
+    terms: String,
+}
+
+/// Reads all that was gathered. It takes as long as somebody makes it take: never on the threads that everything runs on.
+fn compute(object: &AgentOptimization, references: &References) -> Computed {
+    let submission = Submission::from(object.clone());
+    let plan = resolve_submission(&submission, references);
+    Computed {
+        base: base(object, references),
+        watch: watch(&submission).ok().flatten(),
+        inputs: plan.as_ref().ok().map(inputs),
+        terms: plan.as_ref().map(terms).unwrap_or_default(),
+        plan,
+    }
+}
+
+/// Resolves an optimization, unless nothing has changed since the last time. `None` while it is being computed: then there will
+/// be another look at the optimization when that is done.
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn resolve(observed: &Observed, context: &Context) -> Result<Arc<Resolved>, kube::Error> {
+pub async fn resolve(observed: &Observed, context: &Context) -> Result<Option<Arc<Resolved>>, kube::Error> {
     let Observed { owner, object, .. } = observed;
     context.references.set(owner, referred(object));
     let fingerprint = fingerprint(object, context, owner);
@@ -88,7 +112,7 @@ pub async fn resolve(observed: &Observed, context: &Context) -> Result<Arc<Resol
         && known.is_final
         && known.fingerprint == *fingerprint
     {
-        return Ok(known);
+        return Ok(Some(known));
     }
     let champion = observed
         .record
@@ -96,13 +120,20 @@ pub async fn resolve(observed: &Observed, context: &Context) -> Result<Arc<Resol
         .as_ref()
         .zip(observed.found())
         .and_then(|(champion, found)| (champion.hash == found.prompt.hash).then_some(found.prompt.text));
-    let attempt = attempt(&context.client, object, champion, context).await?;
+    let gathered = gather(&context.client, &owner.0, object, champion).await?;
+    let (work, references) = (Arc::clone(object), Arc::clone(&gathered.references));
+    let computing = context.computing.of(owner, gathered.key, move || compute(&work, &references));
+    let Some(computed) = computing.await else { return Ok(None) };
+    let Computed { inputs, terms, .. } = &computed;
+    let (inputs, terms) = (inputs.clone(), terms.clone());
+    let attempt = attempt(&context.client, &owner.0, computed, &gathered, context).await?;
     // A permission may be given back without any of the objects changing.
     let is_final = fingerprint.is_some() && !attempt.is_forbidden;
+    let is_prepared = attempt.prepared.is_ok();
     let resolved = Arc::new(Resolved {
-        inputs: attempt.prepared.as_ref().ok().map(|prepared| inputs(&prepared.plan)),
+        inputs: inputs.filter(|_| is_prepared),
         budget: attempt.prepared.as_ref().ok().and_then(|prepared| prepared.plan.budget),
-        terms: attempt.prepared.as_ref().map(|prepared| terms(&prepared.plan)).unwrap_or_default(),
+        terms: if is_prepared { terms } else { String::new() },
         trouble: attempt.prepared.as_ref().err().cloned(),
         warnings: attempt.prepared.as_ref().map(|prepared| prepared.plan.warnings.clone()).unwrap_or_default(),
         base: attempt.base,
@@ -111,10 +142,10 @@ pub async fn resolve(observed: &Observed, context: &Context) -> Result<Arc<Resol
         fingerprint: fingerprint.filter(|_| is_final).unwrap_or_default(),
     });
     lock(&context.resolved).insert(owner.clone(), Arc::clone(&resolved));
-    Ok(resolved)
+    Ok(Some(resolved))
 }
 
-/// The plan of an optimization, and its keys, for a cycle that starts.
+/// The plan of an optimization, and its keys, for a cycle that starts. It computes on the thread that it is called on.
 ///
 /// # Errors
 /// When the API server does not answer; inside, what is wrong with the resource.
@@ -123,7 +154,10 @@ pub async fn plan(
     champion: &str,
     context: &Context,
 ) -> Result<Result<Prepared, Trouble>, kube::Error> {
-    Ok(attempt(&context.client, object, Some(champion.to_owned()), context).await?.prepared)
+    let namespace = object.metadata.namespace.clone().unwrap_or_default();
+    let gathered = gather(&context.client, &namespace, object, Some(champion.to_owned())).await?;
+    let computed = compute(object, &gathered.references);
+    Ok(attempt(&context.client, &namespace, computed, &gathered, context).await?.prepared)
 }
 
 /// The identity of what a person has written.
@@ -145,27 +179,30 @@ struct Attempt {
     is_forbidden: bool,
 }
 
+/// What was computed, with its keys, or what keeps it from being used.
 async fn attempt(
     client: &kube::Client,
-    object: &AgentOptimization,
-    champion: Option<String>,
+    namespace: &str,
+    Computed { base, watch, plan, .. }: Computed,
+    gathered: &Gathered,
     context: &Context,
 ) -> Result<Attempt, kube::Error> {
-    let namespace = object.metadata.namespace.clone().unwrap_or_default();
-    let submission = Submission::from(object.clone());
-    let gathered = gather(client, &namespace, object, champion).await?;
-    let base = base(object, &gathered.references);
-    let watched = watch(&submission);
-    let watch_plan = watched.as_ref().ok().cloned().flatten();
     let trouble = |reason, message: String, may_come_right| Trouble { reason, message, may_come_right };
-
     let mut is_forbidden = false;
-    let prepared = match resolve_submission(&submission, &gathered.references) {
+    let prepared = match plan {
+        _ if gathered.is_too_large => {
+            let message = format!(
+                "spec.scenarios: the ConfigMaps that it refers to have more than {} MiB together; take scenarios out, or divide \
+                 them among several optimizations",
+                MOST_GATHERED >> 20
+            );
+            Err(trouble(conditions::INVALID_SPEC, message, false))
+        }
         Err(problems) if !gathered.is_incomplete => Err(trouble(conditions::INVALID_SPEC, problems.to_string(), false)),
         Err(problems) => Err(trouble(conditions::REFERENCE_MISSING, problems.to_string(), true)),
-        Ok(plan) => match refused(&plan, watch_plan.as_ref(), context) {
+        Ok(plan) => match refused(&plan, watch.as_ref(), context) {
             Some(message) => Err(trouble(conditions::ENDPOINT_REFUSED, message, false)),
-            None => match keys(client, &namespace, &plan, watch_plan.as_ref(), &mut is_forbidden).await? {
+            None => match keys(client, namespace, &plan, watch.as_ref(), &mut is_forbidden).await? {
                 Err(message) => Err(trouble(conditions::REFERENCE_MISSING, message, true)),
                 Ok(keys) => Ok(Prepared { plan, keys }),
             },
@@ -179,11 +216,18 @@ async fn attempt(
         }
         prepared => prepared,
     };
-    Ok(Attempt { base: base.filter(|_| !too_large), watch: watch_plan, prepared, is_forbidden })
+    Ok(Attempt { base: base.filter(|_| !too_large), watch, prepared, is_forbidden })
 }
 
+/// The bytes that all ConfigMaps of an optimization may have together. They are held while they are read.
+const MOST_GATHERED: usize = 16 << 20;
+
 struct Gathered {
-    references: References,
+    references: Arc<References>,
+    /// The identity of all that was read.
+    key: ContentHash,
+    /// There is more than is read.
+    is_too_large: bool,
     /// Something that is referred to is not there: a ConfigMap, or a key of one.
     is_incomplete: bool,
 }
@@ -196,12 +240,21 @@ async fn gather(
     champion: Option<String>,
 ) -> Result<Gathered, kube::Error> {
     let api: Api<ConfigMapObject> = Api::namespaced(client.clone(), namespace);
-    let mut maps = Vec::new();
+    let (mut maps, mut versions) = (Vec::new(), Vec::new());
+    let (mut bytes, mut is_too_large) = (0, false);
     for name in config_maps(object) {
-        if let Some(map) = api.get_opt(&name).await? {
-            maps.push(ConfigMap { name, data: map.data.unwrap_or_default() });
+        let Some(map) = api.get_opt(&name).await? else { continue };
+        let data = map.data.unwrap_or_default();
+        bytes += data.values().map(String::len).sum::<usize>();
+        if bytes > MOST_GATHERED {
+            is_too_large = true;
+            break;
         }
+        versions.push((name.clone(), map.metadata.uid, map.metadata.resource_version));
+        maps.push(ConfigMap { name, data });
     }
+    let key = (&object.metadata.uid, object.metadata.generation, &versions, &champion, is_too_large);
+    let key = ContentHash::of_json(&key);
     let is_there = |wanted: &str, key: Option<&str>| {
         let map = maps.iter().find(|map| map.name == wanted);
         map.is_some_and(|map| key.is_none_or(|key| map.data.contains_key(key)))
@@ -220,7 +273,7 @@ async fn gather(
         }
         Reference::ConfigMapKey { .. } | Reference::ConfigMap { .. } => Ok(None),
     });
-    Ok(Gathered { references, is_incomplete })
+    Ok(Gathered { references: Arc::new(references), key, is_incomplete, is_too_large })
 }
 
 /// The ConfigMaps that are read, the target aside.

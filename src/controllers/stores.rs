@@ -1,13 +1,19 @@
 //! One store for each namespace, so that no object can read what another namespace has paid for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::time::MissedTickBehavior;
 
 use crate::engine::ports::StoreError;
 use crate::store::Sqlite;
+use crate::telemetry::metrics::Metrics;
+
+/// How often the files of the stores are looked for. Every call looks before it is paid; this tells when there are none.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The stores of the namespaces, each opened when it is needed first.
 pub struct Stores {
@@ -25,10 +31,12 @@ impl Stores {
     /// The store of a namespace.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot be opened.
+    /// [`StoreError`] when it cannot be opened, or its file was deleted or replaced since. It is not opened anew then: an empty
+    /// ledger would let everything be paid again.
     pub async fn of(&self, namespace: &str) -> Result<Arc<Sqlite>, StoreError> {
         let mut open = self.open.lock().await;
         if let Some(store) = open.get(namespace) {
+            store.check()?;
             return Ok(Arc::clone(store));
         }
         // The name of a namespace has neither slashes nor dots.
@@ -39,6 +47,31 @@ impl Stores {
         let store = Arc::new(opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?);
         open.insert(namespace.to_owned(), Arc::clone(&store));
         Ok(store)
+    }
+
+    /// Tells of stores whose file was deleted or replaced, in the log and the metrics, for as long as it is polled.
+    pub async fn look_after(&self, metrics: &Metrics) {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut lost = HashSet::new();
+        loop {
+            ticks.tick().await;
+            let open: Vec<_> =
+                self.open.lock().await.iter().map(|(name, store)| (name.clone(), store.clone())).collect();
+            for (namespace, store) in open {
+                match store.check() {
+                    Err(error) if lost.insert(namespace.clone()) => {
+                        tracing::error!(namespace, %error, "a store is lost");
+                        metrics.set_store_lost(&namespace, true);
+                    }
+                    Ok(()) if lost.remove(&namespace) => {
+                        tracing::info!(namespace, "the store is there again");
+                        metrics.set_store_lost(&namespace, false);
+                    }
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Flushes and closes all of them.

@@ -1,22 +1,188 @@
 //! Regular expressions that somebody else has written.
+//!
+//! A short pattern can take long to compile and megabytes to hold, so both are bounded: those of one pattern, and those of
+//! all patterns of a suite ([`Allowance`]).
 
 use regex::{Regex, RegexBuilder};
 
 /// The most bytes that a compiled pattern may take: `\w` knows all the alphabets there are, so `\w{3,40}` takes over one million.
-const LARGEST: usize = 4 << 20;
+pub(super) const LARGEST: usize = 4 << 20;
+
+/// The longest pattern, in bytes.
+const LONGEST: usize = 64 << 10;
+
+/// What a pattern is counted as: the first of these that it fits into when it is compiled. Compiling stops where it does not
+/// fit, so that finding out costs no more than what is counted.
+const SIZES: [usize; 10] =
+    [8 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20, LARGEST];
+
+/// The bytes that all patterns of a suite may take together, compiled one after the other: seconds of one core.
+const ALL: usize = 256 << 20;
+
+/// The bytes that the patterns of one scenario may take, which are held together.
+const OF_A_SCENARIO: usize = 16 << 20;
+
+/// The bytes that matching an answer may take: those of the compiled pattern times those of the answer. At worst each byte of
+/// the one is looked at for each byte of the other; this many take seconds.
+const WORK: usize = 64 << 30;
+
+/// How often a pattern that looks around it may go back.
+pub(super) const BACKTRACKS: usize = 100_000;
+
+/// What a pattern is counted as that is in the syntax of another engine.
+const FOREIGN: usize = 1 << 20;
 
 /// Compiles a pattern.
 ///
 /// # Errors
 /// Why it is none, in one line; a pattern that would take too much memory is none either.
 pub fn compile(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(pattern).size_limit(LARGEST).dfa_size_limit(LARGEST).build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => "it takes too much memory; repeat less often, or smaller classes".to_owned(),
-        error => {
+    within(pattern, LARGEST)?.ok_or_else(|| TOO_LARGE.to_owned())
+}
+
+const TOO_LARGE: &str = "it takes too much memory; repeat less often, or smaller classes";
+
+/// Compiles a pattern within so many bytes; `None` when it does not fit.
+fn within(pattern: &str, bytes: usize) -> Result<Option<Regex>, String> {
+    if pattern.len() > LONGEST {
+        return Err(format!("it has {} bytes; write it in at most {LONGEST}", pattern.len()));
+    }
+    match RegexBuilder::new(pattern).size_limit(bytes).dfa_size_limit(LARGEST).build() {
+        Ok(regex) => Ok(Some(regex)),
+        Err(regex::Error::CompiledTooBig(_)) => Ok(None),
+        Err(error) => {
             let error = error.to_string();
-            error.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned()
+            Err(error.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned())
         }
-    })
+    }
+}
+
+/// What the patterns of a suite may still take.
+#[derive(Debug)]
+pub struct Allowance {
+    left: usize,
+    left_of_scenario: usize,
+    is_told: bool,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { left: ALL, left_of_scenario: OF_A_SCENARIO, is_told: false }
+    }
+}
+
+impl Allowance {
+    /// What comes now is of another scenario.
+    pub fn next_scenario(&mut self) {
+        self.left_of_scenario = OF_A_SCENARIO;
+    }
+
+    /// Sees that a pattern is one, and that there is room for it beside those before it. Once the suite has none left, no further
+    /// pattern is looked at, and nothing more is said of them.
+    ///
+    /// # Errors
+    /// Why it is none, or that there is no room.
+    pub fn take(&mut self, pattern: &str) -> Result<(), String> {
+        if self.is_told {
+            return Ok(());
+        }
+        for size in self.sizes() {
+            if within(pattern, size)?.is_some() {
+                self.count(size);
+                return Ok(());
+            }
+        }
+        Err(self.no_room())
+    }
+
+    /// The same for a pattern of a JSON Schema, which another engine may understand. Whether it does is found out there. Returns
+    /// the longest text that it may be matched with, in bytes.
+    ///
+    /// # Errors
+    /// That it takes too much memory, or that there is no room.
+    pub(super) fn take_foreign(&mut self, pattern: &str) -> Result<usize, String> {
+        if self.is_told {
+            return Ok(WORK / LARGEST);
+        }
+        for size in self.sizes() {
+            let (fits, size) = match within(pattern, size) {
+                Ok(compiled) => (compiled.is_some(), size),
+                Err(_) => (size >= FOREIGN, FOREIGN),
+            };
+            if fits {
+                self.count(size);
+                return Ok(WORK / size);
+            }
+        }
+        Err(self.no_room())
+    }
+
+    /// The sizes that there is room for.
+    fn sizes(&self) -> impl Iterator<Item = usize> + use<> {
+        let left = self.left.min(self.left_of_scenario);
+        SIZES.into_iter().take_while(move |size| *size <= left)
+    }
+
+    fn count(&mut self, size: usize) {
+        self.left -= size;
+        self.left_of_scenario -= size;
+    }
+
+    fn no_room(&mut self) -> String {
+        let (whose, most, rest) = if self.left < LARGEST {
+            self.is_told = true;
+            ("the suite", ALL, ", and those from here on are not looked at")
+        } else if self.left_of_scenario < LARGEST {
+            ("the scenario", OF_A_SCENARIO, "")
+        } else {
+            return TOO_LARGE.to_owned();
+        };
+        format!(
+            "the patterns of {whose} take more than {} MiB together when they are compiled{rest}; use smaller classes, such as \
+             [a-z] in place of \\w, repeat less often, or use fewer patterns",
+            most >> 20
+        )
+    }
+}
+
+/// A pattern that is ready to be used on answers of any length.
+#[derive(Debug)]
+pub struct Matcher {
+    regex: Regex,
+    /// The longest answer that is matched, in bytes.
+    longest: usize,
+}
+
+impl Matcher {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// As [`compile`].
+    pub fn new(pattern: &str) -> Result<Self, String> {
+        for size in SIZES {
+            if let Some(regex) = within(pattern, size)? {
+                return Ok(Self { regex, longest: WORK / size });
+            }
+        }
+        Err(TOO_LARGE.to_owned())
+    }
+
+    /// Whether an answer matches somewhere.
+    ///
+    /// # Errors
+    /// The longest answer that this pattern is matched with, in bytes, when this one is longer.
+    pub fn is_match(&self, answer: &str) -> Result<bool, usize> {
+        if answer.len() > self.longest {
+            return Err(self.longest);
+        }
+        Ok(self.regex.is_match(answer))
+    }
+
+    /// The pattern.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.regex.as_str()
+    }
 }
 
 #[cfg(test)]
@@ -26,7 +192,53 @@ mod tests {
     #[test]
     fn patterns_are_bounded_and_faults_are_told_in_a_line() {
         assert!(compile(r"(?i)order \w{3,40}-[0-9]+").is_ok());
-        assert_eq!(compile(r"\w{900}").unwrap_err(), "it takes too much memory; repeat less often, or smaller classes");
+        assert_eq!(compile(r"\w{900}").unwrap_err(), TOO_LARGE);
         assert_eq!(compile("(").unwrap_err(), "unclosed group");
+        assert_eq!(compile(&"a".repeat(100_000)).unwrap_err(), "it has 100000 bytes; write it in at most 65536");
+    }
+
+    #[test]
+    fn a_suite_may_have_thousands_of_plain_patterns_and_no_thousands_of_large_ones() {
+        let mut plain = Allowance::default();
+        for number in 0..10_000 {
+            plain.next_scenario();
+            plain.take(&format!("(?i)order {number} (refunded|cancelled)")).unwrap();
+        }
+        let mut digits = Allowance::default();
+        for number in 0..3_000 {
+            digits.next_scenario();
+            digits.take(&format!(r"order #\d+ of {number}")).unwrap();
+        }
+        let mut large = Allowance::default();
+        let mut take = |number| {
+            large.next_scenario();
+            large.take(&format!(r"order \w{{3,40}}-{number}")).err()
+        };
+        let refused: Vec<String> = (0..8_000).filter_map(&mut take).collect();
+        assert_eq!(refused.len(), 1, "said once");
+        assert!(refused[0].contains("more than 256 MiB together"), "{}", refused[0]);
+        let mut one = Allowance::default();
+        let refused: Vec<String> =
+            (0..8_000).filter_map(|number| one.take(&format!(r"order \w{{3,40}}-{number}")).err()).collect();
+        assert!(
+            refused.len() > 1_000 && refused[0].contains("of the scenario take more than 16 MiB"),
+            "{}",
+            refused[0]
+        );
+        assert_eq!(Allowance::default().take("(").unwrap_err(), "unclosed group");
+        assert_eq!(Allowance::default().take(r"\w{900}").unwrap_err(), TOO_LARGE);
+    }
+
+    #[test]
+    fn a_large_pattern_is_not_matched_with_a_long_answer() {
+        let small = Matcher::new("needle$").unwrap();
+        let hay = format!("{}needle", "hay ".repeat(500_000));
+        assert_eq!(small.is_match(&hay), Ok(true));
+        let large = Matcher::new(r"(\w{3,40}x){2}y").unwrap();
+        assert_eq!(large.is_match("abcxabcxy"), Ok(true));
+        assert!(
+            large.is_match(&hay).is_err_and(|longest| longest > 10_000),
+            "answers of thousands of words are matched"
+        );
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, field};
 
+use super::held;
 use super::ports::{CallError, CallErrorKind, CallTags, Ledger, LedgerEntry, Models, Progress, StoreError};
 use crate::api::plan::ModelPlan;
 use crate::domain::call::{
@@ -290,11 +291,11 @@ impl Door {
         }
         let door = Arc::clone(self);
         let paying = tokio::spawn(
-            async move {
+            held::until_done(async move {
                 let paid = door.pay(&errand, ask, reservation).await;
                 drop(turn);
                 paid
-            }
+            })
             .in_current_span(),
         );
         match paying.await {

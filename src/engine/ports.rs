@@ -275,6 +275,8 @@ pub enum StoreErrorKind {
     Newer,
     /// The file is not a store, or is damaged.
     Damaged,
+    /// The file was deleted or replaced while it was open.
+    Replaced,
     /// Anything else.
     Other,
 }
@@ -294,6 +296,7 @@ impl StoreErrorKind {
             Self::Full => "full",
             Self::Newer => "newer",
             Self::Damaged => "damaged",
+            Self::Replaced => "replaced",
             Self::Other => "other",
         }
     }

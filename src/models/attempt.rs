@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Request, Response, StatusCode, Url};
+use reqwest::{Client, Request, StatusCode, Url};
 
 use super::complaint::{Complaint, presentable};
 use super::endpoint::Endpoint;
 use super::pace::Signal;
+use super::reading::{Over, Patience, Unread, beginning, whole};
+use super::room::Expected;
 use crate::domain::duration::HumanDuration;
+use crate::engine::held;
 use crate::engine::ports::CallErrorKind;
 
-/// The longest body that is taken for an answer: far more than any real one has.
-const LONGEST_ANSWER: usize = 64 << 20;
 /// As much of the body of an error as is looked at.
 const LONGEST_COMPLAINT: usize = 64 << 10;
 
@@ -59,26 +60,28 @@ impl Failure {
     }
 }
 
-/// Sends a request and reads the answer, within the time-out of the endpoint.
+/// Sends a request and reads the answer, within the time-out of the endpoint and the room that there is for answers.
 pub(super) async fn attempt<T>(
     http: &Client,
     endpoint: &Endpoint,
     request: Request,
+    expected: Expected,
     read: impl Fn(&[u8]) -> Result<T, Unusable>,
 ) -> Result<T, Failure> {
     let at = shown(request.url());
-    match tokio::time::timeout(endpoint.timeout, exchange(http, endpoint, request, &at, read)).await {
-        Ok(result) => result,
-        Err(_) => Err(Failure {
-            kind: CallErrorKind::Timeout,
-            status: None,
-            retry_after: None,
-            message: format!(
-                "no answer from {at} within {}; raise limits.timeout, or lower limits.concurrency if the provider is \
-                 overloaded",
-                HumanDuration(endpoint.timeout)
-            ),
-        }),
+    exchange(http, endpoint, request, expected, &at, read).await
+}
+
+/// There was no answer in time.
+fn late(endpoint: &Endpoint, at: &str) -> Failure {
+    Failure {
+        kind: CallErrorKind::Timeout,
+        status: None,
+        retry_after: None,
+        message: format!(
+            "no answer from {at} within {}; raise limits.timeout, or lower limits.concurrency if the provider is overloaded",
+            HumanDuration(endpoint.timeout)
+        ),
     }
 }
 
@@ -86,10 +89,13 @@ async fn exchange<T>(
     http: &Client,
     endpoint: &Endpoint,
     request: Request,
+    expected: Expected,
     at: &str,
     read: impl Fn(&[u8]) -> Result<T, Unusable>,
 ) -> Result<T, Failure> {
-    let mut response = http.execute(request).await.map_err(|error| Failure {
+    let mut patience = Patience::new(endpoint.timeout);
+    let late = |_| late(endpoint, at);
+    let mut response = patience.wait(http.execute(request)).await.map_err(late)?.map_err(|error| Failure {
         kind: CallErrorKind::Connection,
         status: None,
         retry_after: None,
@@ -101,7 +107,7 @@ async fn exchange<T>(
     let status = response.status();
     if !status.is_success() {
         // A body that cannot be read says nothing more than the status does.
-        let (Ok(body) | Err((body, _))) = body(&mut response, LONGEST_COMPLAINT).await;
+        let body = beginning(&mut response, LONGEST_COMPLAINT, &mut patience).await;
         return Err(refusal(endpoint, at, status, response.headers(), &body));
     }
     let unusable = |kind, why: &str| Failure {
@@ -119,12 +125,25 @@ async fn exchange<T>(
         let why = "the answer is a stream (text/event-stream), and a whole one was asked for; turn streaming off at the server";
         return Err(unusable(CallErrorKind::Refused, why));
     }
-    let body = body(&mut response, LONGEST_ANSWER)
-        .await
-        .map_err(|(_, why)| unusable(CallErrorKind::Malformed, &format!("the answer was cut short: {why}")))?;
-    read(&body).map_err(|why| {
+    let mut share = endpoint.room.enter(expected).await;
+    let body = whole(&mut response, &mut share, &mut patience).await.map_err(|why| match why {
+        Unread::Over => late(Over),
+        Unread::Cut(why) => unusable(CallErrorKind::Malformed, &format!("the answer was cut short: {why}")),
+        // Another one would be as long.
+        Unread::TooLong(most) => unusable(
+            CallErrorKind::Refused,
+            &format!(
+                "the answer has more than {most} bytes, and its request may bring no more; limit it by \
+                 parameters.maxOutputTokens, or raise --longest-answer"
+            ),
+        ),
+    })?;
+    let answer = read(&body);
+    // What is still to be recorded keeps its room.
+    held::keep(share);
+    answer.map_err(|why| {
         // Some gateways answer 200 and put the provider's error into the body.
-        let complaint = Complaint::read(&body);
+        let complaint = Complaint::read(&body[..body.len().min(LONGEST_COMPLAINT)]);
         if let Some(status) = complaint.status().and_then(|status| StatusCode::from_u16(status).ok()) {
             return refusal(endpoint, at, status, response.headers(), &body);
         }
@@ -134,20 +153,6 @@ async fn exchange<T>(
             None => unusable(CallErrorKind::Malformed, &why),
         }
     })
-}
-
-/// The body, or what there was of it and why there is no more.
-async fn body(response: &mut Response, longest: usize) -> Result<Vec<u8>, (Vec<u8>, String)> {
-    let expected = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-    let mut body = Vec::with_capacity(expected.min(1 << 20));
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() <= longest => body.extend_from_slice(&chunk),
-            Ok(Some(_)) => return Err((body, format!("it is longer than {longest} bytes"))),
-            Ok(None) => return Ok(body),
-            Err(error) => return Err((body, root_cause(&error))),
-        }
-    }
 }
 
 /// Whether the server streams its answer whatever it was asked. Another attempt would be the same.
@@ -231,7 +236,7 @@ fn shown(url: &Url) -> String {
 }
 
 /// The innermost reason of a transport error; the outer ones only say that there was one.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no connection in time".to_owned();
     }

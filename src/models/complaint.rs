@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::domain::presentable::one_line;
+use crate::domain::redact::Redactor;
 
 /// The most characters of a provider's message that are shown.
 const MOST_SHOWN: usize = 300;
@@ -75,8 +76,8 @@ fn plain(text: &str) -> Option<String> {
 
 /// Text of a stranger, fit for a terminal and a log: without the key, on one line, without control characters, short.
 pub(super) fn presentable(text: &str, key: Option<&SecretString>) -> String {
-    let redacted = key.map(|key| text.replace(key.expose_secret(), "[key]"));
-    let text = redacted.as_deref().unwrap_or(text);
+    let keys = Redactor::new(key.map(ExposeSecret::expose_secret), 0, "[key]");
+    let text = &*keys.text(text);
     // Some providers repeat a wrong key with stars in its middle.
     let is_masked = |word: &str| word.contains("**");
     if key.is_some() && text.split_whitespace().any(is_masked) {

@@ -11,7 +11,8 @@ use tracing::warn;
 
 use super::answered::Read;
 use super::limits::Limiter;
-use super::{Options, SetupError};
+use super::room::Room;
+use super::SetupError;
 use crate::api::plan::{KeyPlan, ModelPlan, Provider};
 use crate::domain::ids::ModelName;
 
@@ -46,6 +47,8 @@ pub(super) struct Endpoint {
     pub attempts: u32,
     /// Its door.
     pub limiter: Limiter,
+    /// Room for its answers.
+    pub room: Room,
     /// What was warned of already.
     warned: Warned,
 }
@@ -63,7 +66,8 @@ impl Endpoint {
         name: &ModelName,
         plan: &ModelPlan,
         key: Option<SecretString>,
-        options: &Options,
+        concurrency: usize,
+        room: &Room,
     ) -> Result<Self, SetupError> {
         let key = key.map(|key| SecretString::from(key.expose_secret().trim())).filter(|key| !is_empty(key));
         if let (None, Some(KeyPlan { required: true, .. })) = (&key, &plan.key) {
@@ -93,7 +97,7 @@ impl Endpoint {
             }])
         })?;
         let limits = &plan.limits;
-        let concurrency = limits.concurrency.map_or(options.concurrency, |concurrency| concurrency as usize);
+        let concurrency = limits.concurrency.map_or(concurrency, |concurrency| concurrency as usize);
         Ok(Self {
             name: name.clone(),
             provider: plan.provider,
@@ -107,6 +111,7 @@ impl Endpoint {
             timeout: limits.timeout.map_or(TIMEOUT, |timeout| timeout.0),
             attempts: limits.attempts.unwrap_or(ATTEMPTS).max(1),
             limiter: Limiter::new(concurrency, limits.requests_per_minute, limits.tokens_per_minute),
+            room: room.clone(),
             warned: Warned::default(),
         })
     }

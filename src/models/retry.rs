@@ -9,6 +9,7 @@ use tracing::{Span, debug};
 use super::attempt::{Failure, Unusable, attempt};
 use super::endpoint::Endpoint;
 use super::pace::Signal;
+use super::room::Expected;
 use crate::domain::duration::HumanDuration;
 use crate::domain::money::Usage;
 use crate::engine::ports::CallError;
@@ -87,6 +88,8 @@ pub(super) struct Call<'a> {
     pub request: Request,
     /// About how many tokens it will take.
     pub tokens: u64,
+    /// What its answer may have at most.
+    pub expected: Expected,
 }
 
 impl Call<'_> {
@@ -104,7 +107,7 @@ impl Call<'_> {
             let pass = endpoint.limiter.admit(self.tokens).await;
             attempts += 1;
             let request = self.request.try_clone().expect("a body in memory can be sent again");
-            let mut failure = match attempt(self.http, endpoint, request, &read).await {
+            let mut failure = match attempt(self.http, endpoint, request, self.expected, &read).await {
                 Ok(answer) => {
                     let usage = usage(&answer);
                     pass.finish(Signal::Answered, None, Some(usage.input + usage.output));

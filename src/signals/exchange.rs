@@ -12,6 +12,7 @@ use super::Prometheus;
 use super::answer::{Found, Unanswered, read};
 use crate::domain::duration::HumanDuration;
 use crate::domain::presentable::one_line;
+use crate::domain::redact::Redactor;
 
 /// The longest answer that is read: a query that is fit for a signal answers in a few hundred bytes.
 const LONGEST_ANSWER: usize = 1 << 20;
@@ -109,8 +110,8 @@ fn remedy(prometheus: &Prometheus, status: StatusCode, kind: &str) -> String {
 
 /// Text of a stranger, without our secrets and fit to be shown.
 fn presentable(prometheus: &Prometheus, text: &str) -> String {
-    let redact = |text: String, secret: &secrecy::SecretString| text.replace(secret.expose_secret(), "[secret]");
-    one_line(&prometheus.secrets.iter().fold(text.to_owned(), redact), MOST_SHOWN)
+    let secrets = prometheus.secrets.iter().map(ExposeSecret::expose_secret);
+    one_line(&Redactor::new(secrets, 0, "[secret]").text(text), MOST_SHOWN)
 }
 
 /// A URL without what may be secret in it: user, password and query.

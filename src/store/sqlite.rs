@@ -27,6 +27,7 @@ use crate::engine::ports::{CycleRecord, CycleStart, History, Ledger, LedgerEntry
 mod calls;
 mod error;
 mod finder;
+mod identity;
 mod lock;
 mod memory;
 mod open;
@@ -38,6 +39,7 @@ mod writer;
 
 use error::Place;
 use finder::Lookup;
+use identity::Identity;
 pub use lock::ObjectLock;
 use writer::{Job, Reply};
 
@@ -54,6 +56,7 @@ const READERS: u32 = 2;
 #[derive(Clone, Debug)]
 pub struct Sqlite {
     place: Place,
+    identity: Identity,
     jobs: mpsc::Sender<Job>,
     lookups: mpsc::Sender<Lookup>,
     readers: SqlitePool,
@@ -83,17 +86,27 @@ impl Sqlite {
             .max_connections(READERS)
             .test_before_acquire(false)
             .connect_lazy_with(open::read_options(&place));
+        let identity = Identity::of(&place.path);
         let (jobs, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(writer::run(writing, place.clone(), queue));
+        tokio::spawn(writer::run(writing, place.clone(), identity.clone(), queue));
         let (lookups, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(finder::run(finding, place.clone(), queue));
-        Self { place, jobs, lookups, readers }
+        tokio::spawn(finder::run(finding, place.clone(), identity.clone(), queue));
+        Self { place, identity, jobs, lookups, readers }
     }
 
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.place.path
+    }
+
+    /// Sees whether the file is still there under its name. What is looked up and recorded is held against that anyway, so that
+    /// nothing is paid that would be lost; this is for whoever wants to know before.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Replaced`] when it was deleted, or another one has taken its place.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.identity.check(&self.place, "go on with it")
     }
 
     /// Writes what is queued, folds the write-ahead log into the file and closes it. Afterwards every method fails.

@@ -84,6 +84,11 @@ struct ReasonLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NamespaceLabels {
+    namespace: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CategoryLabels {
     category: String,
 }
@@ -111,6 +116,7 @@ pub struct Metrics {
     blind_signals: Family<OwnerLabels, Gauge>,
     not_ready: Family<ReasonLabels, Gauge>,
     waiting: Family<OwnerLabels, Gauge>,
+    lost_stores: Family<NamespaceLabels, Gauge>,
     known: Mutex<HashMap<Owner, Known>>,
 }
 
@@ -155,6 +161,7 @@ impl Metrics {
             blind_signals: Family::default(),
             not_ready: Family::default(),
             waiting: Family::default(),
+            lost_stores: Family::default(),
             known: Mutex::default(),
         };
         metrics.register();
@@ -206,6 +213,11 @@ impl Metrics {
             "cycles_waiting",
             "1 for an AgentOptimization whose cycle has failed and waits to be tried again",
             self.waiting.clone(),
+        );
+        registry.register(
+            "store_lost",
+            "1 for a namespace whose store was deleted or replaced while it was open; nothing is paid there",
+            self.lost_stores.clone(),
         );
         registry.register("not_ready", "1 for an AgentOptimization that is not ready, and why", self.not_ready.clone());
     }
@@ -297,6 +309,12 @@ impl Metrics {
         } else {
             self.waiting.remove(&of(owner));
         }
+    }
+
+    /// Whether the file of a namespace's store was deleted or replaced while it was open.
+    pub fn set_store_lost(&self, namespace: &str, is_lost: bool) {
+        let labels = NamespaceLabels { namespace: namespace.to_owned() };
+        self.lost_stores.get_or_create(&labels).set(i64::from(is_lost));
     }
 
     /// This replica does not look after objects any more: how they stand is another's to tell.

@@ -35,7 +35,7 @@ pub fn summary(report: &Report) -> String {
     if let Some(challenger) = &report.challenger
         && !challenger.failing.is_empty()
     {
-        let _ = writeln!(text, "\nwhat the challenger still fails\n  {}", listed(&challenger.failing));
+        let _ = writeln!(text, "\nwhat the challenger still fails\n  {}", listed(&challenger.failing, line));
     }
     if let Some(challenger) = &report.challenger
         && !challenger.diff.is_empty()
@@ -53,10 +53,11 @@ pub fn summary(report: &Report) -> String {
 #[must_use]
 pub fn markdown(report: &Report) -> String {
     let mut text = format!("# {}\n\n", headline(report));
-    let _ = writeln!(text, "`{}`, cycle `{}`\n", report.object, &report.cycle[..report.cycle.len().min(12)]);
+    let cycle: String = report.cycle.chars().take(12).collect();
+    let _ = writeln!(text, "{}, cycle `{cycle}`\n", code(&report.object));
     text.push_str("## Why\n\n");
     for reason in &report.reasons {
-        let _ = writeln!(text, "- {} **{}**: {}", mark(reason), reason.code, reason.message);
+        let _ = writeln!(text, "- {} **{}**: {}", mark(reason), reason.code, escaped(&reason.message));
     }
     let _ = writeln!(text, "\n## Scores\n\n{}", scores(report, presets::ASCII_MARKDOWN));
     let ScoredOn { what, n } = scored_on(&report.champion);
@@ -71,15 +72,15 @@ pub fn markdown(report: &Report) -> String {
     if !report.warnings.is_empty() {
         text.push_str("\n## Warnings\n\n");
         for warning in &report.warnings {
-            let _ = writeln!(text, "- {warning}");
+            let _ = writeln!(text, "- {}", escaped(warning));
         }
     }
     text
 }
 
-/// The first few ids, and how many more there are.
-fn listed(ids: &[String]) -> String {
-    let first: Vec<&str> = ids.iter().take(LISTED_SCENARIOS).map(String::as_str).collect();
+/// The first few ids, made fit for where they go, and how many more there are.
+fn listed(ids: &[String], fit: impl Fn(&str) -> String) -> String {
+    let first: Vec<String> = ids.iter().take(LISTED_SCENARIOS).map(|id| fit(id)).collect();
     let more = ids.len().saturating_sub(LISTED_SCENARIOS);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{more}", first.join(", "))
@@ -145,7 +146,7 @@ fn scores(report: &Report, style: TableStyle) -> Table {
     row("score", &|side| side.score);
     row("pass rate", &|side| side.pass_rate);
     for dimension in report.champion.dimensions.keys() {
-        row(dimension, &|side| side.dimensions.get(dimension).copied());
+        row(&line(dimension).replace('|', "\\|"), &|side| side.dimensions.get(dimension).copied());
     }
     table
 }
@@ -179,16 +180,20 @@ fn markdown_challenger(challenger: &Side, text: &mut String) {
     if !challenger.addresses.is_empty() {
         text.push_str("It addresses:\n\n");
         for label in &challenger.addresses {
-            let _ = writeln!(text, "- {label}");
+            let _ = writeln!(text, "- {}", escaped(label));
         }
         text.push('\n');
     }
     if !challenger.failing.is_empty() {
-        let _ = writeln!(text, "It still fails: {}\n", listed(&challenger.failing));
+        let _ = writeln!(text, "It still fails: {}\n", listed(&challenger.failing, escaped));
     }
     if !challenger.diff.is_empty() {
         let fence = fence_for(&challenger.diff);
-        let _ = writeln!(text, "{fence}diff\n{}\n{fence}", challenger.diff.trim_end());
+        let _ = writeln!(text, "{fence}diff");
+        for line in challenger.diff.trim_end().lines() {
+            let _ = writeln!(text, "{}", harmless(line));
+        }
+        let _ = writeln!(text, "{fence}");
     }
 }
 
@@ -198,10 +203,10 @@ fn markdown_clusters(report: &Report, text: &mut String) {
     }
     text.push_str("\n## What the champion failed\n");
     for cluster in &report.clusters {
-        let _ = writeln!(text, "\n### {} × {}{}\n", cluster.size, cluster.label, round_of(report, cluster));
-        let _ = writeln!(text, "Cluster {}. Scenarios: {}", cluster.id, listed(&cluster.scenarios));
+        let _ = writeln!(text, "\n### {} × {}{}\n", cluster.size, escaped(&cluster.label), round_of(report, cluster));
+        let _ = writeln!(text, "Cluster {}. Scenarios: {}", cluster.id, listed(&cluster.scenarios, escaped));
         if let Some(example) = cluster.examples.first() {
-            let _ = writeln!(text, "\nFor example `{}`:\n", example.scenario);
+            let _ = writeln!(text, "\nFor example {}:\n", code(example.scenario.as_str()));
             for (who, said) in [("user", &example.request), ("agent", &example.answer), ("why", &example.evidence)] {
                 if !said.is_empty() {
                     let _ = writeln!(text, "- {who}: {}", inline(said));
@@ -223,7 +228,7 @@ fn markdown_attempts(report: &Report, text: &mut String) {
         let survived = if attempt.survived { "✓" } else { "✗" };
         let prompt = attempt.prompt.clone().unwrap_or_else(|| "—".to_owned());
         let reason = inline(&attempt.reason).replace('|', "\\|");
-        table.add_row([attempt.round.to_string(), attempt.cluster.clone(), prompt, survived.to_owned(), reason]);
+        table.add_row([attempt.round.to_string(), line(&attempt.cluster), prompt, survived.to_owned(), reason]);
     }
     let _ = writeln!(text, "{table}");
 }
@@ -243,17 +248,32 @@ fn markdown_bill(report: &Report, text: &mut String) {
 /// Untrusted text on one line, cut to a readable length, unable to become Markdown of its own.
 fn inline(text: &str) -> String {
     const CHARS: usize = 300;
-    let line = harmless(&text.split_whitespace().collect::<Vec<_>>().join(" "));
-    let short: String = line.chars().take(CHARS).collect();
-    let dots = if line.chars().count() > CHARS { " …" } else { "" };
-    let mut escaped = String::with_capacity(short.len() + 8);
-    for c in short.chars() {
-        if matches!(c, '`' | '*' | '_' | '[' | ']' | '<' | '>' | '!' | '#') {
+    let whole = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match whole.char_indices().nth(CHARS) {
+        Some((end, _)) => format!("{} …", escaped(&whole[..end])),
+        None => escaped(&whole),
+    }
+}
+
+/// The same, whole.
+fn escaped(text: &str) -> String {
+    let line = line(text);
+    let mut escaped = String::with_capacity(line.len() + 8);
+    for c in line.chars() {
+        if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '!' | '#') {
             escaped.push('\\');
         }
         escaped.push(c);
     }
-    format!("{escaped}{dots}")
+    escaped
+}
+
+/// Untrusted text as code in a line.
+fn code(text: &str) -> String {
+    let text = line(text);
+    let fence = "`".repeat(text.split(|c| c != '`').map(str::len).max().unwrap_or(0) + 1);
+    let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+    format!("{fence}{space}{text}{space}{fence}")
 }
 
 /// A fence longer than any run of backticks in the text.
@@ -269,6 +289,13 @@ mod tests {
     #[test]
     fn untrusted_text_cannot_become_markdown() {
         assert_eq!(inline("see [this](http://x)\n# now"), "see \\[this\\](http://x) \\# now");
+    }
+
+    #[test]
+    fn code_cannot_end_before_its_end() {
+        assert_eq!(code("refund-12"), "`refund-12`");
+        assert_eq!(code("a`b"), "``a`b``");
+        assert_eq!(code("`\x1b[2J"), "`` `\u{fffd}[2J ``");
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! Text for a terminal: colours where it has them, lines that end where it ends, and nothing in a text that could command it.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use crate::domain::presentable::is_obeyed;
+
 /// What the text is written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terminal {
@@ -153,14 +158,52 @@ pub fn short(text: &str, characters: usize) -> String {
     format!("{}…", cut.trim_end())
 }
 
-/// Replaces what a terminal would obey: control characters, and those that turn the direction of writing, by which a text
-/// can look like another one (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>).
+/// Replaces what a terminal would obey, tabs aside.
 #[must_use]
 pub fn harmless(text: &str) -> String {
-    let obeyed =
-        |c: char| c.is_control() && c != '\t' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if obeyed(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if c != '\t' && is_obeyed(c) { '\u{fffd}' } else { c }).collect()
 }
+
+/// A whole text that is about to be written out: its lines, and nothing else that a terminal would obey but the colours of
+/// [`Terminal::paint`].
+#[must_use]
+pub fn safe(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|c| !matches!(c, '\n' | '\t') && is_obeyed(c)) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if let Some(code) = CODES.iter().find(|code| rest.starts_with(**code)) {
+            safe.push_str(code);
+            rest = &rest[code.len()..];
+            continue;
+        }
+        safe.push(if !matches!(c, '\n' | '\t') && is_obeyed(c) { '\u{fffd}' } else { c });
+        rest = &rest[c.len_utf8()..];
+    }
+    Cow::Owned(safe)
+}
+
+/// JSON that says the same, with escapes in place of what a terminal would obey.
+#[must_use]
+pub fn json(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            // Outside of texts there are no other control characters, and in them no raw ones of these.
+            '\n' | '\t' => escaped.push(c),
+            c if is_obeyed(c) => {
+                let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+            }
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// What [`Terminal::paint`] writes.
+const CODES: [&str; 7] = ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[36m"];
 
 #[cfg(test)]
 mod tests {
@@ -171,6 +214,27 @@ mod tests {
         assert_eq!(line("a\x1b]0;title\x07  b\u{202e}c"), "a\u{fffd}]0;title\u{fffd} b\u{fffd}c");
         assert_eq!(short("one two three", 8), "one two…");
         assert_eq!(short("one two", 7), "one two");
+    }
+
+    #[test]
+    fn a_whole_text_keeps_its_lines_and_our_colours_and_nothing_else() {
+        let painted = Terminal { colours: true, width: None };
+        for tone in [Tone::Good, Tone::Busy, Tone::Notable, Tone::Bad, Tone::Faint, Tone::Strong] {
+            let ours = format!("{}\n\tline\n", painted.paint(tone, "text"));
+            assert_eq!(safe(&ours), ours);
+        }
+        assert_eq!(
+            safe("a\x1b[8mb\x1b[2Jc\rd\u{202e}e\u{9b}f"),
+            "a\u{fffd}[8mb\u{fffd}[2Jc\u{fffd}d\u{fffd}e\u{fffd}f"
+        );
+    }
+
+    #[test]
+    fn json_says_the_same_without_what_a_terminal_obeys() {
+        let value = serde_json::json!({"a\u{9b}": "b\u{202e}\n\u{1b}[2J\u{7f}"});
+        let written = json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!written.chars().any(|c| c != '\n' && is_obeyed(c)), "{written:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), value);
     }
 
     #[test]

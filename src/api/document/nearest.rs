@@ -1,14 +1,26 @@
 //! The name that somebody probably meant.
 
+/// The longest name that a slip is looked for in, in bytes: the comparison takes the product of both lengths.
+const LONGEST: usize = 200;
+/// The most candidates that are compared.
+const MOST: usize = 1_000;
+/// The most candidates that a hint lists.
+const LISTED: usize = 20;
+
 /// The candidate nearest to a name that is not one of them, if any is near enough to be a slip: other capitals or
 /// separators, a few letters off, or a beginning that only one candidate has.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain =
         |text: &str| -> String { text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect() };
+    if name.len() > LONGEST {
+        return None;
+    }
     let wanted = plain(name);
     let allowed = (wanted.chars().count() / 3).max(1);
     candidates
         .into_iter()
+        .filter(|candidate| candidate.len() <= LONGEST)
+        .take(MOST)
         .map(|candidate| (strsim::damerau_levenshtein(&wanted, &plain(candidate)), candidate))
         .filter(|(distance, candidate)| {
             // A one-letter name is not a slip of another one-letter name.
@@ -25,6 +37,9 @@ pub fn hint<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> St
     match nearest(name, candidates.iter().copied()) {
         Some(near) => format!("; did you mean {near:?}?"),
         None if candidates.is_empty() => String::new(),
+        None if candidates.len() > LISTED => {
+            format!("; known: {} and {} more", candidates[..LISTED].join(", "), candidates.len() - LISTED)
+        }
         None => format!("; known: {}", candidates.join(", ")),
     }
 }

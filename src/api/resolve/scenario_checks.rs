@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
+use super::super::document::excerpt;
 use super::super::document::nearest::hint;
 use super::super::plan::RuntimePlan;
 use super::super::scoring::Scorer;
@@ -13,7 +12,9 @@ use super::scoring::ACCURACY;
 use super::split::{Part, SPLIT_TAG};
 use crate::domain::ids::{DimensionName, ToolName};
 use crate::domain::pattern;
+use crate::domain::presentable::fault_of_name;
 use crate::domain::scenario::{Check, Scenario, ScriptedTurn, ToolMock};
+use crate::domain::schema;
 
 /// What scenarios may refer to, ready to be looked up.
 pub struct Known<'a> {
@@ -34,9 +35,20 @@ impl<'a> Known<'a> {
     }
 }
 
+/// What the patterns and schemas of a suite may still take.
+#[derive(Debug, Default)]
+pub struct Allowance {
+    patterns: pattern::Allowance,
+    schemas: schema::Allowance,
+}
+
 /// Everything wrong with a scenario: the field, and what to say about it.
-pub fn wrong_with(scenario: &Scenario, known: &Known<'_>) -> Vec<(String, String)> {
+pub fn wrong_with(scenario: &Scenario, known: &Known<'_>, allowance: &mut Allowance) -> Vec<(String, String)> {
     let mut wrong = Wrong(Vec::new());
+    allowance.patterns.next_scenario();
+    if let Some(fault) = fault_of_name(scenario.id.as_str()) {
+        wrong.add("id", fault);
+    }
     user(scenario, &mut wrong);
     tags(scenario, &mut wrong);
     for (index, mock) in scenario.mocks.iter().enumerate() {
@@ -63,7 +75,7 @@ pub fn wrong_with(scenario: &Scenario, known: &Known<'_>) -> Vec<(String, String
         wrong.named_tool(format!("expect.freeTools[{index}]"), tool, known);
     }
     for (index, one) in expect.checks.iter().enumerate() {
-        check(one, &format!("expect.checks[{index}]"), known, &mut wrong);
+        check(one, &format!("expect.checks[{index}]"), known, allowance, &mut wrong);
     }
     wrong.0
 }
@@ -119,6 +131,9 @@ fn user(scenario: &Scenario, wrong: &mut Wrong) {
 fn tags(scenario: &Scenario, wrong: &mut Wrong) {
     let mut asked = BTreeSet::new();
     for (index, tag) in scenario.tags.iter().enumerate() {
+        if let Some(fault) = fault_of_name(tag) {
+            wrong.add(format!("tags[{index}]"), fault);
+        }
         let Some(name) = tag.strip_prefix(SPLIT_TAG) else { continue };
         if let Some((_, part)) = Part::NAMES.iter().find(|(known, _)| *known == name) {
             asked.insert(*part as usize);
@@ -132,7 +147,7 @@ fn tags(scenario: &Scenario, wrong: &mut Wrong) {
     }
 }
 
-fn check(check: &Check, path: &str, known: &Known<'_>, wrong: &mut Wrong) {
+fn check(check: &Check, path: &str, known: &Known<'_>, allowance: &mut Allowance, wrong: &mut Wrong) {
     let Check { dimension, equals, contains, not_contains, regex, json_schema, number } = check;
     let options = [
         ("equals", equals.is_some()),
@@ -146,14 +161,15 @@ fn check(check: &Check, path: &str, known: &Known<'_>, wrong: &mut Wrong) {
         wrong.add(path, message);
     }
     if let Some(written) = regex
-        && let Err(why) = pattern::compile(written)
+        && let Err(why) = allowance.patterns.take(written)
     {
-        wrong.add(format!("{path}.regex"), format!("{written:?} is no regular expression: {why}"));
+        let written = excerpt(written);
+        wrong.add(format!("{path}.regex"), format!("{written:?} cannot be used as a regular expression: {why}"));
     }
     if let Some(schema) = json_schema
-        && let Err(error) = jsonschema::validator_for(&Value::Object(schema.clone()))
+        && let Err(why) = allowance.schemas.take(schema, &mut allowance.patterns)
     {
-        wrong.add(format!("{path}.jsonSchema"), format!("not a JSON Schema: {error}"));
+        wrong.add(format!("{path}.jsonSchema"), format!("cannot be used as a JSON Schema: {why}"));
     }
     let name = dimension.as_ref().map_or(ACCURACY, DimensionName::as_str);
     let field = if dimension.is_some() { format!("{path}.dimension") } else { path.to_owned() };

@@ -10,7 +10,7 @@ use super::super::problem::{Place, Problem};
 use super::super::source::TextSource;
 use super::findings::Findings;
 use super::references::{Reference, References, Text};
-use super::scenario_checks::{self, Known};
+use super::scenario_checks::{self, Allowance, Known};
 use crate::domain::ids::ScenarioId;
 use crate::domain::scenario::Scenario;
 use crate::domain::tool::ToolDefinition;
@@ -66,8 +66,13 @@ pub fn resolve(
     suite: &Suite<'_>,
     findings: &mut Findings<'_>,
 ) -> Vec<Arc<Scenario>> {
-    let mut reading =
-        Reading { known: Known::new(suite), reader: Reader::default(), scenarios: Vec::new(), first: HashMap::new() };
+    let mut reading = Reading {
+        known: Known::new(suite),
+        reader: Reader::default(),
+        allowance: Allowance::default(),
+        scenarios: Vec::new(),
+        first: HashMap::new(),
+    };
     let is_complete = reading.sources(spec, references, findings);
     let mut scenarios = reading.scenarios;
     if scenarios.is_empty() && is_complete {
@@ -87,6 +92,7 @@ pub fn resolve(
 struct Reading<'a> {
     known: Known<'a>,
     reader: Reader<Scenario>,
+    allowance: Allowance,
     scenarios: Vec<Arc<Scenario>>,
     /// Where each id was used first.
     first: HashMap<ScenarioId, String>,
@@ -166,7 +172,7 @@ impl Reading<'_> {
         } else {
             self.first.insert(scenario.id.clone(), at.shown(findings));
         }
-        for (field, message) in scenario_checks::wrong_with(&scenario, &self.known) {
+        for (field, message) in scenario_checks::wrong_with(&scenario, &self.known, &mut self.allowance) {
             let problem = at.problem(&field, message, findings);
             findings.add(problem);
         }

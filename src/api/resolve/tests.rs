@@ -600,8 +600,8 @@ fn scenarios_are_checked_in_yaml() {
     suite/a.yaml:14:17: scenarios[3].expect.freeTools[0]: the agent has no tool "time"; known: refund, look_up, search
     suite/a.yaml:19:7: scenarios[4].expect.checks[0]: exactly one of equals, contains, notContains, regex, jsonSchema, number is required; none is given
     suite/a.yaml:20:7: scenarios[4].expect.checks[1]: exactly one of equals, contains, notContains, regex, jsonSchema, number is allowed; equals and contains are given
-    suite/a.yaml:21:8: scenarios[4].expect.checks[2].regex: "(a" is no regular expression: unclosed group
-    suite/a.yaml:22:8: scenarios[4].expect.checks[3].jsonSchema: not a JSON Schema: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword
+    suite/a.yaml:21:8: scenarios[4].expect.checks[2].regex: "(a" cannot be used as a regular expression: unclosed group
+    suite/a.yaml:22:8: scenarios[4].expect.checks[3].jsonSchema: cannot be used as a JSON Schema: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword
     suite/a.yaml:23:8: scenarios[4].expect.checks[4].dimension: no dimension "acuracy" is scored; did you mean "accuracy"?
     suite/a.yaml:24:8: scenarios[4].expect.checks[5].dimension: the dimension "tool_compliance" is scored by ToolCalls, which looks at no checks
     suite/a.yaml:27:9: scenarios[5].tier: expected a number from 1 to 10, found 11

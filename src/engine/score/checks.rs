@@ -1,13 +1,12 @@
 //! Checks of the final answer that need no judge: exact text, patterns, JSON, numbers.
 
-use jsonschema::Validator;
-use regex::Regex;
 use serde_json::Value;
 
 use super::numbers::numbers;
 use super::shorten;
-use crate::domain::pattern;
+use crate::domain::pattern::Matcher;
 use crate::domain::scenario::{Check, NumberCheck};
+use crate::domain::schema::{self, Schema};
 
 /// The longest quotation of an answer or an expectation in evidence, in characters.
 const MAX_QUOTE: usize = 120;
@@ -24,9 +23,9 @@ pub enum CompiledCheck {
     /// The answer does not contain this text, in lower case.
     NotContains(Box<str>),
     /// The answer matches somewhere.
-    Regex(Box<Regex>),
+    Regex(Box<Matcher>),
     /// The answer is JSON that satisfies this schema.
-    JsonSchema(Box<Validator>),
+    JsonSchema(Box<Schema>),
     /// The answer has a number close enough to this one.
     Number(NumberCheck),
 }
@@ -67,14 +66,14 @@ impl CompiledCheck {
         kinds.extend(contains.as_ref().map(|text| Ok(Self::Contains(text.to_lowercase().into()))));
         kinds.extend(not_contains.as_ref().map(|text| Ok(Self::NotContains(text.to_lowercase().into()))));
         kinds.extend(regex.as_ref().map(|pattern| {
-            pattern::compile(pattern)
-                .map(|regex| Self::Regex(Box::new(regex)))
+            Matcher::new(pattern)
+                .map(|matcher| Self::Regex(Box::new(matcher)))
                 .map_err(|reason| CheckError::Regex { pattern: pattern.clone(), reason })
         }));
         kinds.extend(json_schema.as_ref().map(|schema| {
-            jsonschema::validator_for(&Value::Object(schema.clone()))
-                .map(|validator| Self::JsonSchema(Box::new(validator)))
-                .map_err(|error| CheckError::JsonSchema { reason: error.to_string() })
+            schema::compile(schema)
+                .map(|schema| Self::JsonSchema(Box::new(schema)))
+                .map_err(|reason| CheckError::JsonSchema { reason })
         }));
         kinds.extend(number.map(|number| Ok(Self::Number(number))));
         match <[_; 1]>::try_from(kinds) {
@@ -95,18 +94,25 @@ impl CompiledCheck {
                 .to_lowercase()
                 .contains(&**text)
                 .then(|| format!("expected the answer not to contain {}, got {}", quote(text), quote(answer))),
-            Self::Regex(regex) => (!regex.is_match(answer)).then(|| {
-                format!("expected the answer to match /{}/, got {}", shorten(regex.as_str(), MAX_QUOTE), quote(answer))
-            }),
-            Self::JsonSchema(validator) => match serde_json::from_str::<Value>(answer) {
+            Self::Regex(matcher) => match matcher.is_match(answer) {
+                Ok(true) => None,
+                Ok(false) => Some(format!(
+                    "expected the answer to match /{}/, got {}",
+                    shorten(matcher.as_str(), MAX_QUOTE),
+                    quote(answer)
+                )),
+                Err(longest) => Some(format!(
+                    "expected the answer to match /{}/, and it has {} bytes, more than the {longest} that this pattern is matched \
+                     with",
+                    shorten(matcher.as_str(), MAX_QUOTE),
+                    answer.len()
+                )),
+            },
+            Self::JsonSchema(schema) => match serde_json::from_str::<Value>(answer) {
                 Err(error) => Some(format!("expected JSON: {error}; got {}", quote(answer))),
-                Ok(value) => validator.iter_errors(&value).next().map(|error| {
-                    let path = error.instance_path().to_string();
-                    let place = if path.is_empty() { "the answer".to_owned() } else { path };
-                    format!(
-                        "expected JSON that satisfies the schema: {place}: {}",
-                        shorten(&error.to_string(), 2 * MAX_QUOTE)
-                    )
+                Ok(value) => schema.fault(&value, answer).map(|(place, why)| {
+                    let place = if place.is_empty() { "the answer".to_owned() } else { place };
+                    format!("expected JSON that satisfies the schema: {place}: {}", shorten(&why, 2 * MAX_QUOTE))
                 }),
             },
             Self::Number(NumberCheck { value, tolerance }) => {

@@ -45,6 +45,15 @@ impl Place {
         self.error(StoreErrorKind::Damaged, doing, format_args!("{what}: {advice}"))
     }
 
+    /// The file under the name is not the one that is open.
+    pub(super) fn replaced(&self, doing: &str, what: &str) -> StoreError {
+        let why = format!(
+            "{what}; what is written now would be lost, so nothing more is paid: put the file back, or start again to go on \
+             with what is there"
+        );
+        self.error(StoreErrorKind::Replaced, doing, why)
+    }
+
     /// The file was written by a newer version of this program.
     pub(super) fn newer(&self) -> StoreError {
         let why =

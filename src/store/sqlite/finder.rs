@@ -2,17 +2,22 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use futures::TryStreamExt as _;
 use sqlx::{Connection, SqliteConnection};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::error::Place;
+use super::identity::Identity;
 use super::writer::Reply;
 use crate::domain::call::CallKey;
-use crate::domain::hash::ContentHash;
 
 /// The most keys in one query.
 const BATCH: usize = 256;
+
+/// The bytes of answers that have been found and not been read yet.
+const ROOM: usize = 16 << 20;
 
 /// Something to find, and whom to tell.
 #[derive(Debug)]
@@ -24,18 +29,26 @@ pub(super) enum Lookup {
 }
 
 /// A call as its row has it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Found {
     /// The answer, as JSON.
     pub(super) answer: String,
     /// The hash of the cycle that paid it.
     pub(super) cycle: Vec<u8>,
+    /// Its share of [`ROOM`], until it has been read.
+    _held: Option<OwnedSemaphorePermit>,
 }
 
 /// Looks up until everybody who could ask is gone, or the store is closed.
-pub(super) async fn run(mut connection: SqliteConnection, place: Place, mut queue: mpsc::Receiver<Lookup>) {
+pub(super) async fn run(
+    mut connection: SqliteConnection,
+    place: Place,
+    identity: Identity,
+    mut queue: mpsc::Receiver<Lookup>,
+) {
     let mut lookups = Vec::with_capacity(BATCH);
     let mut finds = Vec::with_capacity(BATCH);
+    let room = Arc::new(Semaphore::new(ROOM));
     let mut finished = None;
     while finished.is_none() && queue.recv_many(&mut lookups, BATCH).await > 0 {
         for lookup in lookups.drain(..) {
@@ -44,7 +57,7 @@ pub(super) async fn run(mut connection: SqliteConnection, place: Place, mut queu
                 Lookup::Finish { reply } => finished = Some(reply),
             }
         }
-        find(&mut connection, &place, &mut finds).await;
+        find(&mut connection, &place, &identity, &room, &mut finds).await;
     }
     let closed = connection.close().await.map_err(|error| place.failed("close it", &error));
     if let Some(reply) = finished {
@@ -52,41 +65,69 @@ pub(super) async fn run(mut connection: SqliteConnection, place: Place, mut queu
     }
 }
 
-/// Finds answers with one query and tells everybody who waits for one. Whoever has stopped waiting is passed over.
-async fn find(connection: &mut SqliteConnection, place: &Place, finds: &mut Vec<(CallKey, Reply<Option<Found>>)>) {
+/// Who waits for what is recorded under each key.
+type Waiting = HashMap<Vec<u8>, Vec<Reply<Option<Found>>>>;
+
+/// Finds answers with one query and tells everybody who waits for one. Whoever has stopped waiting is passed over. What is found
+/// goes out row by row: answers are long, and hundreds may be asked for at once.
+async fn find(
+    connection: &mut SqliteConnection,
+    place: &Place,
+    identity: &Identity,
+    room: &Arc<Semaphore>,
+    finds: &mut Vec<(CallKey, Reply<Option<Found>>)>,
+) {
     if finds.is_empty() {
         return;
     }
-    let outcome = select(connection, finds).await.map_err(|error| place.failed("look up a call", &error));
+    let mut waiting = Waiting::with_capacity(finds.len());
     for (key, reply) in finds.drain(..) {
-        let answer = match &outcome {
-            Ok(found) => Ok(found.get(key.0.as_bytes().as_slice()).cloned()),
-            Err(error) => Err(error.clone()),
-        };
-        let _ = reply.send(answer);
+        waiting.entry(key.0.as_bytes().to_vec()).or_default().push(reply);
+    }
+    let outcome = match identity.check(place, "look up a call") {
+        Ok(()) => {
+            let told = tell(connection, room, &mut waiting).await;
+            told.map_err(|error| place.failed("look up a call", &error))
+        }
+        Err(error) => Err(error),
+    };
+    for reply in waiting.into_values().flatten() {
+        let _ = reply.send(outcome.clone().map(|()| None));
     }
 }
 
-async fn select(
+/// Tells everybody whose call is recorded what it is. Whoever is left waiting has none.
+async fn tell(
     connection: &mut SqliteConnection,
-    finds: &[(CallKey, Reply<Option<Found>>)],
-) -> Result<HashMap<Vec<u8>, Found>, sqlx::Error> {
-    let keys = hex_list(finds.iter().map(|(key, _)| key.0));
-    let rows = sqlx::query!(
+    room: &Arc<Semaphore>,
+    waiting: &mut Waiting,
+) -> Result<(), sqlx::Error> {
+    let keys = hex_list(waiting.keys());
+    let query = sqlx::query!(
         "SELECT key, answer, cycle FROM calls WHERE key IN (SELECT unhex(value) FROM json_each(?))",
         keys,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.key, Found { answer: row.answer, cycle: row.cycle })).collect())
+    );
+    let mut rows = query.fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        for reply in waiting.remove(&row.key).into_iter().flatten() {
+            let size = u32::try_from(row.answer.len().min(ROOM)).unwrap_or(u32::MAX);
+            let held = Arc::clone(room).acquire_many_owned(size).await.ok();
+            let found = Found { answer: row.answer.clone(), cycle: row.cycle.clone(), _held: held };
+            let _ = reply.send(Ok(Some(found)));
+        }
+    }
+    Ok(())
 }
 
 /// Hashes as a JSON array of hexadecimal texts.
-fn hex_list(hashes: impl ExactSizeIterator<Item = ContentHash>) -> String {
+fn hex_list<'a>(hashes: impl ExactSizeIterator<Item = &'a Vec<u8>>) -> String {
     let mut list = String::with_capacity(2 + hashes.len() * 67);
     for (index, hash) in hashes.enumerate() {
-        let before = if index == 0 { '[' } else { ',' };
-        write!(list, "{before}\"{hash}\"").expect("writing to memory cannot fail");
+        list.push_str(if index == 0 { "[\"" } else { ",\"" });
+        for byte in hash {
+            write!(list, "{byte:02x}").expect("writing to memory cannot fail");
+        }
+        list.push('"');
     }
     list.push(']');
     list

@@ -1,6 +1,7 @@
 //! What only a file can show: a kill, a lock, a full disk, another version, another program.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use futures::future::join_all;
@@ -33,9 +34,13 @@ fn key(name: &str) -> CallKey {
 
 /// A call with an answer of some kilobytes, so that a few thousand reach the point where the log is folded into the file.
 fn large_entry(name: &str) -> LedgerEntry {
+    answering(name, &name.repeat(1_000))
+}
+
+fn answering(name: &str, text: &str) -> LedgerEntry {
     let mut entry = entry(name);
     if let Answer::Chat(answer) = &mut entry.answer {
-        answer.text = name.repeat(1_000);
+        text.clone_into(&mut answer.text);
     }
     entry
 }
@@ -290,4 +295,76 @@ async fn a_damaged_answer_is_named_not_used() {
     assert_eq!(error.kind, StoreErrorKind::Damaged);
     let named: ContentHash = hash("good");
     assert!(error.message.contains(&format!("the answer under key {named} cannot be read")), "{error}");
+}
+
+/// What somebody does to the file of a store, or beside it, while it is open.
+type Harm = fn(&Path);
+
+#[tokio::test]
+async fn a_file_that_is_deleted_or_replaced_while_it_is_open_is_noticed_before_anything_is_paid() {
+    let beside = |path: &Path, ending: &str| PathBuf::from(format!("{}{ending}", path.display()));
+    let harms: [(&str, Harm); 4] = [
+        ("the file is gone from under its name", |path| std::fs::remove_file(path).unwrap()),
+        ("another file has taken its place", |path| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::write(path, "").unwrap();
+        }),
+        ("the file is gone from under its name", |path| {
+            let folder = path.parent().unwrap();
+            std::fs::rename(folder, folder.with_extension("old")).unwrap();
+        }),
+        ("ledger.db-wal is gone", |path| std::fs::remove_file(format!("{}-wal", path.display())).unwrap()),
+    ];
+    for (what, harm) in harms {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stores/ledger.db");
+        let store = Sqlite::open(&path).await.unwrap();
+        store.record(entry("before")).await.unwrap();
+        store.check().unwrap();
+        assert!(beside(&path, "-wal").exists(), "the log is there once something was written");
+
+        harm(&path);
+        let looked = store.find(key("before")).await.unwrap_err();
+        let recorded = store.record(entry("after")).await.unwrap_err();
+        let checked = store.check().unwrap_err();
+        for error in [looked, recorded, checked] {
+            assert_eq!(error.kind, StoreErrorKind::Replaced, "{error}");
+            assert!(!error.kind.is_retryable());
+            assert!(error.message.contains(what) && error.message.contains("nothing more is paid"), "{error}");
+            assert!(error.message.contains(&path.display().to_string()), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_put_back_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let store = Sqlite::open(&path).await.unwrap();
+    store.record(entry("before")).await.unwrap();
+    std::fs::rename(&path, folder.path().join("moved.db")).unwrap();
+    assert_eq!(store.find(key("before")).await.unwrap_err().kind, StoreErrorKind::Replaced);
+    std::fs::rename(folder.path().join("moved.db"), &path).unwrap();
+    assert!(store.find(key("before")).await.unwrap().is_some());
+    store.record(entry("after")).await.unwrap();
+    store.close().await.unwrap();
+    let again = Sqlite::open(&path).await.unwrap();
+    assert!(again.find(key("after")).await.unwrap().is_some());
+}
+
+/// Answers that are found are handed out as there is room for them: all of these together have more than there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_answers_are_found_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(&folder.path().join("ledger.db")).await.unwrap();
+    let text = "long ".repeat(200_000);
+    let names: Vec<String> = (0..40).map(|number| format!("call {number}")).collect();
+    for name in &names {
+        store.record(answering(name, &text)).await.unwrap();
+    }
+    let found = join_all(names.iter().chain(&names).map(|name| store.find(key(name)))).await;
+    for found in found {
+        let Answer::Chat(answer) = found.unwrap().unwrap().answer else { panic!("it was a chat") };
+        assert_eq!(answer.text.len(), text.len());
+    }
 }

@@ -5,6 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::calls;
 use super::error::Place;
+use super::identity::Identity;
 use super::{memory, outcome, versions};
 use crate::domain::version::Version;
 use crate::engine::ports::{CycleRecord, CycleStart, Memory, StoreError};
@@ -36,7 +37,12 @@ pub(super) enum Job {
 /// Writes until everybody who could send a job is gone, or the store is closed.
 ///
 /// A reply that nobody waits for any more is no error: its caller was cancelled, and what it asked for is done all the same.
-pub(super) async fn run(mut connection: SqliteConnection, place: Place, mut queue: mpsc::Receiver<Job>) {
+pub(super) async fn run(
+    mut connection: SqliteConnection,
+    place: Place,
+    identity: Identity,
+    mut queue: mpsc::Receiver<Job>,
+) {
     let mut jobs = Vec::with_capacity(BATCH);
     let mut calls = Vec::with_capacity(BATCH);
     let mut finished = None;
@@ -45,12 +51,17 @@ pub(super) async fn run(mut connection: SqliteConnection, place: Place, mut queu
             match job {
                 Job::Record { row, reply } => calls.push((row, reply)),
                 Job::Open { start, reply } => {
-                    record(&mut connection, &place, &mut calls).await;
-                    let _ = reply.send(memory::open(&mut connection, &place, &start).await);
+                    record(&mut connection, &place, &identity, &mut calls).await;
+                    let opened = match identity.check(&place, "open a cycle") {
+                        Ok(()) => memory::open(&mut connection, &place, &start).await,
+                        Err(error) => Err(error),
+                    };
+                    let _ = reply.send(opened);
                 }
                 Job::Close { record: result, reply } => {
-                    record(&mut connection, &place, &mut calls).await;
-                    let _ = reply.send(outcome::close(&mut connection, &place, &result).await);
+                    record(&mut connection, &place, &identity, &mut calls).await;
+                    let closed = outcome::close(&mut connection, &place, &result).await;
+                    let _ = reply.send(closed.and_then(|()| identity.check(&place, "close a cycle")));
                 }
                 Job::Remember { object, versions, at, reply } => {
                     let _ = reply.send(versions::remember(&mut connection, &place, &object, &versions, at).await);
@@ -58,7 +69,7 @@ pub(super) async fn run(mut connection: SqliteConnection, place: Place, mut queu
                 Job::Finish { reply } => finished = Some(reply),
             }
         }
-        record(&mut connection, &place, &mut calls).await;
+        record(&mut connection, &place, &identity, &mut calls).await;
     }
     // The last connection to close folds the write-ahead log into the file.
     let closed = connection.close().await.map_err(|error| place.failed("close it", &error));
@@ -68,12 +79,22 @@ pub(super) async fn run(mut connection: SqliteConnection, place: Place, mut queu
 }
 
 /// Writes calls in one transaction and tells everybody who waits for one of them.
-async fn record(connection: &mut SqliteConnection, place: &Place, calls: &mut Vec<(String, Reply<()>)>) {
+async fn record(
+    connection: &mut SqliteConnection,
+    place: &Place,
+    identity: &Identity,
+    calls: &mut Vec<(String, Reply<()>)>,
+) {
     if calls.is_empty() {
         return;
     }
     let outcome = insert(connection, calls).await;
-    let outcome = outcome.map_err(|error| place.failed("record a call", &error));
+    identity.note_log();
+    // What went into a file that is not there any more is not recorded.
+    let outcome = match outcome {
+        Ok(()) => identity.check(place, "record a call"),
+        Err(error) => Err(place.failed("record a call", &error)),
+    };
     for (_, reply) in calls.drain(..) {
         let _ = reply.send(outcome.clone());
     }

@@ -1,0 +1,28 @@
+//! Names that reports and logs show must command neither. (Ids and tags of scenarios are looked at with their scenario.)
+
+use super::super::Submission;
+use super::findings::Findings;
+use crate::domain::presentable::fault_of_name;
+use crate::domain::tool::ToolDefinition;
+
+/// Looks at the names of the resource, its models, dimensions and tools.
+pub fn check(submission: &Submission, tools: Option<&[ToolDefinition]>, findings: &mut Findings<'_>) {
+    let (spec, metadata) = (&submission.resource.spec, &submission.resource.metadata);
+    let mut check = |field: &str, name: &str| {
+        if let Some(fault) = fault_of_name(name) {
+            findings.problem(field, fault);
+        }
+    };
+    check("metadata.name", metadata.name.as_deref().unwrap_or_default());
+    check("metadata.namespace", metadata.namespace.as_deref().unwrap_or_default());
+    for (index, model) in spec.models.iter().enumerate() {
+        check(&format!("spec.models[{index}].name"), &model.name);
+    }
+    let dimensions = spec.scoring.iter().flat_map(|scoring| &scoring.dimensions);
+    for (index, dimension) in dimensions.enumerate() {
+        check(&format!("spec.scoring.dimensions[{index}].name"), &dimension.name);
+    }
+    for tool in tools.unwrap_or_default() {
+        check("spec.agent", tool.name.as_str());
+    }
+}
