@@ -1,5 +1,5 @@
 # The few verbs of a contributor. `make check` is what CI runs.
-.PHONY: check test lint docs bench clients generated sqlx gitops deploy faults faults-few story
+.PHONY: check test lint docs bench clients generated sqlx gitops deploy faults faults-few hostile story
 
 check: lint docs test  ## everything that CI runs
 
@@ -44,6 +44,10 @@ faults:  ## every fault twenty times on a real API server, and the operator at s
 
 faults-few:  ## a few moments of each fault
 	cargo test --locked --test operator faults::few -- --ignored --test-threads=2
+
+hostile:  ## a hostile namespace beside a good one, for ten minutes, in a release build limited to 1 GiB; Linux
+	cargo build --locked --release
+	WHETSTONE_HOSTILE_BINARY=$(CURDIR)/target/release/whetstone cargo test --locked --test operator hostile:: -- --ignored --nocapture
 
 story:  ## the quickstart on a real node: promotion and rollback from the project's own manifests; root, Linux
 	cargo build --locked

@@ -32,6 +32,7 @@ use clap::{Args, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use self::exit::Exit;
+use crate::models::AnswerMemory;
 use crate::telemetry::{self, LogFormat};
 use crate::web::terminal;
 
@@ -111,6 +112,8 @@ struct Cycle {
     /// Send every model of the resource to a simulated world, started inside this process
     #[arg(long, value_name = "WORLD")]
     simulate: Option<PathBuf>,
+    #[command(flatten)]
+    memory: Memory,
     /// A directory for report.json, report.md and the manifests of ConfigMap and PromptVersions
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -120,6 +123,23 @@ struct Cycle {
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
+}
+
+/// How much memory the answers of models may take.
+#[derive(Args, Clone, Copy, Debug)]
+struct Memory {
+    /// The longest answer of a model, in MiB. A request that limits its tokens may bring less
+    #[arg(long, value_name = "MIB", env = "WHETSTONE_LONGEST_ANSWER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    longest_answer: u16,
+    /// What all answers that are being read and recorded may have together, in MiB; in memory they take several times that
+    #[arg(long, value_name = "MIB", env = "WHETSTONE_ANSWERS_TOGETHER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    answers_together: u16,
+}
+
+impl From<Memory> for AnswerMemory {
+    fn from(memory: Memory) -> Self {
+        Self { longest: usize::from(memory.longest_answer) << 20, together: usize::from(memory.answers_together) << 20 }
+    }
 }
 
 /// What standard output gets.

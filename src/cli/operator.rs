@@ -56,6 +56,8 @@ pub(super) struct Arguments {
     /// How many cycles are under way at once; others wait for their turn, which goes to the namespace that has the fewest
     #[arg(long, value_name = "N", default_value_t = 4)]
     max_cycles: usize,
+    #[command(flatten)]
+    memory: super::Memory,
     /// The context of the kubeconfig; the current one when absent
     #[arg(long, value_name = "CONTEXT")]
     context: Option<String>,
@@ -124,6 +126,7 @@ pub(super) async fn operator(arguments: Arguments) -> anyhow::Result<Exit> {
         store: arguments.store,
         allowed: arguments.allowed.into_iter().collect::<AllowList>(),
         max_cycles: arguments.max_cycles.max(1),
+        memory: arguments.memory.into(),
         lease: Settings {
             namespace,
             name: arguments.lease_name,

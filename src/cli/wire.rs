@@ -41,7 +41,11 @@ impl Engine {
             Some(world) => Some(embed::simulate(&mut plan, world)?),
             None => None,
         };
-        let options = models::Options { concurrency: plan.execution.concurrency, ..models::Options::default() };
+        let options = models::Options {
+            concurrency: plan.execution.concurrency,
+            connections: Some(models::Connections::new()?.with_memory(cycle.memory.into())),
+            ..models::Options::default()
+        };
         let client = models::Client::new(&plan.models, &models::key_from_environment, options)?;
         let object = format!("{}/{}", plan.namespace, plan.name);
         let waiting = || {

@@ -34,7 +34,7 @@ use crate::kubernetes::lease::{Election, Fence, Settings};
 use crate::kubernetes::readable::Readable;
 use crate::kubernetes::references::References;
 use crate::kubernetes::versions;
-use crate::models::{Connections, SetupError};
+use crate::models::{AnswerMemory, Connections, SetupError};
 use crate::telemetry::metrics::Metrics;
 
 /// How many optimizations are reconciled at once. A reconcile waits for the API server most of its time.
@@ -57,6 +57,8 @@ pub struct Options {
     pub allowed: AllowList,
     /// Cycles under way at once.
     pub max_cycles: usize,
+    /// What the answers of all models may take.
+    pub memory: AnswerMemory,
     /// The Lease.
     pub lease: Settings,
     /// How long calls under way may take to be answered and recorded when the operator ends.
@@ -132,7 +134,7 @@ pub async fn run(
     health: Arc<Health>,
     stop: CancellationToken,
 ) -> Result<(), OperatorError> {
-    let connections = Connections::guarded(Arc::new(options.allowed.clone()))?;
+    let connections = Connections::guarded(Arc::new(options.allowed.clone()))?.with_memory(options.memory);
     let mut election = tokio::select! {
         election = campaign(&clients.lease, &options.lease, &clock) => election?,
         () = stop.cancelled() => return Ok(()),

@@ -153,17 +153,24 @@ impl Prompt {
     #[must_use]
     pub fn fits(&self, max_tokens: usize) -> bool {
         // A token is at least one byte, so a short prompt needs no tokenizer.
-        self.text.len() <= max_tokens || self.tokens() <= max_tokens
+        self.text.len() <= max_tokens
+            // Nor does one that is too long whatever it says.
+            || (self.text.len() <= max_tokens.saturating_mul(LONGEST_TOKEN) && self.tokens() <= max_tokens)
     }
 }
 
+/// The bytes of the longest token of `o200k_base`: 128 spaces.
+const LONGEST_TOKEN: usize = 128;
+
 fn number_repeated_names(sections: &mut [Section]) {
     let mut taken = std::collections::HashSet::new();
+    // Thousands of sections may have one name.
+    let mut next = std::collections::HashMap::new();
     for section in sections {
         let mut name = section.name.clone();
-        let mut number = 1;
+        let number = next.entry(name.clone()).or_insert(1);
         while !taken.insert(name.clone()) {
-            number += 1;
+            *number += 1;
             name = format!("{} ({number})", section.name);
         }
         section.name = name;

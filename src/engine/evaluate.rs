@@ -17,7 +17,7 @@ use super::error::CycleError;
 use super::ports::Progress;
 use super::run::{RunError, run};
 use super::score::failure::failure;
-use super::score::{ScenarioScorer, ScoreError, score};
+use super::score::{ScoreError, examine, judged};
 use super::subject::Subject;
 use crate::api::Plan;
 use crate::domain::call::{ChatRequest, Phase, Purpose};
@@ -28,6 +28,9 @@ use crate::domain::score::{Evaluation, Sample, ScenarioResult};
 
 /// Errors that are always tolerated: in a set of three scenarios, one must not stop a cycle.
 const ALWAYS_TOLERATED: usize = 2;
+
+/// Transcripts of a cycle that are examined at once, where that may take long.
+const DESKS: usize = 2;
 
 /// Which phases the calls of an evaluation are counted in.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +72,8 @@ pub struct Evaluator {
     stop: CancellationToken,
     /// Runs under way, over all evaluations that go on at once.
     slots: Semaphore,
+    /// Transcripts that are examined at once: what is computed for one object must not take all cores from the others.
+    desk: Semaphore,
     outcomes: Mutex<HashMap<(ContentHash, usize, u32), Outcome>>,
 }
 
@@ -77,7 +82,7 @@ impl Evaluator {
     #[must_use]
     pub fn new(plan: Arc<Plan>, calls: Arc<Calls>, progress: Arc<dyn Progress>, stop: CancellationToken) -> Self {
         let slots = Semaphore::new(plan.execution.concurrency);
-        Self { plan, calls, progress, stop, slots, outcomes: Mutex::default() }
+        Self { plan, calls, progress, stop, slots, desk: Semaphore::new(DESKS), outcomes: Mutex::default() }
     }
 
     /// Runs a subject in each of the scenarios (indices into [`Plan::scenarios`]), once for each of the repeats, and scores
@@ -208,9 +213,6 @@ impl Evaluator {
     ) -> Result<Outcome, CycleError> {
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
         let what = &self.plan.scenarios[scenario];
-        // Made here and dropped again: compiled patterns of ten thousand scenarios would not fit into memory.
-        let scorer = ScenarioScorer::new(Arc::clone(what), Arc::clone(&self.plan.dimensions))
-            .expect("the checks of a plan have been compiled once already");
         let transcript = match run(&self.plan, &self.calls, counted.run, subject, what, repeat).await {
             Ok(transcript) => transcript,
             Err(RunError::Call(failure)) if failure.stops_the_cycle() => return Err(failure.into()),
@@ -219,10 +221,12 @@ impl Evaluator {
                 return Ok(Outcome::Errored { message: error.to_string(), is_retryable });
             }
         };
+        let examined = examine(what, &self.plan.dimensions, &transcript, &self.desk).await;
+        let examined = examined.expect("the checks of a plan have been compiled once already");
         let ask = |model: ModelName, request: ChatRequest| async move {
             self.calls.chat(counted.score, Purpose::Judge, Some(&what.id), &model, request).await
         };
-        let sample = match score(&scorer, &transcript, &ask).await {
+        let sample = match judged(&examined, &transcript, &ask).await {
             Ok(sample) => sample,
             Err(ScoreError::Call(failure)) if failure.stops_the_cycle() => return Err(failure.into()),
             Err(error) => {

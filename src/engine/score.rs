@@ -20,6 +20,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use crate::api::plan::DimensionPlan;
 use crate::api::scoring::Scorer;
@@ -27,7 +29,7 @@ use crate::domain::call::{ChatAnswer, ChatRequest};
 use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::scenario::{Check, Scenario};
 use crate::domain::score::{DimensionScore, Sample, Score, ToolError};
-use crate::domain::transcript::{Ending, Transcript};
+use crate::domain::transcript::{Ending, Message, Transcript};
 
 use checks::{CheckError, CompiledCheck};
 use judge::JudgeError;
@@ -64,8 +66,8 @@ pub struct ScorerError {
 
 /// What scores the transcripts of one scenario, with patterns and schemas compiled.
 ///
-/// It is cheap to make (a microsecond without patterns), and a compiled pattern takes up to 40 KB: make it
-/// when a scenario's turn comes, use it for all the repeats, and let it go, rather than hold ten thousand.
+/// It is cheap to make (a microsecond without patterns), and compiled patterns take up to 16 MiB: make it
+/// when a transcript is there, and let it go, rather than hold ten thousand.
 #[derive(Debug)]
 pub struct ScenarioScorer {
     scenario: Arc<Scenario>,
@@ -97,19 +99,19 @@ impl ScenarioScorer {
     pub fn needs_judge(&self) -> bool {
         self.methods.iter().any(|method| method.judge)
     }
+}
 
-    /// The judges, each with its dimensions as indices, in the order of the plan.
-    fn judges(&self) -> Vec<(&ModelName, Vec<usize>)> {
-        let mut judges: Vec<(&ModelName, Vec<usize>)> = Vec::new();
-        for (index, dimension) in self.dimensions.iter().enumerate().filter(|(index, _)| self.methods[*index].judge) {
-            let model = dimension.judge.as_ref().expect("the plan names a judge for every dimension that may ask one");
-            match judges.iter_mut().find(|(known, _)| *known == model) {
-                Some((_, dimensions)) => dimensions.push(index),
-                None => judges.push((model, vec![index])),
-            }
+/// The judges, each with its dimensions as indices, in the order of the plan.
+fn judges<'a>(dimensions: &'a [DimensionPlan], judged: &[bool]) -> Vec<(&'a ModelName, Vec<usize>)> {
+    let mut judges: Vec<(&ModelName, Vec<usize>)> = Vec::new();
+    for (index, dimension) in dimensions.iter().enumerate().filter(|(index, _)| judged[*index]) {
+        let model = dimension.judge.as_ref().expect("the plan names a judge for every dimension that may ask one");
+        match judges.iter_mut().find(|(known, _)| *known == model) {
+            Some((_, dimensions)) => dimensions.push(index),
+            None => judges.push((model, vec![index])),
         }
-        judges
     }
+    judges
 }
 
 impl Method {
@@ -145,11 +147,75 @@ fn counts_for(check: &Check, dimension: &DimensionPlan) -> bool {
 }
 
 /// What one scorer found.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Finding {
     score: Score,
     evidence: String,
     tool_errors: Vec<ToolError>,
+}
+
+/// What needs no judge of a transcript is scored; what is left is to be asked. Patterns and schemas are gone: thousands of
+/// scenarios may wait for their judges.
+#[derive(Debug)]
+pub struct Examined {
+    scenario: Arc<Scenario>,
+    dimensions: Arc<[DimensionPlan]>,
+    /// Whether a judge has a say, by dimension.
+    judged: Box<[bool]>,
+    /// By dimension.
+    findings: Vec<Vec<Finding>>,
+}
+
+impl ScenarioScorer {
+    /// Scores what needs no judge.
+    #[must_use]
+    pub fn examine(&self, transcript: &Transcript) -> Examined {
+        Examined {
+            scenario: Arc::clone(&self.scenario),
+            dimensions: Arc::clone(&self.dimensions),
+            judged: self.methods.iter().map(|method| method.judge).collect(),
+            findings: self.methods.iter().map(|method| exact_findings(method, &self.scenario, transcript)).collect(),
+        }
+    }
+}
+
+/// Compiles the checks of a scenario and scores what needs no judge, one transcript at a time of those that share the `desk`.
+/// Whatever may take long is done on a thread of its own: it must not hold up those that everything else runs on.
+///
+/// # Errors
+/// As [`ScenarioScorer::new`].
+pub async fn examine(
+    scenario: &Arc<Scenario>,
+    dimensions: &Arc<[DimensionPlan]>,
+    transcript: &Transcript,
+    desk: &Semaphore,
+) -> Result<Examined, ScorerError> {
+    if !takes_long(scenario, transcript) {
+        return Ok(ScenarioScorer::new(Arc::clone(scenario), Arc::clone(dimensions))?.examine(transcript));
+    }
+    let _turn = desk.acquire().await.expect("the semaphore is never closed");
+    let (scenario, dimensions, transcript) = (Arc::clone(scenario), Arc::clone(dimensions), transcript.clone());
+    let examining = spawn_blocking(move || Ok(ScenarioScorer::new(scenario, dimensions)?.examine(&transcript)));
+    examining.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// Whether examining a transcript may take more than a moment: somebody's patterns and schemas, long texts, many calls.
+fn takes_long(scenario: &Scenario, transcript: &Transcript) -> bool {
+    const TEXT: usize = 64 << 10;
+    const CALLS: usize = 64;
+    let (mut text, mut calls) = (0, 0);
+    for message in &transcript.messages {
+        match message {
+            Message::User { text: said } => text += said.len(),
+            Message::Assistant { text: said, calls: made, .. } => {
+                text += said.len();
+                calls += made.len();
+            }
+            Message::Tool { content, .. } => text += content.len(),
+        }
+    }
+    let compiles = |check: &Check| check.regex.is_some() || check.json_schema.is_some();
+    text > TEXT || calls > CALLS || scenario.expect.checks.iter().any(compiles)
 }
 
 /// Scores a transcript in every dimension of the plan. `ask` sends a request to a judge; it is called at most twice for each
@@ -166,12 +232,24 @@ where
     F: Fn(ModelName, ChatRequest) -> Fut,
     Fut: Future<Output = Result<ChatAnswer, E>>,
 {
-    let mut findings: Vec<Vec<Finding>> =
-        scorer.methods.iter().map(|method| exact_findings(method, &scorer.scenario, transcript)).collect();
-    let judges = scorer.judges();
+    judged(&scorer.examine(transcript), transcript, ask).await
+}
+
+/// The same of a transcript that was examined.
+///
+/// # Errors
+/// As [`score`].
+pub async fn judged<E, F, Fut>(examined: &Examined, transcript: &Transcript, ask: &F) -> Result<Sample, ScoreError<E>>
+where
+    F: Fn(ModelName, ChatRequest) -> Fut,
+    Fut: Future<Output = Result<ChatAnswer, E>>,
+{
+    let Examined { scenario, dimensions, judged, findings } = examined;
+    let mut findings = findings.clone();
+    let judges = judges(dimensions, judged);
     let judgements = try_join_all(judges.iter().map(|(model, indices)| {
-        let dimensions: Vec<&DimensionPlan> = indices.iter().map(|&index| &scorer.dimensions[index]).collect();
-        async move { judge::judge(model, &dimensions, &scorer.scenario, transcript, ask).await }
+        let dimensions: Vec<&DimensionPlan> = indices.iter().map(|&index| &dimensions[index]).collect();
+        async move { judge::judge(model, &dimensions, scenario, transcript, ask).await }
     }))
     .await?;
     for ((_, indices), judgements) in judges.into_iter().zip(judgements) {
@@ -179,10 +257,9 @@ where
             findings[index].push(Finding { score, evidence, tool_errors: Vec::new() });
         }
     }
-    let dimensions = scorer.dimensions.iter().zip(findings);
     Ok(Sample {
         repeat: transcript.repeat,
-        dimensions: dimensions.map(|(dimension, findings)| lowest(dimension, findings)).collect(),
+        dimensions: dimensions.iter().zip(findings).map(|(dimension, findings)| lowest(dimension, findings)).collect(),
     })
 }
 

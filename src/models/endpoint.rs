@@ -9,10 +9,10 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use secrecy::{ExposeSecret, SecretString};
 use tracing::warn;
 
+use super::SetupError;
 use super::answered::Read;
 use super::limits::Limiter;
 use super::room::Room;
-use super::SetupError;
 use crate::api::plan::{KeyPlan, ModelPlan, Provider};
 use crate::domain::ids::ModelName;
 

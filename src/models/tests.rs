@@ -10,6 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+mod hostile;
+
 use super::*;
 use crate::api::models::Limits;
 use crate::domain::call::{Finish, ModelIdentity};

@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_input;
 mod cli;
+mod hostile;
 mod prometheus;
 mod quickstart;
 mod resume;

@@ -8,7 +8,7 @@ mod audit;
 mod checker;
 mod clock;
 mod harm;
-mod processes;
+pub mod processes;
 mod prometheus;
 mod record;
 mod scale;

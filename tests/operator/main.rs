@@ -5,6 +5,7 @@
 mod admission;
 mod cluster;
 mod faults;
+mod hostile;
 mod intent;
 mod operator;
 mod promotion;

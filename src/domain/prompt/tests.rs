@@ -439,3 +439,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn prompts_without_anything_in_common_are_told_apart_in_no_time_however_long() {
+    let text = |word: &str| (0..200_000).map(|number| format!("{word}{number}\n")).collect::<String>();
+    let parse = |text: &str| Prompt::parse(text, PromptFormat::Markdown).unwrap();
+    let (one, other) = (parse(&text("a")), parse(&text("b")));
+    let began = std::time::Instant::now();
+    assert!((edit_share(&one, &other) - 1.0).abs() < f64::EPSILON);
+    assert_eq!(
+        diff(&one, &other, ("v1", "v2")),
+        "--- v1\n+++ v2\n@@ 200000 lines, and 200000 others in their place @@\n"
+    );
+    assert!(!one.fits(1_000));
+    let same_but_one = parse(&text("a").replace("a100000\n", "b\n"));
+    assert!(diff(&one, &same_but_one, ("v1", "v2")).contains("\n-a100000\n+b\n"));
+    assert!(edit_share(&one, &same_but_one) < 0.001);
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}
