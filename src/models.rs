@@ -342,7 +342,9 @@ impl Models for Client {
                     Provider::Anthropic => anthropic::read_chat(body, answer_tool),
                 }?;
                 endpoint.warn_of(&read);
-                Ok(read.settle(|| answered::estimate_request(request)))
+                let answer = read.settle(|| answered::estimate_request(request));
+                room::check_calls(&answer.calls).map_err(Unusable::Malformed)?;
+                Ok(answer)
             };
             let answer = self.call(endpoint, "chat", outgoing, read, |answer| answer.usage).await?;
             Ok(self.keys.value(answer))

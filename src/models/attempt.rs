@@ -139,8 +139,10 @@ async fn exchange<T>(
         ),
     })?;
     let answer = read(&body);
-    // What is still to be recorded keeps its room.
-    held::keep(share);
+    if answer.is_ok() {
+        // What is still to be recorded keeps its room.
+        held::keep(share);
+    }
     answer.map_err(|why| {
         // Some gateways answer 200 and put the provider's error into the body.
         let complaint = Complaint::read(&body[..body.len().min(LONGEST_COMPLAINT)]);

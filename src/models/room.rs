@@ -6,7 +6,10 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::domain::tool::ToolCall;
 
 /// What every answer takes, in bytes. Nearly all are shorter.
 const SHORT: usize = 32 << 10;
@@ -109,6 +112,31 @@ impl Share {
     }
 }
 
+/// The most tool calls that an answer may have.
+const MOST_CALLS: usize = 1_000;
+/// The most values that the arguments of its calls may have together: in memory a value takes many times its bytes.
+const MOST_VALUES: usize = 20_000;
+
+/// Sees that the tool calls of an answer are no more than an agent can mean.
+pub(super) fn check_calls(calls: &[ToolCall]) -> Result<(), String> {
+    if calls.len() > MOST_CALLS {
+        return Err(format!("it has {} tool calls, more than {MOST_CALLS}", calls.len()));
+    }
+    let values: usize = calls.iter().map(|call| values(&call.arguments)).sum();
+    if values > MOST_VALUES {
+        return Err(format!("the arguments of its tool calls have {values} values, more than {MOST_VALUES}"));
+    }
+    Ok(())
+}
+
+fn values(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(values).sum(),
+        Value::Object(fields) => fields.values().map(values).sum(),
+        _ => 0,
+    }
+}
+
 /// Takes so many bytes, or all that there are.
 async fn take(from: &Arc<Semaphore>, bytes: usize, all: usize) -> Option<OwnedSemaphorePermit> {
     let bytes = u32::try_from(bytes.min(all)).unwrap_or(u32::MAX);
@@ -149,6 +177,15 @@ mod tests {
         assert!(shares.iter().filter(|share| share.has_room_for(MIB)).count() == 2);
         shares.remove(0);
         assert!(shares[5].widen().now_or_never().is_some(), "a share that is given back is there for the next");
+    }
+
+    #[test]
+    fn calls_without_number_are_no_answer() {
+        let call = |arguments| ToolCall { id: String::new(), name: "t".into(), arguments };
+        let one = call(serde_json::json!({"passengers": vec!["x"; 500]}));
+        assert_eq!(check_calls(&vec![one.clone(); 30]), Ok(()));
+        assert!(check_calls(&vec![one.clone(); 50]).unwrap_err().contains("values, more than 20000"));
+        assert!(check_calls(&vec![call(Value::Null); 1_001]).unwrap_err().contains("1001 tool calls"));
     }
 
     #[tokio::test]
