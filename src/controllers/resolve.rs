@@ -13,9 +13,11 @@ use super::context::Context;
 use super::lock;
 use super::observe::{Observed, hash};
 use super::{Owner, conditions};
+use crate::api::models::Model;
 use crate::api::plan::watch::WatchPlan;
 use crate::api::problem::Problems;
 use crate::api::resolve::{ConfigMap, Reference, References, Text, requested, resolve as resolve_submission, watch};
+use crate::api::source::SecretKeyRef;
 use crate::api::{AgentOptimization, Plan, Submission};
 use crate::decide::lifecycle::PromptText;
 use crate::domain::hash::ContentHash;
@@ -126,7 +128,7 @@ pub async fn resolve(observed: &Observed, context: &Context) -> Result<Option<Ar
     let Some(computed) = computing.await else { return Ok(None) };
     let Computed { inputs, terms, .. } = &computed;
     let (inputs, terms) = (inputs.clone(), terms.clone());
-    let attempt = attempt(&context.client, &owner.0, computed, &gathered, context).await?;
+    let attempt = attempt(&context.client, object, &owner.0, computed, &gathered, context).await?;
     // A permission may be given back without any of the objects changing.
     let is_final = fingerprint.is_some() && !attempt.is_forbidden;
     let is_prepared = attempt.prepared.is_ok();
@@ -157,7 +159,7 @@ pub async fn plan(
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     let gathered = gather(&context.client, &namespace, object, Some(champion.to_owned())).await?;
     let computed = compute(object, &gathered.references);
-    Ok(attempt(&context.client, &namespace, computed, &gathered, context).await?.prepared)
+    Ok(attempt(&context.client, object, &namespace, computed, &gathered, context).await?.prepared)
 }
 
 /// The identity of what a person has written.
@@ -182,13 +184,18 @@ struct Attempt {
 /// What was computed, with its keys, or what keeps it from being used.
 async fn attempt(
     client: &kube::Client,
+    object: &AgentOptimization,
     namespace: &str,
     Computed { base, watch, plan, .. }: Computed,
     gathered: &Gathered,
     context: &Context,
 ) -> Result<Attempt, kube::Error> {
     let trouble = |reason, message: String, may_come_right| Trouble { reason, message, may_come_right };
+    // Everything that is wrong is told at once: whoever has created a ConfigMap does not want to hear of a Secret then.
     let mut is_forbidden = false;
+    let wanted = wanted_keys(object, watch.as_ref());
+    let (keys, missing) = keys(client, namespace, wanted, &mut is_forbidden).await?;
+    let with_missing = |message: String| [vec![message], missing.clone()].concat().join("\n");
     let prepared = match plan {
         _ if gathered.is_too_large => {
             let message = format!(
@@ -196,16 +203,20 @@ async fn attempt(
                  them among several optimizations",
                 MOST_GATHERED >> 20
             );
-            Err(trouble(conditions::INVALID_SPEC, message, false))
+            Err(trouble(conditions::INVALID_SPEC, with_missing(message), false))
         }
-        Err(problems) if !gathered.is_incomplete => Err(trouble(conditions::INVALID_SPEC, problems.to_string(), false)),
-        Err(problems) => Err(trouble(conditions::REFERENCE_MISSING, problems.to_string(), true)),
-        Ok(plan) => match refused(&plan, watch.as_ref(), context) {
-            Some(message) => Err(trouble(conditions::ENDPOINT_REFUSED, message, false)),
-            None => match keys(client, namespace, &plan, watch.as_ref(), &mut is_forbidden).await? {
-                Err(message) => Err(trouble(conditions::REFERENCE_MISSING, message, true)),
-                Ok(keys) => Ok(Prepared { plan, keys }),
-            },
+        Err(problems) => {
+            let may_come_right = gathered.is_incomplete;
+            let reason = if may_come_right { conditions::REFERENCE_MISSING } else { conditions::INVALID_SPEC };
+            Err(trouble(reason, with_missing(problems.to_string()), may_come_right))
+        }
+        Ok(plan) => match (refused(&plan, watch.as_ref(), context), no_secret(&plan)) {
+            (Some(message), _) => Err(trouble(conditions::ENDPOINT_REFUSED, with_missing(message), false)),
+            (None, Some(message)) => Err(trouble(conditions::REFERENCE_MISSING, with_missing(message), true)),
+            (None, None) if !missing.is_empty() => {
+                Err(trouble(conditions::REFERENCE_MISSING, missing.join("\n"), true))
+            }
+            (None, None) => Ok(Prepared { plan, keys }),
         },
     };
     let too_large = base.as_ref().is_some_and(|base| base.text.len() > MOST_BYTES / 2);
@@ -273,7 +284,7 @@ async fn gather(
         }
         Reference::ConfigMapKey { .. } | Reference::ConfigMap { .. } => Ok(None),
     });
-    Ok(Gathered { references: Arc::new(references), key, is_incomplete, is_too_large })
+    Ok(Gathered { references: Arc::new(references.in_cluster()), key, is_incomplete, is_too_large })
 }
 
 /// The ConfigMaps that are read, the target aside.
@@ -289,11 +300,7 @@ fn config_maps(object: &AgentOptimization) -> BTreeSet<String> {
 fn referred(object: &AgentOptimization) -> BTreeSet<(Kind, String)> {
     let target = object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref());
     let maps = config_maps(object).into_iter().chain(target.map(|target| target.config_map.clone()));
-    let keys = object.spec.models.iter().filter_map(|model| {
-        let openai = model.openai.as_ref().and_then(|openai| openai.api_key.as_ref());
-        let anthropic = model.anthropic.as_ref().and_then(|anthropic| anthropic.api_key.as_ref());
-        openai.or(anthropic)?.secret_key_ref.as_ref()
-    });
+    let keys = object.spec.models.iter().filter_map(secret_of);
     let prometheus = object.spec.watch.as_ref().and_then(|watch| watch.prometheus.as_ref());
     let credentials = prometheus.into_iter().flat_map(|prometheus| {
         let bearer = prometheus.bearer_token.iter().map(|token| &token.secret_key_ref);
@@ -334,31 +341,55 @@ fn refused(plan: &Plan, watch: Option<&WatchPlan>, context: &Context) -> Option<
     (!all.is_empty()).then(|| all.join("\n"))
 }
 
-/// The keys that a plan names. Inside, what is missing.
-async fn keys(
-    client: &kube::Client,
-    namespace: &str,
-    plan: &Plan,
-    watch: Option<&WatchPlan>,
-    is_forbidden: &mut bool,
-) -> Result<Result<Keys, String>, kube::Error> {
-    let mut wanted: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
-    let mut problems = Vec::new();
-    for (name, model) in &plan.models {
-        let Some(key) = &model.key else { continue };
-        let field = format!("spec.models[{:?}].apiKey", name.as_str());
-        match &key.secret {
-            Some((secret, key)) => drop(wanted.entry(secret.clone()).or_default().insert((key.clone(), field))),
-            None if key.required => problems.push(format!(
-                "{field}: the operator reads no environment variables for a resource; name a Secret by secretKeyRef"
-            )),
-            None => {}
-        }
+/// The keys that a resource names, whatever is wrong with the rest of it: by Secret, the key and the field that names it.
+type WantedKeys = BTreeMap<String, BTreeSet<(String, String)>>;
+
+fn wanted_keys(object: &AgentOptimization, watch: Option<&WatchPlan>) -> WantedKeys {
+    let mut wanted = WantedKeys::new();
+    for model in &object.spec.models {
+        let Some(secret) = secret_of(model) else { continue };
+        let field = format!("spec.models[{:?}].apiKey", model.name);
+        wanted.entry(secret.name.clone()).or_default().insert((secret.key.clone(), field));
     }
     for secret in watch.into_iter().flat_map(WatchPlan::secrets) {
         let field = "spec.watch.prometheus".to_owned();
         wanted.entry(secret.name.clone()).or_default().insert((secret.key.clone(), field));
     }
+    wanted
+}
+
+/// The Secret that has the key of a model.
+fn secret_of(model: &Model) -> Option<&SecretKeyRef> {
+    let openai = model.openai.as_ref().and_then(|openai| openai.api_key.as_ref());
+    let anthropic = model.anthropic.as_ref().and_then(|anthropic| anthropic.api_key.as_ref());
+    openai.or(anthropic)?.secret_key_ref.as_ref()
+}
+
+/// The models of a plan that need a key, and for which no Secret is named.
+fn no_secret(plan: &Plan) -> Option<String> {
+    let without = plan
+        .models
+        .iter()
+        .filter(|(_, model)| model.key.as_ref().is_some_and(|key| key.required && key.secret.is_none()));
+    let problems: Vec<String> = without
+        .map(|(name, _)| {
+            format!(
+                "spec.models[{:?}].apiKey: the operator reads no environment variables for a resource; name a Secret by secretKeyRef",
+                name.as_str()
+            )
+        })
+        .collect();
+    (!problems.is_empty()).then(|| problems.join("\n"))
+}
+
+/// The keys that are there, and what is wrong with the others.
+async fn keys(
+    client: &kube::Client,
+    namespace: &str,
+    wanted: WantedKeys,
+    is_forbidden: &mut bool,
+) -> Result<(Keys, Vec<String>), kube::Error> {
+    let mut problems = Vec::new();
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let mut keys = Keys::default();
     for (name, used) in wanted {
@@ -383,7 +414,7 @@ async fn keys(
             }
         }
     }
-    Ok(if problems.is_empty() { Ok(keys) } else { Err(problems.join("\n")) })
+    Ok((keys, problems))
 }
 
 /// The keys that the watch needs, whatever is wrong with the rest.

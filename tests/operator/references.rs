@@ -22,7 +22,12 @@ fn what_is_missing_is_named_and_taken_in_when_it_arrives() {
         assert_eq!(shop.kstatus(), "InProgress");
         status
     };
-    assert_eq!(missing("\"shop-prompt\"").champion, None);
+    // All of it at once, and as a cluster speaks.
+    let status = missing("there is no ConfigMap \"shop-prompt\" in this namespace");
+    assert_eq!(status.champion, None);
+    let message = &condition(&status, "Ready").unwrap().message;
+    assert!(message.contains("there is no Secret \"llm\" in this namespace"), "{message}");
+    assert!(!message.contains("command line"), "{message}");
     shop.write_config_map(BASE, &[("another-key", "x")]);
     assert_eq!(missing("\"system-prompt\"").champion, None);
     shop.write_base(&fixture("prompt.md"));

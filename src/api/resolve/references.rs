@@ -79,6 +79,8 @@ pub struct References {
     read: BTreeMap<Reference, Result<Vec<Text>, String>>,
     /// The keys of the ConfigMaps that were given, by name.
     given: BTreeMap<String, Vec<String>>,
+    /// They were read from a namespace of a cluster, and there is no command line.
+    in_cluster: bool,
 }
 
 impl References {
@@ -92,7 +94,8 @@ impl References {
     ) -> Self {
         let given = || submission.config_maps.iter().chain(manifests);
         let keys = |map: &ConfigMap| (map.name.clone(), map.data.keys().cloned().collect());
-        let mut references = Self { read: BTreeMap::new(), given: given().map(keys).collect() };
+        let given_keys = given().map(keys).collect();
+        let mut references = Self { given: given_keys, ..Self::default() };
         for reference in requested(&submission.resource) {
             let answer = match given().find_map(|map| map.answer(&reference)) {
                 Some(texts) => Ok(Some(texts)),
@@ -105,6 +108,12 @@ impl References {
             }
         }
         references
+    }
+
+    /// The same, for messages in a cluster's terms: all of them were read from one namespace, and there is no command line.
+    #[must_use]
+    pub fn in_cluster(self) -> Self {
+        Self { in_cluster: true, ..self }
     }
 
     /// Notes what was read for a reference, or why it could not be read.
@@ -146,13 +155,13 @@ impl References {
 
     fn missing_config_map(&self, name: &str) -> String {
         let near = nearest(name, self.given.keys().map(String::as_str));
-        let advice = match near {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => {
-                "it must be in the same namespace, or on the command line in the same file or the manifests".to_owned()
-            }
-        };
-        format!("no ConfigMap {name:?}; {advice}")
+        match near {
+            Some(near) => format!("no ConfigMap {name:?}; did you mean {near:?}?"),
+            None if self.in_cluster => format!("there is no ConfigMap {name:?} in this namespace"),
+            None => format!(
+                "no ConfigMap {name:?}; it must be in the same namespace, or on the command line in the same file or the manifests"
+            ),
+        }
     }
 }
 
