@@ -14,7 +14,7 @@ use crate::web::status::proposal;
 /// Promote the challenger that waits for approval.
 ///
 /// Where `spec.promotion.approval` is Manual, a challenger that has passed the gate waits for a person. This shows what it
-/// changes and why, asks for a yes when a person sits there, and sets the annotation `whetstone.dev/approve`.
+/// changes and why, asks for a yes, and sets the annotation `whetstone.dev/approve`. Without a terminal it wants `--yes`.
 ///
 /// Exit codes: 0 asked for (with --wait: promoted), 1 error, nothing to approve, or the operator did not do it, 2 wrong
 /// arguments, 130 stopped by Ctrl-C.
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     name: String,
     /// The version; the challenger that waits when absent
     version: Option<String>,
-    /// Ask nothing
+    /// Ask nothing; needed where nobody is at a terminal to answer
     #[arg(short, long)]
     yes: bool,
     #[command(flatten)]

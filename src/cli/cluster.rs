@@ -163,13 +163,17 @@ pub(super) fn say(text: &str) {
     super::warn(text);
 }
 
-/// Asks a question, when somebody is there to answer it. Whoever is not asked has said yes by giving the command.
+/// Asks a question, when somebody is there to answer it.
 ///
 /// # Errors
-/// When the answer is no.
+/// When the answer is no, and when nobody is there and `--yes` does not say it.
 pub(super) fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
-    if yes || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if yes {
         return Ok(());
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        let message = format!("{question} Nobody is at a terminal to answer; give --yes to do it without being asked");
+        return Err(WrongArguments(message).into());
     }
     let _ = write!(io::stderr(), "\n{} [y/N] ", terminal::safe(question));
     let _ = io::stderr().flush();

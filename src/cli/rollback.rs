@@ -12,7 +12,8 @@ use crate::web::status::{newest_first, proposal, version_name};
 /// Serve an earlier version again.
 ///
 /// Goes back to the predecessor, or to the version given with --to, by the annotation `whetstone.dev/rollback-to`. The
-/// version that serves now is quarantined: its prompt does not come back by itself. Asks for a yes when a person sits there.
+/// version that serves now is quarantined: its prompt does not come back by itself. Asks for a yes; without a terminal it wants
+/// `--yes`.
 ///
 /// Exit codes: 0 asked for (with --wait: done), 1 error, nothing to go back to, or the operator did not do it, 2 wrong
 /// arguments, 130 stopped by Ctrl-C.
@@ -29,7 +30,7 @@ pub(super) struct Arguments {
     /// The version to go back to; the predecessor when absent
     #[arg(long, value_name = "VERSION")]
     to: Option<String>,
-    /// Ask nothing
+    /// Ask nothing; needed where nobody is at a terminal to answer
     #[arg(short, long)]
     yes: bool,
     #[command(flatten)]

@@ -231,7 +231,10 @@ fn approve_promotes_what_waits_and_nothing_else() {
     says(&shop.run(&["approve", "support", "v1"]), 1, &["v1 does not wait for approval; v3 does"]);
     assert_eq!(shop.asked(annotations::APPROVE), None, "what is refused is not asked");
 
-    let approve = shop.start(&["approve", "support", "--wait"]);
+    says(&shop.run(&["approve", "support"]), 2, &["+be very exact", "give --yes"]);
+    assert_eq!(shop.asked(annotations::APPROVE), None, "nobody has said yes");
+
+    let approve = shop.start(&["approve", "support", "--yes", "--wait"]);
     eventually("the approval is asked for", DEADLINE, || shop.asked(annotations::APPROVE).filter(|it| it == "v3"));
     shop.operator_says(&json!({
         "challenger": null, "champion": serving("v3", "Approval"),
@@ -250,7 +253,10 @@ fn rollback_goes_back_to_the_predecessor_and_may_be_asked_for_twice() {
     says(&shop.run(&["rollback", "support"]), 1, &["no predecessor"]);
     shop.awaits_approval();
     says(&shop.run(&["rollback", "support", "--to", "v9"]), 1, &["there is no version \"v9\"; known: v3, v2, v1"]);
-    let asked = shop.run(&["rollback", "support", "-o", "json"]);
+    says(&shop.run(&["rollback", "support"]), 2, &["Go back to v1?", "give --yes to do it without being asked"]);
+    says(&shop.run(&["rollback", "support", "--to", "v2"]), 2, &["Keep v2, and reject v3?", "give --yes"]);
+    assert_eq!(shop.asked(annotations::ROLLBACK_TO), None, "nobody has said yes");
+    let asked = shop.run(&["rollback", "support", "--yes", "-o", "json"]);
     says(&asked, 0, &["-be exact"]);
     let answer: Value = serde_json::from_str(&asked.stdout).unwrap();
     assert_eq!(
@@ -260,7 +266,7 @@ fn rollback_goes_back_to_the_predecessor_and_may_be_asked_for_twice() {
     assert_eq!(shop.asked(annotations::ROLLBACK_TO).as_deref(), Some("v1"));
 
     shop.operator_says(&json!({"handled": {"rollbackTo": "v1", "message": "v1 cannot be read"}}));
-    let again = shop.start(&["rollback", "support", "--wait"]);
+    let again = shop.start(&["rollback", "support", "--yes", "--wait"]);
     eventually("the annotation goes away first", DEADLINE, || {
         shop.asked(annotations::ROLLBACK_TO).is_none().then_some(())
     });
