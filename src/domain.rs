@@ -21,6 +21,7 @@ pub mod redact;
 pub mod scenario;
 pub mod schema;
 pub mod score;
+pub mod series;
 pub mod tool;
 pub mod transcript;
 pub mod version;

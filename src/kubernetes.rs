@@ -3,6 +3,7 @@
 //! Nothing in here decides anything. It knows the API of Kubernetes and not the loop.
 
 pub mod client;
+pub mod events;
 pub mod lease;
 pub mod manifests;
 pub mod names;

@@ -19,6 +19,7 @@ use crate::domain::money::{Money, Price};
 use crate::domain::prompt::Prompt;
 use crate::domain::scenario::Scenario;
 use crate::domain::score::Score;
+use crate::domain::series::Series;
 use crate::domain::tool::ToolDefinition;
 use crate::domain::transcript::Transcript;
 
@@ -162,7 +163,7 @@ pub struct ExecutionPlan {
     /// Seeds whatever is drawn at random in a cycle.
     pub seed: u64,
     /// Which series of answers the runs belong to. The ledger knows those of a series; another one asks the models afresh.
-    pub series: u32,
+    pub series: Series,
 }
 
 /// Something that is scored.
@@ -264,8 +265,12 @@ impl Plan {
     pub fn identity(&self) -> ContentHash {
         let mut inputs = self.inputs();
         inputs["champion"] = serde_json::json!(self.champion.hash());
-        if self.execution.series > 0 {
-            inputs["series"] = serde_json::json!(self.execution.series);
+        let Series { number, apart } = self.execution.series;
+        if number > 0 {
+            inputs["series"] = serde_json::json!(number);
+        }
+        if let Some(apart) = apart {
+            inputs["apart"] = serde_json::json!(apart);
         }
         ContentHash::of_json(&inputs)
     }

@@ -37,6 +37,7 @@ use super::submission::Submission;
 use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::prompt::Prompt;
 use crate::domain::scenario::Scenario;
+use crate::domain::series::Series;
 
 /// Turns a submission into a plan.
 ///
@@ -229,7 +230,7 @@ fn execution(
         scenario_timeout: scenario_timeout.map_or(defaults.scenario_timeout, |timeout| timeout.0),
         error_tolerance: error_tolerance.unwrap_or(defaults.error_tolerance),
         seed: spec.split.as_ref().and_then(|split| split.seed).unwrap_or(0),
-        series: 0,
+        series: Series::default(),
     }
 }
 

@@ -3,12 +3,18 @@
 //! `status` is bounded: the last [`HISTORY`] cycles, never a transcript, never a secret. Scores and amounts are texts, so that
 //! nothing is rounded on the way through JSON.
 
+mod cycle;
+mod series;
+mod version;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::version::VersionPhase;
+pub use self::cycle::{Cause, CycleKind, CycleVerdict, Exhausted, FinishedCycle, Progress, RunningCycle, Waiting};
+pub use self::series::RecordedSeries;
+pub use self::version::{DimensionScore, PromptVersionStatus};
 
 /// How many finished cycles `status.history` holds.
 pub const HISTORY: usize = 10;
@@ -16,6 +22,8 @@ pub const HISTORY: usize = 10;
 pub const QUARANTINE: usize = 50;
 /// How many cycles `status.exhausted` holds.
 pub const EXHAUSTED: usize = 16;
+/// How many notices `status.notices` holds.
+pub const NOTICES: usize = 16;
 
 /// Where an AgentOptimization stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -85,9 +93,23 @@ pub struct AgentOptimizationStatus {
     /// The series of answers that cycles rest on. A model that has drifted opens another.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub evidence: u32,
+    /// When that series was begun, where it has answers of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_since: Option<Timestamp>,
     /// The champion has drifted, and a search because of it has not begun yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drifted: bool,
+    /// `spec.pin` was in force at the last look.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
+    /// The highest number that a version was ever named by, so that none is named twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int64"))]
+    pub last_number: Option<i64>,
+    /// What was decided and is not published as Events yet, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub notices: Vec<Notice>,
     /// The annotations that were acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled: Option<Handled>,
@@ -164,6 +186,18 @@ pub struct Serving {
     /// Its aggregate score when it was measured last, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<String>,
+    /// The aggregate score that the gate promoted it with, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_with: Option<String>,
+    /// The series of answers that it came to serve by. A re-evaluation compares with these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<u32>,
+    /// When that series was begun, where it has answers of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series_since: Option<Timestamp>,
+    /// The score that it was found to have dropped to, 0 to 1, while it has not recovered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drifted_to: Option<String>,
 }
 
 /// How a version came to serve.
@@ -203,145 +237,22 @@ pub struct Challenger {
     pub score: Option<String>,
 }
 
-/// What a cycle is about.
+/// Something that was decided, to be published as an Event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RunningCycle {
-    /// What it does.
-    pub kind: CycleKind,
-    /// Why it was started.
-    pub cause: Cause,
-    /// The inputs that it was started on, by their hash.
-    pub inputs: String,
-    /// Which attempt at these inputs it is.
-    pub attempt: u32,
-    /// The series of answers that it rests on.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub series: u32,
-    /// The version that it gates, when its kind is `Gate`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub challenger: Option<String>,
-    /// When it was started.
-    pub started_at: Timestamp,
-    /// How far it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<Progress>,
-    /// Why it is not under way, when it failed and will be tried again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waiting: Option<Waiting>,
-}
-
-/// What a cycle does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum CycleKind {
-    /// It looks for a better prompt, and gates it.
-    Search,
-    /// It gates a prompt that somebody else wrote.
-    Gate,
-    /// It measures the champion again.
-    Reevaluate,
-}
-
-/// Why a cycle was started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Cause {
-    /// There was none yet.
-    First,
-    /// The spec, tools or scenarios have changed.
-    InputsChanged,
-    /// The schedule.
-    Schedule,
-    /// A person asked for it.
-    Requested,
-    /// The base prompt was changed and is gated as a new candidate.
-    BaseChanged,
-    /// A PromptVersion waits for the gate: it was applied by hand, or was found while another one was pinned.
-    VersionApplied,
-    /// The watch wants the champion measured again.
-    Watch,
-    /// The champion has drifted.
-    Drift,
-    /// Its budget was used up before, and is higher now: it goes on where it stopped.
-    BudgetRaised,
-}
-
-/// How far a cycle is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Progress {
-    /// The phase of the loop, such as `run` or `shadow`; `queued` while the cycle waits for its turn.
-    pub phase: String,
-    /// Steps of the phase that are done.
-    #[schemars(extend("format" = "int64"))]
-    pub done: i64,
-    /// All steps of the phase, where they are known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("format" = "int64"))]
-    pub total: Option<i64>,
-    /// What the cycle has cost so far.
-    pub cost: String,
-}
-
-/// Why a cycle is not under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Waiting {
-    /// How often it has failed in a row.
-    pub failures: u32,
-    /// When it is tried again.
-    pub until: Timestamp,
-    /// What went wrong.
+pub struct Notice {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// In one word, for machines.
+    pub reason: String,
+    /// In words, for people.
     pub message: String,
-    /// It will not go better unless somebody mends something: a key, an address, a full disk.
+    /// Somebody should look.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub needs_a_person: bool,
-}
-
-/// A cycle whose budget was used up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Exhausted {
-    /// The identity of the cycle, shortened.
-    pub id: String,
-    /// The budget, a decimal number.
-    pub budget: String,
-    /// What of it was spent, a decimal number.
-    pub spent: String,
-    /// Which attempt at its inputs the cycle was.
-    pub attempt: u32,
-    /// The version that it gated; none when it was a search.
+    pub warning: bool,
+    /// How the version came to serve that it speaks of, when another one does than before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub challenger: Option<String>,
-}
-
-/// A cycle that has ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FinishedCycle {
-    /// Its identity, shortened: `whetstone show` takes it.
-    pub id: String,
-    /// What it did.
-    pub kind: CycleKind,
-    /// Why it was started.
-    pub cause: Cause,
-    /// When it was started.
-    pub started_at: Timestamp,
-    /// When it ended.
-    pub ended_at: Timestamp,
-    /// What came out: `Promoted`, `Passed`, `Kept`, `BelowThreshold`, `Inconclusive`, `Measured` or `Failed`.
-    pub verdict: String,
-    /// The first reason, in words.
-    pub message: String,
-    /// The version that served.
-    pub champion: String,
-    /// The version that was gated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub challenger: Option<String>,
-    /// The aggregate score of the champion, 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub score: Option<String>,
-    /// What it cost.
-    pub cost: String,
+    pub origin: Option<Origin>,
 }
 
 /// The watch over the champion.
@@ -439,52 +350,4 @@ pub struct Amount {
     pub amount: String,
     /// Its currency.
     pub currency: String,
-}
-
-/// Where a PromptVersion stands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PromptVersionStatus {
-    /// The generation of the spec that this status speaks of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("format" = "int64"))]
-    pub observed_generation: Option<i64>,
-    /// Where it stands in its life.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<VersionPhase>,
-    /// `Ready` always, `Reconciling` while it waits for the gate.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-    /// Its name in the lineage, such as `v3`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// The BLAKE3 hash of its prompt, 64 hexadecimal digits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hash: Option<String>,
-    /// The version that it was made from, or gated against.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<String>,
-    /// Its aggregate score when it was measured last, 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub score: Option<String>,
-    /// Mean scores by dimension, 0 to 1.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub dimensions: Vec<DimensionScore>,
-    /// Why it stands where it stands, the most important reason first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub reasons: Vec<String>,
-    /// When it came to stand there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-}
-
-/// A mean score in one dimension.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DimensionScore {
-    /// The dimension.
-    pub name: String,
-    /// The mean, 0 to 1.
-    pub score: String,
 }

@@ -49,6 +49,8 @@ pub struct Acted {
     pub restart_news: Vec<String>,
     /// When they are tried again.
     pub restart_after: Option<Duration>,
+    /// All that was decided has been published.
+    pub is_published: bool,
 }
 
 /// Creates the versions of a course.
@@ -159,8 +161,9 @@ async fn write_target(
     let context = &grounds.context;
     let Some(champion) = &course.record.champion else { return Ok(()) };
     let (Some(spec), Some(found)) = (observed.target_spec(), &observed.target) else {
-        let is_kept = observed.versions.iter().any(|it| it.known.version == champion.version)
-            || course.create.iter().any(|new| new.version == champion.version);
+        let is_kept =
+            observed.versions.iter().any(|it| it.known.version == champion.version && it.known.hash == champion.hash)
+                || course.create.iter().any(|new| new.version == champion.version);
         if is_kept {
             return Ok(());
         }
@@ -202,7 +205,7 @@ async fn write_target(
             acted.target_trouble = Some(Trouble { reason, message, may_come_right: false });
             return Ok(());
         }
-        note_put_back(observed, held.map(|held| &held.data), &data, acted, &spec.config_map);
+        note_put_back(observed, course, held.map(|held| &held.data), &data, acted, &spec.config_map);
         fenced(context)?;
         let (namespace, name) = (&observed.owner.0, &spec.config_map);
         match target::apply(&context.client, namespace, name, &observed.owner.1, held, &data).await {
@@ -233,17 +236,20 @@ fn not_owned(config_map: &str, (namespace, name): &Owner, why: &str) -> Trouble 
 /// Whether somebody has edited or deleted a target that had what it should have.
 fn note_put_back(
     observed: &Observed,
+    course: &Course,
     held: Option<&BTreeMap<String, String>>,
     wanted: &BTreeMap<String, String>,
     acted: &mut Acted,
     name: &str,
 ) {
-    // The record has served this version for a while: it is not we who are late.
+    // Only where the record says that this target has held this version is it not we who are late: a promotion is committed
+    // before its target is written, and we may have been killed in between.
     let before = &observed.record;
-    let is_settled = before.champion.as_ref().is_some_and(|champion| {
-        wanted.get(HASH_KEY) == Some(&champion.hash)
-            && before.conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True")
-    });
+    let generation = observed.object.metadata.generation;
+    let is_settled = before.champion == course.record.champion
+        && before.conditions.iter().any(|it| {
+            it.type_ == conditions::READY && it.reason == conditions::SERVING && it.observed_generation == generation
+        });
     if !is_settled {
         return;
     }

@@ -16,6 +16,8 @@ pub const PROMOTED: &str = "Promoted";
 pub const ROLLED_BACK: &str = "RolledBack";
 /// The live signals can be read.
 pub const SIGNALS_AVAILABLE: &str = "SignalsAvailable";
+/// The champion does worse than it should, and serves all the same.
+pub const DEGRADED: &str = "Degraded";
 /// The last cycle ran out of its budget.
 pub const BUDGET_EXHAUSTED: &str = "BudgetExhausted";
 

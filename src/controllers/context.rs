@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::Store;
 use kube::{Client, Resource as _, ResourceExt as _};
 
@@ -14,17 +14,16 @@ use super::restarts::FailedRestart;
 use super::watches::Watches;
 use super::{Owner, lock};
 use crate::api::AgentOptimization;
+use crate::api::status::Notice;
 use crate::decide::lifecycle::Note;
 use crate::domain::endpoint::AllowList;
 use crate::domain::hash::ContentHash;
 use crate::engine::ports::Clock;
+use crate::kubernetes::events::{self, Published};
 use crate::kubernetes::lease::Fence;
 use crate::kubernetes::references::References;
 use crate::kubernetes::versions::Versions;
 use crate::telemetry::metrics::Metrics;
-
-/// The most bytes of an Event's note (events.k8s.io/v1).
-const NOTE_BYTES: usize = 1024;
 
 /// What every reconcile shares.
 pub struct Context {
@@ -46,6 +45,8 @@ pub struct Context {
     pub fence: Fence,
     /// Where Events go.
     pub recorder: Recorder,
+    /// Who publishes them.
+    pub reporter: Reporter,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The hosts that resources may name.
@@ -101,7 +102,31 @@ impl Context {
         }
     }
 
-    /// Publishes Events. An Event that cannot be published is logged; nothing depends on it.
+    /// Publishes what the record says was decided, each thing once, whoever had begun to. What the API server refuses is logged and
+    /// done with. Returns what is new, and whether all is done with; where the API server could not, it is to be tried again.
+    pub async fn publish(&self, object: &AgentOptimization, notices: &[Notice]) -> (Vec<Notice>, bool) {
+        let mut new = Vec::new();
+        for notice in notices {
+            if !self.fence.is_open() {
+                return (new, false);
+            }
+            match events::publish(&self.client, object, &self.reporter, notice).await {
+                Ok(Published::Before) => continue,
+                Ok(Published::Now) => tracing::info!(reason = notice.reason, "{}", notice.message),
+                Err(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 429 => {
+                    tracing::warn!(%status, reason = notice.reason, "publishing an Event: {}", notice.message);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, reason = notice.reason, "publishing an Event; trying again later");
+                    return (new, false);
+                }
+            }
+            new.push(notice.clone());
+        }
+        (new, true)
+    }
+
+    /// Publishes Events that no record keeps. An Event that cannot be published is logged; nothing depends on it.
     pub async fn say(&self, object: &AgentOptimization, notes: &[Note]) {
         let reference = object.object_ref(&());
         for note in notes {
@@ -109,7 +134,7 @@ impl Context {
             let event = Event {
                 type_: if note.is_warning { EventType::Warning } else { EventType::Normal },
                 reason: note.reason.to_owned(),
-                note: Some(cut(&note.message)),
+                note: Some(events::cut(&note.message)),
                 // Events that differ in their action are not counted as one.
                 action: format!("{}-{}", note.reason, ContentHash::of_bytes(note.message.as_bytes()).short()),
                 secondary: None,
@@ -127,16 +152,4 @@ fn is_newer(one: &AgentOptimization, other: &AgentOptimization) -> bool {
         object.meta().resource_version.as_ref().and_then(|version| version.parse::<u64>().ok()).unwrap_or(0)
     };
     number(one) > number(other)
-}
-
-/// A text that fits into an Event.
-fn cut(text: &str) -> String {
-    if text.len() <= NOTE_BYTES {
-        return text.to_owned();
-    }
-    let mut end = NOTE_BYTES - '…'.len_utf8();
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", &text[..end])
 }

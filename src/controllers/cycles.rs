@@ -227,7 +227,7 @@ impl Cycles {
 /// Whether two are the same cycle, however far it is.
 fn is_same(one: &RunningCycle, other: &RunningCycle) -> bool {
     let key = |cycle: &RunningCycle| {
-        (cycle.kind, cycle.inputs.clone(), cycle.attempt, cycle.series, cycle.challenger.clone())
+        (cycle.kind, cycle.inputs.clone(), cycle.attempt, cycle.own_series(), cycle.challenger.clone())
     };
     key(one) == key(other)
 }

@@ -238,7 +238,7 @@ impl Acting<'_> {
             controller: "whetstone.dev/operator".to_owned(),
             instance: Some(self.options.lease.identity.clone()),
         };
-        let recorder = Recorder::new(self.clients.requests.clone(), reporter);
+        let recorder = Recorder::new(self.clients.requests.clone(), reporter.clone());
         let scopes = match self.options.namespaces.as_slice() {
             [] => vec![None],
             namespaces => namespaces.iter().map(|namespace| Some(namespace.as_str())).collect(),
@@ -257,6 +257,7 @@ impl Acting<'_> {
                 watches: Watches::new(self.connections.clone(), Arc::clone(self.clock), trigger.clone()),
                 fence: self.fence.clone(),
                 recorder: recorder.clone(),
+                reporter: reporter.clone(),
                 clock: Arc::clone(self.clock),
                 allowed: Arc::new(self.options.allowed.clone()),
                 metrics: Arc::clone(self.metrics),

@@ -25,14 +25,18 @@ use super::{Owner, conditions};
 use crate::api::AgentOptimization;
 use crate::api::intent::annotations;
 use crate::api::promotion::OnDelete;
+use crate::api::status::VersionRef;
 use crate::decide::lifecycle::{Course, Situation, Wants, next};
 use crate::decide::schedule::{self, ScheduleError};
 use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 use crate::kubernetes::names::{FIELD_MANAGER, REVERT_FINALIZER};
 use crate::kubernetes::target::{self, Target};
+use crate::store::Store as _;
 
 /// How often a missing reference is looked for while there is no watch over it: the API server may refuse one.
 const MISSING_EVERY: Duration = Duration::from_secs(15);
+/// How often Events are tried again that the API server could not take.
+const UNSAID_EVERY: Duration = Duration::from_secs(5);
 /// How often a target is looked at that another optimization had first. It may let it go, and nobody is told.
 const RIVAL_EVERY: Duration = Duration::from_secs(5);
 
@@ -87,7 +91,8 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     let resolved = resolve::resolve(&observed, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
     let Some(resolved) = resolved else { return Ok(Action::requeue(COMPUTING_EVERY)) };
     let all = News { base: true, ended: true };
-    let course = decide(&observed, &resolved, context, all); // (no client)
+    let remembered = earlier_life(&observed, grounds).await; // (store: reads)
+    let course = decide(&observed, &resolved, &remembered, context, all); // (no client)
 
     let created = act::create_versions(&observed, &course, context).await; // (client: writes)
     let (course, taken_in, refused) = match created {
@@ -106,13 +111,15 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     }
     report::count(&observed, &course, context); // (no client)
     report::report_verdicts(&observed, &course, true, context).await?; // (client: writes)
-    context.say(&observed.object, &course.notes).await; // (client: writes)
-    let acted = act::carry_out(&observed, &resolved, &course, &committed, grounds).await?; // (client: writes)
+    let published = report::publish(&observed, &course, &committing, context).await; // (client: writes)
+    let mut acted = act::carry_out(&observed, &resolved, &course, &committed, grounds).await?; // (client: writes)
+    acted.is_published = published;
 
     let status = report::status(&observed, &resolved, &course, Some(&acted)); // (no client)
+    report::say_what_came_of_it(&observed, &acted, &status, context).await; // (client: writes)
     act::commit(&committed, &status, context).await?; // (client: writes)
     report::gauge(&observed, &status, context); // (no client)
-    report::report(&observed, &course, &acted, &status, context).await?; // (client: writes)
+    report::report_versions(&observed, &course, context).await?; // (client: writes)
     if let Some(error) = refused {
         return Err(error);
     }
@@ -132,12 +139,18 @@ struct News {
 fn decide_with_less(observed: &Observed, resolved: &Resolved, context: &Context) -> Option<(Course, News)> {
     observed.record.champion.as_ref()?;
     let less = [(false, true), (true, false), (false, false)].map(|(base, ended)| News { base, ended });
-    let mut courses = less.into_iter().map(|news| (decide(observed, resolved, context, news), news));
+    let mut courses = less.into_iter().map(|news| (decide(observed, resolved, &[], context, news), news));
     courses.find(|(course, _)| course.create.is_empty())
 }
 
 /// What is known, put before the pure function that decides.
-fn decide(observed: &Observed, resolved: &Resolved, context: &Context, news: News) -> Course {
+fn decide(
+    observed: &Observed,
+    resolved: &Resolved,
+    remembered: &[VersionRef],
+    context: &Context,
+    news: News,
+) -> Course {
     let (wants, schedule_error) = wants(observed, resolved);
     let versions: Vec<_> = observed.versions.iter().map(|indexed| indexed.known.clone()).collect();
     let found = observed.found();
@@ -148,6 +161,7 @@ fn decide(observed: &Observed, resolved: &Resolved, context: &Context, news: New
         record: &observed.record,
         versions: &versions,
         taken: &taken,
+        remembered,
         base: resolved.base.as_ref().filter(|_| news.base),
         found: found.as_ref(),
         inputs: resolved.inputs.as_deref().filter(|_| !observed.is_refused()),
@@ -160,6 +174,26 @@ fn decide(observed: &Observed, resolved: &Resolved, context: &Context, news: New
         course.obstacle.get_or_insert(obstacle);
     }
     course
+}
+
+/// The versions that an earlier object of this name had, while nothing serves yet: none of their names goes to another prompt.
+async fn earlier_life(observed: &Observed, grounds: &Grounds) -> Vec<VersionRef> {
+    if observed.record.champion.is_some() {
+        return Vec::new();
+    }
+    let (namespace, name) = &observed.owner;
+    let versions = async { grounds.stores.of(namespace).await?.versions(&format!("{namespace}/{name}")).await };
+    match versions.await {
+        Ok(rows) => rows
+            .into_iter()
+            .map(|row| VersionRef { version: row.version.name.to_string(), hash: row.version.hash.to_string() })
+            .collect(),
+        Err(error) => {
+            // What can serve, serves; the cycle says what is wrong with the store.
+            tracing::warn!(namespace, name, %error, "the versions of an earlier life cannot be read");
+            Vec::new()
+        }
+    }
 }
 
 /// Whether what was read was held against what a person wants now.
@@ -207,8 +241,9 @@ fn after(observed: &Observed, resolved: &Resolved, course: &Course, acted: &Acte
     let rival = observed.rival.is_some().then_some(RIVAL_EVERY);
     let is_missing = resolved.trouble.as_ref().is_some_and(|trouble| trouble.may_come_right);
     let missing = (is_missing && !resolved.is_final).then_some(MISSING_EVERY);
+    let unsaid = (!acted.is_published).then_some(UNSAID_EVERY);
     let restart = acted.restart_after;
-    match wake.into_iter().chain(progress).chain(rival).chain(missing).chain(restart).min() {
+    match wake.into_iter().chain(progress).chain(rival).chain(missing).chain(restart).chain(unsaid).min() {
         Some(wait) => Action::requeue(wait),
         None => Action::await_change(),
     }

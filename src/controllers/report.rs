@@ -1,21 +1,22 @@
 //! Step *report*: what came of it → conditions, statuses of versions, Events. Writes only, and only what has changed.
 
+mod events;
+mod versions;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+pub use self::events::{publish, say_what_came_of_it};
+pub use self::versions::{orphan_statuses, report_verdicts, report_versions};
 use super::act::Acted;
 use super::conditions::{self, clear, set};
 use super::context::Context;
-use super::error::{ReconcileError, fenced};
 use super::observe::Observed;
 use super::resolve::{Resolved, Trouble};
 use crate::api::AgentOptimization;
 use crate::api::promotion::Approval;
-use crate::api::status::{AgentOptimizationStatus, CycleKind, Origin, Phase, PromptVersionStatus, SignalState};
-use crate::decide::lifecycle::{Course, KnownVersion, NewVersion, Note, VersionVerdict, phase_of};
-use crate::domain::version::VersionPhase;
-use crate::kubernetes::names::version_object;
-use crate::kubernetes::versions::{self, Indexed, Versions};
+use crate::api::status::{AgentOptimizationStatus, CycleKind, CycleVerdict, Origin, Phase, SignalState};
+use crate::decide::lifecycle::{Course, Note};
 
 /// The status of an optimization that nobody has looked at yet.
 #[must_use]
@@ -51,7 +52,10 @@ pub fn status(
     rollback(&mut conditions, observed, &status, course, now);
     signals(&mut conditions, &status, generation, now);
     budget(&mut conditions, observed, course, generation, now);
+    degraded(&mut conditions, observed, &status, course, now);
     status.conditions = conditions;
+    status.notices =
+        if acted.is_some_and(|acted| acted.is_published) { Vec::new() } else { events::notices(observed, course) };
     if trouble.is_some_and(|trouble| !trouble.may_come_right) && status.phase != Some(Phase::Suspended) {
         status.phase = Some(Phase::Stalled);
     }
@@ -274,227 +278,45 @@ fn budget(
     }
 }
 
+/// The champion does worse than it should, and serves all the same.
+fn degraded(
+    conditions: &mut Vec<Condition>,
+    observed: &Observed,
+    status: &AgentOptimizationStatus,
+    course: &Course,
+    now: Timestamp,
+) {
+    const DRIFTED: &str = "Drifted";
+    const WORSE: &str = "PinnedVersionWorse";
+    const BREACHES: &str = "PinnedVersionBreaches";
+    let object = &observed.object;
+    let is_one = |note: &&Note| [DRIFTED, WORSE, BREACHES, "NothingToRollBackTo"].contains(&note.reason);
+    if let Some(note) = course.notes.iter().rev().find(is_one) {
+        let generation = object.metadata.generation;
+        return set(conditions, conditions::DEGRADED, "True", note.reason, &note.message, generation, now);
+    }
+    let Some(before) = conditions.iter().find(|it| it.type_ == conditions::DEGRADED) else { return };
+    let hash = |status: &AgentOptimizationStatus| status.champion.as_ref().map(|champion| champion.hash.clone());
+    let is_measured = status.cycles != observed.record.cycles
+        && status.history.first().is_some_and(|last| last.verdict == CycleVerdict::Measured.as_str());
+    let is_over = hash(status) != hash(&observed.record)
+        || match before.reason.as_str() {
+            DRIFTED => status.champion.as_ref().is_some_and(|champion| champion.drifted_to.is_none()),
+            WORSE => object.spec.pin.is_none() || is_measured,
+            BREACHES => object.spec.pin.is_none() || status.watch.as_ref().is_none_or(|watch| watch.breaches == 0),
+            _ => is_measured,
+        };
+    if is_over {
+        clear(conditions, conditions::DEGRADED);
+    }
+}
+
 /// How far the cycle is, as its task tells.
 fn progress(status: &mut AgentOptimizationStatus, observed: &Observed) {
     if let Some(cycle) = status.cycle.as_mut() {
         cycle.progress.clone_from(&observed.cycle.progress);
     }
 }
-
-/// The versions whose statuses have changed, with their new ones; those that the course has just created included.
-#[must_use]
-pub fn version_statuses(observed: &Observed, course: &Course) -> Vec<(Indexed, PromptVersionStatus)> {
-    let created = course.create.iter().map(|new| created(observed, new));
-    let created = created.filter(|new| !observed.versions.iter().any(|known| known.known.object == new.known.object));
-    let all = observed.versions.iter().cloned().chain(created);
-    all.filter_map(|indexed| {
-        let told = course.verdicts.iter().rev().find(|told| told.version == indexed.known.version);
-        let status = version_status(observed, course, &indexed, told);
-        (status != indexed.status).then_some((indexed, status))
-    })
-    .collect()
-}
-
-/// A version that was just created, as the index will have it.
-fn created(observed: &Observed, new: &NewVersion) -> Indexed {
-    Indexed {
-        known: KnownVersion {
-            object: version_object(&observed.owner.1, &new.version),
-            version: new.version.clone(),
-            hash: new.prompt.hash.clone(),
-            phase: None,
-            origin: new.origin,
-            created: observed.now,
-            fault: None,
-        },
-        status: PromptVersionStatus::default(),
-        generation: Some(1),
-        parent: new.parent.clone(),
-        revision: 0,
-    }
-}
-
-fn version_status(
-    observed: &Observed,
-    course: &Course,
-    indexed: &Indexed,
-    told: Option<&VersionVerdict>,
-) -> PromptVersionStatus {
-    let (known, before) = (&indexed.known, &indexed.status);
-    let mut status = before.clone();
-    let phase = told.and_then(|told| told.phase).map_or_else(
-        || phase_of(&course.record, &known.version, &known.hash, before.phase),
-        |phase| {
-            if course.record.champion.as_ref().is_some_and(|it| it.version == known.version) {
-                VersionPhase::Champion
-            } else {
-                phase
-            }
-        },
-    );
-    status.observed_generation = indexed.generation;
-    status.version = Some(known.version.clone());
-    status.hash = Some(known.hash.clone());
-    status.parent = indexed.parent.clone().or(status.parent);
-    if let Some(told) = told {
-        status.reasons.clone_from(&told.reasons);
-        if told.score.is_some() {
-            status.score.clone_from(&told.score);
-            status.dimensions.clone_from(&told.dimensions);
-        }
-    }
-    if status.phase != Some(phase) {
-        status.since = Some(conditions::whole_seconds(observed.now));
-        if told.is_none_or(|told| told.reasons.is_empty()) {
-            status.reasons = standing(&course.record, phase).into_iter().collect();
-        }
-    }
-    status.phase = Some(phase);
-    let champion = course.record.champion.as_ref().filter(|champion| champion.version == known.version);
-    if let Some(score) = champion.and_then(|champion| champion.score.clone()) {
-        status.score = Some(score);
-    }
-    let (ready, message) = match phase {
-        VersionPhase::Candidate => ("Unknown", "it waits for the gate"),
-        VersionPhase::Challenger => ("Unknown", "it stands against the champion"),
-        VersionPhase::Champion => ("True", "it serves"),
-        VersionPhase::Superseded => ("True", "a later version serves"),
-        VersionPhase::Rejected => ("True", "it was not taken"),
-        VersionPhase::RolledBack => ("True", "it was taken back"),
-    };
-    let now = observed.now;
-    set(&mut status.conditions, conditions::READY, ready, phase.as_str(), message, indexed.generation, now);
-    if ready == "Unknown" {
-        set(&mut status.conditions, conditions::RECONCILING, "True", phase.as_str(), message, indexed.generation, now);
-    } else {
-        clear(&mut status.conditions, conditions::RECONCILING);
-    }
-    status
-}
-
-/// The statuses of versions whose optimization is not there.
-#[must_use]
-pub fn orphan_statuses(
-    namespace: &str,
-    optimization: &str,
-    versions: &Versions,
-    now: Timestamp,
-) -> Vec<(String, PromptVersionStatus)> {
-    let message = format!(
-        "spec.optimizationRef: there is no AgentOptimization {optimization:?} in this namespace; correct the name, or apply it"
-    );
-    let orphans = versions.of(namespace, optimization).into_iter();
-    let reported = orphans.filter_map(|indexed| {
-        let mut status = indexed.status.clone();
-        let reason = conditions::REFERENCE_MISSING;
-        status.observed_generation = indexed.generation;
-        set(&mut status.conditions, conditions::READY, "False", reason, &message, indexed.generation, now);
-        set(&mut status.conditions, conditions::RECONCILING, "True", reason, &message, indexed.generation, now);
-        (status != indexed.status).then_some((indexed.known.object, status))
-    });
-    reported.collect()
-}
-
-/// Why a version stands where the record says, when nobody has told more.
-fn standing(record: &AgentOptimizationStatus, phase: VersionPhase) -> Option<String> {
-    let champion = record.champion.as_ref()?;
-    match phase {
-        VersionPhase::Champion => Some(format!("it serves: {}", origin(champion.origin))),
-        VersionPhase::Superseded => Some(format!("{} serves instead", champion.version)),
-        VersionPhase::Candidate => Some("it waits for the gate".to_owned()),
-        VersionPhase::Challenger => Some(format!("it stands against {}", champion.version)),
-        VersionPhase::Rejected | VersionPhase::RolledBack => None,
-    }
-}
-
-/// Writes what is decided about versions and the record does not tell. It is done before the record is committed, because what a
-/// person has asked for is not decided twice; and after it for the version that a cycle has `gated`, whose verdict is not lost
-/// (its answers are in the ledger) but must not come before its place in the history.
-///
-/// # Errors
-/// When the API server does not answer, and when it refuses what belongs to a version that was just created.
-pub async fn report_verdicts(
-    observed: &Observed,
-    course: &Course,
-    gated: bool,
-    context: &Context,
-) -> Result<(), ReconcileError> {
-    let in_the_gate = observed.record.cycle.as_ref().and_then(|cycle| cycle.challenger.as_deref());
-    for (version, status) in version_statuses(observed, course) {
-        let name = version.known.version.as_str();
-        let told = course.verdicts.iter().rev().find(|told| told.version == name);
-        if told.is_none_or(|told| told.phase.is_none()) || (Some(name) == in_the_gate) != gated {
-            continue;
-        }
-        let is_new = course.create.iter().any(|new| new.version == name);
-        match write_version(observed, &version.known.object, &status, context).await {
-            // A rollback does not wait for what is said about it.
-            Err(ReconcileError::Cluster(kube::Error::Api(error))) if !is_new => {
-                tracing::warn!(version = name, %error, "the status of a version cannot be written; trying again later");
-            }
-            written => written?,
-        }
-    }
-    Ok(())
-}
-
-/// Writes the status of a version, unless it is written already. The next decision knows it, whether or not the watch has told by then.
-async fn write_version(
-    observed: &Observed,
-    object: &str,
-    status: &PromptVersionStatus,
-    context: &Context,
-) -> Result<(), ReconcileError> {
-    let known = context.versions.of(&observed.owner.0, &observed.owner.1);
-    if known.iter().any(|version| version.known.object == object && version.status == *status) {
-        return Ok(());
-    }
-    fenced(context)?;
-    let written = versions::report(&context.client, &observed.owner.0, object, status).await;
-    if let Some(written) = written.map_err(ReconcileError::Cluster)? {
-        context.versions.note(&written);
-    }
-    Ok(())
-}
-
-/// Writes what has changed about versions, and says what has happened.
-///
-/// # Errors
-/// When the API server does not answer.
-pub async fn report(
-    observed: &Observed,
-    course: &Course,
-    acted: &Acted,
-    status: &AgentOptimizationStatus,
-    context: &Context,
-) -> Result<(), ReconcileError> {
-    let warn = |reason, message: &String| Note { is_warning: true, reason, message: message.clone() };
-    let mut notes: Vec<Note> = acted.put_back.iter().map(|message| warn("TargetPutBack", message)).collect();
-    notes.extend(acted.restart_news.iter().map(|message| warn("RestartFailed", message)));
-    notes.extend(worsened(&observed.record.conditions, &status.conditions));
-    context.say(&observed.object, &notes).await;
-    for (version, status) in version_statuses(observed, course) {
-        write_version(observed, &version.known.object, &status, context).await?;
-    }
-    Ok(())
-}
-
-/// What has come to be wrong: said once, not at every look.
-fn worsened(before: &[Condition], after: &[Condition]) -> Option<Note> {
-    let ready = after.iter().find(|it| it.type_ == conditions::READY && it.status == "False")?;
-    let reason = TROUBLES.into_iter().find(|reason| *reason == ready.reason)?;
-    let is_known = before.iter().any(|it| it.type_ == ready.type_ && it.message == ready.message);
-    (!is_known).then(|| Note { is_warning: true, reason, message: ready.message.clone() })
-}
-
-/// What is wrong with a resource, or with what it refers to.
-const TROUBLES: [&str; 5] = [
-    conditions::INVALID_SPEC,
-    conditions::REFERENCE_MISSING,
-    conditions::ENDPOINT_REFUSED,
-    conditions::PROMPT_TOO_LARGE,
-    conditions::TARGET_NOT_OWNED,
-];
 
 /// Shows in the metrics how an object stands.
 pub fn gauge(observed: &Observed, status: &AgentOptimizationStatus, context: &Context) {
@@ -509,7 +331,7 @@ pub fn gauge(observed: &Observed, status: &AgentOptimizationStatus, context: &Co
     context.metrics.set_blind_signals(&observed.owner, silent_signals(status).map(|silent| silent.len()));
 }
 
-/// Counts what a course has changed.
+/// Counts the cycles that a course has taken in.
 pub fn count(observed: &Observed, course: &Course, context: &Context) {
     let (before, after) = (&observed.record, &course.record);
     if after.cycles != before.cycles
@@ -524,13 +346,6 @@ pub fn count(observed: &Observed, course: &Course, context: &Context) {
     };
     if let Some(cycle) = after.cycle.as_ref().filter(|_| failures(after) > failures(before)) {
         context.metrics.cycle_failed(&format!("{:?}", cycle.kind));
-    }
-    let is_new = after.champion.as_ref().map(|it| &it.hash) != before.champion.as_ref().map(|it| &it.hash);
-    let Some(champion) = after.champion.as_ref().filter(|_| is_new) else { return };
-    match champion.origin {
-        Origin::Rollback => context.metrics.rolled_back(&observed.owner, "Breach"),
-        Origin::Requested => context.metrics.rolled_back(&observed.owner, "Requested"),
-        origin => context.metrics.promoted(&observed.owner, &format!("{origin:?}")),
     }
 }
 

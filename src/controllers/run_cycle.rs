@@ -15,16 +15,17 @@ use crate::api::plan::KeyPlan;
 use crate::api::status::{CycleKind, RunningCycle};
 use crate::api::{AgentOptimization, Plan, PromptVersion};
 use crate::decide::conclude::Reason;
-use crate::decide::lifecycle::{ChallengerFacts, CycleFacts, Failed, Gated, PromptText, Remeasured, TooDear};
+use crate::decide::lifecycle::{ChallengerFacts, CycleFacts, Failed, Gated, Names, PromptText, Remeasured, TooDear};
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ModelName;
 use crate::domain::money::Money;
 use crate::domain::prompt::Prompt;
+use crate::domain::series::Series;
 use crate::domain::version::{Version, VersionPhase};
 use crate::engine::calls::CallFailure;
 use crate::engine::error::CycleError;
 use crate::engine::ports::StoreError;
-use crate::engine::remeasure::{self, Remeasurement};
+use crate::engine::remeasure::{self, Again, Remeasurement};
 use crate::engine::subject::Subject;
 use crate::engine::{Outcome, Pipeline};
 use crate::kubernetes::versions;
@@ -100,8 +101,9 @@ async fn attempt(
     let failed = |message: String| Stop::Failed(Failed { message, needs_a_person: true });
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     let name = object.metadata.name.clone().unwrap_or_default();
+    let uid = object.metadata.uid.clone().unwrap_or_default();
     let status = object.status.clone().unwrap_or_default();
-    let Some(champion) = status.champion else { return Err(failed("there is no champion".to_owned())) };
+    let Some(champion) = status.champion.clone() else { return Err(failed("there is no champion".to_owned())) };
 
     let known = versions::list(&context.client, &namespace, &name).await?;
     let text_of = |wanted: &str| {
@@ -118,7 +120,11 @@ async fn attempt(
         let message = "what it is about was changed while it was starting".to_owned();
         return Err(Stop::Failed(Failed { message, needs_a_person: false }));
     }
-    plan.execution.series = if cycle.kind == CycleKind::Reevaluate { status.evidence } else { cycle.series };
+    let series = cycle.own_series().of(&uid);
+    plan.execution.series = match cycle.kind {
+        CycleKind::Reevaluate => status.champion_series().of(&uid),
+        CycleKind::Search | CycleKind::Gate => series,
+    };
     let challenger = match &cycle.challenger {
         Some(version) => {
             let wanted = status.challenger.as_ref().filter(|challenger| challenger.version == *version);
@@ -137,7 +143,15 @@ async fn attempt(
 
     let store = stores.of(&namespace).await?;
     let lock = lock_object(&store, &format!("{namespace}/{name}"), &stop).await?;
-    let remembered = known.iter().filter_map(|version| remembered(version, &champion.hash)).collect();
+    let indexed = context.versions.of(&namespace, &name);
+    let names = Names::of(indexed.iter().map(|indexed| &indexed.known));
+    // One that was applied under a name which another one has is not called that.
+    let holds = |version: &&PromptVersion| {
+        let object = version.metadata.name.as_deref();
+        let known = indexed.iter().find(|indexed| Some(indexed.known.object.as_str()) == object);
+        known.is_none_or(|indexed| names.holds(&status, &indexed.known))
+    };
+    let remembered = known.iter().filter(holds).filter_map(|version| remembered(version, &champion.hash)).collect();
     store.remember(&format!("{namespace}/{name}"), remembered, context.clock.now()).await?;
     let pipeline = pipeline(context, &plan, &keys, connections, store, lock, (namespace, name))
         .map_err(|error| failed(error.to_string()))?
@@ -150,10 +164,10 @@ async fn attempt(
         }
         (CycleKind::Reevaluate, _) => {
             let max_drop = object.spec.watch.as_ref().and_then(|watch| watch.reevaluation.as_ref()?.max_drop);
-            match pipeline.remeasure(cycle.series, predecessor, max_drop.unwrap_or(0.05)).await {
-                Err(CycleError::BudgetExhausted(failure)) => {
-                    CycleFacts::TooDear(too_dear(&failure, &plan, cycle.series))
-                }
+            let known_drop = champion.drifted_to.as_ref().and_then(|score| score.parse().ok());
+            let again = Again { series, predecessor, max_drop: max_drop.unwrap_or(0.05), known_drop };
+            match pipeline.remeasure(again).await {
+                Err(CycleError::BudgetExhausted(failure)) => CycleFacts::TooDear(too_dear(&failure, &plan, series)),
                 measured => CycleFacts::Remeasured(remeasured(&measured?, &plan)),
             }
         }
@@ -165,7 +179,7 @@ fn unreadable(error: &impl std::fmt::Display) -> String {
     format!("its prompt cannot be divided into sections: {error}")
 }
 
-fn too_dear(failure: &CallFailure, plan: &Plan, series: u32) -> TooDear {
+fn too_dear(failure: &CallFailure, plan: &Plan, series: Series) -> TooDear {
     let spent = match failure {
         CallFailure::BudgetExhausted { spent, .. } => *spent,
         _ => Money::ZERO,

@@ -9,6 +9,7 @@
 mod agenda;
 mod champion;
 mod outcome;
+mod remeasured;
 mod versions;
 
 #[cfg(test)]
@@ -17,11 +18,11 @@ mod tests;
 use jiff::Timestamp;
 
 pub use self::outcome::{ChallengerFacts, CycleFacts, Ended, Failed, Gated, Remeasured, TooDear};
-pub use self::versions::{KnownVersion, NewVersion, VersionOrigin, VersionVerdict, phase_of, retained};
+pub use self::versions::{KnownVersion, Names, NewVersion, VersionOrigin, VersionVerdict, phase_of, retained};
 use super::watch::Round;
 use crate::api::plan::watch::WatchPlan;
 use crate::api::promotion::{Approval, OnBaseChange};
-use crate::api::status::{AgentOptimizationStatus, Phase, SignalStatus};
+use crate::api::status::{AgentOptimizationStatus, Origin, Phase, SignalStatus, VersionRef};
 use crate::domain::money::Money;
 
 /// What a person wants: from the spec and the annotations.
@@ -107,6 +108,8 @@ pub struct Situation<'a> {
     pub versions: &'a [KnownVersion],
     /// What a new version cannot be called although no version is: the names of objects that stand in its way.
     pub taken: &'a [String],
+    /// The versions that an earlier life of the object had. Looked at while nothing serves yet.
+    pub remembered: &'a [VersionRef],
     /// The base prompt; `None` while it cannot be read.
     pub base: Option<&'a PromptText>,
     /// What our own target ConfigMap holds; `None` when there is none.
@@ -139,6 +142,8 @@ pub struct Note {
     pub reason: &'static str,
     /// In words, for people.
     pub message: String,
+    /// How the version came to serve that it speaks of, when another one does than before.
+    pub origin: Option<Origin>,
 }
 
 /// Something that only a person can mend.
@@ -172,6 +177,7 @@ pub struct Course {
 pub fn next(situation: &Situation<'_>) -> Course {
     let mut step = Step {
         situation,
+        names: Names::of(situation.versions),
         record: situation.record.clone(),
         create: Vec::new(),
         verdicts: Vec::new(),
@@ -196,6 +202,7 @@ pub fn next(situation: &Situation<'_>) -> Course {
 /// A step under way.
 struct Step<'a> {
     situation: &'a Situation<'a>,
+    names: Names<'a>,
     record: AgentOptimizationStatus,
     create: Vec<NewVersion>,
     verdicts: Vec<VersionVerdict>,
@@ -206,11 +213,18 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn say(&mut self, reason: &'static str, message: impl Into<String>) {
-        self.notes.push(Note { is_warning: false, reason, message: message.into() });
+        self.notes.push(Note { is_warning: false, reason, message: message.into(), origin: None });
     }
 
     fn warn(&mut self, reason: &'static str, message: impl Into<String>) {
-        self.notes.push(Note { is_warning: true, reason, message: message.into() });
+        self.notes.push(Note { is_warning: true, reason, message: message.into(), origin: None });
+    }
+
+    /// Says that another version serves than before.
+    fn say_who_serves(&mut self, reason: &'static str, message: String) {
+        let origin = self.record.champion.as_ref().map(|champion| champion.origin);
+        let is_warning = matches!(origin, Some(Origin::Rollback | Origin::Requested));
+        self.notes.push(Note { is_warning, reason, message, origin });
     }
 
     fn wake_at(&mut self, at: Timestamp) {
@@ -223,6 +237,7 @@ impl Step<'_> {
     }
 
     fn finish(mut self) -> Course {
+        self.count_names();
         let record = &self.record;
         let phase = if self.situation.wants.suspend {
             Phase::Suspended

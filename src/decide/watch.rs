@@ -34,7 +34,7 @@ mod reevaluation;
 mod round;
 mod signal;
 
-pub use reevaluation::{Predecessor, Reevaluated, Remeasurement, judge_reevaluation};
+pub use reevaluation::{Predecessor, Reevaluated, Reference, Remeasurement, judge_reevaluation};
 pub use round::{Round, RoundOutcome, judge_round, known_baseline, unproven};
 pub use signal::{Answer, Gap, Reading, SignalVerdict, judge_signal};
 

@@ -26,6 +26,7 @@ use crate::domain::call::{
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::money::{Money, Usage};
+use crate::domain::series::Series;
 
 /// What an answer may cost at most when its request sets no limit, in output tokens.
 const ASSUMED_OUTPUT_TOKENS: u64 = 4096;
@@ -127,6 +128,8 @@ struct Purse {
 /// The one door through which every paid call goes.
 pub struct Calls {
     door: Arc<Door>,
+    /// The series of answers that they belong to.
+    series: Series,
 }
 
 /// What callers and the calls under way share.
@@ -184,7 +187,13 @@ impl Calls {
             spending: Mutex::default(),
             broken: OnceLock::new(),
         };
-        Ok(Self { door: Arc::new(door) })
+        Ok(Self { door: Arc::new(door), series: Series::default() })
+    }
+
+    /// The same door, money and all, for the answers of a series.
+    #[must_use]
+    pub fn in_series(&self, series: Series) -> Self {
+        Self { door: Arc::clone(&self.door), series }
     }
 
     /// Asks a chat model, or the ledger.
@@ -201,7 +210,7 @@ impl Calls {
     ) -> Result<ChatAnswer, CallFailure> {
         let plan = self.door.plan(model);
         let errand = Errand {
-            key: CallKey::chat(&plan.identity, &request),
+            key: self.series.key(CallKey::chat(&plan.identity, &request)),
             model: model.clone(),
             plan,
             tags: CallTags { cycle: self.door.cycle, phase, purpose, scenario: scenario.cloned() },
@@ -228,7 +237,7 @@ impl Calls {
         let plan = self.door.plan(model);
         let bytes: usize = request.texts.iter().map(String::len).sum();
         let errand = Errand {
-            key: CallKey::embed(&plan.identity, &request),
+            key: self.series.key(CallKey::embed(&plan.identity, &request)),
             model: model.clone(),
             plan,
             tags: CallTags { cycle: self.door.cycle, phase, purpose: Purpose::Embed, scenario: None },

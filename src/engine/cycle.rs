@@ -78,7 +78,7 @@ impl Cycle {
         let (models_of_plan, budget) = (plan.models.clone(), plan.budget);
         let calls =
             Calls::open(id, models_of_plan, budget, models, ledger, Arc::clone(&progress), stop.clone()).await?;
-        let calls = Arc::new(calls);
+        let calls = Arc::new(calls.in_series(plan.execution.series));
         let evaluator = Arc::new(Evaluator::new(Arc::clone(&plan), Arc::clone(&calls), Arc::clone(&progress), stop));
         let champion = Arc::new(Subject::champion(&plan));
         let kind = if challenger.is_some() { Kind::Compare } else { Kind::Run };

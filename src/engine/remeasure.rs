@@ -19,6 +19,7 @@ use crate::domain::hash::ContentHash;
 use crate::domain::money::Money;
 use crate::domain::prompt::Prompt;
 use crate::domain::score::Evaluation;
+use crate::domain::series::Series;
 use crate::stats::LocationTest as _;
 use crate::stats::permutation::sign_flip;
 
@@ -47,33 +48,46 @@ pub struct Remeasurement {
     pub cost: Money,
 }
 
+/// How the champion is measured again.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// The series of the fresh answers. What it is compared with are the answers of the plan's own series.
+    pub series: Series,
+    /// The version that served before the champion, if it can be measured.
+    pub predecessor: Option<Prompt>,
+    /// How far the score may drop before the predecessor is measured as well, 0 to 1.
+    pub max_drop: f64,
+    /// The score down to which a drop is known already, 0 to 1: a drop from there on is what counts then.
+    pub known_drop: Option<f64>,
+}
+
 /// The identity of the cycle that measures the champion again with the answers of a series.
 #[must_use]
-pub fn identity(plan: &Plan, series: u32) -> ContentHash {
-    ContentHash::of_json(&("remeasure", plan.identity(), series))
+pub fn identity(plan: &Plan, series: Series) -> ContentHash {
+    match series.apart {
+        None => ContentHash::of_json(&("remeasure", plan.identity(), series.number)),
+        Some(apart) => ContentHash::of_json(&("remeasure", plan.identity(), series.number, apart)),
+    }
 }
 
 impl Pipeline {
-    /// Measures the champion again with the answers of another series, and its predecessor too when the champion has dropped by
-    /// more than `max_drop`.
+    /// Measures the champion again with the answers of another series, and its predecessor too when the champion has dropped
+    /// further than it may.
     ///
     /// # Errors
     /// [`CycleError`] when it could not be measured. Nothing that was paid for is lost.
-    pub async fn remeasure(
-        self,
-        series: u32,
-        predecessor: Option<Prompt>,
-        max_drop: f64,
-    ) -> Result<Remeasurement, CycleError> {
+    pub async fn remeasure(self, again: Again) -> Result<Remeasurement, CycleError> {
+        let Again { series, predecessor, max_drop, known_drop } = again;
         let cycle = identity(&self.plan, series);
         let Self { plan, models, ledger, progress, stop, .. } = self;
         let (prices, budget) = (plan.models.clone(), plan.budget);
         let calls = Calls::open(cycle, prices, budget, models, ledger, Arc::clone(&progress), stop.clone()).await?;
-        let calls = Arc::new(calls);
         let mut fresh = Plan::clone(&plan);
         fresh.execution.series = series;
-        let on =
-            |plan: Arc<Plan>| Arc::new(Evaluator::new(plan, Arc::clone(&calls), Arc::clone(&progress), stop.clone()));
+        let on = |plan: Arc<Plan>| {
+            let calls = Arc::new(calls.in_series(plan.execution.series));
+            Arc::new(Evaluator::new(plan, calls, Arc::clone(&progress), stop.clone()))
+        };
         let (recorded, fresh) = (on(Arc::clone(&plan)), on(Arc::new(fresh)));
         let scenarios = shadow::sample(&plan, &plan.split.held_out);
         let repeats = plan.gate.repeats;
@@ -87,7 +101,8 @@ impl Pipeline {
             let then = recorded.evaluate(&champion, &scenarios, 0..repeats, CountedAs::BASELINE).await?;
             let now = fresh.evaluate(&champion, &scenarios, 0..repeats, CountedAs::BASELINE).await?;
             let mut compared = Compared::of(&plan, &[&then, &now]);
-            let dropped = compared.means[0] - compared.means[1] > max_drop;
+            let from = known_drop.map_or(compared.means[0], |known| known.min(compared.means[0]));
+            let dropped = from - compared.means[1] > max_drop;
             if let Some(prompt) = predecessor.filter(|_| dropped) {
                 let before = Arc::new(Subject::prompt(prompt));
                 let before = fresh.evaluate(&before, &scenarios, 0..repeats, CountedAs::BASELINE).await?;

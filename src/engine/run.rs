@@ -73,9 +73,6 @@ pub async fn run(
         .map_err(RunError::Call)
 }
 
-/// More than a scenario is ever repeated in one measurement.
-const REPEATS_IN_A_SERIES: u32 = 1000;
-
 /// How the agent is asked for its next turn.
 struct Agent {
     model: ModelName,
@@ -136,7 +133,7 @@ impl<'a> Conversation<'a> {
             phase,
             scenario,
             repeat,
-            answer: plan.execution.series * REPEATS_IN_A_SERIES + repeat,
+            answer: plan.execution.series.sample(repeat),
             system: Arc::clone(&subject.system),
             prompt: subject.prompt.hash(),
             agent: Agent::of(plan),

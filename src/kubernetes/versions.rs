@@ -184,6 +184,7 @@ fn indexed(version: &PromptVersion) -> Indexed {
             object,
             hash,
             phase: version.status.as_ref().and_then(|status| status.phase),
+            score: version.status.as_ref().and_then(|status| status.score.clone()),
             origin: VersionOrigin::of(version.annotations().get(ORIGIN_ANNOTATION).map(String::as_str)),
             created: version.creation_timestamp().map(|time| time.0).unwrap_or_default(),
             fault,

@@ -6,7 +6,7 @@ use super::Step;
 use super::champion::{handled, later};
 use super::versions::{KnownVersion, NewVersion, VersionOrigin, VersionVerdict};
 use crate::api::promotion::Approval;
-use crate::api::status::{Cause, Challenger, CycleKind, Exhausted, RunningCycle, ScheduleStatus};
+use crate::api::status::{Cause, Challenger, CycleKind, Exhausted, RecordedSeries, RunningCycle, ScheduleStatus};
 use crate::domain::money::Money;
 use crate::domain::version::VersionPhase;
 
@@ -22,8 +22,9 @@ impl<'a> Step<'a> {
             // The record keeps the cycle: it goes on where it was.
             return;
         }
+        let mut unanswered = None;
         if self.record.cycle.is_some() && !self.still_makes_sense() {
-            self.record.cycle = None;
+            unanswered = self.record.cycle.take().and_then(|cycle| cycle.requested);
             self.drop_challenger_in_the_gate();
         }
         if let Some(running) = &self.record.cycle {
@@ -37,6 +38,11 @@ impl<'a> Step<'a> {
         }
         self.drop_challenger_in_the_gate();
         self.start_what_is_due();
+        // A cycle that a person asked for, and whose inputs were changed, is answered by the one that starts instead.
+        let search = self.record.cycle.as_mut().filter(|cycle| cycle.kind == CycleKind::Search);
+        if let Some(cycle) = search.filter(|cycle| cycle.requested.is_none()) {
+            cycle.requested = unanswered;
+        }
     }
 
     /// The cycle of the record is for these inputs, and gates a version that is there.
@@ -44,10 +50,8 @@ impl<'a> Step<'a> {
         let Some(running) = &self.record.cycle else { return false };
         let same_inputs = self.situation.inputs == Some(running.inputs.as_str());
         let gated = running.challenger.as_ref();
-        let has_challenger = gated.is_none_or(|version| {
-            let known = self.situation.versions.iter().find(|known| known.version == *version);
-            known.is_some_and(|known| self.waits_for_gate(known))
-        });
+        let has_challenger =
+            gated.is_none_or(|version| self.holder(version).is_some_and(|known| self.waits_for_gate(known)));
         same_inputs && has_challenger
     }
 
@@ -89,6 +93,9 @@ impl<'a> Step<'a> {
         }
         if let Some(asked) = asked {
             self.start(CycleKind::Search, Cause::Requested, None);
+            if let Some(cycle) = &mut self.record.cycle {
+                cycle.requested = Some(asked.clone());
+            }
             return self.acknowledge(|handled| handled.run_at = Some(asked), "a cycle was started".to_owned());
         }
         if wants.pin.is_some() {
@@ -118,8 +125,11 @@ impl<'a> Step<'a> {
             CycleKind::Search | CycleKind::Gate | CycleKind::Reevaluate => 0,
         };
         let series = match kind {
-            CycleKind::Reevaluate => self.record.reevaluations + 1,
-            CycleKind::Search | CycleKind::Gate => self.record.evidence,
+            // Fresh answers, whatever else is in the ledger: of a twin, of an earlier life, or of a record that was set back.
+            CycleKind::Reevaluate => {
+                RecordedSeries { number: self.record.reevaluations + 1, since: Some(self.situation.now) }
+            }
+            CycleKind::Search | CycleKind::Gate => self.record.evidence_series(),
         };
         if let Some(known) = challenger {
             self.record.challenger = Some(Challenger {
@@ -141,7 +151,9 @@ impl<'a> Step<'a> {
             cause,
             inputs: inputs.to_owned(),
             attempt,
-            series,
+            series: series.number,
+            series_since: series.since,
+            requested: None,
             challenger: challenger.map(|known| known.version.clone()),
             started_at: self.situation.now,
             progress: None,
@@ -165,25 +177,30 @@ impl<'a> Step<'a> {
         for known in waiting {
             let refused = self.refusal(known);
             let Some(reason) = refused else { return Some(known) };
-            self.record.exhausted.retain(|exhausted| exhausted.challenger.as_ref() != Some(&known.version));
+            if self.holds(known) {
+                self.record.exhausted.retain(|exhausted| exhausted.challenger.as_ref() != Some(&known.version));
+            }
             self.verdicts.push(VersionVerdict {
                 version: known.version.clone(),
+                object: Some(known.object.clone()),
                 phase: Some(VersionPhase::Rejected),
                 reasons: vec![reason.clone()],
                 ..VersionVerdict::default()
             });
-            self.warn("VersionRefused", format!("{} is not gated: {reason}", known.version));
+            // By its object: another one may have the same version.
+            self.warn("VersionRefused", format!("PromptVersion {} is not gated: {reason}", known.object));
         }
         None
     }
 
     fn waits_for_gate(&self, known: &KnownVersion) -> bool {
-        let told = self.verdicts.iter().rev().find(|told| told.version == known.version).and_then(|told| told.phase);
+        let holds = self.holds(known);
+        let told = self.verdicts.iter().rev().find(|told| told.is_about(known, holds)).and_then(|told| told.phase);
         let phase = told.unwrap_or_else(|| self.phase(known));
-        let awaits =
-            self.record.challenger.as_ref().is_some_and(|it| it.version == known.version && it.awaits_approval);
+        let challenger = self.record.challenger.as_ref();
+        let awaits = holds && challenger.is_some_and(|it| it.version == known.version && it.awaits_approval);
         let may_wait = matches!(phase, VersionPhase::Candidate | VersionPhase::Challenger)
-            || (phase == VersionPhase::Rejected && self.has_room_again(known));
+            || (holds && phase == VersionPhase::Rejected && self.has_room_again(known));
         !awaits && may_wait
     }
 
@@ -210,14 +227,11 @@ impl<'a> Step<'a> {
         if let Some(champion) = self.record.champion.as_ref().filter(|champion| champion.hash == known.hash) {
             return Some(format!("it is the prompt of {}, which serves", champion.version));
         }
-        let mut others = self.situation.versions.iter().filter(|other| other.object != known.object);
-        let twin = others.clone().find(|other| other.version == known.version && other.hash != known.hash);
-        if let Some(twin) = twin.filter(|twin| twin.created <= known.created) {
-            return Some(format!(
-                "{} has the version {} already; give it another spec.version",
-                twin.object, twin.version
-            ));
+        if !self.holds(known) {
+            let by = self.holder(&known.version).map_or("another prompt", |holder| holder.object.as_str());
+            return Some(format!("{by} has the version {} already; give it another spec.version", known.version));
         }
+        let mut others = self.situation.versions.iter().filter(|other| other.object != known.object);
         if self.is_quarantined(&known.hash) {
             return Some("it is the prompt of a version that was rolled back, and quarantined".to_owned());
         }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::versions::{VersionOrigin, VersionVerdict};
+use super::versions::{KnownVersion, VersionOrigin, VersionVerdict};
 use super::{Obstacle, Step};
 use crate::api::promotion::OnBaseChange;
 use crate::api::status::{
@@ -17,36 +17,53 @@ impl Step<'_> {
         if self.record.champion.is_some() {
             return;
         }
-        let champion = self.situation.versions.iter().find(|version| version.phase == Some(VersionPhase::Champion));
+        let serves = |version: &&KnownVersion| version.phase == Some(VersionPhase::Champion) && self.holds(version);
+        let champion = self.situation.versions.iter().find(serves);
         if let Some(found) = self.situation.found {
             let proposed = found.version.as_deref();
             let version = self.version_for(&found.prompt, proposed, VersionOrigin::Found, Default::default());
-            self.say("ChampionFound", format!("{version} serves: it was found in the target ConfigMap"));
             self.serve(&version, &found.prompt.hash, Origin::Found, None);
+            self.say_who_serves("ChampionFound", format!("{version} serves: it was found in the target ConfigMap"));
         } else if let Some(champion) = champion {
-            self.say("ChampionFound", format!("{} serves: it is the champion among the versions", champion.version));
             self.serve(&champion.version, &champion.hash, Origin::Found, None);
+            let message = format!("{} serves: it is the champion among the versions", champion.version);
+            self.say_who_serves("ChampionFound", message);
         } else if let Some(base) = self.situation.base {
             let version = self.version_for(base, None, VersionOrigin::Base, Default::default());
-            self.say(
-                "BasePromptServes",
-                format!("{version} serves: it is the base prompt, and nothing has beaten it yet"),
-            );
             self.serve(&version, &base.hash, Origin::Base, None);
+            let message = format!("{version} serves: it is the base prompt, and nothing has beaten it yet");
+            self.say_who_serves("BasePromptServes", message);
         }
         self.record.base_hash = self.record.champion.as_ref().and(self.situation.base).map(|base| base.hash.clone());
     }
 
     fn serve(&mut self, version: &str, hash: &str, origin: Origin, score: Option<String>) {
         let since = self.situation.now;
-        self.record.champion =
-            Some(Serving { version: version.to_owned(), hash: hash.to_owned(), origin, since, score });
+        let promoted_with = score.clone().filter(|_| matches!(origin, Origin::Gate | Origin::Approval));
+        let score = score.or_else(|| self.known_score(version, hash));
+        let evidence = self.record.evidence_series();
+        self.record.champion = Some(Serving {
+            version: version.to_owned(),
+            hash: hash.to_owned(),
+            origin,
+            since,
+            score,
+            promoted_with,
+            series: Some(evidence.number),
+            series_since: evidence.since,
+            drifted_to: None,
+        });
     }
 
     /// Another version serves, and the one that served is its predecessor. A cycle that was run against that one is no
     /// evidence any more.
     fn replace(&mut self, version: &str, hash: &str, origin: Origin, score: Option<String>) {
         let before = self.record.champion.take();
+        if let Some(before) = before.as_ref().filter(|before| before.score.is_some()) {
+            // It may have been measured just now, and come back one day.
+            let (version, score) = (before.version.clone(), before.score.clone());
+            self.verdicts.push(VersionVerdict { version, score, ..VersionVerdict::default() });
+        }
         self.record.predecessor = before.map(|before| VersionRef { version: before.version, hash: before.hash });
         self.serve(version, hash, origin, score);
         self.record.challenger = None;
@@ -60,7 +77,8 @@ impl Step<'_> {
         self.replace(version, hash, origin, score);
         self.watch_over(version);
         let before = self.record.predecessor.as_ref().map_or("nothing", |before| before.version.as_str());
-        self.say("Promoted", format!("{version} serves instead of {before}: {why}"));
+        let message = format!("{version} serves instead of {before}: {why}");
+        self.say_who_serves("Promoted", message);
     }
 
     fn watch_over(&mut self, version: &str) {
@@ -77,13 +95,13 @@ impl Step<'_> {
     }
 
     /// The champion is taken back for good. The version that serves instead is not watched: there is nothing to go back to.
-    fn take_back(&mut self, to: &VersionRef, origin: Origin, why: &str) {
+    fn take_back(&mut self, to: &VersionRef, origin: Origin, score: Option<String>, why: &str) {
         let Some(champion) = self.record.champion.clone() else { return };
         self.record.quarantine.retain(|taken_back| taken_back.hash != champion.hash && taken_back.hash != to.hash);
         let taken_back = VersionRef { version: champion.version.clone(), hash: champion.hash.clone() };
         self.record.quarantine.insert(0, taken_back);
         self.record.quarantine.truncate(QUARANTINE);
-        self.replace(&to.version, &to.hash, origin, None);
+        self.replace(&to.version, &to.hash, origin, score);
         self.record.predecessor = None;
         self.verdicts.push(VersionVerdict {
             version: champion.version.clone(),
@@ -92,7 +110,7 @@ impl Step<'_> {
             ..VersionVerdict::default()
         });
         let message = format!("{} serves again and {} is quarantined: {why}", to.version, champion.version);
-        self.warn("RolledBack", message);
+        self.say_who_serves("RolledBack", message);
     }
 
     /// What the newest readings of the live signals say.
@@ -103,25 +121,35 @@ impl Step<'_> {
         if watch.version != watched.version || watch.established {
             return;
         }
+        let needed = self.situation.wants.watch.as_ref().map_or(0, |plan| plan.breaches);
+        let is_known = watch.breaches >= needed;
         watch.breaches = watched.round.breaches;
         watch.signals.clone_from(&watched.signals);
         if let RoundOutcome::Breach { reasons } = &watched.round.outcome {
-            self.breach(&reasons.join("; "));
+            // A pinned version goes on breaching; it is said once.
+            if self.situation.wants.pin.is_none() || !is_known {
+                self.breach("PinnedVersionBreaches", None, &reasons.join("; "));
+            }
         }
     }
 
-    /// The champion breaches a limit: its predecessor serves again, if there is one and nobody has pinned the champion.
-    pub(super) fn breach(&mut self, why: &str) {
-        let Some(champion) = self.record.champion.clone() else { return };
+    /// The champion breaches a limit: its predecessor serves again, if there is one and nobody has pinned the champion. `score` is
+    /// the predecessor's, where it was just measured, and `pinned` the reason of what is said of a pinned champion.
+    pub(super) fn breach(&mut self, pinned: &'static str, score: Option<String>, why: &str) -> Breached {
+        let Some(champion) = self.record.champion.clone() else { return Breached::Stays };
         if self.situation.wants.pin.is_some() {
-            return;
+            let message = format!("{} would be taken back, and spec.pin keeps it: {why}", champion.version);
+            self.warn(pinned, message);
+            return Breached::Stays;
         }
         if let Some(predecessor) = self.record.predecessor.clone() {
-            self.take_back(&predecessor, Origin::Rollback, why);
+            self.take_back(&predecessor, Origin::Rollback, score, why);
+            Breached::TakenBack
         } else {
             self.record.watch = None;
             let message = format!("{} breaches a limit and has no predecessor to go back to: {why}", champion.version);
             self.warn("NothingToRollBackTo", message);
+            Breached::Stays
         }
     }
 
@@ -237,7 +265,7 @@ impl Step<'_> {
         } else if let Some(hash) = self.hash_of(&asked) {
             let from = self.champion().to_owned();
             let to = VersionRef { version: asked.clone(), hash };
-            self.take_back(&to, Origin::Requested, "a person asked for it");
+            self.take_back(&to, Origin::Requested, None, "a person asked for it");
             format!("{asked} serves again instead of {from}")
         } else {
             format!("there is no version {asked} to go back to; kubectl get pver lists those there are")
@@ -260,15 +288,18 @@ impl Step<'_> {
         self.say("RequestHandled", message);
     }
 
-    /// The version that `spec.pin` names serves.
+    /// The version that `spec.pin` names serves. What it has put there is watched once nothing holds it any more.
     pub(super) fn honour_pin(&mut self) {
-        let Some(pin) = self.situation.wants.pin.clone() else { return };
+        let Some(pin) = self.situation.wants.pin.clone() else { return self.unpin() };
+        self.record.pinned = true;
         if self.serves(&pin) {
             return;
         }
         if let Some(hash) = self.hash_of(&pin) {
+            // Whoever pins it wants it back.
+            self.record.quarantine.retain(|taken_back| taken_back.hash != hash);
             self.replace(&pin, &hash, Origin::Pin, None);
-            self.say("Pinned", format!("{pin} serves: spec.pin names it"));
+            self.say_who_serves("Pinned", format!("{pin} serves: spec.pin names it"));
         } else {
             let message = format!(
                 "spec.pin: there is no version {pin:?}; kubectl get pver lists those there are, and {} serves meanwhile",
@@ -276,6 +307,18 @@ impl Step<'_> {
             );
             self.obstacle = Some(Obstacle { reason: "PinnedVersionUnknown", message });
         }
+    }
+
+    fn unpin(&mut self) {
+        if !std::mem::take(&mut self.record.pinned) {
+            return;
+        }
+        let Some(champion) = self.record.champion.clone().filter(|champion| champion.origin == Origin::Pin) else {
+            return;
+        };
+        self.watch_over(&champion.version);
+        let watched = self.record.watch.as_ref().map_or("", |_| ", and is watched from now on");
+        self.say("Unpinned", format!("{} goes on serving without a pin{watched}", champion.version));
     }
 
     /// A version that has come through its window is established, once every signal has been found within its limits: an
@@ -312,6 +355,15 @@ impl Step<'_> {
     }
 }
 
+/// What a breach has led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Breached {
+    /// The predecessor serves again.
+    TakenBack,
+    /// The champion stays.
+    Stays,
+}
+
 /// The version in the value of an annotation: what comes after an `@` only makes the value another one than before.
 fn version_asked_for(value: &str) -> &str {
     value.split_once('@').map_or(value, |(version, _)| version)
@@ -340,6 +392,10 @@ mod tests {
             origin: Origin::Gate,
             since: Timestamp::UNIX_EPOCH,
             score: None,
+            promoted_with: None,
+            series: None,
+            series_since: None,
+            drifted_to: None,
         };
         let asked = Wants { rollback_to: Some("v2".to_owned()), ..Wants::default() };
         let handled =
@@ -356,6 +412,7 @@ mod tests {
                 record,
                 versions: &[],
                 taken: &[],
+                remembered: &[],
                 base: None,
                 found: None,
                 inputs: None,

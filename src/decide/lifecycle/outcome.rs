@@ -9,11 +9,10 @@ use super::versions::{VersionOrigin, VersionVerdict};
 use super::{PromptText, Step};
 use crate::api::promotion::Approval;
 use crate::api::status::{
-    Amount, Challenger, CycleKind, DimensionScore, EXHAUSTED, Exhausted, FinishedCycle, HISTORY, Origin, RunningCycle,
-    Waiting,
+    Amount, Challenger, CycleKind, CycleVerdict, DimensionScore, EXHAUSTED, Exhausted, FinishedCycle, HISTORY, Origin,
+    RunningCycle, Waiting,
 };
 use crate::decide::conclude::Verdict;
-use crate::decide::watch::{Predecessor, Reevaluated, Remeasurement, judge_reevaluation};
 use crate::domain::money::Money;
 use crate::domain::version::VersionPhase;
 
@@ -135,9 +134,11 @@ impl Step<'_> {
     pub(super) fn conclude(&mut self) {
         let Some(ended) = self.situation.ended else { return };
         let Some(running) = self.record.cycle.clone() else { return };
-        let is_meant = (running.kind, &running.inputs, running.attempt, &running.challenger)
-            == (ended.cycle.kind, &ended.cycle.inputs, ended.cycle.attempt, &ended.cycle.challenger);
-        if !is_meant || self.situation.wants.suspend {
+        let identity = |cycle: &RunningCycle| {
+            let RunningCycle { kind, inputs, attempt, challenger, .. } = cycle;
+            (*kind, inputs.clone(), *attempt, challenger.clone(), cycle.own_series())
+        };
+        if identity(&running) != identity(&ended.cycle) || self.situation.wants.suspend {
             return;
         }
         let is_current = self.record.champion.as_ref().is_some_and(|champion| champion.hash == ended.champion);
@@ -174,7 +175,16 @@ impl Step<'_> {
                 self.record.reevaluations = self.record.reevaluations.max(running.series);
                 let (champion, message) = (self.champion().to_owned(), too_dear.message.clone());
                 self.warn("BudgetExhausted", message.clone());
-                self.remember(&running, &too_dear.id, "Inconclusive", message, champion, None, None, &too_dear.cost);
+                self.remember(
+                    &running,
+                    &too_dear.id,
+                    CycleVerdict::Inconclusive,
+                    message,
+                    champion,
+                    None,
+                    None,
+                    &too_dear.cost,
+                );
             }
         }
     }
@@ -246,13 +256,13 @@ impl Step<'_> {
             self.refuse_gated(running, gated.reasons.clone());
             (running.challenger.clone(), word(gated.verdict))
         };
-        if verdict != "Promoted" {
+        if verdict != CycleVerdict::Promoted {
             let against = version.as_ref().map_or(String::new(), |version| format!(", {version} does not replace it"));
             let message = match verdict {
-                "Passed" => why.clone(),
+                CycleVerdict::Passed => why.clone(),
                 _ => format!("{champion} stays champion{against}: {why}"),
             };
-            self.say(if verdict == "Passed" { "GatePassed" } else { "CycleEnded" }, message);
+            self.say(if verdict == CycleVerdict::Passed { "GatePassed" } else { "CycleEnded" }, message);
         }
         if gated.exhausted.is_some() {
             self.warn("BudgetExhausted", why.clone());
@@ -276,7 +286,7 @@ impl Step<'_> {
         gated: &Gated,
         facts: &ChallengerFacts,
         why: &str,
-    ) -> (String, &'static str) {
+    ) -> (String, CycleVerdict) {
         let parent = Some(self.champion().to_owned());
         let details = (parent, facts.diff.clone(), facts.addresses.clone());
         // A prompt that a person applied keeps the name that it was gated under.
@@ -287,6 +297,7 @@ impl Step<'_> {
         let score = facts.score.map(score_text);
         let mut told = VersionVerdict {
             version: version.clone(),
+            object: None,
             phase: None,
             reasons: gated.reasons.clone(),
             score: score.clone(),
@@ -304,12 +315,12 @@ impl Step<'_> {
                 told.phase = Some(VersionPhase::RolledBack);
                 told.reasons
                     .insert(0, "it passes the gate and was rolled back before: it stays quarantined".to_owned());
-                "Kept"
+                CycleVerdict::Kept
             }
             Verdict::Promoted if self.situation.wants.pin.is_some() => {
                 told.phase = Some(VersionPhase::Candidate);
                 told.reasons.insert(0, "it passes the gate; spec.pin keeps another version".to_owned());
-                "Passed"
+                CycleVerdict::Passed
             }
             Verdict::Promoted if self.situation.wants.approval == Approval::Manual => {
                 told.reasons.insert(0, format!("it passes the gate and waits for approval: {why}"));
@@ -325,11 +336,11 @@ impl Step<'_> {
                     crate::api::intent::annotations::APPROVE
                 );
                 self.say("AwaitingApproval", message);
-                "Passed"
+                CycleVerdict::Passed
             }
             Verdict::Promoted => {
                 self.promote(&version, &facts.prompt.hash, Origin::Gate, score, why);
-                "Promoted"
+                CycleVerdict::Promoted
             }
             Verdict::Kept | Verdict::BelowThreshold => {
                 told.phase = Some(VersionPhase::Rejected);
@@ -339,7 +350,7 @@ impl Step<'_> {
             Verdict::Inconclusive => {
                 told.phase = Some(VersionPhase::Rejected);
                 told.reasons.insert(0, "the evidence does not suffice".to_owned());
-                "Inconclusive"
+                CycleVerdict::Inconclusive
             }
         };
         told.reasons.truncate(REASONS);
@@ -358,56 +369,12 @@ impl Step<'_> {
         });
     }
 
-    /// The champion was measured again: has it dropped, and is its prompt to blame?
-    fn judge_remeasured(&mut self, running: &RunningCycle, measured: &Remeasured) {
-        let now = self.situation.now;
-        self.record.reevaluated_at = Some(now);
-        self.record.reevaluations = self.record.reevaluations.max(running.series);
-        let champion = self.champion().to_owned();
-        let score = measured.now.is_finite().then(|| score_text(measured.now));
-        if let (Some(serving), Some(score)) = (self.record.champion.as_mut(), &score) {
-            serving.score = Some(score.clone());
-        }
-        let Some(plan) = self.situation.wants.watch.as_ref().and_then(|watch| watch.reevaluation) else { return };
-        let judged = judge_reevaluation(
-            &plan,
-            &Remeasurement {
-                promoted: measured.then,
-                measured: measured.now,
-                p_value: Some(measured.p_value),
-                predecessor: match (&self.record.predecessor, measured.predecessor) {
-                    (_, Some(score)) => Predecessor::Measured { score, p_value: measured.predecessor_p_value },
-                    (None, None) => Predecessor::Absent,
-                    (Some(_), None) => Predecessor::Unmeasured,
-                },
-            },
-        );
-        let message = judged.message().to_owned();
-        let verdict = match judged {
-            Reevaluated::Steady(_) | Reevaluated::NoEvidence(_) => "Measured",
-            // The predecessor cannot be measured any more: then nothing says that it would do better.
-            Reevaluated::MeasurePredecessor(_) | Reevaluated::Drift(_) => "Drifted",
-            Reevaluated::Breach(_) => "RolledBack",
-        };
-        self.remember(running, &measured.id, verdict, message.clone(), champion, None, score, &measured.cost);
-        match verdict {
-            "RolledBack" => self.breach(&message),
-            "Drifted" => {
-                self.warn("Drifted", message);
-                // From now on the answers from before the drift are no evidence.
-                self.record.evidence = running.series;
-                self.record.drifted = true;
-            }
-            _ => {}
-        }
-    }
-
     #[allow(clippy::too_many_arguments, reason = "a line of the history has that many columns")]
-    fn remember(
+    pub(super) fn remember(
         &mut self,
         running: &RunningCycle,
         id: &str,
-        verdict: &str,
+        verdict: CycleVerdict,
         message: String,
         champion: String,
         challenger: Option<String>,
@@ -423,12 +390,13 @@ impl Step<'_> {
                 cause: running.cause,
                 started_at: running.started_at,
                 ended_at: self.situation.now,
-                verdict: verdict.to_owned(),
+                verdict: verdict.as_str().to_owned(),
                 message,
                 champion,
                 challenger,
                 score,
                 cost: cost.to_string(),
+                requested: running.requested.clone(),
             },
         );
         self.record.history.truncate(HISTORY);
@@ -436,16 +404,16 @@ impl Step<'_> {
 }
 
 /// A verdict about a champion that stays, in one word.
-fn word(verdict: Verdict) -> &'static str {
+fn word(verdict: Verdict) -> CycleVerdict {
     match verdict {
-        Verdict::Promoted => "Promoted",
-        Verdict::Kept => "Kept",
-        Verdict::BelowThreshold => "BelowThreshold",
-        Verdict::Inconclusive => "Inconclusive",
+        Verdict::Promoted => CycleVerdict::Promoted,
+        Verdict::Kept => CycleVerdict::Kept,
+        Verdict::BelowThreshold => CycleVerdict::BelowThreshold,
+        Verdict::Inconclusive => CycleVerdict::Inconclusive,
     }
 }
 
 /// A score as the status holds it.
-fn score_text(score: f64) -> String {
+pub(super) fn score_text(score: f64) -> String {
     format!("{score:.3}")
 }

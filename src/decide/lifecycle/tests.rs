@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 
 use super::*;
 use crate::api::plan::watch::{ReevaluationPlan, WatchPlan};
-use crate::api::status::{Cause, CycleKind, Origin};
+use crate::api::status::{Cause, CycleKind, Origin, RecordedSeries};
 use crate::decide::conclude::Verdict;
 use crate::decide::watch::RoundOutcome;
 use crate::domain::hash::ContentHash;
@@ -45,6 +45,7 @@ struct Cluster {
     base: PromptText,
     inputs: String,
     taken: Vec<String>,
+    remembered: Vec<VersionRef>,
     reasons: Vec<String>,
     /// Cycles use up their budget, if they have one.
     is_costly: bool,
@@ -53,6 +54,11 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
+        Self::with_memory(&[])
+    }
+
+    /// Whose object had another life before.
+    fn with_memory(remembered: &[(&str, &str)]) -> Self {
         let mut cluster = Self {
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             wants: Wants::default(),
@@ -61,10 +67,14 @@ impl Cluster {
             base: prompt("base"),
             inputs: "inputs".to_owned(),
             taken: Vec::new(),
+            remembered: Vec::new(),
             reasons: vec!["because".to_owned()],
             is_costly: false,
             said: Vec::new(),
         };
+        let version =
+            |(version, text): &(&str, &str)| VersionRef { version: (*version).to_owned(), hash: prompt(text).hash };
+        cluster.remembered = remembered.iter().map(version).collect();
         cluster.step(None, None);
         cluster
     }
@@ -80,6 +90,7 @@ impl Cluster {
             record: &self.record,
             versions: &self.versions,
             taken: &self.taken,
+            remembered: if self.record.champion.is_none() { &self.remembered } else { &[] },
             base: Some(&self.base),
             found: None,
             inputs: Some(&self.inputs),
@@ -97,28 +108,41 @@ impl Cluster {
                 version: new.version.clone(),
                 hash: new.prompt.hash.clone(),
                 phase: None,
+                score: None,
                 origin: new.origin,
                 created: self.now,
                 fault: None,
             });
         }
+        let all = self.versions.clone();
+        let names = Names::of(&all);
         for known in &mut self.versions {
-            let told = course.verdicts.iter().rev().find(|told| told.version == known.version);
-            let serves = course.record.champion.as_ref().is_some_and(|champion| champion.version == known.version);
-            let derived = phase_of(&course.record, &known.version, &known.hash, known.phase);
-            known.phase = Some(told.and_then(|told| told.phase).filter(|_| !serves).unwrap_or(derived));
+            let holds = names.holds(&course.record, known);
+            let told = course.verdicts.iter().rev().find(|told| told.is_about(known, holds));
+            let champion = course.record.champion.as_ref();
+            let champion = champion.filter(|it| holds && it.version == known.version && it.hash == known.hash);
+            let derived = phase_of(&course.record, known, holds);
+            known.phase = Some(told.and_then(|told| told.phase).filter(|_| champion.is_none()).unwrap_or(derived));
+            let measured = champion.and_then(|champion| champion.score.clone());
+            let told = told.and_then(|told| told.score.clone());
+            known.score = measured.or(told).or(known.score.take());
         }
         self.said.extend(course.notes);
         self.record = course.record;
     }
 
     fn apply_by_hand(&mut self, text: &str) {
+        self.apply_as(&format!("hand-{}", self.versions.len()), text);
+    }
+
+    fn apply_as(&mut self, version: &str, text: &str) {
         let number = self.versions.len();
         self.versions.push(KnownVersion {
             object: format!("by-hand-{number}"),
-            version: format!("hand-{number}"),
+            version: version.to_owned(),
             hash: prompt(text).hash,
             phase: None,
+            score: None,
             origin: VersionOrigin::Applied,
             created: self.now,
             fault: None,
@@ -142,7 +166,7 @@ impl Cluster {
         let champion = self.record.champion.clone().unwrap().hash;
         let prompt = match &cycle.challenger {
             Some(version) => {
-                let known = self.versions.iter().find(|known| known.version == *version).unwrap();
+                let known = Names::of(&self.versions).holder(&self.record, version).unwrap();
                 PromptText { hash: known.hash.clone(), text: String::new() }
             }
             None => prompt(text),
@@ -218,7 +242,18 @@ impl Cluster {
     }
 
     fn phases(&self) -> BTreeMap<&str, VersionPhase> {
-        self.versions.iter().map(|known| (known.version.as_str(), known.phase.unwrap())).collect()
+        let names = Names::of(&self.versions);
+        let holders = self.versions.iter().filter(|known| names.holds(&self.record, known));
+        holders.map(|known| (known.version.as_str(), known.phase.unwrap())).collect()
+    }
+
+    /// Where an object stands.
+    fn phase_of_object(&self, object: &str) -> VersionPhase {
+        self.versions.iter().find(|known| known.object == object).unwrap().phase.unwrap()
+    }
+
+    fn times_said(&self, reason: &str) -> usize {
+        self.said.iter().filter(|note| note.reason == reason).count()
     }
 
     #[track_caller]
@@ -612,16 +647,227 @@ fn what_was_run_for_other_inputs_is_no_evidence() {
 
 #[test]
 fn a_drop_of_the_champion_alone_is_its_fault_and_a_drop_of_both_is_the_models() {
-    for (verdict, version, evidence) in [(Verdict::Kept, "v1", 0), (Verdict::BelowThreshold, "v2", 1)] {
-        let mut cluster = Cluster::new();
-        cluster.wants.watch = Some(watch());
-        cluster.ends(Verdict::Promoted, "better");
-        cluster.pass(61);
-        cluster.pass(1000);
-        assert_eq!(cluster.record.cycle.as_ref().unwrap().kind, CycleKind::Reevaluate);
+    for (verdict, version, evidence, said) in
+        [(Verdict::Kept, "v1", 0, "RolledBack"), (Verdict::BelowThreshold, "v2", 1, "Drifted")]
+    {
+        let mut cluster = measuring_again();
         cluster.ends(verdict, "");
         assert_eq!((cluster.serving().0, cluster.record.evidence), (version, evidence), "{verdict:?}");
+        assert_eq!(cluster.record.history[0].verdict, said);
     }
+}
+
+/// A cluster whose promoted champion is being measured again.
+fn measuring_again() -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.wants.watch = Some(watch());
+    cluster.ends(Verdict::Promoted, "better");
+    cluster.pass(61);
+    cluster.pass(1000);
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().kind, CycleKind::Reevaluate);
+    cluster
+}
+
+#[test]
+fn a_pinned_champion_that_does_worse_is_not_taken_back_and_nothing_says_that_it_was() {
+    let mut cluster = measuring_again();
+    cluster.wants.pin = Some("v2".to_owned());
+    cluster.ends(Verdict::Kept, "");
+    assert_eq!((cluster.serving(), &cluster.record.quarantine), (("v2", Origin::Gate), &Vec::new()));
+    assert_eq!(cluster.record.history[0].verdict, "Worse");
+    cluster.has_said("PinnedVersionWorse");
+    assert_eq!(cluster.times_said("RolledBack"), 0);
+    assert!(cluster.said.iter().all(|note| note.origin != Some(Origin::Rollback)), "nor does the metric");
+}
+
+#[test]
+fn a_pinned_champion_that_breaches_is_told_once() {
+    let mut cluster = Cluster::new();
+    cluster.wants.watch = Some(watch());
+    cluster.ends(Verdict::Promoted, "better");
+    cluster.wants.pin = Some("v2".to_owned());
+    for _ in 0..3 {
+        cluster.breaches();
+    }
+    assert_eq!((cluster.times_said("PinnedVersionBreaches"), cluster.serving().0), (1, "v2"));
+    // It is taken back as soon as nothing keeps it and it breaches still.
+    cluster.wants.pin = None;
+    cluster.breaches();
+    assert_eq!(cluster.serving(), ("v1", Origin::Rollback));
+}
+
+#[test]
+fn a_reevaluation_compares_with_the_promotion_however_often_the_model_has_drifted_since() {
+    let mut cluster = measuring_again();
+    let promoted = cluster.record.champion_series();
+    assert_eq!(promoted, RecordedSeries::default());
+    cluster.ends(Verdict::BelowThreshold, "");
+    assert_ne!(cluster.record.evidence_series(), promoted, "searches rest on the fresh answers");
+    assert_eq!(cluster.record.champion_series(), promoted);
+    let champion = cluster.record.champion.clone().unwrap();
+    assert_eq!(champion.drifted_to.as_deref(), Some("0.600"));
+    let said = |cluster: &Cluster| cluster.record.history[0].message.clone();
+    assert!(said(&cluster).contains("0.3 below the 0.900 at promotion"), "{}", said(&cluster));
+    // The search that the drift has started, and the next re-evaluation: the same drop is no further drift.
+    cluster.ends(Verdict::Kept, "worse");
+    let evidence = cluster.record.evidence_series();
+    cluster.pass(1001);
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().kind, CycleKind::Reevaluate);
+    cluster.ends(Verdict::BelowThreshold, "");
+    assert_eq!((cluster.record.cycle.clone(), cluster.times_said("Drifted")), (None, 1));
+    assert_eq!((cluster.record.history[0].verdict.as_str(), cluster.record.evidence_series()), ("Measured", evidence));
+    assert!(said(&cluster).contains("0.3 below the 0.900 at promotion"), "{}", said(&cluster));
+    // It recovers: then what was answered in between is no evidence.
+    cluster.pass(1001);
+    cluster.ends(Verdict::Promoted, "");
+    let champion = cluster.record.champion.clone().unwrap();
+    assert_eq!((champion.version.as_str(), champion.drifted_to), ("v2", None));
+    assert_ne!(cluster.record.evidence_series(), evidence);
+    // What is promoted from now on is compared with what it was promoted by.
+    cluster.wants.run_at = Some("now".to_owned());
+    cluster.pass(1);
+    cluster.ends(Verdict::Promoted, "better still");
+    assert_eq!(cluster.serving().0, "v4");
+    assert_eq!(cluster.record.champion_series(), cluster.record.evidence_series());
+}
+
+#[test]
+fn a_version_that_is_applied_under_a_taken_name_is_refused_itself_and_the_champion_is_left_alone() {
+    for text in ["another", "better"] {
+        let mut cluster = Cluster::new();
+        cluster.ends(Verdict::Promoted, "better");
+        let course = {
+            let mut before = cluster.clone();
+            before.apply_as("v2", text);
+            before.versions.last_mut().unwrap().phase = None;
+            before.look(None, None)
+        };
+        let told = course.verdicts.iter().find(|told| told.phase == Some(VersionPhase::Rejected)).unwrap();
+        assert_eq!(told.object.as_deref(), Some("by-hand-2"));
+        cluster.apply_as("v2", text);
+        assert_eq!(cluster.phase_of_object("by-hand-2"), VersionPhase::Rejected, "{text}");
+        assert_eq!(cluster.phase_of_object("support-v2"), VersionPhase::Champion);
+        assert_eq!((cluster.serving(), &cluster.record.cycle), (("v2", Origin::Gate), &None));
+        // Nor does it get in by name.
+        cluster.wants.rollback_to = Some("v1".to_owned());
+        cluster.pass(1);
+        cluster.wants.rollback_to = Some("v2@again".to_owned());
+        cluster.pass(1);
+        assert_eq!(cluster.record.champion.as_ref().unwrap().hash, prompt("better").hash);
+    }
+}
+
+#[test]
+fn a_name_that_the_record_knows_is_not_taken_over_when_its_object_is_gone() {
+    let mut cluster = Cluster::new();
+    cluster.ends(Verdict::Promoted, "better");
+    cluster.versions.retain(|known| known.version != "v1");
+    cluster.apply_as("v1", "an impostor");
+    assert_eq!(cluster.phase_of_object("by-hand-1"), VersionPhase::Rejected);
+    cluster.wants.rollback_to = Some("v1".to_owned());
+    cluster.pass(1);
+    let champion = cluster.record.champion.clone().unwrap();
+    assert_eq!((champion.version.as_str(), champion.hash), ("v1", prompt("base").hash), "its prompt is in the store");
+}
+
+#[test]
+fn no_name_is_given_twice_whatever_was_deleted_or_was_before() {
+    // In one life.
+    let mut cluster = Cluster::new();
+    for number in 0..12 {
+        cluster.wants.run_at = Some(number.to_string());
+        cluster.pass(1);
+        cluster.ends(Verdict::Kept, &format!("worse {number}"));
+    }
+    cluster.versions.retain(|known| known.version == "v1");
+    cluster.record.history.clear();
+    cluster.wants.run_at = Some("one more".to_owned());
+    cluster.pass(1);
+    cluster.ends(Verdict::Promoted, "better");
+    assert_eq!(cluster.serving().0, "v14");
+    // In another one.
+    let cluster = Cluster::with_memory(&[("v1", "another base"), ("v2", "better"), ("v7", "the last")]);
+    assert_eq!(cluster.serving().0, "v8");
+    let mut cluster = Cluster::with_memory(&[("v1", "base"), ("v2", "better"), ("v7", "the last")]);
+    assert_eq!(cluster.serving().0, "v1", "the same prompt keeps its name");
+    cluster.base = prompt("changed");
+    cluster.pass(1);
+    assert!(cluster.phases().contains_key("v8"));
+    // Somebody names a version by the highest number that there is.
+    for name in ["v18446744073709551615", "v18446744073709551616", "v1000000000"] {
+        let mut cluster = Cluster::new();
+        cluster.apply_as(name, "by hand");
+        cluster.ends(Verdict::Kept, "");
+        cluster.wants.run_at = Some("now".to_owned());
+        cluster.pass(1);
+        cluster.base = prompt("changed");
+        cluster.pass(1);
+        assert!(cluster.phases().contains_key("v2"), "{:?}", cluster.phases());
+    }
+}
+
+#[test]
+fn a_pin_takes_what_it_names_out_of_quarantine_and_what_it_leaves_is_watched() {
+    let mut cluster = Cluster::new();
+    cluster.wants.watch = Some(watch());
+    cluster.ends(Verdict::Promoted, "better");
+    cluster.breaches();
+    assert_eq!(cluster.record.quarantine.len(), 1);
+    cluster.wants.pin = Some("v2".to_owned());
+    cluster.pass(1);
+    assert_eq!((cluster.serving(), cluster.record.quarantine.len()), (("v2", Origin::Pin), 0));
+    assert_eq!(cluster.record.watch, None);
+    cluster.wants.pin = None;
+    cluster.pass(1);
+    let watch = cluster.record.watch.clone().expect("it is watched");
+    assert_eq!((watch.version.as_str(), cluster.record.phase), ("v2", Some(Phase::Watching)));
+    cluster.has_said("Unpinned");
+    cluster.breaches();
+    assert_eq!(cluster.serving(), ("v1", Origin::Rollback));
+    // A pin on what serves anyway changes nothing about its watch.
+    let mut cluster = Cluster::new();
+    cluster.wants.watch = Some(self::watch());
+    cluster.ends(Verdict::Promoted, "better");
+    let before = cluster.record.watch.clone();
+    for pin in [Some("v2"), None] {
+        cluster.wants.pin = pin.map(str::to_owned);
+        cluster.pass(1);
+        assert_eq!(cluster.record.watch, before);
+    }
+}
+
+#[test]
+fn a_version_that_serves_again_has_the_score_that_was_measured() {
+    let mut cluster = Cluster::new();
+    cluster.wants.watch = Some(watch());
+    cluster.ends(Verdict::Promoted, "better");
+    assert_eq!(cluster.record.champion.as_ref().unwrap().score.as_deref(), Some("0.900"));
+    let mut by_hand = cluster.clone();
+    cluster.breaches();
+    assert_eq!(cluster.record.champion.as_ref().unwrap().score.as_deref(), Some("0.700"));
+    by_hand.wants.rollback_to = Some("v1".to_owned());
+    by_hand.pass(1);
+    assert_eq!(by_hand.record.champion.as_ref().unwrap().score.as_deref(), Some("0.700"));
+    let mut measured = measuring_again();
+    measured.ends(Verdict::Kept, "");
+    assert_eq!(measured.serving(), ("v1", Origin::Rollback));
+    assert_eq!(measured.record.champion.as_ref().unwrap().score.as_deref(), Some("0.800"), "just now");
+}
+
+#[test]
+fn a_cycle_says_which_request_it_answers_even_if_its_inputs_were_changed_meanwhile() {
+    let mut cluster = Cluster::new();
+    cluster.ends(Verdict::Kept, "worse");
+    cluster.wants.run_at = Some("mine".to_owned());
+    cluster.pass(1);
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().requested.as_deref(), Some("mine"));
+    cluster.inputs = "others".to_owned();
+    cluster.pass(1);
+    let cycle = cluster.record.cycle.clone().unwrap();
+    assert_eq!((cycle.cause, cycle.requested.as_deref()), (Cause::InputsChanged, Some("mine")));
+    cluster.ends(Verdict::Kept, "worse still");
+    assert_eq!(cluster.record.history[0].requested.as_deref(), Some("mine"));
+    assert_eq!(cluster.record.history[1].requested, None);
 }
 
 #[test]
@@ -659,12 +905,14 @@ enum Happening {
     Adopt(bool),
     Budget(Option<u8>),
     Costly(bool),
+    Twin(u8, u8),
+    Delete(u8),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
     use Happening::{
-        Adopt, Approve, Base, Breach, Budget, ByHand, Costly, Ends, Fails, Inputs, Manual, Pass, Pin, RollbackTo,
-        RunAt, Suspend,
+        Adopt, Approve, Base, Breach, Budget, ByHand, Costly, Delete, Ends, Fails, Inputs, Manual, Pass, Pin,
+        RollbackTo, RunAt, Suspend, Twin,
     };
     prop_oneof![
         6 => (0..4_u8, 0..6_u8).prop_map(|(verdict, text)| Ends(verdict, text)),
@@ -683,6 +931,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<bool>().prop_map(Adopt),
         2 => proptest::option::of(1..5_u8).prop_map(Budget),
         1 => any::<bool>().prop_map(Costly),
+        1 => (1..5_u8, 0..6_u8).prop_map(|(number, text)| Twin(number, text)),
+        1 => (0..9_u8).prop_map(Delete),
     ]
 }
 
@@ -711,6 +961,19 @@ fn happens(cluster: &mut Cluster, happening: &Happening) {
         }
         Happening::Budget(budget) => cluster.wants.budget = budget.map(dollars),
         Happening::Costly(is_costly) => cluster.is_costly = is_costly,
+        Happening::Twin(number, text) => {
+            return cluster.apply_as(&format!("v{number}"), &format!("prompt {text}"));
+        }
+        // What the record does not need; what it needs is restored.
+        Happening::Delete(index) => {
+            let record = &cluster.record;
+            let named = record.champion.iter().map(|it| &it.hash).chain(record.challenger.iter().map(|it| &it.hash));
+            let needed: Vec<String> = named.chain(record.predecessor.iter().map(|it| &it.hash)).cloned().collect();
+            let index = usize::from(index);
+            if cluster.versions.get(index).is_some_and(|known| !needed.contains(&known.hash)) {
+                cluster.versions.remove(index);
+            }
+        }
     }
     cluster.step(None, None);
 }
@@ -719,8 +982,20 @@ fn happens(cluster: &mut Cluster, happening: &Happening) {
 fn check(cluster: &Cluster, before: &AgentOptimizationStatus, happening: &Happening) {
     let record = &cluster.record;
     let champion = record.champion.as_ref().expect("there is always a champion");
-    let known = cluster.versions.iter().find(|known| known.version == champion.version);
+    let known = Names::of(&cluster.versions).holder(record, &champion.version);
     assert_eq!(known.map(|known| &known.hash), Some(&champion.hash), "the champion is the version that it is called");
+    assert!(record.last_number >= before.last_number, "no number comes twice");
+    if let Some(last) = record.history.first().filter(|_| record.cycles != before.cycles) {
+        let is_another = before.champion.as_ref().is_some_and(|before| before.hash != champion.hash);
+        let is_taken_back = is_another && champion.origin == Origin::Rollback;
+        assert_eq!(last.verdict == "RolledBack", is_taken_back, "the history says so if and only if it was: {last:?}");
+    }
+    let series = |status: &AgentOptimizationStatus| status.cycle.as_ref().map(|cycle| (cycle.kind, cycle.own_series()));
+    if let Some((CycleKind::Reevaluate, fresh)) = series(record).filter(|cycle| series(before).as_ref() != Some(cycle))
+    {
+        assert_eq!(fresh.since, Some(cluster.now), "a re-evaluation asks anew");
+        assert_ne!(fresh, before.evidence_series());
+    }
     let champions = cluster.versions.iter().filter(|known| known.phase == Some(VersionPhase::Champion)).count();
     assert_eq!(champions, 1, "there is one champion");
     if let Some(predecessor) = &record.predecessor {

@@ -1,5 +1,7 @@
 //! Versions: their names, and where each stands.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
 use super::{PromptText, Step};
@@ -54,6 +56,8 @@ pub struct KnownVersion {
     pub hash: String,
     /// Where its status says it stands; `None` before the operator has seen it.
     pub phase: Option<VersionPhase>,
+    /// Its aggregate score when it was measured last, 0 to 1.
+    pub score: Option<String>,
     /// Who wrote it.
     pub origin: VersionOrigin,
     /// When the object was created.
@@ -84,6 +88,8 @@ pub struct NewVersion {
 pub struct VersionVerdict {
     /// The name of the version.
     pub version: String,
+    /// The object that it is about; the one that [holds](Names::holds) the name when absent.
+    pub object: Option<String>,
     /// Where it stands, if the record does not tell.
     pub phase: Option<VersionPhase>,
     /// Why, the most important reason first.
@@ -94,29 +100,82 @@ pub struct VersionVerdict {
     pub dimensions: Vec<DimensionScore>,
 }
 
-/// Where a version stands. What the record says comes first; else what was said before.
+impl VersionVerdict {
+    /// Whether it is about this version. `holds` says that the version [holds](Names::holds) its name.
+    #[must_use]
+    pub fn is_about(&self, known: &KnownVersion, holds: bool) -> bool {
+        match &self.object {
+            Some(object) => *object == known.object,
+            None => holds && self.version == known.version,
+        }
+    }
+}
+
+/// Which object each name means. A person may apply a PromptVersion under a name that another one has.
+#[derive(Clone, Debug)]
+pub struct Names<'v>(HashMap<&'v str, Vec<&'v KnownVersion>>);
+
+impl<'v> Names<'v> {
+    /// The names of these versions.
+    #[must_use]
+    pub fn of(versions: impl IntoIterator<Item = &'v KnownVersion>) -> Self {
+        let mut names: HashMap<&str, Vec<&KnownVersion>> = HashMap::new();
+        for known in versions {
+            names.entry(&known.version).or_default().push(known);
+        }
+        for named in names.values_mut() {
+            named.sort_by_key(|known| {
+                (known.fault.is_some(), known.origin == VersionOrigin::Applied, known.created, &known.object)
+            });
+        }
+        Self(names)
+    }
+
+    /// The object that a name means: the one with the prompt that the record knows by it, then one that the operator wrote, then
+    /// the oldest. `None` when no object has the prompt that the record knows.
+    #[must_use]
+    pub fn holder(&self, record: &AgentOptimizationStatus, version: &str) -> Option<&'v KnownVersion> {
+        let known_hash = hash_in(record, version);
+        let mut named = self.0.get(version)?.iter();
+        named.find(|known| known_hash.is_none_or(|hash| hash == known.hash)).copied()
+    }
+
+    /// Whether a version is the one that its name means.
+    #[must_use]
+    pub fn holds(&self, record: &AgentOptimizationStatus, known: &KnownVersion) -> bool {
+        self.holder(record, &known.version).is_some_and(|holder| holder.object == known.object)
+    }
+}
+
+/// The hash of the prompt that the record knows by a name.
+fn hash_in<'r>(record: &'r AgentOptimizationStatus, version: &str) -> Option<&'r str> {
+    let champion = record.champion.iter().map(|it| (&it.version, &it.hash));
+    let challenger = record.challenger.iter().map(|it| (&it.version, &it.hash));
+    let others = record.predecessor.iter().chain(&record.quarantine).map(|it| (&it.version, &it.hash));
+    champion.chain(challenger).chain(others).find(|(name, _)| *name == version).map(|(_, hash)| hash.as_str())
+}
+
+/// Where a version stands. What the record says comes first; else what was said before. `holds` says that it
+/// [holds](Names::holds) its name: only then does the record mean it by that.
 #[must_use]
-pub fn phase_of(
-    record: &AgentOptimizationStatus,
-    version: &str,
-    hash: &str,
-    before: Option<VersionPhase>,
-) -> VersionPhase {
-    let serves = record.champion.as_ref().is_some_and(|champion| champion.version == version && champion.hash == hash);
-    if serves {
+pub fn phase_of(record: &AgentOptimizationStatus, known: &KnownVersion, holds: bool) -> VersionPhase {
+    let KnownVersion { version, hash, phase: before, .. } = known;
+    let champion = record.champion.as_ref();
+    if holds && champion.is_some_and(|champion| champion.version == *version && champion.hash == *hash) {
         return VersionPhase::Champion;
     }
-    if record.quarantine.iter().any(|taken_back| taken_back.hash == hash) {
+    if record.quarantine.iter().any(|taken_back| taken_back.hash == *hash) {
         return VersionPhase::RolledBack;
     }
-    if record.challenger.as_ref().is_some_and(|challenger| challenger.version == version) {
+    let challenger = record.challenger.as_ref();
+    if holds && challenger.is_some_and(|challenger| challenger.version == *version && challenger.hash == *hash) {
         return VersionPhase::Challenger;
     }
     match before {
-        Some(VersionPhase::Champion) => VersionPhase::Superseded,
-        // Its gate ended without a verdict about it.
-        Some(VersionPhase::Challenger) | None => VersionPhase::Candidate,
-        Some(phase) => phase,
+        Some(VersionPhase::Champion) if holds => VersionPhase::Superseded,
+        // Its gate ended without a verdict about it, or it was taken for another one.
+        Some(VersionPhase::Champion | VersionPhase::Challenger) | None => VersionPhase::Candidate,
+        Some(phase) => *phase,
     }
 }
 
@@ -130,11 +189,12 @@ pub fn retained(record: &AgentOptimizationStatus, versions: &[KnownVersion], kee
         let challenger = record.challenger.as_ref().is_some_and(|challenger| challenger.version == version.version);
         champion || predecessor || challenger
     };
+    let names = Names::of(versions);
     let mut old: Vec<&KnownVersion> = versions
         .iter()
         .filter(|version| version.origin != VersionOrigin::Applied && !named(version))
         .filter(|version| {
-            let phase = phase_of(record, &version.version, &version.hash, version.phase);
+            let phase = phase_of(record, version, names.holds(record, version));
             matches!(phase, VersionPhase::Superseded | VersionPhase::Rejected | VersionPhase::RolledBack)
         })
         .collect();
@@ -142,9 +202,13 @@ pub fn retained(record: &AgentOptimizationStatus, versions: &[KnownVersion], kee
     old.into_iter().skip(keep).map(|version| version.object.clone()).collect()
 }
 
-/// The number of a version that is named as the operator names them.
+/// The highest number that counts. A person may name a version by a higher one, and the operator goes on from where it was.
+const HIGHEST: u64 = 999_999_999;
+
+/// The number of a version that is named as the operator names them; 0 for another name.
 fn number(version: &str) -> u64 {
-    version.strip_prefix('v').and_then(|number| number.parse().ok()).unwrap_or(0)
+    let number = version.strip_prefix('v').and_then(|number| number.parse().ok());
+    number.filter(|number| *number <= HIGHEST).unwrap_or(0)
 }
 
 /// Whether a version may be called this: it is part of the name of an object, and the value of a label.
@@ -160,7 +224,7 @@ fn is_name(proposed: &str) -> bool {
 impl Step<'_> {
     /// The name of the version that has this prompt, if there is one.
     pub(super) fn named(&self, hash: &str) -> Option<String> {
-        let known = self.situation.versions.iter().filter(|version| version.hash == hash);
+        let known = self.situation.versions.iter().filter(|version| version.hash == hash && self.holds(version));
         // Somebody may have applied the same prompt again under another name: the older one is meant.
         let oldest = known.min_by_key(|version| (version.created, number(&version.version)));
         let created = self.create.iter().find(|version| version.prompt.hash == hash);
@@ -169,15 +233,34 @@ impl Step<'_> {
 
     /// The hash of the version of this name.
     pub(super) fn hash_of(&self, version: &str) -> Option<String> {
-        // Somebody may have applied another prompt under a name that was taken: the older one is meant.
-        let known = self.situation.versions.iter().filter(|known| known.version == version && known.fault.is_none());
-        let known = known.min_by_key(|known| (known.created, &known.object));
+        let known = self.holder(version).filter(|known| known.fault.is_none());
         let created = self.create.iter().find(|created| created.version == version);
-        known.map(|known| known.hash.clone()).or_else(|| created.map(|created| created.prompt.hash.clone()))
+        // Its object may be gone; its prompt is in the store.
+        let before = self.record.predecessor.as_ref().filter(|before| before.version == version);
+        known
+            .map(|known| known.hash.clone())
+            .or_else(|| created.map(|created| created.prompt.hash.clone()))
+            .or_else(|| before.map(|before| before.hash.clone()))
     }
 
-    /// A name for a prompt that has none: the proposed one if it is free, else the next number.
-    fn free_name(&self, proposed: Option<&str>) -> String {
+    /// The object that a name means.
+    pub(super) fn holder(&self, version: &str) -> Option<&KnownVersion> {
+        self.names.holder(&self.record, version)
+    }
+
+    /// Whether a version is the one that its name means.
+    pub(super) fn holds(&self, known: &KnownVersion) -> bool {
+        self.names.holds(&self.record, known)
+    }
+
+    /// The score that a version had when it was measured last.
+    pub(super) fn known_score(&self, version: &str, hash: &str) -> Option<String> {
+        self.holder(version).filter(|known| known.hash == hash)?.score.clone()
+    }
+
+    /// A name for a prompt that has none: the proposed one if it is free, else the next number. `is_its_own` says that the prompt
+    /// had it in an earlier life.
+    fn free_name(&self, proposed: Option<&str>, is_its_own: bool) -> String {
         let record = &self.record;
         let known = self.situation.versions.iter().map(|version| version.version.as_str());
         let created = self.create.iter().map(|version| version.version.as_str());
@@ -191,9 +274,35 @@ impl Step<'_> {
         let taken: Vec<&str> =
             known.chain(created).chain(remembered).chain(serving).chain(history).chain(others).collect();
         match proposed {
-            Some(proposed) if is_name(proposed) && !taken.contains(&proposed) => proposed.to_owned(),
-            _ => format!("v{}", taken.iter().map(|name| number(name)).max().unwrap_or(0) + 1),
+            // A lower number was a name before, whether or not anybody remembers of what.
+            Some(proposed)
+                if is_name(proposed)
+                    && !taken.contains(&proposed)
+                    && (is_its_own || !(1..=self.last_number()).contains(&number(proposed))) =>
+            {
+                proposed.to_owned()
+            }
+            _ => {
+                let highest = taken.iter().map(|name| number(name)).max().unwrap_or(0).max(self.last_number());
+                format!("v{}", highest + 1)
+            }
         }
+    }
+
+    /// The highest number that a version was ever named by: in this life, and in those that are remembered while nothing serves.
+    fn last_number(&self) -> u64 {
+        let remembered = self.situation.remembered.iter().map(|version| number(&version.version)).max();
+        let recorded = self.record.last_number.and_then(|number| u64::try_from(number).ok());
+        recorded.unwrap_or(0).max(remembered.unwrap_or(0))
+    }
+
+    /// Notes the highest number that a version is named by. Objects go, and the history has an end.
+    pub(super) fn count_names(&mut self) {
+        let known = self.situation.versions.iter().map(|version| version.version.as_str());
+        let created = self.create.iter().map(|version| version.version.as_str());
+        let serving = self.record.champion.iter().map(|champion| champion.version.as_str());
+        let highest = known.chain(created).chain(serving).map(number).max().unwrap_or(0).max(self.last_number());
+        self.record.last_number = i64::try_from(highest).ok().filter(|highest| *highest > 0);
     }
 
     /// The version of this prompt, created when there is none.
@@ -207,7 +316,12 @@ impl Step<'_> {
         if let Some(known) = self.named(&prompt.hash) {
             return known;
         }
-        let version = self.free_name(proposed);
+        // A prompt that an earlier life of the object had keeps its name, and no other prompt gets that.
+        let mut remembered = self.situation.remembered.iter();
+        let before =
+            remembered.clone().find(|version| version.hash == prompt.hash).map(|before| before.version.as_str());
+        let proposed = before.or(proposed.filter(|name| remembered.all(|version| version.version != **name)));
+        let version = self.free_name(proposed, before.is_some());
         let (parent, diff, addresses) = details;
         self.create.push(NewVersion {
             version: version.clone(),
@@ -222,7 +336,7 @@ impl Step<'_> {
 
     /// Where the version of this name stands now.
     pub(super) fn phase(&self, known: &KnownVersion) -> VersionPhase {
-        phase_of(&self.record, &known.version, &known.hash, known.phase)
+        phase_of(&self.record, known, self.holds(known))
     }
 
     /// Whether this prompt was taken back.

@@ -199,13 +199,17 @@ proptest! {
     ) {
         let plan = crate::api::plan::watch::ReevaluationPlan { every: std::time::Duration::from_hours(1), max_drop };
         let predecessor = other.map_or(Predecessor::Unmeasured, |score| Predecessor::Measured { score, p_value: None });
-        let judged = judge_reevaluation(&plan, &Remeasurement { promoted, measured, p_value: None, predecessor });
+        let found = Remeasurement {
+            scenarios: 24, before: promoted, reference: Reference::Promotion, drifted_to: None, measured, p_value: None, predecessor,
+        };
+        let judged = judge_reevaluation(&plan, &found);
         let dropped = promoted - measured > max_drop + 1e-9;
         match judged {
             Reevaluated::Steady(_) => prop_assert!(!dropped),
             Reevaluated::MeasurePredecessor(_) => prop_assert!(dropped && other.is_none()),
             Reevaluated::Breach(_) => prop_assert!(dropped && other.unwrap() > measured),
             Reevaluated::Drift(_) => prop_assert!(dropped && other.unwrap() <= measured + 1e-9),
+            Reevaluated::StillDrifted(_) => prop_assert!(false, "no drift is known"),
             Reevaluated::NoEvidence(_) => prop_assert!(false, "all are numbers"),
         }
     }

@@ -1,0 +1,222 @@
+//! Cycles in the status: the one under way, and those that have ended.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::is_zero;
+
+/// What a cycle is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningCycle {
+    /// What it does.
+    pub kind: CycleKind,
+    /// Why it was started.
+    pub cause: Cause,
+    /// The inputs that it was started on, by their hash.
+    pub inputs: String,
+    /// Which attempt at these inputs it is.
+    pub attempt: u32,
+    /// The series of answers that it rests on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub series: u32,
+    /// When that series was begun, where it has answers of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series_since: Option<Timestamp>,
+    /// The value of `whetstone.dev/run-at` that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested: Option<String>,
+    /// The version that it gates, when its kind is `Gate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenger: Option<String>,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// How far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// Why it is not under way, when it failed and will be tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+}
+
+/// What a cycle does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CycleKind {
+    /// It looks for a better prompt, and gates it.
+    Search,
+    /// It gates a prompt that somebody else wrote.
+    Gate,
+    /// It measures the champion again.
+    Reevaluate,
+}
+
+/// Why a cycle was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Cause {
+    /// There was none yet.
+    First,
+    /// The spec, tools or scenarios have changed.
+    InputsChanged,
+    /// The schedule.
+    Schedule,
+    /// A person asked for it.
+    Requested,
+    /// The base prompt was changed and is gated as a new candidate.
+    BaseChanged,
+    /// A PromptVersion waits for the gate: it was applied by hand, or was found while another one was pinned.
+    VersionApplied,
+    /// The watch wants the champion measured again.
+    Watch,
+    /// The champion has drifted.
+    Drift,
+    /// Its budget was used up before, and is higher now: it goes on where it stopped.
+    BudgetRaised,
+}
+
+/// How far a cycle is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// The phase of the loop, such as `run` or `shadow`; `queued` while the cycle waits for its turn.
+    pub phase: String,
+    /// Steps of the phase that are done.
+    #[schemars(extend("format" = "int64"))]
+    pub done: i64,
+    /// All steps of the phase, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int64"))]
+    pub total: Option<i64>,
+    /// What the cycle has cost so far.
+    pub cost: String,
+}
+
+/// Why a cycle is not under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// How often it has failed in a row.
+    pub failures: u32,
+    /// When it is tried again.
+    pub until: Timestamp,
+    /// What went wrong.
+    pub message: String,
+    /// It will not go better unless somebody mends something: a key, an address, a full disk.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_a_person: bool,
+}
+
+/// A cycle whose budget was used up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Exhausted {
+    /// The identity of the cycle, shortened.
+    pub id: String,
+    /// The budget, a decimal number.
+    pub budget: String,
+    /// What of it was spent, a decimal number.
+    pub spent: String,
+    /// Which attempt at its inputs the cycle was.
+    pub attempt: u32,
+    /// The version that it gated; none when it was a search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenger: Option<String>,
+}
+
+/// A cycle that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FinishedCycle {
+    /// Its identity, shortened: `whetstone show` takes it.
+    pub id: String,
+    /// What it did.
+    pub kind: CycleKind,
+    /// Why it was started.
+    pub cause: Cause,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// What came out: `Promoted`, `Passed`, `Kept`, `BelowThreshold` or `Inconclusive`; of a re-evaluation `Measured`, `Worse`,
+    /// `Drifted`, `RolledBack` or `Inconclusive`.
+    pub verdict: String,
+    /// The first reason, in words.
+    pub message: String,
+    /// The version that served.
+    pub champion: String,
+    /// The version that was gated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenger: Option<String>,
+    /// The aggregate score of the champion, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<String>,
+    /// What it cost.
+    pub cost: String,
+    /// The value of `whetstone.dev/run-at` that it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested: Option<String>,
+}
+
+/// What a cycle came to, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CycleVerdict {
+    /// A challenger was promoted.
+    Promoted,
+    /// A challenger passed the gate, and another version serves: it waits for a person, or for the end of a pin.
+    Passed,
+    /// The champion stays.
+    Kept,
+    /// The champion stays although it misses its minimum score.
+    BelowThreshold,
+    /// The evidence, or the budget, did not suffice.
+    Inconclusive,
+    /// The champion was measured again, and is as good as it was.
+    Measured,
+    /// The champion was measured again, does worse than its predecessor, and stays: `spec.pin` keeps it.
+    Worse,
+    /// The champion was measured again, does worse, and so does its predecessor, if there is one.
+    Drifted,
+    /// The champion was measured again and taken back.
+    RolledBack,
+    /// It failed. (Statuses of earlier releases have it.)
+    Failed,
+}
+
+impl CycleVerdict {
+    /// Every verdict.
+    pub const ALL: [Self; 10] = [
+        Self::Promoted,
+        Self::Passed,
+        Self::Kept,
+        Self::BelowThreshold,
+        Self::Inconclusive,
+        Self::Measured,
+        Self::Worse,
+        Self::Drifted,
+        Self::RolledBack,
+        Self::Failed,
+    ];
+
+    /// The word in the status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Promoted => "Promoted",
+            Self::Passed => "Passed",
+            Self::Kept => "Kept",
+            Self::BelowThreshold => "BelowThreshold",
+            Self::Inconclusive => "Inconclusive",
+            Self::Measured => "Measured",
+            Self::Worse => "Worse",
+            Self::Drifted => "Drifted",
+            Self::RolledBack => "RolledBack",
+            Self::Failed => "Failed",
+        }
+    }
+
+    /// The verdict of a word; `None` for one of a later release.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.as_str() == word)
+    }
+}

@@ -1,0 +1,126 @@
+//! Events about what was decided: each is one object whose name follows from what it says, so that it is published once, however
+//! often that is tried.
+
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, ObjectMeta, PostParams};
+use kube::runtime::events::Reporter;
+use kube::{Client, Resource as _, ResourceExt as _};
+
+use crate::api::AgentOptimization;
+use crate::api::status::Notice;
+use crate::domain::hash::ContentHash;
+
+/// The most bytes of an Event's note (events.k8s.io/v1).
+const NOTE_BYTES: usize = 1024;
+
+/// What became of an Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// It is there now.
+    Now,
+    /// It was there already.
+    Before,
+}
+
+/// Publishes what was decided about an object.
+///
+/// # Errors
+/// When the API server does not answer, or refuses.
+pub async fn publish(
+    client: &Client,
+    object: &AgentOptimization,
+    reporter: &Reporter,
+    notice: &Notice,
+) -> Result<Published, kube::Error> {
+    let api: Api<Event> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    match api.create(&PostParams::default(), &event(object, reporter, notice)).await {
+        Ok(_) => Ok(Published::Now),
+        Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
+            Ok(Published::Before)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn event(object: &AgentOptimization, reporter: &Reporter, notice: &Notice) -> Event {
+    let Notice { at, reason, message, warning, .. } = notice;
+    let identity = ContentHash::of_json(&(object.uid(), at, reason, message)).short();
+    // The name of an object may have 253 characters, and that of an Event no more.
+    let name: String = object.name_any().chars().take(200).collect();
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{}.{identity}", name.trim_end_matches(['-', '.']))),
+            namespace: object.namespace(),
+            ..ObjectMeta::default()
+        },
+        action: Some(reason.clone()),
+        event_time: Some(MicroTime(*at)),
+        note: Some(cut(message)),
+        reason: Some(reason.clone()),
+        regarding: Some(object.object_ref(&())),
+        reporting_controller: Some(reporter.controller.clone()),
+        reporting_instance: reporter.instance.clone(),
+        type_: Some(if *warning { "Warning" } else { "Normal" }.to_owned()),
+        ..Event::default()
+    }
+}
+
+/// A text that fits into an Event.
+#[must_use]
+pub fn cut(text: &str) -> String {
+    if text.len() <= NOTE_BYTES {
+        return text.to_owned();
+    }
+    let mut end = NOTE_BYTES - '…'.len_utf8();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, uid: &str) -> AgentOptimization {
+        serde_saphyr::from_str(&format!(
+            "apiVersion: whetstone.dev/v1alpha1\nkind: AgentOptimization\nmetadata: {{name: {name}, namespace: n, uid: {uid}}}\nspec: {{agent: {{prompt: {{text: x}}, runtime: {{model: {{ref: worker}}}}}}, scenarios: [{{configMapRef: {{name: s}}}}]}}\n"
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_same_is_one_event_and_anything_else_another() {
+        let reporter = Reporter { controller: "whetstone.dev/operator".to_owned(), instance: Some("a".to_owned()) };
+        let notice = Notice {
+            at: "2026-11-28T10:00:00Z".parse().unwrap(),
+            reason: "Promoted".to_owned(),
+            message: "v2 serves".to_owned(),
+            warning: false,
+            origin: None,
+        };
+        let name =
+            |object: &AgentOptimization, notice: &Notice| event(object, &reporter, notice).metadata.name.unwrap();
+        let first = name(&object("shop", "one"), &notice);
+        assert_eq!(first, name(&object("shop", "one"), &notice));
+        let later = Notice { at: "2026-11-28T10:00:01Z".parse().unwrap(), ..notice.clone() };
+        let other = Notice { message: "v3 serves".to_owned(), ..notice.clone() };
+        for another in [
+            name(&object("shop", "two"), &notice),
+            name(&object("shop", "one"), &later),
+            name(&object("shop", "one"), &other),
+        ] {
+            assert_ne!(first, another);
+        }
+        let long = name(&object(&format!("{}-{}", "a".repeat(199), "b".repeat(50)), "one"), &notice);
+        assert!(long.len() <= 253 && !long.contains("-."), "{long}");
+    }
+
+    #[test]
+    fn a_note_is_cut_between_characters() {
+        assert_eq!(cut("short"), "short");
+        let long = cut(&"ä".repeat(1000));
+        assert!(long.len() <= NOTE_BYTES && long.ends_with("ä…"));
+    }
+}
