@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::api::problem::Problems;
+use crate::api::status::CycleVerdict;
 use crate::decide::conclude::Verdict;
 use crate::engine::error::CycleError;
 use crate::import::ImportError;
@@ -56,12 +57,13 @@ impl Exit {
 
     /// The code for the verdict of a cycle in `status.history`.
     pub(super) fn of_verdict(verdict: &str) -> Self {
-        match verdict {
-            "Promoted" | "Passed" | "Measured" => Self::Success,
-            "Kept" => Self::Kept,
-            "BelowThreshold" => Self::BelowThreshold,
-            "Inconclusive" => Self::Inconclusive,
-            _ => Self::Error,
+        match CycleVerdict::of(verdict) {
+            Some(CycleVerdict::Promoted | CycleVerdict::Passed | CycleVerdict::Measured) => Self::Success,
+            Some(CycleVerdict::Kept) => Self::Kept,
+            Some(CycleVerdict::BelowThreshold) => Self::BelowThreshold,
+            Some(CycleVerdict::Inconclusive) => Self::Inconclusive,
+            Some(CycleVerdict::Worse | CycleVerdict::Drifted | CycleVerdict::RolledBack | CycleVerdict::Failed)
+            | None => Self::Error,
         }
     }
 }

@@ -96,11 +96,13 @@ async fn of_cluster(arguments: &Arguments, name: &str) -> anyhow::Result<Exit> {
 
 /// A cycle of the cluster, likewise.
 fn ended(of: &str, cycle: &FinishedCycle) -> serde_json::Value {
-    let FinishedCycle { id, kind, cause, started_at, ended_at, verdict, message, champion, challenger, score, cost } =
+    let FinishedCycle { id, kind, cause, started_at, ended_at, verdict, message, champion, challenger, score, .. } =
         cycle;
+    let FinishedCycle { cost, requested, .. } = cycle;
     json!({
         "cycle": id, "object": of, "verdict": verdict, "champion": champion, "startedAt": started_at, "endedAt": ended_at,
         "kind": kind, "cause": cause, "message": message, "challenger": challenger, "score": score, "cost": cost,
+        "requested": requested,
     })
 }
 

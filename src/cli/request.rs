@@ -10,7 +10,7 @@ use super::cluster::{Answer, Cluster, ClusterArgs, Wait, now, say};
 use super::exit::Exit;
 use crate::api::AgentOptimization;
 use crate::api::intent::annotations;
-use crate::api::status::{AgentOptimizationStatus, FinishedCycle, Phase, RunningCycle, SignalState};
+use crate::api::status::{AgentOptimizationStatus, Cause, CycleKind, FinishedCycle, RunningCycle, SignalState};
 use crate::web::status::{obstacle, verdict_words};
 use crate::web::terminal::line;
 
@@ -100,14 +100,23 @@ impl Asked {
     /// Reads what became of it off the object.
     fn look(&self, seen: &AgentOptimization) -> Look<Outcome> {
         let Some(status) = &seen.status else { return Look::Unanswered };
-        let handled = status.handled.as_ref();
-        if handled.and_then(|handled| handled.run_at.as_ref()) != Some(&self.value) {
-            return match obstacle(seen) {
-                Some(message) => Look::Done(Outcome::Hindered(line(message))),
-                None => turn(status),
-            };
+        let is_new = |cycle: &&FinishedCycle| !self.known.contains(&identity(cycle));
+        let answers = |requested: Option<&String>, kind: CycleKind, cause: Cause| match requested {
+            Some(requested) => *requested == self.value,
+            // An operator of an earlier release does not say which request it answers.
+            None => (kind, cause) == (CycleKind::Search, Cause::Requested),
+        };
+        // Other cycles come in between: a re-evaluation that is due, a version that is gated, what somebody else has asked for.
+        let is_ours = |cycle: &&FinishedCycle| answers(cycle.requested.as_ref(), cycle.kind, cycle.cause);
+        let handled = status.handled.as_ref().and_then(|handled| handled.run_at.as_ref());
+        let is_answered = handled == Some(&self.value);
+        let is_certain = |cycle: &&FinishedCycle| is_answered || cycle.requested.is_some();
+        if let Some(cycle) = status.history.iter().filter(is_new).filter(is_certain).find(is_ours) {
+            return Look::Done(Outcome::Cycle(Box::new(cycle.clone())));
         }
-        if let Some(cycle) = &status.cycle {
+        let running = status.cycle.as_ref();
+        let ours = running.filter(|cycle| is_answered || cycle.requested.is_some());
+        if let Some(cycle) = ours.filter(|cycle| answers(cycle.requested.as_ref(), cycle.kind, cycle.cause)) {
             return match &cycle.waiting {
                 Some(waiting) if waiting.needs_a_person => {
                     let again = format!("; it is tried again after {:.0}", waiting.until);
@@ -116,17 +125,23 @@ impl Asked {
                 _ => under_way(cycle),
             };
         }
-        // The newest that was not there before: an operator may take a running cycle for the one that was asked for.
-        let ended = status.history.iter().find(|cycle| !self.known.contains(&identity(cycle)));
-        if let Some(cycle) = ended {
-            return Look::Done(Outcome::Cycle(Box::new(cycle.clone())));
+        if !is_answered {
+            let asked = seen.annotations().get(annotations::RUN_AT);
+            return match obstacle(seen) {
+                _ if asked != Some(&self.value) => Look::Done(Outcome::NoCycle(match asked {
+                    Some(_) => "somebody has asked for another cycle before this one was answered".to_owned(),
+                    None => "somebody has taken the request back before it was answered".to_owned(),
+                })),
+                Some(message) => Look::Done(Outcome::Hindered(line(message))),
+                None => turn(status),
+            };
         }
-        if status.phase == Some(Phase::Running) {
-            let way = format!("{} is at work", seen.name_any());
-            return Look::Under { detail: way.clone(), way };
-        }
-        let message = handled.and_then(|handled| handled.message.as_deref()).unwrap_or("the operator gave no reason");
-        Look::Done(Outcome::NoCycle(format!("the answer was: {}", line(message))))
+        let message = status.handled.as_ref().and_then(|handled| handled.message.as_deref());
+        let message = line(message.unwrap_or("the operator gave no reason"));
+        let champion = status.champion.as_ref().map_or("nothing", |champion| champion.version.as_str());
+        Look::Done(Outcome::NoCycle(format!(
+            "the answer was: {message}; the cycle is not there any more, and {champion} serves"
+        )))
     }
 }
 
@@ -191,6 +206,7 @@ fn identity(cycle: &FinishedCycle) -> (String, Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::status::CycleVerdict;
 
     const OLD: &str = "{id: aa, kind: Search, cause: First, startedAt: '2026-11-23T09:00:00Z', endedAt: '2026-11-23T09:01:00Z', verdict: Promoted, message: x, champion: v1, cost: '0'}";
     const NEW: &str = "{id: bb, kind: Search, cause: Requested, startedAt: '2026-11-23T12:00:01Z', endedAt: '2026-11-23T12:01:00Z', verdict: Kept, message: no better, champion: v2, cost: '0'}";
@@ -198,7 +214,7 @@ mod tests {
 
     fn object(status: &str) -> AgentOptimization {
         let yaml = format!(
-            "apiVersion: whetstone.dev/v1alpha1\nkind: AgentOptimization\nmetadata: {{name: support, namespace: shop, generation: 2}}\nspec: {{agent: {{prompt: {{text: x}}, runtime: {{model: {{ref: worker}}}}}}, scenarios: [{{configMapRef: {{name: s}}}}]}}\nstatus: {{{status}}}\n"
+            "apiVersion: whetstone.dev/v1alpha1\nkind: AgentOptimization\nmetadata: {{name: support, namespace: shop, generation: 2, annotations: {{whetstone.dev/run-at: '2026-11-23T12:00:00Z'}}}}\nspec: {{agent: {{prompt: {{text: x}}, runtime: {{model: {{ref: worker}}}}}}, scenarios: [{{configMapRef: {{name: s}}}}]}}\nstatus: {{{status}}}\n"
         );
         serde_saphyr::from_str(&yaml).unwrap()
     }
@@ -294,14 +310,69 @@ mod tests {
         assert_eq!(told(&cycle), "kept, v2: no better");
     }
 
+    /// A re-evaluation that falls due meanwhile, a gate, and the cycle that somebody else has asked for.
+    const OTHERS: [&str; 3] = [
+        "{id: cc, kind: Reevaluate, cause: Watch, startedAt: '2026-11-23T12:01:00Z', endedAt: '2026-11-23T12:02:00Z', verdict: Drifted, message: z, champion: v2, cost: '0'}",
+        "{id: dd, kind: Gate, cause: VersionApplied, startedAt: '2026-11-23T12:02:00Z', endedAt: '2026-11-23T12:03:00Z', verdict: Promoted, message: z, champion: v2, challenger: v3, cost: '0'}",
+        "{id: ee, kind: Search, cause: Requested, requested: theirs, startedAt: '2026-11-23T12:03:00Z', endedAt: '2026-11-23T12:04:00Z', verdict: Promoted, message: z, champion: v2, challenger: v3, cost: '0'}",
+    ];
+
+    #[test]
+    fn a_cycle_that_ends_meanwhile_is_not_taken_for_the_one_that_was_asked_for() {
+        let ours = NEW.replace(
+            "kind: Search, cause: Requested",
+            "kind: Search, cause: InputsChanged, requested: '2026-11-23T12:00:00Z'",
+        );
+        for other in OTHERS {
+            let under = look(&format!("{HANDLED}, {RUNNING}, history: [{other}, {OLD}]"));
+            assert!(matches!(under, Look::Under { way, .. } if way == "run"), "ours is still under way: {other}");
+            for ours in [NEW, &ours] {
+                let next = RUNNING.replace("kind: Search, cause: Requested", "kind: Reevaluate, cause: Watch");
+                for status in [
+                    format!("{HANDLED}, history: [{other}, {ours}, {OLD}]"),
+                    format!("{HANDLED}, {next}, history: [{ours}, {other}, {OLD}]"),
+                ] {
+                    let Look::Done(Outcome::Cycle(cycle)) = look(&status) else { panic!("{status}") };
+                    assert_eq!(cycle.id, "bb", "{status}");
+                }
+            }
+        }
+        // Somebody else's request was answered since.
+        let theirs = HANDLED.replace("2026-11-23T12:00:00Z", "theirs");
+        let Look::Done(Outcome::Cycle(cycle)) = look(&format!("{theirs}, history: [{}, {ours}, {OLD}]", OTHERS[2]))
+        else {
+            panic!()
+        };
+        assert_eq!(cycle.id, "bb");
+    }
+
+    #[test]
+    fn a_request_that_is_not_there_any_more_is_waited_for_no_longer() {
+        let before = object(&format!("history: [{OLD}]"));
+        let asked = Asked::new(&before, "2026-11-23T12:00:00Z".parse().unwrap());
+        for (value, told) in
+            [(Some("theirs"), "somebody has asked for another cycle"), (None, "taken the request back")]
+        {
+            let mut seen = before.clone();
+            match value {
+                Some(value) => drop(seen.annotations_mut().insert(annotations::RUN_AT.to_owned(), value.to_owned())),
+                None => drop(seen.annotations_mut().remove(annotations::RUN_AT)),
+            }
+            assert!(matches!(asked.look(&seen), Look::Done(Outcome::NoCycle(message)) if message.contains(told)));
+        }
+    }
+
     #[test]
     fn an_answer_without_a_cycle_is_told_in_the_operators_words() {
         let refused = "handled: {runAt: '2026-11-23T12:00:00Z', message: the budget of the month is spent}";
         let Look::Done(Outcome::NoCycle(message)) = look(&format!("{refused}, phase: Idle, history: [{OLD}]")) else {
             panic!()
         };
-        assert_eq!(message, "the answer was: the budget of the month is spent");
-        assert!(matches!(look(&format!("{HANDLED}, phase: Running, history: [{OLD}]")), Look::Under { .. }));
+        assert!(message.starts_with("the answer was: the budget of the month is spent; "), "{message}");
+        let Look::Done(Outcome::NoCycle(message)) = look(&format!("{HANDLED}, phase: Idle, history: [{OLD}]")) else {
+            panic!()
+        };
+        assert!(message.contains("not there any more, and nothing serves"), "{message}");
     }
 
     #[test]
@@ -310,6 +381,10 @@ mod tests {
             [("Promoted", 0), ("Passed", 0), ("Kept", 10), ("BelowThreshold", 11), ("Inconclusive", 12), ("Failed", 1)]
         {
             assert_eq!(Exit::of_verdict(verdict) as u8, code, "{verdict}");
+        }
+        for verdict in CycleVerdict::ALL {
+            let (_, words) = verdict_words(verdict.as_str());
+            assert!(!words.contains(char::is_uppercase), "{words} is no word for people");
         }
     }
 }

@@ -211,8 +211,11 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
         };
         add("challenger", tone, format!("{}{}, {stands}", challenger.version, scored(challenger.score.as_ref())));
     }
-    if !status.quarantine.is_empty() {
-        let names: Vec<&str> = status.quarantine.iter().map(|taken_back| taken_back.version.as_str()).collect();
+    // What serves all the same is not said to be in quarantine.
+    let serves = |hash: &str| status.champion.as_ref().is_some_and(|champion| champion.hash == hash);
+    let quarantine = status.quarantine.iter().filter(|taken_back| !serves(&taken_back.hash));
+    let names: Vec<&str> = quarantine.map(|taken_back| taken_back.version.as_str()).collect();
+    if !names.is_empty() {
         add("quarantine", Tone::Plain, format!("{}: not promoted again unless somebody asks", names.join(", ")));
     }
     if let Some(cycle) = &status.cycle {
@@ -245,7 +248,7 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
         add("measured", Tone::Plain, format!("again with fresh answers {times}, last {}", relative(at, view.now)));
     }
     if let Some(pin) = &spec.pin {
-        add("pin", Tone::Notable, format!("spec.pin keeps {pin} serving, whatever the gate says"));
+        add("pin", Tone::Notable, pin_words(pin, status));
     }
     if spec.suspend {
         add("suspended", Tone::Notable, "no cycle is started; what serves is still watched".to_owned());
@@ -280,6 +283,14 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
         add("condition", tone, format!("{type_}={status} ({reason}, {since}): {}", lines(message)));
     }
     facts
+}
+
+fn pin_words(pin: &str, status: &AgentOptimizationStatus) -> String {
+    match &status.champion {
+        Some(champion) if champion.version == pin => format!("spec.pin keeps {pin} serving, whatever the gate says"),
+        Some(champion) => format!("spec.pin names {pin}, and {} serves", champion.version),
+        None => format!("spec.pin names {pin}, and nothing serves yet"),
+    }
 }
 
 fn scored(score: Option<&String>) -> String {

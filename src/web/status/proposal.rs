@@ -8,6 +8,7 @@ use super::past::{diff, origin_of, version_name};
 use super::{View, object_of, scored};
 use crate::api::status::Challenger;
 use crate::api::{AgentOptimization, PromptVersion};
+use crate::domain::version::VersionPhase;
 use crate::web::moment::relative;
 use crate::web::terminal::{Tone, line, short};
 
@@ -17,10 +18,14 @@ const LINES: usize = 60;
 /// The most characters of what a version addresses that are shown.
 const ADDRESSED: usize = 160;
 
-/// The version of a name.
+/// The version of a name: not one that was refused because another one has that name, else the oldest.
 #[must_use]
 pub fn find<'a>(versions: &'a [PromptVersion], name: &str) -> Option<&'a PromptVersion> {
-    versions.iter().find(|version| version_name(version) == name)
+    let named = versions.iter().filter(|version| version_name(version) == name);
+    named.min_by_key(|version| {
+        let phase = version.status.as_ref().and_then(|status| status.phase);
+        (phase == Some(VersionPhase::Rejected), version.metadata.creation_timestamp.as_ref().map(|time| time.0))
+    })
 }
 
 /// What an approval would put into service, instead of what.

@@ -344,6 +344,34 @@ fn idle_with_history() {
 }
 
 #[test]
+fn a_pin_is_told_as_it_is() {
+    for (pin, told) in
+        [("v2", "spec.pin keeps v2 serving, whatever the gate says"), ("v77", "spec.pin names v77, and v2 serves")]
+    {
+        let page = seen(&format!("  pin: {pin}\n"), &idle(), "[]");
+        assert!(page.contains(&format!("pin          {told}\n")), "{page}");
+    }
+    let pinned = idle() + "  quarantine: [{version: v2, hash: aa}, {version: v0, hash: dd}]\n";
+    let page = seen("  pin: v2\n", &pinned, "[]");
+    assert!(page.contains("quarantine   v0: not promoted again"), "{page}");
+}
+
+#[test]
+fn a_name_means_the_version_that_has_it_and_not_one_that_was_refused_for_it() {
+    let of = |phases: [&str; 2]| {
+        let [older, newer] = phases;
+        versions(&format!(
+            "[{{created: '2026-11-20T12:00:00Z', status: {{version: v2, phase: {older}}}}}, {{created: '2026-11-21T12:00:00Z', status: {{version: v2, phase: {newer}}}}}]"
+        ))
+    };
+    for phases in [["Rejected", "Champion"], ["Champion", "Rejected"]] {
+        let versions = of(phases);
+        let found = proposal::find(&versions, "v2").unwrap();
+        assert_eq!(found.status.as_ref().unwrap().phase.unwrap().as_str(), "Champion");
+    }
+}
+
+#[test]
 fn all_versions_with_every_reason() {
     insta::assert_snapshot!(history(&object("", &idle()), &versions(VERSIONS), 2, &view()));
 }

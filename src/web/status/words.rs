@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::condition;
 use crate::api::AgentOptimization;
-use crate::api::status::{Cause, CycleKind, Origin, Phase};
+use crate::api::status::{Cause, CycleKind, CycleVerdict, Origin, Phase};
 use crate::domain::version::VersionPhase;
 use crate::web::terminal::Tone;
 
@@ -101,15 +101,19 @@ pub(super) fn cause(cause: Cause) -> &'static str {
 /// What a verdict of `status.history` is in words, and how good it is.
 #[must_use]
 pub fn verdict_words(verdict: &str) -> (Tone, &str) {
-    match verdict {
-        "Promoted" => (Tone::Good, "promoted"),
-        "Passed" => (Tone::Good, "passed"),
-        "Measured" => (Tone::Plain, "measured"),
-        "Kept" => (Tone::Plain, "kept"),
-        "BelowThreshold" => (Tone::Notable, "kept, below threshold"),
-        "Inconclusive" => (Tone::Notable, "inconclusive"),
-        "Failed" => (Tone::Bad, "failed"),
-        other => (Tone::Plain, other),
+    // One of a later release stands as it is.
+    let Some(known) = CycleVerdict::of(verdict) else { return (Tone::Plain, verdict) };
+    match known {
+        CycleVerdict::Promoted => (Tone::Good, "promoted"),
+        CycleVerdict::Passed => (Tone::Good, "passed"),
+        CycleVerdict::Measured => (Tone::Plain, "measured"),
+        CycleVerdict::Kept => (Tone::Plain, "kept"),
+        CycleVerdict::BelowThreshold => (Tone::Notable, "kept, below threshold"),
+        CycleVerdict::Inconclusive => (Tone::Notable, "inconclusive"),
+        CycleVerdict::Worse => (Tone::Bad, "worse, and kept"),
+        CycleVerdict::Drifted => (Tone::Notable, "drifted"),
+        CycleVerdict::RolledBack => (Tone::Bad, "rolled back"),
+        CycleVerdict::Failed => (Tone::Bad, "failed"),
     }
 }
 
@@ -141,7 +145,7 @@ pub(super) fn is_unusual(condition: &Condition) -> bool {
     let usual = match condition.type_.as_str() {
         // Told in the headline, or by what goes on.
         "Ready" | "Reconciling" | "Promoted" => return false,
-        "Stalled" | "RolledBack" | "BudgetExhausted" => "False",
+        "Stalled" | "RolledBack" | "BudgetExhausted" | "Degraded" => "False",
         _ => "True",
     };
     condition.status != usual
