@@ -7,6 +7,7 @@ mod cluster;
 mod faults;
 mod hostile;
 mod intent;
+mod life;
 mod operator;
 mod promotion;
 mod references;

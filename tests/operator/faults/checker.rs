@@ -147,8 +147,27 @@ fn promoted_once(shop: &Whose<'_>, seen: &[Seen], served: &[&str]) -> Vec<String
             })
             .collect();
         twice("Events", &told, &mut found);
+        // What was decided is said, and nothing else: an object that is deleted meanwhile is excused.
+        if states.last().is_some_and(|last| !last.is_gone) {
+            let unsaid = terms.iter().filter(|version| !told.contains(version));
+            found.extend(unsaid.map(|version| format!("{}: no Event says that {version} was promoted", shop.name)));
+        }
+        let is_put_back =
+            newest.values().any(|it| it.text("/reason") == "TargetPutBack" && it.text("/regarding/uid") == uid);
+        if is_put_back && !is_meddled_with(shop, seen) {
+            found.push(format!("{}: an Event says that somebody edited its target, and nobody did", shop.name));
+        }
     }
     found
+}
+
+/// Somebody else has written the target, or deleted it.
+fn is_meddled_with(shop: &Whose<'_>, seen: &[Seen]) -> bool {
+    let name = format!("{}-live", shop.name);
+    of(shop, "ConfigMap", seen).filter(|it| it.name == name).any(|it| {
+        let managers = it.object.pointer("/metadata/managedFields").and_then(Value::as_array);
+        it.is_gone || managers.into_iter().flatten().any(|entry| entry["manager"] != "whetstone")
+    })
 }
 
 fn at_rest(shop: &Whose<'_>, seen: &[Seen]) -> Vec<String> {
@@ -215,6 +234,11 @@ mod tests {
             ("AgentOptimization", "shop", record("v2", &second, "Gate")),
             ("ConfigMap", "shop-live", target("v2", &second, "two")),
             ("PromptVersion", "shop-v1", version("v1", "one", "Superseded")),
+            (
+                "Event",
+                "shop.1",
+                json!({"reason": "Promoted", "note": "v2 serves instead of v1", "regarding": {"uid": "u"}}),
+            ),
         ]
         .into_iter()
         .enumerate()
@@ -248,6 +272,8 @@ mod tests {
             (6, "/status/phase", json!("Champion"), "the champions are"),
             (3, "/status/phase", json!("Challenger"), "has come to rest as"),
             (3, "/spec/prompt", json!("three"), "has another prompt than the record says"),
+            (7, "/reason", json!("CycleEnded"), "no Event says that v2 was promoted"),
+            (7, "/reason", json!("TargetPutBack"), "somebody edited its target, and nobody did"),
         ] {
             let mut seen = good();
             *seen[state].object.pointer_mut(pointer).unwrap() = value;
@@ -259,7 +285,7 @@ mod tests {
     #[test]
     fn the_checker_finds_a_version_that_comes_to_serve_twice() {
         let mut seen = good();
-        for (revision, state) in [(8, 1), (9, 2), (10, 4), (11, 5)] {
+        for (revision, state) in [(9, 1), (10, 2), (11, 4), (12, 5)] {
             let mut again = seen[state].clone();
             again.revision = revision;
             if state == 4 {
