@@ -91,8 +91,11 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     let resolved = resolve::resolve(&observed, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
     let Some(resolved) = resolved else { return Ok(Action::requeue(COMPUTING_EVERY)) };
     let all = News { base: true, ended: true };
-    let remembered = earlier_life(&observed, grounds).await; // (store: reads)
-    let course = decide(&observed, &resolved, &remembered, context, all); // (no client)
+    let mut course = decide(&observed, &resolved, &[], context, all); // (no client)
+    if !course.create.is_empty() {
+        let remembered = remembered(&observed, grounds).await; // (store: reads)
+        course = decide(&observed, &resolved, &remembered, context, all);
+    }
 
     let created = act::create_versions(&observed, &course, context).await; // (client: writes)
     let (course, taken_in, refused) = match created {
@@ -116,9 +119,9 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     acted.is_published = published;
 
     let status = report::status(&observed, &resolved, &course, Some(&acted)); // (no client)
+    report::gauge(&observed, &status, context); // (no client)
     report::say_what_came_of_it(&observed, &acted, &status, context).await; // (client: writes)
     act::commit(&committed, &status, context).await?; // (client: writes)
-    report::gauge(&observed, &status, context); // (no client)
     report::report_versions(&observed, &course, context).await?; // (client: writes)
     if let Some(error) = refused {
         return Err(error);
@@ -176,11 +179,8 @@ fn decide(
     course
 }
 
-/// The versions that an earlier object of this name had, while nothing serves yet: none of their names goes to another prompt.
-async fn earlier_life(observed: &Observed, grounds: &Grounds) -> Vec<VersionRef> {
-    if observed.record.champion.is_some() {
-        return Vec::new();
-    }
+/// The versions that the store remembers, of an earlier object of this name as well: none of their names goes to another prompt.
+async fn remembered(observed: &Observed, grounds: &Grounds) -> Vec<VersionRef> {
     let (namespace, name) = &observed.owner;
     let versions = async { grounds.stores.of(namespace).await?.versions(&format!("{namespace}/{name}")).await };
     match versions.await {
@@ -190,7 +190,7 @@ async fn earlier_life(observed: &Observed, grounds: &Grounds) -> Vec<VersionRef>
             .collect(),
         Err(error) => {
             // What can serve, serves; the cycle says what is wrong with the store.
-            tracing::warn!(namespace, name, %error, "the versions of an earlier life cannot be read");
+            tracing::warn!(namespace, name, %error, "the versions that had a name before cannot be read");
             Vec::new()
         }
     }

@@ -108,7 +108,7 @@ pub struct Situation<'a> {
     pub versions: &'a [KnownVersion],
     /// What a new version cannot be called although no version is: the names of objects that stand in its way.
     pub taken: &'a [String],
-    /// The versions that an earlier life of the object had. Looked at while nothing serves yet.
+    /// The versions that the object, or one that had its name before, is remembered to have had. Needed where one is created.
     pub remembered: &'a [VersionRef],
     /// The base prompt; `None` while it cannot be read.
     pub base: Option<&'a PromptText>,

@@ -54,7 +54,8 @@ fn a_reevaluation_asks_anew_in_another_life_of_the_object_and_beside_a_twin() {
     let before = shop.world.answered();
     let operator = shop.operator();
     until_measured(&shop, SHOP, 1);
-    let once = shop.world.answered() - before;
+    // What it is compared with had not been measured before: from now on that is in the ledger.
+    let once = (shop.world.answered() - before) / 2;
     assert!(once > 0, "nothing was asked");
     assert_eq!(shop.world.answered(), shop.ledger_calls(), "nothing was paid twice");
 
@@ -171,7 +172,7 @@ fn names_of_an_earlier_life_go_to_no_other_prompt() {
     assert_eq!(status.last_number, Some(3));
     // The prompt that had a name has it again.
     shop.write_base(&fixture("prompt.md"));
-    eventually("it is a candidate", DEADLINE, || shop.versions().contains(&"shop-v4".to_owned()).then_some(()));
+    eventually("it is a candidate", DEADLINE, || (shop.versions() == ["shop-v1", "shop-v3"]).then_some(()));
 }
 
 /// Nothing may be written into the target of a shop while this is there.

@@ -32,6 +32,7 @@ fn what_is_missing_is_named_and_taken_in_when_it_arrives() {
     assert_eq!(missing("\"system-prompt\"").champion, None);
     shop.write_base(&fixture("prompt.md"));
     // What can serve, serves, whatever a cycle lacks.
+    shop.until_served("v1");
     let status = missing("spec.models[\"worker\"].apiKey: there is no Secret \"llm\" in this namespace");
     assert_eq!(status.champion.unwrap().version, "v1");
     shop.until_served("v1");

@@ -90,7 +90,7 @@ impl Cluster {
             record: &self.record,
             versions: &self.versions,
             taken: &self.taken,
-            remembered: if self.record.champion.is_none() { &self.remembered } else { &[] },
+            remembered: &self.remembered,
             base: Some(&self.base),
             found: None,
             inputs: Some(&self.inputs),
@@ -790,9 +790,11 @@ fn no_name_is_given_twice_whatever_was_deleted_or_was_before() {
     assert_eq!(cluster.serving().0, "v8");
     let mut cluster = Cluster::with_memory(&[("v1", "base"), ("v2", "better"), ("v7", "the last")]);
     assert_eq!(cluster.serving().0, "v1", "the same prompt keeps its name");
-    cluster.base = prompt("changed");
-    cluster.pass(1);
-    assert!(cluster.phases().contains_key("v8"));
+    for (text, name) in [("changed", "v8"), ("the last", "v7")] {
+        cluster.base = prompt(text);
+        cluster.pass(1);
+        assert!(cluster.phases().contains_key(name), "{text}");
+    }
     // Somebody names a version by the highest number that there is.
     for name in ["v18446744073709551615", "v18446744073709551616", "v1000000000"] {
         let mut cluster = Cluster::new();

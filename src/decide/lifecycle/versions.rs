@@ -289,7 +289,7 @@ impl Step<'_> {
         }
     }
 
-    /// The highest number that a version was ever named by: in this life, and in those that are remembered while nothing serves.
+    /// The highest number that a version was ever named by, in this life and in those that are remembered.
     fn last_number(&self) -> u64 {
         let remembered = self.situation.remembered.iter().map(|version| number(&version.version)).max();
         let recorded = self.record.last_number.and_then(|number| u64::try_from(number).ok());
