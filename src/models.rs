@@ -2,7 +2,8 @@
 //!
 //! Goes in: a [`ModelPlan`] a model, and its key. Comes out: [`Client`], which is [`Models`] to the engine. A call is
 //! written to the wire format once ([`openai`], [`anthropic`]), waits at the door of its model ([`limits`], whose pure
-//! part is [`pace`]), and is attempted ([`attempt`]) until it is answered or given up ([`retry`]).
+//! part is [`pace`]), and is attempted ([`attempt`]) until it is answered or given up ([`retry`]). A server that does not take a
+//! part of it ([`setting`]) is asked once more in another form ([`form`]), where the resource leaves that open.
 //!
 //! Keys are in secret types and in headers marked as sensitive; no error, log or span has one, nor the body of a
 //! request. Nothing in here knows the ledger, prices, or what a call is for.
@@ -12,14 +13,18 @@ mod anthropic;
 mod attempt;
 mod complaint;
 mod endpoint;
+mod form;
 mod guard;
 mod limits;
 mod openai;
 mod pace;
 mod reading;
+mod refusal;
 mod retry;
 mod room;
+mod setting;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,16 +36,18 @@ use reqwest::{Method, Request, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tracing::{Instrument, field, info_span};
+use tracing::{Instrument, debug, field, info_span};
 
 use self::attempt::Unusable;
 use self::endpoint::Endpoint;
 pub use self::endpoint::{KeyFault, KeyProblem};
+use self::form::{Form, MOST_CHANGES, Remembered, Structured};
+use self::retry::GivenUp;
 pub use self::retry::RetryPolicy;
 pub use self::room::AnswerMemory;
 use self::room::{Expected, Room};
 use crate::api::plan::{KeyPlan, ModelPlan, Provider};
-use crate::domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings};
+use crate::domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings, Parameters, Temperature};
 use crate::domain::endpoint::{AllowList, Refusal};
 use crate::domain::ids::ModelName;
 use crate::domain::money::Usage;
@@ -77,6 +84,8 @@ pub struct Connections {
     allowed: Option<Arc<AllowList>>,
     /// Room for what comes over all of them.
     room: Room,
+    /// What servers turned out to take.
+    remembered: Remembered,
 }
 
 impl Connections {
@@ -122,6 +131,7 @@ impl Connections {
             near: built(builder().no_proxy())?,
             allowed,
             room: Room::new(AnswerMemory::default()),
+            remembered: Remembered::default(),
         })
     }
 
@@ -235,8 +245,13 @@ impl Client {
         let mut endpoints = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, plan) in models {
-            let key = plan.key.as_ref().and_then(|key| find_key(name, key));
-            match Endpoint::new(name, plan, key, options.concurrency, &connections.room) {
+            match Endpoint::new(
+                name,
+                plan,
+                &|key: &KeyPlan| find_key(name, key),
+                options.concurrency,
+                &connections.room,
+            ) {
                 Ok(endpoint) => drop(endpoints.insert(name.clone(), endpoint)),
                 Err(SetupError::Keys(more)) => problems.extend(more),
                 Err(error) => return Err(error),
@@ -249,7 +264,7 @@ impl Client {
             let forbidden = |refusal| SetupError::Forbidden { model: model.clone(), refusal };
             connections.to(&endpoint.chat).map_err(forbidden)?;
         }
-        let keys = endpoints.values().filter_map(|endpoint: &Endpoint| endpoint.key.as_ref());
+        let keys = endpoints.values().flat_map(Endpoint::secrets);
         let keys = Redactor::new(keys.map(ExposeSecret::expose_secret), SHORTEST_KEY, "[key]");
         Ok(Self { endpoints, connections, keys, retry: options.retry, seed: options.seed, calls: AtomicU64::new(0) })
     }
@@ -271,7 +286,7 @@ impl Client {
         Outgoing { url, body, output, expected }: Outgoing<'_>,
         read: impl Fn(&[u8]) -> Result<T, Unusable>,
         usage: impl Fn(&T) -> Usage,
-    ) -> Result<T, CallError> {
+    ) -> Result<T, GivenUp> {
         let tokens = body.len() as u64 / BYTES_PER_TOKEN + output;
         let mut request = Request::new(Method::POST, url.clone());
         *request.headers_mut() = endpoint.headers.clone();
@@ -329,13 +344,8 @@ impl Models for Client {
         Box::pin(async move {
             let endpoint = self.endpoint(model)?;
             let answer_tool = request.answer_schema.as_deref().map(|schema| schema.name.as_str());
-            let body = match endpoint.provider {
-                Provider::OpenAi => openai::chat_body(&endpoint.model, request, endpoint.seed, endpoint.is_openai()),
-                Provider::Anthropic => anthropic::chat_body(&endpoint.model, request),
-            };
             let output = request.parameters.max_output_tokens.unwrap_or(OUTPUT_TOKENS);
             let expected = Expected::Tokens(request.parameters.max_output_tokens);
-            let outgoing = Outgoing { url: &endpoint.chat, body, output, expected };
             let read = |body: &[u8]| {
                 let read = match endpoint.provider {
                     Provider::OpenAi => openai::read_chat(body),
@@ -346,8 +356,26 @@ impl Models for Client {
                 room::check_calls(&answer.calls).map_err(Unusable::Malformed)?;
                 Ok(answer)
             };
-            let answer = self.call(endpoint, "chat", outgoing, read, |answer| answer.usage).await?;
-            Ok(self.keys.value(answer))
+            let remembered = &self.connections.remembered;
+            let mut lessons = remembered.of(&endpoint.server);
+            let mut changes = 0;
+            loop {
+                let body = endpoint.chat_body(request, &endpoint.wanted.form(lessons));
+                let outgoing = Outgoing { url: &endpoint.chat, body, output, expected };
+                let given_up = match self.call(endpoint, "chat", outgoing, read, |answer| answer.usage).await {
+                    Ok(answer) => return Ok(self.keys.value(answer)),
+                    Err(given_up) => given_up,
+                };
+                let learned = given_up.refused.and_then(|refused| endpoint.wanted.learn(lessons, refused));
+                let Some(learned) = learned.filter(|_| changes < MOST_CHANGES) else { return Err(given_up.error) };
+                let body = |lessons| endpoint.chat_body(request, &endpoint.wanted.form(lessons));
+                if body(learned) == body(lessons) {
+                    return Err(given_up.error);
+                }
+                debug!(model = model.as_str(), refused = ?given_up.refused, "asking in another form");
+                remembered.keep(&endpoint.server, learned);
+                (lessons, changes) = (learned, changes + 1);
+            }
         })
     }
 
@@ -377,7 +405,9 @@ impl Models for Client {
                 }
                 Ok(embeddings)
             };
-            self.call(endpoint, "embeddings", outgoing, read, |embeddings| embeddings.usage).await
+            self.call(endpoint, "embeddings", outgoing, read, |embeddings| embeddings.usage)
+                .await
+                .map_err(|given_up| given_up.error)
         })
     }
 }
@@ -388,6 +418,26 @@ static EMPTY_OBJECT: LazyLock<Map<String, Value>> =
         Value::Object(schema) => schema,
         _ => unreachable!("it is an object"),
     });
+
+/// The system message, with the form of the answer where nothing else in the request says it.
+fn instructions<'a>(request: &'a ChatRequest, form: &Form) -> Cow<'a, str> {
+    match &request.answer_schema {
+        Some(schema) if form.structured != Structured::Schema => Cow::Owned(format!(
+            "{}\n\nAnswer with one JSON object, and nothing before or after it. It must satisfy this JSON Schema:\n{}",
+            request.system, schema.schema
+        )),
+        _ => Cow::Borrowed(&request.system),
+    }
+}
+
+/// The temperature that is sent.
+fn temperature(parameters: &Parameters, form: &Form) -> Option<f64> {
+    match parameters.temperature {
+        Some(Temperature::Value(value)) => Some(value),
+        Some(Temperature::Preferred(value)) => Some(value).filter(|_| form.preferred_temperature),
+        Some(Temperature::Omit | Temperature::Unknown(_)) | None => None,
+    }
+}
 
 /// A body as JSON, with the fields that the user wants in it; theirs win.
 fn merged(body: &impl Serialize, extra: Option<&Map<String, Value>>) -> Vec<u8> {

@@ -147,7 +147,7 @@ pub struct Execution {
     pub scenario_timeout: Option<crate::domain::duration::HumanDuration>,
     /// The model that plays simulated users. The judge's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub simulated_user: Option<super::scoring::ModelRef>,
+    pub simulated_user: Option<super::scoring::ChatModelRef>,
     /// The share of scenarios that may end in errors before the cycle stops with one, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]

@@ -3,6 +3,7 @@
 #![allow(clippy::struct_field_names, reason = "the price of a million tokens says so in every field")]
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::source::SecretSource;
@@ -25,12 +26,85 @@ pub struct Model {
     /// The Anthropic Messages API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anthropic: Option<Anthropic>,
+    /// Headers of every request to it, for gateways that ask for some. They are no part of what a recorded answer is found by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub headers: Vec<ModelHeader>,
+    /// How it is asked for an answer in a given form, as judges and patch writers are. `Auto` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub structured_output: Option<StructuredOutput>,
     /// What its tokens cost. Required as soon as a budget is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<TokenPrice>,
     /// How hard it may be driven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+}
+
+/// How a model is asked for an answer in a given form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StructuredOutput {
+    /// By its JSON Schema; where the server refuses that, for a JSON object; where it refuses that too, by the instructions alone.
+    #[default]
+    Auto,
+    /// By its JSON Schema: `response_format` `json_schema`, or for Anthropic a tool that must be called.
+    JsonSchema,
+    /// For a JSON object of the form that the instructions describe: `response_format` `json_object`. Not for Anthropic.
+    JsonObject,
+    /// By the instructions alone.
+    Plain,
+}
+
+/// The name under which the limit of output tokens is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TokenLimit {
+    /// `max_completion_tokens` for OpenAI and Azure, `max_tokens` for others, and the other one where the server refuses it.
+    #[default]
+    Auto,
+    /// `max_tokens`.
+    MaxTokens,
+    /// `max_completion_tokens`.
+    MaxCompletionTokens,
+}
+
+/// The role of the system message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SystemRole {
+    /// `system`.
+    #[default]
+    System,
+    /// `developer`, OpenAI's newer name for it.
+    Developer,
+    /// None: the prompt stands at the beginning of the first message of the user.
+    User,
+}
+
+/// A header. Exactly one of `value` and `valueFrom` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rules::exactly_one(&["value", "valueFrom"]),
+    validation = rules::demands(
+        "!has(self.value) || self.value.matches('^[ -~]*$')",
+        "must be letters, digits and signs of ASCII: put anything else into a Secret, encoded",
+    ).field_path(".value"),
+)]
+pub struct ModelHeader {
+    /// Its name.
+    #[schemars(length(min = 1, max = 128), regex(pattern = patterns::HEADER_NAME))]
+    #[x_kube(validation = rules::forbids(
+        "self.lowerAscii() in ['accept', 'connection', 'content-length', 'content-type', 'expect', 'host', 'te', 'trailer', \
+         'transfer-encoding', 'upgrade']",
+        "the request sets this header itself: leave it out",
+    ))]
+    pub name: String,
+    /// Its value. A credential belongs into a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub value: Option<String>,
+    /// Where its value comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<SecretSource>,
 }
 
 /// An OpenAI-compatible API.
@@ -61,6 +135,12 @@ pub struct OpenAi {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = true))]
     pub seed: Option<bool>,
+    /// The name under which the limit of output tokens is sent. `Auto` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_limit: Option<TokenLimit>,
+    /// The role of the system message. `System` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_role: Option<SystemRole>,
 }
 
 /// The Anthropic Messages API.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::scoring::ModelRef;
+use super::scoring::{ChatModelRef, ModelRef};
 use crate::domain::call::Parameters;
 
 /// How failures are grouped.
@@ -29,8 +29,8 @@ pub struct Clustering {
 pub struct Patching {
     /// The model that proposes edits. The judge's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<ModelRef>,
-    /// Sampling parameters of the proposals.
+    pub model: Option<ChatModelRef>,
+    /// Sampling parameters of the proposals, here or in `model`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Parameters>,
     /// Sections that no patch may touch, by their names.

@@ -101,8 +101,9 @@ struct Evaluation {
     /// What is scored.
     #[schemars(length(min = 1))]
     dimensions: Vec<PipelineDimension>,
-    /// The judge's temperature, which is always 0.
+    /// The judges' temperature. 0 when absent.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = 2.0))]
     temperature: Option<f64>,
     /// The form of the judge's answers, which is always JSON.
     #[serde(default)]

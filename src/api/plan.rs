@@ -3,12 +3,13 @@
 pub mod watch;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::models::Limits;
+use super::models::{Limits, StructuredOutput, SystemRole, TokenLimit};
 use super::profile::Profile;
 use super::promotion::{Approval, RequireSignificance, Target, Test};
 use super::scoring::Scorer;
@@ -110,10 +111,70 @@ pub struct ModelPlan {
     pub key: Option<KeyPlan>,
     /// Send the repeat index as `seed`.
     pub seed: bool,
+    /// How it is asked for an answer in a given form.
+    pub structured: StructuredOutput,
+    /// The name under which the limit of output tokens is sent.
+    pub token_limit: TokenLimit,
+    /// The role of the system message.
+    pub system_role: SystemRole,
+    /// Headers of every request, by their names.
+    pub headers: Vec<(String, HeaderPlan)>,
     /// What its tokens cost; `None` only when there is no budget.
     pub price: Option<Price>,
     /// How hard it may be driven.
     pub limits: Limits,
+}
+
+/// The value of a header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderPlan {
+    /// It stands in the resource.
+    Value(String),
+    /// It is a secret.
+    Secret(KeyPlan),
+}
+
+impl ModelPlan {
+    /// Every secret that calls of it need.
+    pub fn secrets(&self) -> impl Iterator<Item = &KeyPlan> {
+        let headers = self.headers.iter().filter_map(|(_, value)| match value {
+            HeaderPlan::Secret(key) => Some(key),
+            HeaderPlan::Value(_) => None,
+        });
+        self.key.iter().chain(headers)
+    }
+}
+
+/// A chat model, and how it is asked.
+#[derive(Clone, PartialEq)]
+pub struct ModelUse {
+    /// The model.
+    pub model: ModelName,
+    /// Sampling parameters.
+    pub parameters: Arc<Parameters>,
+}
+
+impl From<ModelName> for ModelUse {
+    fn from(model: ModelName) -> Self {
+        Self { model, parameters: Arc::default() }
+    }
+}
+
+impl From<&str> for ModelUse {
+    fn from(model: &str) -> Self {
+        ModelName::from(model).into()
+    }
+}
+
+/// Part of the identity of a cycle: without parameters it reads as the name of the model alone, as it did before there were any.
+impl fmt::Debug for ModelUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { model, parameters } = self;
+        if **parameters == Parameters::default() {
+            return model.fmt(f);
+        }
+        f.debug_struct("ModelUse").field("model", model).field("parameters", parameters).finish()
+    }
 }
 
 /// Wire protocols.
@@ -159,7 +220,7 @@ pub struct ExecutionPlan {
     /// The share of scenarios that may end in errors.
     pub error_tolerance: f64,
     /// The model that plays simulated users; always there when a scenario has one.
-    pub user_model: Option<ModelName>,
+    pub user_model: Option<ModelUse>,
     /// Seeds whatever is drawn at random in a cycle.
     pub seed: u64,
     /// Which series of answers the runs belong to. The ledger knows those of a series; another one asks the models afresh.
@@ -176,7 +237,7 @@ pub struct DimensionPlan {
     /// Who scores it.
     pub scorer: Scorer,
     /// The judge; always there when `scorer` may ask one.
-    pub judge: Option<ModelName>,
+    pub judge: Option<ModelUse>,
     /// What the judge is to look for.
     pub rubric: String,
     /// The score from which a transcript passes.
@@ -294,7 +355,7 @@ impl Plan {
             self.models.iter().map(|(name, model)| (name, (&model.identity, model.seed))).collect();
         let described =
             format!("{:?}", (&self.dimensions, &self.clustering, &self.patching, &self.validation, &self.gate));
-        serde_json::json!({
+        let mut inputs = serde_json::json!({
             "object": [self.namespace, self.name],
             "tools": self.tools,
             "runtime": runtime,
@@ -302,9 +363,15 @@ impl Plan {
             "scenarios": self.scenarios,
             "split": self.split,
             "repeats": self.execution.repeats,
-            "user": self.execution.user_model,
+            "user": self.execution.user_model.as_ref().map(|user| &user.model),
             "seed": self.execution.seed,
             "rules": described,
-        })
+        });
+        // Absent where nothing is written, as it was before it could be.
+        let user = self.execution.user_model.as_ref().map(|user| &*user.parameters);
+        if let Some(parameters) = user.filter(|parameters| **parameters != Parameters::default()) {
+            inputs["userParameters"] = serde_json::json!(parameters);
+        }
+        inputs
     }
 }

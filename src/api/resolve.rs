@@ -28,12 +28,13 @@ use super::agent::Runtime;
 use super::agent_optimization::{AgentOptimizationSpec, Execution};
 use super::optimization::{Clustering, Patching, Validation, ValidationScenarios};
 use super::plan::watch::WatchPlan;
-use super::plan::{ClusteringPlan, ExecutionPlan, PatchingPlan, Plan, RuntimePlan, ValidationPlan};
+use super::plan::{ClusteringPlan, ExecutionPlan, ModelUse, PatchingPlan, Plan, RuntimePlan, ValidationPlan};
 use super::problem::Problems;
 use super::profile::{Defaults, Profile};
 use super::promotion::{Approval, Promotion};
-use super::scoring::ModelRef;
+use super::scoring::{ChatModelRef, ModelRef};
 use super::submission::Submission;
+use crate::domain::call::Parameters;
 use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::prompt::Prompt;
 use crate::domain::scenario::Scenario;
@@ -171,7 +172,7 @@ fn runtime(
         findings.parameters(&format!("{field}.parameters"), model.parameters.as_ref());
         return Some(RuntimePlan::Model {
             model: findings.model(&format!("{field}.ref"), &model.model)?,
-            parameters: Arc::new(model.parameters.clone().unwrap_or_default()),
+            parameters: Arc::new(model.parameters.clone().unwrap_or_default().sent()),
             max_turns: model.max_turns.unwrap_or(defaults.max_turns),
         });
     }
@@ -183,7 +184,7 @@ fn runtime(
             findings.problem(&field, format!("an endpoint is OpenAI-compatible; give {name:?} openAI.baseURL"));
         }
         findings.parameters(&format!("{path}.endpoint.parameters"), endpoint.parameters.as_ref());
-        let parameters = Arc::new(endpoint.parameters.clone().unwrap_or_default());
+        let parameters = Arc::new(endpoint.parameters.clone().unwrap_or_default().sent());
         return Some(RuntimePlan::Endpoint { model: name, parameters });
     }
     let transcripts = scenarios::transcripts(&replay.as_ref()?.transcripts, references, findings)?;
@@ -195,13 +196,14 @@ fn user_model(
     spec: &AgentOptimizationSpec,
     scenarios: &[Arc<Scenario>],
     findings: &mut Findings<'_>,
-) -> Option<ModelName> {
+) -> Option<ModelUse> {
     let named = spec.execution.as_ref().and_then(|execution| execution.simulated_user.as_ref());
-    if let Some(ModelRef { model }) = named {
-        return findings.model("spec.execution.simulatedUser.ref", model);
+    if let Some(named) = named {
+        let user = findings.chat_model("spec.execution.simulatedUser", named)?;
+        return Some(ModelUse { parameters: Arc::new(Parameters::clone(&user.parameters).sent()), ..user });
     }
     let judge = spec.scoring.as_ref().and_then(|scoring| scoring.judge.as_ref());
-    if let Some(ModelRef { model }) = judge {
+    if let Some(ChatModelRef { model, .. }) = judge {
         return spec.models.iter().any(|known| known.name == *model).then(|| model.as_str().into());
     }
     let played = scenarios.iter().find(|scenario| scenario.simulated_user.is_some())?;
@@ -219,7 +221,7 @@ fn execution(
     spec: &AgentOptimizationSpec,
     defaults: &Defaults,
     runtime: &RuntimePlan,
-    user_model: Option<ModelName>,
+    user_model: Option<ModelUse>,
 ) -> ExecutionPlan {
     let Execution { repeats, concurrency, scenario_timeout, error_tolerance, simulated_user: _ } =
         spec.execution.clone().unwrap_or_default();
@@ -275,10 +277,15 @@ fn patching(
         spec.patching.clone().unwrap_or_default();
     let path = "spec.patching";
     let writer = match &model {
-        Some(ModelRef { model }) => findings.model(&format!("{path}.model.ref"), model),
+        Some(named) => findings.chat_model(&format!("{path}.model"), named).map(|writer| writer.model),
         None => judge_of(spec),
     };
     findings.parameters(&format!("{path}.parameters"), parameters.as_ref());
+    let of_model = model.as_ref().and_then(|named| named.parameters.clone());
+    if parameters.is_some() && of_model.is_some() {
+        let message = "spec.patching.parameters are the same parameters; write them in one of both places";
+        findings.problem(&format!("{path}.model.parameters"), message);
+    }
     findings.sections(&format!("{path}.protectedSections"), &protected_sections, champion);
     let max_prompt_tokens = max_prompt_tokens.unwrap_or(defaults.max_prompt_tokens) as usize;
     if let Some(champion) = champion {
@@ -293,7 +300,7 @@ fn patching(
     }
     Some(PatchingPlan {
         model: writer?,
-        parameters: Arc::new(parameters.unwrap_or_default()),
+        parameters: Arc::new(parameters.or(of_model).unwrap_or_default().sent()),
         protected_sections,
         max_prompt_tokens,
         candidates_per_cluster: candidates_per_cluster.unwrap_or(defaults.candidates_per_cluster),
@@ -335,11 +342,11 @@ fn used_models(spec: &AgentOptimizationSpec) -> BTreeSet<&str> {
     let judges = scoring.flat_map(|scoring| {
         scoring.judge.iter().chain(scoring.dimensions.iter().filter_map(|dimension| dimension.judge.as_ref()))
     });
-    let embeddings = spec.clustering.iter().filter_map(|clustering| clustering.embeddings.as_ref());
+    let embeddings = spec.clustering.iter().filter_map(|clustering| Some(&clustering.embeddings.as_ref()?.model));
     let writer = spec.patching.iter().filter_map(|patching| patching.model.as_ref());
     let user = spec.execution.iter().filter_map(|execution| execution.simulated_user.as_ref());
-    let referred = judges.chain(embeddings).chain(writer).chain(user).map(|reference| &reference.model);
-    agent.chain(endpoint).chain(referred).map(String::as_str).collect()
+    let referred = judges.chain(writer).chain(user).map(|reference| &reference.model);
+    agent.chain(endpoint).chain(embeddings).chain(referred).map(String::as_str).collect()
 }
 
 /// The part of the resource about promotion, where there is one.

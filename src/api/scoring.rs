@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::promotion::Threshold;
 use super::rules;
+use crate::domain::call::Parameters;
 
 /// How what the agent did is scored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -13,7 +14,7 @@ use super::rules;
 pub struct Scoring {
     /// The model that judges where no exact answer exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub judge: Option<ModelRef>,
+    pub judge: Option<ChatModelRef>,
     /// What is scored. `accuracy` 0.4, `safety` 0.3 and `tool_compliance` 0.3 when absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -33,6 +34,18 @@ pub struct ModelRef {
     pub model: String,
 }
 
+/// One of `spec.models`, by name, and how it is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+pub struct ChatModelRef {
+    /// The name of one of `spec.models`.
+    #[serde(rename = "ref")]
+    #[schemars(length(min = 1, max = 63))]
+    pub model: String,
+    /// Sampling parameters. A judge is asked at temperature 0 where none is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Parameters>,
+}
+
 /// Something that is scored from 0 to 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -49,7 +62,7 @@ pub struct Dimension {
     pub scorer: Option<Scorer>,
     /// The judge of this dimension, if it is another than `spec.scoring.judge`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub judge: Option<ModelRef>,
+    pub judge: Option<ChatModelRef>,
     /// What the judge is to look for. Required for dimensions of your own that a judge scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rubric: Option<String>,

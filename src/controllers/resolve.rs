@@ -15,6 +15,7 @@ use super::observe::{Observed, hash};
 use super::{Owner, conditions};
 use crate::api::models::Model;
 use crate::api::plan::watch::WatchPlan;
+use crate::api::plan::{HeaderPlan, KeyPlan};
 use crate::api::problem::Problems;
 use crate::api::resolve::{ConfigMap, Reference, References, Text, requested, resolve as resolve_submission, watch};
 use crate::api::source::SecretKeyRef;
@@ -300,7 +301,7 @@ fn config_maps(object: &AgentOptimization) -> BTreeSet<String> {
 fn referred(object: &AgentOptimization) -> BTreeSet<(Kind, String)> {
     let target = object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref());
     let maps = config_maps(object).into_iter().chain(target.map(|target| target.config_map.clone()));
-    let keys = object.spec.models.iter().filter_map(secret_of);
+    let keys = object.spec.models.iter().flat_map(secrets_of).map(|(_, secret)| secret);
     let prometheus = object.spec.watch.as_ref().and_then(|watch| watch.prometheus.as_ref());
     let credentials = prometheus.into_iter().flat_map(|prometheus| {
         let bearer = prometheus.bearer_token.iter().map(|token| &token.secret_key_ref);
@@ -347,9 +348,10 @@ type WantedKeys = BTreeMap<String, BTreeSet<(String, String)>>;
 fn wanted_keys(object: &AgentOptimization, watch: Option<&WatchPlan>) -> WantedKeys {
     let mut wanted = WantedKeys::new();
     for model in &object.spec.models {
-        let Some(secret) = secret_of(model) else { continue };
-        let field = format!("spec.models[{:?}].apiKey", model.name);
-        wanted.entry(secret.name.clone()).or_default().insert((secret.key.clone(), field));
+        for (field, secret) in secrets_of(model) {
+            let field = format!("spec.models[{:?}].{field}", model.name);
+            wanted.entry(secret.name.clone()).or_default().insert((secret.key.clone(), field));
+        }
     }
     for secret in watch.into_iter().flat_map(WatchPlan::secrets) {
         let field = "spec.watch.prometheus".to_owned();
@@ -358,24 +360,33 @@ fn wanted_keys(object: &AgentOptimization, watch: Option<&WatchPlan>) -> WantedK
     wanted
 }
 
-/// The Secret that has the key of a model.
-fn secret_of(model: &Model) -> Option<&SecretKeyRef> {
+/// The Secrets that have the key of a model and the values of its headers, each with the field that names it.
+fn secrets_of(model: &Model) -> impl Iterator<Item = (String, &SecretKeyRef)> {
     let openai = model.openai.as_ref().and_then(|openai| openai.api_key.as_ref());
     let anthropic = model.anthropic.as_ref().and_then(|anthropic| anthropic.api_key.as_ref());
-    openai.or(anthropic)?.secret_key_ref.as_ref()
+    let key = openai.or(anthropic).map(|key| ("apiKey".to_owned(), key));
+    let headers = model
+        .headers
+        .iter()
+        .filter_map(|header| Some((format!("headers[{:?}].valueFrom", header.name), header.value_from.as_ref()?)));
+    key.into_iter().chain(headers).filter_map(|(field, source)| Some((field, source.secret_key_ref.as_ref()?)))
 }
 
-/// The models of a plan that need a key, and for which no Secret is named.
+/// The models of a plan that need a key or the value of a header, and for which no Secret is named.
 fn no_secret(plan: &Plan) -> Option<String> {
-    let without = plan
-        .models
-        .iter()
-        .filter(|(_, model)| model.key.as_ref().is_some_and(|key| key.required && key.secret.is_none()));
-    let problems: Vec<String> = without
-        .map(|(name, _)| {
+    let is_missing = |key: &KeyPlan| key.required && key.secret.is_none();
+    let fields = plan.models.iter().flat_map(|(name, model)| {
+        let key = model.key.iter().filter(|key| is_missing(key)).map(|_| "apiKey".to_owned());
+        let headers = model.headers.iter().filter_map(|(header, value)| match value {
+            HeaderPlan::Secret(key) if is_missing(key) => Some(format!("headers[{header:?}].valueFrom")),
+            HeaderPlan::Secret(_) | HeaderPlan::Value(_) => None,
+        });
+        key.chain(headers).map(move |field| format!("spec.models[{:?}].{field}", name.as_str()))
+    });
+    let problems: Vec<String> = fields
+        .map(|field| {
             format!(
-                "spec.models[{:?}].apiKey: the operator reads no environment variables for a resource; name a Secret by secretKeyRef",
-                name.as_str()
+                "{field}: the operator reads no environment variables for a resource; name a Secret by secretKeyRef"
             )
         })
         .collect();

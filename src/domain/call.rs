@@ -1,8 +1,9 @@
 //! Paid calls: what is asked of a model, what it answered, and the key under which that is kept.
 
+use std::fmt;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -15,10 +16,10 @@ use super::transcript::{Message, Opaque};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Parameters {
-    /// Sampling temperature.
+    /// Sampling temperature: a number from 0 to 2, or `omit` for a model that takes none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 2.0))]
-    pub temperature: Option<f64>,
+    #[schemars(schema_with = "temperature_schema")]
+    pub temperature: Option<Temperature>,
     /// Nucleus sampling: the share of the probability mass to sample from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -31,6 +32,82 @@ pub struct Parameters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::free::object")]
     pub extra: Option<Map<String, Value>>,
+}
+
+impl Parameters {
+    /// These parameters as they are sent: a temperature that is to be left out is not there.
+    #[must_use]
+    pub fn sent(mut self) -> Self {
+        self.temperature = self.temperature.filter(|temperature| *temperature != Temperature::Omit);
+        self
+    }
+
+    /// These parameters with a temperature that is sent where nothing is written, as long as the model takes it.
+    #[must_use]
+    pub fn preferring(mut self, temperature: f64) -> Self {
+        self.temperature.get_or_insert(Temperature::Preferred(temperature));
+        self.sent()
+    }
+}
+
+/// A sampling temperature. Written as a number, or as `omit`.
+#[derive(Clone, PartialEq)]
+pub enum Temperature {
+    /// This one.
+    Value(f64),
+    /// This one, unless the model refuses it: nobody asked for it. It counts in keys as if somebody had.
+    Preferred(f64),
+    /// None: the model refuses any, or has one of its own.
+    Omit,
+    /// What is neither a number nor `omit`. No plan has it: the door refuses it, and a watch goes on.
+    Unknown(Value),
+}
+
+/// Part of the identity of a cycle, which knew numbers only.
+impl fmt::Debug for Temperature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) | Self::Preferred(value) => value.fmt(f),
+            Self::Omit => f.write_str(OMIT),
+            Self::Unknown(value) => value.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Temperature {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Value(value) | Self::Preferred(value) => serializer.serialize_f64(*value),
+            Self::Omit => serializer.serialize_str(OMIT),
+            Self::Unknown(value) => value.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Temperature {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Ok(match (value.as_f64(), value.as_str()) {
+            (Some(number), _) => Self::Value(number),
+            (None, Some(OMIT)) => Self::Omit,
+            _ => Self::Unknown(value),
+        })
+    }
+}
+
+/// The word for no temperature.
+const OMIT: &str = "omit";
+
+/// A structural schema has no place for "a number or a word": bounds alone say it, for each holds for its kind of value only.
+fn temperature_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "minimum": 0.0,
+        "maximum": 2.0,
+        "minLength": OMIT.len(),
+        "maxLength": OMIT.len(),
+        "examples": [OMIT],
+        "x-kubernetes-preserve-unknown-fields": true,
+    })
 }
 
 /// The JSON Schema that an answer must satisfy.
@@ -340,13 +417,43 @@ mod tests {
             tools: [tool].into(),
             answer_schema: Some(Arc::new(AnswerSchema { name: "verdict".into(), schema: json!({"type": "object"}) })),
             parameters: Arc::new(Parameters {
-                temperature: Some(0.2),
+                temperature: Some(Temperature::Value(0.2)),
                 top_p: Some(0.9),
                 max_output_tokens: Some(512),
                 extra: Some(object(json!({"reasoning_effort": "low"}))),
             }),
             repeat: 2,
         }
+    }
+
+    #[test]
+    fn a_temperature_is_a_number_or_the_word_omit() {
+        for (written, temperature) in [
+            (json!(0), Temperature::Value(0.0)),
+            (json!(0.7), Temperature::Value(0.7)),
+            (json!("omit"), Temperature::Omit),
+            (json!("none"), Temperature::Unknown(json!("none"))),
+            (json!(true), Temperature::Unknown(json!(true))),
+            (json!({"a": 1}), Temperature::Unknown(json!({"a": 1}))),
+        ] {
+            let read: Temperature = serde_json::from_value(written.clone()).unwrap();
+            assert_eq!(read, temperature, "{written}");
+            assert_eq!(serde_json::to_value(&read).unwrap().as_f64(), written.as_f64());
+        }
+    }
+
+    /// A judge that nobody gave parameters has the key that it always had.
+    #[test]
+    fn a_preferred_temperature_counts_as_one_that_is_written() {
+        let written = |temperature| Parameters { temperature, ..Parameters::default() };
+        let key = |parameters: Parameters| {
+            CallKey::chat(&identity(), &ChatRequest { parameters: Arc::new(parameters), ..request() })
+        };
+        let preferred = written(None).preferring(0.0);
+        assert_eq!(preferred.temperature, Some(Temperature::Preferred(0.0)));
+        assert_eq!(key(preferred), key(written(Some(Temperature::Value(0.0)))));
+        assert_eq!(written(Some(Temperature::Value(1.0))).preferring(0.0).temperature, Some(Temperature::Value(1.0)));
+        assert_eq!(written(Some(Temperature::Omit)).preferring(0.0).temperature, None);
     }
 
     /// Entries of before they had more fields are still answers.
@@ -492,7 +599,7 @@ mod tests {
             ("no schema", |_, request| request.answer_schema = None),
             ("the schema's name", |_, request| schema(request).name = "score".into()),
             ("the schema", |_, request| schema(request).schema = json!({"type": "array"})),
-            ("temperature", |_, request| parameters(request).temperature = Some(0.0)),
+            ("temperature", |_, request| parameters(request).temperature = Some(Temperature::Value(0.0))),
             ("no temperature", |_, request| parameters(request).temperature = None),
             ("top p", |_, request| parameters(request).top_p = Some(1.0)),
             ("most tokens", |_, request| parameters(request).max_output_tokens = Some(513)),

@@ -49,6 +49,8 @@ pub enum CallErrorKind {
     Unauthorized,
     /// The provider refuses the request itself (400, 404, 422): asking again is useless.
     Refused,
+    /// The provider's content filter does not let the request through: asking again is useless.
+    Filtered,
     /// Too many requests (429), to the last attempt.
     RateLimited,
     /// The provider is broken (5xx), to the last attempt.
@@ -57,7 +59,7 @@ pub enum CallErrorKind {
     Timeout,
     /// No connection, to the last attempt.
     Connection,
-    /// An answer that is none: cut short, not JSON, without text and tool calls, without usage.
+    /// An answer that is none: cut short, or not JSON.
     Malformed,
 }
 
@@ -65,7 +67,7 @@ impl CallErrorKind {
     /// Another attempt may go better.
     #[must_use]
     pub fn is_retryable(self) -> bool {
-        !matches!(self, Self::Unauthorized | Self::Refused)
+        !matches!(self, Self::Unauthorized | Self::Refused | Self::Filtered)
     }
 
     /// A short name for reports and metrics.
@@ -74,6 +76,7 @@ impl CallErrorKind {
         match self {
             Self::Unauthorized => "unauthorized",
             Self::Refused => "refused",
+            Self::Filtered => "content_filter",
             Self::RateLimited => "rate_limited",
             Self::Server => "server",
             Self::Timeout => "timeout",

@@ -239,7 +239,7 @@ impl<'a> Conversation<'a> {
 
     /// Asks the model that plays the user for the next message. It sees the conversation from the other side.
     async fn user_says(&self, user: &SimulatedUser) -> Result<String, CallFailure> {
-        let model = self.plan.execution.user_model.as_ref().expect("a plan with simulated users has a model for them");
+        let played = self.plan.execution.user_model.as_ref().expect("a plan with simulated users has a model for them");
         let mut messages: Vec<Message> = self
             .messages
             .iter()
@@ -264,10 +264,11 @@ impl<'a> Conversation<'a> {
             messages,
             tools: Arc::from([]),
             answer_schema: None,
-            parameters: Arc::new(Parameters::default()),
+            parameters: Arc::clone(&played.parameters),
             repeat: self.answer,
         };
-        let answer = self.calls.chat(self.phase, Purpose::User, Some(&self.scenario.id), model, request).await?;
+        let answer =
+            self.calls.chat(self.phase, Purpose::User, Some(&self.scenario.id), &played.model, request).await?;
         Ok(answer.text)
     }
 }

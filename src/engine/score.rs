@@ -23,7 +23,7 @@ use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::api::plan::DimensionPlan;
+use crate::api::plan::{DimensionPlan, ModelUse};
 use crate::api::scoring::Scorer;
 use crate::domain::call::{ChatAnswer, ChatRequest};
 use crate::domain::ids::{ModelName, ScenarioId};
@@ -102,13 +102,13 @@ impl ScenarioScorer {
 }
 
 /// The judges, each with its dimensions as indices, in the order of the plan.
-fn judges<'a>(dimensions: &'a [DimensionPlan], judged: &[bool]) -> Vec<(&'a ModelName, Vec<usize>)> {
-    let mut judges: Vec<(&ModelName, Vec<usize>)> = Vec::new();
+fn judges<'a>(dimensions: &'a [DimensionPlan], judged: &[bool]) -> Vec<(&'a ModelUse, Vec<usize>)> {
+    let mut judges: Vec<(&ModelUse, Vec<usize>)> = Vec::new();
     for (index, dimension) in dimensions.iter().enumerate().filter(|(index, _)| judged[*index]) {
-        let model = dimension.judge.as_ref().expect("the plan names a judge for every dimension that may ask one");
-        match judges.iter_mut().find(|(known, _)| *known == model) {
+        let judge = dimension.judge.as_ref().expect("the plan names a judge for every dimension that may ask one");
+        match judges.iter_mut().find(|(known, _)| *known == judge) {
             Some((_, dimensions)) => dimensions.push(index),
-            None => judges.push((model, vec![index])),
+            None => judges.push((judge, vec![index])),
         }
     }
     judges
@@ -247,9 +247,9 @@ where
     let Examined { scenario, dimensions, judged, findings } = examined;
     let mut findings = findings.clone();
     let judges = judges(dimensions, judged);
-    let judgements = try_join_all(judges.iter().map(|(model, indices)| {
+    let judgements = try_join_all(judges.iter().map(|(judge, indices)| {
         let dimensions: Vec<&DimensionPlan> = indices.iter().map(|&index| &dimensions[index]).collect();
-        async move { judge::judge(model, &dimensions, scenario, transcript, ask).await }
+        async move { judge::judge(judge, &dimensions, scenario, transcript, ask).await }
     }))
     .await?;
     for ((_, indices), judgements) in judges.into_iter().zip(judgements) {

@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub(super) use self::answer::read_chat;
-use super::{EMPTY_OBJECT, merged};
+use super::form::{Form, Structured};
+use super::{EMPTY_OBJECT, instructions, merged, temperature};
 use crate::domain::call::ChatRequest;
 use crate::domain::tool::{ToolCall, ToolDefinition};
 use crate::domain::transcript::Message;
@@ -99,9 +100,10 @@ enum ToolChoice<'a> {
 }
 
 /// The body of a chat request.
-pub(super) fn chat_body(model: &str, request: &ChatRequest) -> Vec<u8> {
+pub(super) fn chat_body(model: &str, request: &ChatRequest, form: &Form) -> Vec<u8> {
     let parameters = &*request.parameters;
-    let answer = request.answer_schema.as_deref();
+    let answer = request.answer_schema.as_deref().filter(|_| form.structured == Structured::Schema);
+    let system = instructions(request, form);
     let answer_tool = answer.map(|schema| Tool {
         name: &schema.name,
         description: Some("Gives the answer. Call it once, when you are done."),
@@ -110,14 +112,14 @@ pub(super) fn chat_body(model: &str, request: &ChatRequest) -> Vec<u8> {
     let body = Chat {
         model,
         max_tokens: parameters.max_output_tokens.unwrap_or(MAX_TOKENS),
-        system: &request.system,
+        system: &system,
         messages: wire_messages(&request.messages),
         tools: request.tools.iter().map(wire_tool).chain(answer_tool).collect(),
         tool_choice: answer.map(|schema| match request.tools.len() {
             0 => ToolChoice::Tool { name: &schema.name },
             _ => ToolChoice::Any,
         }),
-        temperature: parameters.temperature,
+        temperature: temperature(parameters, form),
         top_p: parameters.top_p,
     };
     merged(&body, parameters.extra.as_ref())
@@ -189,22 +191,40 @@ fn wire_tool(tool: &ToolDefinition) -> Tool<'_> {
 mod tests {
     use serde_json::json;
 
+    use super::super::form::LimitName;
     use super::super::samples;
     use super::*;
+    use crate::api::models::SystemRole;
+
+    const FORM: Form = Form {
+        structured: Structured::Schema,
+        limit: LimitName::MaxTokens,
+        system: SystemRole::System,
+        seed: false,
+        preferred_temperature: true,
+    };
 
     fn sent(body: &[u8]) -> Value {
         serde_json::from_slice(body).unwrap()
     }
 
     #[test]
+    fn without_a_tool_the_answer_is_described_in_words() {
+        let form = Form { structured: Structured::Plain, preferred_temperature: false, ..FORM };
+        let body = sent(&chat_body("claude-opus-4-7", &samples::structured(), &form));
+        assert_eq!((body.get("tools"), body.get("tool_choice"), body.get("temperature")), (None, None, None));
+        assert!(body["system"].as_str().unwrap().contains("integer"), "{body}");
+    }
+
+    #[test]
     fn a_whole_conversation_goes_over_the_wire() {
-        let body = sent(&chat_body("claude-sonnet-4-5", &samples::conversation()));
+        let body = sent(&chat_body("claude-sonnet-4-5", &samples::conversation(), &FORM));
         insta::assert_json_snapshot!(body);
     }
 
     #[test]
     fn structured_output_is_a_tool_that_must_be_called() {
-        let body = sent(&chat_body("claude-sonnet-4-5", &samples::structured()));
+        let body = sent(&chat_body("claude-sonnet-4-5", &samples::structured(), &FORM));
         assert_eq!(
             body,
             json!({
@@ -226,7 +246,7 @@ mod tests {
 
     #[test]
     fn extra_fields_are_sent_as_they_are() {
-        let body = sent(&chat_body("m", &samples::with_extra(json!({"thinking": {"type": "disabled"}}))));
+        let body = sent(&chat_body("m", &samples::with_extra(json!({"thinking": {"type": "disabled"}})), &FORM));
         assert_eq!(body["thinking"]["type"], "disabled");
     }
 

@@ -4,14 +4,17 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Request, StatusCode, Url};
+use serde_json::error::Category;
 
 use super::complaint::{Complaint, presentable};
 use super::endpoint::Endpoint;
 use super::pace::Signal;
 use super::reading::{Over, Patience, Unread, beginning, whole};
+use super::refusal;
 use super::room::Expected;
+use super::setting::Setting;
 use crate::domain::duration::HumanDuration;
 use crate::engine::held;
 use crate::engine::ports::CallErrorKind;
@@ -30,6 +33,8 @@ pub(super) struct Failure {
     pub retry_after: Option<Duration>,
     /// What happened, and what to do.
     pub message: String,
+    /// The setting that the server does not take, where that is why.
+    pub refused: Option<Setting>,
 }
 
 /// What is wrong with the body of a 200.
@@ -41,10 +46,15 @@ pub(super) enum Unusable {
 
 impl From<serde_json::Error> for Unusable {
     fn from(error: serde_json::Error) -> Self {
-        Self::Malformed(if error.is_eof() {
-            format!("the JSON is cut short ({error})")
-        } else {
-            format!("it is not the JSON of an answer ({error})")
+        let (line, column) = (error.line(), error.column());
+        Self::Malformed(match error.classify() {
+            Category::Eof => format!("the JSON is cut short at line {line} column {column}"),
+            Category::Syntax | Category::Io => format!("it is not JSON from line {line} column {column} on"),
+            // The words before it may quote the body, which is shown to nobody.
+            Category::Data => match error.to_string().split_once(", expected ") {
+                Some((_, expected)) => format!("it is not the JSON of an answer (expected {expected})"),
+                None => format!("it is not the JSON of an answer (line {line} column {column})"),
+            },
         })
     }
 }
@@ -78,6 +88,7 @@ fn late(endpoint: &Endpoint, at: &str) -> Failure {
         kind: CallErrorKind::Timeout,
         status: None,
         retry_after: None,
+        refused: None,
         message: format!(
             "no answer from {at} within {}; raise limits.timeout, or lower limits.concurrency if the provider is overloaded",
             HumanDuration(endpoint.timeout)
@@ -99,25 +110,27 @@ async fn exchange<T>(
         kind: CallErrorKind::Connection,
         status: None,
         retry_after: None,
+        refused: None,
         message: format!(
             "cannot reach {at}: {}; is it running, and is baseURL right?",
-            presentable(&root_cause(&error), endpoint.key.as_ref())
+            presentable(&root_cause(&error), endpoint.secrets())
         ),
     })?;
     let status = response.status();
     if !status.is_success() {
         // A body that cannot be read says nothing more than the status does.
         let body = beginning(&mut response, LONGEST_COMPLAINT, &mut patience).await;
-        return Err(refusal(endpoint, at, status, response.headers(), &body));
+        return Err(refusal::of(endpoint, at, status, response.headers(), &body));
     }
     let unusable = |kind, why: &str| Failure {
         kind,
         status: Some(status.as_u16()),
         retry_after: None,
+        refused: None,
         message: format!(
             "{at} answered {}, but {}{}",
             status.as_u16(),
-            presentable(why, endpoint.key.as_ref()),
+            presentable(why, endpoint.secrets()),
             if kind == CallErrorKind::Malformed { "; is baseURL that of such an API?" } else { "" }
         ),
     };
@@ -145,9 +158,9 @@ async fn exchange<T>(
     }
     answer.map_err(|why| {
         // Some gateways answer 200 and put the provider's error into the body.
-        let complaint = Complaint::read(&body[..body.len().min(LONGEST_COMPLAINT)]);
+        let complaint = Complaint::read(&body[..body.len().min(LONGEST_COMPLAINT)], status, response.headers());
         if let Some(status) = complaint.status().and_then(|status| StatusCode::from_u16(status).ok()) {
-            return refusal(endpoint, at, status, response.headers(), &body);
+            return refusal::of(endpoint, at, status, response.headers(), &body);
         }
         let Unusable::Malformed(why) = why;
         match complaint.message {
@@ -163,61 +176,9 @@ fn is_stream(headers: &HeaderMap) -> bool {
     media.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
 }
 
-/// What a status other than 200 means.
-fn refusal(endpoint: &Endpoint, at: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
-    let complaint = Complaint::read(body);
-    let (kind, advice) = meaning(endpoint, status, headers, &complaint);
-    let mut message = format!("{at} answered {}", status.as_u16());
-    if let Some(reason) = status.canonical_reason() {
-        message.push(' ');
-        message.push_str(reason);
-    }
-    let said = complaint.message.map(|said| presentable(&said, endpoint.key.as_ref()));
-    if let Some(said) = said.filter(|said| !said.is_empty()) {
-        message.push_str(": ");
-        message.push_str(said.trim_end_matches('.'));
-    }
-    message.push_str("; ");
-    message.push_str(&advice);
-    Failure { kind, status: Some(status.as_u16()), retry_after: retry_after(headers), message }
-}
-
-/// What kind of failure a status is, and what to do about it.
-fn meaning(
-    endpoint: &Endpoint,
-    status: StatusCode,
-    headers: &HeaderMap,
-    complaint: &Complaint,
-) -> (CallErrorKind, String) {
-    let has_code = |wanted: &str| complaint.codes.iter().any(|code| code == wanted);
-    match status.as_u16() {
-        401 | 403 => (CallErrorKind::Unauthorized, format!("check the key in {}", endpoint.key_place)),
-        // OpenAI answers 429 to an account without credit, too. No waiting helps against that.
-        402 | 429 if status == 402 || has_code("insufficient_quota") || has_code("billing_hard_limit_reached") => {
-            (CallErrorKind::Refused, "the account has no credit left: top it up".to_owned())
-        }
-        404 => (CallErrorKind::Refused, format!("is there a model {:?}, and is baseURL right?", endpoint.model)),
-        408 => (CallErrorKind::Timeout, "try again later".to_owned()),
-        429 => (
-            CallErrorKind::RateLimited,
-            "lower limits.concurrency, or set limits.requestsPerMinute or tokensPerMinute to what the account may use"
-                .to_owned(),
-        ),
-        409 | 425 | 500..=599 => {
-            (CallErrorKind::Server, "the provider is broken or overloaded: try again later".to_owned())
-        }
-        300..=399 => {
-            let to = headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
-            let to = presentable(to, endpoint.key.as_ref());
-            (CallErrorKind::Refused, format!("it redirects to {to}: set baseURL to the right place"))
-        }
-        _ => (CallErrorKind::Refused, "correct the model, its parameters or the request".to_owned()),
-    }
-}
-
 /// How long the provider asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date. A date is read
 /// against the `Date` of the same answer, so that it does not matter how our clock stands to theirs.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let seconds = |text: &str, unit: f64| Duration::try_from_secs_f64(text.parse::<f64>().ok()? * unit).ok();
     if let Some(wait) = text("retry-after-ms").and_then(|millis| seconds(millis, 0.001)) {

@@ -1,8 +1,11 @@
 //! What a provider says when it refuses: found in whatever body it sent, and made fit to be shown.
 //!
 //! Only fields that are known to hold a message are shown, never a whole JSON body: some providers repeat the
-//! request in it.
+//! request in it. Of a body that is not JSON little more is shown than what kind it is of: whoever chooses a base URL reads
+//! these messages, and it may be that of a service that is none of theirs.
 
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
@@ -11,6 +14,8 @@ use crate::domain::redact::Redactor;
 
 /// The most characters of a provider's message that are shown.
 const MOST_SHOWN: usize = 300;
+/// The most characters of a body that is not JSON.
+const MOST_OF_PLAIN: usize = 60;
 
 /// The message and the machine-readable reasons in the body of an error.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,14 +24,16 @@ pub(super) struct Complaint {
     pub message: Option<String>,
     /// `code` and `type`, such as `insufficient_quota`.
     pub codes: Vec<String>,
+    /// `param`: the part of the request that it is about.
+    pub param: Option<String>,
 }
 
 impl Complaint {
-    /// Reads a body of any form.
-    pub(super) fn read(body: &[u8]) -> Self {
+    /// Reads a body of any form, of the status and headers that it came with.
+    pub(super) fn read(body: &[u8], status: StatusCode, headers: &HeaderMap) -> Self {
         let text = String::from_utf8_lossy(body);
         let Ok(value) = serde_json::from_str::<Value>(&text) else {
-            return Self { message: plain(text.trim()), codes: Vec::new() };
+            return Self { message: plain(text.trim(), status, headers), ..Self::default() };
         };
         let error = value.get("error").filter(|error| error.is_object()).unwrap_or(&value);
         let codes = ["code", "type"].iter().filter_map(|field| match error.get(field)? {
@@ -34,13 +41,39 @@ impl Complaint {
             Value::Number(code) => Some(code.to_string()),
             _ => None,
         });
-        Self { codes: codes.collect(), message: message(&value) }
+        let inner = error.get("innererror").and_then(|inner| inner.get("code")).and_then(Value::as_str);
+        let codes = codes.chain(inner.map(str::to_owned));
+        let param = error.get("param").and_then(Value::as_str).filter(|param| *param != "None").map(str::to_owned);
+        Self { codes: codes.collect(), message: message(&value), param: param.or_else(|| refused_field(&value)) }
+    }
+
+    /// Whether it has this code.
+    pub(super) fn has(&self, wanted: &str) -> bool {
+        self.codes.iter().any(|code| code == wanted)
+    }
+
+    /// Whether a content filter refused the request.
+    pub(super) fn is_filter(&self) -> bool {
+        const CODES: [&str; 4] =
+            ["content_filter", "ResponsibleAIPolicyViolation", "content_policy_violation", "data_inspection_failed"];
+        CODES.iter().any(|code| self.has(code))
+            || self.message.as_deref().is_some_and(|said| said.to_lowercase().contains("content management policy"))
     }
 
     /// A status given as a code within the body, as some gateways do that answer 200 all the same.
     pub(super) fn status(&self) -> Option<u16> {
         self.codes.iter().filter_map(|code| code.parse().ok()).find(|status| (400..600).contains(status))
     }
+}
+
+/// The details in the bodies of FastAPI and of Mistral, which wraps them.
+fn details(body: &Value) -> Option<&Vec<Value>> {
+    body.get("detail").or_else(|| body.get("message")?.get("detail"))?.as_array()
+}
+
+/// The field that FastAPI's first detail is about.
+fn refused_field(body: &Value) -> Option<String> {
+    details(body)?.first()?.get("loc")?.as_array()?.last()?.as_str().map(str::to_owned)
 }
 
 /// The message in the bodies of OpenAI and Anthropic (`error.message`), Ollama (`error`), vLLM (`message`), and
@@ -55,32 +88,40 @@ fn message(body: &Value) -> Option<String> {
         .or_else(|| body.get("message").and_then(text))
         .or_else(|| body.get("detail").and_then(text))
         .or_else(|| {
-            let details = body.get("detail")?.as_array()?;
             let messages: Vec<&str> =
-                details.iter().filter_map(|detail| detail.get("msg").and_then(Value::as_str)).collect();
+                details(body)?.iter().filter_map(|detail| detail.get("msg").and_then(Value::as_str)).collect();
             (!messages.is_empty()).then(|| messages.join("; "))
         })
 }
 
-/// A body that is not JSON: its text, or for a web page its title.
-fn plain(text: &str) -> Option<String> {
+/// A body that is not JSON: a web page by its title, anything else by its media type, and what a server says of an error by its
+/// beginning.
+fn plain(text: &str, status: StatusCode, headers: &HeaderMap) -> Option<String> {
     if text.is_empty() {
         return None;
     }
-    if !text.starts_with('<') {
-        return Some(text.to_owned());
+    if text.starts_with('<') {
+        let title = text.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
+        let titled =
+            |(title, _): (&str, &str)| format!("a web page titled {:?}", one_line(title.trim(), MOST_OF_PLAIN));
+        return Some(title.map_or_else(|| "a web page".to_owned(), titled));
     }
-    let title = text.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
-    Some(title.map_or_else(|| "a web page".to_owned(), |(title, _)| format!("a web page titled {:?}", title.trim())))
+    let media = headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or("unknown type");
+    let media = one_line(media.split(';').next().unwrap_or_default().trim(), MOST_OF_PLAIN);
+    if status.is_success() {
+        return Some(format!("a body of {media}, which is no JSON"));
+    }
+    Some(format!("{:?} ({media})", one_line(text, MOST_OF_PLAIN)))
 }
 
-/// Text of a stranger, fit for a terminal and a log: without the key, on one line, without control characters, short.
-pub(super) fn presentable(text: &str, key: Option<&SecretString>) -> String {
-    let keys = Redactor::new(key.map(ExposeSecret::expose_secret), 0, "[key]");
+/// Text of a stranger, fit for a terminal and a log: without the secrets, on one line, without control characters, short.
+pub(super) fn presentable<'a>(text: &str, secrets: impl Iterator<Item = &'a SecretString> + Clone) -> String {
+    let has_secrets = secrets.clone().next().is_some();
+    let keys = Redactor::new(secrets.map(ExposeSecret::expose_secret), 0, "[key]");
     let text = &*keys.text(text);
     // Some providers repeat a wrong key with stars in its middle.
     let is_masked = |word: &str| word.contains("**");
-    if key.is_some() && text.split_whitespace().any(is_masked) {
+    if has_secrets && text.split_whitespace().any(is_masked) {
         let words: Vec<&str> =
             text.split_whitespace().map(|word| if is_masked(word) { "[key]" } else { word }).collect();
         return one_line(&words.join(" "), MOST_SHOWN);
@@ -93,7 +134,11 @@ mod tests {
     use super::*;
 
     fn message_of(body: &str) -> Option<String> {
-        Complaint::read(body.as_bytes()).message
+        read(body).message
+    }
+
+    fn read(body: &str) -> Complaint {
+        Complaint::read(body.as_bytes(), StatusCode::BAD_REQUEST, &HeaderMap::new())
     }
 
     #[test]
@@ -105,7 +150,6 @@ mod tests {
             r#"{"object":"error","message":"no such model"}"#,
             r#"{"detail":"no such model"}"#,
             r#"{"detail":[{"loc":["body","model"],"msg":"no such model","input":"the whole request"}]}"#,
-            "no such model\n",
         ] {
             assert_eq!(message_of(body).as_deref(), Some("no such model"), "{body}");
         }
@@ -124,9 +168,36 @@ mod tests {
         assert_eq!(message_of("<html></html>").as_deref(), Some("a web page"));
     }
 
+    /// Whoever chooses a base URL reads the message: it must not be a way to read a service of somebody else.
+    #[test]
+    fn little_is_shown_of_a_body_that_is_not_json() {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, "text/plain; charset=utf-8".parse().unwrap())]);
+        let secret = format!("token: {}\u{1b}[31m\nsecond line", "s3cret ".repeat(50));
+        let of = |status| Complaint::read(secret.as_bytes(), status, &headers).message.unwrap();
+        let answered = of(StatusCode::OK);
+        assert_eq!(answered, "a body of text/plain, which is no JSON");
+        let refused = of(StatusCode::BAD_REQUEST);
+        assert!(refused.starts_with("\"token: s3cret") && refused.ends_with("(text/plain)"), "{refused}");
+        assert!(refused.chars().count() < 90 && !refused.contains(char::is_control), "{refused}");
+        let title = format!("<title>{}</title>", "x".repeat(1_000));
+        assert!(message_of(&title).unwrap().len() < 120);
+    }
+
+    #[test]
+    fn a_content_filter_is_told_apart() {
+        for body in [
+            r#"{"error":{"message":"The response was filtered","code":"content_filter","param":"prompt"}}"#,
+            r#"{"error":{"message":"filtered","code":"invalid","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,
+            r#"{"error":{"message":"The prompt triggered Azure OpenAI's content management policy.","code":400}}"#,
+        ] {
+            assert!(read(body).is_filter(), "{body}");
+        }
+        assert!(!read(r#"{"error":{"message":"no such model","code":"model_not_found"}}"#).is_filter());
+    }
+
     #[test]
     fn codes_are_read_as_text_and_as_a_status() {
-        let complaint = Complaint::read(br#"{"error":{"message":"m","code":502,"type":"upstream"}}"#);
+        let complaint = read(r#"{"error":{"message":"m","code":502,"type":"upstream"}}"#);
         assert_eq!(complaint.codes, ["502", "upstream"]);
         assert_eq!(complaint.status(), Some(502));
     }
@@ -135,7 +206,7 @@ mod tests {
     fn what_is_shown_has_no_key_no_control_characters_and_an_end() {
         let key = SecretString::from("sk-planted");
         let text = format!("key sk-planted\n\u{1b}[31mis\u{202e} wrong {}", "x".repeat(1_000));
-        let shown = presentable(&text, Some(&key));
+        let shown = presentable(&text, std::iter::once(&key));
         assert!(shown.starts_with("key [key] [31mis wrong xxx"), "{shown}");
         assert_eq!(shown.chars().count(), MOST_SHOWN + 1);
     }

@@ -11,12 +11,16 @@ use tracing::warn;
 
 use super::SetupError;
 use super::answered::Read;
+use super::form::{Form, LimitName, Wanted};
 use super::limits::Limiter;
 use super::room::Room;
-use crate::api::plan::{KeyPlan, ModelPlan, Provider};
+use super::{anthropic, openai};
+use crate::api::plan::{HeaderPlan, KeyPlan, ModelPlan, Provider};
+use crate::domain::call::ChatRequest;
 use crate::domain::ids::ModelName;
 
 const ANTHROPIC_VERSION: &str = "2023-06-01";
+const OPENAI_HOST: &str = "api.openai.com";
 const TIMEOUT: Duration = Duration::from_mins(1);
 const ATTEMPTS: u32 = 6;
 
@@ -39,8 +43,12 @@ pub(super) struct Endpoint {
     pub key: Option<SecretString>,
     /// What a person calls the place of the key.
     pub key_place: String,
-    /// Send the repeat index as `seed`.
-    pub seed: bool,
+    /// Values of headers that are secret, to take them out of what a provider says.
+    pub secrets: Vec<SecretString>,
+    /// The form of its requests, and what of that the resource leaves open.
+    pub wanted: Wanted,
+    /// By what the process remembers it: its URL and model.
+    pub server: String,
     /// The longest that one attempt may take.
     pub timeout: Duration,
     /// How often a call is tried.
@@ -61,15 +69,18 @@ struct Warned {
 }
 
 impl Endpoint {
-    /// Prepares a model with the key that was found for it.
+    /// Prepares a model. `find` gives the secrets that it needs.
     pub(super) fn new(
         name: &ModelName,
         plan: &ModelPlan,
-        key: Option<SecretString>,
+        find: &dyn Fn(&KeyPlan) -> Option<SecretString>,
         concurrency: usize,
         room: &Room,
     ) -> Result<Self, SetupError> {
-        let key = key.map(|key| SecretString::from(key.expose_secret().trim())).filter(|key| !is_empty(key));
+        let found = |key: &KeyPlan| {
+            find(key).map(|key| SecretString::from(key.expose_secret().trim())).filter(|key| !is_empty(key))
+        };
+        let key = plan.key.as_ref().and_then(found);
         if let (None, Some(KeyPlan { required: true, .. })) = (&key, &plan.key) {
             return Err(SetupError::Keys(vec![KeyProblem {
                 model: name.clone(),
@@ -89,13 +100,15 @@ impl Endpoint {
             }
             Provider::Anthropic => (join(&base, "v1/messages"), join(&base, "v1/embeddings")),
         };
-        let headers = headers(plan.provider, key.as_ref()).ok_or_else(|| {
+        let mut headers = headers(plan.provider, key.as_ref()).ok_or_else(|| {
             SetupError::Keys(vec![KeyProblem {
                 model: name.clone(),
                 place: place(plan.key.as_ref()),
                 fault: KeyFault::NotAHeader,
             }])
         })?;
+        let secrets = add_headers(&mut headers, plan, &found)
+            .map_err(|(place, fault)| SetupError::Keys(vec![KeyProblem { model: name.clone(), place, fault }]))?;
         let limits = &plan.limits;
         let concurrency = limits.concurrency.map_or(concurrency, |concurrency| concurrency as usize);
         Ok(Self {
@@ -107,7 +120,16 @@ impl Endpoint {
             headers,
             key,
             key_place: place(plan.key.as_ref()),
-            seed: plan.seed,
+            secrets,
+            wanted: Wanted {
+                provider: plan.provider,
+                structured: plan.structured,
+                limit: plan.token_limit,
+                usual_limit: usual_limit(&base),
+                system: plan.system_role,
+                seed: plan.seed,
+            },
+            server: format!("{base} {}", plan.identity.model),
             timeout: limits.timeout.map_or(TIMEOUT, |timeout| timeout.0),
             attempts: limits.attempts.unwrap_or(ATTEMPTS).max(1),
             limiter: Limiter::new(concurrency, limits.requests_per_minute, limits.tokens_per_minute),
@@ -116,9 +138,22 @@ impl Endpoint {
         })
     }
 
+    /// The body of a chat request in a form.
+    pub(super) fn chat_body(&self, request: &ChatRequest, form: &Form) -> Vec<u8> {
+        match self.provider {
+            Provider::OpenAi => openai::chat_body(&self.model, request, form),
+            Provider::Anthropic => anthropic::chat_body(&self.model, request, form),
+        }
+    }
+
+    /// Every secret that goes along with a request.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &SecretString> + Clone {
+        self.key.iter().chain(&self.secrets)
+    }
+
     /// Whether the model is OpenAI's own, and not another one behind the same protocol.
     pub(super) fn is_openai(&self) -> bool {
-        self.chat.host_str() == Some("api.openai.com")
+        self.chat.host_str() == Some(OPENAI_HOST)
     }
 
     /// Warns, once each, of what is odd about an answer.
@@ -183,6 +218,44 @@ fn headers(provider: Provider, key: Option<&SecretString>) -> Option<HeaderMap> 
         headers.insert(name, value);
     }
     Some(headers)
+}
+
+/// Adds the headers of the resource, and gives those of their values that are secret. An error names the place of a value that
+/// cannot be sent.
+fn add_headers(
+    headers: &mut HeaderMap,
+    plan: &ModelPlan,
+    find: &dyn Fn(&KeyPlan) -> Option<SecretString>,
+) -> Result<Vec<SecretString>, (String, KeyFault)> {
+    let mut secrets = Vec::new();
+    for (name, value) in &plan.headers {
+        let field = format!("the value of the header {name:?}");
+        let secret = match value {
+            HeaderPlan::Value(value) => SecretString::from(value.as_str()),
+            HeaderPlan::Secret(source) => {
+                let place = format!("{field}: {}", place(Some(source)));
+                let secret = find(source).ok_or((place, KeyFault::Missing))?;
+                secrets.push(secret.clone());
+                secret
+            }
+        };
+        let sent = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(secret.expose_secret()).ok());
+        let (name, mut value) = sent.ok_or((field, KeyFault::NotAHeader))?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(secrets)
+}
+
+/// The name of the token limit that a server is known to want.
+fn usual_limit(base: &Url) -> LimitName {
+    const NEW: [&str; 2] = [".openai.azure.com", ".cognitiveservices.azure.com"];
+    match base.host_str() {
+        Some(host) if host == OPENAI_HOST || NEW.iter().any(|azure| host.ends_with(azure)) => {
+            LimitName::MaxCompletionTokens
+        }
+        _ => LimitName::MaxTokens,
+    }
 }
 
 /// What a person calls the place of a key.

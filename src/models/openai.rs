@@ -6,13 +6,17 @@
 mod answer;
 mod embeddings;
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 pub(super) use self::answer::read_chat;
 pub(super) use self::embeddings::{embed_body, read_embeddings};
-use super::{EMPTY_OBJECT, merged};
-use crate::domain::call::ChatRequest;
+use super::form::{Form, LimitName, Structured};
+use super::{EMPTY_OBJECT, instructions, merged, temperature};
+use crate::api::models::SystemRole;
+use crate::domain::call::{AnswerSchema, ChatRequest};
 use crate::domain::tool::{ToolCall, ToolDefinition};
 use crate::domain::transcript::{Message, OpaqueParts};
 
@@ -42,8 +46,11 @@ enum WireMessage<'a> {
     System {
         content: &'a str,
     },
-    User {
+    Developer {
         content: &'a str,
+    },
+    User {
+        content: Cow<'a, str>,
     },
     Assistant {
         content: Option<Content<'a>>,
@@ -98,7 +105,8 @@ struct Function<'a> {
 #[derive(Serialize)]
 struct ResponseFormat<'a> {
     r#type: &'static str,
-    json_schema: JsonSchema<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    json_schema: Option<JsonSchema<'a>>,
 }
 
 #[derive(Serialize)]
@@ -108,31 +116,55 @@ struct JsonSchema<'a> {
     schema: &'a Value,
 }
 
-/// The body of a chat request. `is_openai` tells OpenAI itself, which wants `max_completion_tokens`, from all others,
-/// which know `max_tokens`.
-pub(super) fn chat_body(model: &str, request: &ChatRequest, seed: bool, is_openai: bool) -> Vec<u8> {
+/// The body of a chat request, in the form that the server takes.
+pub(super) fn chat_body(model: &str, request: &ChatRequest, form: &Form) -> Vec<u8> {
     let parameters = &*request.parameters;
-    let system = (!request.system.is_empty()).then_some(WireMessage::System { content: &request.system });
+    let limit = |name: LimitName| parameters.max_output_tokens.filter(|_| form.limit == name);
+    let system = instructions(request, form);
     let body = Chat {
         model,
-        messages: system.into_iter().chain(request.messages.iter().map(wire_message)).collect(),
+        messages: wire_messages(&system, &request.messages, form.system),
         tools: request.tools.iter().map(wire_tool).collect(),
-        response_format: request.answer_schema.as_deref().map(|schema| ResponseFormat {
-            r#type: "json_schema",
-            json_schema: JsonSchema { name: &schema.name, strict: true, schema: &schema.schema },
-        }),
-        temperature: parameters.temperature,
+        response_format: request.answer_schema.as_deref().and_then(|schema| response_format(schema, form.structured)),
+        temperature: temperature(parameters, form),
         top_p: parameters.top_p,
-        max_tokens: parameters.max_output_tokens.filter(|_| !is_openai),
-        max_completion_tokens: parameters.max_output_tokens.filter(|_| is_openai),
-        seed: seed.then_some(request.repeat),
+        max_tokens: limit(LimitName::MaxTokens),
+        max_completion_tokens: limit(LimitName::MaxCompletionTokens),
+        seed: form.seed.then_some(request.repeat),
     };
     merged(&body, parameters.extra.as_ref())
 }
 
+fn response_format(schema: &AnswerSchema, structured: Structured) -> Option<ResponseFormat<'_>> {
+    let json_schema = JsonSchema { name: &schema.name, strict: true, schema: &schema.schema };
+    match structured {
+        Structured::Schema => Some(ResponseFormat { r#type: "json_schema", json_schema: Some(json_schema) }),
+        Structured::Object => Some(ResponseFormat { r#type: "json_object", json_schema: None }),
+        Structured::Plain => None,
+    }
+}
+
+/// The messages, with the instructions where the server takes them.
+fn wire_messages<'a>(system: &'a str, messages: &'a [Message], role: SystemRole) -> Vec<WireMessage<'a>> {
+    let wire = messages.iter().map(wire_message);
+    if system.is_empty() {
+        return wire.collect();
+    }
+    let first = match (role, messages.first()) {
+        (SystemRole::System, _) => WireMessage::System { content: system },
+        (SystemRole::Developer, _) => WireMessage::Developer { content: system },
+        (SystemRole::User, Some(Message::User { text })) => {
+            let both = WireMessage::User { content: Cow::Owned(format!("{system}\n\n{text}")) };
+            return std::iter::once(both).chain(wire.skip(1)).collect();
+        }
+        (SystemRole::User, _) => WireMessage::User { content: Cow::Borrowed(system) },
+    };
+    std::iter::once(first).chain(wire).collect()
+}
+
 fn wire_message(message: &Message) -> WireMessage<'_> {
     match message {
-        Message::User { text } => WireMessage::User { content: text },
+        Message::User { text } => WireMessage::User { content: Cow::Borrowed(text) },
         Message::Assistant { text, calls, opaque } => {
             let parts = opaque.parts();
             let content = match parts {
@@ -181,19 +213,27 @@ mod tests {
     use super::super::samples;
     use super::*;
 
+    const FORM: Form = Form {
+        structured: Structured::Schema,
+        limit: LimitName::MaxTokens,
+        system: SystemRole::System,
+        seed: true,
+        preferred_temperature: true,
+    };
+
     fn sent(body: &[u8]) -> Value {
         serde_json::from_slice(body).unwrap()
     }
 
     #[test]
     fn a_whole_conversation_goes_over_the_wire() {
-        let body = sent(&chat_body("gpt-4o-mini", &samples::conversation(), true, false));
+        let body = sent(&chat_body("gpt-4o-mini", &samples::conversation(), &FORM));
         insta::assert_json_snapshot!(body);
     }
 
     #[test]
     fn structured_output_is_a_strict_schema() {
-        let body = sent(&chat_body("judge", &samples::structured(), false, false));
+        let body = sent(&chat_body("judge", &samples::structured(), &Form { seed: false, ..FORM }));
         assert_eq!(
             body,
             json!({
@@ -211,14 +251,47 @@ mod tests {
 
     #[test]
     fn openai_itself_is_told_the_token_limit_under_its_new_name() {
-        let body = sent(&chat_body("o3", &samples::conversation(), false, true));
+        let form = Form { limit: LimitName::MaxCompletionTokens, ..FORM };
+        let body = sent(&chat_body("o3", &samples::conversation(), &form));
         assert_eq!((&body["max_completion_tokens"], body.get("max_tokens")), (&json!(500), None));
     }
 
     #[test]
+    fn structured_output_is_asked_for_as_the_server_takes_it() {
+        let body = |structured| sent(&chat_body("judge", &samples::structured(), &Form { structured, ..FORM }));
+        let object = body(Structured::Object);
+        assert_eq!(object["response_format"], json!({"type": "json_object"}));
+        let plain = body(Structured::Plain);
+        assert_eq!(plain.get("response_format"), None);
+        for body in [object, plain] {
+            let system = body["messages"][0]["content"].as_str().unwrap();
+            assert!(
+                system.starts_with("judge\n\n") && system.contains("JSON") && system.contains("integer"),
+                "{system}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_temperature_that_nobody_asked_for_can_be_left_out() {
+        let form = Form { preferred_temperature: false, ..FORM };
+        assert_eq!(sent(&chat_body("judge", &samples::structured(), &form)).get("temperature"), None);
+        let written = sent(&chat_body("m", &samples::conversation(), &form));
+        assert_eq!(written["temperature"], json!(0.7), "one that somebody wrote stays");
+    }
+
+    #[test]
+    fn instructions_stand_where_the_server_takes_them() {
+        let body = |system| sent(&chat_body("m", &samples::question(), &Form { system, ..FORM }))["messages"].clone();
+        let question = json!({"role": "user", "content": "where is my order?"});
+        assert_eq!(body(SystemRole::System), json!([{"role": "system", "content": "You help."}, question]));
+        assert_eq!(body(SystemRole::Developer), json!([{"role": "developer", "content": "You help."}, question]));
+        assert_eq!(body(SystemRole::User), json!([{"role": "user", "content": "You help.\n\nwhere is my order?"}]));
+    }
+
+    #[test]
     fn extra_fields_are_sent_as_they_are_and_win() {
-        let body =
-            sent(&chat_body("m", &samples::with_extra(json!({"reasoning_effort": "low", "seed": 9})), true, false));
+        let body = sent(&chat_body("m", &samples::with_extra(json!({"reasoning_effort": "low", "seed": 9})), &FORM));
         assert_eq!((&body["reasoning_effort"], &body["seed"]), (&json!("low"), &json!(9)));
     }
 

@@ -10,6 +10,7 @@ use super::attempt::{Failure, Unusable, attempt};
 use super::endpoint::Endpoint;
 use super::pace::Signal;
 use super::room::Expected;
+use super::setting::Setting;
 use crate::domain::duration::HumanDuration;
 use crate::domain::money::Usage;
 use crate::engine::ports::CallError;
@@ -77,6 +78,15 @@ impl Waits {
     }
 }
 
+/// A call that was given up.
+#[derive(Debug)]
+pub(super) struct GivenUp {
+    /// Why.
+    pub error: CallError,
+    /// The setting that the server does not take, where that is why.
+    pub refused: Option<Setting>,
+}
+
 /// A call as it goes over the wire, as often as it must.
 pub(super) struct Call<'a> {
     pub http: &'a Client,
@@ -99,7 +109,7 @@ impl Call<'_> {
         self,
         read: impl Fn(&[u8]) -> Result<T, Unusable>,
         usage: impl Fn(&T) -> Usage,
-    ) -> Result<T, CallError> {
+    ) -> Result<T, GivenUp> {
         let endpoint = self.endpoint;
         let mut waits = Waits::new(self.policy, endpoint.attempts, self.seed);
         let mut attempts = 0;
@@ -136,12 +146,9 @@ impl Call<'_> {
                 Next::GiveUp => {}
             }
             record(attempts, Err(&failure));
-            return Err(CallError {
-                model: endpoint.name.clone(),
-                kind: failure.kind,
-                attempts,
-                message: failure.message,
-            });
+            let error =
+                CallError { model: endpoint.name.clone(), kind: failure.kind, attempts, message: failure.message };
+            return Err(GivenUp { error, refused: failure.refused });
         }
     }
 }
@@ -169,7 +176,13 @@ mod tests {
     use crate::engine::ports::CallErrorKind;
 
     fn failure(kind: CallErrorKind, retry_after: Option<u64>) -> Failure {
-        Failure { kind, status: None, retry_after: retry_after.map(Duration::from_secs), message: String::new() }
+        Failure {
+            kind,
+            status: None,
+            retry_after: retry_after.map(Duration::from_secs),
+            message: String::new(),
+            refused: None,
+        }
     }
 
     fn waits(attempts: u32) -> Waits {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::domain::call::{AnswerSchema, ChatRequest, Parameters};
+use crate::domain::call::{AnswerSchema, ChatRequest, Parameters, Temperature};
 use crate::domain::tool::{ToolCall, ToolDefinition};
 use crate::domain::transcript::{Message, Opaque};
 
@@ -50,7 +50,7 @@ pub(super) fn conversation() -> ChatRequest {
             ToolDefinition { name: "escalate".into(), description: None, parameters: None },
         ]),
         parameters: Arc::new(Parameters {
-            temperature: Some(0.7),
+            temperature: Some(Temperature::Value(0.7)),
             top_p: Some(0.9),
             max_output_tokens: Some(500),
             extra: None,
@@ -86,7 +86,7 @@ pub(super) fn structured() -> ChatRequest {
             name: "verdict".to_owned(),
             schema: json!({"type": "object", "properties": {"score": {"type": "integer"}}, "required": ["score"]}),
         })),
-        parameters: Arc::new(Parameters { temperature: Some(0.0), ..Parameters::default() }),
+        parameters: Arc::new(Parameters { temperature: Some(Temperature::Preferred(0.0)), ..Parameters::default() }),
         ..request("judge", vec![Message::User { text: "this".to_owned() }])
     }
 }

@@ -109,7 +109,7 @@ fn compile(schema: &Value, definitions: &Map<String, Value>) -> Shape {
             min: schema.get("minItems").and_then(Value::as_u64).unwrap_or(0) as usize,
         },
         Some("object") => map_form(schema, definitions),
-        _ => Form::Any,
+        _ => number_or_word(schema).unwrap_or(Form::Any),
     };
     Shape { form, nullable, about: about() }
 }
@@ -161,6 +161,15 @@ fn number_form(schema: &Map<String, Value>, whole: bool) -> Form {
         _ => None,
     };
     Form::Number { whole, min: bound("minimum"), max: bound("maximum").or(widest) }
+}
+
+/// A number, or one of the words that a schema without a type gives as examples.
+fn number_or_word(schema: &Map<String, Value>) -> Option<Form> {
+    let words = schema.get("examples")?.as_array()?.iter();
+    let one_of: Vec<String> = words.filter_map(Value::as_str).map(str::to_owned).collect();
+    let form = |form| Shape { form, nullable: false, about: String::new() };
+    let word = Form::Text(TextForm { one_of, ..TextForm::default() });
+    Some(Form::Either(vec![form(number_form(schema, false)), form(word)]))
 }
 
 fn map_form(schema: &Map<String, Value>, definitions: &Map<String, Value>) -> Form {

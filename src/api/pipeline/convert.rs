@@ -15,10 +15,11 @@ use super::super::problem::Problem;
 use super::super::profile::Profile;
 use super::super::promotion::{Budget, Gate, Promotion, Target};
 use super::super::scenarios::ScenarioSource;
-use super::super::scoring::{Dimension, ModelRef, Scoring};
+use super::super::scoring::{ChatModelRef, Dimension, ModelRef, Scoring};
 use super::super::source::{SecretSource, TextSource};
 use super::super::watch::{Reevaluation, Watch};
 use super::{Converted, Pipeline, ToolEntry};
+use crate::domain::call::{Parameters, Temperature};
 use crate::domain::duration::HumanDuration;
 use crate::domain::tool::ToolDefinition;
 
@@ -153,13 +154,20 @@ impl Conversion<'_> {
             let path = format!("pipeline.evaluation.dimensions[{index}].judge_model");
             self.came_from("spec.scoring.judge.ref", &path);
         }
-        let judge = judge.map(|(_, model)| ModelRef { model });
+        // 0 is what a judge is asked at where nothing is written.
+        let temperature = pipeline.evaluation.temperature.filter(|temperature| *temperature != 0.0);
+        let parameters = temperature.map(|temperature| Parameters {
+            temperature: Some(Temperature::Value(temperature)),
+            ..Parameters::default()
+        });
+        let judge_of = |model: String| ChatModelRef { model, parameters: parameters.clone() };
+        let judge = judge.map(|(_, model)| judge_of(model));
         let mut dimensions = Vec::new();
         for (index, dimension) in pipeline.evaluation.dimensions.iter().enumerate() {
             let path = format!("pipeline.evaluation.dimensions[{index}].judge_model");
             self.came_from(&format!("spec.scoring.dimensions[{index}].judge.ref"), &path);
-            let own = dimension.judge_model.as_ref().map(|model| ModelRef { model: model.clone() });
-            if let Some(ModelRef { model }) = &own {
+            let own = dimension.judge_model.as_ref().map(|model| judge_of(model.clone()));
+            if let Some(ChatModelRef { model, .. }) = &own {
                 self.model(model, &path);
             }
             dimensions.push(Dimension {
@@ -266,9 +274,6 @@ impl Conversion<'_> {
 
     fn note_what_stays_behind(&mut self) {
         let pipeline = self.pipeline;
-        if pipeline.evaluation.temperature.is_some_and(|temperature| temperature != 0.0) {
-            self.warnings.push("pipeline.evaluation.temperature: judges are always asked at temperature 0".to_owned());
-        }
         if pipeline.observability.as_ref().is_some_and(|observability| observability.tracing.is_some()) {
             let message = "the exporter of traces is not built yet; nothing is sent";
             self.warnings.push(format!("pipeline.observability.tracing: {message}"));
@@ -300,9 +305,19 @@ impl Conversion<'_> {
                 .openai_base_url
                 .map(|_| SecretSource { secret_key_ref: None, env: Some(OPENAI_KEY.to_owned()) }),
             seed: None,
+            token_limit: None,
+            system_role: None,
         });
         let price = self.price();
-        self.models.push(Model { name: name.to_owned(), openai, anthropic, price, limits: None });
+        self.models.push(Model {
+            name: name.to_owned(),
+            openai,
+            anthropic,
+            headers: Vec::new(),
+            structured_output: None,
+            price,
+            limits: None,
+        });
     }
 
     fn price(&mut self) -> Option<TokenPrice> {

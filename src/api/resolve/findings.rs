@@ -1,11 +1,15 @@
 //! What comes to light while a resource is resolved.
 
+use std::sync::Arc;
+
 use super::super::document::nearest::hint;
+use super::super::plan::ModelUse;
 use super::super::problem::{Problem, Problems};
+use super::super::scoring::ChatModelRef;
 use super::super::source::TextSource;
 use super::super::submission::Submission;
 use super::references::{References, Text};
-use crate::domain::call::Parameters;
+use crate::domain::call::{Parameters, Temperature};
 use crate::domain::ids::ModelName;
 use crate::domain::prompt::Prompt;
 
@@ -99,18 +103,37 @@ impl<'a> Findings<'a> {
         const OWN: [(&str, &str); 9] = [
             ("temperature", "temperature has a field of its own"),
             ("top_p", "topP has a field of its own"),
-            ("max_tokens", "maxOutputTokens has a field of its own"),
-            ("max_completion_tokens", "maxOutputTokens has a field of its own"),
+            (
+                "max_tokens",
+                "write maxOutputTokens, and openAI.tokenLimit: MaxTokens of the model to have it sent by this name",
+            ),
+            (
+                "max_completion_tokens",
+                "write maxOutputTokens, and openAI.tokenLimit: MaxCompletionTokens of the model to have it sent by this name",
+            ),
             ("model", "the model is set in spec.models"),
             ("messages", "messages are the conversation's"),
             ("tools", "tools are set in spec.agent"),
             ("seed", "the seed is the index of the repeat"),
             ("stream", "answers are not streamed"),
         ];
-        let Some(extra) = parameters.and_then(|parameters| parameters.extra.as_ref()) else { return };
+        let Some(parameters) = parameters else { return };
+        if let Some(Temperature::Unknown(written)) = &parameters.temperature {
+            let message = format!("expected a number from 0 to 2 or omit, found {written}");
+            self.problem(&format!("{field}.temperature"), message);
+        }
+        let Some(extra) = &parameters.extra else { return };
         for (name, why) in OWN.into_iter().filter(|(name, _)| extra.contains_key(*name)) {
             self.problem(&format!("{field}.extra.{name}"), why);
         }
+    }
+
+    /// A model that is asked in words, and how: its name must be among `spec.models`.
+    pub fn chat_model(&mut self, field: &str, named: &ChatModelRef) -> Option<ModelUse> {
+        let ChatModelRef { model, parameters } = named;
+        self.parameters(&format!("{field}.parameters"), parameters.as_ref());
+        let model = self.model(&format!("{field}.ref"), model)?;
+        Some(ModelUse { model, parameters: Arc::new(parameters.clone().unwrap_or_default()) })
     }
 
     /// The text of a source: what stands in it, or what was read for it.

@@ -6,8 +6,8 @@ use rust_decimal::Decimal;
 use url::Url;
 
 use super::super::AgentOptimizationSpec;
-use super::super::models::{Anthropic, Model, OpenAi, TokenPrice};
-use super::super::plan::{KeyPlan, ModelPlan, Provider};
+use super::super::models::{Anthropic, Model, ModelHeader, OpenAi, StructuredOutput, TokenPrice};
+use super::super::plan::{HeaderPlan, KeyPlan, ModelPlan, Provider};
 use super::super::source::SecretSource;
 use super::findings::Findings;
 use crate::domain::call::ModelIdentity;
@@ -58,10 +58,20 @@ fn plan(model: &Model, path: &str, findings: &mut Findings<'_>) -> Option<ModelP
     let options = [("openAI", model.openai.is_some()), ("anthropic", model.anthropic.is_some())];
     let given = findings.exactly_one(path, &options)?;
     let price = model.price.as_ref().and_then(|written| price(written, &format!("{path}.price"), findings));
+    let headers = headers(model, path, findings);
+    let structured = model.structured_output.unwrap_or_default();
+    if structured == StructuredOutput::JsonObject && model.anthropic.is_some() {
+        let message = "Anthropic has no JsonObject; write JsonSchema, Plain or Auto";
+        findings.problem(&format!("{path}.structuredOutput"), message);
+    }
     let path = format!("{path}.{given}");
+    let (token_limit, system_role) = match &model.openai {
+        Some(openai) => (openai.token_limit.unwrap_or_default(), openai.system_role.unwrap_or_default()),
+        None => Default::default(),
+    };
     let (provider, identity, key, seed) = match (&model.openai, &model.anthropic) {
         (Some(openai), _) => {
-            let OpenAi { base_url, model, api_key, seed } = openai;
+            let OpenAi { base_url, model, api_key, seed, .. } = openai;
             let endpoint = endpoint(base_url.as_deref(), OPENAI_URL, &path, findings)?;
             let key = match api_key {
                 Some(source) => Some(key(source, OPENAI_KEY, &path, findings)),
@@ -82,15 +92,92 @@ fn plan(model: &Model, path: &str, findings: &mut Findings<'_>) -> Option<ModelP
             (Provider::Anthropic, identity, Some(key), false)
         }
     };
+    let sent = match provider {
+        Provider::OpenAi => "authorization",
+        Provider::Anthropic => "x-api-key",
+    };
+    let names_a_key = match (&model.openai, &model.anthropic) {
+        (Some(openai), _) => openai.api_key.is_some(),
+        (None, anthropic) => anthropic.as_ref().is_some_and(|anthropic| anthropic.api_key.is_some()),
+    };
+    if names_a_key && headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(sent)) {
+        let message =
+            format!("the key is sent as the header {sent}, and headers have another one; leave one of both out");
+        findings.problem(&format!("{path}.apiKey"), message);
+    }
     Some(ModelPlan {
         identity,
         redirect: None,
         provider,
         key,
         seed,
+        structured,
+        token_limit,
+        system_role,
+        headers,
         price,
         limits: model.limits.clone().unwrap_or_default(),
     })
+}
+
+/// Headers that a request sets itself.
+const OWN_HEADERS: [&str; 10] = [
+    "accept",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+fn headers(model: &Model, path: &str, findings: &mut Findings<'_>) -> Vec<(String, HeaderPlan)> {
+    let mut names = BTreeSet::new();
+    let mut plans = Vec::with_capacity(model.headers.len());
+    for (index, header) in model.headers.iter().enumerate() {
+        let path = format!("{path}.headers[{index}]");
+        let name = header.name.to_ascii_lowercase();
+        if OWN_HEADERS.contains(&name.as_str()) {
+            findings.problem(&format!("{path}.name"), format!("the request sets {name:?} itself; leave it out"));
+        }
+        if let Some(value) = self::header(header, &path, findings) {
+            plans.push((name.clone(), value));
+        }
+        if !names.insert(name) {
+            findings.problem(&format!("{path}.name"), format!("a second header {:?}; keep one of them", header.name));
+        }
+    }
+    plans
+}
+
+fn header(written: &ModelHeader, path: &str, findings: &mut Findings<'_>) -> Option<HeaderPlan> {
+    let ModelHeader { name, value, value_from } = written;
+    findings.exactly_one(path, &[("value", value.is_some()), ("valueFrom", value_from.is_some())])?;
+    if let Some(source) = value_from {
+        if source.secret_key_ref.is_none() && source.env.is_none() {
+            let message =
+                "secretKeyRef (for the cluster), env (for the command line) or both are required; none is given";
+            findings.problem(&format!("{path}.valueFrom"), message);
+        }
+        let secret = source.secret_key_ref.as_ref().map(|secret| (secret.name.clone(), secret.key.clone()));
+        return Some(HeaderPlan::Secret(KeyPlan { env: source.env.clone(), secret, required: true }));
+    }
+    let value = value.as_ref()?;
+    if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        let message =
+            "only letters, digits and signs of ASCII can be sent in a header; put anything else into a Secret, encoded";
+        findings.problem(&format!("{path}.value"), message);
+    }
+    if ["authorization", "proxy-authorization", "cookie", "api-key", "x-api-key"]
+        .contains(&name.to_ascii_lowercase().as_str())
+    {
+        let message = "whoever may read the resource reads this credential; put it into a Secret and name it by valueFrom.secretKeyRef";
+        findings.warn(&format!("{path}.value"), message);
+    }
+    Some(HeaderPlan::Value(value.clone()))
 }
 
 fn from_env(variable: &str, required: bool) -> KeyPlan {

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::AgentOptimizationSpec;
-use super::super::plan::{DimensionPlan, ThresholdPlan};
+use super::super::plan::{DimensionPlan, ModelUse, ThresholdPlan};
 use super::super::profile::Defaults;
 use super::super::promotion::Threshold;
-use super::super::scoring::{Dimension, ModelRef, Scorer};
+use super::super::scoring::{Dimension, Scorer};
 use super::findings::Findings;
-use crate::domain::ids::{DimensionName, ModelName};
+use crate::domain::ids::DimensionName;
 use crate::domain::scenario::Scenario;
 use crate::domain::score::Score;
 
@@ -25,7 +25,7 @@ const WEIGHT_SLACK: f64 = 1e-9;
 pub fn resolve(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut Findings<'_>) -> Vec<DimensionPlan> {
     let scoring = spec.scoring.clone().unwrap_or_default();
     let common = match &scoring.judge {
-        Some(ModelRef { model }) => Judge::of(findings.model("spec.scoring.judge.ref", model)),
+        Some(named) => Judge::of(findings.chat_model("spec.scoring.judge", named)),
         None => Judge::Absent,
     };
     let is_written = !scoring.dimensions.is_empty();
@@ -52,13 +52,13 @@ pub fn resolve(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut
 /// The judge of a dimension: named and known, named and not known (which is noted once), or not named.
 #[derive(Clone)]
 enum Judge {
-    Known(ModelName),
+    Known(ModelUse),
     Unknown,
     Absent,
 }
 
 impl Judge {
-    fn of(model: Option<ModelName>) -> Self {
+    fn of(model: Option<ModelUse>) -> Self {
         model.map_or(Self::Unknown, Self::Known)
     }
 }
@@ -72,7 +72,7 @@ fn plan(
 ) -> DimensionPlan {
     let Dimension { name, weight, scorer, judge, rubric, pass_at, critical, threshold } = dimension;
     let judge = match &judge {
-        Some(ModelRef { model }) => Judge::of(findings.model(&format!("{path}.judge.ref"), model)),
+        Some(named) => Judge::of(findings.chat_model(&format!("{path}.judge"), named)),
         None => common.clone(),
     };
     let usual = if name == TOOL_COMPLIANCE { Scorer::ToolCalls } else { Scorer::ChecksOrJudge };

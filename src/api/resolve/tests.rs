@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::api::AgentOptimization;
+use crate::api::models::{StructuredOutput, SystemRole, TokenLimit};
+use crate::api::plan::{HeaderPlan, KeyPlan};
 use crate::api::promotion::{Approval, Test};
 use crate::api::scoring::Scorer;
+use crate::domain::call::Temperature;
 
 /// A resource with everything that it refers to in one file.
 const RESOURCE: &str = r#"apiVersion: whetstone.dev/v1alpha1
@@ -735,4 +738,85 @@ proptest::proptest! {
             proptest::prop_assert!(!problems.0.is_empty());
         }
     }
+}
+
+#[test]
+fn every_reference_of_a_chat_model_takes_parameters() {
+    let plan = plan(&changed(&[
+        ("{judge: {ref: judge}}", "{judge: {ref: judge, parameters: {temperature: omit, maxOutputTokens: 900}}}"),
+        (
+            "{protectedSections: [Safety]}",
+            "{protectedSections: [Safety], model: {ref: judge, parameters: {temperature: omit, maxOutputTokens: 800}}}",
+        ),
+        (
+            "  budget:",
+            "  execution: {simulatedUser: {ref: worker, parameters: {temperature: omit, maxOutputTokens: 70}}}\n  budget:",
+        ),
+        ("{model: {ref: worker}}", "{model: {ref: worker, parameters: {temperature: omit}}}"),
+    ]));
+    let judge = plan.dimensions[0].judge.as_ref().unwrap();
+    assert_eq!(judge.parameters.temperature, Some(Temperature::Omit), "a judge has one unless it is told to omit it");
+    assert_eq!(judge.parameters.max_output_tokens, Some(900));
+    let patching = plan.patching.as_ref().unwrap();
+    assert_eq!((&patching.parameters.temperature, patching.parameters.max_output_tokens), (&None, Some(800)));
+    let user = plan.execution.user_model.as_ref().unwrap();
+    assert_eq!((user.model.as_str(), &user.parameters.temperature), ("worker", &None));
+    assert_eq!(user.parameters.max_output_tokens, Some(70));
+    let RuntimePlan::Model { parameters, .. } = &plan.runtime else { panic!("the agent is a model") };
+    assert_eq!(parameters.temperature, None, "what is left out is not part of any key");
+}
+
+/// Whoever writes no parameters has the cycle that they always had.
+#[test]
+fn the_identity_of_a_cycle_knows_parameters_only_where_some_are_written() {
+    let before = plan(RESOURCE);
+    let named = format!("{:?}", before.dimensions[0]);
+    assert!(named.contains("judge: Some(\"judge\")"), "{named}");
+    for change in [
+        ("{judge: {ref: judge}}", "{judge: {ref: judge, parameters: {maxOutputTokens: 900}}}"),
+        ("  budget:", "  execution: {simulatedUser: {ref: judge, parameters: {maxOutputTokens: 70}}}\n  budget:"),
+    ] {
+        assert_ne!(plan(&changed(&[change])).identity(), before.identity(), "{change:?}");
+    }
+}
+
+#[test]
+fn wrong_parameters_headers_and_forms_are_named_with_what_to_write() {
+    insta::assert_snapshot!(said(&[
+        (
+            "model: {ref: worker}",
+            "model: {ref: worker, parameters: {temperature: none, extra: {max_completion_tokens: 9}}}"
+        ),
+        ("{judge: {ref: judge}}", "{judge: {ref: judge, parameters: {temperature: 3}}}"),
+        (
+            "{protectedSections: [Safety]}",
+            "{protectedSections: [Safety], parameters: {topP: 1}, model: {ref: judge, parameters: {topP: 1}}}",
+        ),
+        (
+            "      anthropic: {model: claude-sonnet-4-5}",
+            "      structuredOutput: JsonObject\n      anthropic: {model: claude-sonnet-4-5, apiKey: {env: KEY}}\n      headers: [{name: X-Api-Key, value: a}, {name: host, value: b}, {name: x-api-key, valueFrom: {}}, {name: X-None}]",
+        ),
+    ]));
+}
+
+#[test]
+fn the_headers_and_the_form_of_a_model_are_in_its_plan() {
+    let plan = plan(&changed(&[(
+        "      openAI: {baseURL: http://litellm.llm:4000/v1, ",
+        "      structuredOutput: Plain\n      headers: [{name: X-Team, value: support}, {name: X-Tenant, valueFrom: {env: TENANT, secretKeyRef: {name: llm, key: tenant}}}]\n      openAI: {baseURL: http://litellm.llm:4000/v1, tokenLimit: MaxCompletionTokens, systemRole: User, ",
+    )]));
+    let worker = &plan.models["worker"];
+    assert_eq!(worker.structured, StructuredOutput::Plain);
+    assert_eq!((worker.token_limit, worker.system_role), (TokenLimit::MaxCompletionTokens, SystemRole::User));
+    let tenant = KeyPlan {
+        env: Some("TENANT".to_owned()),
+        secret: Some(("llm".to_owned(), "tenant".to_owned())),
+        required: true,
+    };
+    let headers = [
+        ("x-team".to_owned(), HeaderPlan::Value("support".to_owned())),
+        ("x-tenant".to_owned(), HeaderPlan::Secret(tenant)),
+    ];
+    assert_eq!(worker.headers, headers);
+    assert_eq!(worker.secrets().count(), 2);
 }

@@ -1,11 +1,13 @@
 //! The judge: a model that grades what has no exact answer.
 //!
-//! All dimensions of one judge are asked in one call, at temperature 0, for JSON of a given schema with the evidence
+//! All dimensions of one judge are asked in one call, at temperature 0 unless the resource says otherwise, for JSON of a given schema with the evidence
 //! before the grade. Grades are whole numbers from 1 to 5, each with its meaning in words ([`super::rubric`]);
 //! the score is (grade − 1) / 4. The transcript comes fenced, as data ([`super::fence`]).
 //!
 //! An answer that cannot be used is asked for once more, with what was wrong with it. After that it is an error.
 //! Identical transcripts make identical requests, so the ledger answers them for free.
+
+mod answer;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -13,14 +15,16 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::tools::{spell_expected, spell_forbidden};
-use super::{MAX_EVIDENCE, ScoreError, fence, rubric, shorten};
-use crate::api::plan::DimensionPlan;
-use crate::domain::call::{AnswerSchema, ChatAnswer, ChatRequest, Finish, Parameters};
+use super::{ScoreError, fence, rubric};
+use crate::api::plan::{DimensionPlan, ModelUse};
+use crate::domain::call::{AnswerSchema, ChatAnswer, ChatRequest, Parameters};
 use crate::domain::ids::{DimensionName, ModelName, ScenarioId, ToolName};
 use crate::domain::scenario::{CallOrder, ExtraCalls, Scenario};
 use crate::domain::score::Score;
 use crate::domain::transcript::{Message, Transcript};
 
+/// The temperature of a judge where the resource names none.
+const TEMPERATURE: f64 = 0.0;
 /// How often a judge is asked before it is given up.
 const ATTEMPTS: u32 = 2;
 /// The longest spelling of the arguments of one expected call, in characters.
@@ -40,8 +44,7 @@ pub struct Judgement {
 /// A judge did not give a judgement that can be used. It says nothing about the prompt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "scenario {scenario:?}: judge {model:?} {fault} ({attempts} attempts); check that the model supports JSON-schema \
-     output and is not cut short by its token limit, or name another one in spec.scoring.judge"
+    "scenario {scenario:?}: judge {model:?} {fault} ({attempts} attempts); {}", .fault.advice()
 )]
 pub struct JudgeError {
     /// The scenario.
@@ -57,6 +60,9 @@ pub struct JudgeError {
 /// What is wrong with a judge's answer. The words fit after "the judge" and after "you".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
+    /// Nothing at all.
+    #[error("answered nothing")]
+    Silent,
     /// Text, and no JSON in it.
     #[error("answered prose instead of JSON")]
     Prose,
@@ -93,12 +99,26 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// What helps against it.
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::CutShort => "raise maxOutputTokens in the parameters of the judge (spec.scoring.judge.parameters)",
+            Self::Refused => "name another model in spec.scoring.judge, or take the scenario out",
+            _ => {
+                "set structuredOutput of the model to JsonSchema if its server supports that, or name another one in \
+                 spec.scoring.judge"
+            }
+        }
+    }
+}
+
 /// Asks one judge about the dimensions that are its own. `ask` answers one request.
 ///
 /// # Errors
 /// [`ScoreError::Call`] when `ask` fails, [`ScoreError::Judge`] when the second answer cannot be used either.
 pub async fn judge<E, F, Fut>(
-    model: &ModelName,
+    judge: &ModelUse,
     dimensions: &[&DimensionPlan],
     scenario: &Scenario,
     transcript: &Transcript,
@@ -108,11 +128,13 @@ where
     F: Fn(ModelName, ChatRequest) -> Fut,
     Fut: Future<Output = Result<ChatAnswer, E>>,
 {
-    let mut request = request(dimensions, scenario, transcript);
+    let model = &judge.model;
+    let case = case(dimensions, scenario, transcript);
+    let mut request = request(dimensions, case.clone(), &judge.parameters);
     let mut attempts = 1;
     loop {
         let answer = ask(model.clone(), request.clone()).await.map_err(ScoreError::Call)?;
-        match read(&answer, dimensions) {
+        match answer::read(&answer, dimensions, &case) {
             Ok(judgements) => return Ok(judgements),
             Err(fault) if attempts == ATTEMPTS => {
                 let error = JudgeError { scenario: scenario.id.clone(), model: model.clone(), attempts, fault };
@@ -124,15 +146,14 @@ where
     }
 }
 
-/// The request for a judgement of a transcript.
-#[must_use]
-pub fn request(dimensions: &[&DimensionPlan], scenario: &Scenario, transcript: &Transcript) -> ChatRequest {
+/// The request for a judgement of a case.
+fn request(dimensions: &[&DimensionPlan], case: String, parameters: &Parameters) -> ChatRequest {
     ChatRequest {
         system: instructions(dimensions).into(),
-        messages: vec![Message::User { text: case(dimensions, scenario, transcript) }],
+        messages: vec![Message::User { text: case }],
         tools: Arc::from([]),
         answer_schema: Some(Arc::new(schema(dimensions))),
-        parameters: Arc::new(Parameters { temperature: Some(0.0), ..Parameters::default() }),
+        parameters: Arc::new(parameters.clone().preferring(TEMPERATURE)),
         repeat: 0,
     }
 }
@@ -252,81 +273,16 @@ fn case(dimensions: &[&DimensionPlan], scenario: &Scenario, transcript: &Transcr
     text
 }
 
-/// Reads a judge's answer: one judgement for each dimension, in their order.
-fn read(answer: &ChatAnswer, dimensions: &[&DimensionPlan]) -> Result<Vec<Judgement>, Fault> {
-    let object = find_object(answer)?;
-    let scores = required(&object, "scores", "", "an object", Value::as_object)?;
-    no_others(&object, &["scores"], "")?;
-    let names: Vec<&str> = dimensions.iter().map(|dimension| dimension.name.as_str()).collect();
-    no_others(scores, &names, "scores.")?;
-    dimensions
-        .iter()
-        .map(|dimension| {
-            let name = dimension.name.as_str();
-            let entry = required(scores, name, "scores.", "an object", Value::as_object)?;
-            let within = format!("scores.{name}.");
-            let evidence = required(entry, "evidence", &within, "a text", Value::as_str)?;
-            let score = required(entry, "score", &within, "a whole number from 1 to 5", Some)?;
-            no_others(entry, &["evidence", "score"], &within)?;
-            let grade =
-                whole_number(score).filter(|grade| GRADES.contains(grade)).ok_or_else(|| Fault::OutOfRange {
-                    dimension: dimension.name.clone(),
-                    got: shorten(&score.to_string(), 40).into_owned(),
-                })?;
-            Ok(Judgement {
-                score: Score::clamped((grade - 1) as f64 / 4.0),
-                evidence: shorten(evidence.trim(), MAX_EVIDENCE).into_owned(),
-            })
-        })
-        .collect()
-}
-
-/// The JSON object that an answer is, or that stands in its first code fence.
-fn find_object(answer: &ChatAnswer) -> Result<Map<String, Value>, Fault> {
-    let text = answer.text.trim();
-    let inside = text.split("```").nth(1).map(|block| block.strip_prefix("json").unwrap_or(block));
-    let error = match (serde_json::from_str(text), inside.map(serde_json::from_str)) {
-        (Ok(object), _) | (_, Some(Ok(object))) => return Ok(object),
-        (_, Some(Err(error))) | (Err(error), None) => error,
-    };
-    Err(match answer.finish {
-        Finish::Length => Fault::CutShort,
-        Finish::Refusal | Finish::ContentFilter => Fault::Refused,
-        _ if text.contains('{') || text.starts_with('[') => Fault::Malformed(error.to_string()),
-        _ => Fault::Prose,
-    })
-}
-
-fn required<'a, T>(
-    object: &'a Map<String, Value>,
-    key: &str,
-    within: &str,
-    wanted: &'static str,
-    read: impl Fn(&'a Value) -> Option<T>,
-) -> Result<T, Fault> {
-    object.get(key).and_then(read).ok_or_else(|| Fault::Missing { path: format!("{within}{key}"), wanted })
-}
-
-fn no_others(object: &Map<String, Value>, known: &[&str], within: &str) -> Result<(), Fault> {
-    match object.keys().find(|key| !known.contains(&key.as_str())) {
-        Some(key) => Err(Fault::Unknown { path: format!("{within}{}", shorten(key, 40)) }),
-        None => Ok(()),
-    }
-}
-
-/// A JSON number without a fraction: `4` and `4.0`, not `"4"`.
-fn whole_number(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
     use futures::executor::block_on;
 
+    use super::super::MAX_EVIDENCE;
     use super::*;
     use crate::api::scoring::Scorer;
+    use crate::domain::call::{Finish, Temperature};
     use crate::domain::tool::ToolCall;
     use crate::domain::transcript::{Ending, Opaque};
 
@@ -384,6 +340,20 @@ mod tests {
         ])
     }
 
+    fn asking(dimensions: &[&DimensionPlan], scenario: &Scenario, transcript: &Transcript) -> ChatRequest {
+        request(dimensions, case(dimensions, scenario, transcript), &Parameters::default())
+    }
+
+    #[test]
+    fn a_judge_is_asked_with_the_parameters_that_are_written() {
+        let asked = |parameters: Parameters| request(&[], String::new(), &parameters).parameters;
+        let limited = Parameters { max_output_tokens: Some(500), ..Parameters::default() };
+        assert_eq!(asked(limited.clone()).max_output_tokens, Some(500));
+        assert_eq!(asked(limited).temperature, Some(Temperature::Preferred(0.0)));
+        let without = Parameters { temperature: Some(Temperature::Omit), ..Parameters::default() };
+        assert_eq!(asked(without).temperature, None);
+    }
+
     /// Lets a judge answer with these texts, in turn; returns the outcome and what it was asked.
     fn judged(answers: &[&str]) -> (Result<Vec<Judgement>, ScoreError<&'static str>>, Vec<ChatRequest>) {
         let with_finish: Vec<_> = answers.iter().map(|text| (*text, Finish::Stop)).collect();
@@ -418,20 +388,20 @@ mod tests {
     fn a_judge_is_asked_with_the_transcript_as_data() {
         let (accuracy, tone) =
             (dimension("accuracy", ""), dimension("tone", "Is the assistant warm, without being familiar?"));
-        let request = request(&[&accuracy, &tone], &scenario(), &with_injection());
+        let request = asking(&[&accuracy, &tone], &scenario(), &with_injection());
         let Message::User { text } = &request.messages[0] else { panic!("one user message") };
         insta::assert_snapshot!("judge_instructions", request.system);
         insta::assert_snapshot!("judge_case", text);
         insta::assert_json_snapshot!("judge_schema", request.answer_schema);
-        assert_eq!(request.parameters.temperature, Some(0.0));
+        assert_eq!(request.parameters.temperature, Some(Temperature::Preferred(0.0)));
     }
 
     #[test]
     fn the_instructions_do_not_depend_on_the_scenario_so_that_providers_can_cache_them() {
         let accuracy = dimension("accuracy", "");
         let other: Scenario = serde_json::from_value(json!({"id": "other", "message": "Hi"})).unwrap();
-        let a = request(&[&accuracy], &scenario(), &with_injection());
-        let b = request(&[&accuracy], &other, &transcript(vec![]));
+        let a = asking(&[&accuracy], &scenario(), &with_injection());
+        let b = asking(&[&accuracy], &other, &transcript(vec![]));
         assert_eq!(a.system, b.system);
     }
 
@@ -503,9 +473,8 @@ mod tests {
         assert_eq!(asked.len(), 2);
         assert_eq!(
             outcome.unwrap_err().to_string(),
-            "scenario \"refund-12\": judge \"sonnet\" answered prose instead of JSON (2 attempts); check that the model \
-             supports JSON-schema output and is not cut short by its token limit, or name another one in \
-             spec.scoring.judge"
+            "scenario \"refund-12\": judge \"sonnet\" answered prose instead of JSON (2 attempts); set structuredOutput of \
+             the model to JsonSchema if its server supports that, or name another one in spec.scoring.judge"
         );
     }
 

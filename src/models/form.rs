@@ -1,0 +1,230 @@
+//! The form in which a server takes a request: how the resource says, and where it leaves that open, how the server turned out to
+//! want it.
+//!
+//! What a server refuses is learned once and holds for as long as the process lives. A setting that a person wrote is never
+//! changed, only what was left to us.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::setting::Setting;
+use crate::api::models::{StructuredOutput, SystemRole, TokenLimit};
+use crate::api::plan::Provider;
+
+/// How often the form of one call is changed at most: structured output twice, and the limit, seed and temperature once each.
+pub(super) const MOST_CHANGES: usize = 5;
+
+/// The most servers that are remembered. Past that, all is learned anew.
+const MOST_REMEMBERED: usize = 1_000;
+
+/// How a server is asked for an answer in a given form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Structured {
+    /// By its schema: `json_schema`, or a tool that must be called.
+    Schema,
+    /// For some JSON object, of the form that the instructions describe.
+    Object,
+    /// By the instructions alone.
+    Plain,
+}
+
+/// The name under which the limit of output tokens goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LimitName {
+    /// `max_tokens`, which most servers know.
+    MaxTokens,
+    /// `max_completion_tokens`, which OpenAI and Azure demand of newer models.
+    MaxCompletionTokens,
+}
+
+/// The form of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    /// How structured output is asked for.
+    pub structured: Structured,
+    /// Where the limit of output tokens goes.
+    pub limit: LimitName,
+    /// The role of the system message.
+    pub system: SystemRole,
+    /// Send the index of the repeat as `seed`.
+    pub seed: bool,
+    /// Send a temperature that nobody asked for.
+    pub preferred_temperature: bool,
+}
+
+/// The form that the resource asks for, and what it leaves open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Which protocol it is written in.
+    pub provider: Provider,
+    /// `models[].structuredOutput`.
+    pub structured: StructuredOutput,
+    /// `models[].openAI.tokenLimit`.
+    pub limit: TokenLimit,
+    /// The name of the limit where that says `Auto`.
+    pub usual_limit: LimitName,
+    /// `models[].openAI.systemRole`.
+    pub system: SystemRole,
+    /// `models[].openAI.seed`.
+    pub seed: bool,
+}
+
+/// What was learned of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lessons {
+    structured: Option<Structured>,
+    limit: Option<LimitName>,
+    no_seed: bool,
+    no_temperature: bool,
+}
+
+impl Wanted {
+    /// The form of a request to a server of which this is known.
+    pub(super) fn form(&self, lessons: Lessons) -> Form {
+        let structured = match self.structured {
+            StructuredOutput::Auto => lessons.structured.unwrap_or(Structured::Schema),
+            StructuredOutput::JsonSchema => Structured::Schema,
+            StructuredOutput::JsonObject => Structured::Object,
+            StructuredOutput::Plain => Structured::Plain,
+        };
+        let limit = match self.limit {
+            TokenLimit::Auto => lessons.limit.unwrap_or(self.usual_limit),
+            TokenLimit::MaxTokens => LimitName::MaxTokens,
+            TokenLimit::MaxCompletionTokens => LimitName::MaxCompletionTokens,
+        };
+        Form {
+            structured,
+            limit,
+            system: self.system,
+            seed: self.seed && !lessons.no_seed,
+            preferred_temperature: !lessons.no_temperature,
+        }
+    }
+
+    /// What there is to learn from a refusal of a request in the form that these lessons led to; `None` if the same request would
+    /// go out again.
+    pub(super) fn learn(&self, lessons: Lessons, refused: Setting) -> Option<Lessons> {
+        let mut learned = lessons;
+        let form = self.form(lessons);
+        match refused {
+            Setting::StructuredOutput => {
+                learned.structured = Some(match (form.structured, self.provider) {
+                    (Structured::Schema, Provider::OpenAi) => Structured::Object,
+                    (Structured::Schema, Provider::Anthropic) | (Structured::Object | Structured::Plain, _) => {
+                        Structured::Plain
+                    }
+                });
+            }
+            // Once: a server that refuses both names has another complaint.
+            Setting::MaxTokens if lessons.limit.is_none() && form.limit == LimitName::MaxTokens => {
+                learned.limit = Some(LimitName::MaxCompletionTokens);
+            }
+            Setting::MaxCompletionTokens if lessons.limit.is_none() && form.limit == LimitName::MaxCompletionTokens => {
+                learned.limit = Some(LimitName::MaxTokens);
+            }
+            Setting::Seed => learned.no_seed = true,
+            Setting::Temperature => learned.no_temperature = true,
+            _ => {}
+        }
+        (learned != lessons && self.form(learned) != form).then_some(learned)
+    }
+}
+
+/// What was learned of the servers of this process. Cheap to clone; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Remembered(Arc<Mutex<HashMap<String, Lessons>>>);
+
+impl Remembered {
+    /// What is known of a server and model.
+    pub(super) fn of(&self, server: &str) -> Lessons {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(server).copied().unwrap_or_default()
+    }
+
+    /// Keeps what was learned.
+    pub(super) fn keep(&self, server: &str, lessons: Lessons) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_REMEMBERED && !known.contains_key(server) {
+            known.clear();
+        }
+        known.insert(server.to_owned(), lessons);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(provider: Provider) -> Wanted {
+        Wanted {
+            provider,
+            structured: StructuredOutput::Auto,
+            limit: TokenLimit::Auto,
+            usual_limit: LimitName::MaxTokens,
+            system: SystemRole::System,
+            seed: true,
+        }
+    }
+
+    /// Follows a server that refuses the same setting again and again.
+    fn forms(wanted: Wanted, refused: Setting) -> Vec<Form> {
+        let mut lessons = Lessons::default();
+        let mut forms = vec![wanted.form(lessons)];
+        while let Some(learned) = wanted.learn(lessons, refused) {
+            lessons = learned;
+            forms.push(wanted.form(lessons));
+            assert!(forms.len() <= MOST_CHANGES + 1, "{refused:?} never ends");
+        }
+        forms
+    }
+
+    #[test]
+    fn structured_output_falls_back_step_by_step() {
+        let steps = |provider| -> Vec<Structured> {
+            forms(wanted(provider), Setting::StructuredOutput).into_iter().map(|form| form.structured).collect()
+        };
+        assert_eq!(steps(Provider::OpenAi), [Structured::Schema, Structured::Object, Structured::Plain]);
+        assert_eq!(steps(Provider::Anthropic), [Structured::Schema, Structured::Plain]);
+    }
+
+    #[test]
+    fn the_name_of_the_limit_changes_once() {
+        let steps = forms(wanted(Provider::OpenAi), Setting::MaxTokens);
+        assert_eq!(steps.last().unwrap().limit, LimitName::MaxCompletionTokens);
+        assert_eq!(steps.len(), 2);
+        let both = Lessons { limit: Some(LimitName::MaxCompletionTokens), ..Lessons::default() };
+        assert_eq!(wanted(Provider::OpenAi).learn(both, Setting::MaxCompletionTokens), None, "not back again");
+    }
+
+    #[test]
+    fn seed_and_a_temperature_that_nobody_asked_for_are_left_out() {
+        assert!(!forms(wanted(Provider::OpenAi), Setting::Seed).last().unwrap().seed);
+        assert!(!forms(wanted(Provider::OpenAi), Setting::Temperature).last().unwrap().preferred_temperature);
+    }
+
+    #[test]
+    fn what_a_person_wrote_is_never_changed() {
+        let written = Wanted {
+            structured: StructuredOutput::JsonSchema,
+            limit: TokenLimit::MaxTokens,
+            seed: false,
+            ..wanted(Provider::OpenAi)
+        };
+        for refused in
+            [Setting::StructuredOutput, Setting::MaxTokens, Setting::Seed, Setting::SystemRole, Setting::Tools]
+        {
+            assert_eq!(forms(written, refused).len(), 1, "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn no_more_servers_are_remembered_than_there_is_room_for() {
+        let remembered = Remembered::default();
+        let lessons = Lessons { no_seed: true, ..Lessons::default() };
+        for server in 0..MOST_REMEMBERED + 10 {
+            remembered.keep(&server.to_string(), lessons);
+        }
+        assert!(remembered.0.lock().unwrap().len() <= MOST_REMEMBERED);
+        assert_eq!(remembered.of("1009"), lessons);
+        assert_eq!(remembered.of("nobody"), Lessons::default());
+    }
+}
