@@ -23,6 +23,7 @@ pub mod run;
 pub mod score;
 pub mod shadow;
 pub mod subject;
+pub mod texts;
 pub mod validate;
 
 use std::sync::Arc;

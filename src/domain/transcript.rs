@@ -50,6 +50,24 @@ impl Message {
     pub fn said(text: impl Into<String>) -> Self {
         Self::Assistant { text: text.into(), calls: Vec::new(), opaque: Opaque::default() }
     }
+
+    /// How many bytes it has as JSON.
+    pub fn bytes(&self) -> usize {
+        struct Count(usize);
+        impl std::io::Write for Count {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0 += bytes.len();
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut count = Count(0);
+        serde_json::to_writer(&mut count, self).expect("a message is texts and JSON, and counting does not fail");
+        count.0
+    }
 }
 
 /// What a provider wants back, unchanged, with the next request of a conversation: signed thinking, thought signatures,

@@ -19,6 +19,7 @@ use super::run::{RunError, run};
 use super::score::failure::failure;
 use super::score::{ScoreError, examine, judged};
 use super::subject::Subject;
+use super::texts::Texts;
 use crate::api::Plan;
 use crate::domain::call::{ChatRequest, Phase, Purpose};
 use crate::domain::cluster::Failure;
@@ -74,6 +75,8 @@ pub struct Evaluator {
     slots: Semaphore,
     /// Transcripts that are examined at once: what is computed for one object must not take all cores from the others.
     desk: Semaphore,
+    /// What runs under way hold.
+    texts: Texts,
     outcomes: Mutex<HashMap<(ContentHash, usize, u32), Outcome>>,
 }
 
@@ -82,7 +85,16 @@ impl Evaluator {
     #[must_use]
     pub fn new(plan: Arc<Plan>, calls: Arc<Calls>, progress: Arc<dyn Progress>, stop: CancellationToken) -> Self {
         let slots = Semaphore::new(plan.execution.concurrency);
-        Self { plan, calls, progress, stop, slots, desk: Semaphore::new(DESKS), outcomes: Mutex::default() }
+        Self {
+            plan,
+            calls,
+            progress,
+            stop,
+            slots,
+            desk: Semaphore::new(DESKS),
+            texts: Texts::default(),
+            outcomes: Mutex::default(),
+        }
     }
 
     /// Runs a subject in each of the scenarios (indices into [`Plan::scenarios`]), once for each of the repeats, and scores
@@ -213,11 +225,16 @@ impl Evaluator {
     ) -> Result<Outcome, CycleError> {
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
         let what = &self.plan.scenarios[scenario];
-        let transcript = match run(&self.plan, &self.calls, counted.run, subject, what, repeat).await {
+        let held = self.texts.run();
+        let transcript = match run(&self.plan, &self.calls, counted.run, subject, what, repeat, &held).await {
             Ok(transcript) => transcript,
             Err(RunError::Call(failure)) if failure.stops_the_cycle() => return Err(failure.into()),
             Err(error) => {
-                let is_retryable = !matches!(&error, RunError::Call(failure) if failure.is_refused());
+                let is_retryable = match &error {
+                    RunError::Call(failure) => !failure.is_refused(),
+                    RunError::TooMuchText { .. } => false,
+                    RunError::Timeout { .. } | RunError::NotRecorded { .. } => true,
+                };
                 return Ok(Outcome::Errored { message: error.to_string(), is_retryable });
             }
         };

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use self::mocks::Mocks;
 use super::calls::{CallFailure, Calls};
 use super::subject::Subject;
+use super::texts::{Held, TooMuchText};
 use crate::api::plan::{Plan, RuntimePlan};
 use crate::domain::call::{ChatAnswer, ChatRequest, Parameters, Phase, Purpose};
 use crate::domain::ids::ModelName;
@@ -39,6 +40,14 @@ pub enum RunError {
         /// `spec.execution.scenarioTimeout`.
         limit: std::time::Duration,
     },
+    /// What was said is more than is held.
+    #[error("scenario {scenario:?}: {error}")]
+    TooMuchText {
+        /// The scenario.
+        scenario: String,
+        /// Whose bound it is.
+        error: TooMuchText,
+    },
     /// No transcript was recorded for this repeat.
     #[error("scenario {scenario:?}: no transcript is recorded for repeat {repeat}")]
     NotRecorded {
@@ -49,7 +58,7 @@ pub enum RunError {
     },
 }
 
-/// Runs the agent once in one scenario.
+/// Runs the agent once in one scenario. What it says is `held` until the caller drops that.
 ///
 /// # Errors
 /// [`RunError`] when there is no transcript to score.
@@ -60,17 +69,17 @@ pub async fn run(
     subject: &Subject,
     scenario: &Scenario,
     repeat: u32,
+    held: &Held,
 ) -> Result<Transcript, RunError> {
     if subject.transcripts.is_some() || matches!(plan.runtime, RuntimePlan::Replay { .. }) {
         let recorded = subject.recorded(&scenario.id, repeat).cloned();
         return recorded.ok_or_else(|| RunError::NotRecorded { scenario: scenario.id.to_string(), repeat });
     }
     let limit = plan.execution.scenario_timeout;
-    let conversation = Conversation::new(plan, calls, phase, subject, scenario, repeat);
+    let conversation = Conversation::new(plan, calls, phase, subject, scenario, repeat, held);
     timeout(limit, conversation.hold())
         .await
         .map_err(|_| RunError::Timeout { scenario: scenario.id.to_string(), limit })?
-        .map_err(RunError::Call)
 }
 
 /// How the agent is asked for its next turn.
@@ -116,6 +125,7 @@ struct Conversation<'a> {
     agent: Option<Agent>,
     mocks: Mocks<'a>,
     messages: Vec<Message>,
+    held: &'a Held,
 }
 
 impl<'a> Conversation<'a> {
@@ -126,6 +136,7 @@ impl<'a> Conversation<'a> {
         subject: &Subject,
         scenario: &'a Scenario,
         repeat: u32,
+        held: &'a Held,
     ) -> Self {
         Self {
             plan,
@@ -139,14 +150,23 @@ impl<'a> Conversation<'a> {
             agent: Agent::of(plan),
             mocks: Mocks::new(scenario),
             messages: Vec::new(),
+            held,
         }
     }
 
-    async fn hold(mut self) -> Result<Transcript, CallFailure> {
+    /// Adds to what was said.
+    fn add(&mut self, message: Message) -> Result<(), RunError> {
+        let added = self.held.grow(message.bytes());
+        added.map_err(|error| RunError::TooMuchText { scenario: self.scenario.id.to_string(), error })?;
+        self.messages.push(message);
+        Ok(())
+    }
+
+    async fn hold(mut self) -> Result<Transcript, RunError> {
         let ending = if let Some(user) = &self.scenario.simulated_user {
             self.hold_with_simulated_user(user).await?
         } else if let Some(message) = &self.scenario.message {
-            self.messages.push(Message::User { text: message.clone() });
+            self.add(Message::User { text: message.clone() })?;
             self.agent_answers().await?
         } else {
             self.hold_script().await?
@@ -160,11 +180,11 @@ impl<'a> Conversation<'a> {
         })
     }
 
-    async fn hold_script(&mut self) -> Result<Ending, CallFailure> {
+    async fn hold_script(&mut self) -> Result<Ending, RunError> {
         let mut ending = Ending::Answered;
         for (index, turn) in self.scenario.conversation.iter().enumerate() {
             if let Some(text) = &turn.user {
-                self.messages.push(Message::User { text: text.clone() });
+                self.add(Message::User { text: text.clone() })?;
                 let answer_is_given =
                     self.scenario.conversation.get(index + 1).is_some_and(|next| next.assistant.is_some());
                 if !answer_is_given && turn.assistant.is_none() {
@@ -172,13 +192,13 @@ impl<'a> Conversation<'a> {
                 }
             }
             if let Some(text) = &turn.assistant {
-                self.messages.push(Message::said(text.clone()));
+                self.add(Message::said(text.clone()))?;
             }
         }
         Ok(ending)
     }
 
-    async fn hold_with_simulated_user(&mut self, user: &SimulatedUser) -> Result<Ending, CallFailure> {
+    async fn hold_with_simulated_user(&mut self, user: &SimulatedUser) -> Result<Ending, RunError> {
         for turn in 0..user.max_turns.unwrap_or(USER_TURNS) {
             let said = match &user.opening {
                 Some(opening) if turn == 0 => opening.clone(),
@@ -187,7 +207,7 @@ impl<'a> Conversation<'a> {
             if said.contains(USER_STOP) {
                 return Ok(Ending::UserDone);
             }
-            self.messages.push(Message::User { text: said });
+            self.add(Message::User { text: said })?;
             if self.agent_answers().await? == Ending::TurnLimit {
                 return Ok(Ending::TurnLimit);
             }
@@ -196,14 +216,14 @@ impl<'a> Conversation<'a> {
     }
 
     /// Lets the agent act until it has answered the user.
-    async fn agent_answers(&mut self) -> Result<Ending, CallFailure> {
+    async fn agent_answers(&mut self) -> Result<Ending, RunError> {
         let Some(agent) = self.agent.take() else { return Ok(Ending::Answered) };
         let ending = self.agent_turns(&agent).await;
         self.agent = Some(agent);
         ending
     }
 
-    async fn agent_turns(&mut self, agent: &Agent) -> Result<Ending, CallFailure> {
+    async fn agent_turns(&mut self, agent: &Agent) -> Result<Ending, RunError> {
         for _ in 0..agent.max_turns {
             let request = ChatRequest {
                 system: Arc::clone(&self.system),
@@ -217,7 +237,7 @@ impl<'a> Conversation<'a> {
                 self.calls.chat(self.phase, Purpose::Agent, Some(&self.scenario.id), &agent.model, request).await?;
             let done = calls.is_empty() || agent.tools.is_empty();
             let asked = if done { Vec::new() } else { calls.clone() };
-            self.messages.push(Message::Assistant { text, calls, opaque });
+            self.add(Message::Assistant { text, calls, opaque })?;
             if done {
                 return Ok(Ending::Answered);
             }
@@ -226,19 +246,19 @@ impl<'a> Conversation<'a> {
                 if let Some(delay) = answer.delay {
                     tokio::time::sleep(delay).await;
                 }
-                self.messages.push(Message::Tool {
+                self.add(Message::Tool {
                     id: call.id,
                     name: call.name,
                     content: answer.content,
                     failed: answer.failed,
-                });
+                })?;
             }
         }
         Ok(Ending::TurnLimit)
     }
 
     /// Asks the model that plays the user for the next message. It sees the conversation from the other side.
-    async fn user_says(&self, user: &SimulatedUser) -> Result<String, CallFailure> {
+    async fn user_says(&self, user: &SimulatedUser) -> Result<String, RunError> {
         let played = self.plan.execution.user_model.as_ref().expect("a plan with simulated users has a model for them");
         let mut messages: Vec<Message> = self
             .messages
