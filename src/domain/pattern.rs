@@ -17,7 +17,7 @@ const SIZES: [usize; 10] =
     [8 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20, LARGEST];
 
 /// The bytes that all patterns of a suite may take together, compiled one after the other: seconds of one core.
-const ALL: usize = 256 << 20;
+const ALL: usize = 128 << 20;
 
 /// The bytes that the patterns of one scenario may take, which are held together.
 const OF_A_SCENARIO: usize = 16 << 20;
@@ -222,7 +222,7 @@ mod tests {
         };
         let refused: Vec<String> = (0..8_000).filter_map(&mut take).collect();
         assert_eq!(refused.len(), 1, "said once");
-        assert!(refused[0].contains("the patterns of the suite take more than 256 MiB together"), "{}", refused[0]);
+        assert!(refused[0].contains("the patterns of the suite take more than 128 MiB together"), "{}", refused[0]);
         let mut one = Allowance { left_of_scenario: LARGEST, ..Allowance::default() };
         let refused: Vec<String> =
             (0..10).filter_map(|number| one.take(&format!(r"order \w{{3,40}}-{number}")).err()).collect();

@@ -82,7 +82,7 @@ fn attack(namespace: &Namespace, name: &str, url: &str, scenarios: &str) {
 }
 
 /// One more optimization of the good namespace, and how long its first cycle takes. Its prompt is like no other, so that nothing
-/// of it is in the ledger.
+/// of it is in the ledger. One that does not end has taken as long as it was waited for.
 fn good_cycle(shop: &Shop, number: usize) -> Duration {
     let name = format!("good-{number}");
     let prompt = format!("{}\nThis is shop number {number}.\n", fixture("prompt.md").trim_end());
@@ -95,11 +95,13 @@ fn good_cycle(shop: &Shop, number: usize) -> Duration {
     }));
     let began = Instant::now();
     apply::<AgentOptimization>(&shop.namespace, &resource);
-    eventually(&format!("the cycle of {name} ends"), LONGEST_CYCLE, || {
-        let object: AgentOptimization = block_on(shop.namespace.api().get(&name)).ok()?;
-        let ended = object.status.is_some_and(|status| !status.history.is_empty());
-        ended.then_some(())
-    });
+    while began.elapsed() < LONGEST_CYCLE {
+        let object: Result<AgentOptimization, _> = block_on(shop.namespace.api().get(&name));
+        if object.is_ok_and(|object| object.status.is_some_and(|status| !status.history.is_empty())) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
     began.elapsed()
 }
 
@@ -136,13 +138,16 @@ fn table(binary: &str, alone: (&[Duration], &Seen), attacked: (&[Duration], &See
     row("most cycles under way, waiting", &|(_, seen)| format!("{}, {}", seen.running, seen.queued));
 }
 
-/// The three attacks at once, for minutes. `WHETSTONE_HOSTILE_MINUTES` says how many, `WHETSTONE_HOSTILE_BINARY` of which build.
+/// The three attacks at once, for minutes. `WHETSTONE_HOSTILE_MINUTES` says how many, `WHETSTONE_HOSTILE_BINARY` of which build,
+/// `WHETSTONE_HOSTILE_ATTACKS` which of them.
 #[test]
 #[ignore = "takes minutes and a release build: make hostile"]
 fn a_hostile_namespace_takes_nothing_from_a_good_one() {
     let minutes: f64 = std::env::var("WHETSTONE_HOSTILE_MINUTES").map_or(10.0, |text| text.parse().expect("a number"));
     let binary = std::env::var_os("WHETSTONE_HOSTILE_BINARY")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_whetstone")), PathBuf::from);
+    let attacks = std::env::var("WHETSTONE_HOSTILE_ATTACKS").unwrap_or_else(|_| "answers,later,patterns".to_owned());
+    let does = |attack: &str| attacks.split(',').any(|one| one == attack);
     let good = Shop::in_world("good", "faults:\n  latency: {normal: {mean: 40ms, sd: 10ms}}\n");
     let hostile = Namespace::new("hostile");
     let provider = Provider::start();
@@ -159,21 +164,22 @@ fn a_hostile_namespace_takes_nothing_from_a_good_one() {
         &fixture("scenarios.jsonl").replace("tool_compliance", "accuracy"),
     );
     config_map(&hostile, "patterns", "scenarios.jsonl", &patterns(0));
-    for (name, way) in [("huge", "huge"), ("long", "long"), ("lists", "lists")] {
-        attack(&hostile, name, &provider.model(way), "scenarios");
-    }
-    for number in 0..4 {
+    for number in (0..4).filter(|_| does("later")) {
         attack(&hostile, &format!("later-{number}"), &provider.model("later"), "scenarios");
     }
-    attack(&hostile, "patterns", &provider.model("long"), "patterns");
+    if does("patterns") {
+        attack(&hostile, "patterns", &provider.model("long"), "patterns");
+    }
 
     let (began, lasts) = (Instant::now(), Duration::from_secs_f64(minutes * 60.0));
     let mut attacked = Vec::new();
     while began.elapsed() < lasts {
         // What was read is read again, and what has failed is tried again.
         let turn = u32::try_from(attacked.len() + 1).unwrap();
-        config_map(&hostile, "patterns", "scenarios.jsonl", &patterns(turn));
-        for way in ["huge", "long", "lists"] {
+        if does("patterns") {
+            config_map(&hostile, "patterns", "scenarios.jsonl", &patterns(turn));
+        }
+        for way in ["huge", "long", "lists"].into_iter().filter(|_| does("answers")) {
             attack(&hostile, &format!("{way}-{turn}"), &provider.model(way), "scenarios");
         }
         attacked.push(good_cycle(&good, ALONE + attacked.len()));
@@ -240,7 +246,7 @@ fn patterns_that_take_long_to_compile_are_refused_and_hold_up_nobody() {
         std::thread::sleep(Duration::from_millis(50));
     };
     let message = &condition(&refused, "Stalled").unwrap().message;
-    assert!(message.contains("take more than 256 MiB together"), "{message}");
+    assert!(message.contains("take more than 128 MiB together"), "{message}");
     assert!(slowest < Duration::from_secs(2), "the slowest answer took {slowest:?}");
     shop.until_served("v2");
 }
