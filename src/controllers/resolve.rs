@@ -174,6 +174,17 @@ fn terms(plan: &Plan) -> String {
     ContentHash::of_bytes(terms.as_bytes()).to_string()
 }
 
+/// The first problems in words. A suite may have thousands, and each object keeps its own for as long as they last.
+fn told(problems: &Problems) -> String {
+    const TOLD: usize = 20;
+    let mut words: Vec<String> = problems.0.iter().take(TOLD).map(ToString::to_string).collect();
+    let more = problems.0.len().saturating_sub(TOLD);
+    if more > 0 {
+        words.push(format!("and {more} more problems"));
+    }
+    conditions::cut(&words.join("\n"), conditions::MESSAGE)
+}
+
 struct Attempt {
     base: Option<PromptText>,
     watch: Option<WatchPlan>,
@@ -209,7 +220,7 @@ async fn attempt(
         Err(problems) => {
             let may_come_right = gathered.is_incomplete;
             let reason = if may_come_right { conditions::REFERENCE_MISSING } else { conditions::INVALID_SPEC };
-            Err(trouble(reason, with_missing(problems.to_string()), may_come_right))
+            Err(trouble(reason, with_missing(told(&problems)), may_come_right))
         }
         Ok(plan) => match (refused(&plan, watch.as_ref(), context), no_secret(&plan)) {
             (Some(message), _) => Err(trouble(conditions::ENDPOINT_REFUSED, with_missing(message), false)),
