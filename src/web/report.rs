@@ -259,11 +259,21 @@ fn inline(text: &str) -> String {
 fn escaped(text: &str) -> String {
     let line = line(text);
     let mut escaped = String::with_capacity(line.len() + 8);
-    for c in line.chars() {
-        if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '!' | '#') {
+    let mut before = None;
+    let mut letters = line.chars().peekable();
+    while let Some(c) = letters.next() {
+        // Within a word it is no mark.
+        let is_within = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        let is_mark = match c {
+            '\\' | '`' | '*' | '[' | ']' | '<' | '>' | '!' | '#' => true,
+            '_' => !(is_within(before) && is_within(letters.peek().copied())),
+            _ => false,
+        };
+        if is_mark {
             escaped.push('\\');
         }
         escaped.push(c);
+        before = Some(c);
     }
     escaped
 }
@@ -289,6 +299,7 @@ mod tests {
     #[test]
     fn untrusted_text_cannot_become_markdown() {
         assert_eq!(inline("see [this](http://x)\n# now"), "see \\[this\\](http://x) \\# now");
+        assert_eq!(inline("tool_compliance of _this_"), "tool_compliance of \\_this\\_");
     }
 
     #[test]
