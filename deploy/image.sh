@@ -64,9 +64,10 @@ config="$(descriptor config.v1+json "$@")}"
 printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":%s,"layers":[%s]}' \
     "$config" "$layer" >"$work/manifest"
 set -- $(blob "$work/manifest")
+digest=sha256:$1
 printf '{"schemaVersion":2,"manifests":[%s,"annotations":{"io.containerd.image.name":"%s","org.opencontainers.image.ref.name":"%s"}}]}' \
     "$(descriptor manifest.v1+json "$@")" "$name" "${name##*:}" >"$work/image/index.json"
 printf '{"imageLayoutVersion":"1.0.0"}' >"$work/image/oci-layout"
 
 archive "$work/image" >"$out"
-echo "$out: $name, $architecture, $(wc -c <"$out") bytes"
+echo "$out: $name@$digest, $architecture, $(wc -c <"$out") bytes"

@@ -201,6 +201,7 @@ load() {
     mapfile -t add < <(libraries "$2")
     mapfile -t ctr < <(up '.ctr[]')
     "$cluster" image --binary "$2" --name "$1" --user "$3" --out "$work/image.tar" "${add[@]}"
+    echo "image $1@$(tar -xOf "$work/image.tar" index.json | jq -r '.manifests[0].digest')"
     "${ctr[@]}" "$work/image.tar" >>"$work/images.log"
     rm "$work/image.tar"
 }
