@@ -29,6 +29,7 @@ pub fn definitions() -> [CustomResourceDefinition; 2] {
 fn with_schema<T: CustomResourceExt + JsonSchema>() -> CustomResourceDefinition {
     let mut schema = schema_of::<T>().to_value();
     fit(&mut schema, true);
+    without_defaults(&mut schema, false);
     let schema = serde_json::from_value(schema).expect("it is made of what a definition may hold");
     let schema = CustomResourceValidation { open_api_v3_schema: Some(schema) };
     let mut definition = T::crd();
@@ -77,6 +78,25 @@ fn fit(schema: &mut Value, speaks: bool) {
     }
     for (_, field) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
         fit(field, speaks);
+    }
+}
+
+/// Takes away the defaults inside lists. A list is one value to whoever compares a file with the object (client-side `kubectl apply`,
+/// Argo CD), so that one with defaults filled in would be another than the one in the file, for ever. What is absent there has the
+/// same meaning: the types and profiles know it, and the descriptions say it.
+fn without_defaults(schema: &mut Value, is_in_list: bool) {
+    let Some(schema) = schema.as_object_mut() else { return };
+    if is_in_list {
+        schema.remove("default");
+    }
+    if let Some(item) = schema.get_mut("items") {
+        without_defaults(item, true);
+    }
+    if let Some(others) = schema.get_mut("additionalProperties") {
+        without_defaults(others, is_in_list);
+    }
+    for (_, field) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        without_defaults(field, is_in_list);
     }
 }
 
@@ -175,6 +195,28 @@ mod tests {
             let crd = serde_json::to_value(crd).unwrap();
             assert!(crd.to_string().len() < 256 * 1024);
             assert_structural(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "");
+        }
+    }
+
+    /// Nothing is filled in inside a list.
+    fn assert_lists_stay(schema: &Value, path: &str, is_in_list: bool) {
+        assert!(!(is_in_list && schema.get("default").is_some()), "{path} is filled in inside a list");
+        for (name, field) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            assert_lists_stay(field, &format!("{path}.{name}"), is_in_list);
+        }
+        for inner in schema.get("items") {
+            assert_lists_stay(inner, &format!("{path}[]"), true);
+        }
+        for inner in schema.get("additionalProperties") {
+            assert_lists_stay(inner, &format!("{path}{{}}"), is_in_list);
+        }
+    }
+
+    #[test]
+    fn no_default_is_filled_in_inside_a_list() {
+        for definition in definitions() {
+            let definition = serde_json::to_value(definition).unwrap();
+            assert_lists_stay(&definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "", false);
         }
     }
 

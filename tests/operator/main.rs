@@ -5,6 +5,7 @@
 mod admission;
 mod cluster;
 mod faults;
+mod gitops;
 mod hostile;
 mod intent;
 mod life;
