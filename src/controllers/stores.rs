@@ -45,6 +45,8 @@ impl Stores {
         // Opening may wait for the disk, and its future cannot move between threads.
         let opened = tokio::task::spawn_blocking(move || runtime.block_on(Sqlite::open(&path)));
         let store = Arc::new(opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?);
+        let swept = Arc::clone(&store);
+        let _ = tokio::task::spawn_blocking(move || swept.sweep_locks()).await;
         open.insert(namespace.to_owned(), Arc::clone(&store));
         Ok(store)
     }

@@ -3,6 +3,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use super::Sqlite;
 use crate::domain::hash::ContentHash;
@@ -10,11 +11,24 @@ use crate::engine::ports::{StoreError, StoreErrorKind};
 
 const DOING: &str = "lock it for this cycle";
 
+/// Between the name of the store and what tells the objects apart, in the names of lock files.
+const INFIX: &str = "-lock-";
+
 /// The right to run cycles of one object. Given back when it is dropped, or when the process ends, however it does.
 #[derive(Debug)]
 pub struct ObjectLock {
     /// The operating system keeps the lock for as long as this is open. `None` where it has no locks.
-    _file: Option<File>,
+    file: Option<File>,
+    path: PathBuf,
+}
+
+impl Drop for ObjectLock {
+    fn drop(&mut self) {
+        if cfg!(unix) && self.file.is_some() {
+            // Before the lock goes: whoever gets it next sees that the file is not there any more, and makes another.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Sqlite {
@@ -23,31 +37,39 @@ impl Sqlite {
     /// # Errors
     /// [`StoreError`] when the lock file cannot be made or locked.
     pub fn try_lock_object(&self, object: &str) -> Result<Option<ObjectLock>, StoreError> {
-        let file = self.lock_file(object)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(ObjectLock { _file: Some(file) })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            // Then nothing is lost, but who starts the same cycle twice at once may pay twice.
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
-                Ok(Some(ObjectLock { _file: None }))
+        let path = self.lock_path(object);
+        loop {
+            let file = self.lock_file(&path)?;
+            match file.try_lock() {
+                Ok(()) if !is_still(&file, &path) => {}
+                Ok(()) => return Ok(Some(ObjectLock { file: Some(file), path })),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                // Then nothing is lost, but who starts the same cycle twice at once may pay twice.
+                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                    return Ok(Some(ObjectLock { file: None, path }));
+                }
+                Err(TryLockError::Error(error)) => return Err(self.lock_failed(&error)),
             }
-            Err(TryLockError::Error(error)) => Err(self.lock_failed(&error)),
         }
     }
 
-    fn lock_file(&self, object: &str) -> Result<File, StoreError> {
+    fn lock_path(&self, object: &str) -> PathBuf {
         let mut path = self.path().as_os_str().to_owned();
-        path.push(format!("-lock-{}", ContentHash::of_bytes(object.as_bytes()).short()));
+        path.push(format!("{INFIX}{}", ContentHash::of_bytes(object.as_bytes()).short()));
+        path.into()
+    }
+
+    fn lock_file(&self, path: &Path) -> Result<File, StoreError> {
         File::options().create(true).append(true).open(path).map_err(|error| self.lock_failed(&error))
     }
 
     fn lock_failed(&self, error: &std::io::Error) -> StoreError {
-        let why = format!("{error}; its folder must be writable: mend that, or choose another with --store");
+        let why = format!("{error}; its folder must be writable: change that, or choose another with --store");
         self.place.error(StoreErrorKind::Other, DOING, why)
     }
 
     /// Waits until no other process runs a cycle of this object (`namespace/name`) on this store. `on_wait` is called if there
-    /// is something to wait for. The lock is on an empty file of its own, beside the store.
+    /// is something to wait for. The lock is on an empty file of its own, beside the store, which goes with it.
     ///
     /// # Errors
     /// [`StoreError`] when that file cannot be made or locked.
@@ -56,9 +78,99 @@ impl Sqlite {
             return Ok(lock);
         }
         on_wait();
-        let file = self.lock_file(object)?;
-        let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
-        let file = locked.map_err(|_| self.place.closed(DOING))?.map_err(|error| self.lock_failed(&error))?;
-        Ok(ObjectLock { _file: Some(file) })
+        let path = self.lock_path(object);
+        loop {
+            let file = self.lock_file(&path)?;
+            let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
+            let file = locked.map_err(|_| self.place.closed(DOING))?.map_err(|error| self.lock_failed(&error))?;
+            if is_still(&file, &path) {
+                return Ok(ObjectLock { file: Some(file), path });
+            }
+        }
+    }
+
+    /// Removes the lock files that processes have left behind which were killed, and that nobody holds. It reads the folder of the
+    /// store.
+    pub fn sweep_locks(&self) {
+        let path = self.path();
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+            return;
+        };
+        let prefix = format!("{name}{INFIX}");
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let is_lock = entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix));
+            let file = is_lock.then(|| File::options().append(true).open(entry.path()).ok()).flatten();
+            if let Some(file) = file.filter(|file| file.try_lock().is_ok() && is_still(file, &entry.path())) {
+                drop(ObjectLock { file: Some(file), path: entry.path() });
+            }
+        }
+    }
+}
+
+/// Whether a file that was opened is the one at this path. Whoever had it locked before may have removed it.
+#[cfg(unix)]
+fn is_still(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let (Ok(ours), Ok(there)) = (file.metadata(), std::fs::metadata(path)) else { return false };
+    (ours.dev(), ours.ino()) == (there.dev(), there.ino())
+}
+
+#[cfg(not(unix))]
+fn is_still(_: &File, _: &Path) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn locks(folder: &Path) -> usize {
+        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name());
+        files.filter(|name| name.to_str().unwrap().contains(INFIX)).count()
+    }
+
+    #[tokio::test]
+    async fn a_lock_leaves_no_file_and_what_a_killed_process_leaves_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("store.db")).await.unwrap();
+        let (held, other) =
+            (store.try_lock_object("shop/a").unwrap().unwrap(), store.try_lock_object("shop/b").unwrap());
+        assert!(store.try_lock_object("shop/a").unwrap().is_none());
+        assert_eq!(locks(folder.path()), 2);
+        drop(other);
+        assert_eq!(locks(folder.path()), 1);
+        drop(store.lock_file(&store.lock_path("shop/killed")).unwrap());
+        assert_eq!(locks(folder.path()), 2);
+        store.sweep_locks();
+        assert_eq!(locks(folder.path()), 1, "the one that is held stays");
+        assert!(store.try_lock_object("shop/a").unwrap().is_none(), "and is held still");
+        drop(held);
+        assert_eq!(locks(folder.path()), 0);
+    }
+
+    /// Files are made and removed all the time, and yet there is one holder at a time.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn however_many_want_it_one_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("store.db")).await.unwrap();
+        let inside = std::sync::Arc::new(AtomicUsize::new(0));
+        let all = (0..8).map(|_| {
+            let (store, inside) = (store.clone(), std::sync::Arc::clone(&inside));
+            tokio::spawn(async move {
+                for _ in 0..50 {
+                    let lock = store.lock_object("shop/a", || {}).await.unwrap();
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two hold it");
+                    tokio::task::yield_now().await;
+                    assert_eq!(inside.fetch_sub(1, Ordering::SeqCst), 1, "two hold it");
+                    drop(lock);
+                }
+            })
+        });
+        for task in futures::future::join_all(all).await {
+            task.unwrap();
+        }
+        assert_eq!(locks(folder.path()), 0);
     }
 }
