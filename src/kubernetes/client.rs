@@ -1,8 +1,11 @@
 //! From a kubeconfig, or from inside a pod, to a client of the cluster.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 
@@ -97,15 +100,26 @@ pub async fn connect(access: &Access) -> Result<Connection, ConnectError> {
 /// # Errors
 /// [`ConnectError`] when nothing says how, or it cannot be read.
 pub async fn configured(access: &Access) -> Result<(Config, String), ConnectError> {
-    match kubeconfig(access)? {
-        Found::Kubeconfig(kubeconfig) => of_context(*kubeconfig, access.context.as_deref()).await,
+    let (mut config, context) = match kubeconfig(access)? {
+        Found::Kubeconfig(kubeconfig) => of_context(*kubeconfig, access.context.as_deref()).await?,
         Found::Nothing(why) => {
             if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none() {
                 return Err(ConnectError::NoCluster(why));
             }
-            Ok((Config::incluster().map_err(ConnectError::ServiceAccount)?, "the service account".to_owned()))
+            (Config::incluster().map_err(ConnectError::ServiceAccount)?, "the service account".to_owned())
         }
-    }
+    };
+    config.headers.push((USER_AGENT, HeaderValue::from_static(user_agent())));
+    Ok((config, context))
+}
+
+/// Who the audit log of the cluster says has asked: program, version and system, as Kubernetes' own programs say it.
+fn user_agent() -> &'static str {
+    static WORDS: LazyLock<String> = LazyLock::new(|| {
+        let (version, system, machine) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
+        format!("whetstone/{version} ({system}/{machine})")
+    });
+    &WORDS
 }
 
 enum Found {
