@@ -18,6 +18,7 @@ mod guard;
 mod limits;
 mod openai;
 mod pace;
+mod pauses;
 mod reading;
 mod refusal;
 mod retry;
@@ -42,6 +43,7 @@ use self::attempt::Unusable;
 use self::endpoint::Endpoint;
 pub use self::endpoint::{KeyFault, KeyProblem};
 use self::form::{Form, MOST_CHANGES, Remembered, Structured};
+pub use self::pauses::Pauses;
 use self::retry::GivenUp;
 pub use self::retry::RetryPolicy;
 pub use self::room::AnswerMemory;
@@ -65,11 +67,13 @@ pub struct Options {
     pub seed: u64,
     /// Connections to share with other clients of this process; its own when `None`.
     pub connections: Option<Connections>,
+    /// Who is told whether calls wait, and may pause them.
+    pub pauses: Arc<Pauses>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { concurrency: 64, retry: RetryPolicy::default(), seed: 0, connections: None }
+        Self { concurrency: 64, retry: RetryPolicy::default(), seed: 0, connections: None, pauses: Arc::default() }
     }
 }
 
@@ -222,6 +226,7 @@ pub struct Client {
     retry: RetryPolicy,
     seed: u64,
     calls: AtomicU64,
+    pauses: Arc<Pauses>,
 }
 
 impl fmt::Debug for Client {
@@ -266,7 +271,8 @@ impl Client {
         }
         let keys = endpoints.values().flat_map(Endpoint::secrets);
         let keys = Redactor::new(keys.map(ExposeSecret::expose_secret), SHORTEST_KEY, "[key]");
-        Ok(Self { endpoints, connections, keys, retry: options.retry, seed: options.seed, calls: AtomicU64::new(0) })
+        let Options { retry, seed, pauses, .. } = options;
+        Ok(Self { endpoints, connections, keys, retry, seed, calls: AtomicU64::new(0), pauses })
     }
 
     fn endpoint(&self, name: &ModelName) -> Result<&Endpoint, CallError> {
@@ -313,6 +319,7 @@ impl Client {
             request,
             tokens,
             expected,
+            pauses: &self.pauses,
         };
         call.make(read, usage).instrument(span).await
     }

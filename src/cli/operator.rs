@@ -53,7 +53,8 @@ pub(super) struct Arguments {
         default_values = ["api.openai.com", "api.anthropic.com"]
     )]
     allowed: Vec<AllowedEndpoint>,
-    /// How many cycles are under way at once; others wait for their turn, which goes to the namespace that has the fewest
+    /// How many cycles are under way at once; others wait for their turn, which goes to the namespace that has the fewest. A quarter
+    /// is kept for namespaces that have none, where more than one is watched. A cycle that only waits for its provider is not counted
     #[arg(long, value_name = "N", default_value_t = 4)]
     max_cycles: usize,
     #[command(flatten)]

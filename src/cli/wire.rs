@@ -22,6 +22,8 @@ pub(super) struct Engine {
     models: Arc<models::Client>,
     store: Arc<Sqlite>,
     progress: Arc<Meter>,
+    /// Stops the cycle, and calls that wait for their provider.
+    stop: CancellationToken,
     simulated: Option<Server>,
     /// Two runs of the same resource at once would pay the same calls twice.
     _lock: ObjectLock,
@@ -41,9 +43,11 @@ impl Engine {
             Some(world) => Some(embed::simulate(&mut plan, world)?),
             None => None,
         };
+        let stop = CancellationToken::new();
         let options = models::Options {
             concurrency: plan.execution.concurrency,
             connections: Some(models::Connections::new()?.with_memory(cycle.memory.into())),
+            pauses: Arc::new(models::Pauses::new(stop.clone())),
             ..models::Options::default()
         };
         let client = models::Client::new(&plan.models, &models::key_from_environment, options)?;
@@ -54,7 +58,7 @@ impl Engine {
         };
         let lock = store.lock_object(&object, waiting).await?;
         let progress = Arc::new(Meter::new(&plan.currency, cycle.quiet));
-        Ok(Self { plan, models: Arc::new(client), store: Arc::new(store), progress, simulated, _lock: lock })
+        Ok(Self { plan, models: Arc::new(client), store: Arc::new(store), progress, stop, simulated, _lock: lock })
     }
 
     /// Runs a cycle to its end, or until Ctrl-C. The first Ctrl-C lets the calls under way finish, so that what is paid is
@@ -63,15 +67,14 @@ impl Engine {
     where
         F: Future<Output = Result<Outcome, CycleError>>,
     {
-        let stop = CancellationToken::new();
-        let watch = tokio::spawn(stop_on_signal(stop.clone()));
+        let watch = tokio::spawn(stop_on_signal(self.stop.clone()));
         let pipeline = Pipeline::new(
             self.plan.clone(),
             Arc::clone(&self.models) as _,
             Arc::clone(&self.store),
             Arc::new(SystemClock),
         );
-        let outcome = cycle(pipeline.progress(Arc::clone(&self.progress) as _).stop(stop)).await;
+        let outcome = cycle(pipeline.progress(Arc::clone(&self.progress) as _).stop(self.stop.clone())).await;
         watch.abort();
         self.progress.finish();
         Ok(outcome?)

@@ -397,7 +397,7 @@ fn supervise_cycle(
             champion: champion.to_owned(),
             fingerprint: resolved.fingerprint.clone(),
             terms: resolved.terms.clone(),
-            run: Box::new(move |stop, meter| Box::pin(run_cycle(grounds, object, running, stop, meter))),
+            run: Box::new(move |supervision| Box::pin(run_cycle(grounds, object, running, supervision))),
         },
     );
 }

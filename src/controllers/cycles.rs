@@ -14,17 +14,20 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::turns::Turns;
+use super::turns::{Turn, Turns};
 use super::{Owner, lock};
 use crate::api::status::{Progress as ProgressStatus, RunningCycle};
 use crate::decide::lifecycle::{CycleFacts, Ended, Failed};
 use crate::domain::call::Phase;
 use crate::domain::money::Money;
 use crate::engine::ports::Progress;
+use crate::models::Pauses;
 use crate::telemetry::metrics::Metrics;
 
 /// How long a cycle that is stopped may take to notice. Then its task is ended; calls under way are recorded all the same.
 const PATIENCE: Duration = Duration::from_millis(800);
+/// How long all calls of a cycle must have been waiting before it gives up its turn.
+const ONLY_WAITS: Duration = Duration::from_secs(1);
 /// How often a running cycle tells anew how far it is. Each time is a write of the status, and each write another reconcile.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(3);
 
@@ -39,7 +42,17 @@ pub struct Order {
     /// Identifies the terms on which it runs. On others it is stopped, and goes on where it was.
     pub terms: String,
     /// The cycle itself. It gets a thread of its own: a cycle computes as well as waits, and must not hold up reconciles.
-    pub run: Box<dyn FnOnce(CancellationToken, Arc<Meter>) -> LocalBoxFuture<'static, Finish> + Send>,
+    pub run: Box<dyn FnOnce(Supervision) -> LocalBoxFuture<'static, Finish> + Send>,
+}
+
+/// What a cycle is supervised by.
+pub struct Supervision {
+    /// Asks it to stop.
+    pub stop: CancellationToken,
+    /// Where it tells how far it is.
+    pub meter: Arc<Meter>,
+    /// Where its calls tell whether they wait.
+    pub pauses: Arc<Pauses>,
 }
 
 /// What a cycle comes to; `None` when it was stopped.
@@ -151,22 +164,24 @@ impl Cycles {
                     () = stop.cancelled() => return,
                 };
                 drop(queued);
-                let _running = metrics.running();
                 meter.begins();
                 let _ = trigger.send(owner.clone());
                 let runtime = tokio::runtime::Handle::current();
                 let span = tracing::Span::current();
+                // Whoever waits when the cycle has ended, however it has, is told to give up.
+                let pauses = Arc::new(Pauses::new(stop.child_token()));
+                let supervision = Supervision { stop, meter, pauses: Arc::clone(&pauses) };
                 let thread = tokio::task::spawn_blocking(move || {
                     let cycle = async {
                         tokio::select! {
-                            result = run(stop, meter) => result,
+                            result = run(supervision) => result,
                             () = kill.cancelled() => None,
                         }
                     };
                     runtime.block_on(cycle.instrument(span))
                 });
-                let result = thread.await;
-                drop(turn);
+                let result = in_turns(thread, turn, &pauses, &metrics).await;
+                pauses.close();
                 let result = match result.map_err(JoinError::try_into_panic) {
                     Ok(Some(result)) => result,
                     Ok(None) | Err(Err(_)) => return,
@@ -221,6 +236,34 @@ impl Cycles {
         let tasks: Vec<Task> = lock(&self.tasks).drain().map(|(_, task)| task).collect();
         let ending: Vec<JoinHandle<()>> = tasks.into_iter().filter_map(|task| end_within(task, patience)).collect();
         futures::future::join_all(ending).await;
+    }
+}
+
+/// Waits for the end of a cycle, which gives up its turn while all its calls wait, and goes on when it has one again.
+async fn in_turns<T>(
+    mut cycle: JoinHandle<T>,
+    mut turn: Turn,
+    pauses: &Pauses,
+    metrics: &Metrics,
+) -> Result<T, JoinError> {
+    loop {
+        let running = metrics.running();
+        tokio::select! {
+            ended = &mut cycle => return ended,
+            () = pauses.idle(ONLY_WAITS) => {}
+        }
+        drop(running);
+        let (parked, counted) = (turn.park(), metrics.parked());
+        tokio::select! {
+            ended = &mut cycle => return ended,
+            () = pauses.wanted() => {}
+        }
+        turn = tokio::select! {
+            ended = &mut cycle => return ended,
+            turn = parked.take() => turn,
+        };
+        drop(counted);
+        pauses.go_on();
     }
 }
 

@@ -65,6 +65,14 @@ pub struct Options {
     pub patience: Duration,
 }
 
+impl Options {
+    /// How many of the cycles under way at once are kept for namespaces that have none: a quarter, where there is more than one
+    /// namespace.
+    fn kept_cycles(&self) -> usize {
+        if self.namespaces.len() == 1 || self.max_cycles < 2 { 0 } else { (self.max_cycles / 4).max(1) }
+    }
+}
+
 /// The API server, by what is asked of it.
 #[derive(Clone)]
 pub struct Clients {
@@ -232,7 +240,7 @@ struct Acting<'a> {
 impl Acting<'_> {
     /// Acts until the tenure is over, in each of the namespaces.
     async fn act(self) {
-        let turns = Turns::new(self.options.max_cycles);
+        let turns = Turns::new(self.options.max_cycles, self.options.kept_cycles());
         let desks = Desks::new();
         let reporter = Reporter {
             controller: "whetstone.dev/operator".to_owned(),

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::conditions::{MESSAGE, cut};
 use super::context::Context;
-use super::cycles::Meter;
+use super::cycles::Supervision;
 use super::observe::hash;
 use super::resolve::{self, Keys, Prepared};
 use super::stores::Stores;
@@ -29,7 +29,7 @@ use crate::engine::remeasure::{self, Again, Remeasurement};
 use crate::engine::subject::Subject;
 use crate::engine::{Outcome, Pipeline};
 use crate::kubernetes::versions;
-use crate::models::{self, Connections};
+use crate::models::{self, Connections, Pauses};
 use crate::store::{ObjectLock, Sqlite, Store as _};
 use crate::telemetry::metrics::{Metered, Timed};
 
@@ -53,10 +53,9 @@ pub async fn run_cycle(
     grounds: Grounds,
     object: Arc<AgentOptimization>,
     cycle: RunningCycle,
-    stop: CancellationToken,
-    meter: Arc<Meter>,
+    supervision: Supervision,
 ) -> Option<Result<CycleFacts, Failed>> {
-    match attempt(&grounds, &object, &cycle, stop, meter).await {
+    match attempt(&grounds, &object, &cycle, supervision).await {
         Ok(facts) => Some(Ok(facts)),
         Err(Stop::Stopped) => None,
         Err(Stop::Failed(failed)) => Some(Err(Failed { message: cut(&failed.message, MESSAGE), ..failed })),
@@ -95,8 +94,7 @@ async fn attempt(
     Grounds { context, stores, connections }: &Grounds,
     object: &AgentOptimization,
     cycle: &RunningCycle,
-    stop: CancellationToken,
-    meter: Arc<Meter>,
+    Supervision { stop, meter, pauses }: Supervision,
 ) -> Result<CycleFacts, Stop> {
     let failed = |message: String| Stop::Failed(Failed { message, needs_a_person: true });
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
@@ -153,7 +151,7 @@ async fn attempt(
     };
     let remembered = known.iter().filter(holds).filter_map(|version| remembered(version, &champion.hash)).collect();
     store.remember(&format!("{namespace}/{name}"), remembered, context.clock.now()).await?;
-    let pipeline = pipeline(context, &plan, &keys, connections, store, lock, (namespace, name))
+    let pipeline = pipeline(context, &plan, &keys, (connections, pauses), store, lock, (namespace, name))
         .map_err(|error| failed(error.to_string()))?
         .progress(Arc::new(Timed::new(meter, Arc::clone(&context.metrics))))
         .stop(stop)
@@ -196,7 +194,7 @@ fn pipeline(
     context: &Context,
     plan: &Plan,
     keys: &Keys,
-    connections: &Connections,
+    (connections, pauses): (&Connections, Arc<Pauses>),
     store: Arc<Sqlite>,
     lock: Option<ObjectLock>,
     owner: (String, String),
@@ -204,6 +202,7 @@ fn pipeline(
     let options = models::Options {
         concurrency: plan.execution.concurrency,
         connections: Some(connections.clone()),
+        pauses,
         ..models::Options::default()
     };
     let find = |_: &ModelName, key: &KeyPlan| key.secret.as_ref().and_then(|(secret, key)| keys.get(secret, key));

@@ -36,7 +36,7 @@ const ASSUMED_OUTPUT_TOKENS: u64 = 4096;
 pub enum CallFailure {
     /// The model gave none.
     #[error(transparent)]
-    Call(#[from] CallError),
+    Call(CallError),
     /// The ledger failed; the answer, if there was one, must not be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -56,6 +56,12 @@ pub enum CallFailure {
     /// The cycle is being stopped.
     #[error("stopped")]
     Cancelled,
+}
+
+impl From<CallError> for CallFailure {
+    fn from(error: CallError) -> Self {
+        if error.kind == CallErrorKind::Stopped { Self::Cancelled } else { Self::Call(error) }
+    }
 }
 
 impl CallFailure {

@@ -61,6 +61,8 @@ pub enum CallErrorKind {
     Connection,
     /// An answer that is none: cut short, or not JSON.
     Malformed,
+    /// Somebody asked to stop before an attempt of it, or another one, was made.
+    Stopped,
 }
 
 impl CallErrorKind {
@@ -82,6 +84,7 @@ impl CallErrorKind {
             Self::Timeout => "timeout",
             Self::Connection => "connection",
             Self::Malformed => "malformed",
+            Self::Stopped => "stopped",
         }
     }
 }

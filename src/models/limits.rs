@@ -11,6 +11,7 @@ use tokio::sync::{Mutex as Turnstile, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
 use super::pace::{Concurrency, Signal, Ticket, Window};
+use super::pauses::{Active, Stopped, Waiting};
 
 /// The door in front of one model.
 #[derive(Debug)]
@@ -66,16 +67,24 @@ impl Limiter {
     }
 
     /// Waits until a request of about `tokens` tokens may start.
-    pub(super) async fn admit(&self, tokens: u64) -> Pass<'_> {
-        let permit = self.slots.acquire().await.expect("nobody closes the semaphore");
+    ///
+    /// # Errors
+    /// [`Stopped`] when it may never: nothing of it has gone out.
+    pub(super) async fn admit<'a>(&'a self, tokens: u64, mut waiting: Waiting<'a>) -> Result<Pass<'a>, Stopped> {
+        let permit = waiting.until(self.slots.acquire()).await?.expect("nobody closes the semaphore");
         let slot = Slot { limiter: self, permit: Some(permit) };
-        let _turn = self.turnstile.lock().await;
+        let _turn = waiting.until(self.turnstile.lock()).await?;
         loop {
+            // What is let in counts for a minute from now, so nothing may come between that and its start.
+            let active = waiting.go().await?;
             let now = Instant::now();
             let entered = self.state().enter(tokens, now);
             match entered {
-                Ok(ticket) => return Pass { slot, started: now, ticket },
-                Err(until) => sleep_until(until).await,
+                Ok(ticket) => return Ok(Pass { slot, active, started: now, ticket }),
+                Err(until) => {
+                    waiting = active.wait();
+                    waiting.until(sleep_until(until)).await?;
+                }
             }
         }
     }
@@ -89,14 +98,21 @@ impl Limiter {
 #[derive(Debug)]
 pub(super) struct Pass<'a> {
     slot: Slot<'a>,
+    /// Whether the call waits, for those who ask.
+    pub active: Active<'a>,
     started: Instant,
     ticket: Option<Ticket>,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
     /// Ends an attempt: adapts the concurrency, closes the gate for `closed_for`, and counts `used` tokens in place
-    /// of the estimate. Returns the new limit when it was cut.
-    pub(super) fn finish(self, signal: Signal, closed_for: Option<Duration>, used: Option<u64>) -> Option<usize> {
+    /// of the estimate. Returns the new limit when it was cut, and that the call is still there.
+    pub(super) fn finish(
+        self,
+        signal: Signal,
+        closed_for: Option<Duration>,
+        used: Option<u64>,
+    ) -> (Option<usize>, Active<'a>) {
         let now = Instant::now();
         let limiter = self.slot.limiter;
         let mut state = limiter.state();
@@ -115,7 +131,8 @@ impl Pass<'_> {
         } else {
             state.issued -= limiter.slots.forget_permits(state.issued - limit);
         }
-        (limit < before).then_some(limit)
+        drop(state);
+        ((limit < before).then_some(limit), self.active)
     }
 }
 
@@ -140,12 +157,21 @@ impl Drop for Slot<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use futures::FutureExt;
 
     use super::*;
+    use crate::models::pauses::Pauses;
+
+    /// Admits a call of a cycle that is never paused.
+    async fn admit(limiter: &Limiter, tokens: u64) -> Pass<'_> {
+        static PAUSES: LazyLock<Pauses> = LazyLock::new(Pauses::default);
+        limiter.admit(tokens, PAUSES.wait()).await.unwrap()
+    }
 
     fn admitted(limiter: &Limiter) -> Vec<Pass<'_>> {
-        std::iter::from_fn(|| limiter.admit(1).now_or_never()).collect()
+        std::iter::from_fn(|| admit(limiter, 1).now_or_never()).collect()
     }
 
     #[tokio::test]
@@ -162,7 +188,7 @@ mod tests {
         let limiter = Limiter::new(8, None, None);
         let mut passes = admitted(&limiter);
         let first = passes.pop().expect("eight were admitted");
-        assert_eq!(first.finish(Signal::Overloaded, None, None), Some(4));
+        assert_eq!(first.finish(Signal::Overloaded, None, None).0, Some(4));
         assert_eq!(admitted(&limiter).len(), 0);
         drop(passes);
         assert_eq!(admitted(&limiter).len(), 4);
@@ -171,10 +197,10 @@ mod tests {
     #[tokio::test]
     async fn the_limit_grows_back_with_answers() {
         let limiter = Limiter::new(4, None, None);
-        limiter.admit(1).await.finish(Signal::Overloaded, None, None);
+        admit(&limiter, 1).await.finish(Signal::Overloaded, None, None);
         assert_eq!(admitted(&limiter).len(), 2);
         for _ in 0..20 {
-            limiter.admit(1).await.finish(Signal::Answered, None, None);
+            admit(&limiter, 1).await.finish(Signal::Answered, None, None);
         }
         assert_eq!(admitted(&limiter).len(), 4);
     }
@@ -184,18 +210,18 @@ mod tests {
         let limiter = Limiter::new(8, None, None);
         let closed_for = Duration::from_millis(50);
         let before = Instant::now();
-        limiter.admit(1).await.finish(Signal::Answered, Some(closed_for), None);
-        assert!(limiter.admit(1).now_or_never().is_none());
-        let _pass = limiter.admit(1).await;
+        admit(&limiter, 1).await.finish(Signal::Answered, Some(closed_for), None);
+        assert!(admit(&limiter, 1).now_or_never().is_none());
+        let _pass = admit(&limiter, 1).await;
         assert!(before.elapsed() >= closed_for);
     }
 
     #[tokio::test]
     async fn giving_up_waiting_leaves_nothing_behind() {
         let limiter = Limiter::new(2, Some(1), None);
-        let pass = limiter.admit(1).await;
-        assert!(limiter.admit(1).now_or_never().is_none(), "the minute is full");
-        assert!(limiter.admit(1).now_or_never().is_none());
+        let pass = admit(&limiter, 1).await;
+        assert!(admit(&limiter, 1).now_or_never().is_none(), "the minute is full");
+        assert!(admit(&limiter, 1).now_or_never().is_none());
         drop(pass);
         assert_eq!(limiter.slots.available_permits(), 2);
         assert!(limiter.turnstile.try_lock().is_ok());
@@ -204,9 +230,9 @@ mod tests {
     #[tokio::test]
     async fn a_request_above_the_tokens_of_a_minute_is_let_in_alone() {
         let limiter = Limiter::new(8, None, Some(100));
-        let pass = limiter.admit(1_000_000).now_or_never().expect("an empty minute lets anything in");
-        assert!(limiter.admit(1).now_or_never().is_none());
+        let pass = admit(&limiter, 1_000_000).now_or_never().expect("an empty minute lets anything in");
+        assert!(admit(&limiter, 1).now_or_never().is_none());
         pass.finish(Signal::Answered, None, Some(40));
-        assert!(limiter.admit(60).now_or_never().is_some());
+        assert!(admit(&limiter, 60).now_or_never().is_some());
     }
 }

@@ -9,11 +9,12 @@ use tracing::{Span, debug};
 use super::attempt::{Failure, Unusable, attempt};
 use super::endpoint::Endpoint;
 use super::pace::Signal;
+use super::pauses::{Pauses, Stopped};
 use super::room::Expected;
 use super::setting::Setting;
 use crate::domain::duration::HumanDuration;
 use crate::domain::money::Usage;
-use crate::engine::ports::CallError;
+use crate::engine::ports::{CallError, CallErrorKind};
 
 /// When a call is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,8 @@ pub(super) struct Call<'a> {
     pub tokens: u64,
     /// What its answer may have at most.
     pub expected: Expected,
+    /// Who is told whether it waits.
+    pub pauses: &'a Pauses,
 }
 
 impl Call<'_> {
@@ -113,14 +116,17 @@ impl Call<'_> {
         let endpoint = self.endpoint;
         let mut waits = Waits::new(self.policy, endpoint.attempts, self.seed);
         let mut attempts = 0;
+        let mut waiting = self.pauses.wait();
         loop {
-            let pass = endpoint.limiter.admit(self.tokens).await;
+            let admitted = endpoint.limiter.admit(self.tokens, waiting).await;
+            let pass = admitted.map_err(|Stopped| stopped(endpoint, attempts))?;
             attempts += 1;
             let request = self.request.try_clone().expect("a body in memory can be sent again");
-            let mut failure = match attempt(self.http, endpoint, request, self.expected, &read).await {
+            let asking = attempt(self.http, endpoint, request, self.expected, &read);
+            let mut failure = match pass.active.answered(asking).await {
                 Ok(answer) => {
                     let usage = usage(&answer);
-                    pass.finish(Signal::Answered, None, Some(usage.input + usage.output));
+                    let _ = pass.finish(Signal::Answered, None, Some(usage.input + usage.output));
                     record(attempts, Ok(usage));
                     return Ok(answer);
                 }
@@ -130,13 +136,16 @@ impl Call<'_> {
             let signal = failure.signal();
             let closed_for =
                 failure.retry_after.filter(|asked| signal == Signal::Overloaded && *asked <= self.policy.patience);
-            if let Some(limit) = pass.finish(signal, closed_for, None) {
+            let (cut, active) = pass.finish(signal, closed_for, None);
+            if let Some(limit) = cut {
                 debug!(model = endpoint.name.as_str(), limit, "fewer requests at once");
             }
             match next {
                 Next::Retry(wait) => {
                     debug!(attempts, ?wait, reason = failure.message, "trying again");
-                    tokio::time::sleep(wait).await;
+                    waiting = active.wait();
+                    let waited = waiting.until(tokio::time::sleep(wait)).await;
+                    waited.map_err(|Stopped| stopped(endpoint, attempts))?;
                     continue;
                 }
                 Next::TooLong(asked) => {
@@ -151,6 +160,11 @@ impl Call<'_> {
             return Err(GivenUp { error, refused: failure.refused });
         }
     }
+}
+
+fn stopped(endpoint: &Endpoint, attempts: u32) -> CallError {
+    let message = "stopped while it was waiting to be sent".to_owned();
+    CallError { model: endpoint.name.clone(), kind: CallErrorKind::Stopped, attempts, message }
 }
 
 fn record(attempts: u32, outcome: Result<Usage, &Failure>) {
@@ -173,7 +187,6 @@ fn record(attempts: u32, outcome: Result<Usage, &Failure>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ports::CallErrorKind;
 
     fn failure(kind: CallErrorKind, retry_after: Option<u64>) -> Failure {
         Failure {

@@ -109,6 +109,7 @@ pub struct Metrics {
     rollbacks: Family<ReasonLabels, Counter>,
     running: Gauge,
     queued: Gauge,
+    parked: Gauge,
     reconcile_duration: Histogram,
     reconcile_errors: Family<CategoryLabels, Counter>,
     leader: Gauge,
@@ -154,6 +155,7 @@ impl Metrics {
             rollbacks: Family::default(),
             running: Gauge::default(),
             queued: Gauge::default(),
+            parked: Gauge::default(),
             reconcile_duration: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             reconcile_errors: Family::default(),
             leader: Gauge::default(),
@@ -195,6 +197,11 @@ impl Metrics {
         registry.register("rollbacks", "Versions that were taken back", self.rollbacks.clone());
         registry.register("cycles_running", "Cycles under way", self.running.clone());
         registry.register("cycles_queued", "Cycles that wait for their turn", self.queued.clone());
+        registry.register(
+            "cycles_parked",
+            "Cycles that have given up their turn while all their calls wait for their providers",
+            self.parked.clone(),
+        );
         registry.register_with_unit(
             "reconcile_duration",
             "How long reconciling one object took",
@@ -353,6 +360,12 @@ impl Metrics {
     #[must_use]
     pub fn running(&self) -> Counted {
         Counted::new(&self.running)
+    }
+
+    /// Counts a cycle as parked for as long as what is returned is kept.
+    #[must_use]
+    pub fn parked(&self) -> Counted {
+        Counted::new(&self.parked)
     }
 
     /// An object is gone, and its series with it.

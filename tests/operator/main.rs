@@ -15,6 +15,7 @@ mod references;
 mod security;
 mod status;
 mod target;
+mod turns;
 mod verbs;
 mod versions;
 mod watch;
