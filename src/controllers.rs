@@ -23,6 +23,8 @@ mod conditions;
 pub mod context;
 pub mod cycles;
 pub mod error;
+mod follow;
+pub mod health;
 pub mod observe;
 pub mod operator;
 pub mod optimization;
@@ -32,6 +34,7 @@ pub mod restarts;
 pub mod run_cycle;
 pub mod stores;
 pub mod turns;
+pub mod vital;
 pub mod watches;
 
 /// An AgentOptimization: its namespace and name.

@@ -13,6 +13,7 @@ mod proxy;
 pub mod readable;
 pub mod references;
 pub mod refusal;
+pub mod revisions;
 pub mod target;
 pub mod versions;
 pub mod workloads;

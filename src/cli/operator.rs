@@ -11,7 +11,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
-use crate::controllers::operator::{Clients, Health, Options, run};
+use crate::controllers::health::Health;
+use crate::controllers::operator::{Clients, Options, run};
+use crate::controllers::vital::Vital;
 use crate::domain::duration::HumanDuration;
 use crate::domain::endpoint::{AllowList, AllowedEndpoint};
 use crate::embed::SystemClock;
@@ -108,11 +110,18 @@ pub(super) async fn operator(arguments: Arguments) -> anyhow::Result<Exit> {
     install_tls();
     let access = Access { kubeconfig: arguments.kubeconfig, context: arguments.context, namespace: None };
     let (config, _) = configured(&access).await?;
-    let lease_duration = arguments.lease_duration.0;
+    // A Lease has whole seconds, and is renewed three times in them.
+    let lease_duration = Duration::from_secs(arguments.lease_duration.0.as_secs().max(3));
+    let vital = Vital::start().context("starting the thread of the Lease and the probes")?;
     let clients = Clients {
         watches: client(&config, None)?,
         requests: client(&config, Some(REQUEST_TIMEOUT))?,
-        lease: client(&config, Some(lease_duration / 3))?,
+        lease: {
+            let _on_the_runtime_of = vital.runtime().enter();
+            // A watch over the Lease hears of it three times in this time, unless its connection is dead.
+            client(&config, Some(lease_duration))?
+        },
+        vital: vital.runtime().clone(),
     };
     let namespace = arguments.lease_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let namespaces = match arguments.namespaces {
@@ -136,13 +145,19 @@ pub(super) async fn operator(arguments: Arguments) -> anyhow::Result<Exit> {
         },
         patience: arguments.shutdown_timeout.0.saturating_sub(Duration::from_secs(5)),
     };
-    let listener =
-        TcpListener::bind(arguments.listen).await.with_context(|| format!("listening on {}", arguments.listen))?;
+    let listener = {
+        let _on_the_runtime_of = vital.runtime().enter();
+        std::net::TcpListener::bind(arguments.listen).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        })
+    };
+    let listener = listener.with_context(|| format!("listening on {}", arguments.listen))?;
     tracing::info!(address = %listener.local_addr()?, "serving /metrics, /healthz and /readyz");
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
     let stop = CancellationToken::new();
     let told = Arc::new(Told { health: Arc::clone(&health), metrics: Arc::clone(&metrics) });
-    tokio::spawn(probes::serve(listener, told, stop.clone()));
+    vital.runtime().spawn(probes::serve(listener, told, stop.clone()));
     let ending = tokio::spawn(end(stop.clone(), arguments.shutdown_timeout.0));
     run(clients, options, Arc::new(SystemClock), metrics, health, stop).await?;
     ending.abort();

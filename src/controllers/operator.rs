@@ -1,47 +1,45 @@
 //! The operator as a whole: waits for the Lease, and reconciles for as long as it holds it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt as _};
-use kube::runtime::WatchStreamExt as _;
+use futures::StreamExt as _;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef};
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, ResourceExt as _};
-use kube_lease_manager::LeaseManagerError;
+use kube::{Api, Client};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::Owner;
 use super::computing::{Computing, Desks};
 use super::context::Context;
 use super::cycles::Cycles;
+use super::follow::{follow_optimizations, follow_versions};
+use super::health::Health;
 use super::optimization::{reconcile, try_again};
-use super::report::orphan_statuses;
 use super::run_cycle::Grounds;
 use super::stores::Stores;
 use super::turns::Turns;
 use super::watches::Watches;
-use crate::api::{AgentOptimization, PromptVersion};
+use crate::api::AgentOptimization;
 use crate::domain::endpoint::AllowList;
 use crate::engine::ports::Clock;
-use crate::kubernetes::lease::{Election, Fence, Settings};
-use crate::kubernetes::readable::Readable;
+use crate::kubernetes::lease::{CandidacyEnded, Election, Fence, Settings};
 use crate::kubernetes::references::References;
-use crate::kubernetes::versions;
+use crate::kubernetes::revisions;
 use crate::models::{AnswerMemory, Connections, SetupError};
 use crate::telemetry::metrics::Metrics;
 
 /// How many optimizations are reconciled at once. A reconcile waits for the API server most of its time.
 const RECONCILES: u16 = 16;
 
-/// How many objects of a list are held at once. Each may have a megabyte.
-const PAGE: u32 = 50;
+/// How often it is looked whether the cluster was restored to an older state. The Lease tells sooner, where it is kept in the same etcd.
+const REVISIONS_EVERY: Duration = Duration::from_secs(30);
 
 /// How long cycles may take to stop when the Lease is lost.
 const LOST_PATIENCE: Duration = Duration::from_millis(500);
@@ -80,8 +78,10 @@ pub struct Clients {
     pub watches: Client,
     /// For everything that is answered at once.
     pub requests: Client,
-    /// For the Lease alone: it must give up on a request before the Lease runs out.
+    /// For the Lease alone, made on the runtime of [`Self::vital`].
     pub lease: Client,
+    /// The runtime of the Lease, which nothing else blocks.
+    pub vital: Handle,
 }
 
 /// Why the operator could not start.
@@ -89,7 +89,7 @@ pub struct Clients {
 pub enum OperatorError {
     /// The Lease can be neither read nor created.
     #[error(
-        "taking part in the election for the Lease {name:?} in namespace {namespace:?}: {source}; its Role must allow get, create, update, patch and watch on leases"
+        "taking part in the election for the Lease {name:?} in namespace {namespace:?}: {source}; its Role must allow get, list, watch, create and patch on leases"
     )]
     Election {
         /// The Lease.
@@ -97,37 +97,14 @@ pub enum OperatorError {
         /// Its namespace.
         namespace: String,
         /// What went wrong.
-        source: LeaseManagerError,
+        source: kube::Error,
     },
+    /// Nothing would be done any more.
+    #[error(transparent)]
+    Candidacy(#[from] CandidacyEnded),
     /// There can be no connections to models.
     #[error(transparent)]
     Setup(#[from] SetupError),
-}
-
-/// What the probes ask.
-#[derive(Debug, Default)]
-pub struct Health {
-    /// The election goes on.
-    pub is_candidate: AtomicBool,
-    /// This replica acts.
-    pub is_leader: AtomicBool,
-    /// This replica acts, and has seen every object.
-    pub has_synced: AtomicBool,
-    /// Its controller has ended although nobody asked for it.
-    pub has_failed: AtomicBool,
-}
-
-impl Health {
-    /// It should not be restarted.
-    pub fn is_alive(&self) -> bool {
-        !self.has_failed.load(Ordering::Relaxed)
-    }
-
-    /// It could act, or does.
-    pub fn is_ready(&self) -> bool {
-        let leads = self.is_leader.load(Ordering::Relaxed);
-        self.is_candidate.load(Ordering::Relaxed) && (!leads || self.has_synced.load(Ordering::Relaxed))
-    }
 }
 
 /// Runs the operator until `stop`: waits for the Lease, acts while it holds it, waits again when it has lost it.
@@ -143,8 +120,10 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), OperatorError> {
     let connections = Connections::guarded(Arc::new(options.allowed.clone()))?.with_memory(options.memory);
+    let beating = Arc::clone(&health);
+    let _heart = AbortOnDrop(tokio::spawn(async move { beating.beat().await }));
     let mut election = tokio::select! {
-        election = campaign(&clients.lease, &options.lease, &clock) => election?,
+        election = campaign(&clients, &options.lease, &clock, &health) => election?,
         () = stop.cancelled() => return Ok(()),
     };
     let stores = Arc::new(Stores::new(options.store.clone()));
@@ -156,12 +135,12 @@ pub async fn run(
     tracing::info!(identity = options.lease.identity, lease = options.lease.name, "waiting for the Lease");
     loop {
         let tenure = tokio::select! {
-            tenure = election.won() => tenure,
+            tenure = election.won() => tenure?,
             () = stop.cancelled() => break,
         };
         tracing::info!("holding the Lease: acting");
         metrics.set_leader(true);
-        health.is_leader.store(true, Ordering::Relaxed);
+        health.set_leader(true);
         let over = tenure.lost.child_token();
         let stopping = stop.clone();
         let ending = over.clone();
@@ -183,7 +162,7 @@ pub async fn run(
         };
         acting.act().await;
         forward.abort();
-        health.is_leader.store(false, Ordering::Relaxed);
+        health.set_leader(false);
         health.has_synced.store(false, Ordering::Relaxed);
         metrics.set_leader(false);
         metrics.rest();
@@ -199,10 +178,16 @@ pub async fn run(
 }
 
 /// Begins to campaign; a cluster that cannot be reached is waited for.
-async fn campaign(client: &Client, lease: &Settings, clock: &Arc<dyn Clock>) -> Result<Election, OperatorError> {
+async fn campaign(
+    clients: &Clients,
+    lease: &Settings,
+    clock: &Arc<dyn Clock>,
+    health: &Arc<Health>,
+) -> Result<Election, OperatorError> {
     let mut wait = Duration::from_millis(500);
     loop {
-        match Election::campaign(client.clone(), lease, Arc::clone(clock)).await {
+        let fitness = Arc::clone(health) as _;
+        match Election::campaign(&clients.vital, clients.lease.clone(), lease, Arc::clone(clock), fitness).await {
             Ok(election) => return Ok(election),
             Err(source) if is_forbidden(&source) => {
                 let (name, namespace) = (lease.name.clone(), lease.namespace.clone());
@@ -217,8 +202,17 @@ async fn campaign(client: &Client, lease: &Settings, clock: &Arc<dyn Clock>) -> 
     }
 }
 
-fn is_forbidden(error: &LeaseManagerError) -> bool {
-    format!("{error:?}").contains("403") || format!("{error:?}").contains("Forbidden")
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
+}
+
+/// A task that ends with whoever has started it.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What a tenure acts with.
@@ -338,6 +332,14 @@ impl Room {
         );
         let triggered = futures::stream::poll_fn(move |waker| triggered.poll_recv(waker))
             .map(|(namespace, name): Owner| ObjectRef::new(&name).within(&namespace));
+        followers.spawn({
+            let (api, over) = (scope::<AgentOptimization>(&context.client, namespace.as_deref()), over.clone());
+            async move {
+                revisions::gone_back(&api, REVISIONS_EVERY).await;
+                // Another tenure begins, and with it every watch.
+                over.cancel();
+            }
+        });
         let ended = over.clone();
         let error_context = Arc::clone(&context);
         let controller = Controller::for_stream(objects, context.optimizations.clone())
@@ -362,171 +364,6 @@ impl Room {
         // Who has lost the Lease must be out of the way of who has it now.
         let patience = if stopping.is_cancelled() { patience } else { LOST_PATIENCE };
         context.cycles.stop(patience).await;
-    }
-}
-
-/// The stream of optimizations: their changes go into the store, and those that are gone are forgotten. Tells when the store has
-/// had a whole list. It has no errors: the controller would let everything else wait after one.
-fn follow_optimizations(
-    api: Api<Readable<AgentOptimization>>,
-    writer: reflector::store::Writer<AgentOptimization>,
-    context: Arc<Context>,
-    trigger: mpsc::UnboundedSender<Owner>,
-    listed: watch::Sender<bool>,
-) -> impl Stream<Item = watcher::Result<AgentOptimization>> + Send + 'static {
-    let known = context.optimizations.clone();
-    let events = watcher(api, watcher::Config::default().page_size(PAGE))
-        .default_backoff()
-        .filter_map(move |event| std::future::ready(event.map(|event| read(event, &known)).transpose()))
-        .modify(|object| object.managed_fields_mut().clear());
-    let mut complaint = Complaint::about("AgentOptimizations");
-    let kept = reflector::reflector(writer, events).inspect(move |event| match event {
-        Ok(Event::Delete(object)) => {
-            complaint.is_over();
-            context.forget(&(object.namespace().unwrap_or_default(), object.name_any()));
-        }
-        Ok(Event::InitDone) => {
-            complaint.is_over();
-            let there = context.optimizations.state();
-            context.forget_all_but(&there);
-            // Those that are new in a list were not in the store yet when the controller looked for them.
-            for object in there {
-                let _ = trigger.send((object.namespace().unwrap_or_default(), object.name_any()));
-            }
-            listed.send_replace(true);
-        }
-        Ok(Event::Init) => {}
-        Ok(_) => complaint.is_over(),
-        Err(error) => complaint.make(error),
-    });
-    kept.applied_objects().filter(|object| std::future::ready(object.is_ok()))
-}
-
-/// What can be read of an event. An object that cannot be read is as one that is not there, and the log says why.
-fn read(
-    event: Event<Readable<AgentOptimization>>,
-    known: &reflector::Store<AgentOptimization>,
-) -> Option<Event<AgentOptimization>> {
-    let told = |it: Readable<AgentOptimization>| {
-        let (name, namespace) = (it.name_any(), it.namespace().unwrap_or_default());
-        it.object.map_err(|error| {
-            tracing::warn!(namespace, name, error, "an AgentOptimization that cannot be read is left out");
-            ObjectRef::new(&name).within(&namespace)
-        })
-    };
-    let was = |reference: ObjectRef<AgentOptimization>| known.get(&reference).map(|was| (*was).clone());
-    match event {
-        Event::Init => Some(Event::Init),
-        Event::InitDone => Some(Event::InitDone),
-        Event::InitApply(it) => told(it).ok().map(Event::InitApply),
-        Event::Apply(it) => match told(it) {
-            Ok(object) => Some(Event::Apply(object)),
-            Err(reference) => was(reference).map(Event::Delete),
-        },
-        Event::Delete(it) => match told(it) {
-            Ok(object) => Some(Event::Delete(object)),
-            Err(reference) => was(reference).map(Event::Delete),
-        },
-    }
-}
-
-/// What goes wrong with a watch, told once and not at each attempt.
-struct Complaint {
-    what: &'static str,
-    told: Option<String>,
-}
-
-impl Complaint {
-    fn about(what: &'static str) -> Self {
-        Self { what, told: None }
-    }
-
-    fn make(&mut self, error: &watcher::Error) {
-        let words = self.words(error);
-        if self.told.as_ref() != Some(&words) {
-            tracing::warn!("{words}");
-            self.told = Some(words);
-        }
-    }
-
-    fn is_over(&mut self) {
-        if self.told.take().is_some() {
-            tracing::info!("{} are watched", self.what);
-        }
-    }
-
-    fn words(&self, error: &watcher::Error) -> String {
-        let (watcher::Error::InitialListFailed(source)
-        | watcher::Error::WatchStartFailed(source)
-        | watcher::Error::WatchFailed(source)) = error
-        else {
-            return format!("watching {}: {error}", self.what);
-        };
-        match source {
-            kube::Error::Api(status) if status.code == 404 => format!(
-                "the cluster does not know {}; `whetstone crd | kubectl apply --server-side -f -` teaches it",
-                self.what
-            ),
-            kube::Error::Api(status) if status.code == 403 => {
-                format!("watching {} is not allowed: {}; the Role must allow list and watch", self.what, status.message)
-            }
-            source => format!("watching {}: {source}", self.what),
-        }
-    }
-}
-
-/// Follows the versions of a namespace, or of all.
-async fn follow_versions(
-    api: Api<PromptVersion>,
-    context: Arc<Context>,
-    trigger: mpsc::UnboundedSender<Owner>,
-    mut listed: watch::Receiver<bool>,
-) {
-    let mut events = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff().boxed();
-    let mut complaint = Complaint::about("PromptVersions");
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                if !matches!(event, Event::Init) {
-                    complaint.is_over();
-                }
-                let was_complete = context.versions.is_complete();
-                let mut owners = context.versions.take_in(&event);
-                if !was_complete && context.versions.is_complete() {
-                    // Nothing was decided before.
-                    let there = context.optimizations.state();
-                    owners
-                        .extend(there.iter().map(|object| (object.namespace().unwrap_or_default(), object.name_any())));
-                    owners.sort();
-                    owners.dedup();
-                }
-                for owner in owners {
-                    if listed.wait_for(|listed| *listed).await.is_err() {
-                        return;
-                    }
-                    report_orphans(&owner, &context).await;
-                    if trigger.send(owner).is_err() {
-                        return;
-                    }
-                }
-            }
-            Err(error) => complaint.make(&error),
-        }
-    }
-}
-
-/// Says of versions of an optimization that is not there that it is not there. What it is later, its own reconcile says.
-async fn report_orphans((namespace, name): &Owner, context: &Context) {
-    if context.optimizations.get(&ObjectRef::new(name).within(namespace)).is_some() {
-        return;
-    }
-    for (object, status) in orphan_statuses(namespace, name, &context.versions, context.clock.now()) {
-        if !context.fence.is_open() {
-            return;
-        }
-        if let Err(error) = versions::report(&context.client, namespace, &object, &status).await {
-            tracing::warn!(namespace, object, %error, "reporting on a version without an optimization");
-        }
     }
 }
 

@@ -1,25 +1,34 @@
 //! Leader election: one replica acts, the others wait.
 //!
-//! `kube-lease-manager` takes the Lease and renews it. Whether we may act is read from the Lease itself, which is watched:
-//! it must name us and must not have run out by our clock. So a replica that was paused, or that another one has pushed out,
-//! stops before it writes, whatever its own bookkeeping says.
+//! Who holds the Lease renews it three times in the time that it lasts, by a write that fails if anybody else has written since. It may
+//! act for as long as the Lease lasts, from before that write was sent and by the clock of its own process. Who does not hold it
+//! watches, and takes it when it has not seen it change for as long as it lasts: from after it was written. So no two act at once,
+//! whatever their clocks say. A replica that was paused, or pushed out, stops before it writes ([`Fence`]).
+//!
+//! Revisions never go back, unless somebody has restored the cluster to an older state. All that was read before is worth nothing then,
+//! and watches are silent for as long as it takes until the revisions have caught up. So the tenure ends, and everything is read anew.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use k8s_openapi::api::coordination::v1::Lease;
+use futures::stream::BoxStream;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
+use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
+use super::names::FIELD_MANAGER;
+use super::revisions::revision;
 use crate::engine::ports::Clock;
 
 /// Where the Lease is, who we are, and how long it lasts.
@@ -31,19 +40,39 @@ pub struct Settings {
     pub name: String,
     /// Who we are: unique among the replicas.
     pub identity: String,
-    /// How long the Lease lasts after it was renewed. It is renewed three times in that time.
+    /// How long the Lease lasts after it was renewed, in whole seconds. It is renewed three times in that time.
     pub duration: Duration,
+}
+
+/// Whether this process is fit to hold the Lease, and who is told that it does.
+pub trait Fitness: Send + Sync + 'static {
+    /// It can act. Who cannot lets the Lease go.
+    fn is_fit(&self) -> bool;
+    /// The Lease is held from now on, or is not any more.
+    fn holds(&self, holds: bool);
 }
 
 /// Until when we may act.
 #[derive(Clone, Debug, Default)]
-pub struct Fence(Arc<Mutex<Option<Instant>>>);
+pub struct Fence {
+    held: Arc<Mutex<Held>>,
+    /// The tenure that this is the fence of. One that is over never opens again.
+    tenure: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    /// Counts the times that we have held the Lease.
+    tenure: u64,
+    until: Option<Instant>,
+}
 
 impl Fence {
     /// A fence that is always open, for programs that act without a Lease.
     #[must_use]
     pub fn open() -> Self {
-        Self(Arc::new(Mutex::new(Some(Instant::now() + Duration::from_hours(24 * 365)))))
+        let until = Some(Instant::now() + Duration::from_hours(24 * 365));
+        Self { held: Arc::new(Mutex::new(Held { tenure: 0, until })), tenure: 0 }
     }
 
     /// Whether we hold the Lease at this moment.
@@ -53,23 +82,38 @@ impl Fence {
     }
 
     fn until(&self) -> Option<Instant> {
-        *self.lock()
+        let held = self.lock();
+        held.until.filter(|_| held.tenure == self.tenure)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The fence of the present tenure.
+    fn present(&self) -> Self {
+        Self { held: Arc::clone(&self.held), tenure: self.lock().tenure }
+    }
+
+    fn extend(&self, until: Instant) {
+        self.lock().until = Some(until);
+    }
+
+    fn close(&self) {
+        let mut held = self.lock();
+        held.until = None;
+        held.tenure += 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A candidacy that goes on until it is given up.
 pub struct Election {
+    runtime: Handle,
     fence: Fence,
-    /// Changes whenever the Lease does.
+    /// Changes whenever the fence does.
     changed: watch::Receiver<u64>,
-    manager: JoinHandle<kube_lease_manager::Result<()>>,
-    /// Dropping it makes the manager release the Lease.
-    holding: DropGuard,
-    observer: JoinHandle<()>,
+    leaving: CancellationToken,
+    candidacy: JoinHandle<()>,
 }
 
 /// A time in which we hold the Lease.
@@ -80,155 +124,75 @@ pub struct Tenure {
     pub lost: CancellationToken,
 }
 
+/// The candidacy has ended although nobody gave it up: a defect.
+#[derive(Debug, thiserror::Error)]
+#[error("the candidacy for the Lease has ended by itself; this is a defect of Whetstone")]
+pub struct CandidacyEnded;
+
 impl Election {
-    /// Begins to campaign.
+    /// Begins to campaign, on a runtime that nothing else may block. `client` must have been made in it.
     ///
     /// # Errors
     /// When the Lease can be neither read nor created.
     pub async fn campaign(
+        runtime: &Handle,
         client: Client,
         settings: &Settings,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, LeaseManagerError> {
-        let seconds = settings.duration.as_secs().max(3);
-        let manager = LeaseManagerBuilder::new(client.clone(), &settings.name)
-            .with_namespace(&settings.namespace)
-            .with_identity(&settings.identity)
-            .with_duration(seconds)
-            .with_grace(seconds - seconds / 3)
-            .build()
-            .await?;
-        let leaving = CancellationToken::new();
-        let holding = leaving.clone().drop_guard();
-        let manager = tokio::spawn(hold(manager, leaving));
+        fitness: Arc<dyn Fitness>,
+    ) -> Result<Self, kube::Error> {
         let fence = Fence::default();
         let (tell, changed) = watch::channel(0);
-        let observer = tokio::spawn(observe(client, settings.clone(), clock, fence.clone(), tell));
-        Ok(Self { fence, changed, manager, holding, observer })
+        let mut candidate = Candidate {
+            api: Api::namespaced(client, &settings.namespace),
+            settings: settings.clone(),
+            clock,
+            fence: fence.clone(),
+            tell,
+            fitness,
+            seen: None,
+            newest: 0,
+            holds: false,
+            due: Instant::now(),
+            must_read: false,
+            hears_from: Instant::now(),
+            has_complained: false,
+        };
+        let (candidate, read) = runtime
+            .spawn(async move {
+                let read = candidate.read().await;
+                (candidate, read)
+            })
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        read?;
+        let leaving = CancellationToken::new();
+        let candidacy = runtime.spawn(candidate.run(leaving.clone()));
+        Ok(Self { runtime: runtime.clone(), fence, changed, leaving, candidacy })
     }
 
     /// Waits until we hold the Lease.
-    pub async fn won(&mut self) -> Tenure {
-        while !self.fence.is_open() {
-            if self.changed.changed().await.is_err() {
-                // The observer never ends while we are here.
-                std::future::pending::<()>().await;
+    ///
+    /// # Errors
+    /// [`CandidacyEnded`] when we never will.
+    pub async fn won(&mut self) -> Result<Tenure, CandidacyEnded> {
+        loop {
+            self.changed.borrow_and_update();
+            let fence = self.fence.present();
+            if fence.is_open() {
+                let lost = CancellationToken::new();
+                self.runtime.spawn(guard(fence.clone(), self.changed.clone(), lost.clone()));
+                return Ok(Tenure { fence, lost });
             }
+            self.changed.changed().await.map_err(|_| CandidacyEnded)?;
         }
-        let lost = CancellationToken::new();
-        tokio::spawn(guard(self.fence.clone(), self.changed.clone(), lost.clone()));
-        Tenure { fence: self.fence.clone(), lost }
     }
 
     /// Gives the Lease back, so that another replica need not wait until it runs out.
     pub async fn resign(self) {
-        let Self { manager, holding, observer, fence, .. } = self;
-        observer.abort();
-        *fence.lock() = None;
-        drop(holding);
-        if let Ok(Err(error)) = manager.await {
-            tracing::warn!(%error, "the Lease could not be given back; it runs out by itself");
-        }
+        self.leaving.cancel();
+        let _ = self.candidacy.await;
     }
-}
-
-/// Takes the Lease whenever it is free and renews it, until we are leaving. The manager's own loop waits longer after each error, up
-/// to twice the length of a Lease, and remembers that for as long as it leads: one request that failed would cost the Lease.
-async fn hold(manager: LeaseManager, leaving: CancellationToken) -> kube_lease_manager::Result<()> {
-    loop {
-        tokio::select! {
-            () = leaving.cancelled() => return manager.release().await,
-            changed = manager.changed() => if let Err(error) = changed {
-                tracing::warn!(%error, "the Lease could not be renewed or taken; trying again");
-                tokio::time::sleep(RETRY).await;
-            }
-        }
-    }
-}
-
-/// How long after a failure the Lease is asked for again.
-const RETRY: Duration = Duration::from_millis(500);
-
-/// How long after a failure the Lease is looked at again. Who does not see it renewed has lost it.
-#[derive(Clone)]
-struct AtOnce;
-
-impl Iterator for AtOnce {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(Duration::from_millis(250))
-    }
-}
-
-impl Backoff for AtOnce {
-    fn reset(&mut self) {}
-}
-
-/// Follows the Lease and keeps the fence by it.
-async fn observe(client: Client, settings: Settings, clock: Arc<dyn Clock>, fence: Fence, tell: watch::Sender<u64>) {
-    let api: Api<Lease> = Api::namespaced(client, &settings.namespace);
-    // A watch that ends by itself is taken up again at once. One that is silent for as long as the client waits for an answer
-    // would fail, and between two renewals all are silent.
-    let seconds = u32::try_from(settings.duration.as_secs() / 3).unwrap_or(u32::MAX);
-    let config = watcher::Config::default()
-        .fields(&format!("metadata.name={}", settings.name))
-        .timeout(seconds.saturating_sub(1).clamp(1, 60));
-    let mut leases = watcher(api.clone(), config).backoff(AtOnce).boxed();
-    let mut is_there = false;
-    while let Some(event) = leases.next().await {
-        match event {
-            Ok(Event::Init) => {
-                is_there = false;
-                continue;
-            }
-            Ok(Event::InitApply(lease) | Event::Apply(lease)) => {
-                is_there = true;
-                *fence.lock() = left(&lease, &settings, clock.now()).map(|left| Instant::now() + left);
-            }
-            Ok(Event::InitDone) if is_there => continue,
-            Ok(Event::InitDone | Event::Delete(_)) => {
-                *fence.lock() = None;
-                tell.send_modify(|changes| *changes += 1);
-                create_again(&api, &settings).await;
-            }
-            Err(error) => {
-                // What was read last counts until it has run out.
-                tracing::debug!(%error, "watching the Lease");
-                continue;
-            }
-        }
-        tell.send_modify(|changes| *changes += 1);
-    }
-}
-
-/// Creates a Lease that somebody has deleted: the manager does so only when it starts, and nobody could hold one ever again.
-async fn create_again(api: &Api<Lease>, settings: &Settings) {
-    let metadata = ObjectMeta { name: Some(settings.name.clone()), ..ObjectMeta::default() };
-    let lease = Lease { metadata, spec: None };
-    loop {
-        match api.create(&PostParams::default(), &lease).await {
-            Ok(_) => return tracing::warn!(name = settings.name, "the Lease was deleted, and is created again"),
-            // Another replica was faster.
-            Err(kube::Error::Api(status)) if status.code == 409 => return,
-            Err(error) => {
-                tracing::warn!(%error, name = settings.name, "the Lease was deleted, and cannot be created again yet");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
-}
-
-/// How long we may act by this Lease; `None` when it is not ours.
-fn left(lease: &Lease, settings: &Settings, now: jiff::Timestamp) -> Option<Duration> {
-    let spec = lease.spec.as_ref()?;
-    if spec.holder_identity.as_deref() != Some(settings.identity.as_str()) {
-        return None;
-    }
-    let seconds = u64::try_from(spec.lease_duration_seconds?).ok()?;
-    let until = spec.renew_time.as_ref()?.0.checked_add(Duration::from_secs(seconds)).ok()?;
-    // A clock that was set back must not lengthen the Lease.
-    Duration::try_from(until.duration_since(now)).ok().map(|left| left.min(Duration::from_secs(seconds)))
 }
 
 /// Cancels a tenure when the fence closes.
@@ -246,37 +210,366 @@ async fn guard(fence: Fence, mut changed: watch::Receiver<u64>, lost: Cancellati
     lost.cancel();
 }
 
+/// How long after a failure the Lease is asked for again.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long after the cluster was restored watches are not believed: an API server may still tell of what is no more.
+const UNBELIEVED: Duration = Duration::from_mins(10);
+
+/// How long after a failure the Lease is watched again.
+#[derive(Clone)]
+struct AtOnce;
+
+impl Iterator for AtOnce {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(RETRY)
+    }
+}
+
+impl Backoff for AtOnce {
+    fn reset(&mut self) {}
+}
+
+/// The Lease as it was seen last.
+#[derive(Clone, Debug)]
+struct Seen {
+    spec: LeaseSpec,
+    /// As the API server writes it: what a write is conditional on.
+    version: String,
+    revision: u64,
+    /// When it may be taken, unless it changes before.
+    expires: Instant,
+}
+
+impl Seen {
+    /// What is seen of a Lease at this moment, after what was seen before.
+    fn now(lease: &Lease, before: Option<&Self>, now: Instant, clock: jiff::Timestamp) -> Self {
+        let spec = lease.spec.clone().unwrap_or_default();
+        let version = lease.metadata.resource_version.clone().unwrap_or_default();
+        let lasts = Duration::from_secs(u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0));
+        let expires = match before {
+            _ if holder(&spec).is_none() => now,
+            Some(before) if before.spec == spec => before.expires,
+            Some(_) => now + lasts,
+            // One that was given up long ago need not be waited for. Clocks may differ by as long as it lasts.
+            None => {
+                let renewed = spec.renew_time.as_ref().map_or(jiff::Timestamp::MIN, |time| time.0);
+                let age = Duration::try_from(clock.duration_since(renewed)).unwrap_or_default();
+                if age > lasts * 2 { now } else { now + lasts }
+            }
+        };
+        Self { spec, revision: revision(&version), version, expires }
+    }
+}
+
+fn holder(spec: &LeaseSpec) -> Option<&str> {
+    spec.holder_identity.as_deref().filter(|holder| !holder.is_empty())
+}
+
+/// Who campaigns.
+struct Candidate {
+    api: Api<Lease>,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    fence: Fence,
+    tell: watch::Sender<u64>,
+    fitness: Arc<dyn Fitness>,
+    seen: Option<Seen>,
+    /// The newest revision that was ever seen.
+    newest: u64,
+    holds: bool,
+    /// When something is to be done.
+    due: Instant,
+    /// What was seen may be wrong.
+    must_read: bool,
+    /// From when on the watch is believed.
+    hears_from: Instant,
+    /// That it fails was said already.
+    has_complained: bool,
+}
+
+impl Candidate {
+    async fn run(mut self, leaving: CancellationToken) {
+        let mut events = self.watch();
+        let mut is_there = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = leaving.cancelled() => break,
+                event = events.next() => match event {
+                    Some(Ok(Event::Init)) => is_there = false,
+                    Some(Ok(Event::InitApply(lease) | Event::Apply(lease))) => {
+                        is_there = true;
+                        self.hear(&lease);
+                    }
+                    Some(Ok(Event::InitDone)) if is_there => {}
+                    Some(Ok(Event::InitDone | Event::Delete(_))) => self.read_at_once(),
+                    // What was seen last counts until it has run out.
+                    Some(Err(error)) => tracing::debug!(%error, "watching the Lease"),
+                    None => events = self.watch(),
+                },
+                () = tokio::time::sleep_until(self.due) => self.act().await,
+            }
+        }
+        self.release().await;
+    }
+
+    fn watch(&self) -> BoxStream<'static, watcher::Result<Event<Lease>>> {
+        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.settings.name));
+        watcher(self.api.clone(), config).backoff(AtOnce).boxed()
+    }
+
+    fn read_at_once(&mut self) {
+        self.must_read = true;
+        self.due = Instant::now();
+    }
+
+    /// Takes in what the watch says.
+    fn hear(&mut self, lease: &Lease) {
+        let now = Instant::now();
+        let seen = Seen::now(lease, self.seen.as_ref(), now, self.clock.now());
+        if now < self.hears_from || self.seen.as_ref().is_some_and(|before| before.revision == seen.revision) {
+            return;
+        }
+        if seen.revision < self.newest {
+            // An old one, or revisions have gone back.
+            return self.read_at_once();
+        }
+        self.take_in(seen);
+        self.due = self.next(now);
+    }
+
+    /// Takes in how the Lease stands.
+    fn take_in(&mut self, seen: Seen) {
+        self.newest = seen.revision;
+        if self.holds && holder(&seen.spec) != Some(self.settings.identity.as_str()) {
+            tracing::warn!(holder = holder(&seen.spec), "the Lease was taken away");
+            self.lose();
+        }
+        self.seen = Some(seen);
+    }
+
+    /// When something is to be done, as things stand.
+    fn next(&self, now: Instant) -> Instant {
+        if self.must_read {
+            return now;
+        }
+        match &self.seen {
+            // It was renewed when this long was left.
+            _ if self.holds => self.fence.present().until().map_or(now, |until| until - self.settings.duration * 2 / 3),
+            Some(seen) if holder(&seen.spec) == Some(self.settings.identity.as_str()) => now,
+            Some(seen) if now < self.hears_from => seen.expires.min(now + self.settings.duration / 3),
+            Some(seen) => seen.expires,
+            None => now,
+        }
+    }
+
+    /// Renews or takes the Lease, or reads it.
+    async fn act(&mut self) {
+        if self.holds && !self.fence.present().is_open() {
+            tracing::warn!("the Lease has run out before it could be renewed");
+            self.lose();
+        }
+        let now = Instant::now();
+        if !self.fitness.is_fit() {
+            if self.holds {
+                tracing::error!("this process holds the Lease and cannot act: letting go");
+                self.release().await;
+            }
+            // Another replica has its chance first.
+            self.due = Instant::now() + self.settings.duration;
+            self.must_read = true;
+            return;
+        }
+        let done = if self.must_read || (!self.holds && now < self.hears_from) {
+            let read = self.read().await;
+            // What is free now is taken now.
+            if read.is_ok() && self.next(Instant::now()) <= Instant::now() { self.write().await } else { read }
+        } else if self.holds || self.next(now) <= now {
+            self.write().await
+        } else {
+            Ok(())
+        };
+        let now = Instant::now();
+        self.due = match done {
+            Ok(()) => {
+                if std::mem::take(&mut self.has_complained) {
+                    tracing::info!("the Lease can be reached again");
+                }
+                self.next(now)
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+                self.must_read = true;
+                now
+            }
+            Err(error) => {
+                // Twice a second for as long as an API server is away would be all that is in the log.
+                if !std::mem::replace(&mut self.has_complained, true) {
+                    tracing::warn!(%error, "the Lease could not be read, taken or renewed; trying again");
+                }
+                now + RETRY
+            }
+        };
+    }
+
+    /// Reads the Lease from where it is kept, past every cache; one that is not there is created.
+    async fn read(&mut self) -> Result<(), kube::Error> {
+        let lease = match self.within(self.api.get_opt(&self.settings.name)).await? {
+            Some(lease) => lease,
+            None => {
+                let metadata = ObjectMeta { name: Some(self.settings.name.clone()), ..ObjectMeta::default() };
+                let lease = Lease { metadata, spec: None };
+                if self.seen.is_some() {
+                    tracing::warn!(name = self.settings.name, "the Lease was deleted, and is created again");
+                }
+                self.within(self.api.create(&PostParams::default(), &lease)).await?
+            }
+        };
+        let now = Instant::now();
+        let seen = Seen::now(&lease, self.seen.as_ref(), now, self.clock.now());
+        if seen.revision < self.newest {
+            tracing::error!(
+                was = self.newest,
+                is = seen.revision,
+                "the revisions of the cluster have gone back: its etcd was restored to an older state; reading everything \
+                 anew. If what is shown of the cluster is out of date, restart every kube-apiserver"
+            );
+            self.hears_from = now + UNBELIEVED;
+            if self.holds {
+                self.lose();
+            }
+        }
+        self.must_read = false;
+        self.take_in(seen);
+        Ok(())
+    }
+
+    /// Renews the Lease, or takes it, if it is as we have seen it.
+    async fn write(&mut self) -> Result<(), kube::Error> {
+        let Some(seen) = &self.seen else {
+            self.must_read = true;
+            return Ok(());
+        };
+        // The time counts from before anybody can have seen what we write.
+        let (began, time) = (Instant::now(), MicroTime(self.clock.now()));
+        let is_ours = holder(&seen.spec) == Some(self.settings.identity.as_str());
+        let transitions = seen.spec.lease_transitions.unwrap_or(0);
+        let seconds = self.settings.duration.as_secs();
+        let mut spec = json!({
+            "holderIdentity": self.settings.identity,
+            "leaseDurationSeconds": seconds,
+            "renewTime": time,
+            "leaseTransitions": if is_ours { transitions } else { transitions.saturating_add(1) },
+        });
+        if !self.holds {
+            spec["acquireTime"] = json!(time);
+        }
+        let lease = self.patch(&json!({"metadata": {"resourceVersion": seen.version}, "spec": spec})).await?;
+        let seen = Seen::now(&lease, None, Instant::now(), self.clock.now());
+        if seen.revision < self.newest {
+            // It cannot be: what was written over was newer.
+            self.must_read = true;
+        }
+        self.newest = self.newest.max(seen.revision);
+        self.seen = Some(seen);
+        self.fence.extend(began + self.settings.duration);
+        if !self.holds {
+            self.holds = true;
+            self.fitness.holds(true);
+        }
+        self.tell.send_modify(|changes| *changes += 1);
+        Ok(())
+    }
+
+    async fn patch(&self, patch: &serde_json::Value) -> Result<Lease, kube::Error> {
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        self.within(self.api.patch(&self.settings.name, &parameters, &Patch::Merge(patch))).await
+    }
+
+    /// Gives up on a request while there is time for another one.
+    async fn within<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+        let patience = self.settings.duration / 3;
+        tokio::time::timeout(patience, request).await.unwrap_or_else(|_| {
+            let why = format!("no answer within {patience:?}");
+            Err(kube::Error::Service(why.into()))
+        })
+    }
+
+    /// We do not hold the Lease any more.
+    fn lose(&mut self) {
+        self.fence.close();
+        self.holds = false;
+        self.fitness.holds(false);
+        self.tell.send_modify(|changes| *changes += 1);
+    }
+
+    /// Gives the Lease back, if we hold it.
+    async fn release(&mut self) {
+        if !self.holds {
+            return;
+        }
+        self.lose();
+        let Some(seen) = &self.seen else { return };
+        let patch = json!({"metadata": {"resourceVersion": seen.version}, "spec": {"holderIdentity": null}});
+        if let Err(error) = self.patch(&patch).await {
+            tracing::warn!(%error, "the Lease could not be given back; it runs out by itself");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn settings() -> Settings {
-        Settings {
-            namespace: "whetstone".to_owned(),
-            name: "whetstone".to_owned(),
-            identity: "one".to_owned(),
-            duration: Duration::from_secs(15),
-        }
-    }
-
-    fn lease(holder: &str) -> Lease {
+    fn lease(holder: &str, revision: u64, renewed: &str) -> Lease {
         serde_saphyr::from_str(&format!(
-            "spec: {{holderIdentity: {holder}, leaseDurationSeconds: 15, renewTime: \"2026-01-01T00:00:00.000000Z\"}}"
+            "metadata: {{resourceVersion: \"{revision}\"}}\n\
+             spec: {{holderIdentity: {holder:?}, leaseDurationSeconds: 15, renewTime: \"{renewed}\"}}"
         ))
         .unwrap()
     }
 
-    #[test]
-    fn a_lease_is_good_until_it_runs_out_and_only_for_its_holder() {
-        let at = |text: &str| text.parse().unwrap();
-        assert_eq!(left(&lease("one"), &settings(), at("2026-01-01T00:00:05Z")), Some(Duration::from_secs(10)));
-        assert_eq!(left(&lease("one"), &settings(), at("2026-01-01T00:00:16Z")), None);
-        assert_eq!(left(&lease("two"), &settings(), at("2026-01-01T00:00:05Z")), None);
+    const RENEWED: &str = "2026-01-01T00:00:00.000000Z";
+
+    fn seen(lease: &Lease, before: Option<&Seen>, now: Instant, clock: &str) -> Seen {
+        Seen::now(lease, before, now, clock.parse().unwrap())
     }
 
     #[test]
-    fn a_clock_that_was_set_back_does_not_lengthen_a_lease() {
-        let before = "2025-12-31T23:00:00Z".parse().unwrap();
-        assert_eq!(left(&lease("one"), &settings(), before), Some(Duration::from_secs(15)));
+    fn a_lease_may_be_taken_when_it_has_not_changed_for_as_long_as_it_lasts_whatever_the_clocks_say() {
+        let (now, lasts) = (Instant::now(), Duration::from_secs(15));
+        let first = seen(&lease("one", 7, RENEWED), None, now, "2026-01-01T00:00:20Z");
+        assert_eq!(first.expires, now + lasts, "the other clock may be behind");
+        let later = now + Duration::from_secs(5);
+        // A write of something else does not make it last longer, a renewal does.
+        let same = seen(&lease("one", 8, RENEWED), Some(&first), later, "2027-01-01T00:00:00Z");
+        assert_eq!((same.expires, same.revision), (now + lasts, 8));
+        let renewed = seen(&lease("one", 9, "2020-01-01T00:00:00.000000Z"), Some(&same), later, "2026-01-01T00:00:20Z");
+        assert_eq!(renewed.expires, later + lasts);
+    }
+
+    #[test]
+    fn one_that_nobody_holds_or_was_given_up_long_ago_may_be_taken_at_once() {
+        let now = Instant::now();
+        assert_eq!(seen(&lease("", 7, RENEWED), None, now, "2026-01-01T00:00:01Z").expires, now);
+        assert_eq!(seen(&lease("one", 7, RENEWED), None, now, "2026-01-01T00:00:31Z").expires, now);
+        assert_eq!(seen(&Lease::default(), None, now, "2026-01-01T00:00:31Z").expires, now);
+    }
+
+    #[test]
+    fn a_fence_is_open_for_as_long_as_it_was_extended_and_never_again_for_a_tenure_that_is_over() {
+        let all = Fence::default();
+        assert!(!all.present().is_open());
+        let until = Instant::now() + Duration::from_secs(15);
+        all.extend(until);
+        let first = all.present();
+        assert!(first.is_open());
+        all.close();
+        all.extend(until);
+        assert!(!first.is_open(), "another tenure opens no fence of this one");
+        assert!(all.present().is_open());
+        all.extend(Instant::now());
+        assert!(!all.present().is_open());
     }
 }

@@ -162,9 +162,10 @@ impl Call<'_> {
     }
 }
 
-fn stopped(endpoint: &Endpoint, attempts: u32) -> CallError {
+fn stopped(endpoint: &Endpoint, attempts: u32) -> GivenUp {
     let message = "stopped while it was waiting to be sent".to_owned();
-    CallError { model: endpoint.name.clone(), kind: CallErrorKind::Stopped, attempts, message }
+    let error = CallError { model: endpoint.name.clone(), kind: CallErrorKind::Stopped, attempts, message };
+    GivenUp { error, refused: None }
 }
 
 fn record(attempts: u32, outcome: Result<Usage, &Failure>) {

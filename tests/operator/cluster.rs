@@ -38,7 +38,7 @@ pub struct Cluster {
 struct OwnCluster {
     announced: Announced,
     /// Kept for its standard input: the cluster stops when that closes.
-    _process: Child,
+    process: Child,
 }
 
 /// What a cluster says once it is ready.
@@ -104,6 +104,16 @@ impl Cluster {
     /// The log of every request, one JSON object a line; `None` on a cluster that we did not start.
     pub fn audit_log(&self) -> Option<&Path> {
         Some(&self.own.as_ref()?.announced.audit_log)
+    }
+
+    /// The process that keeps them running; `None` on a cluster that we did not start.
+    pub fn supervisor(&self) -> Option<u32> {
+        Some(self.own.as_ref()?.process.id())
+    }
+
+    /// The folder of a cluster that we started: etcd's data is in its `etcd`.
+    pub fn folder(&self) -> &Path {
+        self.kubeconfig.parent().unwrap()
     }
 
     /// Runs kubectl.
@@ -182,7 +192,7 @@ impl OwnCluster {
                 dir.display()
             )
         });
-        Self { announced, _process: process }
+        Self { announced, process }
     }
 }
 

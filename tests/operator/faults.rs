@@ -11,6 +11,7 @@ mod harm;
 pub mod processes;
 mod prometheus;
 mod record;
+mod restore;
 mod scale;
 mod stage;
 mod table;

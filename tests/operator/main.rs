@@ -8,6 +8,7 @@ mod faults;
 mod gitops;
 mod hostile;
 mod intent;
+mod lease;
 mod life;
 mod operator;
 mod promotion;

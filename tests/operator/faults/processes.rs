@@ -106,6 +106,11 @@ impl Operator {
         get(self.listens, "/metrics")
     }
 
+    /// Whether `/readyz` says that it is ready.
+    pub fn is_ready(&self) -> bool {
+        get(self.listens, "/readyz").is_some_and(|body| body == "ok\n")
+    }
+
     /// `kill -9`
     pub fn kill(&mut self) {
         let _ = self.child.kill();

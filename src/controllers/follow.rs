@@ -1,0 +1,185 @@
+//! What happens to the objects that are watched: their changes, and what goes wrong with a watch.
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt as _};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, ResourceExt as _};
+use tokio::sync::{mpsc, watch};
+
+use super::Owner;
+use super::context::Context;
+use super::report::orphan_statuses;
+use crate::api::{AgentOptimization, PromptVersion};
+use crate::kubernetes::readable::Readable;
+use crate::kubernetes::versions;
+
+/// How many objects of a list are held at once. Each may have a megabyte.
+const PAGE: u32 = 50;
+
+/// The stream of optimizations: their changes go into the store, and those that are gone are forgotten. Tells when the store has
+/// had a whole list. It has no errors: the controller would let everything else wait after one.
+pub(super) fn follow_optimizations(
+    api: Api<Readable<AgentOptimization>>,
+    writer: reflector::store::Writer<AgentOptimization>,
+    context: Arc<Context>,
+    trigger: mpsc::UnboundedSender<Owner>,
+    listed: watch::Sender<bool>,
+) -> impl Stream<Item = watcher::Result<AgentOptimization>> + Send + 'static {
+    let known = context.optimizations.clone();
+    let events = watcher(api, watcher::Config::default().page_size(PAGE))
+        .default_backoff()
+        .filter_map(move |event| std::future::ready(event.map(|event| read(event, &known)).transpose()))
+        .modify(|object| object.managed_fields_mut().clear());
+    let mut complaint = Complaint::about("AgentOptimizations");
+    let kept = reflector::reflector(writer, events).inspect(move |event| match event {
+        Ok(Event::Delete(object)) => {
+            complaint.is_over();
+            context.forget(&(object.namespace().unwrap_or_default(), object.name_any()));
+        }
+        Ok(Event::InitDone) => {
+            complaint.is_over();
+            let there = context.optimizations.state();
+            context.forget_all_but(&there);
+            // Those that are new in a list were not in the store yet when the controller looked for them.
+            for object in there {
+                let _ = trigger.send((object.namespace().unwrap_or_default(), object.name_any()));
+            }
+            listed.send_replace(true);
+        }
+        Ok(Event::Init) => {}
+        Ok(_) => complaint.is_over(),
+        Err(error) => complaint.make(error),
+    });
+    kept.applied_objects().filter(|object| std::future::ready(object.is_ok()))
+}
+
+/// What can be read of an event. An object that cannot be read is as one that is not there, and the log says why.
+fn read(
+    event: Event<Readable<AgentOptimization>>,
+    known: &reflector::Store<AgentOptimization>,
+) -> Option<Event<AgentOptimization>> {
+    let told = |it: Readable<AgentOptimization>| {
+        let (name, namespace) = (it.name_any(), it.namespace().unwrap_or_default());
+        it.object.map_err(|error| {
+            tracing::warn!(namespace, name, error, "an AgentOptimization that cannot be read is left out");
+            ObjectRef::new(&name).within(&namespace)
+        })
+    };
+    let was = |reference: ObjectRef<AgentOptimization>| known.get(&reference).map(|was| (*was).clone());
+    match event {
+        Event::Init => Some(Event::Init),
+        Event::InitDone => Some(Event::InitDone),
+        Event::InitApply(it) => told(it).ok().map(Event::InitApply),
+        Event::Apply(it) => match told(it) {
+            Ok(object) => Some(Event::Apply(object)),
+            Err(reference) => was(reference).map(Event::Delete),
+        },
+        Event::Delete(it) => match told(it) {
+            Ok(object) => Some(Event::Delete(object)),
+            Err(reference) => was(reference).map(Event::Delete),
+        },
+    }
+}
+
+/// What goes wrong with a watch, told once and not at each attempt.
+struct Complaint {
+    what: &'static str,
+    told: Option<String>,
+}
+
+impl Complaint {
+    fn about(what: &'static str) -> Self {
+        Self { what, told: None }
+    }
+
+    fn make(&mut self, error: &watcher::Error) {
+        let words = self.words(error);
+        if self.told.as_ref() != Some(&words) {
+            tracing::warn!("{words}");
+            self.told = Some(words);
+        }
+    }
+
+    fn is_over(&mut self) {
+        if self.told.take().is_some() {
+            tracing::info!("{} are watched", self.what);
+        }
+    }
+
+    fn words(&self, error: &watcher::Error) -> String {
+        let (watcher::Error::InitialListFailed(source)
+        | watcher::Error::WatchStartFailed(source)
+        | watcher::Error::WatchFailed(source)) = error
+        else {
+            return format!("watching {}: {error}", self.what);
+        };
+        match source {
+            kube::Error::Api(status) if status.code == 404 => format!(
+                "the cluster does not know {}; `whetstone crd | kubectl apply --server-side -f -` teaches it",
+                self.what
+            ),
+            kube::Error::Api(status) if status.code == 403 => {
+                format!("watching {} is not allowed: {}; the Role must allow list and watch", self.what, status.message)
+            }
+            source => format!("watching {}: {source}", self.what),
+        }
+    }
+}
+
+/// Follows the versions of a namespace, or of all.
+pub(super) async fn follow_versions(
+    api: Api<PromptVersion>,
+    context: Arc<Context>,
+    trigger: mpsc::UnboundedSender<Owner>,
+    mut listed: watch::Receiver<bool>,
+) {
+    let mut events = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff().boxed();
+    let mut complaint = Complaint::about("PromptVersions");
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                if !matches!(event, Event::Init) {
+                    complaint.is_over();
+                }
+                let was_complete = context.versions.is_complete();
+                let mut owners = context.versions.take_in(&event);
+                if !was_complete && context.versions.is_complete() {
+                    // Nothing was decided before.
+                    let there = context.optimizations.state();
+                    owners
+                        .extend(there.iter().map(|object| (object.namespace().unwrap_or_default(), object.name_any())));
+                    owners.sort();
+                    owners.dedup();
+                }
+                for owner in owners {
+                    if listed.wait_for(|listed| *listed).await.is_err() {
+                        return;
+                    }
+                    report_orphans(&owner, &context).await;
+                    if trigger.send(owner).is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => complaint.make(&error),
+        }
+    }
+}
+
+/// Says of versions of an optimization that is not there that it is not there. What it is later, its own reconcile says.
+async fn report_orphans((namespace, name): &Owner, context: &Context) {
+    if context.optimizations.get(&ObjectRef::new(name).within(namespace)).is_some() {
+        return;
+    }
+    for (object, status) in orphan_statuses(namespace, name, &context.versions, context.clock.now()) {
+        if !context.fence.is_open() {
+            return;
+        }
+        if let Err(error) = versions::report(&context.client, namespace, &object, &status).await {
+            tracing::warn!(namespace, object, %error, "reporting on a version without an optimization");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Whether this process lives, could act, and does: what the probes and the Lease go by.
+//!
+//! Both are asked on a thread of their own ([`super::vital`]), which goes on whatever the rest of the process is busy with. So they tell
+//! of the rest by its heartbeat.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::lock;
+use crate::kubernetes::lease::Fitness;
+
+/// How often the heart of the operator beats.
+const BEAT: Duration = Duration::from_secs(1);
+/// How long after its last beat the operator is not ready.
+const BUSY: Duration = Duration::from_secs(30);
+/// How long after its last beat the operator is taken for stuck: it lets the Lease go, and should be restarted. A restart costs every
+/// namespace its cycles under way, so that nothing that ends by itself should bring one about.
+pub const STUCK: Duration = Duration::from_mins(3);
+/// How long a replica may hold the Lease without leading.
+const BEGINS: Duration = Duration::from_mins(1);
+
+/// How this replica is.
+#[derive(Debug)]
+pub struct Health {
+    /// The election goes on.
+    pub is_candidate: AtomicBool,
+    /// This replica acts, and has seen every object.
+    pub has_synced: AtomicBool,
+    /// Its controller has ended although nobody asked for it.
+    pub has_failed: AtomicBool,
+    /// When the runtime that everything but the Lease and the probes runs on last showed that it goes on.
+    beat: Mutex<Instant>,
+    /// Since when the Lease is held.
+    holds: Mutex<Option<Instant>>,
+    /// Whether this replica acts, and since when it does or does not.
+    leads: Mutex<(bool, Instant)>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            is_candidate: AtomicBool::default(),
+            has_synced: AtomicBool::default(),
+            has_failed: AtomicBool::default(),
+            beat: Mutex::new(Instant::now()),
+            holds: Mutex::default(),
+            leads: Mutex::new((false, Instant::now())),
+        }
+    }
+}
+
+impl Health {
+    /// It should not be restarted.
+    pub fn is_alive(&self) -> bool {
+        !self.has_failed.load(Ordering::Relaxed) && self.since_beat() < STUCK
+    }
+
+    /// It could act, or does.
+    pub fn is_ready(&self) -> bool {
+        let holds = lock(&self.holds).is_some();
+        let acts = lock(&self.leads).0 && self.has_synced.load(Ordering::Relaxed);
+        self.is_candidate.load(Ordering::Relaxed) && (!holds || acts) && self.since_beat() < BUSY
+    }
+
+    /// This replica acts from now on, or does not any more.
+    pub fn set_leader(&self, leads: bool) {
+        *lock(&self.leads) = (leads, Instant::now());
+    }
+
+    /// Beats for as long as this is run: on the runtime that it tells of.
+    pub async fn beat(&self) {
+        loop {
+            *lock(&self.beat) = Instant::now();
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    fn since_beat(&self) -> Duration {
+        lock(&self.beat).elapsed()
+    }
+}
+
+impl Fitness for Health {
+    fn is_fit(&self) -> bool {
+        let holds_for_long = lock(&self.holds).is_some_and(|since| since.elapsed() > BEGINS);
+        let (leads, since) = *lock(&self.leads);
+        let is_idle = holds_for_long && !leads && since.elapsed() > BEGINS;
+        self.is_alive() && !is_idle
+    }
+
+    fn holds(&self, holds: bool) {
+        *lock(&self.holds) = holds.then(Instant::now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ago(time: Duration) -> Instant {
+        Instant::now().checked_sub(time).expect("the machine has been up for longer")
+    }
+
+    fn leading() -> Health {
+        let health = Health::default();
+        for flag in [&health.is_candidate, &health.has_synced] {
+            flag.store(true, Ordering::Relaxed);
+        }
+        health.set_leader(true);
+        health.holds(true);
+        health
+    }
+
+    #[test]
+    fn a_leader_that_has_seen_every_object_is_ready_and_so_is_one_that_stands_by() {
+        let health = leading();
+        assert!(health.is_ready() && health.is_alive() && health.is_fit());
+        health.has_synced.store(false, Ordering::Relaxed);
+        assert!(!health.is_ready() && health.is_fit());
+        health.set_leader(false);
+        health.holds(false);
+        assert!(health.is_ready());
+    }
+
+    #[test]
+    fn who_holds_the_lease_and_does_not_lead_is_not_ready_and_lets_go_in_the_end() {
+        let health = leading();
+        *lock(&health.holds) = Some(ago(BEGINS + BEAT));
+        health.set_leader(false);
+        assert!(!health.is_ready() && health.is_fit(), "it may be about to begin again");
+        *lock(&health.leads) = (false, ago(BEGINS + BEAT));
+        assert!(!health.is_fit());
+        assert!(health.is_alive(), "a restart is for what does not go on");
+    }
+
+    #[test]
+    fn a_runtime_that_does_not_go_on_is_not_ready_first_and_then_not_alive() {
+        let health = leading();
+        *lock(&health.beat) = ago(BUSY + BEAT);
+        assert!(!health.is_ready() && health.is_alive() && health.is_fit());
+        *lock(&health.beat) = ago(STUCK + BEAT);
+        assert!(!health.is_alive() && !health.is_fit());
+    }
+}
