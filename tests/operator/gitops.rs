@@ -4,17 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::admission::merge;
 use super::cluster::{Cluster, Namespace};
 
 /// Every document below these folders that our resource definitions know.
 fn documents() -> Vec<(String, Value)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    let mut files: Vec<PathBuf> =
-        vec!["tests/operator/admission/first-resource.yaml", "tests/operator/admission/everything.yaml"]
-            .into_iter()
-            .map(|file| root.join(file))
-            .collect();
+    let mut files: Vec<PathBuf> = vec![root.join("tests/operator/admission/first-resource.yaml")];
     let mut folders = vec![root.join("examples"), root.join("deploy/quickstart")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -30,13 +27,44 @@ fn documents() -> Vec<(String, Value)> {
         let text = std::fs::read_to_string(&file).unwrap();
         for (number, document) in text.split("\n---\n").enumerate() {
             let Ok(document) = serde_saphyr::from_str::<Value>(document) else { continue };
-            if document["apiVersion"] == "whetstone.dev/v1alpha1" {
+            // What has no models is a patch of another one.
+            if document["apiVersion"] == "whetstone.dev/v1alpha1" && !document["spec"]["models"].is_null() {
                 let name = file.strip_prefix(root).unwrap().display();
+                let mut document = document;
+                for_a_cluster(&mut document);
                 found.push((format!("{name}, document {number}"), document));
             }
         }
     }
     found
+}
+
+/// A document for the command line as it is written for a cluster: what it takes from files comes from a ConfigMap, keys from a Secret.
+fn for_a_cluster(document: &mut Value) {
+    let from_map = |value: &mut Value, reference: &str| {
+        if let Some(file) = value.as_object_mut().and_then(|fields| fields.remove("file")) {
+            let key = file.as_str().unwrap().rsplit('/').next().unwrap().replace('*', "all");
+            let is_whole = reference == "configMapRef";
+            value[reference] = if is_whole { json!({"name": "texts"}) } else { json!({"name": "texts", "key": key}) };
+        }
+    };
+    let spec = &mut document["spec"];
+    if let Some(prompt) = spec.pointer_mut("/agent/prompt") {
+        from_map(prompt, "configMapKeyRef");
+    }
+    for tools in spec.pointer_mut("/agent/toolsFrom").and_then(Value::as_array_mut).into_iter().flatten() {
+        from_map(tools, "configMapKeyRef");
+    }
+    for source in spec.get_mut("scenarios").and_then(Value::as_array_mut).into_iter().flatten() {
+        from_map(source, "configMapRef");
+    }
+    for model in spec.get_mut("models").and_then(Value::as_array_mut).into_iter().flatten() {
+        for provider in ["openAI", "anthropic"] {
+            if let Some(provider) = model.get_mut(provider).filter(|it| it.get("baseURL").is_none()) {
+                provider["apiKey"] = json!({"secretKeyRef": {"name": "llm", "key": "key"}});
+            }
+        }
+    }
 }
 
 /// A model of each kind with a part of everything that has a default, and scenarios in the resource: all that stands in lists.
@@ -51,9 +79,9 @@ fn with_lists() -> Value {
                 "runtime": {"model": {"ref": "worker"}},
             },
             "models": [
-                {"name": "worker", "openAI": {"model": "gpt-4o-mini"}, "limits": {"concurrency": 4},
+                {"name": "worker", "openAI": {"model": "gpt-4o-mini", "baseURL": "http://gateway:4000/v1"}, "limits": {"concurrency": 4},
                  "price": {"inputPerMillion": "0.150", "outputPerMillion": "0.60"}},
-                {"name": "judge", "anthropic": {"model": "claude-sonnet-4-5"}, "limits": {}},
+                {"name": "judge", "anthropic": {"model": "claude-sonnet-4-5", "baseURL": "http://gateway:4000"}, "limits": {}},
             ],
             "scenarios": [{"inline": [{"id": "one", "message": "Hello"}, {"id": "two", "message": "Hello", "expect": {}}]}],
             "scoring": {"judge": {"ref": "judge"}, "dimensions": [{"name": "tool_compliance", "weight": 1.0}]},
@@ -95,7 +123,12 @@ fn twice(document: &Value, arguments: &[&str]) -> (String, bool) {
 #[test]
 fn what_is_applied_again_by_whichever_way_changes_nothing_and_is_said_to_change_nothing() {
     let mut documents = documents();
-    assert!(documents.len() >= 4, "{documents:?}");
+    assert!(documents.len() >= 3, "{documents:?}");
+    // Every field of a spec.
+    let mut everything = documents[0].1.clone();
+    let change = serde_saphyr::from_str(include_str!("admission/everything.yaml")).unwrap();
+    merge(&mut everything["spec"], &change);
+    documents.push(("everything".to_owned(), everything));
     documents.push(("lists".to_owned(), with_lists()));
     let mut wrong = Vec::new();
     for (name, document) in documents {
