@@ -81,7 +81,8 @@ fn with_lists() -> Value {
             "models": [
                 {"name": "worker", "openAI": {"model": "gpt-4o-mini", "baseURL": "http://gateway:4000/v1"}, "limits": {"concurrency": 4},
                  "price": {"inputPerMillion": "0.150", "outputPerMillion": "0.60"}},
-                {"name": "judge", "anthropic": {"model": "claude-sonnet-4-5", "baseURL": "http://gateway:4000"}, "limits": {}},
+                {"name": "judge", "anthropic": {"model": "claude-sonnet-4-5", "baseURL": "http://gateway:4000"}, "limits": {},
+                 "price": {"inputPerMillion": "3", "outputPerMillion": "15"}},
             ],
             "scenarios": [{"inline": [{"id": "one", "message": "Hello"}, {"id": "two", "message": "Hello", "expect": {}}]}],
             "scoring": {"judge": {"ref": "judge"}, "dimensions": [{"name": "tool_compliance", "weight": 1.0}]},
