@@ -204,10 +204,10 @@ mod tests {
         for (name, field) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             assert_lists_stay(field, &format!("{path}.{name}"), is_in_list);
         }
-        for inner in schema.get("items") {
+        if let Some(inner) = schema.get("items") {
             assert_lists_stay(inner, &format!("{path}[]"), true);
         }
-        for inner in schema.get("additionalProperties") {
+        if let Some(inner) = schema.get("additionalProperties") {
             assert_lists_stay(inner, &format!("{path}{{}}"), is_in_list);
         }
     }
