@@ -263,7 +263,7 @@ fn the_page_about_the_resource_shows_what_is_accepted() {
             }
         }
     }
-    assert_eq!(kinds, ["resource", "resource", "resource", "part", "version"]);
+    assert_eq!(kinds, ["resource", "resource", "resource", "part", "part", "version"]);
 }
 
 #[test]
