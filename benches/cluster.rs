@@ -37,6 +37,7 @@ fn failures(rng: &mut ChaCha8Rng) -> Vec<Failure> {
                 arguments: Vec::new(),
                 detail: text(20),
             }],
+            failed_checks: Vec::new(),
             expected_tools: vec!["lookup".into()],
             evidence: text(30),
         })
@@ -58,7 +59,7 @@ fn clustering(criterion: &mut Criterion) {
     let vectors = vectors(&mut rng);
     let mut group = criterion.benchmark_group("5,000 failures, 384 dimensions");
     group.sample_size(10);
-    group.bench_function("cluster", |bencher| bencher.iter(|| cluster(black_box(&failures), &vectors, 0.75, 12)));
+    group.bench_function("cluster", |bencher| bencher.iter(|| cluster(black_box(&failures), &vectors, None, 12)));
     group.bench_function("vectorise", |bencher| bencher.iter(|| vectorise(black_box(&failures))));
     group.finish();
 }

@@ -13,7 +13,7 @@ pub struct Clustering {
     /// The embedding model. A built-in vectoriser that needs no model when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embeddings: Option<ModelRef>,
-    /// The cosine similarity from which two groups are one, 0 to 1.
+    /// The cosine similarity from which two groups are one, 0 to 1. Chosen from the failures when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub threshold: Option<f64>,

@@ -262,8 +262,8 @@ pub enum ThresholdPlan {
 pub struct ClusteringPlan {
     /// The embedding model; the built-in vectoriser when `None`.
     pub embeddings: Option<ModelName>,
-    /// The cosine similarity from which two groups are one.
-    pub threshold: f64,
+    /// The cosine similarity from which two groups are one; chosen from the failures when `None`.
+    pub threshold: Option<f64>,
     /// The most clusters.
     pub max_clusters: usize,
 }

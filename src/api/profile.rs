@@ -51,10 +51,6 @@ pub struct Defaults {
     pub pass_at: f64,
     /// `spec.scoring.dimensions[].critical`
     pub critical: bool,
-    /// `spec.clustering.threshold` with an embedding model.
-    pub embedding_threshold: f64,
-    /// `spec.clustering.threshold` with the built-in vectoriser, whose similarities are lower.
-    pub builtin_threshold: f64,
     /// `spec.clustering.maxClusters`
     pub max_clusters: u32,
     /// `spec.patching.maxPromptTokens`
@@ -103,8 +99,6 @@ impl Defaults {
             error_tolerance: 0.05,
             pass_at: 0.7,
             critical: false,
-            embedding_threshold: 0.75,
-            builtin_threshold: 0.6,
             max_clusters: 12,
             max_prompt_tokens: 8192,
             candidates_per_cluster: 3,
@@ -192,8 +186,6 @@ mod tests {
             error_tolerance,
             pass_at,
             critical,
-            embedding_threshold,
-            builtin_threshold,
             max_clusters,
             max_prompt_tokens,
             candidates_per_cluster,
@@ -223,8 +215,6 @@ mod tests {
             ("execution.errorTolerance", error_tolerance.to_string()),
             ("scoring.dimensions[].passAt", pass_at.to_string()),
             ("scoring.dimensions[].critical", critical.to_string()),
-            ("clustering.threshold, with an embedding model", embedding_threshold.to_string()),
-            ("clustering.threshold, built-in vectoriser", builtin_threshold.to_string()),
             ("clustering.maxClusters", max_clusters.to_string()),
             ("patching.maxPromptTokens", max_prompt_tokens.to_string()),
             ("patching.candidatesPerCluster", candidates_per_cluster.to_string()),

@@ -259,12 +259,7 @@ fn clustering(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut 
         }
         findings.model(path, &model)
     });
-    let default = if embeddings.is_some() { defaults.embedding_threshold } else { defaults.builtin_threshold };
-    ClusteringPlan {
-        embeddings,
-        threshold: threshold.unwrap_or(default),
-        max_clusters: max_clusters.unwrap_or(defaults.max_clusters) as usize,
-    }
+    ClusteringPlan { embeddings, threshold, max_clusters: max_clusters.unwrap_or(defaults.max_clusters) as usize }
 }
 
 fn patching(

@@ -127,7 +127,7 @@ fn resource(imported: &Imported) -> serde_json::Value {
         spec["split"] = json!({"train": 1, "regression": 0, "heldOut": 0});
         spec["scoring"] = json!({"dimensions": dimensions});
         // What is recorded costs nothing to look at closely.
-        spec["clustering"] = json!({"threshold": 0.75, "maxClusters": 12});
+        spec["clustering"] = json!({"maxClusters": 24});
     } else {
         spec["models"] = json!([
             {"name": "worker", "openAI": {"model": "gpt-4o-mini"}},

@@ -1,9 +1,10 @@
 //! Clusters: failures that look alike, and the rule that describes them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{DimensionName, ScenarioId, ToolName};
-use super::score::{ToolError, ToolErrorKind};
+use super::score::{FailedCheck, ToolError, ToolErrorKind};
 
 /// One failing scenario, as the cluster and patch phases see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ pub struct Failure {
     pub score: f64,
     /// What was wrong with the tool calls.
     pub tool_errors: Vec<ToolError>,
+    /// The checks that the answer did not satisfy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_checks: Vec<FailedCheck>,
     /// The tools whose calls the scenario expects. Where it expects none, an extra call should not have been made at all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expected_tools: Vec<ToolName>,
@@ -47,6 +51,9 @@ pub struct Rule {
     /// The arguments that it concerns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<String>,
+    /// The check that most members fail: what it expects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
     /// Terms that are frequent in this cluster and rare in the others, most telling first.
     pub terms: Vec<String>,
 }
@@ -76,4 +83,47 @@ impl Cluster {
     pub fn scenarios(&self) -> impl Iterator<Item = &ScenarioId> {
         self.failures.iter().map(|failure| &failure.scenario)
     }
+}
+
+/// How failures were put into groups.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Grouping {
+    /// The failures that it is about.
+    pub of: Grouped,
+    /// How many they are.
+    pub failures: usize,
+    /// The mean similarity from which two groups were one, 0 to 1.
+    pub threshold: f64,
+    /// Where the threshold comes from.
+    pub from: ThresholdFrom,
+    /// How well the groups are apart at this threshold: the mean silhouette, from -1 to 1. Absent when it was not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silhouette: Option<f64>,
+    /// The groups at this threshold, before those beyond `maxClusters` were merged.
+    pub groups: usize,
+}
+
+/// Which failures are compared with one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Grouped {
+    /// All.
+    All,
+    /// Those in which a tool call or a check says what was wrong.
+    Found,
+    /// Those of which only a judge's words say what was wrong.
+    Judged,
+}
+
+/// Where a threshold comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ThresholdFrom {
+    /// It is written in the spec.
+    Spec,
+    /// The failures: no other threshold leaves groups that are further apart.
+    Silhouette,
+    /// The default: the failures fall into no groups that are apart, or are too few to tell.
+    Default,
 }

@@ -103,6 +103,47 @@ pub struct ToolError {
     pub detail: String,
 }
 
+/// What a check of the final answer looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CheckKind {
+    /// Whether there is a final answer at all.
+    Answer,
+    /// The whole text.
+    Equals,
+    /// A text in it.
+    Contains,
+    /// A text that must not be in it.
+    NotContains,
+    /// A pattern.
+    Regex,
+    /// Its form as JSON.
+    JsonSchema,
+    /// A number in it.
+    Number,
+}
+
+impl CheckKind {
+    /// Whether checks of this kind usually differ from scenario to scenario, so that two that fail are alike for their kind.
+    #[must_use]
+    pub fn is_of_one_scenario(self) -> bool {
+        matches!(self, Self::Equals | Self::Contains | Self::Number)
+    }
+}
+
+/// A check that an answer did not satisfy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedCheck {
+    /// What it looks at.
+    pub kind: CheckKind,
+    /// What it expected, in words that are the same for every answer that fails in this way, such as
+    /// `the answer to contain "refund"`.
+    pub expected: String,
+    /// One sentence for a person and for the patch model: expected what, got what.
+    pub detail: String,
+}
+
 /// The score of one transcript in one dimension.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,6 +158,9 @@ pub struct DimensionScore {
     /// What was wrong with the tool calls, if this dimension looks at them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_errors: Vec<ToolError>,
+    /// The checks that the answer did not satisfy, if this dimension has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_checks: Vec<FailedCheck>,
 }
 
 /// The scores of one transcript: one entry for each dimension of the plan, in its order; `None` where the

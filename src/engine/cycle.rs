@@ -6,22 +6,25 @@ use std::time::Instant;
 use tracing::Instrument;
 
 use super::calls::Calls;
+use super::cluster::Clustered;
 use super::error::CycleError;
 use super::evaluate::{CountedAs, Evaluator};
 use super::patch::{Asking, LeakGuard};
 use super::ports::{Clock, CycleRecord, CycleStart, History, Memory, Progress};
-use super::report::{CallCounts, ClusterReport, Cost, Kind, Report, SCHEMA_VERSION, ScenarioCounts, Side, means};
+use super::report::{
+    CallCounts, ClusterReport, Cost, Kind, Report, RoundGrouping, SCHEMA_VERSION, ScenarioCounts, Side, means,
+};
 use super::shadow::{self, Paired};
 use super::subject::Subject;
 use super::validate::{Arena, Attempt, CONFIRMING_REPEATS, Merged, regression};
 use super::{Outcome, Pipeline, apply, cluster, gate};
 use crate::api::Plan;
+use crate::api::plan::ClusteringPlan;
 use crate::decide;
 use crate::decide::conclude::{Conclusion, Evidence, Search, Verdict, conclude, counted};
 use crate::domain::call::Phase;
 use crate::domain::cluster::{Cluster, Failure};
 use crate::domain::hash::ContentHash;
-use crate::domain::ids::ModelName;
 use crate::domain::patch::RejectedPatch;
 use crate::domain::score::{Evaluation, ScenarioResult};
 use crate::domain::version::VersionPhase;
@@ -47,6 +50,7 @@ pub(super) struct Cycle {
 #[derive(Default)]
 struct Hunt {
     clusters: Vec<(u32, Cluster)>,
+    groupings: Vec<RoundGrouping>,
     attempts: Vec<Attempt>,
     rejected: Vec<RejectedPatch>,
     /// Merged survivors of each round, each building on the one before.
@@ -147,7 +151,7 @@ impl Cycle {
         };
         let failures = self.failures(&self.champion, &paired.scenarios, self.plan.gate.repeats);
         hunt.failures = failures.len();
-        hunt.clusters = self.cluster(failures).await?.into_iter().map(|cluster| (1, cluster)).collect();
+        self.cluster(1, failures, &mut hunt).await?;
         let finalist = Finalist { subject: challenger, addresses: Vec::new() };
         self.close(Search::Challenger, hunt, Some((finalist, paired, "all"))).await
     }
@@ -176,8 +180,7 @@ impl Cycle {
             if round == 1 {
                 hunt.failures = failures.len();
             }
-            let clusters = self.cluster(failures).await?;
-            hunt.clusters.extend(clusters.iter().map(|cluster| (round, cluster.clone())));
+            let clusters = self.cluster(round, failures, hunt).await?;
             if clusters.is_empty() || self.plan.patching.is_none() {
                 return Ok(());
             }
@@ -336,6 +339,7 @@ impl Cycle {
             challenger: sides.next(),
             gate: judged,
             clusters: hunt.clusters.iter().map(|(round, cluster)| ClusterReport::of(*round, cluster)).collect(),
+            groupings: hunt.groupings,
             attempts: hunt.attempts,
             scenarios: ScenarioCounts::of(&self.plan),
             calls: CallCounts::of(&spending),
@@ -408,12 +412,17 @@ impl Cycle {
         self.evaluator.failures(subject, scenarios, &(0..repeats)).into_iter().map(|(_, failure)| failure).collect()
     }
 
-    async fn cluster(&self, failures: Vec<Failure>) -> Result<Vec<Cluster>, CycleError> {
+    /// *Cluster*: the groups of a round, which are also put down for the report.
+    async fn cluster(&self, round: u32, failures: Vec<Failure>, hunt: &mut Hunt) -> Result<Vec<Cluster>, CycleError> {
         self.progress.begin(Phase::Cluster, &counted(failures.len(), "failure"), None);
-        let model: Option<&ModelName> = self.plan.clustering.embeddings.as_ref();
-        cluster::group(&self.calls, model, failures, self.plan.clustering.threshold, self.plan.clustering.max_clusters)
-            .instrument(phase_span(Phase::Cluster))
-            .await
+        let ClusteringPlan { embeddings, threshold, max_clusters } = &self.plan.clustering;
+        let Clustered { clusters, groupings } =
+            cluster::group(&self.calls, embeddings.as_ref(), failures, *threshold, *max_clusters)
+                .instrument(phase_span(Phase::Cluster))
+                .await?;
+        hunt.clusters.extend(clusters.iter().map(|cluster| (round, cluster.clone())));
+        hunt.groupings.extend(groupings.into_iter().map(|grouping| RoundGrouping { round, grouping }));
+        Ok(clusters)
     }
 
     /// Training and regression part.

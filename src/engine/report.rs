@@ -10,7 +10,7 @@ use super::validate::Attempt;
 use crate::api::Plan;
 use crate::decide::conclude::{Reason, Verdict};
 use crate::decide::gate;
-use crate::domain::cluster::{Cluster, Failure, Rule};
+use crate::domain::cluster::{Cluster, Failure, Grouping, Rule};
 use crate::domain::score::Evaluation;
 
 /// The version of this format. It grows by new fields; a change of meaning raises it.
@@ -45,6 +45,9 @@ pub struct Report {
     pub gate: Option<gate::Report>,
     /// The champion's failures in groups, heaviest first, of all rounds.
     pub clusters: Vec<ClusterReport>,
+    /// How the groups were found, by round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groupings: Vec<RoundGrouping>,
     /// Every patch that was asked for, and what became of it.
     pub attempts: Vec<Attempt>,
     /// Scenarios by part.
@@ -99,6 +102,17 @@ pub struct Side {
     /// The labels of the clusters that it addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
+}
+
+/// How the failures of a round were grouped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoundGrouping {
+    /// The round, from 1.
+    pub round: u32,
+    /// How.
+    #[serde(flatten)]
+    pub grouping: Grouping,
 }
 
 /// A cluster of failures.

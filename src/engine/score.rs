@@ -28,7 +28,7 @@ use crate::api::scoring::Scorer;
 use crate::domain::call::{ChatAnswer, ChatRequest};
 use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::scenario::{Check, Scenario};
-use crate::domain::score::{DimensionScore, Sample, Score, ToolError};
+use crate::domain::score::{CheckKind, DimensionScore, FailedCheck, Sample, Score, ToolError};
 use crate::domain::transcript::{Ending, Message, Transcript};
 
 use checks::{CheckError, CompiledCheck};
@@ -37,6 +37,8 @@ use tools::score_tools;
 
 /// The longest evidence of one score, in characters: ten thousand scenarios are held at once.
 const MAX_EVIDENCE: usize = 500;
+/// The most checks that are kept of those that one answer did not satisfy.
+const MAX_FAILED_CHECKS: usize = 10;
 /// The dimension that a check counts for when it names none.
 const DIMENSION_OF_CHECKS: &str = "accuracy";
 
@@ -152,6 +154,7 @@ struct Finding {
     score: Score,
     evidence: String,
     tool_errors: Vec<ToolError>,
+    failed_checks: Vec<FailedCheck>,
 }
 
 /// What needs no judge of a transcript is scored; what is left is to be asked. Patterns and schemas are gone: thousands of
@@ -254,7 +257,7 @@ where
     .await?;
     for ((_, indices), judgements) in judges.into_iter().zip(judgements) {
         for (index, judge::Judgement { score, evidence }) in indices.into_iter().zip(judgements) {
-            findings[index].push(Finding { score, evidence, tool_errors: Vec::new() });
+            findings[index].push(Finding { score, evidence, ..Finding::default() });
         }
     }
     Ok(Sample {
@@ -269,7 +272,12 @@ fn exact_findings(method: &Method, scenario: &Scenario, transcript: &Transcript)
     if method.tool_calls {
         let verdict = score_tools(&scenario.expect, transcript);
         let details: Vec<&str> = verdict.errors.iter().map(|error| error.detail.as_str()).collect();
-        findings.push(Finding { score: verdict.score, evidence: details.join("\n"), tool_errors: verdict.errors });
+        findings.push(Finding {
+            score: verdict.score,
+            evidence: details.join("\n"),
+            tool_errors: verdict.errors,
+            ..Finding::default()
+        });
     }
     if !method.checks.is_empty() {
         findings.push(check_answer(&method.checks, scenario, transcript));
@@ -283,20 +291,25 @@ fn check_answer(checks: &[CompiledCheck], scenario: &Scenario, transcript: &Tran
     if transcript.ending == Ending::TurnLimit {
         // What was said on the way is no answer, and giving none is no way to avoid a text.
         let evidence = "no final answer: the turns ran out while the assistant was still calling tools".to_owned();
-        return Finding { evidence, ..Finding::default() };
+        let (kind, expected) = (CheckKind::Answer, "a final answer".to_owned());
+        let failed_checks = vec![FailedCheck { kind, expected, detail: evidence.clone() }];
+        return Finding { evidence, failed_checks, ..Finding::default() };
     }
     let answer = match scenario.simulated_user {
         Some(_) => Cow::Owned(transcript.everything_said()),
         None => Cow::Borrowed(transcript.final_answer()),
     };
-    let faults: Vec<String> = checks.iter().filter_map(|check| check.fault(&answer)).collect();
+    let mut faults: Vec<FailedCheck> = checks.iter().filter_map(|check| check.fault(&answer)).collect();
     let satisfied = checks.len() - faults.len();
     let score = Score::clamped(satisfied as f64 / checks.len() as f64);
-    Finding { score, evidence: faults.join("\n"), ..Finding::default() }
+    let details: Vec<&str> = faults.iter().map(|fault| fault.detail.as_str()).collect();
+    let evidence = details.join("\n");
+    faults.truncate(MAX_FAILED_CHECKS);
+    Finding { score, evidence, failed_checks: faults, ..Finding::default() }
 }
 
 /// The lowest of the scores, with the evidence of all that are not perfect; `None` without any.
-fn lowest(dimension: &DimensionPlan, findings: Vec<Finding>) -> Option<DimensionScore> {
+fn lowest(dimension: &DimensionPlan, mut findings: Vec<Finding>) -> Option<DimensionScore> {
     let score = findings.iter().map(|finding| finding.score).min_by(|a, b| a.value().total_cmp(&b.value()))?;
     let evidence: Vec<&str> =
         findings.iter().filter(|finding| finding.score < Score::ONE).map(|finding| finding.evidence.as_str()).collect();
@@ -304,7 +317,8 @@ fn lowest(dimension: &DimensionPlan, findings: Vec<Finding>) -> Option<Dimension
         score,
         passed: score >= dimension.pass_at,
         evidence: shorten(&evidence.join("\n"), MAX_EVIDENCE).into(),
-        tool_errors: findings.into_iter().flat_map(|finding| finding.tool_errors).collect(),
+        tool_errors: findings.iter_mut().flat_map(|finding| std::mem::take(&mut finding.tool_errors)).collect(),
+        failed_checks: findings.into_iter().flat_map(|finding| finding.failed_checks).collect(),
     })
 }
 

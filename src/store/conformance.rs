@@ -18,7 +18,9 @@ use crate::domain::hash::ContentHash;
 use crate::domain::ids::DimensionName;
 use crate::domain::money::{Money, Usage};
 use crate::domain::patch::{Edit, Patch, RejectedPatch};
-use crate::domain::score::{DimensionScore, Evaluation, Sample, ScenarioResult, Score, ToolError, ToolErrorKind};
+use crate::domain::score::{
+    CheckKind, DimensionScore, Evaluation, FailedCheck, Sample, ScenarioResult, Score, ToolError, ToolErrorKind,
+};
 use crate::domain::tool::ToolCall;
 use crate::domain::transcript::OpaqueParts;
 use crate::domain::version::{Version, VersionPhase};
@@ -521,6 +523,11 @@ fn failure(number: usize) -> Failure {
             arguments: vec!["order[0].id".into()],
             detail: "expected 12, got 13".into(),
         }],
+        failed_checks: vec![FailedCheck {
+            kind: CheckKind::Contains,
+            expected: "the answer to contain \"12\"".into(),
+            detail: "expected the answer to contain \"12\", got \"No.\"".into(),
+        }],
         expected_tools: vec!["refund".into()],
         evidence: "did not look the order up".into(),
     }
@@ -535,6 +542,7 @@ fn cluster(id: &str, size: usize) -> Cluster {
             tool_error: Some(ToolErrorKind::WrongArguments),
             tool: Some("refund".into()),
             arguments: vec!["order[].id".into()],
+            check: Some("the answer to contain \"12\"".into()),
             terms: vec!["refund".into(), "receipt".into()],
         },
         failures: (0..size).map(failure).collect(),
@@ -548,6 +556,7 @@ fn evaluation(prompt: &str, results: &[(&str, &[Option<f64>])]) -> Evaluation {
         passed: value >= 0.5,
         evidence: "because".into(),
         tool_errors: Vec::new(),
+        failed_checks: Vec::new(),
     };
     let sample = |(repeat, value): (u32, &Option<f64>)| Sample { repeat, dimensions: vec![value.map(score)] };
     let result = |(scenario, values): &(&str, &[Option<f64>])| ScenarioResult {

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, Table, TableStyle, presets};
 
-use crate::decide::conclude::{Reason, Verdict};
-use crate::engine::report::{ClusterReport, Kind, Report, Side};
+use crate::decide::conclude::{Reason, Verdict, counted};
+use crate::domain::cluster::{Grouped, Grouping, ThresholdFrom};
+use crate::engine::report::{ClusterReport, Kind, Report, RoundGrouping, Side};
 use crate::web::terminal::{harmless, line};
 
 /// Clusters that the summary lists.
@@ -201,7 +202,10 @@ fn markdown_clusters(report: &Report, text: &mut String) {
     if report.clusters.is_empty() {
         return;
     }
-    text.push_str("\n## What the champion failed\n");
+    text.push_str("\n## What the champion failed\n\n");
+    for grouping in &report.groupings {
+        let _ = writeln!(text, "{}", how_grouped(report, grouping));
+    }
     for cluster in &report.clusters {
         let _ = writeln!(text, "\n### {} × {}{}\n", cluster.size, escaped(&cluster.label), round_of(report, cluster));
         let _ = writeln!(text, "Cluster {}. Scenarios: {}", cluster.id, listed(&cluster.scenarios, escaped));
@@ -214,6 +218,33 @@ fn markdown_clusters(report: &Report, text: &mut String) {
             }
         }
     }
+}
+
+/// How the groups of a round were found, in one sentence.
+fn how_grouped(report: &Report, of_round: &RoundGrouping) -> String {
+    let Grouping { of, failures, threshold, from, silhouette, groups } = &of_round.grouping;
+    let of = match of {
+        Grouped::All => "",
+        Grouped::Found => " with a wrong tool call or a failed check",
+        Grouped::Judged => " found by a judge alone",
+    };
+    let from = match (from, silhouette) {
+        (ThresholdFrom::Spec, _) => "written in the spec".to_owned(),
+        (ThresholdFrom::Silhouette, Some(silhouette)) => {
+            format!("chosen from the failures: there the groups are furthest apart, silhouette {silhouette:.2}")
+        }
+        (ThresholdFrom::Silhouette, None) => "chosen from the failures".to_owned(),
+        (ThresholdFrom::Default, _) => "the default: the failures fall into no groups that are apart".to_owned(),
+    };
+    let round = match report.groupings.iter().any(|grouping| grouping.round > 1) {
+        true => format!("Round {}: ", of_round.round),
+        false => String::new(),
+    };
+    format!(
+        "{round}{}{of}: {} at a similarity of {threshold:.2} ({from}).",
+        counted(*failures, "failure"),
+        counted(*groups, "group")
+    )
 }
 
 fn markdown_attempts(report: &Report, text: &mut String) {

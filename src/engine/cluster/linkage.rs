@@ -4,6 +4,9 @@ use std::sync::Mutex;
 
 use kodama::{Dendrogram, Method};
 
+use super::silhouette::{self, Merge};
+use crate::domain::cluster::ThresholdFrom;
+
 /// Rows that stand side by side in memory, so that the distances of one row to all of them are computed at once.
 const PANEL: usize = 8;
 
@@ -51,8 +54,42 @@ impl UnitRows {
         self.panel(index / PANEL).iter().map(move |values| f64::from(values[index % PANEL]))
     }
 
+    /// By group sum, its products with all rows.
+    pub(super) fn products_with(&self, sums: &[Vec<f64>]) -> Vec<Vec<f32>> {
+        let sums = UnitRows::panels(sums.iter().map(|sum| sum.iter().map(|value| *value as f32)), self.dimensions);
+        let mut found = vec![vec![0.0; self.rows]; sums.rows];
+        for other in 0..sums.rows.div_ceil(PANEL) {
+            let groups = &mut found[other * PANEL..((other + 1) * PANEL).min(sums.rows)];
+            for panel in 0..self.rows.div_ceil(PANEL) {
+                for tile in 0..PANEL / TILE {
+                    let products = products(sums.panel(other), tile * TILE, self.panel(panel));
+                    let rows = panel * PANEL..((panel + 1) * PANEL).min(self.rows);
+                    for (group, products) in groups.iter_mut().skip(tile * TILE).zip(&products) {
+                        for (row, product) in rows.clone().zip(products) {
+                            group[row] = *product;
+                        }
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Rows as they are, in panels.
+    fn panels(rows: impl ExactSizeIterator<Item = impl Iterator<Item = f32>>, dimensions: usize) -> Self {
+        let count = rows.len();
+        let mut values = vec![[0.0; PANEL]; count.div_ceil(PANEL) * dimensions];
+        for (row, vector) in rows.enumerate() {
+            let panel = &mut values[row / PANEL * dimensions..][..dimensions];
+            for (value, place) in vector.zip(panel) {
+                place[row % PANEL] = value;
+            }
+        }
+        Self { values, dimensions, rows: count }
+    }
+
     /// The sum of the rows of a group.
-    fn sum(&self, group: &[usize]) -> Vec<f64> {
+    pub(super) fn sum(&self, group: &[usize]) -> Vec<f64> {
         let mut sum = vec![0.0; self.dimensions];
         for index in group {
             for (total, value) in sum.iter_mut().zip(self.row(*index)) {
@@ -135,17 +172,55 @@ fn products(panel: &[[f32; PANEL]], first: usize, other: &[[f32; PANEL]]) -> [[f
     sums
 }
 
-/// The groups, each with its rows in ascending order, in the order of their first rows.
-pub(super) fn groups(rows: &UnitRows, threshold: f64, max_groups: usize) -> Vec<Vec<usize>> {
+/// Rows in groups, and the similarity from which two of them were one.
+pub(super) struct Groups {
+    /// The groups, each with its rows in ascending order, in the order of their first rows.
+    pub(super) groups: Vec<Vec<usize>>,
+    pub(super) threshold: f64,
+    pub(super) from: ThresholdFrom,
+    pub(super) silhouette: Option<f64>,
+}
+
+/// The groups at a threshold, or else at the best one, or at `default` when none is better than others.
+pub(super) fn groups(rows: &UnitRows, threshold: Option<f64>, default: f64, max_groups: usize) -> Groups {
+    let (value, from) = match threshold {
+        Some(value) => (value, ThresholdFrom::Spec),
+        None => (default, ThresholdFrom::Default),
+    };
     if rows.rows < 2 {
-        return (0..rows.rows).map(|row| vec![row]).collect();
+        let groups = (0..rows.rows).map(|row| vec![row]).collect();
+        return Groups { groups, threshold: value, from, silhouette: None };
     }
     let dendrogram = kodama::linkage(&mut rows.distances(), rows.rows, Method::Average);
+    let cut = match threshold {
+        Some(_) => None,
+        None => silhouette::best_cut(rows, &merges(&dendrogram)),
+    };
     // Distances are sums of f32: what differs by less than their rounding is not apart.
-    let limit = 1.0 - threshold + 1e-6;
-    let alike = dendrogram.steps().iter().take_while(|step| f64::from(step.dissimilarity) <= limit).count();
+    let limit = 1.0 - value + 1e-6;
+    let alike = match cut {
+        Some(cut) => cut.merges,
+        None => dendrogram.steps().iter().take_while(|step| f64::from(step.dissimilarity) <= limit).count(),
+    };
     let fewest_pairwise = rows.rows.saturating_sub(MAX_PAIRWISE.max(max_groups));
-    fold(rows, merged(&dendrogram, alike.max(fewest_pairwise)), max_groups)
+    let groups = merged(&dendrogram, alike.max(fewest_pairwise));
+    match cut {
+        Some(cut) => Groups {
+            groups,
+            threshold: cut.similarity,
+            from: ThresholdFrom::Silhouette,
+            silhouette: Some(cut.silhouette),
+        },
+        None => Groups { groups, threshold: value, from, silhouette: None },
+    }
+}
+
+fn merges(dendrogram: &Dendrogram<f32>) -> Vec<Merge> {
+    let merge = |step: &kodama::Step<f32>| Merge {
+        pair: [step.cluster1, step.cluster2],
+        similarity: 1.0 - f64::from(step.dissimilarity),
+    };
+    dendrogram.steps().iter().map(merge).collect()
 }
 
 /// The groups after so many steps.
@@ -162,7 +237,7 @@ fn merged(dendrogram: &Dendrogram<f32>, steps: usize) -> Vec<Vec<usize>> {
 
 /// Merges groups until at most `max_groups` are left, each time the pair whose mean distance, weighted as Ward (1963) weighs
 /// it, is least. With sums of unit vectors s and sizes n, the mean similarity of two groups is s₁·s₂ / (n₁ n₂).
-fn fold(rows: &UnitRows, mut groups: Vec<Vec<usize>>, max_groups: usize) -> Vec<Vec<usize>> {
+pub(super) fn fold(rows: &UnitRows, mut groups: Vec<Vec<usize>>, max_groups: usize) -> Vec<Vec<usize>> {
     if groups.len() <= max_groups {
         return groups;
     }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{by_severity, evidence_beyond_calls, mistake, roots, words};
+use super::{by_severity, evidence_beyond_findings, mistake, roots, words};
 use crate::domain::cluster::{Cluster, Failure, Rule};
 use crate::domain::ids::ToolName;
-use crate::domain::score::ToolErrorKind;
+use crate::domain::score::{CheckKind, FailedCheck, ToolErrorKind};
 
 /// The most terms, tools and arguments that are named.
 const MAX_TERMS: usize = 6;
@@ -26,14 +26,20 @@ pub(super) fn describe(groups: Vec<Vec<Failure>>) -> Vec<Cluster> {
     let mut clusters = Vec::with_capacity(groups.len());
     for (index, failures) in groups.into_iter().enumerate() {
         let common = common_mistake(&failures);
-        let rule = rule_of(&failures, common.as_ref(), telling_terms(&words, index));
-        let label = unique(&label_of(&rule, common.as_ref(), &failures), &mut labels);
+        let check = if common.is_none() { common_check(&failures) } else { None };
+        let rule = rule_of(&failures, common.as_ref(), check.as_ref(), telling_terms(&words, index));
+        let label = unique(&label_of(&rule, common.as_ref(), check.as_ref(), &failures), &mut labels);
         clusters.push(Cluster { id: format!("c{}", index + 1), label, rule, failures });
     }
     clusters
 }
 
-fn rule_of(failures: &[Failure], common: Option<&CommonMistake>, terms: Vec<String>) -> Rule {
+fn rule_of(
+    failures: &[Failure],
+    common: Option<&CommonMistake>,
+    check: Option<&CommonCheck>,
+    terms: Vec<String>,
+) -> Rule {
     let dimension = most_frequent(failures.iter().flat_map(|failure| {
         // The worst dimension of a failure counts for more than those that failed along with it.
         failure.dimensions.iter().enumerate().map(|(rank, name)| (name.clone(), if rank == 0 { 1.0 } else { 0.5 }))
@@ -41,14 +47,50 @@ fn rule_of(failures: &[Failure], common: Option<&CommonMistake>, terms: Vec<Stri
     let arguments = common.map(|common| common_arguments(failures, common)).unwrap_or_default();
     // What the names of tools and arguments say anyway is no news as a term.
     let tools = failures.iter().flat_map(|failure| &failure.tool_errors).map(|error| error.tool.as_str());
-    let known: BTreeSet<String> = tools.chain(arguments.iter().map(String::as_str)).flat_map(words::words).collect();
+    let expected = check.and_then(|check| check.expected.as_deref());
+    let known: BTreeSet<String> =
+        tools.chain(arguments.iter().map(String::as_str)).chain(expected).flat_map(words::words).collect();
     Rule {
         dimension: dimension.map_or_else(|| "unknown".into(), |(name, _)| name),
         tool_error: common.map(|common| common.kind),
         tool: common.and_then(|common| common.tools.first().cloned()),
         arguments,
+        check: check.map(CommonCheck::words),
         terms: terms.into_iter().filter(|term| !known.contains(term)).take(MAX_TERMS).collect(),
     }
+}
+
+/// The check that most members fail, or at least its kind.
+struct CommonCheck {
+    kind: CheckKind,
+    expected: Option<String>,
+}
+
+impl CommonCheck {
+    fn words(&self) -> String {
+        let words = match (&self.expected, self.kind) {
+            (Some(expected), CheckKind::Answer) => return expected.clone(),
+            (Some(expected), _) => return words::cut(expected, 90),
+            (None, CheckKind::Answer) => "a final answer",
+            (None, CheckKind::Equals) => "the one right answer",
+            (None, CheckKind::Contains) => "certain texts in the answer",
+            (None, CheckKind::NotContains) => "certain texts not to be in the answer",
+            (None, CheckKind::Regex) => "the answer to match certain patterns",
+            (None, CheckKind::JsonSchema) => "JSON that satisfies a schema",
+            (None, CheckKind::Number) => "certain numbers in the answer",
+        };
+        words.to_owned()
+    }
+}
+
+fn common_check(failures: &[Failure]) -> Option<CommonCheck> {
+    let is_common = |weight: f64| weight > COMMON * failures.len() as f64;
+    let each = |of: fn(&FailedCheck) -> (CheckKind, Option<&str>)| {
+        let seen = failures.iter().map(move |failure| failure.failed_checks.iter().map(of).collect::<BTreeSet<_>>());
+        most_frequent(seen.flatten().map(|check| (check, 1.0))).filter(|(_, weight)| is_common(*weight))
+    };
+    let found = each(|check| (check.kind, Some(&check.expected))).or_else(|| each(|check| (check.kind, None)));
+    found.map(|((kind, expected), _)| CommonCheck { kind, expected: expected.map(str::to_owned) })
 }
 
 /// What most members did wrong with their calls.
@@ -131,7 +173,7 @@ impl Words {
     fn of(failures: &[Failure]) -> Self {
         let mut by_request: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         for failure in failures {
-            let text = [&*evidence_beyond_calls(failure), &failure.answer, &failure.request].join("\n");
+            let text = [&*evidence_beyond_findings(failure), &failure.answer, &failure.request].join("\n");
             by_request.entry(&failure.request).or_default().extend(words::words(&text));
         }
         let mut counts = BTreeMap::new();
@@ -174,9 +216,9 @@ fn telling_terms(groups: &[Words], index: usize) -> Vec<String> {
 }
 
 /// What goes wrong and where, in one line.
-fn label_of(rule: &Rule, common: Option<&CommonMistake>, failures: &[Failure]) -> String {
-    let what = match common {
-        Some(common) => {
+fn label_of(rule: &Rule, common: Option<&CommonMistake>, check: Option<&CommonCheck>, failures: &[Failure]) -> String {
+    let what = match (common, check) {
+        (Some(common), _) => {
             let tools: Vec<&str> = common.tools.iter().map(ToolName::as_str).collect();
             let tools = if tools.is_empty() { "several tools".to_owned() } else { tools.join(", ") };
             let words = failures.iter().flat_map(|failure| {
@@ -185,9 +227,10 @@ fn label_of(rule: &Rule, common: Option<&CommonMistake>, failures: &[Failure]) -
             });
             format!("{} {tools}", most_frequent(words).map_or("", |(words, _)| words))
         }
-        None => failures
+        (None, Some(check)) => format!("expected {}", check.words()),
+        (None, None) => failures
             .iter()
-            .map(|failure| first_sentence(&evidence_beyond_calls(failure)))
+            .map(|failure| first_sentence(&evidence_beyond_findings(failure)))
             .find(|what| !what.is_empty())
             .unwrap_or_else(|| "scored low".to_owned()),
     };

@@ -12,6 +12,7 @@ fn failure(id: &str, evidence: &str, request: &str) -> Failure {
         dimensions: vec!["accuracy".into()],
         score: 0.2,
         tool_errors: Vec::new(),
+        failed_checks: Vec::new(),
         expected_tools: Vec::new(),
         evidence: evidence.to_owned(),
     }
@@ -78,7 +79,7 @@ fn planted() -> Vec<Failure> {
 }
 
 fn clusters(failures: &[Failure], threshold: f64, max: usize) -> Vec<Cluster> {
-    cluster(failures, &vectorise(failures), threshold, max)
+    cluster(failures, &vectorise(failures), Some(threshold), max).clusters
 }
 
 fn kinds_of(cluster: &Cluster) -> std::collections::BTreeSet<&str> {
@@ -186,7 +187,7 @@ fn the_heaviest_cluster_is_first_and_its_most_typical_member_too() {
     let mut failures = failures.to_vec();
     failures[3].weight = 9.0;
     let vectors = vec![vec![1.0, 0.5], vec![1.0, 0.1], vec![1.0, 0.0], vec![0.0, 1.0]];
-    let found = cluster(&failures, &vectors, 0.8, 9);
+    let found = cluster(&failures, &vectors, Some(0.8), 9).clusters;
     let members: Vec<Vec<&str>> =
         found.iter().map(|cluster| cluster.scenarios().map(crate::domain::ids::ScenarioId::as_str).collect()).collect();
     assert_eq!(members, [vec!["d"], vec!["b", "c", "a"]]);
@@ -210,7 +211,7 @@ fn none_one_and_two_failures_are_clustered_too() {
 fn vectors_without_a_direction_are_alike_and_unlike_all_others() {
     let failures: Vec<Failure> = ["a", "b", "c", "d", "e"].map(|id| failure(id, "", "")).to_vec();
     let vectors = vec![vec![0.0, 0.0], vec![1.0, 0.0], vec![f32::NAN, 1.0], vec![1.0, 0.0], vec![f32::INFINITY, 1.0]];
-    let found = cluster(&failures, &vectors, 1.0, 9);
+    let found = cluster(&failures, &vectors, Some(1.0), 9).clusters;
     let members: Vec<usize> = found.iter().map(|cluster| cluster.failures.len()).collect();
     assert_eq!(members, [3, 2]);
 }
@@ -219,8 +220,8 @@ fn vectors_without_a_direction_are_alike_and_unlike_all_others() {
 fn at_a_threshold_of_one_only_equals_are_together_and_at_zero_all_that_are_not_opposed() {
     let failures: Vec<Failure> = ["a", "b", "c"].map(|id| failure(id, "", "")).to_vec();
     let vectors = vec![vec![1.0, 2.0, 3.0], vec![1.0, 2.0, 3.0], vec![3.0, 2.0, 1.0]];
-    assert_eq!(cluster(&failures, &vectors, 1.0, 9).len(), 2);
-    assert_eq!(cluster(&failures, &vectors, 0.0, 9).len(), 1);
+    assert_eq!(cluster(&failures, &vectors, Some(1.0), 9).clusters.len(), 2);
+    assert_eq!(cluster(&failures, &vectors, Some(0.0), 9).clusters.len(), 1);
 }
 
 #[test]
@@ -234,25 +235,21 @@ fn a_second_attempt_is_not_what_a_failure_is_about() {
 #[test]
 fn labels_are_unique() {
     let failures: Vec<Failure> = ["a", "b", "c"].map(|id| failure(id, "", "")).to_vec();
-    let found = cluster(&failures, &[vec![1.0, 0.0, 0.0], vec![0.0, 1.0, 0.0], vec![0.0, 0.0, 1.0]], 0.9, 9);
+    let found =
+        cluster(&failures, &[vec![1.0, 0.0, 0.0], vec![0.0, 1.0, 0.0], vec![0.0, 0.0, 1.0]], Some(0.9), 9).clusters;
     let labels: Vec<&str> = found.iter().map(|cluster| cluster.label.as_str()).collect();
     assert_eq!(labels, ["accuracy: scored low", "accuracy: scored low (2)", "accuracy: scored low (3)"]);
 }
 
 #[test]
-fn the_text_for_a_model_begins_with_what_went_wrong() {
+fn the_text_for_a_model_says_why_and_else_what_was_wanted() {
     let failures = planted();
     let bags = failures.iter().find(|failure| failure.scenario.as_str() == "bags-0").unwrap();
     let window = failures.iter().find(|failure| failure.scenario.as_str() == "window-0").unwrap();
     insta::assert_snapshot!([text_of(bags), text_of(window)].join("\n\n"), @r#"
-    failed: tool_compliance
-    missing call of update_baggages
-    extra call of update_flights
-    request: I want to cancel my trip to Boston because I am sick and get my money back.
+    I want to cancel my trip to Boston because I am sick and get my money back.
 
-    failed: accuracy
-    because: The answer does not mention the refund window of thirty days. It is polite otherwise.
-    request: I want to cancel my trip to Boston because I am sick and get my money back.
+    The answer does not mention the refund window of thirty days. It is polite otherwise.
     "#);
 }
 
@@ -295,7 +292,7 @@ proptest! {
         max in 1usize..50,
     ) {
         let failures: Vec<Failure> = (0..vectors.len()).map(|index| failure(&index.to_string(), "", "")).collect();
-        let found = cluster(&failures, &vectors, threshold, max);
+        let found = cluster(&failures, &vectors, Some(threshold), max).clusters;
         prop_assert!(found.len() <= max);
         let mut members: Vec<&str> = found.iter().flat_map(Cluster::scenarios).map(crate::domain::ids::ScenarioId::as_str).collect();
         members.sort_unstable();
@@ -318,11 +315,11 @@ proptest! {
     #[test]
     fn the_same_vectors_in_another_order_make_the_same_clusters(vectors in vectors(), turn in 0usize..40, max in 1usize..10) {
         let failures: Vec<Failure> = (0..vectors.len()).map(|index| failure(&index.to_string(), "", "")).collect();
-        let found = cluster(&failures, &vectors, 0.6, max);
+        let found = cluster(&failures, &vectors, Some(0.6), max).clusters;
         let (mut failures, mut vectors) = (failures, vectors);
         let turn = turn.min(vectors.len());
         failures.rotate_left(turn);
         vectors.rotate_left(turn);
-        prop_assert_eq!(found, cluster(&failures, &vectors, 0.6, max));
+        prop_assert_eq!(found, cluster(&failures, &vectors, Some(0.6), max).clusters);
     }
 }

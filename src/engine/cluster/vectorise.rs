@@ -1,23 +1,46 @@
-//! The built-in vectoriser: failures as vectors, without a model.
+//! Failures as vectors.
 //!
-//! A vector has three parts, each of a fixed share of its length so that none drowns the others: what was wrong with the
-//! tool calls (kind, tool, arguments), which dimensions failed, and the words of evidence, answer and request weighted by
-//! TF-IDF (Salton & Buckley 1988) over the failures at hand. Where tool calls went wrong they are most of the vector: two
-//! failures with the same mistake are alike whatever they were about.
+//! A vector has parts, each of a fixed share of its squared length so that none drowns the others:
+//!
+//! | part | what | share where a cause was found | where only a judge speaks |
+//! |---|---|---|---|
+//! | cause | what was wrong with the tool calls (kind, tool, arguments), which checks failed | 0.78 | |
+//! | dimensions | which failed, worst first | 0.04 | 0.10 |
+//! | text | concepts and words of the evidence; with an embedding model its vector for 0.6 of the share | 0.18 | 0.90 |
+//!
+//! So two failures with one mistake are alike whatever they were about. A failed check that no other failure has, such as
+//! the one right answer of a scenario, says little: the share of such a cause is 0.40.
+//!
+//! Words are weighted by TF-IDF (Salton & Buckley 1988) over the failures at hand. From an embedding model's vectors most of
+//! their mean is taken away: it is what all these texts have in common, and it hides in what they differ (Mu & Viswanath 2018).
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{by_severity, evidence_beyond_calls, mistake, roots, words};
+use super::{by_severity, concepts, evidence_beyond_findings, mistake, roots, words};
 use crate::domain::cluster::Failure;
 
-/// The length of the vectors.
+/// The length of the built-in vectors. With an embedding model, that of its vectors is added.
 pub const DIMENSIONS: usize = 384;
 
 /// Dimensions that belong to one feature each, the most frequent ones. The others share the rest.
 const OWN: usize = 320;
 
-/// The shares of a vector's squared length: tool errors, dimensions, words.
-const SHARES: [f64; 3] = [0.75, 0.05, 0.20];
+/// The shares of a vector's squared length: cause, dimensions, text.
+const FOUND: [f64; 3] = [0.78, 0.04, 0.18];
+/// The same where the cause is a check that no other failure has.
+const FOUND_ALONE: [f64; 3] = [0.40, 0.06, 0.54];
+/// The same where nothing but a judge's words says what was wrong.
+const JUDGED: [f64; 3] = [0.0, 0.10, 0.90];
+
+/// The share of an embedding model's vector in the text.
+const EMBEDDED: f64 = 0.6;
+/// So many texts of their own would have to share a mean for half of it to be taken away.
+const MEAN_PRIOR: f64 = 8.0;
+
+/// What a word counts beside a concept.
+const WORD: f64 = 0.2;
+/// What a failed check counts beside an error of tool calls.
+const CHECK_BESIDE_CALLS: f64 = 0.35;
 
 type Features = BTreeMap<String, f64>;
 
@@ -25,71 +48,174 @@ type Features = BTreeMap<String, f64>;
 /// failures, and not on their order.
 #[must_use]
 pub fn vectorise(failures: &[Failure]) -> Vec<Vec<f32>> {
+    vectors(failures, None)
+}
+
+/// A vector of unit length for each failure, in their order, from what is known of it and from the vector that an embedding
+/// model gave for its [`super::text_of`], if there is one. Vectors of the model that are not finite count as none.
+///
+/// # Panics
+/// If there is not one vector of the model for each failure.
+#[must_use]
+pub fn vectors(failures: &[Failure], embedded: Option<Vec<Vec<f32>>>) -> Vec<Vec<f32>> {
+    let embedded = embedded.map(without_mean);
+    if let Some(embedded) = &embedded {
+        assert_eq!(failures.len(), embedded.len(), "one vector for each failure");
+    }
     let parts: Vec<[Features; 3]> = failures
         .iter()
-        .map(|failure| [tool_features(failure), dimension_features(failure), word_features(failure)])
+        .map(|failure| [cause_features(failure), dimension_features(failure), text_features(failure)])
         .collect();
-    let mut frequency: HashMap<&str, usize> = HashMap::new();
-    for feature in parts.iter().flatten().flat_map(Features::keys) {
-        *frequency.entry(feature).or_default() += 1;
+    let space = Space::of(&parts);
+    let mut vectors = Vec::with_capacity(failures.len());
+    for (index, (failure, parts)) in failures.iter().zip(&parts).enumerate() {
+        let shares = match (is_found(failure), space.shares_cause(failure, &parts[0])) {
+            (false, _) => JUDGED,
+            (true, false) => FOUND_ALONE,
+            (true, true) => FOUND,
+        };
+        let [cause, dimensions, text] = parts.each_ref().map(|features| space.place(features));
+        let model = embedded.as_ref().map_or(&[][..], |embedded| &embedded[index]);
+        let by_model = match (model.iter().any(|value| *value != 0.0), text.is_empty()) {
+            (false, _) => 0.0,
+            (true, true) => 1.0,
+            (true, false) => EMBEDDED,
+        };
+        let mut vector = vec![0.0; DIMENSIONS + model.len()];
+        let mut total = 0.0;
+        let mut add = |part: &mut dyn Iterator<Item = (usize, f64)>, share: f64| {
+            let part: Vec<(usize, f64)> = part.collect();
+            let length = part.iter().map(|(_, weight)| weight * weight).sum::<f64>().sqrt();
+            if length > 0.0 && share > 0.0 {
+                total += share;
+                for (at, weight) in part {
+                    vector[at] += weight / length * share.sqrt();
+                }
+            }
+        };
+        add(&mut cause.into_iter(), shares[0]);
+        add(&mut dimensions.into_iter(), shares[1]);
+        add(&mut text.into_iter(), shares[2] * (1.0 - by_model));
+        let model = model.iter().enumerate().map(|(at, value)| (DIMENSIONS + at, f64::from(*value)));
+        add(&mut model.into_iter(), shares[2] * by_model);
+        let length = vector.iter().map(|value| value * value).sum::<f64>().sqrt();
+        vectors.push(vector.iter().map(|value| if length > 0.0 { (value / length) as f32 } else { 0.0 }).collect());
     }
-    // A word of a single failure cannot make it like another one, only less like all others.
-    let is_shared = |feature: &str| !feature.starts_with("w:") || frequency[feature] > 1 || failures.len() < 3;
-    let idf = |feature: &str| {
-        if feature.starts_with("w:") {
-            ((1.0 + failures.len() as f64) / (1.0 + frequency[feature] as f64)).ln() + 1.0
+    vectors
+}
+
+/// Whether the tool calls or a check say what was wrong.
+pub(super) fn is_found(failure: &Failure) -> bool {
+    !failure.tool_errors.is_empty() || !failure.failed_checks.is_empty()
+}
+
+/// Vectors of unit length less most of their mean. With few of them little is taken away: two texts are not opposites because
+/// there is no third.
+fn without_mean(mut vectors: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+    let width = vectors.iter().map(Vec::len).max().unwrap_or(0);
+    let mut mean = vec![0.0; width];
+    let mut counted = 0.0;
+    for vector in &mut vectors {
+        vector.resize(width, 0.0);
+        let length = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        if length.is_finite() && length > 0.0 {
+            counted += 1.0;
+            for (total, value) in mean.iter_mut().zip(vector.iter_mut()) {
+                *value = (f64::from(*value) / length) as f32;
+                *total += f64::from(*value);
+            }
+        } else {
+            vector.fill(0.0);
+        }
+    }
+    let share = 1.0 / (counted + MEAN_PRIOR);
+    for vector in vectors.iter_mut().filter(|vector| vector.iter().any(|value| *value != 0.0)) {
+        for (value, total) in vector.iter_mut().zip(&mean) {
+            *value = (f64::from(*value) - total * share) as f32;
+        }
+    }
+    vectors
+}
+
+/// Which feature has which place in a vector, and what it weighs.
+struct Space<'a> {
+    frequency: HashMap<&'a str, usize>,
+    rank: HashMap<&'a str, usize>,
+    failures: usize,
+}
+
+impl<'a> Space<'a> {
+    fn of(parts: &'a [[Features; 3]]) -> Self {
+        let mut frequency: HashMap<&str, usize> = HashMap::new();
+        for feature in parts.iter().flatten().flat_map(Features::keys) {
+            *frequency.entry(feature).or_default() += 1;
+        }
+        let mut space = Self { frequency, rank: HashMap::new(), failures: parts.len() };
+        // What says most gets dimensions of its own first.
+        let mut ranked: Vec<&str> =
+            space.frequency.keys().copied().filter(|feature| space.is_shared(feature)).collect();
+        let order = |feature: &str| match feature.as_bytes()[0] {
+            b'w' => 2,
+            b'c' => 1,
+            _ => 0,
+        };
+        ranked.sort_by_key(|feature| (order(feature), std::cmp::Reverse(space.frequency[feature]), *feature));
+        space.rank = ranked.into_iter().enumerate().map(|(rank, feature)| (feature, rank)).collect();
+        space
+    }
+
+    /// A word or a check of a single failure cannot make it like another one, only less like all others.
+    fn is_shared(&self, feature: &str) -> bool {
+        let of_text = feature.starts_with("w:") || feature.starts_with("k:");
+        !of_text || self.frequency[feature] > 1 || self.failures < 3
+    }
+
+    /// Whether the cause of a failure may be that of another one too.
+    fn shares_cause(&self, failure: &Failure, cause: &Features) -> bool {
+        !failure.tool_errors.is_empty()
+            || cause.keys().any(|feature| feature.starts_with("k:") && self.frequency[feature.as_str()] > 1)
+    }
+
+    fn weight(&self, feature: &str) -> f64 {
+        if feature.starts_with("w:") || feature.starts_with("c:") {
+            ((1.0 + self.failures as f64) / (1.0 + self.frequency[feature] as f64)).ln() + 1.0
         } else {
             1.0
         }
-    };
-    // Tool errors and dimensions sort before words (`d:`, `e:`, `w:`), so they get dimensions of their own first.
-    let mut ranked: Vec<&str> = frequency.keys().copied().filter(|feature| is_shared(feature)).collect();
-    ranked.sort_by_key(|feature| (feature.starts_with("w:"), std::cmp::Reverse(frequency[feature]), *feature));
-    let rank: HashMap<&str, usize> = ranked.iter().enumerate().map(|(rank, feature)| (*feature, rank)).collect();
-    parts
-        .iter()
-        .map(|parts| {
-            let weighted = parts.each_ref().map(|features| -> Vec<(usize, f64)> {
-                let known = features.iter().filter_map(|(feature, weight)| {
-                    let (at, sign) = place(feature, *rank.get(feature.as_str())?);
-                    Some((at, sign * weight * idf(feature)))
-                });
-                known.collect()
-            });
-            assemble(&weighted)
-        })
-        .collect()
+    }
+
+    /// The places of features and their weights. If none of them is shared they are taken all the same: a text that is unlike
+    /// all others is not like those that are so too.
+    fn place(&self, features: &Features) -> Vec<(usize, f64)> {
+        let any_shared = features.keys().any(|feature| self.rank.contains_key(feature.as_str()));
+        let placed = features.iter().filter_map(|(feature, weight)| {
+            let rank = self.rank.get(feature.as_str()).copied();
+            let (at, sign) = match rank {
+                Some(rank) if rank < OWN => (rank, 1.0),
+                None if any_shared => return None,
+                _ => hashed(feature),
+            };
+            Some((at, sign * weight * self.weight(feature)))
+        });
+        placed.collect()
+    }
 }
 
-/// The dimension of a feature and its sign there (feature hashing, Weinberger et al. 2009, for all but the frequent ones).
-fn place(feature: &str, rank: usize) -> (usize, f64) {
-    if rank < OWN {
-        return (rank, 1.0);
-    }
+/// The dimension and the sign of a feature that has no dimension of its own (feature hashing, Weinberger et al. 2009).
+fn hashed(feature: &str) -> (usize, f64) {
     let hash = blake3::hash(feature.as_bytes());
     let [low, high, sign, ..] = *hash.as_bytes();
     let at = OWN + usize::from(u16::from_le_bytes([low, high])) % (DIMENSIONS - OWN);
     (at, if sign & 1 == 0 { 1.0 } else { -1.0 })
 }
 
-fn assemble(parts: &[Vec<(usize, f64)>; 3]) -> Vec<f32> {
-    let mut vector = vec![0.0; DIMENSIONS];
-    let present: f64 = parts.iter().zip(SHARES).filter(|(part, _)| !part.is_empty()).map(|(_, share)| share).sum();
-    for (part, share) in parts.iter().zip(SHARES) {
-        let length = part.iter().map(|(_, weight)| weight * weight).sum::<f64>().sqrt();
-        if length > 0.0 {
-            for (at, weight) in part {
-                vector[*at] += weight / length * (share / present).sqrt();
-            }
-        }
-    }
-    let length = vector.iter().map(|value| value * value).sum::<f64>().sqrt();
-    vector.iter().map(|value| if length > 0.0 { (value / length) as f32 } else { 0.0 }).collect()
-}
-
 /// The gravest error counts most: it is what the failure is about.
-fn tool_features(failure: &Failure) -> Features {
+fn cause_features(failure: &Failure) -> Features {
     let mut features = Features::new();
+    let mut add = |feature: String, weight: f64| {
+        let entry = features.entry(feature).or_insert(0.0);
+        *entry = f64::max(*entry, weight);
+    };
     let errors = by_severity(failure);
     for (position, error) in errors.iter().enumerate() {
         let weight = match position {
@@ -98,17 +224,19 @@ fn tool_features(failure: &Failure) -> Features {
             _ => 0.35,
         };
         let mistake = mistake(failure, error);
-        let mut add = |feature: String, share: f64| {
-            let entry = features.entry(feature).or_insert(0.0);
-            *entry = f64::max(*entry, weight * share);
-        };
-        add(format!("e:{mistake}"), 0.7);
-        add(format!("e:{mistake} {}", error.tool), 1.0);
+        add(format!("e:{mistake}"), weight * 0.7);
+        add(format!("e:{mistake} {}", error.tool), weight);
         let arguments = roots(error);
         let share = 0.5 / (arguments.len().max(1) as f64).sqrt();
         for argument in arguments {
-            add(format!("e:{mistake} {} {argument}", error.tool), share);
+            add(format!("e:{mistake} {} {argument}", error.tool), weight * share);
         }
+    }
+    let weight = if errors.is_empty() { 1.0 } else { CHECK_BESIDE_CALLS };
+    for check in &failure.failed_checks {
+        let share = if check.kind.is_of_one_scenario() { 0.7 } else { 0.35 };
+        add(format!("e:check {:?}", check.kind), weight * share);
+        add(format!("k:{:?} {}", check.kind, check.expected), weight);
     }
     features
 }
@@ -118,16 +246,27 @@ fn dimension_features(failure: &Failure) -> Features {
     failure.dimensions.iter().enumerate().map(|(position, name)| (format!("d:{name}"), rank(position))).collect()
 }
 
-fn word_features(failure: &Failure) -> Features {
-    let mut counts = Features::new();
-    for (text, weight) in [(&evidence_beyond_calls(failure), 1.0), (&failure.answer, 0.25), (&failure.request, 0.25)] {
+/// What the evidence says, in concepts and words. Where there is none, the words of answer and request: they are what the
+/// failure was about and not why it failed, so they do not count beside evidence.
+fn text_features(failure: &Failure) -> Features {
+    let evidence = evidence_beyond_findings(failure);
+    let mut features = Features::new();
+    let mut count = |text: &str| {
         for word in words::words(text) {
-            *counts.entry(format!("w:{word}")).or_default() += weight;
+            *features.entry(format!("w:{}", words::stem(&word))).or_default() += 1.0;
         }
+    };
+    if evidence.is_empty() {
+        count(&failure.answer);
+        count(&failure.request);
+    } else {
+        count(&evidence);
     }
     // Saying a thing ten times does not make it ten times as telling.
-    for count in counts.values_mut() {
-        *count = (1.0 + *count).ln();
+    for count in features.values_mut() {
+        *count = WORD * (1.0 + *count).ln();
     }
-    counts
+    let concepts = concepts::concepts(&evidence);
+    features.extend(concepts.into_iter().map(|(concept, weight)| (format!("c:{concept}"), weight.ln_1p())));
+    features
 }

@@ -4,18 +4,19 @@
 #[rustfmt::skip]
 const STOP_WORDS: &[&str] = &[
     "a", "about", "above", "after", "again", "agent", "all", "also", "am", "an", "and", "answer", "any", "are",
-    "argument", "arguments", "as", "assistant", "at", "be", "because", "been", "before", "being", "below",
-    "between", "both", "but", "by", "call", "called", "calls", "can", "cannot", "could", "did", "do", "does",
+    "argument", "arguments", "as", "assistant", "at", "be", "because", "been", "before", "being", "below", "between",
+    "both", "but", "by", "call", "called", "calls", "can", "cannot", "could", "customer", "did", "do", "does",
     "doing", "done", "down", "during", "each", "either", "else", "even", "ever", "expected", "false", "few", "for",
     "from", "further", "get", "gets", "give", "given", "got", "had", "has", "have", "having", "he", "hello", "help",
     "her", "here", "hers", "him", "his", "how", "i", "if", "in", "instead", "into", "is", "it", "its", "itself",
     "just", "kindly", "know", "let", "like", "made", "make", "may", "me", "might", "more", "most", "much", "must",
     "my", "need", "no", "none", "nor", "not", "now", "null", "of", "off", "on", "once", "only", "or", "other",
-    "otherwise", "our", "out", "over", "own", "please", "same", "she", "should", "so", "some", "such", "sure", "than", "thank",
+    "otherwise", "our", "out", "over", "own", "please", "replies", "reply", "respond", "responded", "response",
+    "responses", "said", "same", "say", "says", "she", "should", "so", "some", "such", "sure", "than", "thank",
     "thanks", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "through", "to",
     "too", "tool", "tools", "true", "under", "until", "up", "us", "use", "used", "user", "using", "very", "want",
-    "wants", "was", "we", "were", "what", "when", "where", "whether", "which", "while", "who", "whom", "whose",
-    "why", "will", "with", "within", "without", "would", "yes", "yet", "you", "your",
+    "wants", "was", "we", "were", "what", "when", "where", "whether", "which", "while", "who", "whom", "whose", "why",
+    "will", "with", "within", "without", "would", "yes", "yet", "you", "your",
 ];
 
 /// The telling words of a text: lower case, singular, at least three letters, no stop words, nothing with a digit in it
@@ -26,6 +27,76 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = String> + '_ {
         .map(str::to_lowercase)
         .filter(|word| STOP_WORDS.binary_search(&word.as_str()).is_err())
         .map(singular)
+}
+
+/// The words of a text in lower case, one after the other; `self-harm` is one.
+pub(super) fn tokens(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.split(|char: char| !(char.is_alphabetic() || char == '-'))
+        .map(|word| word.trim_matches('-').to_lowercase())
+        .filter(|word| !word.is_empty())
+}
+
+/// Endings that are taken off a word, and how many letters must be left.
+const ENDINGS: &[(&str, usize)] = &[
+    ("ization", 3),
+    ("ational", 3),
+    ("fulness", 3),
+    ("ousness", 3),
+    ("iveness", 3),
+    ("ically", 3),
+    ("ation", 4),
+    ("ement", 4),
+    ("ment", 4),
+    ("ness", 3),
+    ("able", 4),
+    ("ible", 4),
+    ("ity", 4),
+    ("ive", 4),
+    ("ing", 3),
+    ("ion", 4),
+    ("edly", 3),
+    ("ed", 3),
+    ("ful", 4),
+    ("ly", 3),
+    ("er", 4),
+    ("al", 4),
+    ("ic", 4),
+    ("e", 3),
+    ("y", 5),
+];
+
+/// The stem of an English word in lower case: without plural and one ending, British spellings made American. It is no
+/// word that a person would read; only words with the same stem are taken for the same.
+pub(super) fn stem(word: &str) -> String {
+    let mut word = singular(word.to_owned());
+    if !word.is_ascii() {
+        return word;
+    }
+    word = word.replace("isation", "ization");
+    for (british, american) in [("ise", "ize"), ("ised", "ized"), ("ising", "izing"), ("iser", "izer"), ("our", "or")] {
+        if word.len() > british.len() + 2 && word.ends_with(british) {
+            word.truncate(word.len() - british.len());
+            word.push_str(american);
+            break;
+        }
+    }
+    let ending = ENDINGS.iter().find(|(ending, left)| word.len() >= ending.len() + left && word.ends_with(ending));
+    if let Some((ending, _)) = ending {
+        word.truncate(word.len() - ending.len());
+    }
+    let mut last = word.bytes().rev();
+    if let (Some(a), Some(b)) = (last.next(), last.next())
+        && (word.len() > 3 && a == b && !b"sl".contains(&a))
+    {
+        word.pop();
+    }
+    if word.len() > 3 && word.ends_with('e') {
+        word.pop();
+    }
+    if word.len() > 6 && word.ends_with("at") {
+        word.truncate(word.len() - 2);
+    }
+    word
 }
 
 /// The singular of an English plural, so far as its ending tells.
@@ -71,6 +142,23 @@ mod tests {
         let text = "The agent CANCELLED reservation_4WQ150 twice; its policies, fees and bus passes aren't refundable.";
         let left: Vec<String> = words(text).collect();
         assert_eq!(left, ["cancelled", "reservation", "twice", "policy", "fee", "bus", "pass", "aren", "refundable"]);
+    }
+
+    #[test]
+    fn forms_and_spellings_of_a_word_have_one_stem() {
+        for forms in [
+            &["calculate", "calculated", "calculates", "calculating", "calculation"][..],
+            &["invent", "invents", "invented", "inventing", "invention"],
+            &["apologise", "apologize", "apologised", "apologizing", "apologises"],
+            &["behaviour", "behavior", "behaviours"],
+            &["omit", "omits", "omitted", "omitting"],
+            &["policy", "policies"],
+            &["größe"],
+        ] {
+            let stems: std::collections::BTreeSet<String> = forms.iter().map(|word| stem(word)).collect();
+            assert_eq!(stems.len(), 1, "{forms:?}: {stems:?}");
+        }
+        assert_ne!(stem("rude"), stem("rule"));
     }
 
     #[test]

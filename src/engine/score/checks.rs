@@ -7,6 +7,7 @@ use super::shorten;
 use crate::domain::pattern::Matcher;
 use crate::domain::scenario::{Check, NumberCheck};
 use crate::domain::schema::{self, Schema};
+use crate::domain::score::{CheckKind, FailedCheck};
 
 /// The longest quotation of an answer or an expectation in evidence, in characters.
 const MAX_QUOTE: usize = 120;
@@ -84,49 +85,70 @@ impl CompiledCheck {
 
     /// What is wrong with an answer; `None` when nothing is.
     #[must_use]
-    pub fn fault(&self, answer: &str) -> Option<String> {
+    pub fn fault(&self, answer: &str) -> Option<FailedCheck> {
+        let failed = |kind: CheckKind, expected: String, got: String| {
+            let detail = format!("expected {expected}, got {got}");
+            Some(FailedCheck { kind, expected, detail })
+        };
         match self {
-            Self::Equals(text) => (answer.trim() != &**text)
-                .then(|| format!("expected the answer {}, got {}", quote(text), quote(answer))),
-            Self::Contains(text) => (!answer.to_lowercase().contains(&**text))
-                .then(|| format!("expected the answer to contain {}, got {}", quote(text), quote(answer))),
-            Self::NotContains(text) => answer
-                .to_lowercase()
-                .contains(&**text)
-                .then(|| format!("expected the answer not to contain {}, got {}", quote(text), quote(answer))),
-            Self::Regex(matcher) => match matcher.is_match(answer) {
-                Ok(true) => None,
-                Ok(false) => Some(format!(
-                    "expected the answer to match /{}/, got {}",
-                    shorten(matcher.as_str(), MAX_QUOTE),
-                    quote(answer)
-                )),
-                Err(longest) => Some(format!(
-                    "expected the answer to match /{}/, and it has {} bytes, more than the {longest} that this pattern is matched \
-                     with",
-                    shorten(matcher.as_str(), MAX_QUOTE),
-                    answer.len()
-                )),
-            },
-            Self::JsonSchema(schema) => match serde_json::from_str::<Value>(answer) {
-                Err(error) => Some(format!("expected JSON: {error}; got {}", quote(answer))),
-                Ok(value) => schema.fault(&value, answer).map(|(place, why)| {
-                    let place = if place.is_empty() { "the answer".to_owned() } else { place };
-                    format!("expected JSON that satisfies the schema: {place}: {}", shorten(&why, 2 * MAX_QUOTE))
-                }),
-            },
+            Self::Equals(text) if answer.trim() != &**text => {
+                failed(CheckKind::Equals, format!("the answer {}", quote(text)), quote(answer))
+            }
+            Self::Contains(text) if !answer.to_lowercase().contains(&**text) => {
+                failed(CheckKind::Contains, format!("the answer to contain {}", quote(text)), quote(answer))
+            }
+            Self::NotContains(text) if answer.to_lowercase().contains(&**text) => {
+                failed(CheckKind::NotContains, format!("the answer not to contain {}", quote(text)), quote(answer))
+            }
+            Self::Regex(matcher) => {
+                let expected = format!("the answer to match /{}/", shorten(matcher.as_str(), MAX_QUOTE));
+                match matcher.is_match(answer) {
+                    Ok(true) => None,
+                    Ok(false) => failed(CheckKind::Regex, expected, quote(answer)),
+                    Err(longest) => {
+                        let detail = format!(
+                            "expected {expected}, and it has {} bytes, more than the {longest} that this pattern is matched with",
+                            answer.len()
+                        );
+                        Some(FailedCheck { kind: CheckKind::Regex, expected, detail })
+                    }
+                }
+            }
+            Self::JsonSchema(schema) => schema_fault(schema, answer),
             Self::Number(NumberCheck { value, tolerance }) => {
                 let allowed = tolerance.unwrap_or(0.0) + ROUNDING * value.abs().max(1.0);
                 let found = numbers(answer);
-                (!found.iter().any(|number| (number - value).abs() <= allowed)).then(|| {
-                    let within = tolerance.filter(|t| *t > 0.0).map_or_else(String::new, |t| format!(" within {t}"));
-                    let got: Vec<String> = found.iter().take(8).map(f64::to_string).collect();
-                    let got = if got.is_empty() { "no number".to_owned() } else { got.join(", ") };
-                    format!("expected the number {value}{within} in the answer, got {got}")
-                })
+                if found.iter().any(|number| (number - value).abs() <= allowed) {
+                    return None;
+                }
+                let within = tolerance.filter(|t| *t > 0.0).map_or_else(String::new, |t| format!(" within {t}"));
+                let got: Vec<String> = found.iter().take(8).map(f64::to_string).collect();
+                let got = if got.is_empty() { "no number".to_owned() } else { got.join(", ") };
+                failed(CheckKind::Number, format!("the number {value}{within} in the answer"), got)
             }
+            _ => None,
         }
     }
+}
+
+/// What is expected names the place in the answer, whichever item of a list it is in: it is the same for every answer that goes
+/// wrong there.
+fn schema_fault(schema: &Schema, answer: &str) -> Option<FailedCheck> {
+    let (expected, detail) = match serde_json::from_str::<Value>(answer) {
+        Err(error) => ("JSON".to_owned(), format!("expected JSON: {error}; got {}", quote(answer))),
+        Ok(value) => {
+            let (place, why) = schema.fault(&value, answer)?;
+            let any_item = |step: &str| if step.parse::<u32>().is_ok() { "*".to_owned() } else { step.to_owned() };
+            let steps: Vec<String> = place.split('/').map(any_item).collect();
+            let place = if place.is_empty() { "the answer".to_owned() } else { place };
+            let expected = match steps.join("/") {
+                steps if steps.is_empty() => "JSON that satisfies the schema".to_owned(),
+                steps => format!("JSON that satisfies the schema at {}", shorten(&steps, MAX_QUOTE)),
+            };
+            (expected, format!("expected JSON that satisfies the schema: {place}: {}", shorten(&why, 2 * MAX_QUOTE)))
+        }
+    };
+    Some(FailedCheck { kind: CheckKind::JsonSchema, expected, detail })
 }
 
 fn quote(text: &str) -> String {
@@ -169,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_fault_says_what_was_expected_and_what_was_found() {
-        let fault = |check, answer: &str| compile(check).unwrap().fault(answer).unwrap();
+        let fault = |check, answer: &str| compile(check).unwrap().fault(answer).unwrap().detail;
         assert_eq!(
             fault(json!({"contains": "refund"}), "Hello."),
             r#"expected the answer to contain "refund", got "Hello.""#

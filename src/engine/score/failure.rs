@@ -55,6 +55,7 @@ pub fn failure(
         dimensions: failed.iter().map(|(dimension, _)| dimension.name.clone()).collect(),
         score: lowest_failed(worst),
         tool_errors: failed.iter().flat_map(|(_, score)| score.tool_errors.iter().cloned()).collect(),
+        failed_checks: failed.iter().flat_map(|(_, score)| score.failed_checks.iter().cloned()).collect(),
         expected_tools: scenario.expect.calls.iter().map(|call| call.tool.clone()).collect(),
         evidence: shorten(&evidence.join("\n"), MAX_EVIDENCE).into_owned(),
     })
@@ -80,7 +81,7 @@ mod tests {
 
     use super::*;
     use crate::api::scoring::Scorer;
-    use crate::domain::score::{Score, ToolError, ToolErrorKind};
+    use crate::domain::score::{CheckKind, FailedCheck, Score, ToolError, ToolErrorKind};
     use crate::domain::transcript::{Ending, Message};
 
     fn dimensions() -> Vec<DimensionPlan> {
@@ -109,6 +110,11 @@ mod tests {
                     tool: "find".into(),
                     arguments: vec![],
                     detail: format!("repeat {repeat}"),
+                }],
+                failed_checks: vec![FailedCheck {
+                    kind: CheckKind::Contains,
+                    expected: "the answer to contain \"yes\"".to_owned(),
+                    detail: format!("expected it in repeat {repeat}"),
                 }],
             })
         });
@@ -151,6 +157,8 @@ mod tests {
         assert_eq!((failure.answer.as_str(), failure.score, failure.weight), ("answer 1", 0.25, 3.0));
         assert_eq!(failure.evidence, "tools: scored 0.25 in repeat 1\naccuracy: scored 0.5 in repeat 1");
         assert!(failure.tool_errors.iter().all(|error| error.detail == "repeat 1") && failure.tool_errors.len() == 2);
+        let checks: Vec<&str> = failure.failed_checks.iter().map(|check| check.detail.as_str()).collect();
+        assert_eq!(checks, ["expected it in repeat 1"; 2]);
     }
 
     #[test]
