@@ -22,6 +22,7 @@ pub mod report;
 pub mod run;
 pub mod score;
 pub mod shadow;
+pub mod stopwatch;
 pub mod subject;
 pub mod texts;
 pub mod validate;

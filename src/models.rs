@@ -55,6 +55,7 @@ use crate::domain::ids::ModelName;
 use crate::domain::money::Usage;
 use crate::domain::redact::Redactor;
 use crate::engine::ports::{CallError, CallErrorKind, Models};
+use crate::engine::stopwatch::CallTime;
 
 /// How a [`Client`] behaves where the plan says nothing.
 #[derive(Clone, Debug)]
@@ -281,6 +282,7 @@ impl Client {
             kind: CallErrorKind::Refused,
             attempts: 0,
             message: "there is no model of this name; add it to spec.models".to_owned(),
+            usage: None,
         })
     }
 
@@ -289,7 +291,7 @@ impl Client {
         &self,
         endpoint: &Endpoint,
         operation: &'static str,
-        Outgoing { url, body, output, expected }: Outgoing<'_>,
+        Outgoing { url, body, output, expected, time }: Outgoing<'_>,
         read: impl Fn(&[u8]) -> Result<T, Unusable>,
         usage: impl Fn(&T) -> Usage,
     ) -> Result<T, GivenUp> {
@@ -320,6 +322,7 @@ impl Client {
             tokens,
             expected,
             pauses: &self.pauses,
+            time,
         };
         call.make(read, usage).instrument(span).await
     }
@@ -332,6 +335,8 @@ struct Outgoing<'a> {
     output: u64,
     /// What its answer may have at most.
     expected: Expected,
+    /// Where it reports when a request is under way.
+    time: &'a CallTime,
 }
 
 /// A key with fewer bytes is no secret, but a word such as `none` that a local server is given, and answers may well have it.
@@ -347,6 +352,7 @@ impl Models for Client {
         &'a self,
         model: &'a ModelName,
         request: &'a ChatRequest,
+        time: &'a CallTime,
     ) -> BoxFuture<'a, Result<ChatAnswer, CallError>> {
         Box::pin(async move {
             let endpoint = self.endpoint(model)?;
@@ -368,7 +374,7 @@ impl Models for Client {
             let mut changes = 0;
             loop {
                 let body = endpoint.chat_body(request, &endpoint.wanted.form(lessons));
-                let outgoing = Outgoing { url: &endpoint.chat, body, output, expected };
+                let outgoing = Outgoing { url: &endpoint.chat, body, output, expected, time };
                 let given_up = match self.call(endpoint, "chat", outgoing, read, |answer| answer.usage).await {
                     Ok(answer) => return Ok(self.keys.value(answer)),
                     Err(given_up) => given_up,
@@ -390,6 +396,7 @@ impl Models for Client {
         &'a self,
         model: &'a ModelName,
         request: &'a EmbedRequest,
+        time: &'a CallTime,
     ) -> BoxFuture<'a, Result<Embeddings, CallError>> {
         Box::pin(async move {
             let endpoint = self.endpoint(model)?;
@@ -399,11 +406,12 @@ impl Models for Client {
                     kind: CallErrorKind::Refused,
                     attempts: 0,
                     message: "Anthropic has no embeddings; choose an OpenAI-compatible model".to_owned(),
+                    usage: None,
                 });
             }
             let body = openai::embed_body(&endpoint.model, request, endpoint.is_openai());
             let expected = Expected::Vectors(request.texts.len());
-            let outgoing = Outgoing { url: &endpoint.embeddings, body, output: 0, expected };
+            let outgoing = Outgoing { url: &endpoint.embeddings, body, output: 0, expected, time };
             let estimate = || request.texts.iter().map(|text| answered::estimate(text)).sum();
             let read = |body: &[u8]| {
                 let embeddings = openai::read_embeddings(body, request.texts.len(), estimate)?;

@@ -268,6 +268,15 @@ impl CallKey {
     }
 }
 
+/// An answer that was paid and in which there is nothing to use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unusable {
+    /// What is wrong with it.
+    pub why: String,
+    /// The tokens, as the provider counted them.
+    pub usage: Usage,
+}
+
 /// An answer as the ledger keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -276,6 +285,8 @@ pub enum Answer {
     Chat(ChatAnswer),
     /// Of an embedding model.
     Embeddings(Embeddings),
+    /// Of either, with nothing to use in it. It is counted, and never found again.
+    Unusable(Unusable),
 }
 
 impl Answer {
@@ -285,6 +296,7 @@ impl Answer {
         match self {
             Self::Chat(answer) => answer.usage,
             Self::Embeddings(answer) => answer.usage,
+            Self::Unusable(answer) => answer.usage,
         }
     }
 
@@ -294,6 +306,7 @@ impl Answer {
         match self {
             Self::Chat(answer) => answer.estimated,
             Self::Embeddings(answer) => answer.estimated,
+            Self::Unusable(_) => false,
         }
     }
 }

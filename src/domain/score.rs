@@ -223,11 +223,13 @@ impl ScenarioResult {
         (weight > 0.0).then(|| sum / weight)
     }
 
-    /// The share of repeats that passed in every dimension; `None` when nothing was scored.
+    /// The share of repeats that passed in every dimension, of those to which any applies; `None` without one.
     #[must_use]
     pub fn pass_rate(&self) -> Option<f64> {
-        let passed = self.samples.iter().filter(|sample| sample.passed()).count();
-        (!self.samples.is_empty()).then(|| passed as f64 / self.samples.len() as f64)
+        let scored = self.samples.iter().filter(|sample| sample.dimensions.iter().any(Option::is_some));
+        let (passed, failed): (Vec<_>, Vec<_>) = scored.partition(|sample| sample.passed());
+        let scored = passed.len() + failed.len();
+        (scored > 0).then(|| passed.len() as f64 / scored as f64)
     }
 }
 

@@ -68,6 +68,12 @@ impl Message {
         serde_json::to_writer(&mut count, self).expect("a message is texts and JSON, and counting does not fail");
         count.0
     }
+
+    /// The agent had its turn, and neither said anything nor called a tool.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Self::Assistant { text, calls, .. } if text.trim().is_empty() && calls.is_empty())
+    }
 }
 
 /// What a provider wants back, unchanged, with the next request of a conversation: signed thinking, thought signatures,
@@ -155,9 +161,19 @@ impl Transcript {
         })
     }
 
-    /// The last text that the agent addressed to the user; empty if it never spoke.
+    /// Whether the agent had a turn in which it neither said anything nor called a tool.
+    #[must_use]
+    pub fn is_ever_silent(&self) -> bool {
+        self.messages.iter().any(Message::is_silent)
+    }
+
+    /// The last text that the agent addressed to the user; empty if it never spoke, or ended without a word.
     #[must_use]
     pub fn final_answer(&self) -> &str {
+        let last = self.messages.iter().rev().find(|message| matches!(message, Message::Assistant { .. }));
+        if last.is_some_and(Message::is_silent) {
+            return "";
+        }
         self.messages
             .iter()
             .rev()

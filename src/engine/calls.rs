@@ -1,35 +1,45 @@
 //! The one door through which every paid call goes.
 //!
 //! In: a request and what it is for. Out: its answer, from the ledger if it was ever paid before, else from the
-//! model — recorded before it is handed out. Identical calls that run at the same time are paid once. The budget
-//! is kept here: a call whose worst case does not fit any more is not made.
+//! model — recorded before it is handed out. Identical calls that run at the same time are paid once ([`turn`]). The budget
+//! is kept here: a call whose worst case does not fit any more is not made ([`budget`]).
+//!
+//! An answer in which there is nothing to use is paid as well. It is recorded like any other, and asked for again with a new
+//! look at the budget.
 //!
 //! A call that is under way is paid for, so it goes on to the ledger even if whoever asked does not wait for it any more: a
 //! scenario that took too long, or a phase that ends because something else in it failed.
 
+mod budget;
+mod spending;
+mod turn;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
 
-use rust_decimal::Decimal;
-use serde::Serialize;
-use tokio::sync::Notify;
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, field};
 
+pub use self::budget::OUTPUT_LIMIT;
+use self::budget::{Budget, Reservation, worst_case, worst_case_of_texts};
+use self::spending::Answered;
+pub use self::spending::{Spending, Tally};
+use self::turn::{Turn, Turns};
 use super::held;
 use super::ports::{CallError, CallErrorKind, CallTags, Ledger, LedgerEntry, Models, Progress, StoreError};
+use super::stopwatch::{CallTime, Stopwatch};
 use crate::api::plan::ModelPlan;
 use crate::domain::call::{
-    Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose,
+    Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose, Unusable,
 };
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::money::{Money, Usage};
 use crate::domain::series::Series;
 
-/// What an answer may cost at most when its request sets no limit, in output tokens.
-const ASSUMED_OUTPUT_TOKENS: u64 = 4096;
+/// How often a model is asked whose answers cannot be used, where the plan does not say.
+const ATTEMPTS: u32 = 6;
 
 /// Why a call gave no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -81,56 +91,6 @@ impl CallFailure {
     }
 }
 
-/// Calls and cost of one phase or model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Tally {
-    /// Answers used.
-    pub total: u64,
-    /// Those that were in the ledger already.
-    pub from_ledger: u64,
-    /// What was paid for the others.
-    #[schemars(with = "String")]
-    pub paid: Money,
-    /// Tokens of the calls that were paid.
-    #[schemars(skip)]
-    pub usage: Usage,
-}
-
-/// What a cycle has asked and paid so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spending {
-    /// By phase.
-    pub phases: BTreeMap<Phase, Tally>,
-    /// By model.
-    pub models: BTreeMap<ModelName, Tally>,
-    /// By scenario: what was paid.
-    pub scenarios: BTreeMap<ScenarioId, Money>,
-}
-
-impl Spending {
-    /// Everything together.
-    #[must_use]
-    pub fn total(&self) -> Tally {
-        self.phases.values().fold(Tally::default(), |sum, tally| Tally {
-            total: sum.total + tally.total,
-            from_ledger: sum.from_ledger + tally.from_ledger,
-            paid: sum.paid + tally.paid,
-            usage: sum.usage + tally.usage,
-        })
-    }
-}
-
-/// The money of a cycle.
-#[derive(Debug, Default)]
-struct Purse {
-    /// What calls of this cycle cost, those included that it paid before it was killed and started again.
-    spent: Money,
-    /// The worst case of the calls under way.
-    reserved: Decimal,
-    under_way: usize,
-}
-
 /// The one door through which every paid call goes.
 pub struct Calls {
     door: Arc<Door>,
@@ -146,23 +106,35 @@ struct Door {
     progress: Arc<dyn Progress>,
     stop: CancellationToken,
     plans: BTreeMap<ModelName, Arc<ModelPlan>>,
-    budget: Option<Money>,
-    purse: Mutex<Purse>,
-    settled: Notify,
-    turns: Mutex<HashMap<CallKey, Arc<tokio::sync::Mutex<()>>>>,
+    budget: Arc<Budget>,
+    turns: Arc<Turns>,
     spending: Mutex<Spending>,
+    /// Answers in the ledger that another cycle has paid, and whether they were discarded meanwhile.
+    of_others: Mutex<HashMap<CallKey, bool>>,
     /// Why the ledger could not record an answer. Nothing more is asked then: what it comes to would be lost as well.
     broken: OnceLock<StoreError>,
 }
 
 /// A call on its way: everything but the request itself.
-struct Errand {
+struct Call {
     key: CallKey,
     model: ModelName,
     plan: Arc<ModelPlan>,
     tags: CallTags,
     worst: Usage,
+    /// The time of the scenario that the call is part of.
+    time: Option<Arc<Stopwatch>>,
 }
+
+impl Call {
+    /// The most that it can cost.
+    fn worst_cost(&self) -> Money {
+        self.plan.price.map(|price| price.of(self.worst)).unwrap_or_default()
+    }
+}
+
+/// Sends a request; it may be sent more than once.
+type Ask = Box<dyn Fn(Arc<CallTime>) -> BoxFuture<'static, Result<Answer, CallError>> + Send + Sync>;
 
 impl Calls {
     /// The calls of one cycle. What it paid before it was killed and started again counts.
@@ -186,11 +158,10 @@ impl Calls {
             progress,
             stop,
             plans: plans.into_iter().map(|(name, plan)| (name, Arc::new(plan))).collect(),
-            budget,
-            purse: Mutex::new(Purse { spent, ..Purse::default() }),
-            settled: Notify::new(),
-            turns: Mutex::default(),
+            budget: Arc::new(Budget::new(budget, spent)),
+            turns: Arc::default(),
             spending: Mutex::default(),
+            of_others: Mutex::default(),
             broken: OnceLock::new(),
         };
         Ok(Self { door: Arc::new(door), series: Series::default() })
@@ -202,7 +173,7 @@ impl Calls {
         Self { door: Arc::clone(&self.door), series }
     }
 
-    /// Asks a chat model, or the ledger.
+    /// Asks a chat model, or the ledger. `time` is that of the scenario which waits for the answer.
     ///
     /// # Errors
     /// [`CallFailure`] when there is no answer that may be used.
@@ -213,20 +184,43 @@ impl Calls {
         scenario: Option<&ScenarioId>,
         model: &ModelName,
         request: ChatRequest,
+        time: Option<&Arc<Stopwatch>>,
     ) -> Result<ChatAnswer, CallFailure> {
+        self.chat_and_key(phase, purpose, scenario, model, request, time).await.map(|(_, answer)| answer)
+    }
+
+    /// The same, with the key under which the answer is recorded.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub async fn chat_and_key(
+        &self,
+        phase: Phase,
+        purpose: Purpose,
+        scenario: Option<&ScenarioId>,
+        model: &ModelName,
+        mut request: ChatRequest,
+        time: Option<&Arc<Stopwatch>>,
+    ) -> Result<(CallKey, ChatAnswer), CallFailure> {
         let plan = self.door.plan(model);
-        let errand = Errand {
-            key: self.series.key(CallKey::chat(&plan.identity, &request)),
+        self.door.budget.bound(&mut request, plan.price);
+        let key = self.series.key(CallKey::chat(&plan.identity, &request));
+        let call = Call {
+            key,
             model: model.clone(),
             plan,
             tags: CallTags { cycle: self.door.cycle, phase, purpose, scenario: scenario.cloned() },
             worst: worst_case(&request),
+            time: time.cloned(),
         };
-        let (models, name) = (Arc::clone(&self.door.models), model.clone());
-        let ask = async move { models.chat(&name, &request).await.map(Answer::Chat) };
-        match self.door.answer(errand, ask).await? {
-            Answer::Chat(answer) => Ok(answer),
-            Answer::Embeddings(_) => unreachable!("the kind of call is part of its key"),
+        let (models, name, request) = (Arc::clone(&self.door.models), model.clone(), Arc::new(request));
+        let ask = move |time: Arc<CallTime>| -> BoxFuture<'static, Result<Answer, CallError>> {
+            let (models, name, request) = (Arc::clone(&models), name.clone(), Arc::clone(&request));
+            Box::pin(async move { models.chat(&name, &request, &time).await.map(Answer::Chat) })
+        };
+        match self.door.answer(call, Box::new(ask)).await? {
+            Answer::Chat(answer) => Ok((key, answer)),
+            Answer::Embeddings(_) | Answer::Unusable(_) => unreachable!("the kind of call is part of its key"),
         }
     }
 
@@ -241,20 +235,53 @@ impl Calls {
         request: EmbedRequest,
     ) -> Result<Embeddings, CallFailure> {
         let plan = self.door.plan(model);
-        let bytes: usize = request.texts.iter().map(String::len).sum();
-        let errand = Errand {
+        let call = Call {
             key: self.series.key(CallKey::embed(&plan.identity, &request)),
             model: model.clone(),
             plan,
             tags: CallTags { cycle: self.door.cycle, phase, purpose: Purpose::Embed, scenario: None },
-            worst: Usage { input: bytes as u64, cached_input: 0, output: 0 },
+            worst: worst_case_of_texts(&request),
+            time: None,
         };
-        let (models, name) = (Arc::clone(&self.door.models), model.clone());
-        let ask = async move { models.embed(&name, &request).await.map(Answer::Embeddings) };
-        match self.door.answer(errand, ask).await? {
+        let (models, name, request) = (Arc::clone(&self.door.models), model.clone(), Arc::new(request));
+        let ask = move |time: Arc<CallTime>| -> BoxFuture<'static, Result<Answer, CallError>> {
+            let (models, name, request) = (Arc::clone(&models), name.clone(), Arc::clone(&request));
+            Box::pin(async move { models.embed(&name, &request, &time).await.map(Answer::Embeddings) })
+        };
+        match self.door.answer(call, Box::new(ask)).await? {
             Answer::Embeddings(answer) => Ok(answer),
-            Answer::Chat(_) => unreachable!("the kind of call is part of its key"),
+            Answer::Chat(_) | Answer::Unusable(_) => unreachable!("the kind of call is part of its key"),
         }
+    }
+
+    /// Has answers that proved useless asked for anew by the next call. What they cost stays counted.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the ledger cannot be written.
+    pub async fn discard(&self, keys: Vec<CallKey>) -> Result<(), StoreError> {
+        if keys.is_empty() { Ok(()) } else { self.door.ledger.discard(keys).await }
+    }
+
+    /// The same for those of the answers that another cycle has paid: what was useless there may go better here. Returns whether
+    /// there were any, so that asking again is worth while.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the ledger cannot be written.
+    pub async fn discard_of_others(&self, keys: &[CallKey]) -> Result<bool, StoreError> {
+        let (mut any, mut old) = (false, Vec::new());
+        {
+            let mut of_others = lock(&self.door.of_others);
+            for key in keys {
+                if let Some(is_discarded) = of_others.get_mut(key) {
+                    any = true;
+                    if !std::mem::replace(is_discarded, true) {
+                        old.push(*key);
+                    }
+                }
+            }
+        }
+        self.discard(old).await?;
+        Ok(any)
     }
 
     /// What has been asked and paid so far.
@@ -266,18 +293,18 @@ impl Calls {
     /// What the cycle has spent, what it paid before a kill included.
     #[must_use]
     pub fn spent(&self) -> Money {
-        lock(&self.door.purse).spent
+        self.door.budget.spent()
+    }
+
+    /// What a person should know of the calls so far.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.door.budget.warnings()
     }
 
     /// Waits until no call is under way: until all that is paid for is in the ledger.
     pub async fn settle(&self) {
-        loop {
-            let settled = self.door.settled.notified();
-            if lock(&self.door.purse).under_way == 0 {
-                return;
-            }
-            settled.await;
-        }
+        self.door.budget.settle().await;
     }
 }
 
@@ -286,28 +313,27 @@ impl Door {
         Arc::clone(self.plans.get(model).expect("a plan refers only to models that it has"))
     }
 
-    async fn answer(
-        self: &Arc<Self>,
-        errand: Errand,
-        ask: impl Future<Output = Result<Answer, CallError>> + Send + 'static,
-    ) -> Result<Answer, CallFailure> {
-        // Identical calls take turns: whoever comes second finds the answer of the first in the ledger.
-        let turn = Turn::take(self, errand.key).await;
-        if let Some(recorded) = self.ledger.find(errand.key).await? {
-            self.count(&errand, None);
+    async fn answer(self: &Arc<Self>, call: Call, ask: Ask) -> Result<Answer, CallFailure> {
+        // Identical calls take turns: the second finds the answer of the first in the ledger.
+        let turn = Turn::take(&self.turns, call.key).await;
+        if let Some(recorded) = self.ledger.find(call.key).await? {
+            if recorded.cycle != self.cycle {
+                lock(&self.of_others).entry(call.key).or_insert(false);
+            }
+            self.count(&call, Answered::FromLedger);
             return Ok(recorded.answer);
         }
         if self.stop.is_cancelled() {
             return Err(CallFailure::Cancelled);
         }
-        let reservation = self.reserve(&errand).await?;
+        let reservation = self.budget.reserve(call.worst_cost()).await?;
         if let Some(error) = self.broken.get() {
             return Err(error.clone().into());
         }
         let door = Arc::clone(self);
         let paying = tokio::spawn(
             held::until_done(async move {
-                let paid = door.pay(&errand, ask, reservation).await;
+                let paid = door.pay(&call, &ask, reservation).await;
                 drop(turn);
                 paid
             })
@@ -323,171 +349,97 @@ impl Door {
         }
     }
 
-    async fn pay(
+    /// Asks until there is an answer to use, and records every answer that is paid.
+    async fn pay(&self, call: &Call, ask: &Ask, mut reservation: Reservation) -> Result<Answer, CallFailure> {
+        let allowed = call.plan.limits.attempts.unwrap_or(ATTEMPTS);
+        let mut attempts = 0;
+        loop {
+            let time = Arc::new(CallTime::within(call.time.clone()));
+            let span = span(call);
+            let mut error = match ask(Arc::clone(&time)).instrument(span.clone()).await {
+                Ok(answer) => {
+                    self.book(call, answer.clone(), &time, &span, reservation).await?;
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let Some(usage) = error.usage else { return Err(error.into()) };
+            attempts += error.attempts;
+            error.attempts = attempts;
+            let unusable = Answer::Unusable(Unusable { why: error.to_string(), usage });
+            self.book(call, unusable, &time, &span, reservation).await?;
+            if !error.kind.is_retryable() || attempts >= allowed {
+                return Err(error.into());
+            }
+            if self.stop.is_cancelled() {
+                return Err(CallFailure::Cancelled);
+            }
+            reservation = self.budget.reserve(call.worst_cost()).await?;
+        }
+    }
+
+    /// Records an answer, and counts what it cost.
+    async fn book(
         &self,
-        errand: &Errand,
-        ask: impl Future<Output = Result<Answer, CallError>>,
+        call: &Call,
+        answer: Answer,
+        time: &CallTime,
+        span: &tracing::Span,
         reservation: Reservation,
-    ) -> Result<Answer, CallFailure> {
-        let ModelIdentity { provider, model, .. } = &errand.plan.identity;
-        let span = tracing::info_span!(
-            "call",
-            phase = %errand.tags.phase,
-            purpose = errand.tags.purpose.as_str(),
-            gen_ai.provider.name = %provider,
-            gen_ai.request.model = %model,
-            gen_ai.usage.input_tokens = field::Empty,
-            gen_ai.usage.output_tokens = field::Empty,
-            cost = field::Empty,
-        );
-        let began = Instant::now();
-        let answer = ask.instrument(span.clone()).await?;
+    ) -> Result<(), CallFailure> {
         let usage = answer.usage();
-        let cost = errand.plan.price.map(|price| price.of(usage));
+        let cost = call.plan.price.map(|price| price.of(usage));
         span.record("gen_ai.usage.input_tokens", usage.input);
         span.record("gen_ai.usage.output_tokens", usage.output);
         if let Some(cost) = cost {
             span.record("cost", field::display(cost));
         }
+        let answered = match answer {
+            Answer::Unusable(_) => Answered::Unusable(usage, cost),
+            Answer::Chat(_) | Answer::Embeddings(_) => Answered::Paid(usage, cost),
+        };
         let entry = LedgerEntry {
-            key: errand.key,
-            identity: errand.plan.identity.clone(),
-            model: errand.model.clone(),
-            answer: answer.clone(),
+            key: call.key,
+            identity: call.plan.identity.clone(),
+            model: call.model.clone(),
+            answer,
             cost,
-            latency: began.elapsed(),
-            tags: errand.tags.clone(),
+            latency: time.last(),
+            tags: call.tags.clone(),
         };
         if let Err(error) = self.ledger.record(entry).await {
             // The first one counts.
             let _ = self.broken.set(error.clone());
             return Err(error.into());
         }
+        if usage.output > call.worst.output {
+            self.budget.overran(&call.model, usage.output, call.worst.output);
+        }
         reservation.settle(cost);
-        self.count(errand, Some((usage, cost)));
-        Ok(answer)
+        self.count(call, answered);
+        Ok(())
     }
 
-    /// Waits until the worst case of a call fits into what is left.
-    async fn reserve(self: &Arc<Self>, errand: &Errand) -> Result<Reservation, CallFailure> {
-        let worst = errand.plan.price.map(|price| price.of(errand.worst)).unwrap_or_default();
-        loop {
-            let settled = self.settled.notified();
-            {
-                let mut purse = lock(&self.purse);
-                let fits = self
-                    .budget
-                    .is_none_or(|budget| purse.spent.amount() + purse.reserved + worst.amount() <= budget.amount());
-                if fits {
-                    purse.reserved += worst.amount();
-                    purse.under_way += 1;
-                    return Ok(Reservation { door: Arc::clone(self), worst });
-                }
-                if purse.under_way == 0 {
-                    let budget = self.budget.unwrap_or_default();
-                    return Err(CallFailure::BudgetExhausted { budget, spent: purse.spent, worst });
-                }
-            }
-            // Calls under way cost less than their worst case, as a rule: see what is left when one is done.
-            settled.await;
-        }
-    }
-
-    fn count(&self, errand: &Errand, paid: Option<(Usage, Option<Money>)>) {
-        let cost = paid.and_then(|(_, cost)| cost);
-        self.progress.call(errand.tags.phase, paid.is_some(), cost);
-        let mut spending = lock(&self.spending);
-        let Spending { phases, models, scenarios } = &mut *spending;
-        let tallies = [phases.entry(errand.tags.phase).or_default(), models.entry(errand.model.clone()).or_default()];
-        for tally in tallies {
-            tally.total += 1;
-            match paid {
-                Some((usage, cost)) => {
-                    tally.usage += usage;
-                    tally.paid += cost.unwrap_or_default();
-                }
-                None => tally.from_ledger += 1,
-            }
-        }
-        if let (Some(cost), Some(scenario)) = (cost, &errand.tags.scenario) {
-            *scenarios.entry(scenario.clone()).or_default() += cost;
-        }
+    fn count(&self, call: &Call, answered: Answered) {
+        let CallTags { phase, scenario, .. } = &call.tags;
+        self.progress.call(*phase, !matches!(answered, Answered::FromLedger), answered.cost());
+        lock(&self.spending).count(*phase, &call.model, scenario.as_ref(), answered);
     }
 }
 
-/// The worst case of a call under way, given back when it is settled or dropped.
-struct Reservation {
-    door: Arc<Door>,
-    worst: Money,
-}
-
-impl Reservation {
-    fn settle(self, cost: Option<Money>) {
-        lock(&self.door.purse).spent += cost.unwrap_or_default();
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let mut purse = lock(&self.door.purse);
-        purse.reserved -= self.worst.amount();
-        purse.under_way -= 1;
-        drop(purse);
-        self.door.settled.notify_waiters();
-    }
-}
-
-/// The turn of one among identical calls, given back when it is dropped.
-struct Turn {
-    door: Arc<Door>,
-    key: CallKey,
-    guard: Option<tokio::sync::OwnedMutexGuard<()>>,
-}
-
-impl Turn {
-    async fn take(door: &Arc<Door>, key: CallKey) -> Self {
-        let turn = Arc::clone(lock(&door.turns).entry(key).or_default());
-        let mut taken = Self { door: Arc::clone(door), key, guard: None };
-        taken.guard = Some(turn.lock_owned().await);
-        taken
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.guard = None;
-        let mut turns = lock(&self.door.turns);
-        // Whoever waits holds a clone of it.
-        if turns.get(&self.key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            turns.remove(&self.key);
-        }
-    }
-}
-
-/// The most tokens that a call can take: a token is at least one byte of input.
-fn worst_case(request: &ChatRequest) -> Usage {
-    use crate::domain::transcript::Message;
-    let said: usize = request
-        .messages
-        .iter()
-        .map(|message| match message {
-            Message::User { text } => text.len(),
-            Message::Assistant { text, calls, opaque } => {
-                opaque.size()
-                    + text.len()
-                    + calls.iter().map(|call| call.arguments.to_string().len() + 64).sum::<usize>()
-            }
-            Message::Tool { content, .. } => content.len(),
-        })
-        .sum();
-    let tools: usize = request.tools.iter().map(|tool| serde_json::to_string(tool).map_or(0, |text| text.len())).sum();
-    let schema = request.answer_schema.as_ref().map_or(0, |schema| schema.schema.to_string().len());
-    let framing = 64 + 16 * request.messages.len();
-    Usage {
-        input: (request.system.len() + said + tools + schema + framing) as u64,
-        cached_input: 0,
-        output: request.parameters.max_output_tokens.unwrap_or(ASSUMED_OUTPUT_TOKENS),
-    }
+/// The span of a request.
+fn span(call: &Call) -> tracing::Span {
+    let ModelIdentity { provider, model, .. } = &call.plan.identity;
+    tracing::info_span!(
+        "call",
+        phase = %call.tags.phase,
+        purpose = call.tags.purpose.as_str(),
+        gen_ai.provider.name = %provider,
+        gen_ai.request.model = %model,
+        gen_ai.usage.input_tokens = field::Empty,
+        gen_ai.usage.output_tokens = field::Empty,
+        cost = field::Empty,
+    )
 }
 
 /// Locks what only plain assignments happen under, so that a poisoned lock still holds a whole value.

@@ -1,5 +1,6 @@
 //! One cycle, phase by phase.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,6 +26,7 @@ use crate::decide::conclude::{Conclusion, Evidence, Search, Verdict, conclude, c
 use crate::domain::call::Phase;
 use crate::domain::cluster::{Cluster, Failure};
 use crate::domain::hash::ContentHash;
+use crate::domain::ids::DimensionName;
 use crate::domain::patch::RejectedPatch;
 use crate::domain::score::{Evaluation, ScenarioResult};
 use crate::domain::version::VersionPhase;
@@ -356,11 +358,7 @@ impl Cycle {
             rejected: hunt.rejected,
             clusters: hunt.clusters.into_iter().map(|(_, cluster)| cluster).collect(),
             dimensions: self.plan.dimensions.iter().map(|dimension| dimension.name.clone()).collect(),
-            champion_scores: means(&self.plan, &measured)
-                .dimensions
-                .into_iter()
-                .map(|(name, mean)| (name.into(), mean))
-                .collect(),
+            champion_scores: self.remembered_scores(&measured, measured_on),
             evaluations,
             at: self.clock.now(),
         };
@@ -380,6 +378,15 @@ impl Cycle {
         Some(RejectedPatch { prompt: finalist.subject.id, patch: merged.candidate.patch.clone(), reason })
     }
 
+    /// The mean scores that later cycles take percentiles of: those of a champion that was measured on all held-out scenarios.
+    fn remembered_scores(&self, measured: &Evaluation, measured_on: &str) -> BTreeMap<DimensionName, f64> {
+        let is_complete = measured_on == "heldOut" && measured.results.iter().all(|result| !result.samples.is_empty());
+        if !is_complete {
+            return BTreeMap::new();
+        }
+        means(&self.plan, measured).dimensions.into_iter().map(|(name, mean)| (name.into(), mean)).collect()
+    }
+
     fn side(&self, version: &crate::domain::version::Version, measured: &Evaluation, measured_on: &str) -> Side {
         let means = means(&self.plan, measured);
         Side {
@@ -391,6 +398,7 @@ impl Cycle {
             failing: failing(measured),
             measured_on: measured_on.to_owned(),
             scenarios: measured.results.len(),
+            answers: self.evaluator.answers(measured),
             diff: version.diff.clone(),
             addresses: version.addresses.clone(),
         }
@@ -405,6 +413,8 @@ impl Cycle {
                 errors.len()
             ));
         }
+        warnings.extend(self.evaluator.warnings());
+        warnings.extend(self.calls.warnings());
         warnings
     }
 

@@ -18,14 +18,17 @@ pub enum CycleError {
     /// The next call might have exceeded the budget.
     #[error("{0}")]
     BudgetExhausted(CallFailure),
-    /// More scenarios than the plan tolerates ended in errors.
+    /// More runs than the plan tolerates ended in errors.
     #[error(
-        "{errors} of {runs} runs ended in errors, more than spec.execution.errorTolerance allows ({allowed}); the first: {first}"
+        "{failed} of {runs} runs ended in errors{}, more than spec.execution.errorTolerance allows ({allowed}); the first: {first}",
+        of_causes(*.errors, *.failed)
     )]
     TooManyErrors {
-        /// Runs that ended in errors.
+        /// Errors: runs that failed of one cause are one.
         errors: usize,
-        /// Runs in all.
+        /// Runs that ended in errors.
+        failed: usize,
+        /// Runs of the cycle so far, those under way included.
         runs: usize,
         /// How many errors were allowed.
         allowed: usize,
@@ -34,6 +37,28 @@ pub enum CycleError {
         /// Some of them may go better another time: not all were refused.
         is_retryable: bool,
     },
+    /// Not one run could be scored.
+    #[error("{}, so there is nothing to score; the first error: {first}", all_of(*.runs))]
+    NothingScored {
+        /// Runs.
+        runs: usize,
+        /// The first error.
+        first: String,
+        /// Some of them may go better another time: not all were refused.
+        is_retryable: bool,
+    },
+}
+
+fn of_causes(causes: usize, failed: usize) -> String {
+    match causes {
+        all if all == failed => String::new(),
+        1 => ", of one cause".to_owned(),
+        several => format!(", of {several} causes"),
+    }
+}
+
+fn all_of(runs: usize) -> String {
+    if runs == 1 { "the only run ended in an error".to_owned() } else { format!("all {runs} runs ended in errors") }
 }
 
 impl CycleError {
@@ -45,7 +70,7 @@ impl CycleError {
             Self::Call(error) => error.kind.category(),
             Self::Store(error) => error.kind.category(),
             Self::BudgetExhausted(_) => "budget",
-            Self::TooManyErrors { .. } => "errors",
+            Self::TooManyErrors { .. } | Self::NothingScored { .. } => "errors",
         }
     }
 
@@ -55,7 +80,7 @@ impl CycleError {
         match self {
             Self::Call(error) => error.kind.is_retryable(),
             Self::Store(error) => error.kind.is_retryable(),
-            Self::TooManyErrors { is_retryable, .. } => *is_retryable,
+            Self::TooManyErrors { is_retryable, .. } | Self::NothingScored { is_retryable, .. } => *is_retryable,
             Self::Stopped => true,
             Self::BudgetExhausted(_) => false,
         }

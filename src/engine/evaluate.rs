@@ -1,34 +1,43 @@
 //! Phases *run* and *score*, joined scenario by scenario: a prompt and a set of scenarios → an evaluation.
 //!
 //! They are joined because transcripts are too many to hold: each is scored as soon as it is there, and only its scores
-//! and, where it failed, a short failure are kept. What was measured once in a cycle is not measured again.
+//! and, where it failed, a short failure are kept ([`outcomes`]). What was measured once in a cycle is not measured again. Runs
+//! that end in errors count for nobody; a cycle with too many of them stops ([`errors`]).
 
-use std::collections::HashMap;
+mod errors;
+mod outcomes;
+
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::calls::Calls;
+use self::errors::{Errors, RunFailure};
+use self::outcomes::{Outcome, Outcomes, Reading, Scored};
+use super::calls::{CallFailure, Calls, OUTPUT_LIMIT};
 use super::error::CycleError;
 use super::ports::Progress;
-use super::run::{RunError, run};
+use super::report::AnswerCounts;
+use super::run::{self, RunError, run};
 use super::score::failure::failure;
-use super::score::{ScoreError, examine, judged};
+use super::score::fence::fenced;
+use super::score::judge::JudgeError;
+use super::score::{Examined, ScoreError, examine, judged};
 use super::subject::Subject;
 use super::texts::Texts;
 use crate::api::Plan;
-use crate::domain::call::{ChatRequest, Phase, Purpose};
+use crate::api::plan::RuntimePlan;
+use crate::api::scoring::Scorer;
+use crate::domain::call::{CallKey, ChatRequest, Phase, Purpose};
 use crate::domain::cluster::Failure;
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ModelName;
+use crate::domain::scenario::Scenario;
 use crate::domain::score::{Evaluation, Sample, ScenarioResult};
-
-/// Errors that are always tolerated: in a set of three scenarios, one must not stop a cycle.
-const ALWAYS_TOLERATED: usize = 2;
+use crate::domain::transcript::Transcript;
 
 /// Transcripts of a cycle that are examined at once, where that may take long.
 const DESKS: usize = 2;
@@ -51,20 +60,6 @@ impl CountedAs {
     pub const SHADOW: Self = Self { run: Phase::Shadow, score: Phase::Shadow };
 }
 
-/// One run, scored.
-#[derive(Clone, Debug)]
-enum Outcome {
-    Scored {
-        sample: Sample,
-        failure: Option<Arc<Failure>>,
-    },
-    Errored {
-        message: String,
-        /// Another attempt may go better.
-        is_retryable: bool,
-    },
-}
-
 /// Measures prompts, and remembers what it has measured.
 pub struct Evaluator {
     plan: Arc<Plan>,
@@ -77,7 +72,8 @@ pub struct Evaluator {
     desk: Semaphore,
     /// What runs under way hold.
     texts: Texts,
-    outcomes: Mutex<HashMap<(ContentHash, usize, u32), Outcome>>,
+    outcomes: Mutex<Outcomes>,
+    errors: Mutex<Errors>,
 }
 
 impl Evaluator {
@@ -94,6 +90,7 @@ impl Evaluator {
             desk: Semaphore::new(DESKS),
             texts: Texts::default(),
             outcomes: Mutex::default(),
+            errors: Mutex::default(),
         }
     }
 
@@ -110,11 +107,12 @@ impl Evaluator {
         counted: CountedAs,
     ) -> Result<Evaluation, CycleError> {
         let mut missing: Vec<(usize, u32)> = {
-            let measured = self.lock();
+            let mut measured = self.outcomes();
+            measured.look_at(subject, self.most_repeats());
             scenarios
                 .iter()
                 .flat_map(|&scenario| repeats.clone().map(move |repeat| (scenario, repeat)))
-                .filter(|&(scenario, repeat)| !measured.contains_key(&(subject.id, scenario, repeat)))
+                .filter(|&(scenario, repeat)| !measured.contains((subject.id, scenario, repeat)))
                 .collect()
         };
         self.progress.advance((scenarios.len() * repeats.len() - missing.len()) as u64);
@@ -130,33 +128,77 @@ impl Evaluator {
     /// The failures of a subject in those of the scenarios that it did not pass in most of its repeats.
     #[must_use]
     pub fn failures(&self, subject: &Subject, scenarios: &[usize], repeats: &Range<u32>) -> Vec<(usize, Failure)> {
-        let measured = self.lock();
-        scenarios
-            .iter()
-            .filter_map(|&scenario| {
-                let outcomes: Vec<_> =
-                    repeats.clone().filter_map(|repeat| measured.get(&(subject.id, scenario, repeat))).collect();
-                let (mut scored, mut failed, mut worst) = (0_usize, 0_usize, None::<&Arc<Failure>>);
-                for outcome in outcomes {
-                    let Outcome::Scored { failure, .. } = outcome else { continue };
-                    scored += 1;
-                    if let Some(failure) = failure {
-                        failed += 1;
-                        if worst.is_none_or(|worst| failure.score < worst.score) {
-                            worst = Some(failure);
-                        }
-                    }
-                }
-                let mostly_failed = 2 * failed >= scored;
-                worst.filter(|_| mostly_failed).map(|failure| (scenario, Failure::clone(failure)))
-            })
-            .collect()
+        self.outcomes().failures(subject, scenarios, repeats)
     }
 
     /// Those of the scenarios that a subject did not pass in most of its repeats.
     #[must_use]
     pub fn failing(&self, subject: &Subject, scenarios: &[usize], repeats: &Range<u32>) -> Vec<usize> {
         self.failures(subject, scenarios, repeats).into_iter().map(|(scenario, _)| scenario).collect()
+    }
+
+    /// What has been measured of a subject in these scenarios, without measuring more.
+    #[must_use]
+    pub fn measured(&self, subject: &Subject, scenarios: &[usize], repeats: &Range<u32>) -> Evaluation {
+        self.outcomes().measured(&self.plan, subject, scenarios, repeats)
+    }
+
+    /// What was out of the ordinary about the agent's answers in the runs of an evaluation.
+    #[must_use]
+    pub fn answers(&self, measured: &Evaluation) -> AnswerCounts {
+        self.outcomes().answers(&self.plan, measured)
+    }
+
+    /// What a person should know of the runs so far.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let outcomes = self.outcomes();
+        let mut warnings = Vec::new();
+        let unseen = outcomes.unseen_calls();
+        if unseen > 0 {
+            warnings.push(format!(
+                "spec.agent.runtime.endpoint: no answer of the agent has ever shown a tool call, so what the scenarios expect of \
+                 tool calls was not scored in {}; have the endpoint return its tool calls in its last message, or \
+                 judge by checks and rubrics",
+                counted(unseen, "run", "runs")
+            ));
+        }
+        if let Some((runs, first)) = outcomes.not_recorded() {
+            let runs = counted(runs, "run has no transcript and counts", "runs have no transcript and count");
+            warnings.push(format!("{runs} neither for nor against a prompt; the first: {first}"));
+        }
+        let unused = outcomes.unused();
+        if unused > 0 {
+            let transcripts = counted(unused, "recorded transcript is", "recorded transcripts are");
+            let repeats = counted(self.most_repeats() as usize, "repeat", "repeats");
+            warnings.push(format!(
+                "{transcripts} not looked at: only {repeats} of each scenario count; raise spec.execution.repeats to use more"
+            ));
+        }
+        let cut_short = outcomes.cut_short();
+        if cut_short > 0 && self.plan.budget.is_some() && !self.has_output_limit() {
+            let runs = counted(cut_short, "run", "runs");
+            warnings.push(format!(
+                "in {runs} an answer of the agent was cut at {OUTPUT_LIMIT} output tokens, the limit that goes along where there \
+                 is a budget; set parameters.maxOutputTokens of spec.agent.runtime"
+            ));
+        }
+        warnings
+    }
+
+    /// The most repeats of a scenario that a verdict may look at.
+    fn most_repeats(&self) -> u32 {
+        self.plan.execution.repeats.max(self.plan.gate.repeats)
+    }
+
+    /// Whether the resource sets a limit on the agent's output tokens.
+    fn has_output_limit(&self) -> bool {
+        match &self.plan.runtime {
+            RuntimePlan::Model { parameters, .. } | RuntimePlan::Endpoint { parameters, .. } => {
+                parameters.max_output_tokens.is_some()
+            }
+            RuntimePlan::Replay { .. } => true,
+        }
     }
 
     async fn measure(
@@ -166,10 +208,10 @@ impl Evaluator {
         counted: CountedAs,
     ) -> Result<(), CycleError> {
         let runs = missing.len();
-        let allowed = ALWAYS_TOLERATED.max((self.plan.execution.error_tolerance * runs as f64).ceil() as usize);
+        self.errors().expect(runs);
         let mut queue = missing.into_iter();
         let mut under_way = JoinSet::new();
-        let mut errors: Vec<(String, bool)> = Vec::new();
+        let mut in_vain: Vec<String> = Vec::new();
         let mut stopped: Option<CycleError> = None;
         loop {
             while stopped.is_none() && under_way.len() < self.plan.execution.concurrency {
@@ -198,20 +240,31 @@ impl Evaluator {
             self.progress.advance(1);
             match outcome {
                 Ok(outcome) => {
-                    if let Outcome::Errored { message, is_retryable } = &outcome {
-                        errors.push((message.clone(), *is_retryable));
+                    match &outcome {
+                        Outcome::Scored(_) => {}
+                        Outcome::Errored(failure) => {
+                            self.errors().add(failure);
+                            in_vain.push(failure.message.clone());
+                        }
+                        Outcome::NotRecorded(message) => in_vain.push(message.clone()),
                     }
-                    self.lock().insert((subject, scenario, repeat), outcome);
+                    self.outcomes().insert((subject, scenario, repeat), outcome);
                 }
                 Err(CycleError::Call(error)) => return Err(CycleError::Call(error)),
                 Err(error) => stopped = stopped.or(Some(error)),
             }
-            let too_many = errors.len() > allowed || (errors.len() == runs && self.has_scored_nothing());
-            if stopped.is_none() && too_many {
-                let first = errors[0].0.clone();
-                let is_retryable = errors.iter().any(|(_, is_retryable)| *is_retryable);
-                stopped = Some(CycleError::TooManyErrors { errors: errors.len(), runs, allowed, first, is_retryable });
+            if stopped.is_none() {
+                let errors = self.errors();
+                stopped = errors.too_many(self.plan.execution.error_tolerance);
+                if stopped.is_none() && in_vain.len() == runs && self.outcomes().has_scored_nothing() {
+                    stopped = Some(errors.nothing_scored(runs, &in_vain[0]));
+                }
             }
+        }
+        if let Some(CycleError::TooManyErrors { .. } | CycleError::NothingScored { .. }) = &stopped {
+            // The next try of the cycle is to ask anew for what could not be used in this one.
+            let useless = self.errors().take_useless();
+            self.calls.discard(useless).await?;
         }
         stopped.map_or(Ok(()), Err)
     }
@@ -226,66 +279,118 @@ impl Evaluator {
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
         let what = &self.plan.scenarios[scenario];
         let held = self.texts.run();
-        let transcript = match run(&self.plan, &self.calls, counted.run, subject, what, repeat, &held).await {
-            Ok(transcript) => transcript,
+        let ran = match run(&self.plan, &self.calls, counted.run, subject, what, repeat, &held).await {
+            Ok(ran) => ran,
             Err(RunError::Call(failure)) if failure.stops_the_cycle() => return Err(failure.into()),
+            Err(error @ RunError::NotRecorded { .. }) => return Ok(Outcome::NotRecorded(error.to_string())),
             Err(error) => {
                 let is_retryable = match &error {
                     RunError::Call(failure) => !failure.is_refused(),
                     RunError::TooMuchText { .. } => false,
-                    RunError::Timeout { .. } | RunError::NotRecorded { .. } => true,
+                    RunError::Timeout { .. } | RunError::SilentUser { .. } | RunError::NotRecorded { .. } => true,
                 };
-                return Ok(Outcome::Errored { message: error.to_string(), is_retryable });
+                let useless = match &error {
+                    RunError::SilentUser { key, .. } => vec![*key],
+                    _ => Vec::new(),
+                };
+                let cause = ContentHash::of_json(&(subject.id, scenario, repeat));
+                return Ok(Outcome::Errored(RunFailure { message: error.to_string(), is_retryable, cause, useless }));
             }
         };
-        let examined = examine(what, &self.plan.dimensions, &transcript, &self.desk).await;
+        let examined = examine(what, &self.plan.dimensions, &ran.transcript, &self.desk).await;
         let examined = examined.expect("the checks of a plan have been compiled once already");
-        let ask = |model: ModelName, request: ChatRequest| async move {
-            self.calls.chat(counted.score, Purpose::Judge, Some(&what.id), &model, request).await
-        };
-        let sample = match judged(&examined, &transcript, &ask).await {
-            Ok(sample) => sample,
-            Err(ScoreError::Call(failure)) if failure.stops_the_cycle() => return Err(failure.into()),
-            Err(error) => {
-                let is_retryable = !matches!(&error, ScoreError::Call(failure) if failure.is_refused());
-                return Ok(Outcome::Errored { message: error.to_string(), is_retryable });
-            }
-        };
-        let result = ScenarioResult { scenario: what.id.clone(), samples: vec![sample], errors: Vec::new() };
-        let failure = failure(what, &result, &self.plan.dimensions, &[transcript]).map(Arc::new);
-        let sample = result.samples.into_iter().next().expect("it was put there");
-        Ok(Outcome::Scored { sample, failure })
+        match self.score(&examined, what, &ran.transcript, counted).await? {
+            Ok(sample) => Ok(Outcome::Scored(self.read(what, sample, ran))),
+            Err(failure) => Ok(Outcome::Errored(failure)),
+        }
     }
 
-    /// What has been measured of a subject in these scenarios, without measuring more.
-    #[must_use]
-    pub fn measured(&self, subject: &Subject, scenarios: &[usize], repeats: &Range<u32>) -> Evaluation {
-        let measured = self.lock();
-        let results = scenarios.iter().map(|&scenario| {
-            let mut result = ScenarioResult {
-                scenario: self.plan.scenarios[scenario].id.clone(),
-                samples: Vec::new(),
-                errors: Vec::new(),
+    /// Scores a transcript. Judges whose answers could not be used in another cycle are asked anew.
+    async fn score(
+        &self,
+        examined: &Examined,
+        what: &Scenario,
+        transcript: &Transcript,
+        counted: CountedAs,
+    ) -> Result<Result<Sample, RunFailure>, CycleError> {
+        let asked = Mutex::new(Vec::<(ModelName, CallKey)>::new());
+        let ask = |model: ModelName, request: ChatRequest| {
+            let asked = &asked;
+            async move {
+                let call =
+                    self.calls.chat_and_key(counted.score, Purpose::Judge, Some(&what.id), &model, request, None);
+                let (key, answer) = call.await?;
+                asked.lock().unwrap_or_else(PoisonError::into_inner).push((model, key));
+                Ok::<_, CallFailure>(answer)
+            }
+        };
+        let mut is_new = false;
+        let error = loop {
+            let error = match judged(examined, transcript, &ask).await {
+                Ok(sample) => return Ok(Ok(sample)),
+                Err(ScoreError::Call(failure)) if failure.stops_the_cycle() => return Err(failure.into()),
+                Err(error) => error,
             };
-            for repeat in repeats.clone() {
-                match measured.get(&(subject.id, scenario, repeat)) {
-                    Some(Outcome::Scored { sample, .. }) => result.samples.push(sample.clone()),
-                    Some(Outcome::Errored { message, .. }) => result.errors.push(message.clone()),
-                    None => {}
+            let ScoreError::Judge(JudgeError { model, .. }) = &error else { break error };
+            let useless = by_model(&asked, model);
+            if is_new || !self.calls.discard_of_others(&useless).await? {
+                break error;
+            }
+            is_new = true;
+        };
+        let useless = match &error {
+            ScoreError::Judge(JudgeError { model, .. }) => by_model(&asked, model),
+            ScoreError::Call(_) => Vec::new(),
+        };
+        Ok(Err(RunFailure {
+            message: error.to_string(),
+            is_retryable: !matches!(&error, ScoreError::Call(failure) if failure.is_refused()),
+            // Repeats whose transcripts read the same ask the same of the judge.
+            cause: ContentHash::of_json(&(&what.id, fenced(transcript))),
+            useless,
+        }))
+    }
+
+    /// What is kept of a run.
+    fn read(&self, what: &Scenario, sample: Sample, ran: run::Run) -> Scored {
+        let run::Run { transcript, unusual } = ran;
+        let transcripts = std::slice::from_ref(&transcript);
+        let reading = |sample: Sample| {
+            let result = ScenarioResult { scenario: what.id.clone(), samples: vec![sample], errors: Vec::new() };
+            let failure = failure(what, &result, &self.plan.dimensions, transcripts).map(|mut failure| {
+                failure.evidence = unusual.explain(&failure.evidence);
+                Arc::new(failure)
+            });
+            Reading { sample: result.samples.into_iter().next().expect("it was put there"), failure }
+        };
+        let shows_calls = transcript.tool_calls().next().is_some();
+        let may_hide_calls = matches!(self.plan.runtime, RuntimePlan::Endpoint { .. }) && !shows_calls;
+        let without_calls = (may_hide_calls && what.expects_tools()).then(|| {
+            let mut sample = sample.clone();
+            for (score, dimension) in sample.dimensions.iter_mut().zip(&*self.plan.dimensions) {
+                if dimension.scorer == Scorer::ToolCalls {
+                    *score = None;
                 }
             }
-            result
+            reading(sample)
         });
-        Evaluation { prompt: subject.id, results: results.collect() }
+        Scored { reading: reading(sample), without_calls, shows_calls, unusual }
     }
 
-    /// Whether every run of the cycle so far has ended in an error: then nothing works. A small set that has nothing but errors is
-    /// bad luck otherwise.
-    fn has_scored_nothing(&self) -> bool {
-        !self.lock().values().any(|outcome| matches!(outcome, Outcome::Scored { .. }))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(ContentHash, usize, u32), Outcome>> {
+    fn outcomes(&self) -> MutexGuard<'_, Outcomes> {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn errors(&self) -> MutexGuard<'_, Errors> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn by_model(asked: &Mutex<Vec<(ModelName, CallKey)>>, model: &ModelName) -> Vec<CallKey> {
+    let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+    asked.iter().filter(|(of, _)| of == model).map(|(_, key)| *key).collect()
+}
+
+fn counted(n: usize, one: &str, several: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { several })
 }

@@ -130,7 +130,8 @@ pub async fn propose(
     let mut reason = Unusable::NoAnswer(String::new());
     // One attempt to mend what was wrong with the first answer.
     for _ in 0..2 {
-        let answer = match calls.chat(Phase::Patch, Purpose::Patch, None, &patching.model, request.clone()).await {
+        let asked = calls.chat(Phase::Patch, Purpose::Patch, None, &patching.model, request.clone(), None);
+        let answer = match asked.await {
             Ok(answer) => answer,
             Err(failure) if failure.stops_the_cycle() => return Err(failure.into()),
             Err(failure) => return Ok(Proposal::Unusable { reason: Unusable::NoAnswer(no_answer(&failure)) }),

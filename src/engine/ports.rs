@@ -7,19 +7,21 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use super::stopwatch::CallTime;
 use crate::domain::call::{
     Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose,
 };
 use crate::domain::cluster::Cluster;
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::{DimensionName, ModelName, ScenarioId, VersionName};
-use crate::domain::money::Money;
+use crate::domain::money::{Money, Usage};
 use crate::domain::patch::RejectedPatch;
 use crate::domain::score::Evaluation;
 use crate::domain::version::Version;
 
-/// The models of a plan. An implementation does its own retries, rate limits and time-outs: an error that
-/// comes out of here is final for this call.
+/// The models of a plan. An implementation does its own retries, rate limits and time-outs, and reports to `time` when a request
+/// is under way. An error that comes out of here is final for this call, unless it carries a usage: what was paid is recorded
+/// before anything else is paid, so an answer that cannot be used is given back at once.
 pub trait Models: Send + Sync {
     /// Asks a chat model.
     ///
@@ -29,6 +31,7 @@ pub trait Models: Send + Sync {
         &'a self,
         model: &'a ModelName,
         request: &'a ChatRequest,
+        time: &'a CallTime,
     ) -> BoxFuture<'a, Result<ChatAnswer, CallError>>;
 
     /// Asks an embedding model.
@@ -39,6 +42,7 @@ pub trait Models: Send + Sync {
         &'a self,
         model: &'a ModelName,
         request: &'a EmbedRequest,
+        time: &'a CallTime,
     ) -> BoxFuture<'a, Result<Embeddings, CallError>>;
 }
 
@@ -100,6 +104,8 @@ pub struct CallError {
     pub attempts: u32,
     /// What the provider said, without request bodies and keys, and what to do.
     pub message: String,
+    /// What the provider counted for an answer in which there is nothing to use: it is paid all the same.
+    pub usage: Option<Usage>,
 }
 
 impl fmt::Display for CallError {
@@ -128,11 +134,19 @@ pub trait Ledger: Send + Sync {
     /// [`StoreError`] when the store cannot be read.
     fn paid(&self, cycle: ContentHash) -> BoxFuture<'_, Result<Money, StoreError>>;
 
-    /// Records a call. Once this returns, the entry survives a kill of the process. Recording a key again changes nothing.
+    /// Records a call. Once this returns, the entry survives a kill of the process. Recording a key again changes nothing; an
+    /// [`Answer::Unusable`] is counted every time, and never found.
     ///
     /// # Errors
     /// [`StoreError`] when it could not be written: the answer must then not be used.
     fn record(&self, entry: LedgerEntry) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Takes answers that proved useless off their keys, so that the next call under such a key is made anew. What they cost
+    /// stays counted.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be written; then nothing was.
+    fn discard(&self, keys: Vec<CallKey>) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
 /// A call as the ledger gives it back.
@@ -157,7 +171,7 @@ pub struct LedgerEntry {
     pub answer: Answer,
     /// What it cost; `None` when the price is not known.
     pub cost: Option<Money>,
-    /// How long it took, retries included.
+    /// How long the request took that was answered, without queues and earlier attempts.
     pub latency: Duration,
     /// What it was for.
     pub tags: CallTags,
@@ -230,7 +244,8 @@ pub struct Memory {
     /// Patches that were tried before on this champion or its ancestors and not taken, by other cycles that finished: newest
     /// first, each prompt once, as many as the store remembers.
     pub rejected: Vec<RejectedPatch>,
-    /// Mean scores by dimension of the prompts that were champion in earlier, finished cycles of this object, oldest first.
+    /// Mean scores by dimension of the champions of earlier, finished cycles of this object, oldest first: of those cycles that
+    /// measured their champion on all held-out scenarios.
     pub champion_scores: Vec<BTreeMap<DimensionName, f64>>,
 }
 
@@ -255,7 +270,7 @@ pub struct CycleRecord {
     pub evaluations: Vec<Evaluation>,
     /// The names of the dimensions, in the order of the evaluations.
     pub dimensions: Vec<DimensionName>,
-    /// Mean scores of the champion, by dimension.
+    /// Mean scores of the champion on the held-out scenarios, by dimension; empty unless it was measured on all of them.
     pub champion_scores: BTreeMap<DimensionName, f64>,
     /// When it ended.
     pub at: jiff::Timestamp,

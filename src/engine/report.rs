@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::calls::{Spending, Tally};
+use super::run::Unusual;
 use super::validate::Attempt;
 use crate::api::Plan;
 use crate::decide::conclude::{Reason, Verdict};
@@ -96,6 +97,9 @@ pub struct Side {
     pub measured_on: String,
     /// How many scenarios that is.
     pub scenarios: usize,
+    /// Runs in which an answer of the agent was out of the ordinary; absent when there was none.
+    #[serde(default, skip_serializing_if = "AnswerCounts::is_empty")]
+    pub answers: AnswerCounts,
     /// The difference from the parent, in unified form.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub diff: String,
@@ -113,6 +117,40 @@ pub struct RoundGrouping {
     /// How.
     #[serde(flatten)]
     pub grouping: Grouping,
+}
+
+/// Runs in which an answer of the agent was out of the ordinary. They are scored as they are, and a run may count as several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AnswerCounts {
+    /// The agent said nothing, and called no tool.
+    #[serde(default)]
+    pub silent: u64,
+    /// An answer was cut at the limit on its tokens.
+    #[serde(default)]
+    pub cut_short: u64,
+    /// The provider's content filter stopped an answer.
+    #[serde(default)]
+    pub filtered: u64,
+    /// The model refused to answer.
+    #[serde(default)]
+    pub refused: u64,
+}
+
+impl AnswerCounts {
+    /// There was none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Counts a run.
+    pub fn add(&mut self, run: Unusual) {
+        self.silent += u64::from(run.silent);
+        self.cut_short += u64::from(run.cut_short);
+        self.filtered += u64::from(run.filtered);
+        self.refused += u64::from(run.refused);
+    }
 }
 
 /// A cluster of failures.
@@ -161,7 +199,7 @@ pub struct CallCounts {
     pub total: u64,
     /// Those that were in the ledger already.
     pub from_ledger: u64,
-    /// Those that were paid.
+    /// Those that were paid, those with nothing to use in them included.
     pub paid: u64,
     /// By phase.
     pub by_phase: BTreeMap<String, Tally>,
@@ -222,7 +260,7 @@ impl CallCounts {
         Self {
             total: total.total,
             from_ledger: total.from_ledger,
-            paid: total.total - total.from_ledger,
+            paid: total.total - total.from_ledger + total.unusable,
             by_phase: spending.phases.iter().map(|(phase, tally)| (phase.to_string(), *tally)).collect(),
         }
     }

@@ -7,18 +7,17 @@ pub mod mocks;
 
 use std::sync::Arc;
 
-use tokio::time::timeout;
-
 use self::mocks::Mocks;
 use super::calls::{CallFailure, Calls};
+use super::stopwatch::Stopwatch;
 use super::subject::Subject;
 use super::texts::{Held, TooMuchText};
 use crate::api::plan::{Plan, RuntimePlan};
-use crate::domain::call::{ChatAnswer, ChatRequest, Parameters, Phase, Purpose};
+use crate::domain::call::{CallKey, ChatAnswer, ChatRequest, Finish, Parameters, Phase, Purpose};
 use crate::domain::ids::ModelName;
 use crate::domain::scenario::{Scenario, SimulatedUser};
 use crate::domain::tool::ToolDefinition;
-use crate::domain::transcript::{Ending, Message, Transcript};
+use crate::domain::transcript::{Ending, Message, Opaque, Transcript};
 
 /// The most messages that a simulated user sends when the scenario does not say.
 const USER_TURNS: u32 = 10;
@@ -26,13 +25,16 @@ const USER_TURNS: u32 = 10;
 /// What a simulated user says when it has nothing more to say.
 const USER_STOP: &str = "###STOP###";
 
+/// What the simulated user is shown of an answer without a word.
+const SILENCE: &str = "(The assistant says nothing.)";
+
 /// Why a scenario could not be run. Never the prompt's fault.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RunError {
     /// A call gave no answer.
     #[error("{0}")]
     Call(#[from] CallFailure),
-    /// The scenario took too long.
+    /// The scenario took too long, what it waited in queues of ours aside.
     #[error("scenario {scenario:?}: not done after {limit:?}; raise spec.execution.scenarioTimeout if it needs longer")]
     Timeout {
         /// The scenario.
@@ -48,6 +50,20 @@ pub enum RunError {
         /// Whose bound it is.
         error: TooMuchText,
     },
+    /// The model that plays the user said nothing. That is not the agent's fault.
+    #[error(
+        "scenario {scenario:?}: the simulated user said nothing{}; raise its maxOutputTokens if it was cut short, or name another \
+         model in spec.execution.simulatedUser",
+        if *.is_cut { " before its tokens were used up" } else { "" }
+    )]
+    SilentUser {
+        /// The scenario.
+        scenario: String,
+        /// It was cut at its limit on tokens.
+        is_cut: bool,
+        /// The key of that answer.
+        key: CallKey,
+    },
     /// No transcript was recorded for this repeat.
     #[error("scenario {scenario:?}: no transcript is recorded for repeat {repeat}")]
     NotRecorded {
@@ -56,6 +72,57 @@ pub enum RunError {
         /// The repeat, from 0.
         repeat: u32,
     },
+}
+
+/// A run of the agent.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What it did.
+    pub transcript: Transcript,
+    /// What was out of the ordinary about its answers.
+    pub unusual: Unusual,
+}
+
+/// What was out of the ordinary about the answers of the agent in one run. They are scored as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unusual {
+    /// One of them had neither text nor tool calls.
+    pub silent: bool,
+    /// One was cut at the limit on its tokens.
+    pub cut_short: bool,
+    /// One was stopped by the provider's content filter.
+    pub filtered: bool,
+    /// In one the model refused.
+    pub refused: bool,
+}
+
+impl Unusual {
+    /// What a transcript shows.
+    fn of(transcript: &Transcript) -> Self {
+        Self { silent: transcript.is_ever_silent(), ..Self::default() }
+    }
+
+    fn note(&mut self, finish: Finish) {
+        match finish {
+            Finish::Length => self.cut_short = true,
+            Finish::ContentFilter => self.filtered = true,
+            Finish::Refusal => self.refused = true,
+            Finish::Stop | Finish::ToolCalls | Finish::Other => {}
+        }
+    }
+
+    /// The evidence of a failure, with what explains it.
+    #[must_use]
+    pub fn explain(self, evidence: &str) -> String {
+        let why = [
+            (self.cut_short, "an answer was cut short by the limit on its tokens"),
+            (self.filtered, "an answer was stopped by the content filter"),
+            (self.refused, "the model refused to answer"),
+        ];
+        let why = why.iter().filter(|(holds, _)| *holds).map(|(_, why)| *why);
+        let lines: Vec<&str> = why.chain((!evidence.is_empty()).then_some(evidence)).collect();
+        lines.join("\n")
+    }
 }
 
 /// Runs the agent once in one scenario. What it says is `held` until the caller drops that.
@@ -70,16 +137,20 @@ pub async fn run(
     scenario: &Scenario,
     repeat: u32,
     held: &Held,
-) -> Result<Transcript, RunError> {
+) -> Result<Run, RunError> {
     if subject.transcripts.is_some() || matches!(plan.runtime, RuntimePlan::Replay { .. }) {
         let recorded = subject.recorded(&scenario.id, repeat).cloned();
-        return recorded.ok_or_else(|| RunError::NotRecorded { scenario: scenario.id.to_string(), repeat });
+        let run = recorded.map(|transcript| Run { unusual: Unusual::of(&transcript), transcript });
+        return run.ok_or_else(|| RunError::NotRecorded { scenario: scenario.id.to_string(), repeat });
     }
     let limit = plan.execution.scenario_timeout;
     let conversation = Conversation::new(plan, calls, phase, subject, scenario, repeat, held);
-    timeout(limit, conversation.hold())
-        .await
-        .map_err(|_| RunError::Timeout { scenario: scenario.id.to_string(), limit })?
+    let time = Arc::clone(&conversation.time);
+    tokio::select! {
+        biased;
+        ran = conversation.hold() => ran,
+        () = time.reaches(limit) => Err(RunError::Timeout { scenario: scenario.id.to_string(), limit }),
+    }
 }
 
 /// How the agent is asked for its next turn.
@@ -126,6 +197,8 @@ struct Conversation<'a> {
     mocks: Mocks<'a>,
     messages: Vec<Message>,
     held: &'a Held,
+    time: Arc<Stopwatch>,
+    unusual: Unusual,
 }
 
 impl<'a> Conversation<'a> {
@@ -151,6 +224,8 @@ impl<'a> Conversation<'a> {
             mocks: Mocks::new(scenario),
             messages: Vec::new(),
             held,
+            time: Arc::default(),
+            unusual: Unusual::default(),
         }
     }
 
@@ -162,7 +237,7 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    async fn hold(mut self) -> Result<Transcript, RunError> {
+    async fn hold(mut self) -> Result<Run, RunError> {
         let ending = if let Some(user) = &self.scenario.simulated_user {
             self.hold_with_simulated_user(user).await?
         } else if let Some(message) = &self.scenario.message {
@@ -171,13 +246,14 @@ impl<'a> Conversation<'a> {
         } else {
             self.hold_script().await?
         };
-        Ok(Transcript {
+        let transcript = Transcript {
             scenario: self.scenario.id.clone(),
             repeat: self.repeat,
             prompt: Some(self.prompt),
             messages: self.messages,
             ending,
-        })
+        };
+        Ok(Run { unusual: Unusual { silent: transcript.is_ever_silent(), ..self.unusual }, transcript })
     }
 
     async fn hold_script(&mut self) -> Result<Ending, RunError> {
@@ -227,14 +303,15 @@ impl<'a> Conversation<'a> {
         for _ in 0..agent.max_turns {
             let request = ChatRequest {
                 system: Arc::clone(&self.system),
-                messages: self.messages.clone(),
+                messages: self.history(agent),
                 tools: Arc::clone(&agent.tools),
                 answer_schema: None,
                 parameters: Arc::clone(&agent.parameters),
                 repeat: self.answer,
             };
-            let ChatAnswer { text, calls, opaque, .. } =
-                self.calls.chat(self.phase, Purpose::Agent, Some(&self.scenario.id), &agent.model, request).await?;
+            let (_, answer) = self.ask(Purpose::Agent, &agent.model, request).await?;
+            let ChatAnswer { text, calls, opaque, finish, .. } = answer;
+            self.unusual.note(finish);
             let done = calls.is_empty() || agent.tools.is_empty();
             let asked = if done { Vec::new() } else { calls.clone() };
             self.add(Message::Assistant { text, calls, opaque })?;
@@ -244,6 +321,7 @@ impl<'a> Conversation<'a> {
             for call in asked {
                 let answer = self.mocks.answer(&call);
                 if let Some(delay) = answer.delay {
+                    let _running = self.time.start();
                     tokio::time::sleep(delay).await;
                 }
                 self.add(Message::Tool {
@@ -257,6 +335,24 @@ impl<'a> Conversation<'a> {
         Ok(Ending::TurnLimit)
     }
 
+    /// The conversation as the agent is sent it. An endpoint has answered the tool calls of its turns itself: what it has shown
+    /// of them is scored, and not sent back, since calls without answers are refused.
+    fn history(&self, agent: &Agent) -> Vec<Message> {
+        let mut messages = self.messages.clone();
+        if agent.tools.is_empty() {
+            for message in &mut messages {
+                if let Message::Assistant { calls, opaque, .. } = message
+                    && !calls.is_empty()
+                {
+                    calls.clear();
+                    // It may be about the calls, which are not there any more.
+                    *opaque = Opaque::default();
+                }
+            }
+        }
+        messages
+    }
+
     /// Asks the model that plays the user for the next message. It sees the conversation from the other side.
     async fn user_says(&self, user: &SimulatedUser) -> Result<String, RunError> {
         let played = self.plan.execution.user_model.as_ref().expect("a plan with simulated users has a model for them");
@@ -266,6 +362,7 @@ impl<'a> Conversation<'a> {
             .filter_map(|message| match message {
                 Message::User { text } => Some(Message::said(text.clone())),
                 Message::Assistant { text, .. } if !text.is_empty() => Some(Message::User { text: text.clone() }),
+                silent if silent.is_silent() => Some(Message::User { text: SILENCE.to_owned() }),
                 _ => None,
             })
             .collect();
@@ -287,8 +384,20 @@ impl<'a> Conversation<'a> {
             parameters: Arc::clone(&played.parameters),
             repeat: self.answer,
         };
-        let answer =
-            self.calls.chat(self.phase, Purpose::User, Some(&self.scenario.id), &played.model, request).await?;
+        let (key, answer) = self.ask(Purpose::User, &played.model, request).await?;
+        if answer.text.trim().is_empty() {
+            let is_cut = answer.finish == Finish::Length;
+            return Err(RunError::SilentUser { scenario: self.scenario.id.to_string(), is_cut, key });
+        }
         Ok(answer.text)
+    }
+
+    async fn ask(
+        &self,
+        purpose: Purpose,
+        model: &ModelName,
+        request: ChatRequest,
+    ) -> Result<(CallKey, ChatAnswer), CallFailure> {
+        self.calls.chat_and_key(self.phase, purpose, Some(&self.scenario.id), model, request, Some(&self.time)).await
     }
 }

@@ -47,6 +47,9 @@ pub async fn compare(
     scenarios: Vec<usize>,
 ) -> Result<Paired, CycleError> {
     let measure = |subject| evaluator.evaluate(subject, &scenarios, 0..plan.gate.repeats, CountedAs::SHADOW);
-    let (champion, challenger) = futures::try_join!(measure(champion), measure(challenger))?;
+    futures::try_join!(measure(champion), measure(challenger))?;
+    // Read once both are there: whether an endpoint shows its tool calls is a matter of all its answers.
+    let read = |subject| evaluator.measured(subject, &scenarios, &(0..plan.gate.repeats));
+    let (champion, challenger) = (read(champion), read(challenger));
     Ok(Paired { scenarios, champion, challenger })
 }

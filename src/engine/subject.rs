@@ -52,6 +52,13 @@ impl Subject {
         found.ok().map(|index| &transcripts[index])
     }
 
+    /// Transcripts of further repeats than so many.
+    #[must_use]
+    pub fn recorded_beyond(&self, repeats: u32) -> usize {
+        let transcripts = self.transcripts.as_deref().unwrap_or_default();
+        transcripts.iter().filter(|transcript| transcript.repeat >= repeats).count()
+    }
+
     /// The champion of a plan.
     #[must_use]
     pub fn champion(plan: &Plan) -> Self {

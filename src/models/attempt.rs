@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Request, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::Value;
 use serde_json::error::Category;
 
 use super::complaint::{Complaint, presentable};
@@ -16,6 +18,7 @@ use super::refusal;
 use super::room::Expected;
 use super::setting::Setting;
 use crate::domain::duration::HumanDuration;
+use crate::domain::money::Usage;
 use crate::engine::held;
 use crate::engine::ports::CallErrorKind;
 
@@ -35,6 +38,8 @@ pub(super) struct Failure {
     pub message: String,
     /// The setting that the server does not take, where that is why.
     pub refused: Option<Setting>,
+    /// What the provider counted for an answer that cannot be used.
+    pub usage: Option<Usage>,
 }
 
 /// What is wrong with the body of a 200.
@@ -93,6 +98,7 @@ fn late(endpoint: &Endpoint, at: &str) -> Failure {
             "no answer from {at} within {}; raise limits.timeout, or lower limits.concurrency if the provider is overloaded",
             HumanDuration(endpoint.timeout)
         ),
+        usage: None,
     }
 }
 
@@ -115,6 +121,7 @@ async fn exchange<T>(
             "cannot reach {at}: {}; is it running, and is baseURL right?",
             presentable(&root_cause(&error), endpoint.secrets())
         ),
+        usage: None,
     })?;
     let status = response.status();
     if !status.is_success() {
@@ -133,6 +140,7 @@ async fn exchange<T>(
             presentable(why, endpoint.secrets()),
             if kind == CallErrorKind::Malformed { "; is baseURL that of such an API?" } else { "" }
         ),
+        usage: None,
     };
     if is_stream(response.headers()) {
         let why = "the answer is a stream (text/event-stream), and a whole one was asked for; turn streaming off at the server";
@@ -163,11 +171,28 @@ async fn exchange<T>(
             return refusal::of(endpoint, at, status, response.headers(), &body);
         }
         let Unusable::Malformed(why) = why;
-        match complaint.message {
+        let failure = match complaint.message {
             Some(said) => unusable(CallErrorKind::Malformed, &format!("{why}; it says: {said}")),
             None => unusable(CallErrorKind::Malformed, &why),
-        }
+        };
+        Failure { usage: counted(&body), ..failure }
     })
+}
+
+/// The tokens that an answer says it took, whatever else is wrong with it.
+fn counted(body: &[u8]) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Answer {
+        usage: Value,
+    }
+    let Answer { usage } = serde_json::from_slice(body).ok()?;
+    let tokens = |names: [&str; 2]| {
+        let count = names.iter().find_map(|name| usage.get(name))?.as_f64()?;
+        (count >= 0.0).then_some(count as u64)
+    };
+    let input = tokens(["prompt_tokens", "input_tokens"])?;
+    let output = tokens(["completion_tokens", "output_tokens"]).unwrap_or(0);
+    Some(Usage { input, cached_input: 0, output })
 }
 
 /// Whether the server streams its answer whatever it was asked. Another attempt would be the same.

@@ -25,7 +25,7 @@ pub(super) fn of(endpoint: &Endpoint, at: &str, status: StatusCode, headers: &He
     }
     message.push_str("; ");
     message.push_str(&advice);
-    Failure { kind, status: Some(status.as_u16()), retry_after: retry_after(headers), message, refused }
+    Failure { kind, status: Some(status.as_u16()), retry_after: retry_after(headers), message, refused, usage: None }
 }
 
 /// What kind of failure a status is, what to do about it, and which setting it is about.

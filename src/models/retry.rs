@@ -15,6 +15,7 @@ use super::setting::Setting;
 use crate::domain::duration::HumanDuration;
 use crate::domain::money::Usage;
 use crate::engine::ports::{CallError, CallErrorKind};
+use crate::engine::stopwatch::CallTime;
 
 /// When a call is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,8 @@ impl Waits {
     }
 
     fn after(&mut self, failure: &Failure) -> Next {
-        if !failure.kind.is_retryable() {
+        // What is paid is recorded first: whether to ask again is for whoever keeps the budget to say.
+        if !failure.kind.is_retryable() || failure.usage.is_some() {
             return Next::GiveUp;
         }
         match (failure.retry_after, self.backoff.next()) {
@@ -103,6 +105,8 @@ pub(super) struct Call<'a> {
     pub expected: Expected,
     /// Who is told whether it waits.
     pub pauses: &'a Pauses,
+    /// Where it reports when a request is under way.
+    pub time: &'a CallTime,
 }
 
 impl Call<'_> {
@@ -122,8 +126,11 @@ impl Call<'_> {
             let pass = admitted.map_err(|Stopped| stopped(endpoint, attempts))?;
             attempts += 1;
             let request = self.request.try_clone().expect("a body in memory can be sent again");
+            let under_way = self.time.request();
             let asking = attempt(self.http, endpoint, request, self.expected, &read);
-            let mut failure = match pass.active.answered(asking).await {
+            let outcome = pass.active.answered(asking).await;
+            drop(under_way);
+            let mut failure = match outcome {
                 Ok(answer) => {
                     let usage = usage(&answer);
                     let _ = pass.finish(Signal::Answered, None, Some(usage.input + usage.output));
@@ -155,8 +162,13 @@ impl Call<'_> {
                 Next::GiveUp => {}
             }
             record(attempts, Err(&failure));
-            let error =
-                CallError { model: endpoint.name.clone(), kind: failure.kind, attempts, message: failure.message };
+            let error = CallError {
+                model: endpoint.name.clone(),
+                kind: failure.kind,
+                attempts,
+                message: failure.message,
+                usage: failure.usage,
+            };
             return Err(GivenUp { error, refused: failure.refused });
         }
     }
@@ -164,7 +176,8 @@ impl Call<'_> {
 
 fn stopped(endpoint: &Endpoint, attempts: u32) -> GivenUp {
     let message = "stopped while it was waiting to be sent".to_owned();
-    let error = CallError { model: endpoint.name.clone(), kind: CallErrorKind::Stopped, attempts, message };
+    let (model, kind) = (endpoint.name.clone(), CallErrorKind::Stopped);
+    let error = CallError { model, kind, attempts, message, usage: None };
     GivenUp { error, refused: None }
 }
 
@@ -196,6 +209,7 @@ mod tests {
             retry_after: retry_after.map(Duration::from_secs),
             message: String::new(),
             refused: None,
+            usage: None,
         }
     }
 
@@ -236,6 +250,12 @@ mod tests {
     fn nobody_waits_for_an_hour() {
         let asked = Duration::from_hours(1);
         assert_eq!(waits(6).after(&failure(CallErrorKind::RateLimited, Some(3_600))), Next::TooLong(asked));
+    }
+
+    #[test]
+    fn what_is_paid_is_given_back_to_be_recorded_before_anything_else_is_paid() {
+        let paid = Failure { usage: Some(Usage::default()), ..failure(CallErrorKind::Malformed, None) };
+        assert_eq!(waits(6).after(&paid), Next::GiveUp);
     }
 
     #[test]

@@ -161,7 +161,7 @@ fn client(plan: ModelPlan) -> Client {
 }
 
 async fn ask(client: &Client) -> Result<ChatAnswer, CallError> {
-    client.chat(&"worker".into(), &samples::question()).await
+    client.chat(&"worker".into(), &samples::question(), &CallTime::default()).await
 }
 
 /// What comes of one call when the server replies so, and how many requests it got.
@@ -219,10 +219,11 @@ async fn embeddings_come_back_from_openai_and_are_refused_by_anthropic() {
     let body = json!({"data": [{"index": 0, "embedding": [1.0, 0.0]}], "usage": {"prompt_tokens": 2}});
     let server = Server::start(vec![ok(&body)]).await;
     let request = EmbedRequest { texts: vec!["late".to_owned()] };
-    let embeddings = client(plan(&server.base)).embed(&"worker".into(), &request).await.unwrap();
+    let embeddings = client(plan(&server.base)).embed(&"worker".into(), &request, &CallTime::default()).await.unwrap();
     assert_eq!(embeddings.vectors, [[1.0, 0.0]]);
     assert!(server.requests()[0].starts_with("POST /v1/embeddings "));
-    let error = client(anthropic(&server.base)).embed(&"worker".into(), &request).await.unwrap_err();
+    let error =
+        client(anthropic(&server.base)).embed(&"worker".into(), &request, &CallTime::default()).await.unwrap_err();
     assert_eq!(error.kind, CallErrorKind::Refused);
     assert_eq!(server.requests().len(), 1);
 }
@@ -277,9 +278,8 @@ async fn a_lasting_failure_says_what_happened_and_how_often() {
 
 #[tokio::test]
 async fn a_200_that_is_no_answer_is_an_error_and_tried_again() {
-    let usage = json!({"prompt_tokens": 1, "completion_tokens": 0});
     for (body, reason) in [
-        (json!({"choices": [], "usage": usage}).to_string(), "choices is empty"),
+        (json!({"choices": []}).to_string(), "choices is empty"),
         ("I would rather talk about it.".to_owned(), "a body of application/json, which is no JSON"),
         ("<html><title>Sign in</title></html>".to_owned(), "it says: a web page titled \"Sign in\""),
         (completion().to_string()[..40].to_owned(), "cut short"),
@@ -289,6 +289,19 @@ async fn a_200_that_is_no_answer_is_an_error_and_tried_again() {
         let error = error_after(|| reply("200 OK", "", &body)).await;
         assert_eq!((error.kind, error.attempts), (CallErrorKind::Malformed, 3), "{body}");
         assert!(error.message.contains(reason), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_200_that_is_no_answer_and_is_billed_comes_back_with_what_it_took_before_anything_else_is_paid() {
+    for usage in [
+        json!({"prompt_tokens": 1000, "completion_tokens": 4000}),
+        json!({"input_tokens": 1000.0, "output_tokens": 4000}),
+    ] {
+        let body = json!({"choices": [], "usage": usage}).to_string();
+        let error = error_after(|| reply("200 OK", "", &body)).await;
+        assert_eq!((error.kind, error.attempts), (CallErrorKind::Malformed, 1), "{usage}");
+        assert_eq!(error.usage, Some(Usage { input: 1000, cached_input: 0, output: 4000 }));
     }
 }
 

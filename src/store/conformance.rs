@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 use serde_json::json;
 
 use super::{CLUSTER_EXAMPLES, CYCLES_KEPT, CallRow, Store, VersionRow};
-use crate::domain::call::{Answer, CallKey, ChatAnswer, Embeddings, Finish, ModelIdentity, Phase, Purpose};
+use crate::domain::call::{Answer, CallKey, ChatAnswer, Embeddings, Finish, ModelIdentity, Phase, Purpose, Unusable};
 use crate::domain::cluster::{Cluster, Failure, Rule};
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::DimensionName;
@@ -33,6 +33,8 @@ macro_rules! suite {
             a_recorded_call_is_found_again,
             an_answer_comes_back_to_the_last_bit,
             recording_a_key_again_changes_nothing,
+            what_cannot_be_used_is_counted_every_time_and_never_found,
+            a_discarded_answer_is_not_found_any_more_and_stays_counted,
             a_vector_that_is_no_number_is_refused,
             a_hundred_callers_find_what_each_recorded,
             a_cycle_lists_the_calls_that_it_paid,
@@ -44,6 +46,7 @@ macro_rules! suite {
             a_cycle_hears_of_patches_that_others_rejected,
             patches_rejected_for_an_unrelated_prompt_are_not_remembered,
             champion_scores_come_oldest_first,
+            only_held_out_scores_of_champions_are_remembered,
             a_known_prompt_keeps_its_version_and_its_descent,
             a_version_name_never_means_two_prompts,
             only_one_version_is_champion,
@@ -221,6 +224,37 @@ pub(super) async fn recording_a_key_again_changes_nothing(store: &dyn Store) {
     assert_eq!(store.calls(hash("later")).await.unwrap(), []);
 }
 
+pub(super) async fn what_cannot_be_used_is_counted_every_time_and_never_found(store: &dyn Store) {
+    let key = CallKey(hash("useless"));
+    let usage = Usage { input: 1_000, cached_input: 0, output: 4_000 };
+    let answer = Answer::Unusable(Unusable { why: "it has no answer in it".to_owned(), usage });
+    for _ in 0..2 {
+        store.record(LedgerEntry { key, answer: answer.clone(), ..entry("useless") }).await.unwrap();
+        assert_eq!(store.find(key).await.unwrap(), None);
+    }
+    store.record(LedgerEntry { key, ..entry("useful") }).await.unwrap();
+    assert_eq!(store.find(key).await.unwrap().map(|found| found.answer), Some(chat("useful")));
+    let total = &store.totals(Some(hash("cycle"))).await.unwrap()[0];
+    assert_eq!((total.calls, total.usage.output), (3, 8_000 + chat("useful").usage().output));
+    assert_eq!(store.paid(hash("cycle")).await.unwrap(), (0..3).filter_map(|_| entry("").cost).sum());
+}
+
+pub(super) async fn a_discarded_answer_is_not_found_any_more_and_stays_counted(store: &dyn Store) {
+    let key = |name: &str| CallKey(hash(name));
+    for name in ["a", "b", "c"] {
+        store.record(entry(name)).await.unwrap();
+    }
+    let paid = store.paid(hash("cycle")).await.unwrap();
+    store.discard(vec![key("a"), key("b"), key("was never asked")]).await.unwrap();
+    assert_eq!(store.find(key("a")).await.unwrap(), None);
+    assert!(store.find(key("c")).await.unwrap().is_some());
+    assert_eq!(store.paid(hash("cycle")).await.unwrap(), paid);
+    assert_eq!(store.calls(hash("cycle")).await.unwrap().len(), 3);
+    store.record(LedgerEntry { key: key("a"), ..entry("another a") }).await.unwrap();
+    assert_eq!(store.find(key("a")).await.unwrap().map(|found| found.answer), Some(chat("another a")));
+    assert_eq!(store.totals(Some(hash("cycle"))).await.unwrap()[0].calls, 4);
+}
+
 pub(super) async fn a_vector_that_is_no_number_is_refused(store: &dyn Store) {
     let vectors = vec![vec![0.5, f32::INFINITY]];
     let answer = Answer::Embeddings(Embeddings { vectors, usage: Usage::default(), estimated: false });
@@ -396,6 +430,25 @@ pub(super) async fn champion_scores_come_oldest_first(store: &dyn Store) {
     store.open(start("unfinished", "base")).await.unwrap();
     let memory = store.open(start("four", "base")).await.unwrap();
     assert_eq!(memory.champion_scores, [scores(0.5), scores(0.6), scores(0.7)]);
+}
+
+pub(super) async fn only_held_out_scores_of_champions_are_remembered(store: &dyn Store) {
+    let scores = |score: f64| BTreeMap::from([(DimensionName::from("accuracy"), score)]);
+    // As older versions of this program recorded them: with what was measured on whatever part.
+    for (cycle, second, on) in [("one", 10, "training"), ("two", 20, "heldOut"), ("three", 30, "all")] {
+        store.open(start(cycle, "base")).await.unwrap();
+        let report = json!({"champion": {"measuredOn": on}});
+        let champion_scores = scores(second as f64 / 100.0);
+        store.close(CycleRecord { report, champion_scores, ..kept(cycle, second) }).await.unwrap();
+    }
+    // One that measured its champion on no held-out scenario takes the place of none that did.
+    for number in 0..i64::from(CYCLES_KEPT) - 4 {
+        let cycle = format!("nothing measured {number}");
+        store.open(start(&cycle, "base")).await.unwrap();
+        store.close(kept(&cycle, 40 + number)).await.unwrap();
+    }
+    let memory = store.open(start("next", "base")).await.unwrap();
+    assert_eq!(memory.champion_scores, [scores(0.2)]);
 }
 
 pub(super) async fn a_known_prompt_keeps_its_version_and_its_descent(store: &dyn Store) {

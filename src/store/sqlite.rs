@@ -155,6 +155,10 @@ impl Ledger for Sqlite {
             self.ask(&self.jobs, "record a call", |reply| Job::Record { row, reply }).await
         })
     }
+
+    fn discard(&self, keys: Vec<CallKey>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.ask(&self.jobs, "discard answers", |reply| Job::Discard { keys, reply }))
+    }
 }
 
 impl History for Sqlite {

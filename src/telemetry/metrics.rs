@@ -517,6 +517,10 @@ impl<S: Ledger> Ledger for Metered<S> {
             Ok(())
         })
     }
+
+    fn discard(&self, keys: Vec<CallKey>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.discard(keys)
+    }
 }
 
 impl<S: History> History for Metered<S> {

@@ -6,7 +6,7 @@ use comfy_table::{Cell, CellAlignment, Table, TableStyle, presets};
 
 use crate::decide::conclude::{Reason, Verdict, counted};
 use crate::domain::cluster::{Grouped, Grouping, ThresholdFrom};
-use crate::engine::report::{ClusterReport, Kind, Report, RoundGrouping, Side};
+use crate::engine::report::{AnswerCounts, ClusterReport, Kind, Report, RoundGrouping, Side};
 use crate::web::terminal::{harmless, line};
 
 /// Clusters that the summary lists.
@@ -20,6 +20,9 @@ const LISTED_SCENARIOS: usize = 12;
 pub fn summary(report: &Report) -> String {
     let mut text = format!("{}\n\n", headline(report));
     let _ = writeln!(text, "{}", scores(report, presets::NOTHING));
+    for out_of_the_ordinary in answers(report) {
+        let _ = writeln!(text, " {out_of_the_ordinary}");
+    }
     text.push_str("\nwhy\n");
     for reason in &report.reasons {
         let _ = writeln!(text, "  {} {}", mark(reason), line(&reason.message));
@@ -64,6 +67,9 @@ pub fn markdown(report: &Report) -> String {
     let ScoredOn { what, n } = scored_on(&report.champion);
     let _ =
         writeln!(text, "\nMeasured on {n} scenarios ({what}); the scores are means weighted by impact, from 0 to 1.");
+    for out_of_the_ordinary in answers(report) {
+        let _ = writeln!(text, "\n{out_of_the_ordinary}");
+    }
     if let Some(challenger) = &report.challenger {
         markdown_challenger(challenger, &mut text);
     }
@@ -150,6 +156,28 @@ fn scores(report: &Report, style: TableStyle) -> Table {
         row(&line(dimension).replace('|', "\\|"), &|side| side.dimensions.get(dimension).copied());
     }
     table
+}
+
+/// For each side, the runs in which an answer was out of the ordinary: they are scored like all others, and explain a score.
+fn answers(report: &Report) -> Vec<String> {
+    let sides = [("champion", Some(&report.champion)), ("challenger", report.challenger.as_ref())];
+    let line = |(name, side): (&str, Option<&Side>)| {
+        let AnswerCounts { silent, cut_short, filtered, refused } = side?.answers;
+        let kinds = [
+            (silent, "without a word"),
+            (cut_short, "cut at the token limit"),
+            (filtered, "stopped by the content filter"),
+            (refused, "refused by the model"),
+        ];
+        let counted = kinds.iter().filter(|(runs, _)| *runs > 0);
+        let counted: Vec<String> = counted.map(|(runs, what)| format!("{what} in {}", runs_of(*runs))).collect();
+        (!counted.is_empty()).then(|| format!("answers of the {name}: {}", counted.join(", ")))
+    };
+    sides.into_iter().filter_map(line).collect()
+}
+
+fn runs_of(runs: u64) -> String {
+    if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") }
 }
 
 fn right(text: String) -> Cell {

@@ -287,7 +287,9 @@ fn a_provider_that_only_fails_is_an_error_that_says_how_and_never_a_verdict() {
         let ended = shop.run_for_real();
         ended.says(1, words).says(1, &["runs ended in errors", "model \"worker\""]);
         assert!(!shop.path("out/report.json").exists(), "{faults}: an outage is no verdict");
-        assert_eq!((simulator.answered(), shop.ledger().calls), (0, 0), "{faults}");
+        assert_eq!(simulator.answered(), 0, "{faults}");
+        // An answer that says what it took is paid, whatever else is in it.
+        assert_eq!(shop.ledger().calls > 0, faults.starts_with("malformed"), "{faults}");
         assert!(ended.took < Duration::from_secs(20), "{faults}: {:?}", ended.took);
     }
 }

@@ -125,6 +125,20 @@ impl Shop {
         serde_json::from_str(&self.read("out/report.json")).unwrap()
     }
 
+    /// How long each call in the ledger took.
+    pub fn latencies(&self) -> Vec<Duration> {
+        block_on(async {
+            let store = Sqlite::open(&self.path("store.db")).await.unwrap();
+            let cycles = store.cycles(None, 10).await.unwrap();
+            let mut latencies = Vec::new();
+            for cycle in cycles {
+                latencies.extend(store.calls(cycle.cycle).await.unwrap().iter().map(|call| call.latency));
+            }
+            store.close().await.unwrap();
+            latencies
+        })
+    }
+
     /// What the ledger holds.
     pub fn ledger(&self) -> LedgerSums {
         LedgerSums::read(&self.path("store.db"))

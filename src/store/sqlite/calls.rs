@@ -14,7 +14,8 @@ use crate::engine::ports::{LedgerEntry, Recorded, StoreError, StoreErrorKind};
 
 #[derive(Serialize)]
 struct Row<'a> {
-    key: ContentHash,
+    /// `None` for an answer that nobody is to find: the row gets a key at random.
+    key: Option<ContentHash>,
     cycle: ContentHash,
     phase: &'a str,
     purpose: &'a str,
@@ -43,7 +44,7 @@ pub(super) fn encode(place: &Place, entry: &LedgerEntry) -> Result<String, Store
     }
     let usage = answer.usage();
     Ok(write_json(&Row {
-        key: key.0,
+        key: (!matches!(answer, Answer::Unusable(_))).then_some(key.0),
         cycle: tags.cycle,
         phase: tags.phase.as_str(),
         purpose: tags.purpose.as_str(),
@@ -79,7 +80,7 @@ pub(super) async fn insert(connection: &mut SqliteConnection, rows: &str) -> Res
     sqlx::query!(
         "INSERT INTO calls (key, cycle, phase, purpose, scenario, model, input_tokens, cached_tokens, output_tokens,
                             cost, latency_us, provider, endpoint, provider_model, answer)
-         SELECT unhex(value ->> 'key'), unhex(value ->> 'cycle'), value ->> 'phase', value ->> 'purpose',
+         SELECT coalesce(unhex(value ->> 'key'), randomblob(32)), unhex(value ->> 'cycle'), value ->> 'phase', value ->> 'purpose',
                 value ->> 'scenario', value ->> 'model', value ->> 'input', value ->> 'cached', value ->> 'output',
                 value ->> 'cost', value ->> 'latency', value ->> 'provider', value ->> 'endpoint',
                 value ->> 'provider_model', value ->> 'answer'
@@ -90,5 +91,14 @@ pub(super) async fn insert(connection: &mut SqliteConnection, rows: &str) -> Res
     )
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Takes calls off their keys, so that nobody finds their answers any more.
+pub(super) async fn discard(connection: &mut SqliteConnection, keys: &[CallKey]) -> Result<(), sqlx::Error> {
+    let keys = write_json(&keys);
+    sqlx::query!("UPDATE calls SET key = randomblob(32) WHERE key IN (SELECT unhex(value) FROM json_each(?))", keys,)
+        .execute(connection)
+        .await?;
     Ok(())
 }

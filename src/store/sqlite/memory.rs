@@ -125,7 +125,8 @@ async fn rejected(
     Ok(patches)
 }
 
-/// How the champions of finished cycles scored, oldest first.
+/// How the champions of finished cycles scored on the held-out scenarios, oldest first. Older versions of this program recorded
+/// what was measured on other parts as well; the report says on which.
 async fn champion_scores(
     connection: &mut SqliteConnection,
     place: &Place,
@@ -135,6 +136,7 @@ async fn champion_scores(
     let newest_first = sqlx::query_scalar!(
         r#"SELECT champion_scores AS "scores!" FROM cycles
            WHERE object = ? AND hash <> ? AND ended_at IS NOT NULL AND champion_scores IS NOT NULL
+             AND coalesce(report ->> '$.champion.measuredOn', 'heldOut') = 'heldOut'
            ORDER BY ended_at DESC, id DESC LIMIT ?"#,
         start.object,
         cycle,

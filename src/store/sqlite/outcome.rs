@@ -27,7 +27,9 @@ pub(super) async fn close(
 async fn close_inside(connection: &mut SqliteConnection, place: &Place, record: &CycleRecord) -> Result<(), Failure> {
     let hash = record.cycle.as_bytes().as_slice();
     let at = record.at.as_microsecond();
-    let (report, scores) = (write_json(&record.report), write_json(&record.champion_scores));
+    let report = write_json(&record.report);
+    // Nothing rather than an empty map: only cycles that have measured their champion count towards what is remembered.
+    let scores = (!record.champion_scores.is_empty()).then(|| write_json(&record.champion_scores));
     let cycle = sqlx::query_scalar!(
         r#"UPDATE cycles SET ended_at = ?, verdict = ?, report = ?, champion_scores = ?
            WHERE object = ? AND hash = ? RETURNING id AS "id!""#,

@@ -7,6 +7,7 @@ use super::calls;
 use super::error::Place;
 use super::identity::Identity;
 use super::{memory, outcome, versions};
+use crate::domain::call::CallKey;
 use crate::domain::version::Version;
 use crate::engine::ports::{CycleRecord, CycleStart, Memory, StoreError};
 
@@ -24,6 +25,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Job {
     /// A paid call, as `calls::encode` made it.
     Record { row: String, reply: Reply<()> },
+    /// Calls whose answers nobody is to find any more.
+    Discard { keys: Vec<CallKey>, reply: Reply<()> },
     /// A cycle begins.
     Open { start: Box<CycleStart>, reply: Reply<Memory> },
     /// A cycle ends.
@@ -44,14 +47,19 @@ pub(super) async fn run(
     mut queue: mpsc::Receiver<Job>,
 ) {
     let mut jobs = Vec::with_capacity(BATCH);
-    let mut calls = Vec::with_capacity(BATCH);
+    let mut waiting = Vec::with_capacity(BATCH);
     let mut finished = None;
     while finished.is_none() && queue.recv_many(&mut jobs, BATCH).await > 0 {
         for job in jobs.drain(..) {
             match job {
-                Job::Record { row, reply } => calls.push((row, reply)),
+                Job::Record { row, reply } => waiting.push((row, reply)),
+                Job::Discard { keys, reply } => {
+                    record(&mut connection, &place, &identity, &mut waiting).await;
+                    let discarded = calls::discard(&mut connection, &keys).await;
+                    let _ = reply.send(discarded.map_err(|error| place.failed("discard answers", &error)));
+                }
                 Job::Open { start, reply } => {
-                    record(&mut connection, &place, &identity, &mut calls).await;
+                    record(&mut connection, &place, &identity, &mut waiting).await;
                     let opened = match identity.check(&place, "open a cycle") {
                         Ok(()) => memory::open(&mut connection, &place, &start).await,
                         Err(error) => Err(error),
@@ -59,7 +67,7 @@ pub(super) async fn run(
                     let _ = reply.send(opened);
                 }
                 Job::Close { record: result, reply } => {
-                    record(&mut connection, &place, &identity, &mut calls).await;
+                    record(&mut connection, &place, &identity, &mut waiting).await;
                     let closed = outcome::close(&mut connection, &place, &result).await;
                     let _ = reply.send(closed.and_then(|()| identity.check(&place, "close a cycle")));
                 }
@@ -69,7 +77,7 @@ pub(super) async fn run(
                 Job::Finish { reply } => finished = Some(reply),
             }
         }
-        record(&mut connection, &place, &identity, &mut calls).await;
+        record(&mut connection, &place, &identity, &mut waiting).await;
     }
     // The last connection to close folds the write-ahead log into the file.
     let closed = connection.close().await.map_err(|error| place.failed("close it", &error));

@@ -1,0 +1,41 @@
+//! Identical calls take turns: the second finds the answer of the first in the ledger.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::lock;
+use crate::domain::call::CallKey;
+
+/// The calls that somebody makes or waits for.
+#[derive(Debug, Default)]
+pub(super) struct Turns(Mutex<HashMap<CallKey, Arc<tokio::sync::Mutex<()>>>>);
+
+/// The turn of one among identical calls, given back when it is dropped.
+pub(super) struct Turn {
+    turns: Arc<Turns>,
+    key: CallKey,
+    guard: Option<OwnedMutexGuard<()>>,
+}
+
+impl Turn {
+    /// Waits for the turn of this key.
+    pub(super) async fn take(turns: &Arc<Turns>, key: CallKey) -> Self {
+        let turn = Arc::clone(lock(&turns.0).entry(key).or_default());
+        let mut taken = Self { turns: Arc::clone(turns), key, guard: None };
+        taken.guard = Some(turn.lock_owned().await);
+        taken
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.guard = None;
+        let mut turns = lock(&self.turns.0);
+        // Each that waits holds a clone of it.
+        if turns.get(&self.key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            turns.remove(&self.key);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The runs of a cycle that ended in errors, and how many of them are tolerated.
+//!
+//! They are counted over the whole cycle: a few errors in a small set are bad luck, and a share of few runs says nothing. Repeats
+//! that fail of one cause, such as a judge that cannot grade the one transcript that they share, count once.
+
+use std::collections::HashSet;
+
+use crate::domain::call::CallKey;
+use crate::domain::hash::ContentHash;
+use crate::engine::error::CycleError;
+
+/// Errors that are always tolerated: in a cycle of twenty runs, one must not stop it.
+const ALWAYS_TOLERATED: usize = 2;
+
+/// Why a run could not be scored.
+#[derive(Clone, Debug)]
+pub(super) struct RunFailure {
+    /// What went wrong, and what to do.
+    pub message: String,
+    /// Another attempt may go better.
+    pub is_retryable: bool,
+    /// What errors have in common that are one: the run, or what was to be judged.
+    pub cause: ContentHash,
+    /// Answers that could not be used.
+    pub useless: Vec<CallKey>,
+}
+
+/// The errors of a cycle so far.
+#[derive(Debug, Default)]
+pub(super) struct Errors {
+    /// Runs that were begun or are about to be.
+    runs: usize,
+    /// Those that ended in errors.
+    failed: usize,
+    causes: HashSet<ContentHash>,
+    first: Option<String>,
+    is_retryable: bool,
+    useless: Vec<CallKey>,
+}
+
+impl Errors {
+    /// So many more runs are about to be begun.
+    pub(super) fn expect(&mut self, runs: usize) {
+        self.runs += runs;
+    }
+
+    /// A run ended in an error.
+    pub(super) fn add(&mut self, failure: &RunFailure) {
+        self.failed += 1;
+        self.causes.insert(failure.cause);
+        self.first.get_or_insert_with(|| failure.message.clone());
+        self.is_retryable |= failure.is_retryable;
+        self.useless.extend(&failure.useless);
+    }
+
+    /// Why the cycle has to stop, if there are more errors than the share `tolerance` of its runs.
+    pub(super) fn too_many(&self, tolerance: f64) -> Option<CycleError> {
+        // A share of 0.05 of 20 runs is one of them, whatever its binary fraction says.
+        let share = (tolerance * self.runs as f64 - 1e-9).ceil() as usize;
+        let allowed = ALWAYS_TOLERATED.max(share);
+        (self.causes.len() > allowed).then(|| CycleError::TooManyErrors {
+            errors: self.causes.len(),
+            failed: self.failed,
+            runs: self.runs,
+            allowed,
+            first: self.first.clone().unwrap_or_default(),
+            is_retryable: self.is_retryable,
+        })
+    }
+
+    /// Why the cycle has to stop when a whole set of so many runs has come to nothing.
+    pub(super) fn nothing_scored(&self, runs: usize, first: &str) -> CycleError {
+        CycleError::NothingScored { runs, first: first.to_owned(), is_retryable: self.is_retryable }
+    }
+
+    /// Takes the answers that could not be used.
+    pub(super) fn take_useless(&mut self) -> Vec<CallKey> {
+        std::mem::take(&mut self.useless)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(cause: &str) -> RunFailure {
+        let message = format!("error of {cause}");
+        RunFailure { message, is_retryable: false, cause: ContentHash::of_json(&cause), useless: Vec::new() }
+    }
+
+    fn errors(runs: usize, causes: &[&str]) -> Errors {
+        let mut errors = Errors::default();
+        errors.expect(runs);
+        for cause in causes {
+            errors.add(&failure(cause));
+        }
+        errors
+    }
+
+    #[test]
+    fn errors_are_tolerated_by_their_share_of_all_runs_of_the_cycle() {
+        let mut cycle = errors(20, &["a", "b"]);
+        assert!(cycle.too_many(0.05).is_none(), "two are always tolerated");
+        cycle.add(&failure("c"));
+        assert_eq!(
+            cycle.too_many(0.05).map(|error| error.to_string()).as_deref(),
+            Some(
+                "3 of 20 runs ended in errors, more than spec.execution.errorTolerance allows (2); the first: error of a"
+            )
+        );
+        cycle.expect(40);
+        assert!(cycle.too_many(0.05).is_none(), "three of sixty are one in twenty");
+        assert!(cycle.too_many(0.04).is_none(), "2.4 of sixty are three");
+        assert!(cycle.too_many(0.01).is_some());
+    }
+
+    #[test]
+    fn repeats_that_fail_of_one_cause_count_once() {
+        let cycle = errors(60, &["a", "a", "a", "b", "b", "b"]);
+        assert!(cycle.too_many(0.0).is_none());
+        let more = errors(60, &["a", "a", "a", "b", "c"]);
+        assert_eq!(
+            more.too_many(0.0).map(|error| error.to_string()).as_deref(),
+            Some(
+                "5 of 60 runs ended in errors, of 3 causes, more than spec.execution.errorTolerance allows (2); \
+                 the first: error of a"
+            )
+        );
+    }
+}

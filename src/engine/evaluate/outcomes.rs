@@ -1,0 +1,193 @@
+//! What has been measured in a cycle, run by run, and what is read from it.
+//!
+//! An endpoint that shows no tool call in any of its answers cannot be held to what scenarios expect of tool calls. Whether it
+//! shows any is known only once all have been looked at, so both readings of such a run are kept.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::errors::RunFailure;
+use crate::api::Plan;
+use crate::domain::cluster::Failure;
+use crate::domain::hash::ContentHash;
+use crate::domain::score::{Evaluation, Sample, ScenarioResult};
+use crate::engine::report::AnswerCounts;
+use crate::engine::run::Unusual;
+use crate::engine::subject::Subject;
+
+/// A run: subject, scenario (index into [`Plan::scenarios`]) and repeat.
+pub(super) type Run = (ContentHash, usize, u32);
+
+/// What one run came to.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    Scored(Scored),
+    Errored(RunFailure),
+    /// There is no transcript of it.
+    NotRecorded(String),
+}
+
+/// One run, scored.
+#[derive(Clone, Debug)]
+pub(super) struct Scored {
+    pub reading: Reading,
+    /// The same without the dimensions that look at tool calls, for a run of an endpoint in which there are none.
+    pub without_calls: Option<Reading>,
+    /// The transcript has tool calls.
+    pub shows_calls: bool,
+    /// What was out of the ordinary about the answers.
+    pub unusual: Unusual,
+}
+
+/// Scores, and the failure if not all passed.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub sample: Sample,
+    pub failure: Option<Arc<Failure>>,
+}
+
+/// What has been measured.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes {
+    runs: HashMap<Run, Outcome>,
+    any_scored: bool,
+    any_calls: bool,
+    unseen: usize,
+    not_recorded: usize,
+    first_not_recorded: Option<String>,
+    /// By subject: transcripts of further repeats than are looked at.
+    unused: HashMap<ContentHash, usize>,
+}
+
+impl Outcomes {
+    pub(super) fn insert(&mut self, run: Run, outcome: Outcome) {
+        match &outcome {
+            Outcome::Scored(scored) => {
+                self.any_scored = true;
+                self.any_calls |= scored.shows_calls;
+                self.unseen += usize::from(scored.without_calls.is_some());
+            }
+            Outcome::Errored(_) => {}
+            Outcome::NotRecorded(message) => {
+                self.not_recorded += 1;
+                self.first_not_recorded.get_or_insert_with(|| message.clone());
+            }
+        }
+        self.runs.insert(run, outcome);
+    }
+
+    /// A subject is about to be measured in at most so many repeats.
+    pub(super) fn look_at(&mut self, subject: &Subject, repeats: u32) {
+        if subject.transcripts.is_some() {
+            self.unused.entry(subject.id).or_insert_with(|| subject.recorded_beyond(repeats));
+        }
+    }
+
+    /// Recorded transcripts that are not looked at, since they are of further repeats.
+    pub(super) fn unused(&self) -> usize {
+        self.unused.values().sum()
+    }
+
+    pub(super) fn contains(&self, run: Run) -> bool {
+        self.runs.contains_key(&run)
+    }
+
+    /// Whether every run of the cycle so far has come to nothing: then nothing works. A small set of errors is bad luck otherwise.
+    pub(super) fn has_scored_nothing(&self) -> bool {
+        !self.any_scored
+    }
+
+    /// The runs that count, of a scenario's repeats.
+    fn readings<'a>(
+        &'a self,
+        subject: ContentHash,
+        scenario: usize,
+        repeats: &Range<u32>,
+    ) -> impl Iterator<Item = &'a Reading> {
+        repeats.clone().filter_map(move |repeat| match self.runs.get(&(subject, scenario, repeat))? {
+            Outcome::Scored(scored) => {
+                Some(scored.without_calls.as_ref().filter(|_| !self.any_calls).unwrap_or(&scored.reading))
+            }
+            Outcome::Errored(_) | Outcome::NotRecorded(_) => None,
+        })
+    }
+
+    /// What has been measured of a subject in these scenarios.
+    pub(super) fn measured(
+        &self,
+        plan: &Plan,
+        subject: &Subject,
+        scenarios: &[usize],
+        repeats: &Range<u32>,
+    ) -> Evaluation {
+        let results = scenarios.iter().map(|&scenario| ScenarioResult {
+            scenario: plan.scenarios[scenario].id.clone(),
+            samples: self.readings(subject.id, scenario, repeats).map(|reading| reading.sample.clone()).collect(),
+            errors: repeats
+                .clone()
+                .filter_map(|repeat| match self.runs.get(&(subject.id, scenario, repeat))? {
+                    Outcome::Errored(failure) => Some(failure.message.clone()),
+                    Outcome::Scored(_) | Outcome::NotRecorded(_) => None,
+                })
+                .collect(),
+        });
+        Evaluation { prompt: subject.id, results: results.collect() }
+    }
+
+    /// The failures of a subject in those of the scenarios that it did not pass in most of its repeats.
+    pub(super) fn failures(
+        &self,
+        subject: &Subject,
+        scenarios: &[usize],
+        repeats: &Range<u32>,
+    ) -> Vec<(usize, Failure)> {
+        let worst_of = |scenario: usize| {
+            let (mut scored, mut failed, mut worst) = (0_usize, 0_usize, None::<&Arc<Failure>>);
+            for Reading { failure, .. } in self.readings(subject.id, scenario, repeats) {
+                scored += 1;
+                if let Some(failure) = failure {
+                    failed += 1;
+                    if worst.is_none_or(|worst| failure.score < worst.score) {
+                        worst = Some(failure);
+                    }
+                }
+            }
+            worst.filter(|_| 2 * failed >= scored)
+        };
+        let failures = scenarios.iter().map(|&scenario| (scenario, worst_of(scenario)));
+        failures.filter_map(|(scenario, worst)| Some((scenario, Failure::clone(worst?)))).collect()
+    }
+
+    /// What was out of the ordinary about the answers in the runs of an evaluation.
+    pub(super) fn answers(&self, plan: &Plan, measured: &Evaluation) -> AnswerCounts {
+        let mut counts = AnswerCounts::default();
+        for result in &measured.results {
+            let Ok(scenario) = plan.scenarios.binary_search_by(|scenario| scenario.id.cmp(&result.scenario)) else {
+                continue;
+            };
+            for sample in &result.samples {
+                if let Some(Outcome::Scored(scored)) = self.runs.get(&(measured.prompt, scenario, sample.repeat)) {
+                    counts.add(scored.unusual);
+                }
+            }
+        }
+        counts
+    }
+
+    /// Runs in which an answer was cut by the limit on its tokens.
+    pub(super) fn cut_short(&self) -> usize {
+        let cut = |outcome: &&Outcome| matches!(outcome, Outcome::Scored(scored) if scored.unusual.cut_short);
+        self.runs.values().filter(cut).count()
+    }
+
+    /// Runs of an endpoint that were to show tool calls, if none has ever shown one.
+    pub(super) fn unseen_calls(&self) -> usize {
+        if self.any_calls { 0 } else { self.unseen }
+    }
+
+    /// Runs without a transcript, and which was the first.
+    pub(super) fn not_recorded(&self) -> Option<(usize, &str)> {
+        self.first_not_recorded.as_deref().map(|first| (self.not_recorded, first))
+    }
+}
