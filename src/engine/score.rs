@@ -270,7 +270,7 @@ where
 fn exact_findings(method: &Method, scenario: &Scenario, transcript: &Transcript) -> Vec<Finding> {
     let mut findings = Vec::new();
     if method.tool_calls {
-        let verdict = score_tools(&scenario.expect, transcript);
+        let verdict = score_tools(&scenario.expect, &scenario.mocks, transcript);
         let details: Vec<&str> = verdict.errors.iter().map(|error| error.detail.as_str()).collect();
         findings.push(Finding {
             score: verdict.score,
@@ -299,6 +299,9 @@ fn check_answer(checks: &[CompiledCheck], scenario: &Scenario, transcript: &Tran
         Some(_) => Cow::Owned(transcript.everything_said()),
         None => Cow::Borrowed(transcript.final_answer()),
     };
+    if answer.trim().is_empty() {
+        return check_silence(checks, &answer);
+    }
     let mut faults: Vec<FailedCheck> = checks.iter().filter_map(|check| check.fault(&answer)).collect();
     let satisfied = checks.len() - faults.len();
     let score = Score::clamped(satisfied as f64 / checks.len() as f64);
@@ -306,6 +309,17 @@ fn check_answer(checks: &[CompiledCheck], scenario: &Scenario, transcript: &Tran
     let evidence = details.join("\n");
     faults.truncate(MAX_FAILED_CHECKS);
     Finding { score, evidence, failed_checks: faults, ..Finding::default() }
+}
+
+/// The same of an agent that said nothing. It satisfies a check that asks for just that; saying nothing is no way to avoid a text.
+fn check_silence(checks: &[CompiledCheck], answer: &str) -> Finding {
+    let satisfied = checks.iter().filter(|check| !check.is_negative() && check.fault(answer).is_none()).count();
+    let score = Score::clamped(satisfied as f64 / checks.len() as f64);
+    Finding {
+        score,
+        evidence: "no answer: the assistant ended its turn without a word".to_owned(),
+        ..Finding::default()
+    }
 }
 
 /// The lowest of the scores, with the evidence of all that are not perfect; `None` without any.
@@ -454,6 +468,34 @@ mod tests {
         let scorer = scorer(&json!({"checks": [{"notContains": "password"}]}), vec![dimension("accuracy", Checks, "")]);
         let silent = Transcript { ending: Ending::TurnLimit, ..answered("Let me look that up.") };
         assert_eq!(scores(&scored(&scorer, &silent, 5).0), [Some(0.0)]);
+    }
+
+    #[test]
+    fn an_agent_that_says_nothing_is_wrong_unless_nothing_is_what_it_is_to_say() {
+        let accuracy = || vec![dimension("accuracy", Checks, "")];
+        let cases = [
+            (json!([{"contains": "blue"}]), 0.0),
+            (json!([{"notContains": "password"}]), 0.0),
+            (json!([{"contains": "blue"}, {"notContains": "password"}]), 0.0),
+            (json!([{"number": {"value": 0}}]), 0.0),
+            (json!([{"jsonSchema": {}}]), 0.0),
+            (json!([{"equals": ""}]), 1.0),
+        ];
+        for (checks, wanted) in cases {
+            let scorer = scorer(&json!({"checks": checks.clone()}), accuracy());
+            for said in ["", " \n\t"] {
+                let (sample, _) = scored(&scorer, &answered(said), 5);
+                assert_eq!(scores(&sample), [Some(wanted)], "{checks} on {said:?}");
+            }
+        }
+        // What it said before it called a tool is not its answer.
+        let mut spoke_first = answered("blue");
+        spoke_first.messages.push(answered("").messages.remove(0));
+        let scorer = scorer(&json!({"checks": [{"contains": "blue"}]}), accuracy());
+        let sample = scored(&scorer, &spoke_first, 5).0;
+        assert_eq!(scores(&sample), [Some(0.0)]);
+        let evidence = &sample.dimensions[0].as_ref().unwrap().evidence;
+        assert_eq!(&**evidence, "no answer: the assistant ended its turn without a word");
     }
 
     #[test]

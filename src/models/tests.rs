@@ -583,7 +583,7 @@ async fn what_a_server_refuses_is_left_out_once_and_for_all() {
     let server = Server::start(refusals.iter().map(|said| error("400 Bad Request", said)).collect()).await;
     let client = client(plan(&server.base));
     for _ in 0..2 {
-        client.chat(&"worker".into(), &judging()).await.unwrap();
+        client.chat(&"worker".into(), &judging(), &CallTime::default()).await.unwrap();
     }
     let requests = server.requests();
     assert_eq!(requests.len(), refusals.len() + 2, "the second call begins where the first ended");
@@ -614,14 +614,17 @@ async fn a_setting_that_somebody_wrote_is_refused_with_what_to_change() {
     ] {
         let server = Server::start(vec![error("400 Bad Request", said)]).await;
         let identity = plan(&server.base).identity;
-        let failed = client(ModelPlan { identity, ..written }).chat(&"worker".into(), &judging()).await.unwrap_err();
+        let failed = client(ModelPlan { identity, ..written })
+            .chat(&"worker".into(), &judging(), &CallTime::default())
+            .await
+            .unwrap_err();
         assert_eq!((failed.kind, server.requests().len()), (CallErrorKind::Refused, 1), "{failed}");
         assert!(failed.message.contains(advice), "{failed}");
     }
     let server = Server::start(vec![error("400 Bad Request", "'temperature' is not supported")]).await;
     let warm = Parameters { temperature: Some(Temperature::Value(0.7)), ..Parameters::default() };
     let request = ChatRequest { parameters: Arc::new(warm), ..samples::question() };
-    let failed = client(plan(&server.base)).chat(&"worker".into(), &request).await.unwrap_err();
+    let failed = client(plan(&server.base)).chat(&"worker".into(), &request, &CallTime::default()).await.unwrap_err();
     assert!(failed.message.contains("omit"), "{failed}");
     assert_eq!(server.requests().len(), 1);
 }
@@ -639,7 +642,7 @@ async fn headers_go_along_and_their_secrets_are_in_no_message() {
         Some(SecretString::from(if key.env.as_deref() == Some("TENANT") { "s3cret-tenant" } else { KEY }))
     };
     let client = Client::new(&models, &find, Options::default()).unwrap();
-    let failed = client.chat(&"worker".into(), &samples::question()).await.unwrap_err();
+    let failed = client.chat(&"worker".into(), &samples::question(), &CallTime::default()).await.unwrap_err();
     assert!(failed.message.contains("tenant [key] is not known"), "{failed}");
     assert!(!format!("{client:?}").contains("s3cret"));
     let request = &server.requests()[0];

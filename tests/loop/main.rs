@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is tests")]
 
+mod answers;
 mod architecture;
 mod bad_input;
 mod cli;
 mod hostile;
+mod paying;
 mod prometheus;
+mod provider;
 mod quickstart;
 mod resume;
 mod support;

@@ -84,7 +84,25 @@ pub fn resolve(
     scenarios.sort_by(|a, b| a.id.cmp(&b.id));
     match suite.runtime {
         Some(RuntimePlan::Replay { transcripts }) => recorded(scenarios, transcripts, findings),
+        Some(RuntimePlan::Endpoint { .. }) => {
+            with_mocks_in_vain(&scenarios, findings);
+            scenarios
+        }
         _ => scenarios,
+    }
+}
+
+/// An endpoint runs tools of its own: what the scenarios say of their answers is not used.
+fn with_mocks_in_vain(scenarios: &[Arc<Scenario>], findings: &mut Findings<'_>) {
+    let mut with_mocks = scenarios.iter().filter(|scenario| !scenario.mocks.is_empty() || scenario.state.is_some());
+    if let Some(first) = with_mocks.next() {
+        let count = 1 + with_mocks.count();
+        let message = format!(
+            "an endpoint runs its own tools, so mocks are not used: {count} scenario{} such as {:?}",
+            if count == 1 { " has them," } else { "s have them," },
+            first.id
+        );
+        findings.warn("spec.agent.runtime.endpoint", message);
     }
 }
 

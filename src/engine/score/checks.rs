@@ -83,6 +83,12 @@ impl CompiledCheck {
         }
     }
 
+    /// Whether it asks for something not to be said.
+    #[must_use]
+    pub fn is_negative(&self) -> bool {
+        matches!(self, Self::NotContains(_))
+    }
+
     /// What is wrong with an answer; `None` when nothing is.
     #[must_use]
     pub fn fault(&self, answer: &str) -> Option<FailedCheck> {

@@ -46,6 +46,9 @@ fn turns(transcript: &Transcript) -> String {
             }
         }
     }
+    if transcript.messages.last().is_some_and(Message::is_silent) {
+        body.push_str("[the assistant ended its turn without a word]\n");
+    }
     if transcript.ending == Ending::TurnLimit {
         body.push_str(
             "[the turns of the assistant ran out while it was still calling tools; it gave no final answer]\n",

@@ -14,8 +14,9 @@
 //!
 //! **Calls that failed.** A call to which the tool answered with an error changed nothing. Beside a successful call of
 //! the same tool it is a retry: never extra, and never preferred in a pair. Alone it shows what the agent meant to do: it
-//! satisfies an expected call (a scenario may want the agent to meet an error), and all failed calls of a tool that is
-//! neither expected nor ever succeeded are together one extra call.
+//! satisfies an expected call (a scenario may want the agent to meet an error). It is no extra call, since a tool that refuses has
+//! kept the agent from harm — unless no tool has refused: a call for which the scenario's mocks have no answer fails for want of
+//! one, and all of them of a tool that is neither expected nor ever succeeded are together one extra call.
 //!
 //! **The score** is 1 without any error and 0 with a forbidden call. Otherwise it is half the share of what is right:
 //! `0.5 × right / (expected + extra)`, where `right` counts the expected calls that match, in order if order counts. The
@@ -23,6 +24,7 @@
 //! write in ten is a failed task. The share keeps a measure of how far off it is.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
@@ -30,7 +32,9 @@ use super::assignment::{NEVER, assign};
 use super::shorten;
 use crate::domain::arguments::{Difference, differences, includes};
 use crate::domain::ids::ToolName;
-use crate::domain::scenario::{ArgumentMatch, CallOrder, Expectation, ExpectedCall, ExtraCalls, ForbiddenCall};
+use crate::domain::scenario::{
+    ArgumentMatch, CallOrder, Expectation, ExpectedCall, ExtraCalls, ForbiddenCall, ToolMock,
+};
 use crate::domain::score::{Score, ToolError, ToolErrorKind};
 use crate::domain::tool::ToolCall;
 use crate::domain::transcript::{Message, Transcript};
@@ -55,9 +59,10 @@ pub struct ToolVerdict {
     pub errors: Vec<ToolError>,
 }
 
-/// Compares the calls of a transcript with what is expected.
+/// Compares the calls of a transcript with what a scenario expects. `mocks` are the scenario's: they say which failures are those of
+/// a tool.
 #[must_use]
-pub fn score_tools(expect: &Expectation, transcript: &Transcript) -> ToolVerdict {
+pub fn score_tools(expect: &Expectation, mocks: &[ToolMock], transcript: &Transcript) -> ToolVerdict {
     let made = calls_made(transcript);
     let comparison = Comparison::new(&expect.calls, &made, expect.order == Some(CallOrder::Strict));
 
@@ -72,7 +77,7 @@ pub fn score_tools(expect: &Expectation, transcript: &Transcript) -> ToolVerdict
             Pair::Matches => right += 1,
         }
     }
-    let extra = extra_calls(expect, &made, &comparison);
+    let extra = extra_calls(expect, mocks, &made, &comparison);
     let extras = extra.len();
     errors.extend(extra.into_iter().map(|index| extra_call(made[index].call, expect)));
 
@@ -216,14 +221,24 @@ fn longest_common_subsequence(differing: &[Vec<Option<usize>>], made: &[Made<'_>
     kept
 }
 
+/// In what a call differs from an expected one. Arguments that are no JSON object are wrong whatever is expected: no tool can read
+/// them. Nothing at all counts as no arguments.
 fn argument_differences<'a>(expected: &'a ExpectedCall, call: &'a ToolCall) -> Vec<Difference<'a>> {
-    expected.arguments.as_ref().map_or_else(Vec::new, |arguments| {
-        differences(arguments, &call.arguments, expected.matching.unwrap_or_default())
-    })
+    static NONE: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
+    let got = if call.arguments.is_null() || call.arguments.as_str().is_some_and(|text| text.trim().is_empty()) {
+        &*NONE
+    } else {
+        &call.arguments
+    };
+    match &expected.arguments {
+        Some(arguments) => differences(arguments, got, expected.matching.unwrap_or_default()),
+        None if got.is_object() => Vec::new(),
+        None => vec![Difference { path: String::new(), expected: None, got: Some(got) }],
+    }
 }
 
 /// The calls that count as extra, by index.
-fn extra_calls(expect: &Expectation, made: &[Made<'_>], comparison: &Comparison) -> Vec<usize> {
+fn extra_calls(expect: &Expectation, mocks: &[ToolMock], made: &[Made<'_>], comparison: &Comparison) -> Vec<usize> {
     if expect.extra_calls != Some(ExtraCalls::Forbid) {
         return Vec::new();
     }
@@ -238,10 +253,16 @@ fn extra_calls(expect: &Expectation, made: &[Made<'_>], comparison: &Comparison)
             if expect.free_tools.contains(&call.name) || is_forbidden(expect, call).is_some() {
                 return false;
             }
-            !failed
-                || (!expected.contains(&call.name) && !succeeded.contains(&call.name) && attempted.insert(&call.name))
+            let is_retry = expected.contains(&call.name) || succeeded.contains(&call.name);
+            !failed || (!is_retry && !may_refuse(mocks, &call.name) && attempted.insert(&call.name))
         })
         .collect()
+}
+
+/// Whether a failure of this tool is its own. Without mocks the answers come from real tools; with them, a tool fails on its own only
+/// if the scenario says so.
+fn may_refuse(mocks: &[ToolMock], tool: &ToolName) -> bool {
+    mocks.is_empty() || mocks.iter().any(|mock| mock.tool == *tool && mock.error.is_some())
 }
 
 fn is_forbidden<'a>(expect: &'a Expectation, call: &ToolCall) -> Option<&'a ForbiddenCall> {
@@ -387,6 +408,11 @@ mod tests {
 
     use super::*;
     use crate::domain::transcript::{Ending, Opaque};
+
+    /// Against what real tools have answered.
+    fn score_tools(expect: &Expectation, transcript: &Transcript) -> ToolVerdict {
+        super::score_tools(expect, &[], transcript)
+    }
 
     /// `refund{"order":1}` as tool and arguments; without braces, no arguments are given.
     fn parse(text: &str) -> (ToolName, Option<Map<String, Value>>) {
@@ -609,12 +635,12 @@ mod tests {
             errors: &["wrong arguments: pay"],
         },
         Case {
-            says: "attempts at a tool that is not expected and never works are one extra call",
+            says: "a call that a tool refused changed nothing, so it is not extra",
             expected: &["cancel"],
             options: &["noExtra"],
             made: &["!refund", "!refund", "cancel"],
-            score: 0.25,
-            errors: &["extra call: refund"],
+            score: 1.0,
+            errors: &[],
         },
         Case {
             says: "one wrong call in ten is still a failure",
@@ -632,6 +658,24 @@ mod tests {
             let verdict = score_tools(&expectation(expected, options), &transcript(made));
             assert!((verdict.score.value() - score).abs() < 1e-12, "{says}: scored {}", verdict.score);
             assert_eq!(summary(&verdict), *errors, "{says}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_no_mock_answers_is_extra_and_one_that_a_mock_refuses_is_not() {
+        let expect = expectation(&["cancel"], &["noExtra"]);
+        let mocks = |mocks: Value| serde_json::from_value::<Vec<ToolMock>>(mocks).unwrap();
+        let cancel = json!({"tool": "cancel", "returns": "ok"});
+        let cases = [
+            (json!([]), 1.0),
+            (json!([cancel]), 0.25),
+            (json!([cancel, {"tool": "refund", "arguments": {"order": 9}, "returns": "ok"}]), 0.25),
+            (json!([cancel, {"tool": "refund", "error": "not refundable"}]), 1.0),
+        ];
+        for (given, wanted) in cases {
+            let made = transcript(&["!refund", "!refund", "cancel"]);
+            let verdict = super::score_tools(&expect, &mocks(given.clone()), &made);
+            assert!((verdict.score.value() - wanted).abs() < 1e-12, "{given}: {verdict:?}");
         }
     }
 
@@ -706,6 +750,22 @@ mod tests {
         let verdict = score_tools(&expectation(&[r#"pay{"amount":5,"to":"x"}"#], &[]), &transcript);
         assert_eq!(verdict.errors[0].arguments, ["amount", "to"]);
         assert!(verdict.errors[0].detail.contains("not a JSON object"), "{}", verdict.errors[0].detail);
+        let any = score_tools(&expectation(&["pay"], &[]), &transcript);
+        assert_eq!((any.score, summary(&any)), (Score::ZERO, vec!["wrong arguments: pay".to_owned()]));
+    }
+
+    #[test]
+    fn no_arguments_are_an_empty_object() {
+        for nothing in [json!(null), json!(""), json!(" "), json!({})] {
+            let mut transcript = transcript(&["pay"]);
+            if let Message::Assistant { calls, .. } = &mut transcript.messages[0] {
+                calls[0].arguments = nothing.clone();
+            }
+            for expected in ["pay{}", "pay", "~pay{}"] {
+                let verdict = score_tools(&expectation(&[expected], &[]), &transcript);
+                assert_eq!(verdict.score, Score::ONE, "{nothing} for {expected}");
+            }
+        }
     }
 
     #[test]

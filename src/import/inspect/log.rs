@@ -152,6 +152,14 @@ impl Reader {
         }
         let epoch = sample.get("epoch").and_then(|epoch| epoch.value.as_u64()).unwrap_or(1);
         let mut repeat = u32::try_from(epoch.saturating_sub(1)).unwrap_or(0);
+        if self.taken.contains(&(id.clone(), repeat)) {
+            notes.add(
+                sample.place(),
+                "further run of a sample",
+                "another log has this epoch already, so it counts as one more repeat of the same agent; import the logs of \
+                 different agents apart, and compare them with --challenger-transcripts",
+            );
+        }
         while !self.taken.insert((id.clone(), repeat)) {
             repeat += 1;
         }

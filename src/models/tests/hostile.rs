@@ -21,7 +21,7 @@ async fn asked(server: &Server, connections: Connections, tokens: Option<u64>) -
     let client = Client::new(&BTreeMap::from([("worker".into(), plan(&server.base))]), &key, options).unwrap();
     let parameters = crate::domain::call::Parameters { max_output_tokens: tokens, ..Default::default() };
     let request = ChatRequest { parameters: Arc::new(parameters), ..samples::question() };
-    client.chat(&"worker".into(), &request).await
+    client.chat(&"worker".into(), &request, &CallTime::default()).await
 }
 
 #[tokio::test]
