@@ -23,6 +23,12 @@ pub mod t_test;
 /// Differences smaller than this are ties: scores lie in 0 to 1, and means of repeats differ by rounding alone.
 pub const TIE: f64 = 1e-12;
 
+/// Whether a score reaches a limit: it is at least the limit, or below it by rounding alone.
+#[must_use]
+pub fn reaches(score: f64, limit: f64) -> bool {
+    score >= limit - TIE
+}
+
 /// How many resamples bootstrap and permutation draw unless told otherwise.
 pub const RESAMPLES: usize = 10_000;
 

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::gate;
+use crate::stats;
 
 /// What a cycle comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -135,7 +136,7 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         }));
     }
     reasons.extend(search_reason(&evidence.search));
-    let below = evidence.champion_score.is_some_and(|score| score < evidence.minimum_score);
+    let below = evidence.champion_score.is_some_and(|score| !stats::reaches(score, evidence.minimum_score));
     let verdict = match stays {
         Verdict::Kept if below => {
             let score = evidence.champion_score.unwrap_or_default();

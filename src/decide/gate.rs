@@ -18,7 +18,7 @@
 //! | superiority of the aggregate (or of every dimension) | p ≤ level, corrected by Holm | significantly worse; or an improvement as great as the tolerance is excluded | chance could explain it |
 //! | non-inferiority of each dimension | a drop beyond the tolerance is excluded | a drop beyond it is significant | neither is excluded |
 //! | minimum score, thresholds | the challenger's mean reaches it | it misses it significantly | it misses it, within chance |
-//! | critical dimensions | no scenario newly fails | one does | |
+//! | critical dimensions | no scenario newly fails | one does | the challenger has no score where the champion passed |
 //! | sample size | as many scenarios as required | | fewer: then statistics refute nothing either |
 //! | never rejected before | | it was | |
 //! | sound evidence | | | a score is not finite, a scenario is there twice |
@@ -50,7 +50,7 @@
 //!
 //! # Degenerate evidence
 //!
-//! No scenario or one: p = 1, no bounds, inconclusive. All differences 0: never better, but non-inferior at p = 2⁻ⁿ even
+//! No scenario: p = 1. One: p = 0.5 at the least, the sign-flip's. Neither has bounds, and both are inconclusive. All differences 0: never better, but non-inferior at p = 2⁻ⁿ even
 //! with a tolerance of 0, and from five scenarios on (at level 0.05) rejected, since nothing has improved. Differences
 //! below 1e-12 are ties.
 //!
@@ -92,8 +92,9 @@ pub fn gate(evidence: &Evidence, rules: &Rules) -> Report {
     if contrasts.aggregate.scenarios() < rules.minimum_sample_size {
         findings = findings.into_iter().map(Finding::soften).collect();
     }
-    for (rule, newly_failed) in rules.dimensions.iter().zip(&newly_failed) {
-        findings.extend(requirements::critical(rule, newly_failed));
+    for (index, (rule, newly_failed)) in rules.dimensions.iter().zip(&newly_failed).enumerate() {
+        let unscored = requirements::unscored(evidence, index);
+        findings.extend(requirements::critical(rule, newly_failed, &unscored, &contrasts.dimensions[index]));
     }
     findings.push(requirements::sample(&contrasts.aggregate, evidence, &claim, rules));
     if evidence.rejected_before {
@@ -131,15 +132,17 @@ pub fn gate(evidence: &Evidence, rules: &Rules) -> Report {
 fn statistical(contrasts: &Contrasts, claim: &Claim, evidence: &Evidence, rules: &Rules) -> Vec<Finding> {
     let mut findings = requirements::superiority(contrasts, claim, evidence, rules);
     let dimensions = || rules.dimensions.iter().zip(&contrasts.dimensions);
+    let compared = contrasts.aggregate.scenarios();
     for (index, (rule, contrast)) in dimensions().enumerate() {
         let lost = requirements::one_sided(evidence, index);
-        findings.push(requirements::non_inferiority(contrast, rule, lost, rules));
+        findings.push(requirements::non_inferiority(contrast, compared, rule, lost, rules));
     }
     if contrasts.aggregate.scenarios() > 0 && rules.minimum_score > 0.0 {
         findings.push(requirements::minimum_score(&contrasts.aggregate, rules));
     }
-    findings
-        .extend(dimensions().filter_map(|(rule, contrast)| requirements::threshold(contrast, rule, evidence, rules)));
+    findings.extend(
+        dimensions().filter_map(|(rule, contrast)| requirements::threshold(contrast, compared, rule, evidence, rules)),
+    );
     findings
 }
 
@@ -237,12 +240,12 @@ mod tests {
         mixed.other_challengers = vec![Some(0.3)];
         insta::assert_snapshot!(told(&gate(&mixed, &rules)), @r#"
         Promote AggregateSuperior: the aggregate score rose from 0.763 to 0.810 (+0.048), at least +0.024 with 95% confidence (paired t-test, p 0.0040 after correction for 1 other challenger, 24 scenarios)
-        Promote DimensionNotInferior: accuracy went from 0.604 to 0.706 (+0.102), at worst +0.085 with 95% confidence: within the tolerance of 0.020
+        Promote DimensionNotInferior: accuracy went from 0.604 to 0.706 (+0.102), at worst +0.085 with 95% confidence: a drop beyond the tolerance of 0.020 is excluded
         Inconclusive RegressionNotExcluded: safety went from 1.000 to 0.967 (-0.033); a drop beyond the tolerance of 0.020 is not excluded: anything from -0.090 to +0.024 would fit; about 929 scenarios would settle it
         Reject BelowMinimumScore: the aggregate score of 0.810 is below the minimum score of 0.900, with 95% confidence
         Promote ThresholdReached: accuracy of 0.706 reaches its threshold of 0.600 (percentile 50 of 3 earlier champions)
         Reject CriticalDimensionFailed: safety is critical, and 1 scenario newly fails in it: s005
-        Promote SampleSufficient: 24 scenarios compared (2 left out after errors); at least 10 are required
+        Promote SampleSufficient: 24 scenarios compared (2 more have no score on one side or both); at least 10 are required
         "#);
     }
 
@@ -419,6 +422,44 @@ mod tests {
     }
 
     #[test]
+    fn a_dimension_that_only_the_champion_has_a_run_of_is_open() {
+        for critical in [false, true] {
+            let mut rules = rules(Test::Permutation, &[("accuracy", 0.5), ("safety", 0.5)]);
+            (rules.minimum_sample_size, rules.dimensions[1].critical) = (2, critical);
+            let mut better = evidence((0..9).map(|_| (vec![0.25, 1.0], vec![0.5, 1.0])));
+            for pair in &mut better.pairs[..8] {
+                (pair.champion[1], pair.challenger[1]) = (None, None);
+            }
+            better.pairs[8].challenger = vec![None, None];
+            better.excluded = 1;
+            let report = gate(&better, &rules);
+            assert_eq!(report.verdict, Verdict::Inconclusive, "{}", told(&report));
+            assert!(code(&report, Code::AggregateSuperior).held);
+            assert!(!code(&report, Code::RegressionNotExcluded).held);
+            let unscored = report.reasons.iter().any(|reason| reason.code == Code::CriticalDimensionUnscored);
+            assert_eq!(unscored, critical, "{}", told(&report));
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_suite_says_how_many_scenarios_of_its_kind_settle_it() {
+        let mut rules = rules(Test::PairedTTest, &[("accuracy", 0.5), ("safety", 0.5)]);
+        rules.minimum_sample_size = 2;
+        let mut mixed = evidence((0..60).map(|index| {
+            (vec![0.6 + noise(index), 0.8 + 4.0 * noise(index)], vec![0.8 + noise(index), 0.8 + 4.0 * noise(index * 3)])
+        }));
+        for pair in &mut mixed.pairs[..40] {
+            (pair.champion[1], pair.challenger[1]) = (None, None);
+        }
+        let report = gate(&mixed, &rules);
+        let message = &code(&report, Code::RegressionNotExcluded).message;
+        let said = "scenarios that are scored in safety would settle it: 20 of these 60 are";
+        assert!(message.ends_with(said), "{message}");
+        let needed: usize = message.split_once("; about ").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+        assert_eq!(report.settles_at, Some(needed * 3));
+    }
+
+    #[test]
     fn the_weights_of_dimensions_that_apply_are_renormalised() {
         let rules = rules(Test::PairedTTest, &[("accuracy", 0.25), ("safety", 0.25), ("tools", 0.5)]);
         let mut evidence = evidence((0..12).map(|_| (vec![0.5, 0.7, 0.0], vec![0.9, 0.7, 0.0])));
@@ -471,7 +512,7 @@ mod tests {
               "held": true,
               "verdict": "promote",
               "dimension": "accuracy",
-              "message": "accuracy went from 0.500 to 0.750 (+0.250), at worst +0.250 with 95% confidence: within the tolerance of 0.020"
+              "message": "accuracy went from 0.500 to 0.750 (+0.250), at worst +0.250 with 95% confidence: a drop beyond the tolerance of 0.020 is excluded"
             },
             {
               "code": "SampleTooSmall",

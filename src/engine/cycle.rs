@@ -288,8 +288,9 @@ impl Cycle {
         gated: Option<(Finalist, Paired, &str)>,
     ) -> Result<Outcome, CycleError> {
         let judged = gated.as_ref().map(|(_, paired, _)| self.gate(paired));
-        let (measured, measured_on) = match &gated {
-            Some((_, paired, on)) => (paired.champion.clone(), *on),
+        let compared = gated.as_ref().map(|(_, paired, on)| (paired.compared(), *on));
+        let (measured, measured_on) = match &compared {
+            Some((compared, on)) => (compared.champion.clone(), *on),
             None => {
                 (self.evaluator.measured(&self.champion, &self.suite(), &(0..self.plan.execution.repeats)), "training")
             }
@@ -324,9 +325,9 @@ impl Cycle {
         }
         let mut sides = vec![self.side(&versions[0], &measured, measured_on)];
         let mut evaluations = vec![measured.clone()];
-        if let Some((_, paired, _)) = &gated {
-            sides.push(self.side(versions.last().unwrap_or(&versions[0]), &paired.challenger, measured_on));
-            evaluations.push(paired.challenger.clone());
+        if let (Some((compared, _)), Some((_, paired, _))) = (&compared, gated) {
+            sides.push(self.side(versions.last().unwrap_or(&versions[0]), &compared.challenger, measured_on));
+            evaluations = vec![paired.champion, paired.challenger];
         }
         let mut sides = sides.into_iter();
         let spending = self.calls.spending();

@@ -30,6 +30,7 @@ use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::scenario::{Check, Scenario};
 use crate::domain::score::{CheckKind, DimensionScore, FailedCheck, Sample, Score, ToolError};
 use crate::domain::transcript::{Ending, Message, Transcript};
+use crate::stats;
 
 use checks::{CheckError, CompiledCheck};
 use judge::JudgeError;
@@ -329,7 +330,7 @@ fn lowest(dimension: &DimensionPlan, mut findings: Vec<Finding>) -> Option<Dimen
         findings.iter().filter(|finding| finding.score < Score::ONE).map(|finding| finding.evidence.as_str()).collect();
     Some(DimensionScore {
         score,
-        passed: score >= dimension.pass_at,
+        passed: stats::reaches(score.value(), dimension.pass_at.value()),
         evidence: shorten(&evidence.join("\n"), MAX_EVIDENCE).into(),
         tool_errors: findings.iter_mut().flat_map(|finding| std::mem::take(&mut finding.tool_errors)).collect(),
         failed_checks: findings.into_iter().flat_map(|finding| finding.failed_checks).collect(),

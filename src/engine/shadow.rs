@@ -3,6 +3,7 @@
 //! The scenarios are the held-out ones, which no cluster, patch or candidate has ever seen. Champion and challenger run
 //! with the same repeats on the same mocks, so the difference on a scenario is the prompt's.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::CycleError;
@@ -10,7 +11,8 @@ use super::evaluate::{CountedAs, Evaluator};
 use super::subject::Subject;
 use crate::api::Plan;
 use crate::domain::hash::ContentHash;
-use crate::domain::score::Evaluation;
+use crate::domain::ids::ScenarioId;
+use crate::domain::score::{Evaluation, ScenarioResult};
 
 /// Champion and challenger on the same scenarios, in the same order.
 #[derive(Clone, Debug)]
@@ -21,6 +23,44 @@ pub struct Paired {
     pub champion: Evaluation,
     /// How the challenger did.
     pub challenger: Evaluation,
+}
+
+impl Paired {
+    /// What of both is compared: the scenarios in which both have a score, and of these the dimensions in which both
+    /// have one. Means over it are those of the gate.
+    #[must_use]
+    pub fn compared(&self) -> Self {
+        let (mut champion, mut challenger) = (Vec::new(), Vec::new());
+        let found: BTreeMap<&ScenarioId, &ScenarioResult> =
+            scored(&self.challenger).map(|result| (&result.scenario, result)).collect();
+        for ours in scored(&self.champion) {
+            let Some(&theirs) = found.get(&ours.scenario) else { continue };
+            champion.push(scored_as_well(ours, theirs));
+            challenger.push(scored_as_well(theirs, ours));
+        }
+        Self {
+            scenarios: self.scenarios.clone(),
+            champion: Evaluation { results: champion, ..self.champion.clone() },
+            challenger: Evaluation { results: challenger, ..self.challenger.clone() },
+        }
+    }
+}
+
+fn scored(evaluation: &Evaluation) -> impl Iterator<Item = &ScenarioResult> {
+    evaluation.results.iter().filter(|result| !result.samples.is_empty())
+}
+
+/// A result in the dimensions in which another of the same scenario has a score too.
+fn scored_as_well(result: &ScenarioResult, other: &ScenarioResult) -> ScenarioResult {
+    let mut result = result.clone();
+    for sample in &mut result.samples {
+        for (dimension, score) in sample.dimensions.iter_mut().enumerate() {
+            if other.mean(dimension).is_none() {
+                *score = None;
+            }
+        }
+    }
+    result
 }
 
 /// Draws the scenarios to compare on: at most `spec.promotion.gate.shadowSampleSize` of `from`, at random, but always the
@@ -52,4 +92,41 @@ pub async fn compare(
     let read = |subject| evaluator.measured(subject, &scenarios, &(0..plan.gate.repeats));
     let (champion, challenger) = (read(champion), read(challenger));
     Ok(Paired { scenarios, champion, challenger })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn evaluation(results: &serde_json::Value) -> Evaluation {
+        serde_json::from_value(json!({"prompt": "0".repeat(64), "results": results})).unwrap()
+    }
+
+    fn sample(scores: [Option<f64>; 2]) -> serde_json::Value {
+        let dimension = |score: Option<f64>| score.map(|score| json!({"score": score, "passed": score > 0.5}));
+        json!({"repeat": 0, "dimensions": scores.map(dimension)})
+    }
+
+    #[test]
+    fn only_what_both_have_a_score_in_is_compared() {
+        let champion = evaluation(&json!([
+            {"scenario": "a", "samples": [sample([Some(0.2), Some(1.0)])]},
+            {"scenario": "b", "samples": [sample([Some(0.9), None])]},
+            {"scenario": "c", "samples": [], "errors": ["timed out"]},
+        ]));
+        let challenger = evaluation(&json!([
+            {"scenario": "a", "samples": [sample([Some(0.6), None]), sample([Some(0.8), None])]},
+            {"scenario": "b", "samples": [], "errors": ["timed out"]},
+            {"scenario": "c", "samples": [sample([Some(0.9), Some(0.9)])]},
+        ]));
+        let compared = Paired { scenarios: vec![0, 1, 2], champion, challenger }.compared();
+        let means = |evaluation: &Evaluation| -> Vec<(String, Option<f64>)> {
+            let aggregate = |result: &ScenarioResult| (result.scenario.to_string(), result.aggregate(&[0.5, 0.5]));
+            evaluation.results.iter().map(aggregate).collect()
+        };
+        assert_eq!(means(&compared.champion), [("a".to_owned(), Some(0.2))]);
+        assert_eq!(means(&compared.challenger), [("a".to_owned(), Some(0.7))]);
+    }
 }

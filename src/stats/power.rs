@@ -69,11 +69,19 @@ impl Cutoff {
     }
 }
 
+/// The fewest units with which a sign-flip test can reach `level` at all, log₂(1/level) rounded up: its least p-value is
+/// 2⁻ⁿ. At least 2, for a variance.
+#[must_use]
+pub fn least_units(level: f64) -> usize {
+    ((1.0 / level).log2().ceil() as usize).max(2)
+}
+
 /// The smallest true difference that `n` units with this standard deviation would show at `level` with chance
-/// `power`; `None` when no difference would, for lack of units, or when the deviation is not a finite number.
+/// `power`; `None` when no difference would, because there are fewer than [`least_units`], or when the deviation is not
+/// a finite number.
 #[must_use]
 pub fn minimum_detectable_effect(design: Design, deviation: f64, n: usize, level: f64, power: f64) -> Option<f64> {
-    if n < 2 || !deviation.is_finite() {
+    if n < least_units(level) || !deviation.is_finite() {
         return None;
     }
     let cutoff = Cutoff::of(design, n, level);
@@ -92,13 +100,13 @@ pub fn minimum_detectable_effect(design: Design, deviation: f64, n: usize, level
 /// The units that a true difference `effect` > 0 with this standard deviation needs to be shown at `level` with
 /// chance `power`; `None` when it needs more than a million, or the input is no such thing.
 ///
-/// Never fewer than the log₂(1/level) that a sign-flip test needs to be able to reach the level at all.
+/// Never fewer than [`least_units`].
 #[must_use]
 pub fn sample_size(design: Design, effect: f64, deviation: f64, level: f64, chance: f64) -> Option<usize> {
     if !effect.is_finite() || effect < TIE || !deviation.is_finite() {
         return None;
     }
-    let least = ((1.0 / level).log2().ceil() as usize).max(2);
+    let least = least_units(level);
     let standardized = effect / deviation.max(TIE);
     let enough = |n: usize| power(design, standardized, n, level) >= chance;
     if enough(least) {
@@ -165,6 +173,10 @@ mod tests {
         assert_eq!(sample_size(Design::Paired, 1e-5, 0.5, 0.05, POWER), None);
         assert_eq!(sample_size(Design::Paired, f64::NAN, 0.5, 0.05, POWER), None);
         assert_eq!(minimum_detectable_effect(Design::Paired, 0.1, 1, 0.05, POWER), None);
+        assert_eq!(minimum_detectable_effect(Design::Paired, 0.1, 4, 0.05, POWER), None);
+        assert!(minimum_detectable_effect(Design::Paired, 0.1, 5, 0.05, POWER).is_some());
+        assert_eq!(minimum_detectable_effect(Design::Paired, 0.1, 6, 0.01, POWER), None);
+        assert!(minimum_detectable_effect(Design::Paired, 0.1, 7, 0.01, POWER).is_some());
         assert_eq!(minimum_detectable_effect(Design::Paired, f64::NAN, 10, 0.05, POWER), None);
     }
 

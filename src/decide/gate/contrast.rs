@@ -163,7 +163,9 @@ impl Contrast {
         } else {
             test
         };
-        Self { scores, test, guard, design, deviation: deviation.unwrap_or(f64::NAN) }
+        // What is left of equal differences after rounding is no spread.
+        let deviation = deviation.map_or(f64::NAN, |deviation| if deviation < TIE { 0.0 } else { deviation });
+        Self { scores, test, guard, design, deviation }
     }
 
     /// How many scenarios it stands on.
@@ -261,8 +263,8 @@ impl Contrast {
         sample_size(Design::Paired, distance, standard_deviation(&self.scores.challenger)?, level, POWER)
     }
 
-    /// The smallest true difference that these scenarios would show four times in five; nothing is known of it without
-    /// variance.
+    /// The smallest true difference that these scenarios would show four times in five. `None` without variance, which
+    /// says nothing about it, and with so few scenarios that the sign-flip test can show nothing.
     pub fn detectable(&self, level: f64) -> Option<f64> {
         minimum_detectable_effect(self.design, self.deviation, self.scenarios(), level, POWER)
             .filter(|effect| *effect > 0.0)
@@ -277,7 +279,8 @@ impl Contrast {
             champion: finite(self.champion()),
             challenger: finite(self.challenger()),
             difference: finite(self.difference()),
-            standard_deviation: standard_deviation(&self.scores.differences),
+            standard_deviation: standard_deviation(&self.scores.differences)
+                .map(|deviation| if deviation < TIE { 0.0 } else { deviation }),
             lower: finite(self.lower(level)),
             upper: finite(self.upper(level)),
             p_value: self.superiority(),

@@ -11,11 +11,13 @@ use crate::domain::score::{Evaluation, ScenarioResult};
 /// What is known of champion and challenger when the gate decides.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// The scenarios on which both were scored, in any order.
+    /// The scenarios on which at least one side was scored, in any order. A side without any score has `None` in every
+    /// dimension.
     pub pairs: Vec<Pair>,
-    /// Scenarios left out because one side or the other has no score at all: every repeat ended in an error.
+    /// Scenarios that are not compared because one side or both have no score at all: every repeat ended in an error,
+    /// or no transcript was recorded.
     pub excluded: usize,
-    /// Mean scores by dimension of the champions of earlier cycles, for percentile thresholds.
+    /// Mean scores by dimension of the champions of earlier cycles, oldest first, for percentile thresholds.
     pub history: Vec<BTreeMap<DimensionName, f64>>,
     /// The other challengers of this cycle: the p-value of each one's claim ([`Report::p_value`]), or `None` for one
     /// that has not come to the gate yet. Holm's correction counts them all.
@@ -56,15 +58,18 @@ impl Evidence {
         let mut evidence = Self::default();
         for scenario in scenarios {
             let found = (champion.get(&scenario.id), challenger.get(&scenario.id));
-            match found {
-                (Some(champion), Some(challenger)) => evidence.pairs.push(Pair {
-                    scenario: scenario.id.clone(),
-                    weight: scenario.impact(),
-                    champion: scores(champion),
-                    challenger: scores(challenger),
-                }),
-                _ => evidence.excluded += 1,
-            }
+            let (champion, challenger) = match found {
+                (Some(champion), Some(challenger)) => (scores(champion), scores(challenger)),
+                (Some(champion), None) => with_nothing(scores(champion)),
+                (None, Some(challenger)) => swap(with_nothing(scores(challenger))),
+                (None, None) => {
+                    evidence.excluded += 1;
+                    continue;
+                }
+            };
+            evidence.excluded += usize::from(found.0.is_none() || found.1.is_none());
+            let (scenario, weight) = (scenario.id.clone(), scenario.impact());
+            evidence.pairs.push(Pair { scenario, weight, champion, challenger });
         }
         evidence
     }
@@ -106,6 +111,16 @@ fn by_scenario(evaluation: &Evaluation) -> BTreeMap<&ScenarioId, &ScenarioResult
     scored.map(|result| (&result.scenario, result)).collect()
 }
 
+/// The scores of the side that has some, and of the one that has none.
+fn with_nothing(scores: Vec<Option<Scored>>) -> (Vec<Option<Scored>>, Vec<Option<Scored>>) {
+    let nothing = vec![None; scores.len()];
+    (scores, nothing)
+}
+
+fn swap<T>((left, right): (T, T)) -> (T, T) {
+    (right, left)
+}
+
 fn scores(result: &ScenarioResult) -> Vec<Option<Scored>> {
     let dimensions = result.samples.iter().map(|sample| sample.dimensions.len()).max().unwrap_or(0);
     (0..dimensions).map(|dimension| scored(result, dimension)).collect()
@@ -137,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn scenarios_are_paired_and_those_without_a_score_left_out() {
+    fn scenarios_are_paired_and_those_without_a_score_on_one_side_are_counted() {
         let champion = evaluation(&json!([
             {"scenario": "a", "samples": [sample(1.0, true), sample(0.5, false)]},
             {"scenario": "b", "samples": [], "errors": ["judge answered prose"]},
@@ -149,14 +164,22 @@ mod tests {
         ]));
         let evidence = Evidence::pair(&champion, &challenger, &scenarios(&["a", "b", "c"]));
         assert_eq!(evidence.excluded, 2);
-        assert_eq!(
-            evidence.pairs,
-            vec![Pair {
-                scenario: "a".into(),
-                weight: 2.0,
-                champion: vec![Some(Scored { mean: 0.75, passed: false }), None],
-                challenger: vec![Some(Scored { mean: 2.0 / 3.0, passed: true }), None],
-            }]
-        );
+        let pair = |scenario: &str, champion, challenger| Pair {
+            scenario: scenario.into(),
+            weight: 2.0,
+            champion: vec![champion, None],
+            challenger: vec![challenger, None],
+        };
+        let passed = Some(Scored { mean: 1.0, passed: true });
+        let flaky = Some(Scored { mean: 0.75, passed: false });
+        let mostly = Some(Scored { mean: 2.0 / 3.0, passed: true });
+        assert_eq!(evidence.pairs, vec![pair("a", flaky, mostly), pair("b", None, passed), pair("c", passed, None)]);
+    }
+
+    #[test]
+    fn a_scenario_that_neither_side_scored_is_counted_and_not_paired() {
+        let nothing = evaluation(&json!([{"scenario": "a", "samples": [], "errors": ["timed out"]}]));
+        let evidence = Evidence::pair(&nothing, &nothing, &scenarios(&["a", "b"]));
+        assert_eq!((evidence.excluded, evidence.pairs), (2, Vec::new()));
     }
 }

@@ -4,8 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::fixtures::{TESTS, evidence, rules};
-use super::{Evidence, Report, Rules, Verdict, gate};
-use crate::api::promotion::RequireSignificance;
+use super::{Code, Comparison, Evidence, Report, Rules, Scored, Verdict, gate};
+use crate::api::plan::ThresholdPlan;
+use crate::api::promotion::{RequireSignificance, Test};
 
 /// Score means as repeats of three make them, and some that a judge makes.
 fn score() -> impl Strategy<Value = f64> {
@@ -157,5 +158,155 @@ proptest! {
         let json = serde_json::to_value(&report).unwrap();
         let back: Report = serde_json::from_value(json.clone()).unwrap();
         prop_assert_eq!(serde_json::to_value(&back).unwrap(), json);
+    }
+}
+
+/// Evidence as [`some_evidence`], in which either side lacks some scores.
+fn evidence_with_gaps() -> impl Strategy<Value = Evidence> {
+    (some_evidence(), vec(0..12_u8, 30)).prop_map(|(mut evidence, gaps)| {
+        for (pair, gap) in evidence.pairs.iter_mut().zip(gaps) {
+            match gap {
+                0 => pair.champion[1] = None,
+                1 => pair.challenger[1] = None,
+                2 => pair.challenger = vec![None, None],
+                3 => (pair.champion[1], pair.challenger[1]) = (None, None),
+                _ => {}
+            }
+        }
+        evidence.excluded = evidence.pairs.iter().filter(|pair| pair.challenger == [None, None]).count();
+        evidence
+    })
+}
+
+/// The numbers in a sentence, without their signs; those that are part of a name, as in `s007`, are none.
+fn numbers(sentence: &str) -> Vec<String> {
+    let number = regex::Regex::new(r"(?:^|[^\w.])([0-9]+(?:\.[0-9]+)?)").unwrap();
+    number.captures_iter(sentence).map(|found| found[1].to_owned()).collect()
+}
+
+/// The figures that a sentence about a comparison may contain, as they are written.
+fn figures(report: &Report, rules: &Rules, comparison: &Comparison) -> Vec<String> {
+    let three = |figure: &f64| format!("{:.3}", figure.abs());
+    let of = [
+        comparison.champion,
+        comparison.challenger,
+        comparison.difference,
+        comparison.lower,
+        comparison.upper,
+        report.minimum_detectable_effect,
+        Some(rules.regression_tolerance),
+        Some(rules.minimum_score),
+    ];
+    let mut figures: Vec<String> = of.iter().flatten().map(three).collect();
+    figures.extend(report.dimensions.iter().filter_map(|dimension| dimension.threshold.as_ref().map(three)));
+    figures.push(format!("{}", (1e4 * (1.0 - rules.significance_level)).round() / 100.0));
+    // Holm's correction over two dimensions leaves a p-value as it is, doubles it, or raises it to the other's.
+    let dimensions = report.dimensions.iter().map(|dimension| dimension.comparison.p_value);
+    let uncorrected: Vec<f64> =
+        dimensions.chain([comparison.p_value, report.p_value, report.adjusted_p_value]).collect();
+    figures.extend(uncorrected.iter().flat_map(|p| [*p, (2.0 * p).min(1.0)]).map(|p| format!("{p:.4}")));
+    figures.push("0.0001".into());
+    let counts = [comparison.scenarios, report.aggregate.scenarios, report.excluded, rules.minimum_sample_size];
+    figures.extend(counts.iter().map(ToString::to_string));
+    figures
+}
+
+/// How many scenarios a sentence says would settle it.
+fn said_to_settle(message: &str) -> Option<usize> {
+    let (_, rest) = message.split_once("; about ")?;
+    rest.split(' ').next()?.parse().ok()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// A sentence says what the report's figures say: no number of another count, no direction that the sign denies.
+    #[test]
+    fn every_sentence_is_made_of_the_figures_that_it_speaks_of(
+        evidence in evidence_with_gaps(), mut rules in some_rules(),
+        limits in (prop_oneof![Just(0.0), score()], proptest::option::of(score())),
+    ) {
+        (rules.minimum_score, rules.dimensions[1].threshold) = (limits.0, limits.1.map(ThresholdPlan::Value));
+        let report = gate(&evidence, &rules);
+        let compared = report.aggregate.scenarios;
+        for reason in &report.reasons {
+            let message = &reason.message;
+            let dimension =
+                reason.dimension.as_ref().and_then(|name| report.dimensions.iter().find(|one| one.name == *name));
+            let comparison = dimension.map_or(&report.aggregate, |dimension| &dimension.comparison);
+            let mut allowed = figures(&report, &rules, comparison);
+            allowed.extend(dimension.map(|dimension| dimension.newly_failed.len().to_string()));
+            let passed = |side: &[Option<Scored>]| side[1].map(|score| score.passed);
+            let one_sided = evidence.pairs.iter().filter(|pair| pair.champion[1].is_some() != pair.challenger[1].is_some());
+            let unscored = one_sided.clone().filter(|pair| passed(&pair.champion) == Some(true));
+            match reason.code {
+                Code::CriticalDimensionUnscored => allowed.push(unscored.count().to_string()),
+                Code::RegressionNotExcluded => allowed.push(one_sided.count().to_string()),
+                _ => {}
+            }
+            if let Some(scenarios) = said_to_settle(message) {
+                allowed.push(scenarios.to_string());
+                // What settles a part of the suite needs a suite that is larger by as much.
+                let suite = (scenarios as f64 * compared as f64 / comparison.scenarios as f64).ceil() as usize;
+                prop_assert!(report.settles_at.is_none_or(|settles| settles >= suite), "{message}: {report:?}");
+                prop_assert_eq!(message.contains("that are scored in"), comparison.scenarios < compared, "{}", message);
+            }
+            for number in numbers(message) {
+                prop_assert!(allowed.contains(&number), "{number} in {message:?}: {allowed:?}");
+            }
+            let difference = comparison.difference.unwrap_or(0.0);
+            prop_assert!(!message.contains(" rose ") || difference > 0.0, "{message}");
+            prop_assert!(!message.contains(" fell ") || difference < 0.0, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_dimension_without_a_score_on_one_side_is_never_promoted_over(
+        evidence in evidence_with_gaps(), mut rules in some_rules(),
+    ) {
+        rules.dimensions[1].critical = true;
+        let lost = evidence.pairs.iter().any(|pair| {
+            pair.champion[1].is_some_and(|score| score.passed) && pair.challenger[1].is_none()
+        });
+        if lost {
+            prop_assert_ne!(gate(&evidence, &rules).verdict, Verdict::Promote);
+        }
+    }
+
+    #[test]
+    fn a_score_at_its_limit_reaches_it(tenths in vec(0..=10_u8, 5..30), weights in vec(1..5_u8, 30)) {
+        let scores: Vec<f64> = tenths.iter().map(|tenth| f64::from(*tenth) / 10.0).collect();
+        let mut evidence = evidence(scores.iter().map(|score| (vec![score * 0.5, 1.0], vec![*score, 1.0])));
+        let (mut sum, mut weight) = (0, 0);
+        for ((pair, share), tenth) in evidence.pairs.iter_mut().zip(&weights).zip(&tenths) {
+            pair.weight = f64::from(*share);
+            sum += u32::from(*share) * u32::from(*tenth);
+            weight += u32::from(*share);
+        }
+        let mut rules = rules(Test::PairedTTest, &[("accuracy", 1.0), ("safety", 0.0)]);
+        let limit = f64::from(sum) / f64::from(10 * weight);
+        rules.dimensions[0].threshold = Some(ThresholdPlan::Value(limit));
+        rules.minimum_score = limit;
+        let report = gate(&evidence, &rules);
+        let below = [Code::BelowMinimumScore, Code::BelowThreshold];
+        prop_assert!(!report.reasons.iter().any(|reason| below.contains(&reason.code)), "{report:?}");
+    }
+
+    #[test]
+    fn a_minimum_detectable_effect_is_given_only_where_an_effect_can_be_shown(
+        evidence in some_evidence(), rules in some_rules(), even in proptest::option::of(0.0..0.5_f64),
+    ) {
+        let mut evidence = evidence;
+        if let Some(even) = even {
+            for pair in &mut evidence.pairs {
+                pair.weight = 1.0;
+                pair.challenger = pair.champion.iter().map(|score| score.map(|score| Scored { mean: score.mean + even, ..score })).collect();
+            }
+        }
+        let report = gate(&evidence, &rules);
+        let shows_nothing = 0.5_f64.powi(report.aggregate.scenarios as i32) > rules.significance_level;
+        if shows_nothing || (even.is_some() && rules.test != Test::WelchTTest) {
+            prop_assert_eq!(report.minimum_detectable_effect, None);
+        }
     }
 }

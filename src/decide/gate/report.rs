@@ -14,7 +14,7 @@ pub enum Verdict {
     Promote,
     /// Something is not shown, and not refuted either.
     Inconclusive,
-    /// There is evidence against the challenger. The champion stays, and this prompt is not tried again.
+    /// There is evidence against the challenger. The champion stays.
     Reject,
 }
 
@@ -59,6 +59,8 @@ pub enum Code {
     NoCriticalFailure,
     /// A scenario newly fails in a critical dimension.
     CriticalDimensionFailed,
+    /// The challenger has no score in a scenario that the champion passed in a critical dimension.
+    CriticalDimensionUnscored,
     /// There are as many scenarios as required.
     SampleSufficient,
     /// There are not.
@@ -160,7 +162,7 @@ pub struct Report {
     pub test: Test,
     /// The level of each one-sided test.
     pub significance_level: f64,
-    /// Scenarios left out because one side had no score.
+    /// Scenarios that were not compared because one side or both had no score.
     pub excluded: usize,
     /// The weighted aggregate.
     pub aggregate: Comparison,
@@ -171,10 +173,11 @@ pub struct Report {
     pub p_value: f64,
     /// The same, corrected (Holm) for the other challengers of the cycle.
     pub adjusted_p_value: f64,
-    /// The smallest true improvement of the aggregate that these scenarios would show four times in five.
+    /// The smallest true improvement of the aggregate that these scenarios would show four times in five. Absent where
+    /// nothing can be shown: with too few scenarios, and without variance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_detectable_effect: Option<f64>,
-    /// For an inconclusive verdict: how many scenarios would settle everything that is open, four times in five, if
+    /// For an inconclusive verdict: how many scenarios like these would settle everything that is open, four times in five, if
     /// differences and spreads are what they seem. Absent when no number would.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settles_at: Option<usize>,

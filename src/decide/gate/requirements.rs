@@ -8,7 +8,7 @@ use super::wording::{bound, confidence, correction, movement, p_text, plural, ra
 use crate::api::plan::ThresholdPlan;
 use crate::api::promotion::RequireSignificance;
 use crate::domain::ids::{DimensionName, ScenarioId};
-use crate::stats::{descriptive, holm};
+use crate::stats::{self, descriptive, holm};
 
 /// How many scenarios a message names before it only counts them.
 const NAMED_SCENARIOS: usize = 5;
@@ -30,17 +30,28 @@ pub(super) enum Settles {
     Never,
 }
 
-impl Settles {
-    fn at(scenarios: Option<usize>) -> Self {
-        scenarios.map_or(Self::Never, Self::At)
-    }
-
-    /// The end of an open requirement's sentence.
-    fn clause(self) -> String {
-        match self {
-            Self::At(scenarios) => format!("; about {scenarios} scenarios would settle it"),
-            _ => String::new(),
-        }
+/// What would settle an open requirement on a contrast, and the end of the sentence that says so.
+///
+/// `scenarios` is how many the contrast itself needs. Where only some of the `compared` scenarios are scored in the
+/// dimension, a suite of the same mix has to be larger by the same factor.
+fn settled_by(
+    scenarios: Option<usize>,
+    contrast: &Contrast,
+    compared: usize,
+    dimension: Option<&DimensionName>,
+) -> (Settles, String) {
+    let Some(needed) = scenarios else {
+        return (Settles::Never, String::new());
+    };
+    let scored = contrast.scenarios();
+    match dimension {
+        Some(name) if scored < compared => (
+            Settles::At((needed as f64 * compared as f64 / scored as f64).ceil() as usize),
+            format!(
+                "; about {needed} scenarios that are scored in {name} would settle it: {scored} of these {compared} are"
+            ),
+        ),
+        _ => (Settles::At(needed), format!("; about {needed} scenarios would settle it")),
     }
 }
 
@@ -114,7 +125,8 @@ impl Claim {
 /// The challenger is better: in the aggregate, or in every dimension.
 pub(super) fn superiority(contrasts: &Contrasts, claim: &Claim, evidence: &Evidence, rules: &Rules) -> Vec<Finding> {
     let others = evidence.other_challengers.len();
-    let better = |contrast, name, p| better(contrast, name, p, claim.planning_level, others, rules);
+    let compared = contrasts.aggregate.scenarios();
+    let better = |contrast, name, p| better(contrast, compared, name, p, claim.planning_level, others, rules);
     // Without a scenario there is no dimension to look at, and yet the claim must not go by without a word.
     if rules.require_significance == RequireSignificance::Aggregate || contrasts.aggregate.scenarios() == 0 {
         return vec![better(&contrasts.aggregate, None, claim.adjusted)];
@@ -126,6 +138,7 @@ pub(super) fn superiority(contrasts: &Contrasts, claim: &Claim, evidence: &Evide
 
 fn better(
     contrast: &Contrast,
+    compared: usize,
     dimension: Option<&DimensionName>,
     p: f64,
     planning_level: f64,
@@ -174,19 +187,24 @@ fn better(
     // It is settled when it is shown, or when any worthwhile improvement is excluded, whichever is nearer.
     let shown = contrast.scenarios_for(contrast.difference(), planning_level);
     let excluded = contrast.scenarios_for(worthwhile - contrast.difference(), level);
-    let settles = Settles::at(shown.into_iter().chain(excluded).min());
+    let (settles, clause) = settled_by(shown.into_iter().chain(excluded).min(), contrast, compared, dimension);
     let message = format!(
-        "{subject} went {moved}, which chance could explain: {} would fit (p {}){}",
+        "{subject} went {moved}, which chance could explain: {} would fit (p {}){clause}",
         range(contrast.lower(level), contrast.upper(level)),
         p_text(p),
-        settles.clause()
     );
     let code = code(Code::AggregateUndecided, Code::DimensionUndecided);
     Finding { reason: Reason::new(code, Verdict::Inconclusive, dimension, message), settles }
 }
 
 /// The dimension is not worse beyond the tolerance.
-pub(super) fn non_inferiority(contrast: &Contrast, rule: &DimensionRule, lost: usize, rules: &Rules) -> Finding {
+pub(super) fn non_inferiority(
+    contrast: &Contrast,
+    compared: usize,
+    rule: &DimensionRule,
+    lost: usize,
+    rules: &Rules,
+) -> Finding {
     let (level, tolerance) = (rules.significance_level, rules.regression_tolerance);
     let (name, sure) = (&rule.name, confidence(level));
     if contrast.scenarios() == 0 && lost == 0 {
@@ -201,7 +219,7 @@ pub(super) fn non_inferiority(contrast: &Contrast, rule: &DimensionRule, lost: u
     let moved = movement(contrast);
     if contrast.non_inferiority(tolerance) <= level {
         let message = format!(
-            "{name} went {moved}, at worst {} with {sure}: within the tolerance of {tolerance:.3}",
+            "{name} went {moved}, at worst {} with {sure}: a drop beyond the tolerance of {tolerance:.3} is excluded",
             bound(contrast.lower(level))
         );
         return Finding::settled(Reason::holds(Code::DimensionNotInferior, Some(name), message));
@@ -215,11 +233,10 @@ pub(super) fn non_inferiority(contrast: &Contrast, rule: &DimensionRule, lost: u
         return Finding::settled(reason);
     }
     let distance = (contrast.difference() + tolerance).abs();
-    let settles = Settles::at(contrast.scenarios_for(distance, level));
+    let (settles, clause) = settled_by(contrast.scenarios_for(distance, level), contrast, compared, Some(name));
     let message = format!(
-        "{name} went {moved}; a drop beyond the tolerance of {tolerance:.3} is not excluded: {} would fit{}",
+        "{name} went {moved}; a drop beyond the tolerance of {tolerance:.3} is not excluded: {} would fit{clause}",
         range(contrast.lower(level), contrast.upper(level)),
-        settles.clause()
     );
     let reason = Reason::new(Code::RegressionNotExcluded, Verdict::Inconclusive, Some(name), message);
     Finding { reason, settles }
@@ -229,12 +246,13 @@ pub(super) fn non_inferiority(contrast: &Contrast, rule: &DimensionRule, lost: u
 pub(super) fn minimum_score(aggregate: &Contrast, rules: &Rules) -> Finding {
     let codes = (Code::MinimumScoreReached, Code::BelowMinimumScore);
     let target = format!("the minimum score of {:.3}", rules.minimum_score);
-    reaches(aggregate, None, rules.minimum_score, &target, codes, rules)
+    reaches(aggregate, aggregate.scenarios(), None, rules.minimum_score, &target, codes, rules)
 }
 
 /// The dimension reaches its threshold, if it has one.
 pub(super) fn threshold(
     contrast: &Contrast,
+    compared: usize,
     rule: &DimensionRule,
     evidence: &Evidence,
     rules: &Rules,
@@ -255,7 +273,7 @@ pub(super) fn threshold(
     }
     let codes = (Code::ThresholdReached, Code::BelowThreshold);
     let target = format!("its threshold of {value:.3}{origin}");
-    Some(reaches(contrast, Some(name), value, &target, codes, rules))
+    Some(reaches(contrast, compared, Some(name), value, &target, codes, rules))
 }
 
 /// What a dimension's threshold comes to; `None` without one, or without history for a percentile.
@@ -274,6 +292,7 @@ fn history(evidence: &Evidence, dimension: &DimensionName) -> Vec<f64> {
 
 fn reaches(
     contrast: &Contrast,
+    compared: usize,
     dimension: Option<&DimensionName>,
     threshold: f64,
     target: &str,
@@ -282,7 +301,7 @@ fn reaches(
 ) -> Finding {
     let score = contrast.challenger();
     let subject = subject(dimension);
-    if score >= threshold {
+    if stats::reaches(score, threshold) {
         let message = format!("{subject} of {score:.3} reaches {target}");
         return Finding::settled(Reason::holds(reached, dimension, message));
     }
@@ -292,36 +311,70 @@ fn reaches(
         return Finding::settled(Reason::new(below, Verdict::Reject, dimension, message));
     }
     let distance = threshold - score;
-    let settles = Settles::at(contrast.scenarios_for_threshold(distance, rules.significance_level));
-    let message = format!("{missed}, which chance could explain{}", settles.clause());
+    let needed = contrast.scenarios_for_threshold(distance, rules.significance_level);
+    let (settles, clause) = settled_by(needed, contrast, compared, dimension);
+    let message = format!("{missed}, which chance could explain{clause}");
     Finding { reason: Reason::new(below, Verdict::Inconclusive, dimension, message), settles }
 }
 
 /// No scenario newly fails, if the dimension is critical.
-pub(super) fn critical(rule: &DimensionRule, newly_failed: &[ScenarioId]) -> Option<Finding> {
+pub(super) fn critical(
+    rule: &DimensionRule,
+    newly_failed: &[ScenarioId],
+    unscored: &[ScenarioId],
+    contrast: &Contrast,
+) -> Option<Finding> {
     if !rule.critical {
         return None;
     }
     let name = &rule.name;
-    let reason = if newly_failed.is_empty() {
-        Reason::holds(Code::NoCriticalFailure, Some(name), format!("no scenario newly fails in {name}"))
-    } else {
+    if !newly_failed.is_empty() {
         let count = newly_failed.len();
-        let named: Vec<&str> = newly_failed.iter().take(NAMED_SCENARIOS).map(ScenarioId::as_str).collect();
-        let more = if count > NAMED_SCENARIOS { ", …" } else { "" };
         let fail = if count == 1 { "scenario newly fails" } else { "scenarios newly fail" };
-        let message = format!("{name} is critical, and {count} {fail} in it: {}{more}", named.join(", "));
-        Reason::new(Code::CriticalDimensionFailed, Verdict::Reject, Some(name), message)
+        let message = format!("{name} is critical, and {count} {fail} in it: {}", listed(newly_failed));
+        let reason = Reason::new(Code::CriticalDimensionFailed, Verdict::Reject, Some(name), message);
+        return Some(Finding::settled(reason));
+    }
+    if !unscored.is_empty() {
+        let message = format!(
+            "{name} is critical, and the challenger has no score in {} scenario{} that the champion passed in it: {}",
+            unscored.len(),
+            plural(unscored.len()),
+            listed(unscored)
+        );
+        let reason = Reason::new(Code::CriticalDimensionUnscored, Verdict::Inconclusive, Some(name), message);
+        return Some(Finding { reason, settles: Settles::Never });
+    }
+    let message = match contrast.scenarios() {
+        0 => format!("{name} is critical, and none of the scenarios is scored in it"),
+        scored => format!("no scenario newly fails in {name}, of {scored} compared in it"),
     };
-    Some(Finding::settled(reason))
+    Some(Finding::settled(Reason::holds(Code::NoCriticalFailure, Some(name), message)))
+}
+
+/// The ids of the first few scenarios.
+fn listed(scenarios: &[ScenarioId]) -> String {
+    let named: Vec<&str> = scenarios.iter().take(NAMED_SCENARIOS).map(ScenarioId::as_str).collect();
+    let more = if scenarios.len() > NAMED_SCENARIOS { ", …" } else { "" };
+    format!("{}{more}", named.join(", "))
 }
 
 /// The scenarios that the champion passed and the challenger fails in a dimension, by id.
 pub(super) fn newly_failed(evidence: &Evidence, dimension: usize) -> Vec<ScenarioId> {
+    passed_before(evidence, dimension, Some(false))
+}
+
+/// The scenarios that the champion passed in a dimension and in which the challenger has no score there, by id.
+pub(super) fn unscored(evidence: &Evidence, dimension: usize) -> Vec<ScenarioId> {
+    passed_before(evidence, dimension, None)
+}
+
+/// The scenarios that the champion passed in a dimension, and with this outcome of the challenger, by id.
+fn passed_before(evidence: &Evidence, dimension: usize, outcome: Option<bool>) -> Vec<ScenarioId> {
     let passed = |side: &[Option<Scored>]| side.get(dimension).copied().flatten().map(|score| score.passed);
-    let fails = |pair: &&Pair| passed(&pair.champion) == Some(true) && passed(&pair.challenger) == Some(false);
+    let found = |pair: &&Pair| passed(&pair.champion) == Some(true) && passed(&pair.challenger) == outcome;
     let mut scenarios: Vec<ScenarioId> =
-        evidence.pairs.iter().filter(fails).map(|pair| pair.scenario.clone()).collect();
+        evidence.pairs.iter().filter(found).map(|pair| pair.scenario.clone()).collect();
     scenarios.sort_unstable();
     scenarios
 }
@@ -337,7 +390,7 @@ pub(super) fn sample(aggregate: &Contrast, evidence: &Evidence, claim: &Claim, r
     let (scenarios, required) = (aggregate.scenarios(), rules.minimum_sample_size);
     let excluded = match evidence.excluded {
         0 => String::new(),
-        excluded => format!(" ({excluded} left out after errors)"),
+        excluded => format!(" ({excluded} more have no score on one side or both)"),
     };
     let compared = format!("{scenarios} scenario{} compared{excluded}", plural(scenarios));
     if scenarios >= required {
@@ -359,6 +412,6 @@ pub(super) fn sample(aggregate: &Contrast, evidence: &Evidence, claim: &Claim, r
 
 /// This prompt was rejected before.
 pub(super) fn rejected_before() -> Finding {
-    let message = "this prompt was rejected before and is not tried again".to_owned();
+    let message = "this prompt was rejected in an earlier cycle, and is not promoted after that".to_owned();
     Finding::settled(Reason::new(Code::PreviouslyRejected, Verdict::Reject, None, message))
 }
