@@ -48,6 +48,12 @@ pub(super) async fn approve(arguments: &Arguments) -> anyhow::Result<Exit> {
         Waiting::Challenger(challenger) => challenger,
     };
     let version = challenger.version.as_str();
+    if let Some(pin) = &object.spec.pin {
+        bail!(
+            "{}: spec.pin names {pin}, and goes before an approval; change or remove it there",
+            cluster.object(&name)
+        );
+    }
     let versions = cluster.optimizations.versions(&name).await?;
     say(proposal::approval(&object, challenger, &versions, &cluster.conversation()).trim_end());
     confirm(&format!("Promote {version}?"), arguments.yes)?;

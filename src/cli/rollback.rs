@@ -59,7 +59,7 @@ pub(super) async fn rollback(arguments: &Arguments) -> anyhow::Result<Exit> {
         return ask(&cluster, &object, Wish::RollBack(&to), &arguments.wait, arguments.output).await;
     }
     if let Some(pin) = &object.spec.pin {
-        bail!("{of}: spec.pin keeps {pin} serving; change or remove it there, for it goes before a rollback");
+        bail!("{of}: spec.pin names {pin}, and goes before a rollback; change or remove it there");
     }
     say(proposal::rollback(&object, &to, &versions, &cluster.conversation()).trim_end());
     confirm(&format!("Go back to {to}?"), arguments.yes)?;

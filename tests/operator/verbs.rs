@@ -282,7 +282,9 @@ fn a_pinned_version_is_not_rolled_back_by_hand() {
     shop.awaits_approval();
     let pin = Patch::Merge(json!({"spec": {"pin": "v2"}}));
     block_on(shop.api().patch("support", &PatchParams::default(), &pin)).unwrap();
-    says(&shop.run(&["rollback", "support"]), 1, &["spec.pin keeps v2 serving"]);
+    says(&shop.run(&["rollback", "support"]), 1, &["spec.pin names v2, and goes before a rollback"]);
+    says(&shop.run(&["approve", "support", "--yes"]), 1, &["spec.pin names v2, and goes before an approval"]);
+    assert_eq!(shop.asked(annotations::APPROVE), None, "what is refused is not asked");
 }
 
 #[test]

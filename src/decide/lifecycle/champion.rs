@@ -223,17 +223,15 @@ impl Step<'_> {
         }
         let asked = version_asked_for(&value).to_owned();
         let waiting = self.record.challenger.clone().filter(|challenger| challenger.awaits_approval);
-        let message = match waiting {
-            Some(_) if self.situation.wants.pin.is_some() => {
-                format!("{asked} is not promoted: spec.pin holds {}", self.champion())
-            }
-            Some(Challenger { version, hash, score, .. }) if version == asked => {
+        let message = match (waiting, &self.situation.wants.pin) {
+            (Some(_), Some(pin)) => format!("{asked} is not promoted: spec.pin names {pin}"),
+            (Some(Challenger { version, hash, score, .. }), None) if version == asked => {
                 self.promote(&version, &hash, Origin::Approval, score, "it passed the gate and a person approved it");
                 format!("{version} was approved and serves")
             }
-            Some(challenger) => format!("{asked} does not wait for approval; {} does", challenger.version),
-            None if self.serves(&asked) => format!("{asked} serves already"),
-            None => format!("{asked} does not wait for approval; nothing does"),
+            (Some(challenger), None) => format!("{asked} does not wait for approval; {} does", challenger.version),
+            (None, _) if self.serves(&asked) => format!("{asked} serves already"),
+            (None, _) => format!("{asked} does not wait for approval; nothing does"),
         };
         self.acknowledge(|handled| handled.approve = Some(value), message);
     }
@@ -260,8 +258,8 @@ impl Step<'_> {
                 }
                 None => format!("{asked} serves already"),
             }
-        } else if self.situation.wants.pin.is_some() {
-            format!("{asked} is not brought back: spec.pin holds {}", self.champion())
+        } else if let Some(pin) = &self.situation.wants.pin {
+            format!("{asked} is not brought back: spec.pin names {pin}")
         } else if let Some(hash) = self.hash_of(&asked) {
             let from = self.champion().to_owned();
             let to = VersionRef { version: asked.clone(), hash };
