@@ -15,15 +15,18 @@ use crate::domain::score::Score;
 const THINKING: [(&str, &str); 3] =
     [("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>")];
 
+/// How much of the end of an answer is read, in bytes: a judgement is a few kilobytes, and stands at the end.
+const LONGEST_READ: usize = 128 * 1024;
+
 /// The most places at which an object is looked for.
-const MOST_PLACES: usize = 10_000;
+const MOST_PLACES: usize = 1_000;
 
 /// Reads a judge's answer to a request: one judgement for each dimension, in their order.
 ///
 /// # Errors
 /// [`Fault`] with what is wrong with the last object in it, or with the whole of it when there is none.
 pub(super) fn read(answer: &ChatAnswer, dimensions: &[&DimensionPlan], asked: &str) -> Result<Vec<Judgement>, Fault> {
-    let found = objects(&answer.text);
+    let found = objects(end_of(&answer.text));
     let is_whole = matches!(found.objects.as_slice(), [(written, _)] if *written == answer.text.trim());
     let asked = if is_whole { String::new() } else { without_space(asked) };
     let own = found.objects.iter().filter(|(written, _)| !asked.contains(&without_space(written)));
@@ -54,6 +57,7 @@ struct Found<'a> {
 }
 
 fn objects(text: &str) -> Found<'_> {
+    let closings = THINKING.map(|(_, close)| text.rfind(close));
     let mut found = Found::default();
     let mut at = 0;
     let mut places = 0;
@@ -61,7 +65,7 @@ fn objects(text: &str) -> Found<'_> {
         at += next;
         let rest = &text[at..];
         if rest.starts_with('<') {
-            at += past_thinking(rest, text[..at].trim().is_empty(), &mut found);
+            at += past_thinking(text, at, &closings, &mut found);
             continue;
         }
         places += 1;
@@ -86,16 +90,24 @@ fn objects(text: &str) -> Found<'_> {
     found
 }
 
-/// How far to go on from a `<`.
-fn past_thinking(rest: &str, is_first: bool, found: &mut Found<'_>) -> usize {
-    for (open, close) in THINKING {
+/// The last [`LONGEST_READ`] bytes, from a whole character on.
+fn end_of(text: &str) -> &str {
+    let from = text.len().saturating_sub(LONGEST_READ);
+    &text[text.ceil_char_boundary(from)..]
+}
+
+/// How far to go on from a `<` at `at`; `closings` is where the last closing tag of each kind stands.
+fn past_thinking(text: &str, at: usize, closings: &[Option<usize>; 3], found: &mut Found<'_>) -> usize {
+    let (rest, is_first) = (&text[at..], text[..at].trim().is_empty());
+    for ((open, close), last) in THINKING.into_iter().zip(closings) {
         if rest.starts_with(close) {
             // Some servers leave the opening tag out: all before was thinking.
             *found = Found::default();
             return close.len();
         }
         if rest.starts_with(open) {
-            match rest.find(close) {
+            // Without the last one as a bound, every tag that nothing closes would be looked up to the end.
+            match last.filter(|last| *last > at).and_then(|_| rest.find(close)) {
                 Some(end) => return end + close.len(),
                 // Cut short while it thought. In the middle of a text it is only a word.
                 None if is_first => return rest.len(),
