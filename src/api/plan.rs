@@ -208,6 +208,16 @@ pub struct SplitPlan {
     pub held_out: Vec<usize>,
 }
 
+impl SplitPlan {
+    /// Training and regression part together: what a candidate may be tried on.
+    #[must_use]
+    pub fn suite(&self) -> Vec<usize> {
+        let mut suite = [self.train.as_slice(), self.regression.as_slice()].concat();
+        suite.sort_unstable();
+        suite
+    }
+}
+
 /// How the agent is run.
 #[derive(Clone, Debug)]
 pub struct ExecutionPlan {

@@ -71,7 +71,7 @@ impl Exit {
 impl From<Verdict> for Exit {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Promoted => Self::Success,
+            Verdict::Promoted | Verdict::Passed => Self::Success,
             Verdict::Kept => Self::Kept,
             Verdict::BelowThreshold => Self::BelowThreshold,
             Verdict::Inconclusive => Self::Inconclusive,

@@ -1,7 +1,7 @@
 //! Progress on standard error: a bar in a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, Write as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -14,8 +14,15 @@ use crate::web::terminal::safe;
 /// How often a plain line is printed while a phase goes on.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
+/// How long nothing is said, at most, while a phase goes on: a model may take minutes for one answer.
+const SILENT_AT_MOST: Duration = Duration::from_secs(20);
+
 /// Shows progress on standard error.
 pub struct Meter {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     currency: String,
     quiet: bool,
     bar: Option<ProgressBar>,
@@ -25,6 +32,8 @@ pub struct Meter {
 struct State {
     phase: Phase,
     what: String,
+    /// What is going on within the phase.
+    step: String,
     total: Option<u64>,
     done: u64,
     began: Instant,
@@ -48,6 +57,7 @@ impl Meter {
         let state = State {
             phase: Phase::Run,
             what: String::new(),
+            step: String::new(),
             total: None,
             done: 0,
             began: now,
@@ -56,17 +66,38 @@ impl Meter {
             paid_calls: 0,
             cost: None,
         };
-        Self { currency: currency.to_owned(), quiet, bar, state: Mutex::new(state) }
+        let plain = bar.is_none() && !quiet;
+        let inner = Arc::new(Inner { currency: currency.to_owned(), quiet, bar, state: Mutex::new(state) });
+        if plain {
+            let watched = Arc::downgrade(&inner);
+            // Without it the lines about what takes long are missing, and nothing else is.
+            let _ = std::thread::Builder::new().name("progress".to_owned()).spawn(move || break_silence(&watched));
+        }
+        Self { inner }
     }
 
     /// Takes the bar away and says how the last phase ended.
     pub fn finish(&self) {
-        self.end(&mut self.lock());
-        if let Some(bar) = &self.bar {
+        self.inner.end(&mut self.inner.lock());
+        if let Some(bar) = &self.inner.bar {
             bar.finish_and_clear();
         }
     }
+}
 
+/// Says how a phase goes on when nothing else was said for a while, until the meter is gone.
+fn break_silence(watched: &Weak<Inner>) {
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let Some(inner) = watched.upgrade() else { return };
+        let mut state = inner.lock();
+        if !state.what.is_empty() && state.said.elapsed() >= SILENT_AT_MOST {
+            inner.say_step(&mut state);
+        }
+    }
+}
+
+impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,6 +120,14 @@ impl Meter {
         format!("{} calls{from_ledger}{cost}", state.calls)
     }
 
+    /// A plain line on what is going on within the phase.
+    fn say_step(&self, state: &mut State) {
+        state.said = Instant::now();
+        let what = if state.step.is_empty() { &state.what } else { &state.step };
+        let seconds = state.began.elapsed().as_secs_f64();
+        self.line(&format!("{:>9}  {what} — {seconds:.0} s; {}", state.phase, self.spent(state)));
+    }
+
     fn end(&self, state: &mut State) {
         if state.what.is_empty() || self.quiet {
             return;
@@ -97,6 +136,7 @@ impl Meter {
         let runs = if state.done > 0 { format!("{} runs, ", state.done) } else { String::new() };
         self.line(&format!("{:>9}  {} — {runs}{seconds:.1} s; {}", state.phase, state.what, self.spent(state)));
         state.what.clear();
+        state.step.clear();
     }
 
     fn style(total: Option<u64>) -> ProgressStyle {
@@ -110,16 +150,17 @@ impl Meter {
 
 impl Progress for Meter {
     fn begin(&self, phase: Phase, what: &str, total: Option<u64>) {
-        let mut state = self.lock();
-        self.end(&mut state);
+        let mut state = self.inner.lock();
+        self.inner.end(&mut state);
         state.phase = phase;
         what.clone_into(&mut state.what);
+        state.step.clear();
         state.total = total;
         state.done = 0;
         state.began = Instant::now();
         state.said = state.began;
-        if let Some(bar) = &self.bar {
-            bar.set_style(Self::style(total));
+        if let Some(bar) = &self.inner.bar {
+            bar.set_style(Inner::style(total));
             bar.set_length(total.unwrap_or(0));
             bar.set_position(0);
             bar.reset_eta();
@@ -129,14 +170,14 @@ impl Progress for Meter {
     }
 
     fn advance(&self, steps: u64) {
-        let mut state = self.lock();
+        let mut state = self.inner.lock();
         state.done += steps;
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &self.inner.bar {
             bar.inc(steps);
-            bar.set_message(self.spent(&state));
+            bar.set_message(self.inner.spent(&state));
             return;
         }
-        if self.quiet || state.said.elapsed() < LINE_EVERY {
+        if self.inner.quiet || state.said.elapsed() < LINE_EVERY {
             return;
         }
         state.said = Instant::now();
@@ -150,13 +191,23 @@ impl Progress for Meter {
             state.phase,
             state.done,
             left.unwrap_or_default(),
-            self.spent(&state)
+            self.inner.spent(&state)
         );
-        self.line(&line);
+        self.inner.line(&line);
+    }
+
+    fn step(&self, what: &str) {
+        let mut state = self.inner.lock();
+        what.clone_into(&mut state.step);
+        match &self.inner.bar {
+            Some(bar) => bar.set_message(format!("{what}; {}", self.inner.spent(&state))),
+            None if self.inner.quiet => {}
+            None => self.inner.say_step(&mut state),
+        }
     }
 
     fn call(&self, _: Phase, paid: bool, cost: Option<Money>) {
-        let mut state = self.lock();
+        let mut state = self.inner.lock();
         state.calls += 1;
         state.paid_calls += u64::from(paid);
         if let Some(cost) = cost {
@@ -165,6 +216,6 @@ impl Progress for Meter {
     }
 
     fn note(&self, text: &str) {
-        self.line(text);
+        self.inner.line(text);
     }
 }

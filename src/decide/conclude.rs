@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::critical::Critical;
 use super::gate;
 use crate::stats;
 
@@ -12,6 +13,8 @@ use crate::stats;
 pub enum Verdict {
     /// The challenger passed the gate and is the new champion.
     Promoted,
+    /// A given challenger passed the gate. Whoever compares decides what serves.
+    Passed,
     /// The champion stays, and reaches `minimumScore`.
     Kept,
     /// The champion stays although it misses `minimumScore`.
@@ -20,12 +23,16 @@ pub enum Verdict {
     Inconclusive,
 }
 
+/// The code of what is not known about a critical dimension.
+pub(super) const CRITICAL_OPEN: &str = "CriticalNotExcluded";
+
 impl Verdict {
     /// The word in reports and in the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Promoted => "promoted",
+            Self::Passed => "passed",
             Self::Kept => "kept",
             Self::BelowThreshold => "belowThreshold",
             Self::Inconclusive => "inconclusive",
@@ -52,6 +59,34 @@ impl Reason {
     }
 }
 
+/// What became of the patches of a cycle, in figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PatchCounts {
+    /// Clusters that they were for.
+    pub clusters: usize,
+    /// Distinct patches that were tried.
+    pub tried: usize,
+    /// Those of them that fixed a cluster, in whole or in part, and broke nothing.
+    pub survived: usize,
+    /// Patches whose runs all ended in errors.
+    pub errored: usize,
+    /// Proposals that could not be tried.
+    pub unusable: usize,
+    /// Why the first of these could not.
+    pub first_unusable: Option<String>,
+    /// Mergers of surviving patches that were tried.
+    pub mergers: usize,
+}
+
+/// Why nothing may be patched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyNoPatches {
+    /// Recorded transcripts stand in for the runs: there is no agent to try a patch on.
+    Replay,
+    /// No model writes patches.
+    NoModel,
+}
+
 /// How the search for a challenger ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Search {
@@ -59,24 +94,32 @@ pub enum Search {
     NothingFails {
         /// Scenarios in the training part.
         scenarios: usize,
+        /// Those of them that could not be scored.
+        unscored: usize,
     },
-    /// Nothing may be patched: the runs are replayed.
+    /// Nothing may be patched.
     NothingToPatch {
+        /// Why.
+        why: WhyNoPatches,
         /// Failing scenarios.
         failures: usize,
         /// Clusters of them.
         clusters: usize,
     },
-    /// No candidate mended its cluster without breaking something.
-    NoSurvivor {
-        /// Candidates that were asked for.
-        attempts: usize,
-        /// Clusters that they were for.
-        clusters: usize,
-    },
+    /// No patch fixed its cluster without breaking something, or those that did not hold over the training part.
+    NoSurvivor(PatchCounts),
     /// Survivors failed on the full regression suite.
     FailedRegression {
         /// What the suite said.
+        reason: String,
+    },
+    /// Every edit breaks something critical.
+    NothingCriticalHolds,
+    /// What came of the search was rejected by the gate in an earlier cycle, and is not gated again.
+    RejectedBefore {
+        /// The first twelve digits of the prompt's hash.
+        prompt: String,
+        /// Why it was rejected.
         reason: String,
     },
     /// The budget was used up on the way.
@@ -97,6 +140,12 @@ pub struct Evidence<'a> {
     pub search: Search,
     /// What the gate said; there is one exactly when there is a challenger.
     pub gate: Option<&'a gate::Report>,
+    /// What was found about critical dimensions.
+    pub critical: &'a Critical,
+    /// The first twelve digits of the challenger's hash.
+    pub challenger: Option<String>,
+    /// Whether a challenger that passes is promoted. Who compares decides that for themselves.
+    pub promotes: bool,
     /// The champion's aggregate score, if it was measured.
     pub champion_score: Option<f64>,
     /// `spec.promotion.gate.minimumScore`.
@@ -116,9 +165,12 @@ pub struct Conclusion {
 #[must_use]
 pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
     let mut reasons = Vec::new();
+    let is_open = evidence.challenger.as_ref().is_some_and(|challenger| evidence.critical.is_open(challenger));
     let stays = match (&evidence.search, evidence.gate.map(|report| report.verdict)) {
         (Search::BudgetExhausted { .. }, _) | (_, Some(gate::Verdict::Inconclusive)) => Verdict::Inconclusive,
-        (_, Some(gate::Verdict::Promote)) => Verdict::Promoted,
+        (_, Some(gate::Verdict::Promote)) if is_open => Verdict::Inconclusive,
+        (_, Some(gate::Verdict::Promote)) if evidence.promotes => Verdict::Promoted,
+        (_, Some(gate::Verdict::Promote)) => Verdict::Passed,
         (_, Some(gate::Verdict::Reject) | None) => Verdict::Kept,
     };
     if let Some(report) = evidence.gate {
@@ -135,7 +187,16 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
             message: reason.message.clone(),
         }));
     }
-    reasons.extend(search_reason(&evidence.search));
+    reasons.extend(search_reason(&evidence.search, evidence.critical));
+    match &evidence.challenger {
+        Some(challenger) => reasons.extend(evidence.critical.reasons(challenger)),
+        None if evidence.search != Search::NothingCriticalHolds => reasons.extend(evidence.critical.dropped_reason()),
+        None => {}
+    }
+    if is_open && evidence.gate.is_some_and(|report| report.verdict == gate::Verdict::Promote) {
+        // What decided comes first.
+        reasons.sort_by_key(|reason| reason.code != CRITICAL_OPEN);
+    }
     let below = evidence.champion_score.is_some_and(|score| !stats::reaches(score, evidence.minimum_score));
     let verdict = match stays {
         Verdict::Kept if below => {
@@ -163,34 +224,167 @@ pub fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{ending}")
 }
 
-fn search_reason(search: &Search) -> Option<Reason> {
+fn search_reason(search: &Search, critical: &Critical) -> Option<Reason> {
     let (code, message) = match search {
         Search::Challenger => return None,
+        Search::NothingCriticalHolds => return Some(critical.nothing_left()),
         Search::SamePrompt => ("SamePrompt", "the challenger is the champion, byte for byte".to_owned()),
-        Search::NothingFails { scenarios } => (
-            "NothingFails",
-            format!("the champion passes all {scenarios} training scenarios: there is nothing to mend"),
-        ),
-        Search::NothingToPatch { failures, clusters } => (
-            "NothingToPatch",
-            format!(
-                "{} in {}; recorded transcripts are scored and never patched",
-                counted(*failures, "failing scenario"),
-                counted(*clusters, "cluster")
-            ),
-        ),
-        Search::NoSurvivor { attempts, clusters } => (
-            "NoCandidateSurvived",
-            format!(
-                "{} tried for {}, and none mended its cluster without breaking something",
-                counted(*attempts, "patch"),
-                counted(*clusters, "cluster")
-            ),
-        ),
+        Search::NothingFails { scenarios, unscored } => ("NothingFails", nothing_fails(*scenarios, *unscored)),
+        Search::NothingToPatch { why, failures, clusters } => {
+            let (failures, clusters) = (counted(*failures, "failing scenario"), counted(*clusters, "cluster"));
+            let why = match why {
+                WhyNoPatches::Replay => "recorded transcripts are scored and never patched",
+                WhyNoPatches::NoModel => "nothing is patched, because spec.patching.model names no model",
+            };
+            ("NothingToPatch", format!("{failures} in {clusters}; {why}"))
+        }
+        Search::NoSurvivor(counts) => ("NoCandidateSurvived", no_survivor(counts)),
         Search::BudgetExhausted { why } => {
             ("BudgetExhausted", format!("{why}; raise spec.budget.perCycle to go on from here"))
         }
         Search::FailedRegression { reason } => ("RegressionSuiteFailed", format!("the best candidate {reason}")),
+        Search::RejectedBefore { prompt, reason } => (
+            "PreviouslyRejected",
+            format!(
+                "the search came to prompt {prompt} again, which an earlier cycle rejected, and it was not gated again; then: {reason}"
+            ),
+        ),
     };
     Some(Reason::new(code, message))
+}
+
+fn nothing_fails(scenarios: usize, unscored: usize) -> String {
+    let scored = scenarios - unscored.min(scenarios);
+    let left_out = match unscored {
+        0 => String::new(),
+        unscored => format!(" that could be scored ({unscored} could not)"),
+    };
+    match scored {
+        0 => {
+            format!("none of {} could be scored, so there is nothing to go by", counted(scenarios, "training scenario"))
+        }
+        scored => format!("the champion fails none of {}{left_out}", counted(scored, "training scenario")),
+    }
+}
+
+fn no_survivor(counts: &PatchCounts) -> String {
+    let PatchCounts { clusters, tried, survived, errored, unusable, first_unusable, mergers } = counts;
+    let clusters = counted(*clusters, "cluster");
+    let was = |n: usize| if n == 1 { "was" } else { "were" };
+    let mut besides = Vec::new();
+    if *unusable > 0 {
+        let first = first_unusable.as_deref().unwrap_or("for no stated reason");
+        let which = if *unusable == 1 { ": " } else { "; the first: " };
+        besides.push(format!("{} could not be tried{which}{first}", counted(*unusable, "proposal")));
+    }
+    if *errored > 0 {
+        let runs = if *errored == 1 { "its runs" } else { "their runs" };
+        besides.push(format!("{} could not be judged, since {runs} ended in errors", counted(*errored, "patch")));
+    }
+    let besides = besides.join("; ");
+    if *tried == 0 {
+        return match besides.as_str() {
+            "" => format!("no patch was proposed for {clusters}"),
+            besides => format!("no patch could be tried for {clusters}: {besides}"),
+        };
+    }
+    let outcome = match survived {
+        0 => "none fixed its cluster without breaking something".to_owned(),
+        survived => format!(
+            "{survived} fixed {} without breaking anything, but did not hold over the training part ({} tried)",
+            if *survived == 1 { "its cluster" } else { "their clusters" },
+            counted(*mergers, "combination")
+        ),
+    };
+    let besides = if besides.is_empty() { besides } else { format!("; {besides}") };
+    format!("{} {} tried for {clusters}: {outcome}{besides}", counted(*tried, "patch"), was(*tried))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn said(search: &Search) -> String {
+        search_reason(search, &Critical::default()).unwrap().message
+    }
+
+    #[test]
+    fn patches_that_could_not_be_tried_are_not_said_to_have_been_tried() {
+        let why = Some("the answer was cut short by the token limit".to_owned());
+        let counts = |tried, survived, unusable, mergers| PatchCounts {
+            clusters: 4,
+            tried,
+            survived,
+            unusable,
+            first_unusable: why.clone().filter(|_| unusable > 0),
+            mergers,
+            errored: 0,
+        };
+        let all = [counts(0, 0, 12, 0), counts(9, 0, 1, 0), counts(8, 2, 0, 3), counts(1, 1, 0, 1), counts(0, 0, 0, 0)];
+        assert_eq!(
+            all.map(|counts| said(&Search::NoSurvivor(counts))),
+            [
+                "no patch could be tried for 4 clusters: 12 proposals could not be tried; the first: the answer was cut short \
+                 by the token limit",
+                "9 patches were tried for 4 clusters: none fixed its cluster without breaking something; 1 proposal could not be \
+                 tried: the answer was cut short by the token limit",
+                "8 patches were tried for 4 clusters: 2 fixed their clusters without breaking anything, but did not hold over the \
+                 training part (3 combinations tried)",
+                "1 patch was tried for 4 clusters: 1 fixed its cluster without breaking anything, but did not hold over the \
+                 training part (1 combination tried)",
+                "no patch was proposed for 4 clusters",
+            ]
+        );
+    }
+
+    #[test]
+    fn why_nothing_was_patched_is_true_of_the_runtime() {
+        let search = |why| Search::NothingToPatch { why, failures: 1, clusters: 1 };
+        assert_eq!(
+            [WhyNoPatches::Replay, WhyNoPatches::NoModel].map(|why| said(&search(why))),
+            [
+                "1 failing scenario in 1 cluster; recorded transcripts are scored and never patched",
+                "1 failing scenario in 1 cluster; nothing is patched, because spec.patching.model names no model",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_champion_that_could_not_be_scored_passes_nothing() {
+        let search = |unscored| Search::NothingFails { scenarios: 40, unscored };
+        assert_eq!(
+            [0, 3, 40].map(|unscored| said(&search(unscored))),
+            [
+                "the champion fails none of 40 training scenarios",
+                "the champion fails none of 37 training scenarios that could be scored (3 could not)",
+                "none of 40 training scenarios could be scored, so there is nothing to go by",
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_sentence_on_patches_says_its_figures(
+            clusters in 1..30_usize,
+            tried in 0..30_usize,
+            survived in 0..30_usize,
+            errored in 0..9_usize,
+            unusable in 0..30_usize,
+            mergers in 0..9_usize,
+        ) {
+            let survived = survived.min(tried);
+            let first_unusable = (unusable > 0).then(|| "because".to_owned());
+            let counts = PatchCounts { clusters, tried, survived, errored, unusable, first_unusable, mergers };
+            let said = said(&Search::NoSurvivor(counts));
+            prop_assert!(said.contains(&counted(clusters, "cluster")));
+            // Mergers and what could not be tried are no patches that were tried.
+            prop_assert_eq!(said.starts_with(&format!("{} w", counted(tried, "patch"))), tried > 0, "{}", said);
+            prop_assert_eq!(said.contains("none fixed"), tried > 0 && survived == 0, "{}", said);
+            prop_assert_eq!(said.contains(&format!(": {survived} fixed")), survived > 0, "{}", said);
+            prop_assert_eq!(said.contains(&format!("{} could not be tried", counted(unusable, "proposal"))), unusable > 0, "{}", said);
+            prop_assert_eq!(said.contains(&format!("{} could not be judged", counted(errored, "patch"))), errored > 0, "{}", said);
+        }
+    }
 }

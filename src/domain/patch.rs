@@ -1,5 +1,7 @@
 //! Patches: edit operations on a prompt, each anchored in a section.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::hash::ContentHash;
@@ -54,16 +56,92 @@ impl Edit {
             Self::Delete { .. } => "",
         }
     }
+
+    /// The same edit with another text to add; a deletion stays as it is.
+    #[must_use]
+    pub fn with_added(&self, added: String) -> Self {
+        let mut edit = self.clone();
+        match &mut edit {
+            Self::Insert { text, .. } | Self::Replace { text, .. } => *text = added,
+            Self::Delete { .. } => {}
+        }
+        edit
+    }
+
+    /// What tells edits apart: two edits with the same key do the same to a prompt, as far as a reader of it can tell. Case,
+    /// white space and punctuation do not count, nor does the place where lines are inserted.
+    #[must_use]
+    pub fn key(&self) -> EditKey {
+        let found = |section: &str, find: &str| (plain_words(section), plain_words(find));
+        match self {
+            Self::Insert { text, .. } => EditKey::Insert(plain_words(text)),
+            Self::Replace { section, find, text } => {
+                let (section, find) = found(section, find);
+                EditKey::Replace(section, find, plain_words(text))
+            }
+            Self::Delete { section, find } => {
+                let (section, find) = found(section, find);
+                EditKey::Delete(section, find)
+            }
+        }
+    }
+}
+
+/// What tells edits apart; see [`Edit::key`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EditKey {
+    /// The words that are inserted.
+    Insert(String),
+    /// The words of section, replaced text and new text.
+    Replace(String, String, String),
+    /// The words of section and deleted text.
+    Delete(String, String),
+}
+
+/// Punctuation that does not change what a line says. Signs of comparison, currency and arithmetic do.
+const IGNORED: &str = ".,;:!?'\"`*_#()[]{}|~\\-–—‘’“”„…•·";
+
+/// The words of a text in lower case, one space between them. Two texts with the same words differ in case, white space and
+/// punctuation only. A dot inside a number, a sign before one and an underscore inside a name are parts of the word.
+#[must_use]
+pub fn plain_words(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let mut words = String::with_capacity(text.len());
+    let at = |index: Option<usize>| index.and_then(|index| chars.get(index)).copied().unwrap_or(' ');
+    for (index, &c) in chars.iter().enumerate() {
+        let (before, after) = (at(index.checked_sub(1)), at(Some(index + 1)));
+        let belongs = match c {
+            '_' => before.is_alphanumeric() && after.is_alphanumeric(),
+            '.' | ',' => before.is_ascii_digit() && after.is_ascii_digit(),
+            '-' => after.is_ascii_digit() && !before.is_alphanumeric(),
+            c => c.is_alphanumeric() || !(c.is_whitespace() || IGNORED.contains(c)),
+        };
+        if belongs {
+            words.extend(c.to_lowercase());
+        } else if !words.is_empty() && !words.ends_with(' ') {
+            words.push(' ');
+        }
+    }
+    words.truncate(words.trim_end().len());
+    words
 }
 
 /// Edits that belong together, and why they were proposed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Patch {
-    /// What the patch is meant to mend, in one sentence of the model that wrote it.
+    /// What the patch is meant to fix, in one sentence of the model that wrote it.
     pub rationale: String,
     /// The edits, applied in order.
     pub edits: Vec<Edit>,
+}
+
+impl Patch {
+    /// What tells patches apart: the keys of their edits, whatever their order. Two proposals with the same key are one patch.
+    #[must_use]
+    pub fn key(&self) -> BTreeSet<EditKey> {
+        self.edits.iter().map(Edit::key).collect()
+    }
 }
 
 /// A patch that was tried before and not taken, kept so that it is not tried again.
@@ -76,4 +154,56 @@ pub struct RejectedPatch {
     pub patch: Patch,
     /// Why it was not taken.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn insert(section: &str, text: &str) -> Edit {
+        Edit::Insert { section: section.to_owned(), after: None, text: text.to_owned() }
+    }
+
+    #[test]
+    fn case_white_space_punctuation_and_place_do_not_tell_edits_apart() {
+        let same = ["- Say yes to everything.", "say  yes to everything", "* **Say yes** to everything!\n"];
+        for (index, text) in same.iter().enumerate() {
+            assert_eq!(insert(&format!("Section {index}"), text).key(), insert("Role", same[0]).key(), "{text:?}");
+        }
+        let replace = |section: &str, find: &str| Edit::Replace {
+            section: section.to_owned(),
+            find: find.to_owned(),
+            text: "Ask first.".to_owned(),
+        };
+        assert_eq!(replace("## Role", "be brief").key(), replace("role", "- Be brief.").key());
+        assert_ne!(replace("Role", "Be brief.").key(), replace("Safety", "Be brief.").key());
+    }
+
+    #[test]
+    fn what_changes_the_meaning_of_a_line_tells_edits_apart() {
+        let lines = [
+            "Refund amounts below 5.0 EUR at once.",
+            "Refund amounts below 50 EUR at once.",
+            "Refund amounts < 50 EUR at once.",
+            "Refund amounts > 50 EUR at once.",
+            "Refund amounts below 50 $ at once.",
+            "Refund amounts below -50 EUR at once.",
+            "Call get_order before a refund.",
+            "Call getorder before a refund.",
+            "Do not call get_order before a refund.",
+        ];
+        let keys: BTreeSet<EditKey> = lines.iter().map(|line| insert("Role", line).key()).collect();
+        assert_eq!(keys.len(), lines.len(), "{keys:#?}");
+    }
+
+    #[test]
+    fn a_patch_is_its_edits_whatever_their_order() {
+        let patch = |edits: Vec<Edit>| Patch { rationale: String::new(), edits };
+        let (one, two) = (insert("Role", "Ask first."), insert("Role", "Be brief."));
+        assert_eq!(
+            patch(vec![one.clone(), two.clone()]).key(),
+            patch(vec![two.clone(), one.clone(), one.clone()]).key()
+        );
+        assert_ne!(patch(vec![one.clone()]).key(), patch(vec![one, two]).key());
+    }
 }

@@ -7,6 +7,7 @@ mod anchor;
 mod change;
 mod edit;
 mod markdown;
+mod repeats;
 mod yaml;
 
 use std::borrow::Cow;

@@ -196,7 +196,45 @@ pub struct ScenarioResult {
     pub errors: Vec<String>,
 }
 
+/// How many of the repeats of a scenario passed, of those that were scored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Passes {
+    /// Repeats that passed.
+    pub passed: u32,
+    /// Repeats that were scored.
+    pub of: u32,
+}
+
+impl Passes {
+    /// Whether more than half of the repeats passed; `None` when none was scored.
+    #[must_use]
+    pub fn majority(self) -> Option<bool> {
+        (self.of > 0).then_some(2 * self.passed > self.of)
+    }
+}
+
+impl std::ops::Add for Passes {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { passed: self.passed + other.passed, of: self.of + other.of }
+    }
+}
+
+impl fmt::Display for Passes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.passed, self.of)
+    }
+}
+
 impl ScenarioResult {
+    /// How many of the repeats passed in one dimension.
+    #[must_use]
+    pub fn passes(&self, dimension: usize) -> Passes {
+        let scores = self.samples.iter().filter_map(|sample| sample.dimensions.get(dimension)?.as_ref());
+        scores.fold(Passes::default(), |passes, score| passes + Passes { passed: u32::from(score.passed), of: 1 })
+    }
+
     /// The mean score over the repeats in one dimension; `None` where it does not apply or nothing was scored.
     #[must_use]
     pub fn mean(&self, dimension: usize) -> Option<f64> {

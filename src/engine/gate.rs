@@ -5,19 +5,43 @@ use std::sync::Arc;
 use super::ports::Memory;
 use super::shadow::Paired;
 use crate::api::Plan;
+use crate::decide::critical::NewFailure;
 use crate::decide::gate::{Evidence, Report, Rules, gate};
 use crate::domain::scenario::Scenario;
 
-/// Judges what shadow has measured.
+/// Judges what shadow has measured. `again` are the scenarios that seemed to newly fail in a critical dimension, with further
+/// repeats: whether they fail is judged by all repeats together. The scores stay those of the first, which were not chosen.
+/// `others` are the p-values of other challengers of the cycle.
 #[must_use]
-pub fn judge(plan: &Plan, paired: &Paired, memory: &Memory) -> Report {
+pub fn judge(
+    plan: &Plan,
+    paired: &Paired,
+    memory: &Memory,
+    again: &[(usize, NewFailure)],
+    others: &[Option<f64>],
+) -> Report {
     let scenarios: Vec<Arc<Scenario>> =
         paired.scenarios.iter().map(|&scenario| Arc::clone(&plan.scenarios[scenario])).collect();
-    let evidence = Evidence {
+    let mut evidence = Evidence {
         history: memory.champion_scores.clone(),
         rejected_before: memory.rejected.iter().any(|rejected| rejected.prompt == paired.challenger.prompt),
+        other_challengers: others.to_vec(),
         ..Evidence::pair(&paired.champion, &paired.challenger, &scenarios)
     };
+    for (_, failure) in again {
+        let Some(pair) = evidence.pairs.iter_mut().find(|pair| pair.scenario == failure.scenario) else { continue };
+        let dimension = plan.dimensions.iter().position(|dimension| dimension.name == failure.dimension);
+        let dimension = dimension.expect("what fails is a dimension of the plan");
+        let sides = [
+            (&mut pair.champion, failure.before + failure.before_again),
+            (&mut pair.challenger, failure.after + failure.after_again),
+        ];
+        for (side, passes) in sides {
+            if let (Some(Some(scored)), Some(passed)) = (side.get_mut(dimension), passes.majority()) {
+                scored.passed = passed;
+            }
+        }
+    }
     let rules = Rules::from_plan(&plan.gate, &plan.dimensions, plan.execution.seed);
     gate(&evidence, &rules)
 }

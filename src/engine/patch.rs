@@ -1,21 +1,23 @@
 //! Phase *patch*: one cluster of failures and the prompt → a candidate prompt.
 //!
 //! The patch model returns edit operations, not a rewrite. A proposal becomes a candidate only if its edits apply, touch no
-//! protected section, keep the prompt within its budget, copy nothing out of the scenarios, and were not tried before.
+//! protected section, say something that the prompt does not say already, keep it within its budget, copy nothing out of the
+//! scenarios, and were not tried before.
 
 mod leak;
 mod request;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 pub use self::leak::LeakGuard;
-use super::calls::{CallFailure, Calls};
+use super::calls::Calls;
 use super::error::CycleError;
 use super::subject::Subject;
 use crate::api::plan::{Plan, ValidationPlan};
-use crate::domain::call::{ChatRequest, Phase, Purpose};
+use crate::domain::call::{ChatAnswer, ChatRequest, Finish, Phase, Purpose};
 use crate::domain::cluster::Cluster;
 use crate::domain::patch::{Patch, RejectedPatch};
 use crate::domain::prompt::{Prompt, changed_sections, edit_share};
@@ -58,6 +60,10 @@ pub enum Proposal {
     Unusable {
         /// Why.
         reason: Unusable,
+        /// The patch, where the answer could be read as one.
+        patch: Option<Patch>,
+        /// The answer, where it could not.
+        answer: String,
     },
 }
 
@@ -68,12 +74,27 @@ pub enum Unusable {
     /// The patch model gave no answer.
     #[error("the patch model gave no answer: {0}")]
     NoAnswer(String),
+    /// The token limit.
+    #[error(
+        "the patch model's answer was cut short by the token limit{}; raise spec.patching.parameters.maxOutputTokens",
+        limit.map_or_else(String::new, |limit| format!(" of {limit}"))
+    )]
+    CutShort {
+        /// The limit that was sent along, if one was.
+        limit: Option<u64>,
+    },
+    /// The content filter, or the model itself.
+    #[error("the patch model refused to answer; name another one in spec.patching.model")]
+    Refused,
     /// The answer has not the form that was asked for.
     #[error("the patch model's answer has not the form that was asked for: {0}")]
     Malformed(String),
     /// The edits cannot be made.
     #[error("the edits do not apply: {0}")]
     DoesNotApply(String),
+    /// Nothing that it adds is new.
+    #[error("the prompt says that already: {0:?}")]
+    SaidAlready(String),
     /// The prompt would be too long.
     #[error("the prompt would have {tokens} tokens, more than spec.patching.maxPromptTokens allows ({allowed})")]
     TooLong {
@@ -123,53 +144,100 @@ pub async fn propose(
         system: request::SYSTEM.into(),
         messages: vec![Message::User { text: request::describe(plan, base, cluster, asking.rejected) }],
         tools: Arc::from([]),
-        answer_schema: Some(Arc::new(request::answer_schema())),
+        answer_schema: Some(Arc::new(request::answer_schema(base, &patching.protected_sections))),
         parameters: Arc::clone(&patching.parameters),
         repeat: attempt,
     };
-    let mut reason = Unusable::NoAnswer(String::new());
-    // One attempt to mend what was wrong with the first answer.
+    let mut wrong = Wrong::answer(Unusable::NoAnswer(String::new()), "");
+    // One attempt to repair what was wrong with the first answer.
     for _ in 0..2 {
         let asked = calls.chat(Phase::Patch, Purpose::Patch, None, &patching.model, request.clone(), None);
         let answer = match asked.await {
             Ok(answer) => answer,
             Err(failure) if failure.stops_the_cycle() => return Err(failure.into()),
-            Err(failure) => return Ok(Proposal::Unusable { reason: Unusable::NoAnswer(no_answer(&failure)) }),
+            Err(failure) => {
+                wrong = Wrong::answer(Unusable::NoAnswer(failure.to_string()), "");
+                break;
+            }
         };
-        match check(asking, base, &answer.text) {
+        match check(asking, base, &answer) {
             Ok(candidate) => return Ok(Proposal::Candidate(Box::new(candidate))),
-            Err(wrong) => reason = wrong,
+            Err(found) => wrong = *found,
         }
+        if matches!(wrong.reason, Unusable::CutShort { .. } | Unusable::Refused) {
+            break; // asking again costs as much and ends as this did
+        }
+        let reason = &wrong.reason;
         request.messages.push(Message::said(answer.text));
         request.messages.push(Message::User {
             text: format!("That cannot be used: {reason}. Answer again, in the same form, with that mended."),
         });
     }
-    Ok(Proposal::Unusable { reason })
+    let Wrong { reason, patch, answer } = wrong;
+    Ok(Proposal::Unusable { reason, patch, answer })
 }
 
-fn no_answer(failure: &CallFailure) -> String {
-    failure.to_string()
+/// What is wrong with an answer, and what it said.
+struct Wrong {
+    reason: Unusable,
+    patch: Option<Patch>,
+    answer: String,
+}
+
+impl Wrong {
+    fn answer(reason: Unusable, answer: &str) -> Self {
+        Self { reason, patch: None, answer: answer.to_owned() }
+    }
+
+    fn patch(reason: Unusable, patch: Patch) -> Self {
+        Self { reason, patch: Some(patch), answer: String::new() }
+    }
 }
 
 /// Everything that must hold before a proposal is worth a single run.
-fn check(asking: &Asking<'_>, base: &Prompt, answer: &str) -> Result<Candidate, Unusable> {
+fn check(asking: &Asking<'_>, base: &Prompt, answer: &ChatAnswer) -> Result<Candidate, Box<Wrong>> {
     let patching = asking.plan.patching.as_ref().expect("patches are only asked for when the plan says how");
-    let patch = request::parse(answer).map_err(Unusable::Malformed)?;
-    let prompt = base
-        .apply(&patch.edits, &patching.protected_sections)
-        .map_err(|error| Unusable::DoesNotApply(error.to_string()))?;
-    if !prompt.fits(patching.max_prompt_tokens) {
-        return Err(Unusable::TooLong { tokens: prompt.tokens(), allowed: patching.max_prompt_tokens });
+    let patch = request::parse(&answer.text).map_err(|why| {
+        let reason = match answer.finish {
+            Finish::Length => Unusable::CutShort { limit: patching.parameters.max_output_tokens },
+            Finish::Refusal | Finish::ContentFilter => Unusable::Refused,
+            _ => Unusable::Malformed(why),
+        };
+        Box::new(Wrong::answer(reason, &answer.text))
+    })?;
+    let (prompt, edits) = match base.apply_new(&patch.edits, &BTreeSet::new(), &patching.protected_sections) {
+        Ok(made) => made,
+        Err(error) => return Err(Box::new(Wrong::patch(Unusable::DoesNotApply(error.to_string()), patch))),
+    };
+    if edits.is_empty() {
+        let said = patch.edits.first().map_or_else(String::new, |edit| edit.added().trim().to_owned());
+        return Err(Box::new(Wrong::patch(Unusable::SaidAlready(said), patch)));
     }
-    for edit in &patch.edits {
+    if !prompt.fits(patching.max_prompt_tokens) {
+        let reason = Unusable::TooLong { tokens: prompt.tokens(), allowed: patching.max_prompt_tokens };
+        return Err(Box::new(Wrong::patch(reason, patch)));
+    }
+    for edit in &edits {
         if let Some(leak) = asking.guard.find(edit.added()) {
-            return Err(Unusable::Leak { scenario: leak.scenario.to_string(), copied: leak.copied });
+            let reason = Unusable::Leak { scenario: leak.scenario.to_string(), copied: leak.copied };
+            return Err(Box::new(Wrong::patch(reason, patch)));
         }
     }
-    let hash = prompt.hash();
-    if let Some(before) = asking.rejected.iter().find(|rejected| rejected.prompt == hash) {
-        return Err(Unusable::TriedBefore(before.reason.clone()));
+    if let Some(before) = tried_before(asking, base, &prompt, &patch) {
+        return Err(Box::new(Wrong::patch(Unusable::TriedBefore(before.reason.clone()), patch)));
     }
+    let patch = Patch { edits, ..patch };
     Ok(Candidate::new(base, prompt, patch, &asking.plan.validation))
+}
+
+/// The patch that was tried before and made this prompt, or that made one of the same base by edits that are the same but
+/// for case, punctuation and place.
+fn tried_before<'a>(asking: &Asking<'a>, base: &Prompt, prompt: &Prompt, patch: &Patch) -> Option<&'a RejectedPatch> {
+    let (hash, key) = (prompt.hash(), patch.key());
+    let protected = asking.plan.patching.as_ref().map_or(&[][..], |patching| &patching.protected_sections);
+    asking.rejected.iter().find(|rejected| {
+        let is_of_this_base =
+            || base.apply(&rejected.patch.edits, protected).is_ok_and(|made| made.hash() == rejected.prompt);
+        rejected.prompt == hash || (rejected.patch.key() == key && is_of_this_base())
+    })
 }

@@ -337,6 +337,8 @@ pub trait Progress: Send + Sync {
     fn begin(&self, phase: Phase, what: &str, total: Option<u64>);
     /// Some steps of the current phase are done.
     fn advance(&self, steps: u64);
+    /// What is going on within the current phase, in words. Nothing is shown unless implemented.
+    fn step(&self, _what: &str) {}
     /// A call was answered: from the ledger, or paid.
     fn call(&self, phase: Phase, paid: bool, cost: Option<Money>);
     /// Something that a person should read now.

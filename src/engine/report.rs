@@ -10,8 +10,10 @@ use super::run::Unusual;
 use super::validate::Attempt;
 use crate::api::Plan;
 use crate::decide::conclude::{Reason, Verdict};
+use crate::decide::critical::Critical;
 use crate::decide::gate;
 use crate::domain::cluster::{Cluster, Failure, Grouping, Rule};
+use crate::domain::money::Money;
 use crate::domain::score::Evaluation;
 
 /// The version of this format. It grows by new fields; a change of meaning raises it.
@@ -44,12 +46,16 @@ pub struct Report {
     /// The gate's evidence, if there was a challenger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<gate::Report>,
+    /// What was found about critical dimensions, if there are any and a prompt was checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critical: Option<Critical>,
     /// The champion's failures in groups, heaviest first, of all rounds.
     pub clusters: Vec<ClusterReport>,
     /// How the groups were found, by round.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groupings: Vec<RoundGrouping>,
-    /// Every patch that was asked for, and what became of it.
+    /// Every patch that was asked for, and every merger of them, with what became of it. A patch that was proposed for
+    /// several clusters is there once.
     pub attempts: Vec<Attempt>,
     /// Scenarios by part.
     pub scenarios: ScenarioCounts,
@@ -199,10 +205,35 @@ pub struct CallCounts {
     pub total: u64,
     /// Those that were in the ledger already.
     pub from_ledger: u64,
-    /// Those that were paid, those with nothing to use in them included.
+    /// How many were paid, those with nothing to use in them included. The same as `paidCalls`, which says so.
     pub paid: u64,
+    /// How many were paid.
+    #[serde(default)]
+    pub paid_calls: u64,
     /// By phase.
-    pub by_phase: BTreeMap<String, Tally>,
+    pub by_phase: BTreeMap<String, PhaseCalls>,
+}
+
+/// Calls and cost of one phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PhaseCalls {
+    /// Calls, cost and tokens.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// How many were paid.
+    #[serde(default)]
+    pub paid_calls: u64,
+    /// What they cost: the same as `paid`, under a name that no count has.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub cost: Money,
+}
+
+impl From<Tally> for PhaseCalls {
+    fn from(tally: Tally) -> Self {
+        Self { tally, paid_calls: tally.total - tally.from_ledger + tally.unusable, cost: tally.paid }
+    }
 }
 
 /// Money, as decimal strings.
@@ -261,7 +292,8 @@ impl CallCounts {
             total: total.total,
             from_ledger: total.from_ledger,
             paid: total.total - total.from_ledger + total.unusable,
-            by_phase: spending.phases.iter().map(|(phase, tally)| (phase.to_string(), *tally)).collect(),
+            paid_calls: total.total - total.from_ledger + total.unusable,
+            by_phase: spending.phases.iter().map(|(phase, tally)| (phase.to_string(), (*tally).into())).collect(),
         }
     }
 }
@@ -269,7 +301,7 @@ impl CallCounts {
 impl Cost {
     /// The money of what was spent; `cycle` is what the cycle has paid in all.
     #[must_use]
-    pub fn of(plan: &Plan, spending: &Spending, cycle: crate::domain::money::Money) -> Self {
+    pub fn of(plan: &Plan, spending: &Spending, cycle: Money) -> Self {
         let mut dearest: Vec<_> = spending.scenarios.iter().filter(|(_, cost)| !cost.amount().is_zero()).collect();
         dearest.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
         Self {

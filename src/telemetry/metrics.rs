@@ -576,6 +576,10 @@ impl Progress for Timed {
         self.progress.advance(steps);
     }
 
+    fn step(&self, what: &str) {
+        self.progress.step(what);
+    }
+
     fn call(&self, phase: Phase, paid: bool, cost: Option<Money>) {
         self.progress.call(phase, paid, cost);
     }

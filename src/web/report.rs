@@ -1,9 +1,12 @@
 //! The report of a cycle in words: a summary for the terminal, and Markdown for a pull request or a job summary.
 
+mod patches;
+
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, Table, TableStyle, presets};
 
+use self::patches::{dropped_line, markdown_attempts, markdown_critical};
 use crate::decide::conclude::{Reason, Verdict, counted};
 use crate::domain::cluster::{Grouped, Grouping, ThresholdFrom};
 use crate::engine::report::{AnswerCounts, ClusterReport, Kind, Report, RoundGrouping, Side};
@@ -34,6 +37,12 @@ pub fn summary(report: &Report) -> String {
         }
         if let Some(more) = report.clusters.len().checked_sub(SUMMARY_CLUSTERS).filter(|more| *more > 0) {
             let _ = writeln!(text, "  and {more} more clusters");
+        }
+    }
+    if let Some(critical) = report.critical.as_ref().filter(|critical| !critical.dropped.is_empty()) {
+        text.push_str("\nwhat was left out because it breaks something critical\n");
+        for dropped in &critical.dropped {
+            let _ = writeln!(text, "  {}", line(&dropped_line(dropped)));
         }
     }
     if let Some(challenger) = &report.challenger
@@ -73,6 +82,7 @@ pub fn markdown(report: &Report) -> String {
     if let Some(challenger) = &report.challenger {
         markdown_challenger(challenger, &mut text);
     }
+    markdown_critical(report, &mut text);
     markdown_clusters(report, &mut text);
     markdown_attempts(report, &mut text);
     markdown_bill(report, &mut text);
@@ -96,6 +106,8 @@ fn listed(ids: &[String], fit: impl Fn(&str) -> String) -> String {
 fn headline(report: &Report) -> String {
     let champion = &report.champion.version;
     match (report.verdict, &report.challenger) {
+        // Reports of earlier versions say `promoted` of what was compared.
+        (Verdict::Passed, _) => format!("Passed: the challenger is better than {champion}"),
         (Verdict::Promoted, _) if report.kind == Kind::Compare => {
             format!("Passed: the challenger is better than {champion}")
         }
@@ -275,29 +287,13 @@ fn how_grouped(report: &Report, of_round: &RoundGrouping) -> String {
     )
 }
 
-fn markdown_attempts(report: &Report, text: &mut String) {
-    if report.attempts.is_empty() {
-        return;
-    }
-    text.push_str("\n## What was tried\n\n");
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["round", "cluster", "prompt", "", "outcome"]);
-    for attempt in &report.attempts {
-        let survived = if attempt.survived { "✓" } else { "✗" };
-        let prompt = attempt.prompt.clone().unwrap_or_else(|| "—".to_owned());
-        let reason = inline(&attempt.reason).replace('|', "\\|");
-        table.add_row([attempt.round.to_string(), line(&attempt.cluster), prompt, survived.to_owned(), reason]);
-    }
-    let _ = writeln!(text, "{table}");
-}
-
 fn markdown_bill(report: &Report, text: &mut String) {
     let _ = writeln!(text, "\n## Calls and cost\n\n{}\n", bill(report));
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["phase", "answers", "from the ledger", "paid"]);
-    for (phase, tally) in &report.calls.by_phase {
+    table.set_header(["phase", "answers", "from the ledger", "cost"]);
+    for (phase, calls) in &report.calls.by_phase {
+        let tally = &calls.tally;
         let paid = format!("{} {}", tally.paid, report.cost.currency);
         table.add_row([phase.clone(), tally.total.to_string(), tally.from_ledger.to_string(), paid]);
     }

@@ -311,18 +311,18 @@ impl Step<'_> {
             self.record.challenger = None;
         }
         let verdict = match gated.verdict {
-            Verdict::Promoted if self.is_quarantined(&facts.prompt.hash) => {
+            Verdict::Promoted | Verdict::Passed if self.is_quarantined(&facts.prompt.hash) => {
                 told.phase = Some(VersionPhase::RolledBack);
                 told.reasons
                     .insert(0, "it passes the gate and was rolled back before: it stays quarantined".to_owned());
                 CycleVerdict::Kept
             }
-            Verdict::Promoted if self.situation.wants.pin.is_some() => {
+            Verdict::Promoted | Verdict::Passed if self.situation.wants.pin.is_some() => {
                 told.phase = Some(VersionPhase::Candidate);
                 told.reasons.insert(0, "it passes the gate; spec.pin keeps another version".to_owned());
                 CycleVerdict::Passed
             }
-            Verdict::Promoted if self.situation.wants.approval == Approval::Manual => {
+            Verdict::Promoted | Verdict::Passed if self.situation.wants.approval == Approval::Manual => {
                 told.reasons.insert(0, format!("it passes the gate and waits for approval: {why}"));
                 self.displace_waiting(&version);
                 self.record.challenger = Some(Challenger {
@@ -338,7 +338,7 @@ impl Step<'_> {
                 self.say("AwaitingApproval", message);
                 CycleVerdict::Passed
             }
-            Verdict::Promoted => {
+            Verdict::Promoted | Verdict::Passed => {
                 self.promote(&version, &facts.prompt.hash, Origin::Gate, score, why);
                 CycleVerdict::Promoted
             }
@@ -407,6 +407,7 @@ impl Step<'_> {
 fn word(verdict: Verdict) -> CycleVerdict {
     match verdict {
         Verdict::Promoted => CycleVerdict::Promoted,
+        Verdict::Passed => CycleVerdict::Passed,
         Verdict::Kept => CycleVerdict::Kept,
         Verdict::BelowThreshold => CycleVerdict::BelowThreshold,
         Verdict::Inconclusive => CycleVerdict::Inconclusive,

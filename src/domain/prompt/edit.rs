@@ -116,6 +116,16 @@ impl Prompt {
         merged
     }
 
+    /// The names of the sections that a patch may edit: those that are not in the list, nor nested under one that is.
+    #[must_use]
+    pub fn editable_sections(&self, protected: &[String]) -> Vec<&str> {
+        let sections = self.sections.iter().enumerate();
+        sections
+            .filter(|(index, _)| !self.is_protected(*index, protected))
+            .map(|(_, section)| section.name.as_str())
+            .collect()
+    }
+
     fn apply_one(&self, edit: &Edit, protected: &[String]) -> Result<Self, EditError> {
         let index = self.index_of(edit.section())?;
         let section = &self.sections[index];

@@ -1,10 +1,15 @@
 //! Merging: survivors of several clusters become one prompt, as many of them as get on with each other.
 
+use std::sync::Arc;
+
+use super::attempt::{Attempt, AttemptKind, Outcome, Together, Tried};
+use super::compose::{Composed, Member, Unit, compose};
 use super::measure::differences;
-use super::{Arena, Found, Survivor, Trial};
-use crate::domain::patch::Patch;
+use super::{Arena, Found, Survivor};
+use crate::decide::critical::Critical;
+use crate::domain::patch::{Edit, Patch, RejectedPatch};
 use crate::engine::error::CycleError;
-use crate::engine::patch::Candidate;
+use crate::engine::subject::Subject;
 
 /// The share of what the parts gain alone that a merged prompt has to gain.
 const KEPT_BY_MERGING: f64 = 0.5;
@@ -12,117 +17,135 @@ const KEPT_BY_MERGING: f64 = 0.5;
 /// How much of a gain over the training part may be luck, in scenarios.
 const LUCK: f64 = 0.5;
 
+/// Survivors of several clusters in one prompt.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    /// The prompt.
+    pub subject: Arc<Subject>,
+    /// The edits that lead to it from the base of the round.
+    pub units: Vec<Unit>,
+    /// The clusters that it addresses, each once.
+    pub members: Vec<Member>,
+}
+
+impl Merged {
+    fn of(units: Vec<Unit>, subject: Arc<Subject>) -> Self {
+        let mut members: Vec<Member> = Vec::new();
+        for member in units.iter().flat_map(|unit| &unit.origin.members) {
+            if !members.contains(member) {
+                members.push(member.clone());
+            }
+        }
+        Self { subject, units, members }
+    }
+}
+
 impl Arena<'_> {
     /// Merges the survivors into one prompt, as many of them as get on with each other. The heaviest cluster comes first.
+    /// Edits with which something critical newly fails in the training part stay out.
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
     pub async fn merge(&self, found: &mut Found) -> Result<Option<Merged>, CycleError> {
-        let mut survivors = std::mem::take(&mut found.survivors);
+        let survivors = std::mem::take(&mut found.survivors);
+        let mut survivors = self.without_fatal(survivors, found).await?;
         if survivors.is_empty() {
             return Ok(None);
         }
         // All of them at first: as a rule they do get on. If not, one after the other, and whoever spoils it stays out.
-        let all = self.combine(&survivors);
-        let trial = self.try_merged(&all, &survivors).await?;
-        found.attempts.push(self.attempt(&all.clusters(), Some(&all.candidate), trial.holds, trial.reason));
-        if trial.holds {
-            return Ok(Some(all));
-        }
-        if survivors.len() == 1 {
-            return Ok(None);
+        let all = self.try_merger(&survivors, found).await?;
+        if all.is_some() || survivors.len() == 1 {
+            return Ok(all);
         }
         survivors.sort_by(|a, b| b.gain.total_cmp(&a.gain));
-        let mut taken = Vec::new();
+        let (mut taken, mut best) = (Vec::new(), None);
         for survivor in survivors {
             taken.push(survivor);
-            let combined = self.combine(&taken);
-            let trial = self.try_merged(&combined, &taken).await?;
-            let (clusters, holds) = (combined.clusters(), trial.holds);
-            found.attempts.push(self.attempt(&clusters, Some(&combined.candidate), holds, trial.reason));
-            if !holds {
-                taken.pop();
+            match self.try_merger(&taken, found).await? {
+                Some(merged) => best = Some(merged),
+                None => drop(taken.pop()),
             }
         }
-        Ok((!taken.is_empty()).then(|| self.combine(&taken)))
+        Ok(best)
     }
 
-    fn combine(&self, survivors: &[Survivor]) -> Merged {
-        let mut prompt = self.base.prompt.clone();
-        let protected = self.plan.patching.as_ref().map_or(&[][..], |patching| &patching.protected_sections);
-        let mut patch = Patch { rationale: String::new(), edits: Vec::new() };
-        let mut members = Vec::new();
-        for survivor in survivors {
-            let Ok(patched) = prompt.apply(&survivor.candidate.patch.edits, protected) else {
-                continue; // two patches of the same words: the first one stays
+    /// The survivors without the edits that break something critical when they are together.
+    async fn without_fatal(&self, survivors: Vec<Survivor>, found: &mut Found) -> Result<Vec<Survivor>, CycleError> {
+        let units = survivors.iter().flat_map(|survivor| survivor.units.iter().cloned()).collect();
+        let guarded = self.guard().guard(units, &self.plan.split.train, &mut found.critical).await?;
+        found.drop_edits(&guarded.dropped);
+        let is_dropped = |unit: &Unit| {
+            let same = |(dropped, _): &(Unit, _)| {
+                Arc::ptr_eq(&dropped.origin, &unit.origin) && dropped.edit.key() == unit.edit.key()
             };
-            if !self.plan.patching.as_ref().is_none_or(|patching| patched.fits(patching.max_prompt_tokens)) {
-                continue;
-            }
-            prompt = patched;
-            patch.edits.extend(survivor.candidate.patch.edits.iter().cloned());
-            if !patch.rationale.is_empty() {
-                patch.rationale.push(' ');
-            }
-            patch.rationale.push_str(&survivor.candidate.patch.rationale);
-            members.push(Member { cluster: survivor.cluster.clone(), label: survivor.label.clone() });
-        }
-        let candidate = Candidate::new(&self.base.prompt, prompt, patch, &self.plan.validation);
-        Merged { candidate, members }
+            guarded.dropped.iter().any(same)
+        };
+        let kept = survivors.into_iter().map(|mut survivor| {
+            survivor.units.retain(|unit| !is_dropped(unit));
+            survivor
+        });
+        Ok(kept.filter(|survivor| !survivor.units.is_empty()).collect())
     }
 
-    /// A merged prompt has to mend nearly what its parts mended, and to break nothing that the base passed.
-    async fn try_merged(&self, merged: &Merged, parts: &[Survivor]) -> Result<Trial, CycleError> {
-        if merged.members.len() < parts.len() {
-            let left_out = parts.len() - merged.members.len();
-            let reason =
-                format!("{left_out} of {} patches do not apply together, or not within the budget", parts.len());
-            return Ok(Trial { holds: false, reason });
-        }
+    /// A merged prompt has to gain nearly what its parts gained, and to break nothing that the base passed.
+    async fn try_merger(&self, parts: &[Survivor], found: &mut Found) -> Result<Option<Merged>, CycleError> {
+        let units: Vec<Unit> = parts.iter().flat_map(|part| part.units.iter().cloned()).collect();
+        let Composed { prompt, units, left_out, .. } = compose(self.plan.patching.as_ref(), &self.base.prompt, &units);
+        let merged = Merged::of(units, Arc::new(Subject::prompt(prompt)));
+        let outcome = match left_out {
+            0 => Outcome::Together(self.try_together(&merged.subject, parts).await?),
+            left_out => Outcome::Incompatible { patches: parts.len(), left_out },
+        };
+        let survives = outcome.survives();
+        let clusters: Vec<String> = parts.iter().flat_map(Survivor::clusters).collect();
+        let tried = Tried {
+            round: self.round,
+            kind: AttemptKind::Merger,
+            clusters: &clusters,
+            prompt: Some(merged.subject.id.short()),
+            patch: Some(&patch_of(&merged.units)),
+            answer: "",
+        };
+        found.attempts.push(Attempt::of(&tried, vec![outcome]));
+        Ok(survives.then_some(merged))
+    }
+
+    async fn try_together(&self, subject: &Arc<Subject>, parts: &[Survivor]) -> Result<Together, CycleError> {
         let train = &self.plan.split.train;
-        let repeats = self.repeats();
-        let before = self.evaluate(self.base, train, repeats.clone()).await?;
-        let after = self.evaluate(&merged.candidate.subject, train, repeats).await?;
+        let before = self.evaluate(self.base, train, self.repeats()).await?;
+        let after = self.evaluate(subject, train, self.repeats()).await?;
         let gains = differences(&before, &after, |result| self.score(result));
         let gain: f64 = gains.iter().sum();
-        let hoped: f64 = parts.iter().map(|part| part.gain).sum();
-        let reason = format!(
-            "{} together: {gain:+.1} in score over {} scenarios, where they gain {hoped:+.1} one by one",
-            if parts.len() == 1 { "1 patch".to_owned() } else { format!("{} patches", parts.len()) },
-            gains.len()
-        );
-        if gain < KEPT_BY_MERGING * hoped - LUCK || gain <= 0.0 {
-            return Ok(Trial { holds: false, reason });
+        let apart: f64 = parts.iter().map(|part| part.gain).sum();
+        let suffices = gain > 0.0 && gain >= KEPT_BY_MERGING * apart - LUCK;
+        let sentinels = if suffices { Some(self.try_sentinels(subject, &self.sentinels(&[])).await?) } else { None };
+        Ok(Together { patches: parts.len(), gain, apart, scenarios: gains.len(), sentinels })
+    }
+}
+
+/// The edits as one patch.
+#[must_use]
+pub fn patch_of(units: &[Unit]) -> Patch {
+    let mut rationales: Vec<&str> = Vec::new();
+    for unit in units {
+        let rationale = unit.origin.patch.rationale.as_str();
+        if !rationale.is_empty() && !rationales.contains(&rationale) {
+            rationales.push(rationale);
         }
-        let sentinels = self.sentinels(&[]);
-        let loss = self.sentinel_loss(&merged.candidate.subject, &sentinels).await?;
-        Ok(match self.breaks_sentinels(loss, sentinels.len()) {
-            Some(broken) => Trial { holds: false, reason: format!("{reason}, but {broken}") },
-            None => Trial { holds: true, reason },
-        })
     }
+    Patch { rationale: rationales.join(" "), edits: units.iter().map(|unit| unit.edit.clone()).collect::<Vec<Edit>>() }
 }
 
-/// Survivors of several clusters in one prompt.
-#[derive(Clone, Debug)]
-pub struct Merged {
-    /// The prompt, and all the edits that lead to it.
-    pub candidate: Candidate,
-    /// The clusters that it addresses.
-    pub members: Vec<Member>,
-}
-
-/// A cluster that a prompt addresses.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// Its id in the cycle.
-    pub cluster: String,
-    /// Its label.
-    pub label: String,
-}
-
-impl Merged {
-    fn clusters(&self) -> String {
-        self.members.iter().map(|member| member.cluster.as_str()).collect::<Vec<_>>().join("+")
+/// The patches that edits with something critical failing were of: they are not proposed again.
+#[must_use]
+pub fn rejected(dropped: &[(Unit, Vec<crate::decide::critical::Broken>)]) -> Vec<RejectedPatch> {
+    let mut rejected: Vec<RejectedPatch> = Vec::new();
+    for (unit, breaks) in dropped {
+        let origin = &unit.origin;
+        if rejected.iter().all(|before| before.prompt != origin.prompt) {
+            let reason = Critical::why_rejected(breaks);
+            rejected.push(RejectedPatch { prompt: origin.prompt, patch: origin.patch.clone(), reason });
+        }
     }
+    rejected
 }

@@ -1,0 +1,426 @@
+//! What became of patches: the figures, and the sentences that are made of them.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::decide::conclude::{PatchCounts, counted};
+use crate::decide::critical::{Broken, dimensions_of, listed, named, scenarios};
+use crate::domain::ids::DimensionName;
+use crate::domain::patch::{Edit, Patch};
+
+/// Edits of a patch that a report shows.
+const SHOWN_EDITS: usize = 10;
+
+/// The most characters of a text of a patch, or of an answer that was none, in a report.
+const SHOWN_CHARS: usize = 600;
+
+/// A patch that was asked for, or a merger of several, and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// The round of the cycle, from 1.
+    pub round: u32,
+    /// Whether it is a patch or patches together.
+    #[serde(default)]
+    pub kind: AttemptKind,
+    /// The clusters that it was found for, joined by `+`.
+    pub cluster: String,
+    /// The first twelve digits of the prompt's hash; absent when there was nothing to try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// What the patch model said it would fix.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rationale: String,
+    /// The edits, at most ten, long texts cut.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<serde_json::Value>")]
+    pub edits: Vec<Edit>,
+    /// What the patch model answered when that was no patch, cut.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub answer: String,
+    /// Whether it survived, for one of its clusters at least.
+    pub survived: bool,
+    /// What became of it, with figures: one entry a cluster of a patch, in the order of `cluster`, or one for a merger.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outcomes: Vec<Outcome>,
+    /// The same in words.
+    pub reason: String,
+}
+
+/// What an attempt is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum AttemptKind {
+    /// A patch for one cluster or several.
+    #[default]
+    Patch,
+    /// The surviving patches in one prompt.
+    Merger,
+}
+
+/// What became of a patch in one cluster, or of a merger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "outcome", rename_all = "camelCase")]
+pub enum Outcome {
+    /// There was nothing that could be tried.
+    Unusable {
+        /// Why.
+        why: String,
+    },
+    /// Every run ended in an error, which says nothing about a patch.
+    Errored {
+        /// Scenarios that were tried.
+        scenarios: usize,
+    },
+    /// It fixes none of the failures that it was tried on.
+    FixesNothing {
+        /// Failures that it was tried on, and whose runs could be compared.
+        tried: usize,
+    },
+    /// What it seemed to fix was not fixed in further repeats.
+    NotConfirmed {
+        /// What it seemed to fix.
+        fixes: Fixes,
+        /// The gain of aggregate score in further repeats, in scenarios.
+        again: f64,
+    },
+    /// It breaks sentinels.
+    BreaksSentinels {
+        /// What it fixes.
+        fixes: Fixes,
+        /// What it breaks.
+        sentinels: Sentinels,
+    },
+    /// Something critical newly fails with it.
+    BreaksCritical {
+        /// What it fixes.
+        fixes: Fixes,
+        /// What it breaks.
+        breaks: Vec<Broken>,
+    },
+    /// It is worse on the full suite.
+    FailsSuite {
+        /// What it fixes.
+        fixes: Fixes,
+        /// The suite.
+        suite: SuiteResult,
+    },
+    /// It fixes its cluster, in whole or in part, and breaks nothing.
+    Survives {
+        /// What it fixes.
+        fixes: Fixes,
+        /// The sentinels.
+        sentinels: Sentinels,
+    },
+    /// Patches that cannot be in one prompt.
+    Incompatible {
+        /// The patches.
+        patches: usize,
+        /// Those that do not apply after the others, or not within the token budget.
+        left_out: usize,
+    },
+    /// Patches in one prompt.
+    Together(Together),
+}
+
+/// What a patch fixes in a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Fixes {
+    /// Failures that it fixes, in whole or in part.
+    pub fixed: usize,
+    /// Failures in the cluster whose runs could be compared.
+    pub compared: usize,
+    /// Failures in the cluster.
+    pub failures: usize,
+    /// The gain of aggregate score over those that it fixes, in scenarios.
+    pub gain: f64,
+}
+
+/// What a prompt does to scenarios that passed before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sentinels {
+    /// Scenarios that passed before, and were run.
+    pub scenarios: usize,
+    /// Those that fail now and did not before, in most of their further repeats.
+    pub broken: usize,
+    /// The pass rate that is lost over all of them, by further repeats of those that seemed broken: 0 to 1, below 0 for a gain.
+    pub loss: f64,
+    /// How much of it is tolerated.
+    pub tolerated: f64,
+}
+
+/// How a prompt does on the training and regression part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SuiteResult {
+    /// Scenarios that were run.
+    pub scenarios: usize,
+    /// The first dimension that is worse, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worse: Option<Worse>,
+}
+
+/// A dimension that is worse beyond the tolerance, with significance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Worse {
+    /// The dimension.
+    pub dimension: DimensionName,
+    /// The upper bound of its difference.
+    pub at_best: f64,
+    /// What is tolerated, as a positive number.
+    pub tolerated: f64,
+}
+
+/// How patches do in one prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Together {
+    /// Distinct patches in it.
+    pub patches: usize,
+    /// The gain of aggregate score over the training part, in scenarios.
+    pub gain: f64,
+    /// What the patches gain in their own clusters, added up.
+    pub apart: f64,
+    /// Scenarios that could be compared.
+    pub scenarios: usize,
+    /// The sentinels; absent when the gain did not suffice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentinels: Option<Sentinels>,
+}
+
+impl Sentinels {
+    /// More breaks than is tolerated. What others gain does not make up for a sentinel that is broken.
+    #[must_use]
+    pub fn breaks(&self) -> bool {
+        self.loss > self.tolerated || self.broken_share() > self.tolerated
+    }
+
+    fn broken_share(&self) -> f64 {
+        self.broken as f64 / self.scenarios.max(1) as f64
+    }
+}
+
+impl SuiteResult {
+    /// No dimension is worse.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.worse.is_none()
+    }
+}
+
+impl Outcome {
+    /// Whether the patch, or the merger, goes on.
+    #[must_use]
+    pub fn survives(&self) -> bool {
+        match self {
+            Self::Survives { .. } => true,
+            Self::Together(together) => together.sentinels.is_some_and(|sentinels| !sentinels.breaks()),
+            _ => false,
+        }
+    }
+
+    /// What a patch fixes of its cluster.
+    #[must_use]
+    pub fn fixes(&self) -> Option<Fixes> {
+        match self {
+            Self::NotConfirmed { fixes, .. }
+            | Self::BreaksSentinels { fixes, .. }
+            | Self::BreaksCritical { fixes, .. }
+            | Self::FailsSuite { fixes, .. }
+            | Self::Survives { fixes, .. } => Some(*fixes),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unusable { why } => f.write_str(why),
+            Self::Errored { scenarios } => {
+                write!(f, "its runs in {} ended in errors, which say nothing about it", counted(*scenarios, "scenario"))
+            }
+            Self::FixesNothing { tried } => write!(f, "fixes none of {} of its cluster", counted(*tried, "failure")),
+            Self::NotConfirmed { fixes, again } => {
+                write!(f, "{fixes} at first ({:+.2} in score), but not again ({again:+.2})", fixes.gain)
+            }
+            Self::BreaksSentinels { fixes, sentinels } => write!(f, "{fixes}, but {sentinels}"),
+            Self::BreaksCritical { fixes, breaks } => {
+                let n = scenarios(breaks);
+                let fail = if n == 1 { "fails" } else { "fail" };
+                write!(
+                    f,
+                    "{fixes}, but {} newly {fail} in {}, which is critical: {}",
+                    counted(n, "scenario"),
+                    listed(&dimensions_of(breaks)),
+                    named(breaks)
+                )
+            }
+            Self::FailsSuite { fixes, suite } => write!(f, "{fixes}, but {suite}"),
+            Self::Survives { fixes, sentinels } => write!(f, "{fixes}, {sentinels}"),
+            Self::Incompatible { patches, left_out } => write!(
+                f,
+                "{left_out} of {} {} not apply after the others, or not within spec.patching.maxPromptTokens",
+                counted(*patches, "patch"),
+                if *left_out == 1 { "does" } else { "do" }
+            ),
+            Self::Together(together) => together.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Fixes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fixes {} of {}", self.fixed, counted(self.compared, "failure"))?;
+        match self.failures.saturating_sub(self.compared) {
+            0 => Ok(()),
+            errors => write!(f, " ({errors} more ended in errors)"),
+        }
+    }
+}
+
+impl fmt::Display for Sentinels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scenarios, broken, loss, tolerated } = self;
+        let sentinels = counted(*scenarios, "sentinel");
+        match (*broken, self.breaks()) {
+            (0, false) if *scenarios == 0 => f.write_str("there are no sentinels"),
+            (0, false) => write!(f, "breaks none of {sentinels}"),
+            (0, true) => write!(f, "{sentinels} that passed before pass {:.0}% less often", 100.0 * loss),
+            (_, true) => write!(f, "breaks {broken} of {sentinels} that passed before"),
+            (_, false) => write!(f, "breaks {broken} of {sentinels}, of which {:.1}% are tolerated", 100.0 * tolerated),
+        }
+    }
+}
+
+impl fmt::Display for SuiteResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suite = counted(self.scenarios, "scenario");
+        match &self.worse {
+            None => write!(f, "is not worse on the full suite of {suite}"),
+            Some(Worse { dimension, at_best, tolerated }) => write!(
+                f,
+                "is worse in {dimension} on the full suite of {suite}: at best {at_best:+.3}, and {tolerated:.3} is tolerated"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Together {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { patches, gain, apart, scenarios, sentinels } = self;
+        let scenarios = counted(*scenarios, "training scenario");
+        if *patches == 1 {
+            write!(f, "1 patch: {gain:+.1} in score over {scenarios}, {apart:+.1} in its clusters")?;
+        } else {
+            write!(
+                f,
+                "{patches} patches together: {gain:+.1} in score over {scenarios}, {apart:+.1} in their clusters"
+            )?;
+        }
+        match sentinels {
+            None => f.write_str("; that does not suffice"),
+            Some(sentinels) if sentinels.breaks() => write!(f, ", but {sentinels}"),
+            Some(sentinels) => write!(f, ", {sentinels}"),
+        }
+    }
+}
+
+/// An attempt without what became of it.
+#[derive(Clone, Debug)]
+pub(super) struct Tried<'a> {
+    pub round: u32,
+    pub kind: AttemptKind,
+    pub clusters: &'a [String],
+    pub prompt: Option<String>,
+    pub patch: Option<&'a Patch>,
+    pub answer: &'a str,
+}
+
+impl Attempt {
+    /// An attempt with what became of it: one outcome a cluster, or one in all.
+    pub(super) fn of(tried: &Tried<'_>, outcomes: Vec<Outcome>) -> Self {
+        let reason = match &outcomes[..] {
+            [one] => one.to_string(),
+            several => {
+                let each = tried.clusters.iter().zip(several).map(|(cluster, outcome)| format!("{cluster}: {outcome}"));
+                each.collect::<Vec<_>>().join("; ")
+            }
+        };
+        Self {
+            round: tried.round,
+            kind: tried.kind,
+            cluster: tried.clusters.join("+"),
+            prompt: tried.prompt.clone(),
+            rationale: shortened(tried.patch.map_or("", |patch| &patch.rationale)),
+            edits: shown(tried.patch.map_or(&[][..], |patch| &patch.edits)),
+            answer: shortened(tried.answer),
+            survived: outcomes.iter().any(Outcome::survives),
+            outcomes,
+            reason,
+        }
+    }
+}
+
+/// The figures of a search: what became of its patches, all in all. Mergers are no patches.
+#[must_use]
+pub fn counts(attempts: &[Attempt], clusters: usize) -> PatchCounts {
+    let mut counts = PatchCounts { clusters, ..PatchCounts::default() };
+    for attempt in attempts {
+        if attempt.kind == AttemptKind::Merger {
+            counts.mergers += 1;
+            continue;
+        }
+        let unusable = attempt.outcomes.iter().find_map(|outcome| match outcome {
+            Outcome::Unusable { why } => Some(why),
+            _ => None,
+        });
+        if let Some(why) = unusable {
+            counts.unusable += 1;
+            counts.first_unusable.get_or_insert_with(|| why.clone());
+        } else if attempt.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Errored { .. })) {
+            counts.errored += 1;
+        } else {
+            counts.tried += 1;
+            counts.survived += usize::from(attempt.survived);
+        }
+    }
+    counts
+}
+
+/// Edits as a report shows them.
+pub(crate) fn shown(edits: &[Edit]) -> Vec<Edit> {
+    edits.iter().take(SHOWN_EDITS).map(shown_edit).collect()
+}
+
+/// An edit as a report shows it.
+pub(crate) fn shown_edit(edit: &Edit) -> Edit {
+    let mut edit = edit.clone();
+    let texts: &mut [&mut String] = match &mut edit {
+        Edit::Insert { section, after, text } => {
+            *after = after.as_deref().map(shortened);
+            &mut [section, text]
+        }
+        Edit::Replace { section, find, text } => &mut [section, find, text],
+        Edit::Delete { section, find } => &mut [section, find],
+    };
+    for text in texts {
+        **text = shortened(text);
+    }
+    edit
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! Composing: the edits of several patches in one prompt, each of them once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::attempt::shown_edit;
+use crate::api::plan::PatchingPlan;
+use crate::decide::critical::{Broken, DroppedEdit};
+use crate::domain::hash::ContentHash;
+use crate::domain::patch::{Edit, EditKey, Patch};
+use crate::domain::prompt::Prompt;
+
+/// A cluster that a prompt addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its id in the round.
+    pub cluster: String,
+    /// Its label.
+    pub label: String,
+}
+
+/// Where an edit comes from.
+#[derive(Debug)]
+pub struct Origin {
+    /// The round that found it, from 1.
+    pub round: u32,
+    /// The clusters that it was found for.
+    pub members: Vec<Member>,
+    /// The patch that it is of.
+    pub patch: Patch,
+    /// The prompt that this patch alone made.
+    pub prompt: ContentHash,
+}
+
+impl Origin {
+    /// The ids of its clusters.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<String> {
+        self.members.iter().map(|member| member.cluster.clone()).collect()
+    }
+}
+
+/// One edit of a composed prompt: the least that can be left out of it.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// The edit.
+    pub edit: Edit,
+    /// Where it comes from.
+    pub origin: Arc<Origin>,
+}
+
+impl Unit {
+    /// The units of a patch.
+    #[must_use]
+    pub fn of(origin: &Arc<Origin>) -> Vec<Self> {
+        origin.patch.edits.iter().map(|edit| Self { edit: edit.clone(), origin: Arc::clone(origin) }).collect()
+    }
+
+    /// The unit as it stands in a report once it is left out.
+    #[must_use]
+    pub fn dropped(&self, breaks: Vec<Broken>) -> DroppedEdit {
+        let Origin { round, .. } = *self.origin;
+        DroppedEdit { round, clusters: self.origin.clusters(), edit: shown_edit(&self.edit), breaks }
+    }
+}
+
+/// A prompt composed of a base and edits.
+#[derive(Clone, Debug)]
+pub struct Composed {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// The edits in it, in their order. Those that say what is said already are not among them.
+    pub units: Vec<Unit>,
+    /// Patches of which something is in the prompt, or was there before.
+    pub patches: usize,
+    /// Patches that do not apply after the others, or not within the token budget.
+    pub left_out: usize,
+}
+
+/// Makes edits one after the other, the edits of a patch all or none. What another has done already is not done twice.
+#[must_use]
+pub fn compose(patching: Option<&PatchingPlan>, base: &Prompt, units: &[Unit]) -> Composed {
+    let protected = patching.map_or(&[][..], |patching| &patching.protected_sections);
+    let fits = |prompt: &Prompt| patching.is_none_or(|patching| prompt.fits(patching.max_prompt_tokens));
+    let mut composed = Composed { prompt: base.clone(), units: Vec::new(), patches: 0, left_out: 0 };
+    let mut done: BTreeSet<EditKey> = BTreeSet::new();
+    for of_one_patch in units.chunk_by(|a, b| Arc::ptr_eq(&a.origin, &b.origin)) {
+        let edits: Vec<Edit> = of_one_patch.iter().map(|unit| unit.edit.clone()).collect();
+        let made = composed.prompt.apply_new(&edits, &done, protected);
+        let Some((prompt, made)) = made.ok().filter(|(prompt, _)| fits(prompt)) else {
+            composed.left_out += 1;
+            continue;
+        };
+        done.extend(edits.iter().map(Edit::key));
+        composed.prompt = prompt;
+        let origin = &of_one_patch[0].origin;
+        composed.units.extend(made.into_iter().map(|edit| Unit { edit, origin: Arc::clone(origin) }));
+        composed.patches += 1;
+    }
+    composed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::prompt::PromptFormat;
+
+    const BASE: &str = "# Role\nYou help.\n\n# Policies\n- Be polite.\n";
+
+    fn insert(section: &str, text: &str) -> Edit {
+        Edit::Insert { section: section.to_owned(), after: None, text: text.to_owned() }
+    }
+
+    fn patch(cluster: &str, edits: &[Edit]) -> Vec<Unit> {
+        let patch = Patch { rationale: String::new(), edits: edits.to_vec() };
+        let prompt = ContentHash::of_json(&patch);
+        let members = vec![Member { cluster: cluster.to_owned(), label: cluster.to_owned() }];
+        Unit::of(&Arc::new(Origin { round: 1, members, patch, prompt }))
+    }
+
+    fn composed(patches: &[Vec<Unit>]) -> Composed {
+        let base = Prompt::parse(BASE, PromptFormat::Markdown).unwrap();
+        compose(None, &base, &patches.concat())
+    }
+
+    #[test]
+    fn the_same_line_from_several_patches_stands_in_the_prompt_once() {
+        let patches = [
+            patch("c1", &[insert("Role", "- Say yes to everything.")]),
+            patch("c2", &[insert("Policies", "Say yes to everything")]),
+            patch("c3", &[insert("Policies", "- say  YES to everything!\n- Ask for the order number.")]),
+        ];
+        let composed = composed(&patches);
+        assert_eq!(
+            composed.prompt.text(),
+            "# Role\nYou help.\n- Say yes to everything.\n\n# Policies\n- Be polite.\n- Ask for the order number.\n"
+        );
+        assert_eq!((composed.patches, composed.left_out, composed.units.len()), (3, 0, 2));
+    }
+
+    #[test]
+    fn two_replacements_of_the_same_words_are_one_if_they_say_the_same_and_exclude_each_other_if_not() {
+        let replace = |text: &str| Edit::Replace {
+            section: "Policies".to_owned(),
+            find: "Be polite.".to_owned(),
+            text: text.to_owned(),
+        };
+        let same =
+            composed(&[patch("c1", &[replace("Be kind and brief.")]), patch("c2", &[replace("be kind, and brief")])]);
+        assert_eq!((same.patches, same.left_out), (2, 0), "{}", same.prompt.text());
+        let other = composed(&[patch("c1", &[replace("Be kind and brief.")]), patch("c2", &[replace("Be strict.")])]);
+        assert_eq!((other.patches, other.left_out), (1, 1), "{}", other.prompt.text());
+        assert!(other.prompt.text().contains("- Be kind and brief.\n"), "{}", other.prompt.text());
+    }
+
+    #[test]
+    fn without_units_nothing_changes() {
+        assert_eq!(composed(&[]).prompt.text(), BASE);
+    }
+}

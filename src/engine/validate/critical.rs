@@ -1,0 +1,243 @@
+//! Critical dimensions, before the gate: whether a prompt makes something fatal fail that did not, and which of its edits does.
+//!
+//! Means do not show it: one fatal scenario among a hundred is within every tolerance. So each scenario is looked at, and what
+//! seems to newly fail is run again with either prompt. The edit that does it is found by trying the prompt with a part of its
+//! edits on those scenarios only.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::compose::{Composed, Unit, compose};
+use crate::api::Plan;
+use crate::api::plan::RuntimePlan;
+use crate::decide::critical::{Broken, Critical, NewFailure, Part, Standing};
+use crate::domain::score::Passes;
+use crate::engine::error::CycleError;
+use crate::engine::evaluate::{CountedAs, Evaluator};
+use crate::engine::subject::Subject;
+
+/// Further repeats, of either prompt, in a scenario that seems to newly fail: an odd number, so that most of them pass or fail.
+const FURTHER_REPEATS: u32 = 3;
+
+/// Scenarios that are run again at once: a prompt that breaks more is found out by these.
+const AT_ONCE: usize = 20;
+
+/// Where critical dimensions are checked.
+#[derive(Clone, Copy)]
+pub struct Guard<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Where prompts are measured.
+    pub evaluator: &'a Arc<Evaluator>,
+    /// The prompt that nothing may be worse than.
+    pub base: &'a Arc<Subject>,
+    /// Repeats of the first measurement.
+    pub repeats: u32,
+    /// What the calls are counted as.
+    pub counted: CountedAs,
+    /// A given challenger is compared: then all scenarios are one part.
+    pub is_comparison: bool,
+}
+
+/// A prompt with which nothing critical fails, and what had to go for that.
+#[derive(Debug)]
+pub struct Guarded {
+    /// The edits that are left.
+    pub units: Vec<Unit>,
+    /// The prompt that they make of the base.
+    pub subject: Arc<Subject>,
+    /// The edits that were left out, each with what fails with it.
+    pub dropped: Vec<(Unit, Vec<Broken>)>,
+}
+
+impl Guard<'_> {
+    /// Leaves out edits until nothing critical newly fails in the scenarios. What seemed to fail is added to `found`.
+    ///
+    /// # Errors
+    /// [`CycleError`] when nothing else can work either.
+    pub async fn guard(
+        &self,
+        units: Vec<Unit>,
+        scenarios: &[usize],
+        found: &mut Critical,
+    ) -> Result<Guarded, CycleError> {
+        let mut guarded = Guarded { subject: self.compose(&units), units, dropped: Vec::new() };
+        let mut fatal = BTreeSet::new();
+        // Each time around, at least one edit goes.
+        while !guarded.units.is_empty() {
+            let failures = self.new_failures(&guarded.subject, scenarios).await?;
+            let confirmed: Vec<usize> = failures
+                .iter()
+                .filter(|(_, failure)| failure.standing() == Standing::Confirmed)
+                .map(|(scenario, _)| *scenario)
+                .collect();
+            found.add(failures.into_iter().map(|(_, failure)| failure));
+            if confirmed.is_empty() {
+                break;
+            }
+            fatal.extend(confirmed);
+            let fatal: Vec<usize> = fatal.iter().copied().collect();
+            let (kept, dropped) = self.settle(&guarded.units, &fatal).await?;
+            guarded.subject = self.compose(&kept);
+            guarded.units = kept;
+            guarded.dropped.extend(dropped);
+        }
+        // An edit may have gone with another that it was anchored in.
+        guarded.units = self.composed(&guarded.units).units;
+        Ok(guarded)
+    }
+
+    /// What seems to newly fail in the scenarios with a prompt, with the figures of further repeats; none without a critical
+    /// dimension. Once something is confirmed, the rest is not run again, and not returned.
+    ///
+    /// # Errors
+    /// [`CycleError`] when nothing else can work either.
+    pub async fn new_failures(
+        &self,
+        subject: &Arc<Subject>,
+        scenarios: &[usize],
+    ) -> Result<Vec<(usize, NewFailure)>, CycleError> {
+        if !self.is_on() || subject.id == self.base.id {
+            return Ok(Vec::new());
+        }
+        let mut suspects = self.compare(subject, scenarios, 0..self.repeats).await?;
+        let mut ids: Vec<usize> = suspects.iter().map(|(scenario, _)| *scenario).collect();
+        ids.dedup();
+        let impact = |scenario: usize| self.plan.scenarios[scenario].impact();
+        ids.sort_by(|a, b| impact(*b).total_cmp(&impact(*a)).then(a.cmp(b)));
+        let mut run_again = 0;
+        for batch in ids.chunks(AT_ONCE) {
+            self.run_again(subject, batch, &mut suspects).await?;
+            run_again += batch.len();
+            let is_confirmed = |(scenario, failure): &(usize, NewFailure)| {
+                batch.contains(scenario) && failure.standing() == Standing::Confirmed
+            };
+            if suspects.iter().any(is_confirmed) {
+                break;
+            }
+        }
+        suspects.retain(|(scenario, _)| ids[..run_again].contains(scenario));
+        Ok(suspects)
+    }
+
+    /// Whether any dimension is critical.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.dimensions().next().is_some()
+    }
+
+    /// The dimensions that are critical, by index.
+    fn dimensions(&self) -> impl Iterator<Item = usize> {
+        self.plan.dimensions.iter().enumerate().filter(|(_, dimension)| dimension.critical).map(|(index, _)| index)
+    }
+
+    /// Runs either prompt again in suspicious scenarios. What was recorded cannot be run again: there the first figures count.
+    async fn run_again(
+        &self,
+        subject: &Arc<Subject>,
+        batch: &[usize],
+        suspects: &mut [(usize, NewFailure)],
+    ) -> Result<(), CycleError> {
+        let is_recorded = matches!(self.plan.runtime, RuntimePlan::Replay { .. });
+        if is_recorded || self.base.transcripts.is_some() || subject.transcripts.is_some() {
+            return Ok(());
+        }
+        let further = self.repeats..self.repeats + FURTHER_REPEATS;
+        let before = self.evaluator.evaluate(self.base, batch, further.clone(), self.counted).await?;
+        let after = self.evaluator.evaluate(subject, batch, further, self.counted).await?;
+        for (index, scenario) in batch.iter().enumerate() {
+            for (_, failure) in suspects.iter_mut().filter(|(suspect, _)| suspect == scenario) {
+                let dimension = self.plan.dimensions.iter().position(|dimension| dimension.name == failure.dimension);
+                let dimension = dimension.expect("it was taken from there");
+                failure.before_again = before.results[index].passes(dimension);
+                failure.after_again = after.results[index].passes(dimension);
+            }
+        }
+        Ok(())
+    }
+
+    /// The scenarios that seem to newly fail over some repeats.
+    async fn compare(
+        &self,
+        subject: &Arc<Subject>,
+        scenarios: &[usize],
+        repeats: Range<u32>,
+    ) -> Result<Vec<(usize, NewFailure)>, CycleError> {
+        let before = self.evaluator.evaluate(self.base, scenarios, repeats.clone(), self.counted).await?;
+        let after = self.evaluator.evaluate(subject, scenarios, repeats, self.counted).await?;
+        let mut found = Vec::new();
+        for (index, &scenario) in scenarios.iter().enumerate() {
+            for dimension in self.dimensions() {
+                let (before, after) = (before.results[index].passes(dimension), after.results[index].passes(dimension));
+                if NewFailure::seems(before, after) {
+                    let failure = NewFailure {
+                        scenario: self.plan.scenarios[scenario].id.clone(),
+                        part: self.part(scenario),
+                        dimension: self.plan.dimensions[dimension].name.clone(),
+                        prompt: subject.id.short(),
+                        before,
+                        after,
+                        before_again: Passes::default(),
+                        after_again: Passes::default(),
+                    };
+                    found.push((scenario, failure));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// As many of the edits as can be there without one of the scenarios newly failing, and those that cannot. Groups of edits
+    /// are halved until what does the harm stands alone, so a few measurements find it among many edits.
+    ///
+    /// # Errors
+    /// [`CycleError`] when nothing else can work either.
+    #[allow(clippy::type_complexity, reason = "two lists, named in the documentation")]
+    pub async fn settle(
+        &self,
+        units: &[Unit],
+        fatal: &[usize],
+    ) -> Result<(Vec<Unit>, Vec<(Unit, Vec<Broken>)>), CycleError> {
+        let repeats = 0..self.repeats + FURTHER_REPEATS;
+        let (mut kept, mut dropped) = (Vec::new(), Vec::new());
+        let mut open = vec![units.to_vec()];
+        while let Some(group) = open.pop() {
+            let together = [kept.as_slice(), group.as_slice()].concat();
+            let failures = self.compare(&self.compose(&together), fatal, repeats.clone()).await?;
+            match &group[..] {
+                _ if failures.is_empty() => kept = together,
+                [one] => {
+                    let breaks = failures.iter().map(|(_, failure)| Broken::from(failure)).collect();
+                    dropped.push((one.clone(), breaks));
+                }
+                several => {
+                    let (first, second) = several.split_at(several.len() / 2);
+                    open.push(second.to_vec());
+                    open.push(first.to_vec());
+                }
+            }
+        }
+        Ok((kept, dropped))
+    }
+
+    /// The prompt that edits make of the base.
+    #[must_use]
+    pub fn compose(&self, units: &[Unit]) -> Arc<Subject> {
+        Arc::new(Subject::prompt(self.composed(units).prompt))
+    }
+
+    fn composed(&self, units: &[Unit]) -> Composed {
+        compose(self.plan.patching.as_ref(), &self.base.prompt, units)
+    }
+
+    fn part(&self, scenario: usize) -> Part {
+        let split = &self.plan.split;
+        match scenario {
+            _ if self.is_comparison => Part::Compared,
+            scenario if split.held_out.binary_search(&scenario).is_ok() => Part::HeldOut,
+            scenario if split.regression.binary_search(&scenario).is_ok() => Part::Regression,
+            _ => Part::Training,
+        }
+    }
+}
