@@ -90,10 +90,11 @@ pub fn read_submission(file: &Path) -> anyhow::Result<Submission> {
 /// # Errors
 /// Why it could not be read, with its path.
 pub fn read_text_file(path: &Path) -> Result<String, Problems> {
-    std::fs::read_to_string(path).map_err(|error| {
+    let text = std::fs::read_to_string(path).map_err(|error| {
         let message = format!("reading {}: {error}", path.display());
         Problems(vec![Problem { place: None, field: String::new(), message }])
-    })
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// Reads transcripts, one a line.

@@ -285,6 +285,7 @@ fn patching(
     let max_prompt_tokens = max_prompt_tokens.unwrap_or(defaults.max_prompt_tokens) as usize;
     if let Some(champion) = champion {
         prompt::check_length(champion, max_prompt_tokens, findings);
+        prompt::check_room(champion, spec, findings);
     }
     if spec.agent.runtime.replay.is_some() {
         return None;

@@ -267,14 +267,20 @@ async fn gather(
     let (mut bytes, mut is_too_large) = (0, false);
     for name in config_maps(object) {
         let Some(map) = api.get_opt(&name).await? else { continue };
-        let data = map.data.unwrap_or_default();
+        let mut data = map.data.unwrap_or_default();
+        // Some tools put every file there; what is no text is nothing that can be referred to.
+        for (key, value) in map.binary_data.unwrap_or_default() {
+            if let Ok(text) = String::from_utf8(value.0) {
+                data.entry(key).or_insert(text);
+            }
+        }
         bytes += data.values().map(String::len).sum::<usize>();
         if bytes > MOST_GATHERED {
             is_too_large = true;
             break;
         }
         versions.push((name.clone(), map.metadata.uid, map.metadata.resource_version));
-        maps.push(ConfigMap { name, data });
+        maps.push(ConfigMap { name, data, immutable: map.immutable == Some(true) });
     }
     let key = (&object.metadata.uid, object.metadata.generation, &versions, &champion, is_too_large);
     let key = ContentHash::of_json(&key);

@@ -89,13 +89,17 @@ pub enum PromptError {
 impl Prompt {
     /// Divides a text into sections that cover it without gaps.
     ///
-    /// Markdown: an ATX heading (`#` to `######`) outside a fenced code block begins a section, which runs to the next
-    /// heading *of any level*; text before the first heading is the section `preamble`. YAML: every top-level key is a
+    /// Markdown: a heading (`#` to `######`, or a short line underlined with `===` or `---`) outside of fenced code blocks,
+    /// comments and front matter begins a section, which runs to the next heading *of any level*; text before the first heading
+    /// is the section `preamble`. YAML: every top-level key is a
     /// section, with a string, a list of strings or anything nested as its body; comments belong to the key above them.
+    ///
+    /// A byte order mark at the beginning is no part of the prompt.
     ///
     /// # Errors
     /// [`PromptError`] for YAML that is malformed or no mapping. Markdown always parses.
     pub fn parse(text: &str, format: PromptFormat) -> Result<Self, PromptError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut sections = match format {
             PromptFormat::Markdown => markdown::sections(text),
             PromptFormat::Yaml => yaml::entries(text)?.into_iter().map(|entry| entry.section).collect(),

@@ -6,6 +6,11 @@ use super::findings::Findings;
 use super::references::{Reference, References, Text};
 use crate::domain::prompt::{Prompt, PromptFormat};
 
+/// The most that a ConfigMap may hold, in bytes of keys and values.
+pub const MOST_CONFIG_MAP_BYTES: usize = 1 << 20;
+/// What the other keys of a target take, at most, in bytes.
+const BESIDE_PROMPT: usize = 1 << 10;
+
 /// The champion: the target ConfigMap's prompt where there is one, else the base prompt.
 pub fn champion(spec: &AgentOptimizationSpec, references: &References, findings: &mut Findings<'_>) -> Option<Prompt> {
     let source = &spec.agent.prompt;
@@ -13,6 +18,9 @@ pub fn champion(spec: &AgentOptimizationSpec, references: &References, findings:
     let format = spec.agent.prompt_format.unwrap_or_else(|| told_from_name(source));
     let base = findings.text(path, source, references).and_then(|text| parse(&text, format, path, findings));
     let target = super::promotion_of(spec).and_then(|promotion| promotion.target.as_ref());
+    if let Some(name) = target.map(|target| target.config_map.as_str()) {
+        note_target(name, references, findings);
+    }
     let reference = target.map(|target| Reference::Champion { config_map: target.config_map.clone() });
     match reference.and_then(|reference| references.get(&reference)) {
         None => base,
@@ -27,6 +35,38 @@ pub fn champion(spec: &AgentOptimizationSpec, references: &References, findings:
             };
             parse(text, format, path, findings)
         }
+    }
+}
+
+/// What is known of the target before anything is promoted into it.
+fn note_target(name: &str, references: &References, findings: &mut Findings<'_>) {
+    let path = "spec.promotion.target.configMap";
+    if references.is_immutable(name) {
+        let message = format!(
+            "the ConfigMap {name:?} is immutable, so no prompt can be promoted into it; delete it and create it without \
+             `immutable: true`"
+        );
+        findings.problem(path, message);
+    }
+    if references.is_edited(name) {
+        let message = format!(
+            "the prompt of the ConfigMap {name:?} is not the one that its prompt-hash says: it was edited by hand"
+        );
+        findings.warn(path, message);
+    }
+}
+
+/// Warns of a prompt that its target cannot hold.
+pub fn check_room(prompt: &Prompt, spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {
+    let Some(target) = super::promotion_of(spec).and_then(|promotion| promotion.target.as_ref()) else { return };
+    let bytes = prompt.text().len();
+    if bytes + BESIDE_PROMPT > MOST_CONFIG_MAP_BYTES {
+        let message = format!(
+            "the prompt has {bytes} bytes, and the ConfigMap {:?} can hold {MOST_CONFIG_MAP_BYTES} with all its keys, so \
+             Kubernetes will refuse it; shorten the prompt",
+            target.config_map
+        );
+        findings.warn("spec.promotion.target", message);
     }
 }
 

@@ -1,15 +1,21 @@
 //! What a resource refers to, and the texts that the front door read for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 
 use super::super::document::nearest::{hint, nearest};
 use super::super::document::{Content, Document};
 use super::super::problem::Problem;
 use super::super::source::TextSource;
 use super::super::{AgentOptimization, Submission};
+use crate::domain::hash::ContentHash;
 
 /// The key of the target ConfigMap that holds the champion.
 pub const CHAMPION_KEY: &str = "system-prompt";
+/// The key of the target ConfigMap that holds the champion's hash.
+const HASH_KEY: &str = "prompt-hash";
 
 /// The endings of files and keys that hold scenarios.
 const SCENARIO_ENDINGS: [&str; 4] = [".yaml", ".yml", ".json", ".jsonl"];
@@ -81,6 +87,10 @@ pub struct References {
     given: BTreeMap<String, Vec<String>>,
     /// They were read from a namespace of a cluster, and there is no command line.
     in_cluster: bool,
+    /// Those of the ConfigMaps that may not be written.
+    immutable: BTreeSet<String>,
+    /// Those whose prompt is another one than their hash says.
+    edited: BTreeSet<String>,
 }
 
 impl References {
@@ -94,8 +104,13 @@ impl References {
     ) -> Self {
         let given = || submission.config_maps.iter().chain(manifests);
         let keys = |map: &ConfigMap| (map.name.clone(), map.data.keys().cloned().collect());
-        let given_keys = given().map(keys).collect();
-        let mut references = Self { given: given_keys, ..Self::default() };
+        let names = |is: fn(&ConfigMap) -> bool| given().filter(|map| is(map)).map(|map| map.name.clone()).collect();
+        let mut references = Self {
+            given: given().map(keys).collect(),
+            immutable: names(|map| map.immutable),
+            edited: names(ConfigMap::is_edited),
+            ..Self::default()
+        };
         for reference in requested(&submission.resource) {
             let answer = match given().find_map(|map| map.answer(&reference)) {
                 Some(texts) => Ok(Some(texts)),
@@ -134,6 +149,16 @@ impl References {
             Some(Err(why)) => Err(why.clone()),
             None => Err(self.missing(&reference)),
         })
+    }
+
+    /// Whether a ConfigMap was given that may not be written.
+    pub(super) fn is_immutable(&self, name: &str) -> bool {
+        self.immutable.contains(name)
+    }
+
+    /// Whether a ConfigMap was given whose prompt is another one than its hash says.
+    pub(super) fn is_edited(&self, name: &str) -> bool {
+        self.edited.contains(name)
     }
 
     /// Says that what a reference names does not exist, and where it was looked for.
@@ -189,9 +214,20 @@ pub struct ConfigMap {
     pub name: String,
     /// Its texts, by key.
     pub data: BTreeMap<String, String>,
+    /// It may not be written.
+    pub immutable: bool,
 }
 
 impl ConfigMap {
+    /// Whether its prompt is another one than its hash says.
+    fn is_edited(&self) -> bool {
+        let hash = |prompt: &String| ContentHash::of_bytes(prompt.as_bytes()).to_string();
+        match (self.data.get(CHAMPION_KEY), self.data.get(HASH_KEY)) {
+            (Some(prompt), Some(told)) => hash(prompt) != *told,
+            _ => false,
+        }
+    }
+
     /// The ConfigMaps among the documents of a file; everything else in it is passed over.
     pub fn read_all(file: &str, text: &str, problems: &mut Vec<Problem>) -> Vec<Self> {
         let documents = Document::read_all(file, text, problems);
@@ -226,7 +262,10 @@ impl ConfigMap {
             None | Some(Content::Null) => {}
             Some(_) => problems.push(document.problem("data", "expected a mapping of keys to texts")),
         }
-        Some(Self { name: name.to_owned(), data })
+        read_binary(document, &mut data, problems);
+        let immutable = root.get("immutable").and_then(|immutable| immutable.text()) == Some("true")
+            || matches!(root.get("immutable").map(|node| &node.content), Some(Content::Bool(true)));
+        Some(Self { name: name.to_owned(), data, immutable })
     }
 
     /// The texts that this ConfigMap has for a reference; `None` if the reference is to something else.
@@ -245,6 +284,29 @@ impl ConfigMap {
                 Some(scenarios.map(|(key, value)| text(key, value)).collect())
             }
             _ => None,
+        }
+    }
+}
+
+/// The texts among the `binaryData` of a ConfigMap, where some tools put every file.
+fn read_binary(document: &Document, data: &mut BTreeMap<String, String>, problems: &mut Vec<Problem>) {
+    let Some(Content::Map(fields)) = document.root().get("binaryData").map(|data| &data.content) else { return };
+    for field in fields {
+        let bytes = field.node.text().and_then(|text| {
+            let text: String = text.split_whitespace().collect();
+            BASE64_STANDARD.decode(text).ok()
+        });
+        match bytes.map(String::from_utf8) {
+            Some(Ok(text)) => {
+                data.entry(field.key.clone()).or_insert(text);
+            }
+            // What is no text is nothing that a resource can refer to.
+            Some(Err(_)) => {}
+            None => problems.push(Problem {
+                place: Some(document.place(&field.node)),
+                field: format!("binaryData.{}", field.key),
+                message: "expected base64".to_owned(),
+            }),
         }
     }
 }

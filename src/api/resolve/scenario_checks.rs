@@ -175,9 +175,15 @@ fn check(check: &Check, path: &str, known: &Known<'_>, allowance: &mut Allowance
     let field = if dimension.is_some() { format!("{path}.dimension") } else { path.to_owned() };
     match known.dimensions.iter().find(|(dimension, _)| *dimension == name) {
         None if dimension.is_none() => {
-            let dimensions: Vec<&str> = known.dimensions.iter().map(|(name, _)| *name).collect();
-            let message =
-                format!("it counts for {ACCURACY:?}, which is not scored; say which: {}", dimensions.join(", "));
+            let looks = |scorer: &Scorer| matches!(scorer, Scorer::Checks | Scorer::ChecksOrJudge);
+            let dimensions = known.dimensions.iter().filter(|(_, scorer)| looks(scorer)).map(|(name, _)| *name);
+            let remedy = match dimensions.collect::<Vec<&str>>().join(", ") {
+                none if none.is_empty() => {
+                    format!("add the dimension {ACCURACY:?} with the scorer Checks: no other looks at checks")
+                }
+                dimensions => format!("say which: {dimensions}"),
+            };
+            let message = format!("it counts for {ACCURACY:?}, which is not scored; {remedy}");
             wrong.add(format!("{field}.dimension"), message);
         }
         None => {

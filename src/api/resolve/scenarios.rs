@@ -161,7 +161,8 @@ impl Reading<'_> {
     fn text(&mut self, text: &Text, findings: &mut Findings<'_>) -> bool {
         let before = findings.problems().len();
         if Reference::holds_lines(&text.name) {
-            for (index, line) in text.text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let lines = text.text.strip_prefix('\u{feff}').unwrap_or(&text.text).lines();
+            for (index, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
                 let documents = Document::read_line(&text.name, line, index, findings.problems());
                 self.documents(&documents, findings);
             }

@@ -820,3 +820,76 @@ fn the_headers_and_the_form_of_a_model_are_in_its_plan() {
     assert_eq!(worker.headers, headers);
     assert_eq!(worker.secrets().count(), 2);
 }
+
+/// Resolves a resource whose prompt and target are ConfigMaps in the same file; its problems and warnings.
+fn with_maps(maps: &str, prompt: &str) -> (Vec<String>, Vec<String>) {
+    let resource = format!(
+        "apiVersion: whetstone.dev/v1alpha1\nkind: AgentOptimization\nmetadata: {{name: t}}\nspec:\n  profile: Prototype\n  \
+         agent: {{prompt: {prompt}, runtime: {{model: {{ref: w}}}}}}\n  models: [{{name: w, openAI: {{model: m}}}}]\n  \
+         scenarios: [{{inline: [{{id: a, message: Hi, expect: {{checks: [{{contains: x}}]}}}}]}}]\n  \
+         scoring: {{dimensions: [{{name: accuracy, weight: 1, scorer: Checks}}]}}\n  \
+         patching: {{maxPromptTokens: 100000000}}\n  promotion: {{target: {{configMap: live}}}}\n{maps}"
+    );
+    let submission = Submission::read("agent.yaml", &resource, None).unwrap();
+    let references = References::gather(&submission, &[], |_| Ok(None));
+    match resolve(&submission, &references) {
+        Ok(plan) => (Vec::new(), plan.warnings.clone()),
+        Err(problems) => (problems.0.iter().map(ToString::to_string).collect(), Vec::new()),
+    }
+}
+
+#[test]
+fn a_prompt_in_binary_data_is_read_and_a_target_is_looked_at() {
+    let key = "{configMapKeyRef: {name: p, key: prompt.md}}";
+    let map = |rest: &str| format!("---\napiVersion: v1\nkind: ConfigMap\n{rest}\n");
+    let binary = map("metadata: {name: p}\nbinaryData: {prompt.md: IyBSb2xlCllvdSBoZWxwLgo=}");
+    assert_eq!(with_maps(&binary, key).0, [""; 0]);
+    let no_text = map("metadata: {name: p}\nbinaryData: {prompt.md: /////w==}");
+    assert!(with_maps(&no_text, key).0[0].contains("has no key \"prompt.md\""));
+    let no_base64 = map("metadata: {name: p}\nbinaryData: {prompt.md: '?'}");
+    let submission = Submission::read("agent.yaml", &no_base64, None).unwrap_err();
+    assert!(submission.to_string().contains("binaryData.prompt.md: expected base64"), "{submission}");
+
+    let inline = "{inline: \"# Role\"}";
+    let target = |rest: &str| {
+        let hash = crate::domain::hash::ContentHash::of_bytes(b"# Role");
+        map(&format!("metadata: {{name: live}}\n{rest}\ndata: {{system-prompt: \"# Role\", prompt-hash: \"{hash}\"}}"))
+    };
+    assert_eq!(with_maps(&target(""), inline).0, [""; 0]);
+    let immutable = with_maps(&target("immutable: true"), inline).0;
+    assert!(immutable[0].contains("the ConfigMap \"live\" is immutable"), "{immutable:?}");
+    let hand =
+        |warnings: &[String]| warnings.iter().any(|warning| warning.contains("not the one that its prompt-hash says"));
+    assert!(!hand(&with_maps(&target(""), inline).1));
+    assert!(hand(&with_maps(&target("").replace("\"# Role\"", "\"# Roles\""), inline).1));
+}
+
+#[test]
+fn a_prompt_that_its_target_cannot_hold_is_told() {
+    let prompt = |words: usize| format!("{{inline: \"{}\"}}", "word ".repeat(words));
+    let told = |warnings: &[String]| warnings.iter().any(|warning| warning.contains("Kubernetes will refuse it"));
+    assert!(told(&with_maps("", &prompt(250_000)).1));
+    assert!(!told(&with_maps("", &prompt(150_000)).1));
+}
+
+#[test]
+fn the_remedy_for_checks_names_only_dimensions_that_look_at_them() {
+    let without = |dimensions: &str| {
+        let accuracy = "{name: accuracy, weight: 1, scorer: Checks}";
+        let inline = "{inline: \"# Role\"}";
+        let resource = format!(
+            "apiVersion: whetstone.dev/v1alpha1\nkind: AgentOptimization\nmetadata: {{name: t}}\nspec:\n  profile: Prototype\n  \
+             agent: {{prompt: {inline}, runtime: {{model: {{ref: w}}}}}}\n  models: [{{name: w, openAI: {{model: m}}}}]\n  \
+             scenarios: [{{inline: [{{id: a, message: Hi, expect: {{checks: [{{contains: x}}]}}}}]}}]\n  \
+             scoring: {{dimensions: [{accuracy}]}}\n"
+        )
+        .replace(accuracy, dimensions);
+        let submission = Submission::read("agent.yaml", &resource, None).unwrap();
+        let references = References::gather(&submission, &[], |_| Ok(None));
+        resolve(&submission, &references).unwrap_err().to_string()
+    };
+    let none = without("{name: tool_compliance, weight: 1}");
+    assert!(none.contains("add the dimension \"accuracy\" with the scorer Checks"), "{none}");
+    let tone = without("{name: tool_compliance, weight: 0.5}, {name: tone, weight: 0.5, scorer: Checks}");
+    assert!(tone.contains("say which: tone") && !tone.contains("say which: tool_compliance"), "{tone}");
+}

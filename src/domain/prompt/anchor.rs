@@ -68,6 +68,15 @@ fn clean(added: &str) -> String {
     added.replace("\r\n", "\n").trim_matches('\n').to_owned()
 }
 
+/// The edited text, with line ends of Windows if all those of the original are.
+pub(super) fn with_line_ends_of(original: &str, edited: String) -> String {
+    let of_windows = original.matches("\r\n").count();
+    if of_windows > 0 && of_windows == original.matches('\n').count() {
+        return edited.replace("\r\n", "\n").replace('\n', "\r\n");
+    }
+    edited
+}
+
 /// A name as it is compared: models write `## Rules` or `rules:` for the section `Rules`.
 pub(super) fn bare(name: &str) -> String {
     name.trim().trim_matches(['#', ':']).trim().to_lowercase()

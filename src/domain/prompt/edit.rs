@@ -137,6 +137,7 @@ impl Prompt {
                 let heading = &self.text[section.start..section.body_start];
                 let text = anchor::edit(&self.text, section.body_start..section.end, heading, false, edit)
                     .map_err(|miss| missed(miss, section, edit))?;
+                let text = anchor::with_line_ends_of(&self.text, text);
                 let edited = Self::parse(&text, self.format).map_err(|error| breaks(section, error.to_string()))?;
                 self.check_markdown(index, &edited)?;
                 Ok(edited)
@@ -146,6 +147,7 @@ impl Prompt {
                     yaml::EditFailure::Miss(miss) => missed(miss, section, edit),
                     yaml::EditFailure::Breaks(why) => breaks(section, why),
                 })?;
+                let text = anchor::with_line_ends_of(&self.text, text);
                 Self::parse(&text, self.format).map_err(|error| breaks(section, error.to_string()))
             }
         }

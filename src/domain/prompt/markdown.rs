@@ -2,24 +2,48 @@
 
 use super::{PREAMBLE, Section};
 
+/// The longest line that is taken for a setext heading, in bytes: `---` under a whole sentence is meant as a rule.
+const LONGEST_SETEXT: usize = 100;
+
 /// The sections of a text, names not yet made unique. An empty text is an empty preamble.
 pub(super) fn sections(text: &str) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
-    let mut fence: Option<Fence> = None;
-    let mut offset = 0;
-    for line in text.split_inclusive('\n') {
+    let mut inside = Inside::Text;
+    // A line that would be a heading if the next one underlined it: where it begins, and its words.
+    let mut paragraph: Option<(usize, &str)> = None;
+    let mut after_break = true;
+    let mut offset = front_matter(text);
+    for line in text[offset..].split_inclusive('\n') {
         let start = offset;
         offset += line.len();
-        if let Some(open) = &fence {
-            if open.is_closed_by(line) {
-                fence = None;
+        match &inside {
+            Inside::Fence(open) if open.is_closed_by(line) => inside = Inside::Text,
+            Inside::Comment if line.contains("-->") => inside = Inside::Text,
+            Inside::Fence(_) | Inside::Comment => {}
+            Inside::Text => {
+                let under = paragraph.take();
+                let mut section = |name: &str, level, start| {
+                    let name = if name.is_empty() { "untitled" } else { name }.to_owned();
+                    sections.push(Section { name, level, start, body_start: offset, end: 0 });
+                };
+                if let Some(open) = Fence::opened_by(line) {
+                    inside = Inside::Fence(open);
+                } else if opens_comment(line) {
+                    inside = Inside::Comment;
+                } else if let Some((level, title)) = heading(line) {
+                    section(title, level, start);
+                } else if let (Some((start, title)), Some(level)) = (under, underline(line)) {
+                    section(title, level, start);
+                } else {
+                    // Only the first line of a paragraph: one of several lines is a text with a rule under it.
+                    paragraph = setext_title(line).filter(|_| after_break).map(|title| (start, title));
+                    // A rule ends a paragraph, as an empty line does.
+                    after_break = line.trim().is_empty() || underline(line).is_some();
+                    continue;
+                }
             }
-        } else if let Some(open) = Fence::opened_by(line) {
-            fence = Some(open);
-        } else if let Some((level, title)) = heading(line) {
-            let name = if title.is_empty() { "untitled" } else { title };
-            sections.push(Section { name: name.to_owned(), level, start, body_start: offset, end: 0 });
         }
+        after_break = true;
     }
     let first = sections.first().map_or(text.len(), |section| section.start);
     if first > 0 || sections.is_empty() {
@@ -46,6 +70,54 @@ pub(super) fn heading(line: &str) -> Option<(u8, &str)> {
     // Closing marks count as such only after white space.
     let title = if open.is_empty() || open.ends_with([' ', '\t']) { open.trim_end() } else { title };
     Some((u8::try_from(level).ok()?, title))
+}
+
+/// The level of the heading that a line makes of the line above it (CommonMark 0.31, section 4.3).
+fn underline(line: &str) -> Option<u8> {
+    let marks = unindent(line)?.trim_end();
+    let only = |mark: char| !marks.is_empty() && marks.chars().all(|char| char == mark);
+    if only('=') { Some(1) } else { only('-').then_some(2) }
+}
+
+/// The words of a line that may be a setext heading: no item of a list, no quotation, no table, nothing long.
+fn setext_title(line: &str) -> Option<&str> {
+    let title = unindent(line)?.trim();
+    let number = title.trim_start_matches(|char: char| char.is_ascii_digit());
+    let is_item = title.starts_with(['-', '*', '+', '>', '|', '<'])
+        || (number.len() < title.len() && number.starts_with(['.', ')']));
+    (!title.is_empty() && title.len() <= LONGEST_SETEXT && !is_item).then_some(title)
+}
+
+/// Where a text begins behind its front matter: `---` in its first line up to the next such line. 0 without any.
+fn front_matter(text: &str) -> usize {
+    let mut lines = text.split_inclusive('\n');
+    let Some(first) = lines.next().filter(|line| line.trim_end() == "---") else { return 0 };
+    let mut offset = first.len();
+    for (number, line) in lines.enumerate() {
+        offset += line.len();
+        match line.trim_end() {
+            "---" | "..." if number > 0 => return offset,
+            // A rule at the beginning of a text.
+            "" if number == 0 => return 0,
+            _ => {}
+        }
+    }
+    0
+}
+
+/// Whether a line begins a comment that it does not end (CommonMark 0.31, section 4.6, the second kind).
+fn opens_comment(line: &str) -> bool {
+    unindent(line).and_then(|line| line.strip_prefix("<!--")).is_some_and(|rest| !rest.contains("-->"))
+}
+
+/// What the lines of a text are.
+enum Inside {
+    /// Text.
+    Text,
+    /// Lines of a fenced code block.
+    Fence(Fence),
+    /// Lines of a comment.
+    Comment,
 }
 
 /// The line without its indentation, if that is less than a code block's.

@@ -60,6 +60,51 @@ fn headings_outside_code_begin_sections() {
 }
 
 #[test]
+fn underlined_lines_begin_sections_and_rules_do_not() {
+    let prompt =
+        markdown("Intro\n\nRole\n====\nYou help.\n\nThe rules\n---\n- one\n---\n\n---\n\nA text\nof two lines.\n---\n");
+    assert_eq!(names(&prompt), ["preamble", "Role", "The rules"]);
+    assert_eq!(prompt.sections().iter().map(|section| section.level).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(prompt.body(&prompt.sections()[1]), "You help.\n\n");
+    let long = format!("{}\n---\n", "word ".repeat(30));
+    assert_eq!(names(&markdown(&long)), ["preamble"]);
+    let table = markdown("| a |\n---\n1. one\n---\n> said\n---\n");
+    assert_eq!(names(&table), ["preamble"]);
+    let why = apply(&prompt, insert("Role", None, "It ends.\n\nMore\n---\nof it.")).unwrap();
+    assert!(names(&markdown(&why)).contains(&"More"), "a deeper heading of its own: {why}");
+    assert!(apply(&prompt, insert("The rules", None, "More\n====\nof it.")).unwrap_err().contains("not nested"));
+}
+
+#[test]
+fn front_matter_and_comments_hold_no_headings() {
+    let prompt = markdown(
+        "---\nname: x\n# model: inherit\n---\n# Steps\n<!--\n# Old\n-->\nDo it.\n<!-- # one line -->\n## Then\n",
+    );
+    assert_eq!(names(&prompt), ["preamble", "Steps", "Then"]);
+    assert_eq!(names(&markdown("---\n\n# Role\n---\n")), ["preamble", "Role"], "a rule");
+    assert_eq!(names(&markdown("---\n# Role\nno end\n")), ["preamble", "Role"], "no front matter without an end");
+    assert_eq!(names(&markdown("<!-- never closed\n# Old\n")), ["preamble"]);
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_prompt() {
+    let prompt = markdown("\u{feff}# Role\nYou help.\n");
+    assert_eq!((names(&prompt), prompt.text()), (vec!["Role"], "# Role\nYou help.\n"));
+    assert_eq!(names(&yaml("\u{feff}role: help\n")), ["role"]);
+}
+
+#[test]
+fn edits_keep_the_line_ends_of_a_prompt() {
+    let prompt = markdown("# Role\r\nYou help.\r\n\r\n## Rules\r\n- Be kind.\r\n");
+    let added = apply(&prompt, insert("Rules", Some("- Be kind."), "- Be brief.\n- Ask.")).unwrap();
+    assert_eq!(added, "# Role\r\nYou help.\r\n\r\n## Rules\r\n- Be kind.\r\n- Be brief.\r\n- Ask.\r\n");
+    let replaced = apply(&prompt, replace("Role", "You help.", "You\nhelp.")).unwrap();
+    assert!(replaced.starts_with("# Role\r\nYou\r\nhelp.\r\n"), "{replaced:?}");
+    let mixed = markdown("# Role\r\nYou help.\n");
+    assert_eq!(apply(&mixed, insert("Role", None, "Ask.")).unwrap(), "# Role\r\nYou help.\nAsk.\n");
+}
+
+#[test]
 fn a_name_that_occurs_again_gets_a_number() {
     let prompt = markdown("# Rules\n## Rules (2)\n# Rules\n# Rules\n#\n");
     assert_eq!(names(&prompt), ["Rules", "Rules (2)", "Rules (3)", "Rules (4)", "untitled"]);
