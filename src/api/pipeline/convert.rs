@@ -87,7 +87,7 @@ impl Conversion<'_> {
             models: std::mem::take(&mut self.models),
         };
         self.note_what_stays_behind();
-        let mut resource = AgentOptimization::new(&object_name(&pipeline.name), spec);
+        let mut resource = AgentOptimization::new(&object_name(&pipeline.name, 63), spec);
         let version =
             pipeline.version.iter().map(|version| ("whetstone.dev/pipeline-version".to_owned(), version.clone()));
         let agent = pipeline.agent.identifier.iter().map(|agent| ("whetstone.dev/agent".to_owned(), agent.clone()));
@@ -242,7 +242,7 @@ impl Conversion<'_> {
         let rollback = pipeline.promotion.as_ref().and_then(|promotion| promotion.rollback.as_ref());
         self.came_from("spec.promotion.maxVersionsRetained", "pipeline.promotion.rollback.max_versions_retained");
         Promotion {
-            target: Some(Target { config_map: object_name(&format!("{agent}-prompt")), restart: Vec::new() }),
+            target: Some(Target { config_map: object_name(&format!("{agent}-prompt"), 253), restart: Vec::new() }),
             gate: (gate != Gate::default()).then_some(gate),
             approval: None,
             max_versions_retained: rollback.and_then(|rollback| rollback.max_versions_retained),
@@ -350,9 +350,40 @@ impl Conversion<'_> {
     }
 }
 
-/// A name that an object of the cluster may have.
-fn object_name(text: &str) -> String {
+/// A name of at most so many characters that an object of the cluster may have.
+fn object_name(text: &str, longest: usize) -> String {
     let letters = text.to_lowercase().replace(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '.'), "-");
-    let name: String = letters.trim_matches(['-', '.']).chars().take(253).collect();
-    if name.is_empty() { "pipeline".to_owned() } else { name }
+    let parts: Vec<&str> = letters.split('.').map(|part| part.trim_matches('-')).filter(|it| !it.is_empty()).collect();
+    let name: String = parts.join(".").chars().take(longest).collect();
+    // Cut anywhere, it may end with what no name ends with.
+    let name = name.trim_end_matches(['-', '.']);
+    if name.is_empty() { "pipeline".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use regex::Regex;
+
+    use super::*;
+    use crate::api::patterns::OBJECT_NAME;
+
+    #[test]
+    fn a_pipeline_of_any_name_becomes_an_object_of_a_name_that_the_cluster_takes() {
+        let object = Regex::new(OBJECT_NAME).unwrap();
+        for (text, name) in [
+            ("Support Assistant v1.2", "support-assistant-v1.2"),
+            ("a. b", "a.b"),
+            ("..a..b.-", "a.b"),
+            ("你好", "pipeline"),
+            ("-", "pipeline"),
+        ] {
+            assert_eq!(object_name(text, 63), name, "{text:?}");
+            assert!(object.is_match(name), "{name:?}");
+        }
+        // The cut falls on a letter, a hyphen and a dot.
+        for text in [&"n".repeat(80), &format!("{} b", "n".repeat(62)), &format!("{}.b", "n".repeat(62))] {
+            let name = object_name(text, 63);
+            assert!((62..=63).contains(&name.len()) && object.is_match(&name), "{name:?}");
+        }
+    }
 }

@@ -5,6 +5,9 @@ use super::findings::Findings;
 use crate::domain::presentable::fault_of_name;
 use crate::domain::tool::ToolDefinition;
 
+/// The most characters of the value of a label.
+const LONGEST_LABEL: usize = 63;
+
 /// Looks at the names of the resource, its models, dimensions and tools.
 pub fn check(submission: &Submission, tools: Option<&[ToolDefinition]>, findings: &mut Findings<'_>) {
     let (spec, metadata) = (&submission.resource.spec, &submission.resource.metadata);
@@ -13,8 +16,10 @@ pub fn check(submission: &Submission, tools: Option<&[ToolDefinition]>, findings
             findings.problem(field, fault);
         }
     };
-    check("metadata.name", metadata.name.as_deref().unwrap_or_default());
-    check("metadata.namespace", metadata.namespace.as_deref().unwrap_or_default());
+    let (name, namespace) =
+        (metadata.name.as_deref().unwrap_or_default(), metadata.namespace.as_deref().unwrap_or_default());
+    check("metadata.name", name);
+    check("metadata.namespace", namespace);
     for (index, model) in spec.models.iter().enumerate() {
         check(&format!("spec.models[{index}].name"), &model.name);
     }
@@ -24,5 +29,10 @@ pub fn check(submission: &Submission, tools: Option<&[ToolDefinition]>, findings
     }
     for tool in tools.unwrap_or_default() {
         check("spec.agent", tool.name.as_str());
+    }
+    let length = name.chars().count();
+    if length > LONGEST_LABEL {
+        let why = "its versions and its target bear it as a label";
+        findings.problem("metadata.name", format!("has {length} characters; give it at most {LONGEST_LABEL}: {why}"));
     }
 }

@@ -893,3 +893,10 @@ fn the_remedy_for_checks_names_only_dimensions_that_look_at_them() {
     let tone = without("{name: tool_compliance, weight: 0.5}, {name: tone, weight: 0.5, scorer: Checks}");
     assert!(tone.contains("say which: tone") && !tone.contains("say which: tool_compliance"), "{tone}");
 }
+
+#[test]
+fn a_name_that_no_label_holds_is_refused_where_it_is_written() {
+    let named = |length: usize| format!("metadata: {{name: {}}}", "n".repeat(length));
+    assert_eq!(said(&[("metadata: {name: support-assistant}", &named(63))]), said(&[]));
+    insta::assert_snapshot!(said(&[("metadata: {name: support-assistant}", &named(64))]), @"agent.yaml:3:12: metadata.name: has 64 characters; give it at most 63: its versions and its target bear it as a label");
+}
