@@ -332,6 +332,11 @@ impl Simulator {
         answered.as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()
     }
 
+    /// How many requests a kind of fault has struck.
+    pub fn faults(&self, kind: &str) -> u64 {
+        self.stats()["faults"][kind].as_u64().unwrap()
+    }
+
     /// How many requests it has seen, whatever became of them.
     pub fn requests(&self) -> u64 {
         let stats = self.stats();
