@@ -284,9 +284,6 @@ fn what_is_left_out_and_the_same_for_every_profile_is_filled_in() {
     filled_in("spec", &object["spec"], &accepted.data["spec"], &mut filled);
     insta::assert_snapshot!(filled.join("\n"), @r#"
     spec.budget.currency: "USD"
-    spec.models[0].limits.attempts: 6
-    spec.models[0].limits.timeout: "60s"
-    spec.models[0].openAI.seed: true
     spec.profile: "Production"
     spec.promotion.onBaseChange: "Gate"
     spec.promotion.onDelete: "Keep"
