@@ -373,7 +373,7 @@ impl Models for Client {
             let mut lessons = remembered.of(&endpoint.server);
             let mut changes = 0;
             loop {
-                let body = endpoint.chat_body(request, &endpoint.wanted.form(lessons));
+                let body = endpoint.chat_body(request, endpoint.wanted.form(lessons));
                 let outgoing = Outgoing { url: &endpoint.chat, body, output, expected, time };
                 let given_up = match self.call(endpoint, "chat", outgoing, read, |answer| answer.usage).await {
                     Ok(answer) => return Ok(self.keys.value(answer)),
@@ -381,7 +381,7 @@ impl Models for Client {
                 };
                 let learned = given_up.refused.and_then(|refused| endpoint.wanted.learn(lessons, refused));
                 let Some(learned) = learned.filter(|_| changes < MOST_CHANGES) else { return Err(given_up.error) };
-                let body = |lessons| endpoint.chat_body(request, &endpoint.wanted.form(lessons));
+                let body = |lessons| endpoint.chat_body(request, endpoint.wanted.form(lessons));
                 if body(learned) == body(lessons) {
                     return Err(given_up.error);
                 }
@@ -435,7 +435,7 @@ static EMPTY_OBJECT: LazyLock<Map<String, Value>> =
     });
 
 /// The system message, with the form of the answer where nothing else in the request says it.
-fn instructions<'a>(request: &'a ChatRequest, form: &Form) -> Cow<'a, str> {
+fn instructions(request: &ChatRequest, form: Form) -> Cow<'_, str> {
     match &request.answer_schema {
         Some(schema) if form.structured != Structured::Schema => Cow::Owned(format!(
             "{}\n\nAnswer with one JSON object, and nothing before or after it. It must satisfy this JSON Schema:\n{}",
@@ -446,7 +446,7 @@ fn instructions<'a>(request: &'a ChatRequest, form: &Form) -> Cow<'a, str> {
 }
 
 /// The temperature that is sent.
-fn temperature(parameters: &Parameters, form: &Form) -> Option<f64> {
+fn temperature(parameters: &Parameters, form: Form) -> Option<f64> {
     match parameters.temperature {
         Some(Temperature::Value(value)) => Some(value),
         Some(Temperature::Preferred(value)) => Some(value).filter(|_| form.preferred_temperature),

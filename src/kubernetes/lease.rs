@@ -415,16 +415,16 @@ impl Candidate {
 
     /// Reads the Lease from where it is kept, past every cache; one that is not there is created.
     async fn read(&mut self) -> Result<(), kube::Error> {
-        let lease = match self.within(self.api.get_opt(&self.settings.name)).await? {
-            Some(lease) => lease,
-            None => {
-                let metadata = ObjectMeta { name: Some(self.settings.name.clone()), ..ObjectMeta::default() };
-                let lease = Lease { metadata, spec: None };
-                if self.seen.is_some() {
-                    tracing::warn!(name = self.settings.name, "the Lease was deleted, and is created again");
-                }
-                self.within(self.api.create(&PostParams::default(), &lease)).await?
+        let found = self.within(self.api.get_opt(&self.settings.name)).await?;
+        let lease = if let Some(lease) = found {
+            lease
+        } else {
+            let metadata = ObjectMeta { name: Some(self.settings.name.clone()), ..ObjectMeta::default() };
+            let lease = Lease { metadata, spec: None };
+            if self.seen.is_some() {
+                tracing::warn!(name = self.settings.name, "the Lease was deleted, and is created again");
             }
+            self.within(self.api.create(&PostParams::default(), &lease)).await?
         };
         let now = Instant::now();
         let seen = Seen::now(&lease, self.seen.as_ref(), now, self.clock.now());

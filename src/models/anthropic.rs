@@ -100,7 +100,7 @@ enum ToolChoice<'a> {
 }
 
 /// The body of a chat request.
-pub(super) fn chat_body(model: &str, request: &ChatRequest, form: &Form) -> Vec<u8> {
+pub(super) fn chat_body(model: &str, request: &ChatRequest, form: Form) -> Vec<u8> {
     let parameters = &*request.parameters;
     let answer = request.answer_schema.as_deref().filter(|_| form.structured == Structured::Schema);
     let system = instructions(request, form);
@@ -211,20 +211,20 @@ mod tests {
     #[test]
     fn without_a_tool_the_answer_is_described_in_words() {
         let form = Form { structured: Structured::Plain, preferred_temperature: false, ..FORM };
-        let body = sent(&chat_body("claude-opus-4-7", &samples::structured(), &form));
+        let body = sent(&chat_body("claude-opus-4-7", &samples::structured(), form));
         assert_eq!((body.get("tools"), body.get("tool_choice"), body.get("temperature")), (None, None, None));
         assert!(body["system"].as_str().unwrap().contains("integer"), "{body}");
     }
 
     #[test]
     fn a_whole_conversation_goes_over_the_wire() {
-        let body = sent(&chat_body("claude-sonnet-4-5", &samples::conversation(), &FORM));
+        let body = sent(&chat_body("claude-sonnet-4-5", &samples::conversation(), FORM));
         insta::assert_json_snapshot!(body);
     }
 
     #[test]
     fn structured_output_is_a_tool_that_must_be_called() {
-        let body = sent(&chat_body("claude-sonnet-4-5", &samples::structured(), &FORM));
+        let body = sent(&chat_body("claude-sonnet-4-5", &samples::structured(), FORM));
         assert_eq!(
             body,
             json!({
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn extra_fields_are_sent_as_they_are() {
-        let body = sent(&chat_body("m", &samples::with_extra(json!({"thinking": {"type": "disabled"}})), &FORM));
+        let body = sent(&chat_body("m", &samples::with_extra(json!({"thinking": {"type": "disabled"}})), FORM));
         assert_eq!(body["thinking"]["type"], "disabled");
     }
 

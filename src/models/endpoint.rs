@@ -139,7 +139,7 @@ impl Endpoint {
     }
 
     /// The body of a chat request in a form.
-    pub(super) fn chat_body(&self, request: &ChatRequest, form: &Form) -> Vec<u8> {
+    pub(super) fn chat_body(&self, request: &ChatRequest, form: Form) -> Vec<u8> {
         match self.provider {
             Provider::OpenAi => openai::chat_body(&self.model, request, form),
             Provider::Anthropic => anthropic::chat_body(&self.model, request, form),

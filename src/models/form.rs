@@ -80,7 +80,7 @@ pub(super) struct Lessons {
 
 impl Wanted {
     /// The form of a request to a server of which this is known.
-    pub(super) fn form(&self, lessons: Lessons) -> Form {
+    pub(super) fn form(self, lessons: Lessons) -> Form {
         let structured = match self.structured {
             StructuredOutput::Auto => lessons.structured.unwrap_or(Structured::Schema),
             StructuredOutput::JsonSchema => Structured::Schema,
@@ -103,7 +103,7 @@ impl Wanted {
 
     /// What there is to learn from a refusal of a request in the form that these lessons led to; `None` if the same request would
     /// go out again.
-    pub(super) fn learn(&self, lessons: Lessons, refused: Setting) -> Option<Lessons> {
+    pub(super) fn learn(self, lessons: Lessons, refused: Setting) -> Option<Lessons> {
         let mut learned = lessons;
         let form = self.form(lessons);
         match refused {

@@ -117,7 +117,7 @@ struct JsonSchema<'a> {
 }
 
 /// The body of a chat request, in the form that the server takes.
-pub(super) fn chat_body(model: &str, request: &ChatRequest, form: &Form) -> Vec<u8> {
+pub(super) fn chat_body(model: &str, request: &ChatRequest, form: Form) -> Vec<u8> {
     let parameters = &*request.parameters;
     let limit = |name: LimitName| parameters.max_output_tokens.filter(|_| form.limit == name);
     let system = instructions(request, form);
@@ -227,13 +227,13 @@ mod tests {
 
     #[test]
     fn a_whole_conversation_goes_over_the_wire() {
-        let body = sent(&chat_body("gpt-4o-mini", &samples::conversation(), &FORM));
+        let body = sent(&chat_body("gpt-4o-mini", &samples::conversation(), FORM));
         insta::assert_json_snapshot!(body);
     }
 
     #[test]
     fn structured_output_is_a_strict_schema() {
-        let body = sent(&chat_body("judge", &samples::structured(), &Form { seed: false, ..FORM }));
+        let body = sent(&chat_body("judge", &samples::structured(), Form { seed: false, ..FORM }));
         assert_eq!(
             body,
             json!({
@@ -252,13 +252,13 @@ mod tests {
     #[test]
     fn openai_itself_is_told_the_token_limit_under_its_new_name() {
         let form = Form { limit: LimitName::MaxCompletionTokens, ..FORM };
-        let body = sent(&chat_body("o3", &samples::conversation(), &form));
+        let body = sent(&chat_body("o3", &samples::conversation(), form));
         assert_eq!((&body["max_completion_tokens"], body.get("max_tokens")), (&json!(500), None));
     }
 
     #[test]
     fn structured_output_is_asked_for_as_the_server_takes_it() {
-        let body = |structured| sent(&chat_body("judge", &samples::structured(), &Form { structured, ..FORM }));
+        let body = |structured| sent(&chat_body("judge", &samples::structured(), Form { structured, ..FORM }));
         let object = body(Structured::Object);
         assert_eq!(object["response_format"], json!({"type": "json_object"}));
         let plain = body(Structured::Plain);
@@ -275,14 +275,14 @@ mod tests {
     #[test]
     fn a_temperature_that_nobody_asked_for_can_be_left_out() {
         let form = Form { preferred_temperature: false, ..FORM };
-        assert_eq!(sent(&chat_body("judge", &samples::structured(), &form)).get("temperature"), None);
-        let written = sent(&chat_body("m", &samples::conversation(), &form));
+        assert_eq!(sent(&chat_body("judge", &samples::structured(), form)).get("temperature"), None);
+        let written = sent(&chat_body("m", &samples::conversation(), form));
         assert_eq!(written["temperature"], json!(0.7), "one that somebody wrote stays");
     }
 
     #[test]
     fn instructions_stand_where_the_server_takes_them() {
-        let body = |system| sent(&chat_body("m", &samples::question(), &Form { system, ..FORM }))["messages"].clone();
+        let body = |system| sent(&chat_body("m", &samples::question(), Form { system, ..FORM }))["messages"].clone();
         let question = json!({"role": "user", "content": "where is my order?"});
         assert_eq!(body(SystemRole::System), json!([{"role": "system", "content": "You help."}, question]));
         assert_eq!(body(SystemRole::Developer), json!([{"role": "developer", "content": "You help."}, question]));
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn extra_fields_are_sent_as_they_are_and_win() {
-        let body = sent(&chat_body("m", &samples::with_extra(json!({"reasoning_effort": "low", "seed": 9})), &FORM));
+        let body = sent(&chat_body("m", &samples::with_extra(json!({"reasoning_effort": "low", "seed": 9})), FORM));
         assert_eq!((&body["reasoning_effort"], &body["seed"]), (&json!("low"), &json!(9)));
     }
 

@@ -77,7 +77,7 @@ impl Setting {
         if says(&["json schema", "structured output", "json mode"]) {
             Some(Self::StructuredOutput)
         } else if says(&["system role", "role 'system'", "role \"system\"", "'system' role", "developer instruction"])
-            || (param.ends_with(".role") && text.contains("system"))
+            || (param.rsplit_once('.').is_some_and(|(_, field)| field == "role") && text.contains("system"))
         {
             Some(Self::SystemRole)
         } else if says(&["support tool", "tool use", "tool calling", "function calling"]) {

@@ -276,10 +276,8 @@ fn how_grouped(report: &Report, of_round: &RoundGrouping) -> String {
         (ThresholdFrom::Silhouette, None) => "chosen from the failures".to_owned(),
         (ThresholdFrom::Default, _) => "the default: the failures fall into no groups that are apart".to_owned(),
     };
-    let round = match report.groupings.iter().any(|grouping| grouping.round > 1) {
-        true => format!("Round {}: ", of_round.round),
-        false => String::new(),
-    };
+    let several = report.groupings.iter().any(|grouping| grouping.round > 1);
+    let round = if several { format!("Round {}: ", of_round.round) } else { String::new() };
     format!(
         "{round}{}{of}: {} at a similarity of {threshold:.2} ({from}).",
         counted(*failures, "failure"),

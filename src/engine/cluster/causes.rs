@@ -86,7 +86,7 @@ fn with_check(cause: &str, number: usize, kind: CheckKind, expected: &str, answe
 fn mistakes() -> Vec<Failure> {
     use ToolErrorKind::{Extra, Missing, WrongArguments};
     let mut failures = Vec::new();
-    for number in 0..REQUESTS.len() {
+    for (number, _) in REQUESTS.iter().enumerate() {
         failures.extend([
             with_tool("unneeded cancel", number, Extra, "cancel", None),
             with_tool("missing cancel", number, Missing, "cancel", None),
