@@ -42,7 +42,8 @@ fn bank(parts: &[&str]) -> Shop {
     let mut add = |id: String, tags: &[&str], message: String| {
         let expect = serde_json::json!({"checks": [{"contains": "yes"}]});
         let scenario = serde_json::json!({"id": id, "tags": tags, "message": message, "expect": expect});
-        scenarios.push_str(&format!("{scenario}\n"));
+        scenarios += &scenario.to_string();
+        scenarios.push('\n');
     };
     for rule in ["alpha", "beta"] {
         (0..40).for_each(|number| add(format!("{rule}-{number:02}"), &[rule], format!("What about {rule} {number}?")));
@@ -245,7 +246,8 @@ fn an_edit_goes_only_for_what_fails_again() {
             let part = ["train", "regression", "held-out", "regression"][number % 4];
             let pay = serde_json::json!({"id": format!("pay-{number}"), "tags": ["pay", format!("split:{part}")],
                 "message": format!("Please transfer it, case {number}."), "expect": {"checks": [{"contains": "yes"}]}});
-            scenarios.push_str(&format!("{pay}\n"));
+            scenarios += &pay.to_string();
+            scenarios.push('\n');
         }
         shop.write("scenarios.jsonl", &scenarios);
         shop.edit("world.yaml", "seed: 3", &format!("seed: {seed}"));

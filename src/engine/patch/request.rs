@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(sections(text, &["Safety"]), json!(["preamble", "Role", "Role (2)"]));
         assert_eq!(sections("", &[]), json!(["preamble"]));
         assert_eq!(sections("# Safety\nNever lie.\n", &["Safety"]), json!(null), "a list must not be empty");
-        let many: String = (0..=LISTED_SECTIONS).map(|number| format!("# S{number}\nText.\n")).collect();
+        let many = (0..=LISTED_SECTIONS).map(|number| format!("# S{number}\nText.\n")).collect::<Vec<_>>().concat();
         assert_eq!(sections(&many, &[]), json!(null));
         assert_eq!(sections(&format!("# {}\nText.\n", "long ".repeat(LISTED_BYTES)), &[]), json!(null));
     }
