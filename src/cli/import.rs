@@ -8,12 +8,12 @@ use serde_json::json;
 
 use super::exit::{Exit, WrongArguments};
 use super::output;
-use crate::embed;
 use crate::import::{self, Format, Imported};
 
 /// Turn other tools' suites and recorded runs into scenarios and transcripts.
 ///
-/// Reads promptfoo, Inspect, OpenAI evals, tau-bench and tau2 files; docs/import.md says what is carried over from each.
+/// Reads files of promptfoo, Inspect, OpenAI evals, tau-bench and tau2, and datasets of Langfuse, LangSmith, Braintrust
+/// and DeepEval; docs/import.md says what is carried over from each.
 /// What could not be carried over is said at the end. The directory gets scenarios.yaml and, where the source has them,
 /// transcripts.jsonl, tools.json and prompt.md, with an optimization.yaml to start from.
 #[derive(clap::Args, Debug)]
@@ -21,7 +21,8 @@ pub(super) struct Arguments {
     /// The files; those that belong together (a suite and its tables; tasks, policy and split) at once
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The format: promptfoo, inspect, openai-evals, tau-bench or tau2; told from the files when absent
+    /// The format: promptfoo, inspect, openai-evals, tau-bench, tau2, langfuse, langsmith, braintrust or deepeval; told
+    /// from the files when absent
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     /// The directory to write to
@@ -32,15 +33,15 @@ pub(super) struct Arguments {
 pub(super) fn import(arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut files = Vec::new();
     for path in &arguments.files {
-        files.push((path.display().to_string(), embed::read_text_file(path)?));
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).with_context(|| format!("reading {name}"))?;
+        let text = import::decode(&name, bytes)?;
+        files.push((name, text));
     }
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let format = match arguments.format {
         Some(format) => format,
-        None => match files.iter().find_map(|(name, text)| import::detect(name, text)) {
-            Some(format) => format,
-            None => return Err(unknown(&files)),
-        },
+        None => told_by(&files)?,
     };
     let imported = import::import(format, &files)?;
     let written = write(&arguments.out, &imported)?;
@@ -57,6 +58,22 @@ pub(super) fn import(arguments: &Arguments) -> anyhow::Result<Exit> {
     let _ = writeln!(text, "\nnext: {next}");
     super::say(&text)?;
     Ok(Exit::Success)
+}
+
+/// The one format that the files have; those that only go along with others have none.
+fn told_by(files: &[(&str, &str)]) -> anyhow::Result<Format> {
+    let told = files.iter().filter_map(|(name, text)| Some((*name, import::detect(name, text)?)));
+    let told: Vec<(&str, Format)> = told.collect();
+    let Some((first, format)) = told.first().copied() else { return Err(unknown(files)) };
+    match told.iter().find(|(_, other)| *other != format) {
+        None => Ok(format),
+        Some((name, other)) => {
+            let message = format!(
+                "{first} is of {format} and {name} of {other}; import them one after the other, or name one with --format"
+            );
+            Err(WrongArguments(message).into())
+        }
+    }
 }
 
 /// Why no file has a known format: one that cannot be read, or another format.

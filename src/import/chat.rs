@@ -64,13 +64,13 @@ fn error_message(item: &Item) -> String {
 }
 
 /// The text of a message; parts that are no text are left out.
-fn content(item: &Item, notes: &mut Notes) -> Result<String, ImportError> {
+pub(super) fn content(item: &Item, notes: &mut Notes) -> Result<String, ImportError> {
     let Some(content) = item.get("content") else { return Ok(String::new()) };
-    if !content.value.is_array() {
+    if !content.value.is_array() && !content.value.is_object() {
         return content.scalar();
     }
     let mut texts = Vec::new();
-    for part in content.list()? {
+    for part in content.one_or_many() {
         match (part.value, part.get("text")) {
             (Value::String(text), _) => texts.push(text.clone()),
             (_, Some(text)) => texts.push(text.scalar()?),

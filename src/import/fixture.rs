@@ -3,6 +3,45 @@
 use super::{Format, ImportError, Imported, import};
 use crate::domain::scenario::Scenario;
 
+/// Files of each format that belong together; damage is done to the first.
+pub(super) const FIXTURES: [(Format, &[&str]); 21] = [
+    (Format::Promptfoo, &["promptfoo/promptfooconfig.yaml", "promptfoo/prompts/chat.json", "promptfoo/tests/more.csv"]),
+    (Format::Promptfoo, &["promptfoo/tests/more.csv"]),
+    (Format::Promptfoo, &["promptfoo/simulated.yaml"]),
+    (Format::Promptfoo, &["promptfoo/every-assertion.yaml"]),
+    (
+        Format::Promptfoo,
+        &[
+            "promptfoo/forms.yaml",
+            "promptfoo/forms/prompts.txt",
+            "promptfoo/forms/tests.jsonl",
+            "promptfoo/forms/more.yaml",
+            "promptfoo/forms/vars.yaml",
+            "promptfoo/forms/schema.json",
+            "promptfoo/forms/provider.yaml",
+        ],
+    ),
+    (Format::Promptfoo, &["promptfoo/results.json"]),
+    (Format::Inspect, &["inspect/dataset.jsonl"]),
+    (Format::Inspect, &["inspect/dataset.csv"]),
+    (Format::Inspect, &["inspect/log.json"]),
+    (Format::Inspect, &["inspect/match.json"]),
+    (
+        Format::OpenAiEvals,
+        &["openai-evals/registry.yaml", "openai-evals/capitals/samples.jsonl", "openai-evals/manners.jsonl"],
+    ),
+    (Format::OpenAiEvals, &["openai-evals/capitals/samples.jsonl"]),
+    (Format::OpenAiEvals, &["openai-evals/items.jsonl", "openai-evals/eval.json"]),
+    (Format::OpenAiEvals, &["openai-evals/run.json"]),
+    (Format::TauBench, &["tau-bench/results.json"]),
+    (Format::Tau2, &["tau2/tasks.json", "tau2/policy.md", "tau2/split_tasks.json"]),
+    (Format::Tau2, &["tau2/results.json"]),
+    (Format::Langfuse, &["langfuse/items.json"]),
+    (Format::LangSmith, &["langsmith/examples.jsonl"]),
+    (Format::Braintrust, &["braintrust/dataset.jsonl"]),
+    (Format::DeepEval, &["deepeval/goldens.json"]),
+];
+
 /// The fixtures of these names, each with its text.
 pub(super) fn files(names: &[&str]) -> Vec<(String, String)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/import");

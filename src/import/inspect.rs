@@ -11,38 +11,44 @@ use serde_json::Value;
 use super::error::ImportError;
 use super::read::{self, Item};
 use super::scenario::{Draft, empty, set_conversation, settle_prompt};
-use super::{Imported, Notes, chat};
+use super::{Imported, Notes, chat, metadata};
 use crate::domain::scenario::Scenario;
 
-pub(super) fn import(files: &[(&str, &str)]) -> Result<Imported, ImportError> {
-    let mut notes = Notes::default();
+/// The fields of a sample.
+pub(super) const SAMPLE_FIELDS: [&str; 8] =
+    ["id", "input", "choices", "target", "metadata", "sandbox", "files", "setup"];
+
+pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Imported, ImportError> {
     let mut drafts = Vec::new();
     let mut logs = Vec::new();
     for (file, text) in files {
         if read::extension(file) == "csv" {
-            drafts.extend(dataset(file, &read::csv(file, text)?, &mut notes)?);
+            let rows = read::csv(file, text, notes)?;
+            drafts.extend(dataset(file, &rows, notes));
             continue;
         }
-        let records = read::records(file, text)?;
+        let records = read::records(file, text, notes)?;
         match records.as_slice() {
             [(_, only)] if only.get("samples").is_some() || only.get("eval").is_some() => {
                 logs.push((*file, only.clone()));
             }
-            _ => drafts.extend(dataset(file, &records, &mut notes)?),
+            _ => drafts.extend(dataset(file, &records, notes)),
         }
     }
     // First, so that no scenario of a dataset takes an id that transcripts refer to.
-    let logged = log::import(&logs, &mut notes)?;
+    let logged = log::import(&logs, notes)?;
     drafts.splice(..0, logged.drafts);
-    let (scenarios, prompt) = settle_prompt(drafts, &mut notes);
-    Ok(Imported { scenarios, transcripts: logged.transcripts, tools: logged.tools, prompt, notes: notes.0 })
+    let (scenarios, prompt) = settle_prompt(drafts, notes);
+    Ok(Imported { scenarios, transcripts: logged.transcripts, tools: logged.tools, prompt, ..Imported::default() })
 }
 
-fn dataset(file: &str, records: &[(String, Value)], notes: &mut Notes) -> Result<Vec<Draft>, ImportError> {
+fn dataset(file: &str, records: &[(String, Value)], notes: &mut Notes) -> Vec<Draft> {
     let mut drafts = Vec::new();
     for (index, (place, record)) in records.iter().enumerate() {
         let sample = Item::new(file, place, record);
-        drafts.push(read_sample(&sample, index, notes)?);
+        sample.note_others(&SAMPLE_FIELDS, notes);
+        let draft = read_sample(&sample, index, notes);
+        drafts.extend(notes.keep(draft));
     }
     if drafts.iter().any(|draft| draft.scenario.expect.answer.is_some()) {
         notes.add(
@@ -51,7 +57,7 @@ fn dataset(file: &str, records: &[(String, Value)], notes: &mut Notes) -> Result
             "a dataset does not name one: the target is the reference answer for the judge. Add `checks` for exact answers",
         );
     }
-    Ok(drafts)
+    drafts
 }
 
 /// A sample as a scenario, with its target as reference answer.
@@ -82,7 +88,9 @@ fn read_sample(sample: &Item, index: usize, notes: &mut Notes) -> Result<Draft, 
         add_choices(&mut scenario, &choices);
     }
     scenario.expect.answer = reference(&targets(sample)?, &choices);
-    scenario.tags = tags(sample, notes)?;
+    if let Some(metadata) = field(sample, "metadata") {
+        scenario.tags = metadata::tags(&metadata, notes)?;
+    }
     for (key, what) in [("sandbox", "sandbox"), ("files", "files of the sandbox"), ("setup", "set-up script")] {
         if let Some(found) =
             field(sample, key).filter(|found| found.value.as_array().is_none_or(|list| !list.is_empty()))
@@ -147,39 +155,6 @@ fn reference(targets: &[String], choices: &[String]) -> Option<String> {
     }
 }
 
-/// Metadata that tell what kind of sample it is.
-const KINDS: [&str; 7] = ["category", "difficulty", "domain", "subject", "tags", "topic", "type"];
-
-fn tags(sample: &Item, notes: &mut Notes) -> Result<Vec<String>, ImportError> {
-    let Some(metadata) = field(sample, "metadata") else { return Ok(Vec::new()) };
-    let parsed;
-    let object = match metadata.value {
-        // In a CSV cell, metadata are JSON.
-        Value::String(text) => {
-            parsed = serde_json::from_str::<Value>(text)
-                .map_err(|_| metadata.error("is not a JSON object", "write it as {\"key\": \"value\"}"))?;
-            parsed
-                .as_object()
-                .ok_or_else(|| metadata.error("is not a JSON object", "write it as {\"key\": \"value\"}"))?
-        }
-        _ => metadata.object()?,
-    };
-    let mut tags = Vec::new();
-    for (key, value) in object {
-        let values = value.as_array().map_or_else(|| vec![value], |list| list.iter().collect());
-        let texts: Option<Vec<String>> = values.into_iter().map(read::scalar).collect();
-        match texts {
-            Some(texts) if KINDS.contains(&key.as_str()) => tags.extend(texts),
-            _ => notes.add(
-                metadata.place(),
-                format!("metadata `{key}`"),
-                format!("only {} become tags", KINDS.join(", ")),
-            ),
-        }
-    }
-    Ok(tags)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Format;
@@ -220,11 +195,25 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_was_scored_as_correct_passes_the_checks() {
+        let imported = imported(Format::Inspect, &["inspect/match.json"]);
+        insta::assert_yaml_snapshot!(imported.scenarios);
+    }
+
+    #[test]
+    fn one_odd_sample_does_not_refuse_the_others() {
+        let text = "{\"input\": \"a\", \"extra\": 1}\n{\"question\": \"b\"}\n{\"input\": \n{\"input\": \"c\"}\n";
+        let imported = super::super::import(Format::Inspect, &[("d.jsonl", text)]).unwrap();
+        assert_eq!(imported.scenarios.len(), 2);
+        insta::assert_snapshot!(imported.summary());
+    }
+
+    #[test]
     fn malformed_samples_are_refused_with_their_place() {
         let mut errors = Vec::new();
         let refused = |name: &str, text: &str| error(Format::Inspect, name, text).to_string();
-        errors.push(refused("d.jsonl", "{\"input\": \"a\"}\n{\"question\": \"b\"}"));
-        errors.push(refused("d.jsonl", "{\"input\": \"a\"}\n{\"input\": "));
+        errors.push(refused("d.jsonl", "\n{\"question\": \"b\"}"));
+        errors.push(refused("d.jsonl", "\n{\"input\": "));
         errors.push(refused("d.json", r#"[{"input": 7}]"#));
         errors.push(refused("d.json", r#"[{"input": [{"role": "system", "content": "x"}]}]"#));
         errors.push(refused("d.json", r#"[{"input": " "}]"#));

@@ -13,7 +13,7 @@ use super::{Imported, Notes, chat};
 use crate::domain::scenario::{Expectation, Scenario};
 use crate::domain::transcript::Message;
 
-pub(super) fn import(files: &[(&str, &str)]) -> Result<Imported, ImportError> {
+pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Imported, ImportError> {
     let mut entries: Vec<(&str, Value)> = Vec::new();
     let mut evals: Vec<(&str, Value)> = Vec::new();
     let mut samples: Vec<(&str, Vec<(String, Value)>)> = Vec::new();
@@ -22,7 +22,7 @@ pub(super) fn import(files: &[(&str, &str)]) -> Result<Imported, ImportError> {
             entries.push((*file, read::yaml(file, text)?));
             continue;
         }
-        let records = read::records(file, text)?;
+        let records = read::records(file, text, notes)?;
         match records.as_slice() {
             [(_, only)] if only.get("testing_criteria").is_some() || only.get("data_source").is_some() => {
                 evals.push((*file, only.clone()));
@@ -30,24 +30,30 @@ pub(super) fn import(files: &[(&str, &str)]) -> Result<Imported, ImportError> {
             _ => samples.push((*file, records)),
         }
     }
-    let mut notes = Notes::default();
-    let registry = registry::read(&entries, &mut notes)?;
-    let evaluation = api::Evaluation::read(&evals)?;
+    let registry = registry::read(&entries, notes)?;
+    let evaluation = api::Evaluation::read(&evals, notes)?;
     let mut drafts = Vec::new();
+    if samples.is_empty() {
+        // A run may have its items inside.
+        for (file, document) in &evals {
+            samples.extend(api::items(file, document, notes));
+        }
+    }
     for (file, records) in &samples {
-        let grader = registry.of(file, &mut notes);
+        let grader = registry.of(file, notes);
         let stem = stem(file);
         for (index, (place, record)) in records.iter().enumerate() {
             let sample = Item::new(file, place, record);
             let id = format!("{stem}-{}", index + 1);
-            drafts.push(match sample.get("item") {
-                Some(item) => evaluation.scenario(id, &item, &mut notes)?,
-                None => read_sample(id, &sample, grader, &mut notes)?,
-            });
+            let draft = match sample.get("item") {
+                Some(item) => evaluation.scenario(id, &item, notes),
+                None => read_sample(id, &sample, grader, notes),
+            };
+            drafts.extend(notes.keep(draft));
         }
     }
-    let (scenarios, prompt) = settle_prompt(drafts, &mut notes);
-    Ok(Imported { scenarios, prompt, notes: notes.0, ..Imported::default() })
+    let (scenarios, prompt) = settle_prompt(drafts, notes);
+    Ok(Imported { scenarios, prompt, ..Imported::default() })
 }
 
 /// The name of a samples file without its folder and ending; `samples` and `data` are named for their folder.
@@ -182,6 +188,23 @@ mod tests {
         let imported = imported(Format::OpenAiEvals, &["openai-evals/items.jsonl", "openai-evals/eval.json"]);
         insta::assert_yaml_snapshot!(imported.scenarios);
         assert_eq!(imported.prompt.as_deref(), Some("Route tickets."));
+        insta::assert_snapshot!(imported.summary());
+    }
+
+    #[test]
+    fn a_run_as_the_api_returns_it_has_its_items_inside() {
+        let imported = imported(Format::OpenAiEvals, &["openai-evals/run.json"]);
+        insta::assert_yaml_snapshot!(imported.scenarios);
+        assert_eq!(imported.prompt.as_deref(), Some("Categorize the ticket."));
+        insta::assert_snapshot!(imported.summary());
+    }
+
+    #[test]
+    fn one_odd_item_does_not_refuse_the_others() {
+        let text =
+            "{\"item\": {\"question\": \"a\"}}\n{\"item\": {\"colour\": \"red\"}}\n{\"item\": 7}\n{\"input\": \"b\"}\n";
+        let imported = super::super::import(Format::OpenAiEvals, &[("s.jsonl", text)]).unwrap();
+        assert_eq!(imported.scenarios.len(), 2, "{}", imported.summary());
         insta::assert_snapshot!(imported.summary());
     }
 

@@ -1,8 +1,16 @@
 //! Reading: text to JSON values, and a cursor into them that knows where it stands.
 
-use serde_json::{Map, Value};
+mod decode;
+mod table;
+
+use serde_json::{Map, Number, Value};
 
 use super::error::ImportError;
+use super::note::Notes;
+use crate::api::document::Document;
+
+pub use decode::decode;
+pub(super) use table::{csv, delimiter};
 
 /// A text without the byte order mark that some editors put first.
 fn without_bom(text: &str) -> &str {
@@ -36,85 +44,99 @@ fn plain(error: &serde_json::Error) -> String {
     text.rsplit_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())
 }
 
-/// One YAML document (JSON is YAML too).
+/// One YAML document (JSON is YAML too), by the core schema of YAML 1.2, as js-yaml reads it: `yes` and `on` are texts,
+/// `01234` is 1234 and `1e3` is 1000.
 pub(super) fn yaml(file: &str, text: &str) -> Result<Value, ImportError> {
-    serde_saphyr::from_str(without_bom(text)).map_err(|error| {
-        let error = error.without_snippet();
-        let item = error
-            .location()
-            .map(|place| format!("line {}, column {}", place.line(), place.column()))
-            .unwrap_or_default();
-        let message = error.to_string();
-        let message = message.lines().next().unwrap_or_default();
-        let message = message.split(" at line ").next().unwrap_or_default();
-        ImportError {
+    let text = without_bom(text);
+    if let Ok(value) = serde_json::from_str::<Value>(text) {
+        return Ok(as_javascript(value));
+    }
+    let mut problems = Vec::new();
+    let documents = Document::read_all(file, text, &mut problems);
+    if let Some(problem) = problems.into_iter().next() {
+        let place = problem.place.map(|place| format!("line {}, column {}", place.line, place.column));
+        return Err(ImportError {
             file: file.to_owned(),
-            item,
+            item: place.unwrap_or_default(),
+            field: problem.field,
+            problem: problem.message,
+            fix: "fix the indentation or quoting there".to_owned(),
+        });
+    }
+    match documents.as_slice() {
+        [] => Ok(Value::Null),
+        [document] => Ok(as_javascript(document.root().value())),
+        [_, second, ..] => Err(ImportError {
+            file: file.to_owned(),
+            item: format!("line {}", document_line(second)),
             field: String::new(),
-            problem: format!("is not YAML: {message}"),
-            fix: "mend the indentation or quoting there".to_owned(),
+            problem: "a second document begins there".to_owned(),
+            fix: "write one document in a file".to_owned(),
+        }),
+    }
+}
+
+fn document_line(document: &Document) -> u32 {
+    document.root().line
+}
+
+/// A value whose numbers look as JavaScript prints them: a whole one has no fraction.
+fn as_javascript(value: Value) -> Value {
+    /// The whole numbers that a double holds exactly.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => {
+                Value::Number(Number::from(float as i64))
+            }
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(as_javascript).collect(),
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().map(|(key, field)| (key, as_javascript(field))).collect())
         }
-    })
+        other => other,
+    }
 }
 
 /// The records of a JSON array or of JSONL, each with its place: `item 3` or `line 3`, from 1. A lone JSON object is
-/// one record.
-pub(super) fn records(file: &str, text: &str) -> Result<Vec<(String, Value)>, ImportError> {
+/// one record. A line that is no JSON is left out, and noted.
+pub(super) fn records(file: &str, text: &str, notes: &mut Notes) -> Result<Vec<(String, Value)>, ImportError> {
     let text = without_bom(text);
-    let by_line = match extension(file).as_str() {
-        "jsonl" | "ndjson" => true,
-        "json" => false,
-        _ => serde_json::from_str::<serde::de::IgnoredAny>(text).is_err(),
+    let whole = match extension(file).as_str() {
+        "jsonl" | "ndjson" => None,
+        _ => Some(json(file, text)),
     };
-    if !by_line {
-        return Ok(match json(file, text)? {
-            Value::Array(items) => {
-                items.into_iter().enumerate().map(|(index, item)| (format!("item {}", index + 1), item)).collect()
-            }
-            other => vec![(String::new(), other)],
-        });
+    match whole {
+        Some(Ok(Value::Array(items))) => {
+            Ok(items.into_iter().enumerate().map(|(index, item)| (format!("item {}", index + 1), item)).collect())
+        }
+        Some(Ok(other)) => Ok(vec![(String::new(), other)]),
+        // JSONL often has the name of JSON.
+        Some(Err(error)) if extension(file) == "json" && !is_lines(text) => Err(error),
+        _ => {
+            let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+            let read = lines.map(|(index, line)| {
+                let place = format!("line {}", index + 1);
+                let value = serde_json::from_str(line).map_err(|error| ImportError {
+                    file: file.to_owned(),
+                    item: format!("{place}, column {}", error.column()),
+                    field: String::new(),
+                    problem: format!("is not JSON: {}", plain(&error)),
+                    fix: "write one JSON object a line".to_owned(),
+                })?;
+                Ok((place, value))
+            });
+            Ok(read.filter_map(|line| notes.keep(line)).collect())
+        }
     }
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(index, line)| {
-            let place = format!("line {}", index + 1);
-            let value = serde_json::from_str(line).map_err(|error| ImportError {
-                file: file.to_owned(),
-                item: format!("{place}, column {}", error.column()),
-                field: String::new(),
-                problem: format!("is not JSON: {}", plain(&error)),
-                fix: "write one JSON object a line".to_owned(),
-            })?;
-            Ok((place, value))
-        })
-        .collect()
 }
 
-/// The rows of a CSV file with a header, each as an object of strings with its place.
-pub(super) fn csv(file: &str, text: &str) -> Result<Vec<(String, Value)>, ImportError> {
-    let mut reader = csv::ReaderBuilder::new().from_reader(without_bom(text).as_bytes());
-    let failed = |error: &csv::Error| ImportError {
-        file: file.to_owned(),
-        item: error.position().map(|place| format!("line {}", place.line())).unwrap_or_default(),
-        field: String::new(),
-        problem: match error.kind() {
-            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                format!("has {len} cells where the header has {expected_len}")
-            }
-            _ => format!("is not CSV: {error}"),
-        },
-        fix: "give every row as many cells as the header, and quote cells that hold commas or line breaks".to_owned(),
-    };
-    let header = reader.headers().map_err(|error| failed(&error))?.clone();
-    let mut rows = Vec::new();
-    for row in reader.records() {
-        let row = row.map_err(|error| failed(&error))?;
-        let line = row.position().map_or(0, csv::Position::line);
-        let cells: Map<String, Value> =
-            header.iter().zip(&row).map(|(key, cell)| (key.trim().to_owned(), Value::from(cell))).collect();
-        rows.push((format!("line {line}"), Value::Object(cells)));
-    }
-    Ok(rows)
+/// Whether the first two lines that are not blank are each a JSON object.
+fn is_lines(text: &str) -> bool {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let first: Vec<bool> = lines.take(2).map(|line| serde_json::from_str::<Map<String, Value>>(line).is_ok()).collect();
+    first == [true, true]
 }
 
 /// A value in a file, and where it stands.
@@ -170,6 +192,23 @@ impl<'a> Item<'a> {
         Some(Self { path, value, ..self.clone() })
     }
 
+    /// Says which fields are not among these: nothing reads them. Empty ones say nothing.
+    pub fn note_others(&self, known: &[&str], notes: &mut Notes) {
+        let Some(fields) = self.value.as_object() else { return };
+        for (key, value) in fields {
+            let is_empty = match value {
+                Value::Null => true,
+                Value::String(text) => text.is_empty(),
+                Value::Array(items) => items.is_empty(),
+                Value::Object(fields) => fields.is_empty(),
+                _ => false,
+            };
+            if !is_empty && !known.contains(&key.as_str()) {
+                notes.add(self.place(), format!("field `{key}`"), "nothing in a scenario corresponds to it");
+            }
+        }
+    }
+
     /// A field that must be there.
     pub fn need(&self, key: &str) -> Result<Self, ImportError> {
         if !self.value.is_object() {
@@ -213,6 +252,16 @@ impl<'a> Item<'a> {
     }
 }
 
+/// A text in a cell of a table that is JSON (a list, an object, a text in quotes) as that; anything else as it is.
+pub(super) fn cell(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.trim_start().starts_with(['{', '[', '"']) => {
+            serde_json::from_str(text).unwrap_or_else(|_| value.clone())
+        }
+        other => other.clone(),
+    }
+}
+
 /// A text, or a number or truth value as text.
 pub(super) fn scalar(value: &Value) -> Option<String> {
     match value {
@@ -230,5 +279,40 @@ fn kind(value: &Value) -> &'static str {
         Value::String(_) => "a text",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What js-yaml 4 reads (its default schema without timestamps), checked against its type definitions.
+    #[test]
+    fn yaml_is_read_as_js_yaml_does() {
+        let text = "{a: yes, b: no, c: on, d: off, e: 01234, f: 1e3, g: 1.10, h: 0x1F, i: 0o17, j: 12:30, k: ~, l: True,\
+                    m: 12345678901234567890, n: 2.0, o: '5', p: 2024-01-02, q: .5}";
+        assert_eq!(
+            yaml("c.yaml", text).unwrap(),
+            json!({"a": "yes", "b": "no", "c": "on", "d": "off", "e": 1234, "f": 1000, "g": 1.1, "h": 31, "i": 15,
+                   "j": "12:30", "k": null, "l": true, "m": 12_345_678_901_234_567_890_u64, "n": 2, "o": "5",
+                   "p": "2024-01-02", "q": 0.5})
+        );
+        assert_eq!(
+            yaml("c.yaml", "x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\nz: *x\n").unwrap(),
+            json!({"x": {"a": 1, "b": 2}, "y": {"b": 3, "a": 1}, "z": {"a": 1, "b": 2}})
+        );
+        assert!(yaml("c.yaml", "a: 1\na: 2\n").is_err(), "js-yaml refuses a key that is there twice");
+    }
+
+    #[test]
+    fn one_line_that_is_no_json_does_not_refuse_the_others() {
+        let mut notes = Notes::default();
+        let read = records("a.jsonl", "\u{feff}{\"a\": 1}\r\n\r\n{oops}\r\n{\"a\": 2}\r\n", &mut notes).unwrap();
+        assert_eq!(read, [("line 1".to_owned(), json!({"a": 1})), ("line 4".to_owned(), json!({"a": 2}))]);
+        assert_eq!(notes.finish().0.len(), 1);
+        let lines = records("a.json", "{\"a\": 1}\n{\"a\": 2}\n", &mut Notes::default()).unwrap();
+        assert_eq!(lines.len(), 2, "JSONL under the name of JSON");
     }
 }

@@ -178,15 +178,26 @@ pub(super) fn make_ids_valid(imported: &mut Imported) {
     }
 }
 
-/// The id, cut to its greatest length; a hash keeps those apart that begin alike.
+/// The id without what a terminal or a reader would be fooled by, cut to its greatest length; a hash keeps those apart
+/// that begin alike.
 fn fitting(id: &ScenarioId) -> ScenarioId {
-    let text = id.as_str();
+    let text: String = id.as_str().chars().map(|c| if is_printed(c) { c } else { '-' }).collect();
+    let text = text.trim();
+    if text.is_empty() {
+        return ScenarioId::from("scenario");
+    }
     if text.chars().count() <= LONGEST_ID {
-        return id.clone();
+        return ScenarioId::from(text);
     }
     let hash = ContentHash::of_bytes(text.as_bytes()).short();
     let kept: String = text.chars().take(LONGEST_ID - hash.len() - 1).collect();
     ScenarioId::from(format!("{kept}-{hash}"))
+}
+
+/// Whether a character shows: no control character, no mark that changes the direction of what follows, no line break.
+fn is_printed(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A text as an id: its letters and digits in lower case, anything else as one dash.

@@ -30,7 +30,7 @@ struct Task {
     place: String,
 }
 
-pub(super) fn import(files: &[(&str, &str)]) -> Result<Imported, ImportError> {
+pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Imported, ImportError> {
     let mut documents: Vec<(&str, Value)> = Vec::new();
     let mut splits: Vec<(&str, Value)> = Vec::new();
     let mut prompt = None;
@@ -46,7 +46,6 @@ pub(super) fn import(files: &[(&str, &str)]) -> Result<Imported, ImportError> {
             documents.push((*file, value));
         }
     }
-    let mut notes = Notes::default();
     let mut tasks = Vec::new();
     let mut transcripts = Vec::new();
     for (file, document) in &documents {
@@ -54,18 +53,19 @@ pub(super) fn import(files: &[(&str, &str)]) -> Result<Imported, ImportError> {
         // A file of simulations has the tasks among other things.
         let list = root.get("tasks").unwrap_or_else(|| root.clone()).list()?;
         if root.get("simulations").is_some() {
-            transcripts.extend(simulation::read(&root, &mut notes)?);
+            transcripts.extend(simulation::read(&root, notes)?);
             prompt = prompt.or(simulation::policy(&root)?);
             notes.add(base(file), "recorded rewards", "the transcripts are scored anew");
         }
         for item in list {
-            tasks.push(read_task(&item, &mut notes)?);
+            let task = read_task(&item, notes);
+            tasks.extend(notes.keep(task));
         }
     }
     let mut imported = assemble(tasks, transcripts, documents.first().map_or("", |(file, _)| *file), notes);
     imported.prompt = prompt;
     for (file, split) in &splits {
-        add_split(&Item::new(file, "", split), &mut imported)?;
+        add_split(&Item::new(file, "", split), &mut imported, notes)?;
     }
     Ok(imported)
 }
@@ -76,10 +76,9 @@ fn is_split(value: &Value) -> bool {
     value.as_object().is_some_and(|parts| !parts.is_empty() && parts.values().all(ids))
 }
 
-fn add_split(split: &Item, imported: &mut Imported) -> Result<(), ImportError> {
+fn add_split(split: &Item, imported: &mut Imported, notes: &mut Notes) -> Result<(), ImportError> {
     let ids = imported.scenarios.iter().enumerate();
     let index: HashMap<String, usize> = ids.map(|(at, scenario)| (task_id(scenario).to_owned(), at)).collect();
-    let mut notes = Notes::default();
     for part in split.object()?.keys() {
         // Every task is in `base`, so it tells nothing.
         if part == "base" {
@@ -93,7 +92,6 @@ fn add_split(split: &Item, imported: &mut Imported) -> Result<(), ImportError> {
             imported.scenarios[*at].tags.push(format!("split:{part}"));
         }
     }
-    imported.notes.append(&mut notes.0);
     Ok(())
 }
 
@@ -199,7 +197,7 @@ fn read_action(action: &Item) -> Result<Action, ImportError> {
     Ok(Action { call, arguments })
 }
 
-fn assemble(tasks: Vec<Task>, mut transcripts: Vec<Transcript>, file: &str, mut notes: Notes) -> Imported {
+fn assemble(tasks: Vec<Task>, mut transcripts: Vec<Transcript>, file: &str, notes: &mut Notes) -> Imported {
     let mut seen = SeenCalls::default();
     for action in tasks.iter().flat_map(|task| &task.actions) {
         seen.add(&action.call.tool, &Value::Object(action.arguments.clone()));
@@ -212,9 +210,9 @@ fn assemble(tasks: Vec<Task>, mut transcripts: Vec<Transcript>, file: &str, mut 
     for tool in domain.into_iter().flat_map(tau::Domain::tools) {
         seen.add(&tool.into(), &Value::Null);
     }
-    let free = tau::free_tools(seen.names(), file, &mut notes);
+    let free = tau::free_tools(seen.names(), file, notes);
     let domain = domain.map_or("tau2", |domain| domain.name);
-    let scenarios: Vec<Scenario> = tasks.into_iter().map(|task| finish(task, domain, &free, &mut notes)).collect();
+    let scenarios: Vec<Scenario> = tasks.into_iter().map(|task| finish(task, domain, &free, notes)).collect();
     let ids: HashMap<&str, &ScenarioId> = scenarios.iter().map(|scenario| (task_id(scenario), &scenario.id)).collect();
     transcripts.retain_mut(|transcript| {
         let Some(id) = ids.get(transcript.scenario.as_str()) else {
@@ -233,7 +231,7 @@ fn assemble(tasks: Vec<Task>, mut transcripts: Vec<Transcript>, file: &str, mut 
         let what = "parameters are inferred from the expected actions, so some tools have only a name; descriptions are missing";
         notes.add(base(file), "tool definitions", what);
     }
-    Imported { scenarios, transcripts, tools: seen.definitions(), notes: notes.0, ..Imported::default() }
+    Imported { scenarios, transcripts, tools: seen.definitions(), ..Imported::default() }
 }
 
 /// The scenario of a task, once the free tools are known. tau2 compares the database if its basis says `DB`, and each

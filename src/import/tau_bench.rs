@@ -30,38 +30,55 @@ struct Task {
 
 struct Run {
     task: String,
-    place: String,
     trial: u32,
     system: Option<String>,
     messages: Vec<Message>,
     ending: Ending,
 }
 
-pub(super) fn import(files: &[(&str, &str)]) -> Result<Imported, ImportError> {
+pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Imported, ImportError> {
     let documents: Vec<(&str, Value)> =
         files.iter().map(|(file, text)| Ok((*file, json(file, text)?))).collect::<Result<_, ImportError>>()?;
-    let mut notes = Notes::default();
     let mut tasks: Vec<Task> = Vec::new();
     let mut runs: Vec<Run> = Vec::new();
+    let mut known: HashMap<(String, u32), String> = HashMap::new();
     for (file, document) in &documents {
         for entry in Item::new(file, "", document).list()? {
-            let task = read_task(&entry)?;
-            runs.push(read_run(&entry, task.id.clone(), &mut notes)?);
-            match tasks.iter().find(|known| known.id == task.id) {
-                None => tasks.push(task),
-                Some(known) if known.instruction == task.instruction && known.actions == task.actions => {}
-                Some(known) => {
-                    return Err(entry.error(
-                        format!("is another task {} than {}", task.id, known.place),
-                        "import the results of one version of one domain at a time",
-                    ));
-                }
-            }
+            let read = read_entry(&entry, &mut tasks, &mut known, notes);
+            runs.extend(notes.keep(read));
         }
     }
-    refuse_repeated_trials(&runs)?;
-    note_what_is_lost(&tasks, &runs, files, &mut notes);
+    note_what_is_lost(&tasks, &runs, files, notes);
     Ok(assemble(tasks, runs, files, notes))
+}
+
+/// The run of an entry; its task is added if it is new.
+fn read_entry(
+    entry: &Item,
+    tasks: &mut Vec<Task>,
+    known: &mut HashMap<(String, u32), String>,
+    notes: &mut Notes,
+) -> Result<Run, ImportError> {
+    let task = read_task(entry)?;
+    let run = read_run(entry, task.id.clone(), notes)?;
+    if let Some(first) = known.get(&(run.task.clone(), run.trial)) {
+        return Err(entry.error(
+            format!("task {} has trial {} already, at {first}", run.task, run.trial),
+            "import the results of one run at a time",
+        ));
+    }
+    match tasks.iter().find(|known| known.id == task.id) {
+        None => tasks.push(task),
+        Some(known) if known.instruction == task.instruction && known.actions == task.actions => {}
+        Some(known) => {
+            return Err(entry.error(
+                format!("is another task {} than {}", task.id, known.place),
+                "import the results of one version of one domain at a time",
+            ));
+        }
+    }
+    known.insert((run.task.clone(), run.trial), entry.place());
+    Ok(run)
 }
 
 fn read_task(entry: &Item) -> Result<Task, ImportError> {
@@ -97,7 +114,7 @@ fn read_run(entry: &Item, task: String, notes: &mut Notes) -> Result<Run, Import
     let chat = chat::conversation(&items, tool_failed, notes)?;
     let mut messages = chat.messages;
     let ending = end(&mut messages);
-    Ok(Run { task, place: entry.place(), trial, system: chat.system, messages, ending })
+    Ok(Run { task, trial, system: chat.system, messages, ending })
 }
 
 /// tau-bench answers `Error: ...` for a tool that refuses, and `Unknown action ...` for one that does not exist; the
@@ -117,20 +134,6 @@ fn end(messages: &mut Vec<Message>) -> Ending {
         Some(Message::Assistant { .. }) => Ending::Answered,
         Some(Message::User { .. } | Message::Tool { .. }) | None => Ending::TurnLimit,
     }
-}
-
-fn refuse_repeated_trials(runs: &[Run]) -> Result<(), ImportError> {
-    let mut seen: HashMap<(&str, u32), &str> = HashMap::new();
-    for run in runs {
-        if let Some(first) = seen.insert((&run.task, run.trial), &run.place) {
-            return Err(ImportError::of_file(
-                &run.place,
-                format!("task {} has trial {} already, at {first}", run.task, run.trial),
-                "import the results of one run at a time",
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn note_what_is_lost(tasks: &[Task], runs: &[Run], files: &[(&str, &str)], notes: &mut Notes) {
@@ -167,7 +170,7 @@ fn note_what_is_lost(tasks: &[Task], runs: &[Run], files: &[(&str, &str)], notes
     }
 }
 
-fn assemble(tasks: Vec<Task>, runs: Vec<Run>, files: &[(&str, &str)], mut notes: Notes) -> Imported {
+fn assemble(tasks: Vec<Task>, runs: Vec<Run>, files: &[(&str, &str)], notes: &mut Notes) -> Imported {
     let mut seen = SeenCalls::default();
     for task in &tasks {
         for action in &task.actions {
@@ -180,7 +183,7 @@ fn assemble(tasks: Vec<Task>, runs: Vec<Run>, files: &[(&str, &str)], mut notes:
     }
     let file = files.first().map_or("", |(file, _)| *file);
     let domain = tau::domain(seen.names().map(ToolName::as_str));
-    let free = tau::free_tools(seen.names(), file, &mut notes);
+    let free = tau::free_tools(seen.names(), file, notes);
     let domain = domain.map_or("tau", |domain| domain.name);
     notes.add(
         base(file),
@@ -189,7 +192,7 @@ fn assemble(tasks: Vec<Task>, runs: Vec<Run>, files: &[(&str, &str)], mut notes:
     );
     let id = |task: &str| ScenarioId::from(format!("{domain}-{task}"));
     let scenarios = tasks.into_iter().map(|task| scenario(id(&task.id), domain, task, &free)).collect();
-    let prompt = most_common_system(&runs, file, &mut notes);
+    let prompt = most_common_system(&runs, file, notes);
     let transcripts = runs
         .into_iter()
         .map(|run| Transcript {
@@ -200,7 +203,7 @@ fn assemble(tasks: Vec<Task>, runs: Vec<Run>, files: &[(&str, &str)], mut notes:
             ending: run.ending,
         })
         .collect();
-    Imported { scenarios, transcripts, tools: seen.definitions(), prompt, notes: notes.0 }
+    Imported { scenarios, transcripts, tools: seen.definitions(), prompt, ..Imported::default() }
 }
 
 fn scenario(id: ScenarioId, domain: &str, task: Task, free: &[ToolName]) -> Scenario {
@@ -333,11 +336,13 @@ mod tests {
     }
 
     #[test]
-    fn the_same_trial_twice_is_refused() {
+    fn the_same_trial_twice_is_left_out_and_noted() {
         let files = files(&["tau-bench/results.json"]);
         let text = files[0].1.as_str();
-        let error = import(Format::TauBench, &[("a.json", text), ("b.json", text)]).unwrap_err();
-        insta::assert_snapshot!(error, @"b.json: [0]: task 0 has trial 0 already, at a.json: [0]; import the results of one run at a time");
+        let imported = import(Format::TauBench, &[("a.json", text), ("b.json", text)]).unwrap();
+        assert_eq!(imported.transcripts.len(), results().transcripts.len());
+        let left_out = imported.notes.iter().find(|note| note.what == super::super::note::LEFT_OUT).unwrap();
+        insta::assert_snapshot!(format!("{}: {}", left_out.item, left_out.detail), @"b.json: [0]: task 0 has trial 0 already, at a.json: [0]; import the results of one run at a time");
     }
 
     #[test]

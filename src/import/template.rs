@@ -1,50 +1,162 @@
-//! Templates: `{{ name }}` in a text, filled in from named values.
+//! Templates of nunjucks (and of what resembles it), filled in by minijinja.
+//!
+//! Both are Jinja: comments, conditions, loops and most filters are the same. What JavaScript writes differently is
+//! translated first; what minijinja does not have (`{% switch %}`, filters of one's own, includes) is an error, and the text
+//! stays as it is.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use minijinja::value::{Serde, ValueKind};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 use regex::{Captures, Regex};
-use serde_json::Value;
+
+/// What one rendering may cost: about so many instructions, or 64 times as many bytes.
+const FUEL: u64 = 500_000;
 
 static PLACEHOLDER: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"\{\{-?\s*([^{}]*?)\s*-?\}\}").expect("the pattern is constant and a test uses it"));
+    LazyLock::new(|| Regex::new(r"\{\{-?\s*([\w.]+)\s*-?\}\}").expect("the pattern is constant and a test uses it"));
 
-/// A text with its placeholders filled in.
+/// A tag, or something in which there are none.
+static TAG: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"(?s)\{#.*?#\}|\{%-?\s*(?:raw|verbatim)\s*-?%\}.*?\{%-?\s*end(?:raw|verbatim)\s*-?%\}|\{\{(?:'[^']*'|.)*?\}\}|\{%(?:'[^']*'|.)*?%\}",
+    )
+    .expect("the pattern is constant and a test uses it")
+});
+
+/// A quoted text, or what JavaScript writes differently.
+static JAVASCRIPT: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"(?s)"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|===|!==|\.length\b|\belseif\b|\bverbatim\b|\bendverbatim\b"#)
+        .expect("the pattern is constant and a test uses it")
+});
+
+/// A text with its template filled in.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rendered {
     pub text: String,
-    /// The placeholders that stand in it still: no value has that name, or they are more than a name.
-    pub left: Vec<String>,
+    /// Names of variables that have no value, of which some were printed as nothing.
+    pub missing: Vec<String>,
 }
 
-/// Fills in every placeholder that `value_of` knows; a list or object is written as JSON. Statements (`{% ... %}`) stay
-/// as they are and are reported as left.
-pub(super) fn render<'v>(text: &str, value_of: impl Fn(&str) -> Option<&'v Value>) -> Rendered {
-    let mut left = Vec::new();
-    let text = PLACEHOLDER.replace_all(text, |found: &Captures| match value_of(&found[1]) {
-        Some(Value::String(value)) => value.clone(),
-        Some(value) => value.to_string(),
-        None => {
-            left.push(found[0].to_owned());
-            found[0].to_owned()
-        }
-    });
-    if let Some(statement) = text.find("{%") {
-        left.push(text[statement..].chars().take(30).collect());
+/// The engine.
+pub(super) struct Engine {
+    environment: Environment<'static>,
+    /// How many values that are not there were printed in one rendering.
+    printed_nothing: Arc<AtomicUsize>,
+}
+
+impl Engine {
+    pub fn new() -> Self {
+        let printed_nothing = Arc::new(AtomicUsize::new(0));
+        let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        let syntax = minijinja::syntax::SyntaxConfig::builder().keep_trailing_newline(true).build();
+        environment.set_syntax(syntax.expect("the usual marks of a template are consistent"));
+        let count = Arc::clone(&printed_nothing);
+        environment.set_formatter(move |out, _, value| {
+            match value.kind() {
+                ValueKind::Undefined => {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    Ok(())
+                }
+                ValueKind::None => Ok(()),
+                ValueKind::Bool => out.write_str(if value.is_true() { "true" } else { "false" }),
+                ValueKind::Seq | ValueKind::Map => out.write_str(&json(value, None)?),
+                _ => write!(out, "{value}"),
+            }
+            .map_err(|_: std::fmt::Error| minijinja::Error::new(ErrorKind::WriteFailure, "the output is full"))
+        });
+        environment.add_filter("dump", |value: Value, spaces: Option<usize>| json(&value, spaces));
+        environment.add_filter("wordcount", |text: String| text.split_whitespace().count());
+        environment.add_filter("nl2br", |text: String| text.replace('\n', "<br />\n"));
+        environment.add_global("null", Value::from(()));
+        Self { environment, printed_nothing }
     }
-    Rendered { text: text.into_owned(), left }
+
+    /// Fills in a template.
+    ///
+    /// # Errors
+    /// What in it is not understood, in one line, or that it takes too much.
+    pub fn render(&self, text: &str, variables: &Value) -> Result<Rendered, String> {
+        if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
+            return Ok(Rendered { text: text.to_owned(), missing: Vec::new() });
+        }
+        let source = translated(text);
+        let template = self.environment.template_from_str(&source).map_err(|error| reason(&error))?;
+        self.printed_nothing.store(0, Ordering::Relaxed);
+        let text = template.render(variables.clone()).map_err(|error| reason(&error))?;
+        let mut missing = Vec::new();
+        if self.printed_nothing.load(Ordering::Relaxed) > 0 {
+            let is_missing = |name: &String| variables.get_attr(name).is_ok_and(|value| value.is_undefined());
+            missing.extend(template.undeclared_variables(false).into_iter().filter(is_missing));
+            missing.sort();
+            if missing.is_empty() {
+                missing.push("a field of a variable".to_owned());
+            }
+        }
+        Ok(Rendered { text, missing })
+    }
+
+    /// Whether the template names no variable at all; `None` if it is not understood.
+    pub fn is_constant(&self, text: &str) -> Option<bool> {
+        let source = translated(text);
+        let template = self.environment.template_from_str(&source).ok()?;
+        Some(template.undeclared_variables(false).is_empty())
+    }
 }
 
-/// The value under a path such as `item.name` or `messages[0].content`.
-pub(super) fn lookup<'v>(root: impl Fn(&str) -> Option<&'v Value>, path: &str) -> Option<&'v Value> {
-    let mut parts = path.split(['.', '[', ']']).filter(|part| !part.is_empty());
-    let first = root(parts.next()?.trim())?;
-    parts.try_fold(first, |value, part| match part.parse::<usize>() {
-        Ok(index) => value.get(index),
-        Err(_) => value.get(part.trim_matches(['"', '\''])),
+/// Variables for a template.
+pub(super) fn variables(values: &impl serde::Serialize) -> Value {
+    Value::from(Serde(values))
+}
+
+fn json(value: &Value, spaces: Option<usize>) -> Result<String, minijinja::Error> {
+    let text = match spaces {
+        Some(1..) => serde_json::to_string_pretty(value),
+        _ => serde_json::to_string(value),
+    };
+    text.map_err(|error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string()))
+}
+
+fn reason(error: &minijinja::Error) -> String {
+    if error.kind() == ErrorKind::OutOfFuel {
+        return "it takes too much time or memory".to_owned();
+    }
+    match error.detail() {
+        Some(detail) => detail.to_owned(),
+        None => error.kind().to_string(),
+    }
+}
+
+/// The template with what JavaScript writes differently as Jinja has it, inside of tags and outside of quotes.
+fn translated(text: &str) -> Cow<'_, str> {
+    TAG.replace_all(text, |tag: &Captures| {
+        if tag[0].starts_with("{#") {
+            return tag[0].to_owned();
+        }
+        let translate = |found: &Captures| match &found[0] {
+            "===" => "==".to_owned(),
+            "!==" => "!=".to_owned(),
+            ".length" => "|length".to_owned(),
+            "elseif" => "elif".to_owned(),
+            "verbatim" => "raw".to_owned(),
+            "endverbatim" => "endraw".to_owned(),
+            quoted => quoted.to_owned(),
+        };
+        let is_raw = tag[0].contains("endraw") || tag[0].contains("endverbatim");
+        if is_raw {
+            return tag[0].replacen("verbatim", "raw", 1).replace("endverbatim", "endraw");
+        }
+        JAVASCRIPT.replace_all(&tag[0], translate).into_owned()
     })
 }
 
-/// The names of the placeholders of a text.
+/// The names of the placeholders of a text that are a name and nothing more.
 pub(super) fn names(text: &str) -> Vec<String> {
     PLACEHOLDER.captures_iter(text).map(|found| found[1].to_owned()).collect()
 }
@@ -63,14 +175,56 @@ mod tests {
 
     use super::*;
 
+    fn rendered(text: &str) -> Result<Rendered, String> {
+        let values = json!({
+            "name": "Mia", "order": {"items": [{"id": 7}], "b": 1, "a": 2}, "none": null, "yes": true, "price": 1.5,
+            "list": ["a", "b"],
+        });
+        Engine::new().render(text, &variables(&values))
+    }
+
     #[test]
-    fn placeholders_are_filled_in_and_what_is_more_is_left() {
-        let values = json!({"name": "Mia", "order": {"items": [{"id": 7}]}});
-        let value_of = |path: &str| lookup(|name| values.get(name), path);
-        let rendered = render("{{name}}: {{ order.items[0].id }} {{ name | upper }} {{order}}", value_of);
-        assert_eq!(rendered.text, r#"Mia: 7 {{ name | upper }} {"items":[{"id":7}]}"#);
-        assert_eq!(rendered.left, ["{{ name | upper }}"]);
-        assert_eq!(render("{% if x %}a{% endif %}", value_of).left, ["{% if x %}a{% endif %}"]);
+    fn templates_are_filled_in_as_nunjucks_does() {
+        for (template, text) in [
+            ("{{name}}: {{ order.items[0].id }}\n", "Mia: 7\n"),
+            ("{{ name | upper }} {{ price }} {{ yes }}", "MIA 1.5 true"),
+            ("{{ order }}", r#"{"items":[{"id":7}],"b":1,"a":2}"#),
+            ("{{ name | dump }}", r#""Mia""#),
+            ("a{# a comment #}b{{ none }}c{{ null }}", "abc"),
+            ("{% if name === 'Mia' %}yes{% elseif name %}no{% endif %}", "yes"),
+            ("{% if list.length !== 2 %}no{% endif %}{{ list.length }}", "2"),
+            ("{% for x in list %}- {{ x }}\n{% endfor %}", "- a\n- b\n"),
+            ("{{ nothing | default('standard') }}", "standard"),
+            ("{{ '{{ x.length }}' }}{% raw %}{{ name.length }}{% endraw %}", "{{ x.length }}{{ name.length }}"),
+            ("{% verbatim %}{{ name }}{% endverbatim %}", "{{ name }}"),
+            ("no template: { } }} %}", "no template: { } }} %}"),
+        ] {
+            assert_eq!(rendered(template), Ok(Rendered { text: text.to_owned(), missing: Vec::new() }), "{template}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_value_is_nothing_and_is_named() {
+        let found = rendered("{{ city }} and {{ order.unknown }}{{ a.b.c }}").unwrap();
+        assert_eq!(found.text, " and ");
+        assert_eq!(found.missing, ["a", "city"]);
+        assert_eq!(rendered("{% if vip %}x{% endif %}").unwrap().missing, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_not_understood_or_takes_too_much_is_an_error() {
+        for template in [
+            "{{ name | uppercaseFirst }}",
+            "{% switch name %}{% case 'Mia' %}x{% endswitch %}",
+            "{% include 'other.txt' %}",
+            "{{ name",
+            "{% if name %}",
+            "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}",
+            "{% set x = name * 1000000 %}{% set y = x * 1000000 %}{{ y }}",
+            "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('xxxxxxxx') }}",
+        ] {
+            assert!(rendered(template).is_err(), "{template}: {:?}", rendered(template));
+        }
     }
 
     #[test]
@@ -79,5 +233,6 @@ mod tests {
         assert_eq!(before_last("Q: \"{{input}}\"", "input").as_deref(), Some("Q: \""));
         assert_eq!(before_last("{{input}} in short", "input"), None);
         assert_eq!(before_last("{{input}} or {{input}}", "input"), None);
+        assert_eq!(names("{{ a }} {{ b | upper }} {{ c.d }}"), ["a", "c.d"]);
     }
 }

@@ -105,10 +105,12 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// A tool in the form of the OpenAI API, or with its name at the top.
+/// A tool in the form of the OpenAI API, of Anthropic (`input_schema`), of Bedrock (`toolSpec`), or with its name at the
+/// top.
 pub(super) fn definition(item: &Item) -> Result<ToolDefinition, ImportError> {
-    let item = item.get("function").unwrap_or_else(|| item.clone());
+    let item = ["function", "toolSpec"].iter().find_map(|key| item.get(key)).unwrap_or_else(|| item.clone());
     let parameters = ["parameters", "input_schema", "inputSchema"].iter().find_map(|key| item.get(key));
+    let parameters = parameters.map(|schema| schema.get("json").unwrap_or(schema));
     Ok(ToolDefinition {
         name: item.need("name")?.text()?.into(),
         description: item.get("description").map(|text| text.scalar()).transpose()?,

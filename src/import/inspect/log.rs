@@ -39,7 +39,8 @@ pub(super) fn import(logs: &[(&str, Value)], notes: &mut Notes) -> Result<Logged
         })?;
         for (index, sample) in samples.list()?.iter().enumerate() {
             let whole = with_attachments(sample.value);
-            reader.read(&sample.holding(&whole), index, &prefix, &scorers, notes)?;
+            let read = reader.read(&sample.holding(&whole), index, &prefix, &scorers, notes);
+            notes.keep(read);
         }
         notes.add(base(file), "recorded scores", "the transcripts are scored anew");
     }
@@ -98,12 +99,12 @@ impl Reader {
         scorers: &[scorers::Scorer],
         notes: &mut Notes,
     ) -> Result<(), ImportError> {
+        let chat = chat::conversation(&sample.list_or_empty("messages")?, |_| false, notes)?;
         // What is said of the sample is said once, not for each epoch.
         let mut about_sample = Notes::default();
         let mut draft = read_sample(sample, index, &mut about_sample)?;
         draft.scenario.id = format!("{prefix}{}", draft.scenario.id).into();
         let id = draft.scenario.id.clone();
-        let chat = chat::conversation(&sample.list_or_empty("messages")?, |_| false, notes)?;
         let input = sample.need("input")?.value;
         match self.known.get(&id) {
             Some((same, _)) if same == input => {}
@@ -115,7 +116,7 @@ impl Reader {
             }
             None => {
                 self.known.insert(id.clone(), (input.clone(), sample.place()));
-                notes.0.append(&mut about_sample.0);
+                notes.append(about_sample);
                 let targets = targets(sample)?;
                 draft.scenario.expect.checks =
                     scorers.iter().filter_map(|scorer| scorers::check(scorer, &targets)).collect();

@@ -1,12 +1,12 @@
 //! The Evals API: rows of `{"item": ...}`, and the evaluation with its testing criteria and input template.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::Notes;
 use super::super::error::ImportError;
 use super::super::read::Item;
 use super::super::scenario::{Draft, append, contains_one_of, empty, equals};
-use super::super::template::{lookup, render};
+use super::super::template::{self, Engine};
 use super::reference;
 use crate::domain::scenario::Expectation;
 
@@ -26,34 +26,63 @@ const ANSWERS: [&str; 11] = [
     "target",
     "output",
 ];
+/// What stands in a grader's prompt where the answer of the agent would: the judge sees it anyway.
+const THE_ANSWER: &str = "(the answer)";
 
 /// The evaluation that the items belong to, as far as it was given.
 pub(super) struct Evaluation<'a> {
     criteria: Vec<Item<'a>>,
     /// The messages that each item is put into.
     template: Option<Item<'a>>,
+    /// The path in an item to the messages, such as `item.messages`.
+    reference: Option<String>,
+    engine: Engine,
 }
 
 impl<'a> Evaluation<'a> {
-    pub fn read(documents: &'a [(&'a str, Value)]) -> Result<Self, ImportError> {
-        let mut evaluation = Self { criteria: Vec::new(), template: None };
+    pub fn read(documents: &'a [(&'a str, Value)], notes: &mut Notes) -> Result<Self, ImportError> {
+        let mut evaluation = Self { criteria: Vec::new(), template: None, reference: None, engine: Engine::new() };
         for (file, document) in documents {
             let root = Item::new(file, "", document);
-            evaluation.criteria.extend(root.list_or_empty("testing_criteria")?);
-            let source = root.get("data_source").and_then(|source| source.get("input_messages"));
-            evaluation.template = source.and_then(|source| source.get("template")).or(evaluation.template);
+            for criterion in root.list_or_empty("testing_criteria")? {
+                // An evaluation and its run have the same ones.
+                if !evaluation.criteria.iter().any(|known| known.value == criterion.value) {
+                    evaluation.criteria.push(criterion);
+                }
+            }
+            let Some(source) = root.get("data_source") else { continue };
+            for key in ["sampling_params", "model", "input_trajectory"] {
+                if let Some(found) = source.get(key) {
+                    notes.add(
+                        found.place(),
+                        format!("`{key}` of the run"),
+                        "name the model and its parameters in the resource",
+                    );
+                }
+            }
+            if let Some(messages) = source.get("input_messages") {
+                evaluation.template = messages.get("template").or(evaluation.template);
+                if let Some(path) = messages.get("item_reference") {
+                    evaluation.reference = Some(path.text()?.to_owned());
+                }
+            }
         }
         Ok(evaluation)
     }
 
     pub fn scenario(&self, id: String, item: &Item, notes: &mut Notes) -> Result<Draft, ImportError> {
+        item.object()?;
         let mut scenario = empty(id);
-        let value_of = |path: &str| lookup(|name| (name == "item").then_some(item.value), path);
+        let values = json!({"item": item.value, "sample": {"output_text": THE_ANSWER, "output_json": THE_ANSWER}});
+        let filling = Filling { engine: &self.engine, variables: template::variables(&values), place: item.place() };
+        let named = self.reference.as_deref().and_then(|path| {
+            path.trim_start_matches("item.").split('.').try_fold(item.clone(), |inner, key| inner.get(key))
+        });
         let system = if let Some(template) = &self.template {
-            let filled = fill(template.value, &value_of);
+            let filled = filling.value(template.value, notes);
             super::set_input(&mut scenario, &Item::new(template.file(), "data_source", &filled), notes)?
         } else {
-            let input = MESSAGES.iter().find_map(|key| item.get(key)).ok_or_else(|| {
+            let input = named.or_else(|| MESSAGES.iter().find_map(|key| item.get(key))).ok_or_else(|| {
                 item.error(
                     format!("has none of the fields {}", MESSAGES.join(", ")),
                     "rename the field that the user says, or give the run with its input_messages",
@@ -64,7 +93,9 @@ impl<'a> Evaluation<'a> {
         let answer = ANSWERS.iter().find_map(|key| item.get(key)).and_then(|answer| answer.scalar().ok());
         scenario.expect.answer = reference(&answer.into_iter().collect::<Vec<_>>());
         for criterion in &self.criteria {
-            expect(&mut scenario.expect, criterion, &value_of, notes)?;
+            if let Err(error) = expect(&mut scenario.expect, criterion, &filling, notes) {
+                notes.could_not_read("criterion that could not be read", error);
+            }
         }
         if self.criteria.is_empty() && scenario.expect.answer.is_some() {
             notes.add(
@@ -77,33 +108,64 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-/// A JSON value with every text in it filled in.
-fn fill<'v>(value: &Value, value_of: &impl Fn(&str) -> Option<&'v Value>) -> Value {
-    match value {
-        Value::String(text) => Value::String(render(text, value_of).text),
-        Value::Array(items) => items.iter().map(|item| fill(item, value_of)).collect(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(key, field)| (key.clone(), fill(field, value_of)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
-        other => other.clone(),
+/// The items that a run has inside, each with its place.
+pub(super) fn items<'a>(file: &'a str, document: &Value, notes: &mut Notes) -> Option<(&'a str, Vec<(String, Value)>)> {
+    let root = Item::new(file, "", document);
+    let source = root.get("data_source")?.get("source")?;
+    if let Some(id) = source.get("id") {
+        notes.add(id.place(), "file of items", "it is with OpenAI; download it and give it too");
+    }
+    let content = source.get("content")?;
+    let items = content.value.as_array()?;
+    let place = |index: usize| format!("data_source.source.content[{index}]");
+    Some((file, items.iter().enumerate().map(|(index, item)| (place(index), item.clone())).collect()))
+}
+
+/// What templates are filled in with, for one item.
+struct Filling<'e> {
+    engine: &'e Engine,
+    variables: minijinja::Value,
+    place: String,
+}
+
+impl Filling<'_> {
+    fn text(&self, text: &str, notes: &mut Notes) -> String {
+        match self.engine.render(text, &self.variables) {
+            Ok(rendered) => {
+                for name in rendered.missing {
+                    notes.add(&self.place, format!("variable `{name}` without a value"), "nothing stands in its place");
+                }
+                rendered.text
+            }
+            Err(why) => {
+                notes.add(&self.place, "template", format!("it is not understood ({why}); it stands as it is"));
+                text.to_owned()
+            }
+        }
+    }
+
+    /// A JSON value with every text in it filled in.
+    fn value(&self, value: &Value, notes: &mut Notes) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.text(text, notes)),
+            Value::Array(items) => items.iter().map(|item| self.value(item, notes)).collect(),
+            Value::Object(fields) => {
+                let filled = fields.iter().map(|(key, field)| (key.clone(), self.value(field, notes)));
+                Value::Object(filled.collect())
+            }
+            other => other.clone(),
+        }
     }
 }
 
 /// Adds what one criterion checks.
-fn expect<'v>(
-    expect: &mut Expectation,
-    criterion: &Item,
-    value_of: &impl Fn(&str) -> Option<&'v Value>,
-    notes: &mut Notes,
-) -> Result<(), ImportError> {
+fn expect(expect: &mut Expectation, criterion: &Item, filling: &Filling, notes: &mut Notes) -> Result<(), ImportError> {
     let kind = criterion.need("type")?;
     let kind = kind.text()?;
     match kind {
         "string_check" => {
             let operation = criterion.need("operation")?;
-            let wanted = vec![render(&criterion.need("reference")?.scalar()?, value_of).text];
+            let wanted = vec![filling.text(&criterion.need("reference")?.scalar()?, notes)];
             match operation.text()? {
                 "eq" => expect.checks.push(equals(wanted[0].clone())),
                 "like" => expect.checks.push(contains_one_of(&wanted, true)),
@@ -115,24 +177,9 @@ fn expect<'v>(
                 ),
             }
         }
-        "label_model" | "score_model" => {
-            let mut text = None;
-            for message in criterion.list_or_empty("input")? {
-                if let Some(content) = message.get("content").and_then(|content| content.value.as_str()) {
-                    append(&mut text, &render(content, value_of).text);
-                }
-            }
-            if let Some(text) = text {
-                append(&mut expect.rubric, &text);
-            }
-            notes.add(
-                criterion.place(),
-                format!("criterion `{kind}`"),
-                "its prompt is the rubric; its labels and range are the judge's own",
-            );
-        }
+        "label_model" | "score_model" => model_graded(expect, criterion, kind, filling, notes)?,
         "text_similarity" => {
-            expect.answer = Some(render(&criterion.need("reference")?.scalar()?, value_of).text);
+            expect.answer = Some(filling.text(&criterion.need("reference")?.scalar()?, notes));
             notes.add(
                 criterion.place(),
                 "criterion `text_similarity`",
@@ -142,8 +189,46 @@ fn expect<'v>(
         other => notes.add(
             criterion.place(),
             format!("criterion `{other}`"),
-            "it runs code; write it as a check or a rubric",
+            "it runs code, or combines others; write it as a check or a rubric",
         ),
     }
+    Ok(())
+}
+
+/// The prompt of a grader as a rubric, with the labels that pass.
+fn model_graded(
+    expect: &mut Expectation,
+    criterion: &Item,
+    kind: &str,
+    filling: &Filling,
+    notes: &mut Notes,
+) -> Result<(), ImportError> {
+    let mut rubric = None;
+    for message in criterion.list_or_empty("input")? {
+        let text = super::chat::content(&message, notes)?;
+        let text = filling.text(&text, notes);
+        // A message that is only the answer says nothing more to the judge.
+        if !text.trim().is_empty() && text.trim() != THE_ANSWER {
+            append(&mut rubric, text.trim());
+        }
+    }
+    let Some(mut rubric) = rubric else {
+        notes.add(criterion.place(), format!("criterion `{kind}`"), "it has no prompt that could be the rubric");
+        return Ok(());
+    };
+    let labels = |key: &str| -> Result<Vec<String>, ImportError> {
+        criterion.list_or_empty(key)?.iter().map(Item::scalar).collect()
+    };
+    let (passing, all) = (labels("passing_labels")?, labels("labels")?);
+    if !passing.is_empty() {
+        let passes = format!("Of the labels {}, the answer must earn {}.", all.join(", "), passing.join(" or "));
+        rubric = format!("{rubric}\n\n{passes}");
+    }
+    append(&mut expect.rubric, &rubric);
+    notes.add(
+        criterion.place(),
+        format!("criterion `{kind}`"),
+        "its prompt is the rubric; the grade, its range and threshold are the judge's own",
+    );
     Ok(())
 }

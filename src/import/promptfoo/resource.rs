@@ -6,6 +6,31 @@ use super::super::error::ImportError;
 use super::super::read::{self, Item, extension};
 use super::super::scenario::literal;
 
+/// What a program, a service or a data set is named by.
+const ELSEWHERE: [&str; 11] = [
+    "http://",
+    "https://",
+    "huggingface://",
+    "exec:",
+    "package:",
+    "langfuse://",
+    "portkey://",
+    "helicone://",
+    "sharepoint://",
+    "googlesheets://",
+    "python:",
+];
+
+/// The ends of names of programs, workbooks, and files that are no text.
+const PROGRAMS: [&str; 14] =
+    ["js", "cjs", "mjs", "ts", "cts", "mts", "py", "rb", "sh", "bash", "pl", "go", "xlsx", "xls"];
+
+/// The ends of names of images, sounds, films and documents.
+const MEDIA: [&str; 19] = [
+    "png", "jpg", "jpeg", "gif", "bmp", "webp", "svg", "mp4", "webm", "ogg", "mov", "avi", "wmv", "mkv", "m4v", "mp3",
+    "wav", "pdf", "docx",
+];
+
 /// The files that were given together.
 pub(super) struct Resources<'a>(pub &'a [(&'a str, &'a str)]);
 
@@ -14,7 +39,8 @@ impl<'a> Resources<'a> {
     /// not matter: a reference is relative to the configuration, a name is as the user gave it.
     pub fn find(&self, reference: &str) -> Vec<(&'a str, &'a str)> {
         let path = reference.strip_prefix("file://").unwrap_or(reference).trim_start_matches("./").replace('\\', "/");
-        let pattern = literal(&path).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*");
+        let path = path.trim_start_matches("../");
+        let pattern = literal(path).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*").replace(r"\?", "[^/]");
         let Ok(pattern) = regex::Regex::new(&format!("(?:^|/){pattern}$")) else { return Vec::new() };
         let fits = |name: &str| {
             let name = name.replace('\\', "/");
@@ -40,14 +66,54 @@ pub(super) fn missing(reference: &str, from: &Item) -> ImportError {
     from.error(format!("names {reference:?}, which was not given"), "give that file too")
 }
 
-/// Whether a reference is to a program, a URL or a data set, which cannot be read here.
+/// Whether a reference is to a program, a service or a workbook, which cannot be read here. A function may be named after
+/// a program, and a sheet after a workbook.
 pub(super) fn is_program(reference: &str) -> bool {
-    let path = reference.split(':').next_back().unwrap_or(reference);
-    let path = if reference.starts_with("file://") { reference } else { path };
-    let end = extension(path.split(':').take(2).collect::<Vec<_>>().join(":").as_str());
-    reference.starts_with("http://")
-        || reference.starts_with("https://")
-        || reference.starts_with("huggingface://")
-        || reference.starts_with("exec:")
-        || ["js", "cjs", "mjs", "ts", "py", "rb", "sh", "xlsx"].contains(&end.as_str())
+    if ELSEWHERE.iter().any(|start| reference.starts_with(start)) {
+        return true;
+    }
+    let path = reference.strip_prefix("file://").unwrap_or(reference);
+    let path = path.split(['#', ':']).next().unwrap_or(path);
+    !path.contains(['\n', '{', ' ']) && PROGRAMS.contains(&extension(path).as_str())
+}
+
+/// Whether a reference is to an image or another file that is no text.
+pub(super) fn is_media(reference: &str) -> bool {
+    MEDIA.contains(&extension(reference).as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_services_and_workbooks_are_told_from_files() {
+        for reference in [
+            "file://a.js",
+            "file://dir/a.py:create",
+            "exec:./a.sh",
+            "./a.rb",
+            "https://x.test/a.csv",
+            "langfuse://p:1",
+            "file://t.xlsx#Sheet2",
+            "huggingface://datasets/x",
+        ] {
+            assert!(is_program(reference), "{reference}");
+        }
+        for text in ["file://a.csv", "prompts/a.txt", "Write a file a.py", "{{x}}.js", "file://a.json"] {
+            assert!(!is_program(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn files_are_found_by_what_both_names_have() {
+        let files = [("conf/tests/a.yaml", "1"), ("conf/tests/deep/b.yaml", "2"), ("p.txt", "3")];
+        let found = |reference: &str| Resources(&files).find(reference).len();
+        assert_eq!(found("file://tests/*.yaml"), 1);
+        assert_eq!(found("file://./tests/**/*.yaml"), 2);
+        assert_eq!(found("file://prompts/p.txt"), 1);
+        assert_eq!(found("../p.txt"), 1);
+        assert_eq!(found("file://?.txt"), 1);
+        assert_eq!(found("file://other.txt"), 0);
+    }
 }

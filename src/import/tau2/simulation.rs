@@ -16,31 +16,42 @@ pub(super) fn read(root: &Item, notes: &mut Notes) -> Result<Vec<Transcript>, Im
     let mut transcripts = Vec::new();
     let mut taken: HashSet<(String, u32)> = HashSet::new();
     for run in root.list_or_empty("simulations")? {
-        let reason = run.get("termination_reason").map(|reason| reason.scalar()).transpose()?.unwrap_or_default();
-        let agents: Vec<Item> = run.need("messages")?.list()?.into_iter().filter(of_agent).collect();
-        let mut messages = chat::conversation(&agents, |content| content.starts_with("Error:"), notes)?.messages;
-        let user_done = tau::take_mark(&mut messages);
-        let ending = match reason.as_str() {
-            "max_steps" | "too_many_errors" => Ending::TurnLimit,
-            "user_stop" => Ending::UserDone,
-            "" if user_done => Ending::UserDone,
-            "" | "agent_stop" => Ending::Answered,
-            other => {
-                let what = format!("simulation that ended with `{other}`");
-                notes.add(run.place(), what, "that is no failure of the prompt; there is no transcript");
-                continue;
-            }
-        };
-        let task = run.need("task_id")?.scalar()?;
-        let trial = run.get("trial").and_then(|trial| trial.value.as_u64()).unwrap_or(0);
-        let repeat = u32::try_from(trial).unwrap_or(u32::MAX);
-        if !taken.insert((task.clone(), repeat)) {
-            let problem = format!("task {task} has trial {repeat} already");
-            return Err(run.error(problem, "import the results of one run at a time"));
-        }
-        transcripts.push(Transcript { scenario: task.into(), repeat, prompt: policy, messages, ending });
+        let read = read_run(&run, policy, &mut taken, notes);
+        transcripts.extend(notes.keep(read).flatten());
     }
     Ok(transcripts)
+}
+
+/// One run; none if the benchmark broke it off.
+fn read_run(
+    run: &Item,
+    policy: Option<ContentHash>,
+    taken: &mut HashSet<(String, u32)>,
+    notes: &mut Notes,
+) -> Result<Option<Transcript>, ImportError> {
+    let reason = run.get("termination_reason").map(|reason| reason.scalar()).transpose()?.unwrap_or_default();
+    let agents: Vec<Item> = run.need("messages")?.list()?.into_iter().filter(of_agent).collect();
+    let mut messages = chat::conversation(&agents, |content| content.starts_with("Error:"), notes)?.messages;
+    let user_done = tau::take_mark(&mut messages);
+    let ending = match reason.as_str() {
+        "max_steps" | "too_many_errors" => Ending::TurnLimit,
+        "user_stop" => Ending::UserDone,
+        "" if user_done => Ending::UserDone,
+        "" | "agent_stop" => Ending::Answered,
+        other => {
+            let what = format!("simulation that ended with `{other}`");
+            notes.add(run.place(), what, "that is no failure of the prompt; there is no transcript");
+            return Ok(None);
+        }
+    };
+    let task = run.need("task_id")?.scalar()?;
+    let trial = run.get("trial").and_then(|trial| trial.value.as_u64()).unwrap_or(0);
+    let repeat = u32::try_from(trial).unwrap_or(u32::MAX);
+    if !taken.insert((task.clone(), repeat)) {
+        let problem = format!("task {task} has trial {repeat} already");
+        return Err(run.error(problem, "import the results of one run at a time"));
+    }
+    Ok(Some(Transcript { scenario: task.into(), repeat, prompt: policy, messages, ending }))
 }
 
 /// The policy that the agent ran with.

@@ -1,0 +1,89 @@
+//! `promptfoo:simulated-user`: the user who is played by a model.
+
+use serde_json::{Map, Value};
+
+use super::super::error::ImportError;
+use super::super::read::Item;
+use super::Reading;
+use super::test::TestCase;
+use crate::domain::scenario::SimulatedUser;
+
+/// The provider that plays the user.
+pub(super) const SIMULATED_USER: &str = "promptfoo:simulated-user";
+
+/// The most messages that a simulated user sends.
+const MOST_TURNS: u64 = 100;
+
+/// The user, by the instructions in the provider's configuration or in the variable of that name.
+pub(super) fn simulated(
+    test: &TestCase,
+    vars: &Map<String, Value>,
+    variables: &minijinja::Value,
+    reading: &mut Reading,
+) -> Result<SimulatedUser, ImportError> {
+    let null = Value::Null;
+    let config = test.provider().and_then(|provider| provider.get("config")).unwrap_or(&null);
+    let place = test.at();
+    let instructions = config.get("instructions").or_else(|| vars.get("instructions")).and_then(Value::as_str);
+    let instructions = instructions.ok_or_else(|| ImportError {
+        file: test.file.clone(),
+        item: test.place.clone(),
+        field: "vars.instructions".to_owned(),
+        problem: format!("is missing, and {SIMULATED_USER} plays by it"),
+        fix: "add what the user is to do, there or in the provider's config".to_owned(),
+    })?;
+    let instructions = reading.filled(instructions, variables, &place);
+    let turns = config.get("maxTurns").and_then(Value::as_u64);
+    if turns.is_some_and(|turns| turns > MOST_TURNS) {
+        reading.notes.add(
+            &place,
+            "`maxTurns` of the simulated user",
+            format!("it is {MOST_TURNS} now, the most there can be"),
+        );
+    }
+    let opening = opening(test, vars, config, variables, reading);
+    for key in config.as_object().into_iter().flat_map(Map::keys) {
+        if !["instructions", "maxTurns", "initialMessages"].contains(&key.as_str()) {
+            reading.notes.add(
+                &place,
+                format!("`{key}` of the simulated user"),
+                "nothing in a scenario corresponds to it",
+            );
+        }
+    }
+    let max_turns = turns.and_then(|turns| u32::try_from(turns.clamp(1, MOST_TURNS)).ok());
+    Ok(SimulatedUser { instructions, opening, max_turns })
+}
+
+/// The first message, if the conversation is to begin with one of the user's.
+fn opening(
+    test: &TestCase,
+    vars: &Map<String, Value>,
+    config: &Value,
+    variables: &minijinja::Value,
+    reading: &mut Reading,
+) -> Option<String> {
+    let given = vars.get("initialMessages").or_else(|| config.get("initialMessages"))?;
+    let place = test.at();
+    let loaded = match given.as_str() {
+        // A variable was read from its file already.
+        Some(text) if !text.starts_with("file://") => serde_json::from_str(text).ok(),
+        Some(reference) => reading.resources.value(reference, &Item::new(&test.file, &test.place, given)).ok(),
+        None => Some(given.clone()),
+    };
+    let messages = loaded.as_ref().and_then(Value::as_array);
+    if let Some([only]) = messages.map(Vec::as_slice)
+        && only.get("role").and_then(Value::as_str) == Some("user")
+        && let Some(text) = only.get("content").and_then(Value::as_str)
+    {
+        return Some(reading.filled(text, variables, &place));
+    }
+    if messages.is_none_or(|messages| !messages.is_empty()) {
+        reading.notes.add(
+            &place,
+            "messages before the simulated user's own",
+            "a simulated user begins the conversation; tell it in its instructions what was said before",
+        );
+    }
+    None
+}
