@@ -8,6 +8,7 @@ mod bad_input;
 mod cli;
 mod critical;
 mod hostile;
+mod import;
 mod patches;
 mod paying;
 mod prometheus;
