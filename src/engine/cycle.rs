@@ -261,7 +261,7 @@ impl Cycle {
             rejected: findings.rejected,
             clusters: findings.clusters.into_iter().map(|(_, cluster)| cluster).collect(),
             dimensions: self.plan.dimensions.iter().map(|dimension| dimension.name.clone()).collect(),
-            champion_scores: self.remembered_scores(&measured, measured_on),
+            champion_scores: self.remembered_scores(&evaluations[0], measured_on),
             evaluations,
             at: self.clock.now(),
         };
