@@ -237,7 +237,8 @@ pub fn transcripts(
     let mut transcripts = Vec::new();
     let mut seen = BTreeSet::new();
     let mut is_sound = true;
-    for (index, line) in text.text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    let lines = text.text.strip_prefix('\u{feff}').unwrap_or(&text.text).lines();
+    for (index, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let read = serde_json::from_str::<Transcript>(line);
         let (column, message) = match read {
             Ok(transcript) if seen.insert((transcript.scenario.clone(), transcript.repeat)) => {

@@ -664,6 +664,8 @@ fn a_replay_uses_every_recorded_repeat_and_leaves_out_what_was_not_recorded() {
     let plan = replay(suite, &[line("a", 0), line("a", 1), line("z", 0)].concat()).unwrap();
     assert_eq!((plan.scenarios.len(), plan.execution.repeats, plan.gate.repeats), (1, 2, 2));
     assert!(plan.patching.is_none(), "a recording cannot be patched");
+    let marked = format!("\u{feff}{}", line("a", 0));
+    assert!(replay(suite, &marked).is_ok(), "a byte order mark is not part of a transcript");
     insta::assert_snapshot!(plan.warnings.join("\n"), @r#"
     spec.agent.runtime.replay.transcripts: scenarios left out for want of a transcript: 1, such as "b"
     spec.agent.runtime.replay.transcripts: recorded scenarios that are not in the suite, passed over: 1, such as "z"
