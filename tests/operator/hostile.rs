@@ -123,10 +123,13 @@ fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
 }
 
-fn table(binary: &str, alone: (&[Duration], &Seen), attacked: (&[Duration], &Seen), limited_by: &str) {
+/// How long the good cycles took, and what was seen of the operator meanwhile.
+type Measured<'a> = (&'a [Duration], &'a Seen);
+
+fn table(binary: &str, alone: Measured<'_>, attacked: Measured<'_>, limited_by: &str) {
     println!("\n{binary}, limited to {} by {limited_by}\n", mib(LIMIT));
     println!("| | alone | under attack |\n|---|---|---|");
-    let row = |what: &str, of: &dyn Fn((&[Duration], &Seen)) -> String| {
+    let row = |what: &str, of: &dyn Fn(Measured<'_>) -> String| {
         println!("| {what} | {} | {} |", of(alone), of(attacked));
     };
     row("good cycles", &|(times, _)| seconds(times));

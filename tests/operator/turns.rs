@@ -46,7 +46,7 @@ fn provider(manner: Manner) -> (SocketAddr, Arc<AtomicUsize>) {
                     }
                     count.fetch_add(1, Ordering::SeqCst);
                     match manner {
-                        Manner::Silent => std::thread::sleep(Duration::from_secs(600)),
+                        Manner::Silent => std::thread::sleep(Duration::from_mins(10)),
                         Manner::Later => {
                             let answer =
                                 "HTTP/1.1 429 Too Many Requests\r\nretry-after: 299\r\ncontent-length: 2\r\n\r\n{}";
@@ -88,7 +88,7 @@ fn beside(manner: Manner, objects: usize) -> Duration {
     for number in 0..objects {
         apply(&hostile, &resource(&hostile, &format!("waits-{number}"), provider));
     }
-    eventually("all turns that may be are with those who wait", Duration::from_secs(60), || {
+    eventually("all turns that may be are with those who wait", Duration::from_mins(1), || {
         let is_taken = asked.load(Ordering::SeqCst) > 0 && operator.metric("whetstone_cycles_queued") > 0.0;
         is_taken.then_some(())
     });
@@ -126,7 +126,7 @@ fn a_cycle_that_waits_for_its_provider_stops_at_once_and_asks_nothing_more() {
     let (provider, asked) = provider(Manner::Later);
     let operator = shop.operator_with(&["--allow-endpoint", &provider.to_string()], &[]);
     apply(&shop, &resource(&shop, SHOP, provider));
-    eventually("it waits, without a turn", Duration::from_secs(60), || {
+    eventually("it waits, without a turn", Duration::from_mins(1), || {
         (operator.metric("whetstone_cycles_parked") > 0.0).then_some(())
     });
     let before = asked.load(Ordering::SeqCst);

@@ -161,10 +161,7 @@ fn keep(run: &Run, listens: SocketAddr, seen: &Mutex<Seen>, stop: &AtomicBool) {
             child = run.start();
             is_up = false;
         }
-        if !is_up {
-            // Before its first answer it is starting.
-            is_up = probe(listens, "/readyz").is_ok();
-        } else {
+        if is_up {
             for path in ["/healthz", "/readyz"] {
                 let asked = Instant::now();
                 let answer = probe(listens, path);
@@ -186,6 +183,9 @@ fn keep(run: &Run, listens: SocketAddr, seen: &Mutex<Seen>, stop: &AtomicBool) {
             seen.queued = seen.queued.max(gauge("whetstone_cycles_queued"));
             seen.peak = seen.peak.max(memory.get("VmHWM").copied().unwrap_or(0));
             seen.now = memory.get("VmRSS").copied().unwrap_or(0);
+        } else {
+            // Before its first answer it is starting.
+            is_up = probe(listens, "/readyz").is_ok();
         }
         std::thread::sleep(Duration::from_secs(1).saturating_sub(began.elapsed()));
     }
