@@ -138,7 +138,10 @@ fn a_cycle_that_waits_for_its_provider_stops_at_once_and_asks_nothing_more() {
     });
     // And it goes on when it may, at once.
     shop.patch(&json!({"spec": {"suspend": false, "models": shop.models(&json!({}), &json!({}))}}));
-    shop.until_served("v2");
+    eventually("v2 is in the target", Duration::from_mins(1), || {
+        let data = shop.config_map(&format!("{SHOP}-live"))?.data?;
+        (data.get("version")? == "v2").then_some(())
+    });
     assert_eq!(asked.load(Ordering::SeqCst), before, "calls that waited have gone out");
     operator.stop();
 }
