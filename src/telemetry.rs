@@ -5,7 +5,10 @@
 //! `whetstone=debug`. Warnings and errors when it is not set. Standard output is left to what a command prints.
 
 mod lines;
+mod metered;
 pub mod metrics;
+
+pub use self::metered::{Metered, Timed};
 
 use std::io::{self, IsTerminal};
 

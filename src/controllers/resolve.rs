@@ -1,29 +1,29 @@
 //! Step *resolve*: what an optimization refers to → its base prompt, the identity of its inputs, and what is wrong with them.
 //! Reads only. What a cycle needs is resolved again when it starts ([`plan`]): no plan is held by an idle optimization.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod gather;
+mod keys;
+
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap as ConfigMapObject, Secret};
-use kube::Api;
-use secrecy::SecretString;
 use url::Url;
+
+pub use self::keys::{Keys, watch_keys};
+
+use self::gather::{Gathered, MOST_GATHERED, gather, referred};
+use self::keys::{keys, no_secret, wanted_keys};
 
 use super::context::Context;
 use super::lock;
 use super::observe::{Observed, hash};
 use super::{Owner, conditions};
-use crate::api::models::Model;
 use crate::api::plan::watch::WatchPlan;
-use crate::api::plan::{HeaderPlan, KeyPlan};
 use crate::api::problem::Problems;
-use crate::api::resolve::{ConfigMap, Reference, References, Text, requested, resolve as resolve_submission, watch};
-use crate::api::source::SecretKeyRef;
+use crate::api::resolve::{Reference, References, resolve as resolve_submission, watch};
 use crate::api::{AgentOptimization, Plan, Submission};
 use crate::decide::lifecycle::PromptText;
 use crate::domain::hash::ContentHash;
 use crate::domain::money::Money;
-use crate::kubernetes::references::Kind;
 use crate::kubernetes::target::MOST_BYTES;
 
 /// Something is wrong with what a person wrote, or with what it refers to.
@@ -58,17 +58,6 @@ pub struct Resolved {
     pub fingerprint: String,
     /// The above is known to depend on nothing else, so it need not be done again.
     pub(super) is_final: bool,
-}
-
-/// The keys of the models and of Prometheus, by the names of Secret and key. Never printed.
-#[derive(Clone, Default)]
-pub struct Keys(BTreeMap<(String, String), SecretString>);
-
-impl Keys {
-    /// The value of a key of a Secret.
-    pub fn get(&self, secret: &str, key: &str) -> Option<SecretString> {
-        self.0.get(&(secret.to_owned(), key.to_owned())).cloned()
-    }
 }
 
 /// Everything that a cycle needs.
@@ -242,94 +231,6 @@ async fn attempt(
     Ok(Attempt { base: base.filter(|_| !too_large), watch, prepared, is_forbidden })
 }
 
-/// The bytes that all ConfigMaps of an optimization may have together. They are held while they are read.
-const MOST_GATHERED: usize = 16 << 20;
-
-struct Gathered {
-    references: Arc<References>,
-    /// The identity of all that was read.
-    key: ContentHash,
-    /// There is more than is read.
-    is_too_large: bool,
-    /// Something that is referred to is not there: a ConfigMap, or a key of one.
-    is_incomplete: bool,
-}
-
-/// Reads every ConfigMap that is referred to, each once.
-async fn gather(
-    client: &kube::Client,
-    namespace: &str,
-    object: &AgentOptimization,
-    champion: Option<String>,
-) -> Result<Gathered, kube::Error> {
-    let api: Api<ConfigMapObject> = Api::namespaced(client.clone(), namespace);
-    let (mut maps, mut versions) = (Vec::new(), Vec::new());
-    let (mut bytes, mut is_too_large) = (0, false);
-    for name in config_maps(object) {
-        let Some(map) = api.get_opt(&name).await? else { continue };
-        let mut data = map.data.unwrap_or_default();
-        // Some tools put every file there; what is no text is nothing that can be referred to.
-        for (key, value) in map.binary_data.unwrap_or_default() {
-            if let Ok(text) = String::from_utf8(value.0) {
-                data.entry(key).or_insert(text);
-            }
-        }
-        bytes += data.values().map(String::len).sum::<usize>();
-        if bytes > MOST_GATHERED {
-            is_too_large = true;
-            break;
-        }
-        versions.push((name.clone(), map.metadata.uid, map.metadata.resource_version));
-        maps.push(ConfigMap { name, data, immutable: map.immutable == Some(true) });
-    }
-    let key = (&object.metadata.uid, object.metadata.generation, &versions, &champion, is_too_large);
-    let key = ContentHash::of_json(&key);
-    let is_there = |wanted: &str, key: Option<&str>| {
-        let map = maps.iter().find(|map| map.name == wanted);
-        map.is_some_and(|map| key.is_none_or(|key| map.data.contains_key(key)))
-    };
-    let is_incomplete = requested(object).iter().any(|reference| match reference {
-        Reference::ConfigMapKey { name, key } => !is_there(name, Some(key)),
-        Reference::ConfigMap { name } => !is_there(name, None),
-        Reference::Champion { .. } | Reference::File(_) | Reference::Files(_) => false,
-    });
-    let references = References::gather(&Submission::from(object.clone()), &maps, |reference| match reference {
-        Reference::File(path) | Reference::Files(path) => {
-            Err(format!("{path:?} is a file, and the cluster reads none; put it into a ConfigMap"))
-        }
-        Reference::Champion { .. } => {
-            Ok(champion.clone().map(|text| vec![Text { name: "the champion".to_owned(), text }]))
-        }
-        Reference::ConfigMapKey { .. } | Reference::ConfigMap { .. } => Ok(None),
-    });
-    Ok(Gathered { references: Arc::new(references.in_cluster()), key, is_incomplete, is_too_large })
-}
-
-/// The ConfigMaps that are read, the target aside.
-fn config_maps(object: &AgentOptimization) -> BTreeSet<String> {
-    let named = requested(object).into_iter().filter_map(|reference| match reference {
-        Reference::ConfigMapKey { name, .. } | Reference::ConfigMap { name } => Some(name),
-        Reference::Champion { .. } | Reference::File(_) | Reference::Files(_) => None,
-    });
-    named.collect()
-}
-
-/// Everything that is watched for an optimization: its ConfigMaps, its target, its Secrets.
-fn referred(object: &AgentOptimization) -> BTreeSet<(Kind, String)> {
-    let target = object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref());
-    let maps = config_maps(object).into_iter().chain(target.map(|target| target.config_map.clone()));
-    let keys = object.spec.models.iter().flat_map(secrets_of).map(|(_, secret)| secret);
-    let prometheus = object.spec.watch.as_ref().and_then(|watch| watch.prometheus.as_ref());
-    let credentials = prometheus.into_iter().flat_map(|prometheus| {
-        let bearer = prometheus.bearer_token.iter().map(|token| &token.secret_key_ref);
-        let basic = prometheus.basic_auth.iter().map(|basic| &basic.password.secret_key_ref);
-        let headers = prometheus.headers.iter().filter_map(|header| header.secret_key_ref.as_ref());
-        bearer.chain(basic).chain(headers)
-    });
-    let secrets = keys.chain(credentials).map(|secret| (Kind::Secret, secret.name.clone()));
-    maps.map(|name| (Kind::ConfigMap, name)).chain(secrets).collect()
-}
-
 /// The base prompt, whatever else is wrong.
 fn base(object: &AgentOptimization, references: &References) -> Option<PromptText> {
     let source = &object.spec.agent.prompt;
@@ -357,113 +258,6 @@ fn refused(plan: &Plan, watch: Option<&WatchPlan>, context: &Context) -> Option<
     });
     let all: Vec<String> = models.chain(prometheus).collect();
     (!all.is_empty()).then(|| all.join("\n"))
-}
-
-/// The keys that a resource names, whatever is wrong with the rest of it: by Secret, the key and the field that names it.
-type WantedKeys = BTreeMap<String, BTreeSet<(String, String)>>;
-
-fn wanted_keys(object: &AgentOptimization, watch: Option<&WatchPlan>) -> WantedKeys {
-    let mut wanted = WantedKeys::new();
-    for model in &object.spec.models {
-        for (field, secret) in secrets_of(model) {
-            let field = format!("spec.models[{:?}].{field}", model.name);
-            wanted.entry(secret.name.clone()).or_default().insert((secret.key.clone(), field));
-        }
-    }
-    for secret in watch.into_iter().flat_map(WatchPlan::secrets) {
-        let field = "spec.watch.prometheus".to_owned();
-        wanted.entry(secret.name.clone()).or_default().insert((secret.key.clone(), field));
-    }
-    wanted
-}
-
-/// The Secrets that have the key of a model and the values of its headers, each with the field that names it.
-fn secrets_of(model: &Model) -> impl Iterator<Item = (String, &SecretKeyRef)> {
-    let openai = model.openai.as_ref().and_then(|openai| openai.api_key.as_ref());
-    let anthropic = model.anthropic.as_ref().and_then(|anthropic| anthropic.api_key.as_ref());
-    let key = openai.or(anthropic).map(|key| ("apiKey".to_owned(), key));
-    let headers = model
-        .headers
-        .iter()
-        .filter_map(|header| Some((format!("headers[{:?}].valueFrom", header.name), header.value_from.as_ref()?)));
-    key.into_iter().chain(headers).filter_map(|(field, source)| Some((field, source.secret_key_ref.as_ref()?)))
-}
-
-/// The models of a plan that need a key or the value of a header, and for which no Secret is named.
-fn no_secret(plan: &Plan) -> Option<String> {
-    let is_missing = |key: &KeyPlan| key.required && key.secret.is_none();
-    let fields = plan.models.iter().flat_map(|(name, model)| {
-        let key = model.key.iter().filter(|key| is_missing(key)).map(|_| "apiKey".to_owned());
-        let headers = model.headers.iter().filter_map(|(header, value)| match value {
-            HeaderPlan::Secret(key) if is_missing(key) => Some(format!("headers[{header:?}].valueFrom")),
-            HeaderPlan::Secret(_) | HeaderPlan::Value(_) => None,
-        });
-        key.chain(headers).map(move |field| format!("spec.models[{:?}].{field}", name.as_str()))
-    });
-    let problems: Vec<String> = fields
-        .map(|field| {
-            format!(
-                "{field}: the operator reads no environment variables for a resource; name a Secret by secretKeyRef"
-            )
-        })
-        .collect();
-    (!problems.is_empty()).then(|| problems.join("\n"))
-}
-
-/// The keys that are there, and what is wrong with the others.
-async fn keys(
-    client: &kube::Client,
-    namespace: &str,
-    wanted: WantedKeys,
-    is_forbidden: &mut bool,
-) -> Result<(Keys, Vec<String>), kube::Error> {
-    let mut problems = Vec::new();
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let mut keys = Keys::default();
-    for (name, used) in wanted {
-        let secret = match api.get_opt(&name).await {
-            Ok(secret) => secret,
-            Err(kube::Error::Api(status)) if status.code == 403 => {
-                *is_forbidden = true;
-                problems.push(format!(
-                    "the operator may not read the Secret {name:?}; its Role must allow get and watch on it"
-                ));
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        for (key, field) in used {
-            let value = secret.as_ref().and_then(|secret| secret.data.as_ref()).and_then(|data| data.get(&key));
-            match value.map(|value| String::from_utf8(value.0.clone())) {
-                Some(Ok(text)) => drop(keys.0.insert((name.clone(), key), SecretString::from(text))),
-                Some(Err(_)) => problems.push(format!("{field}: the key {key:?} of the Secret {name:?} is not a text")),
-                None if secret.is_some() => problems.push(format!("{field}: the Secret {name:?} has no key {key:?}")),
-                None => problems.push(format!("{field}: there is no Secret {name:?} in this namespace")),
-            }
-        }
-    }
-    Ok((keys, problems))
-}
-
-/// The keys that the watch needs, whatever is wrong with the rest.
-///
-/// # Errors
-/// When the API server does not answer; inside, what is missing.
-pub async fn watch_keys(client: &kube::Client, namespace: &str, watch: &WatchPlan) -> Result<Keys, kube::Error> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let mut keys = Keys::default();
-    for wanted in watch.secrets() {
-        let secret = match api.get_opt(&wanted.name).await {
-            // The readings say that it is missing.
-            Err(kube::Error::Api(status)) if status.code == 403 => None,
-            answered => answered?,
-        };
-        let value = secret.and_then(|secret| secret.data?.remove(&wanted.key));
-        if let Some(text) = value.and_then(|value| String::from_utf8(value.0).ok()) {
-            keys.0.insert((wanted.name.clone(), wanted.key.clone()), SecretString::from(text));
-        }
-    }
-    Ok(keys)
 }
 
 /// What everything that is resolved depends on; `None` while the watches do not know it yet.

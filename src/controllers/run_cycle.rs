@@ -31,7 +31,7 @@ use crate::engine::{Outcome, Pipeline};
 use crate::kubernetes::versions;
 use crate::models::{self, Connections, Pauses};
 use crate::store::{ObjectLock, Sqlite, Store as _};
-use crate::telemetry::metrics::{Metered, Timed};
+use crate::telemetry::{Metered, Timed};
 
 /// How long another process may run a cycle of the same object before we go on without its lock. It is one that has lost
 /// the Lease and has not noticed yet; what both ask at once is paid twice, and nothing else goes wrong.

@@ -3,14 +3,14 @@
 //! Labels are bounded: an object's series go when the object goes, models are those of its spec, everything else is an
 //! enumeration of ours. Amounts and tokens are counted where they are recorded, in the ledger, so the metrics add up to it.
 
-use std::any::Any;
+mod labels;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -18,80 +18,15 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use rust_decimal::prelude::ToPrimitive as _;
 
-use crate::domain::call::{CallKey, Phase};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::VersionName;
-use crate::domain::money::Money;
-use crate::engine::ports::{
-    CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Progress, Recorded, StoreError,
+use self::labels::{
+    CallLabels, CategoryLabels, CostLabels, CycleLabels, NamespaceLabels, OwnerLabels, PhaseLabels, PromotionLabels,
+    ReasonLabels, TokenLabels, because, call, cost, of, promotion, token,
 };
+use crate::domain::call::Phase;
+use crate::engine::ports::LedgerEntry;
 
 /// An AgentOptimization: its namespace and name.
-type Owner = (String, String);
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CycleLabels {
-    kind: String,
-    outcome: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PhaseLabels {
-    phase: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CallLabels {
-    namespace: String,
-    optimization: String,
-    model: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OwnerLabels {
-    namespace: String,
-    optimization: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TokenLabels {
-    namespace: String,
-    optimization: String,
-    model: String,
-    r#type: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CostLabels {
-    namespace: String,
-    optimization: String,
-    model: String,
-    currency: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PromotionLabels {
-    namespace: String,
-    optimization: String,
-    origin: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    namespace: String,
-    optimization: String,
-    reason: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct NamespaceLabels {
-    namespace: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CategoryLabels {
-    category: String,
-}
+pub type Owner = (String, String);
 
 type Cost = Counter<f64, AtomicU64>;
 
@@ -396,7 +331,13 @@ impl Metrics {
         }
     }
 
-    fn paid(&self, owner: &Owner, currency: &str, entry: &LedgerEntry) {
+    /// An answer was found in the ledger.
+    pub(super) fn answered_by_ledger(&self, owner: &Owner) {
+        self.ledger_answers.get_or_create(&of(owner)).inc();
+    }
+
+    /// A paid call was recorded.
+    pub(super) fn paid(&self, owner: &Owner, currency: &str, entry: &LedgerEntry) {
         let model = entry.model.as_str();
         self.known(owner, |known| known.models.insert((model.to_owned(), currency.to_owned())));
         self.calls.get_or_create(&call(owner, model)).inc();
@@ -416,46 +357,6 @@ impl Metrics {
     }
 }
 
-fn call(owner: &Owner, model: &str) -> CallLabels {
-    CallLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), model: escaped(model) }
-}
-
-fn of(owner: &Owner) -> OwnerLabels {
-    OwnerLabels { namespace: owner.0.clone(), optimization: owner.1.clone() }
-}
-
-fn token(owner: &Owner, model: &str, kind: &str) -> TokenLabels {
-    TokenLabels {
-        namespace: owner.0.clone(),
-        optimization: owner.1.clone(),
-        model: escaped(model),
-        r#type: kind.to_owned(),
-    }
-}
-
-fn cost(owner: &Owner, model: &str, currency: &str) -> CostLabels {
-    CostLabels {
-        namespace: owner.0.clone(),
-        optimization: owner.1.clone(),
-        model: escaped(model),
-        currency: currency.to_owned(),
-    }
-}
-
-fn promotion(owner: &Owner, origin: &str) -> PromotionLabels {
-    PromotionLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), origin: origin.to_owned() }
-}
-
-fn because(owner: &Owner, reason: &str) -> ReasonLabels {
-    ReasonLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), reason: reason.to_owned() }
-}
-
-/// A label's value that somebody else has chosen. The library writes values as they are
-/// (<https://prometheus.io/docs/instrumenting/exposition_formats/#comments-help-text-and-type-information>).
-fn escaped(value: &str) -> String {
-    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
-}
-
 /// Something that is counted while it is kept.
 pub struct Counted(Gauge);
 
@@ -469,129 +370,6 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-/// A store whose paid calls are counted.
-pub struct Metered<S> {
-    /// Goes when nothing can be recorded any more.
-    _kept: Option<Box<dyn Any + Send + Sync>>,
-    store: Arc<S>,
-    metrics: Arc<Metrics>,
-    owner: Owner,
-    currency: String,
-}
-
-impl<S> Metered<S> {
-    /// Counts what is recorded in a store for an object.
-    pub fn new(store: Arc<S>, metrics: Arc<Metrics>, owner: Owner, currency: String) -> Self {
-        Self { _kept: None, store, metrics, owner, currency }
-    }
-
-    /// Keeps something for as long as anything may still be recorded.
-    #[must_use]
-    pub fn keeping(self, what: impl Any + Send + Sync) -> Self {
-        Self { _kept: Some(Box::new(what)), ..self }
-    }
-}
-
-impl<S: Ledger> Ledger for Metered<S> {
-    fn find(&self, key: CallKey) -> BoxFuture<'_, Result<Option<Recorded>, StoreError>> {
-        Box::pin(async move {
-            let found = self.store.find(key).await?;
-            if found.is_some() {
-                self.metrics.ledger_answers.get_or_create(&of(&self.owner)).inc();
-            }
-            Ok(found)
-        })
-    }
-
-    fn paid(&self, cycle: ContentHash) -> BoxFuture<'_, Result<Money, StoreError>> {
-        self.store.paid(cycle)
-    }
-
-    fn record(&self, entry: LedgerEntry) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.store.record(entry.clone()).await?;
-            self.metrics.paid(&self.owner, &self.currency, &entry);
-            Ok(())
-        })
-    }
-
-    fn discard(&self, keys: Vec<CallKey>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.store.discard(keys)
-    }
-}
-
-impl<S: History> History for Metered<S> {
-    fn open(&self, start: CycleStart) -> BoxFuture<'_, Result<Memory, StoreError>> {
-        self.store.open(start)
-    }
-
-    fn version_of<'a>(
-        &'a self,
-        object: &'a str,
-        prompt: ContentHash,
-    ) -> BoxFuture<'a, Result<Option<VersionName>, StoreError>> {
-        self.store.version_of(object, prompt)
-    }
-
-    fn close(&self, record: CycleRecord) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.store.close(record)
-    }
-}
-
-/// Progress that also times the phases.
-pub struct Timed {
-    progress: Arc<dyn Progress>,
-    metrics: Arc<Metrics>,
-    began: Mutex<Option<(Phase, std::time::Instant)>>,
-}
-
-impl Timed {
-    /// Times what goes to `progress`.
-    pub fn new(progress: Arc<dyn Progress>, metrics: Arc<Metrics>) -> Self {
-        Self { progress, metrics, began: Mutex::default() }
-    }
-
-    fn turn_to(&self, next: Option<Phase>) {
-        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
-        if began.as_ref().map(|(phase, _)| *phase) == next {
-            return;
-        }
-        let next = next.map(|phase| (phase, std::time::Instant::now()));
-        if let Some((phase, since)) = std::mem::replace(&mut *began, next) {
-            self.metrics.phase_ended(phase, since.elapsed());
-        }
-    }
-}
-
-impl Progress for Timed {
-    fn begin(&self, phase: Phase, what: &str, total: Option<u64>) {
-        self.turn_to(Some(phase));
-        self.progress.begin(phase, what, total);
-    }
-
-    fn advance(&self, steps: u64) {
-        self.progress.advance(steps);
-    }
-
-    fn step(&self, what: &str) {
-        self.progress.step(what);
-    }
-
-    fn call(&self, phase: Phase, paid: bool, cost: Option<Money>) {
-        self.progress.call(phase, paid, cost);
-    }
-
-    fn note(&self, text: &str) {
-        self.progress.note(text);
-    }
-}
-
-impl Drop for Timed {
-    fn drop(&mut self) {
-        self.turn_to(None);
     }
 }
 

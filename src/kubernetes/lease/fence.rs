@@ -1,0 +1,81 @@
+//! The fence: until when this process may act.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Until when we may act.
+#[derive(Clone, Debug, Default)]
+pub struct Fence {
+    held: Arc<Mutex<Held>>,
+    /// The tenure that this is the fence of. One that is over never opens again.
+    tenure: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    /// Counts the times that we have held the Lease.
+    tenure: u64,
+    until: Option<Instant>,
+}
+
+impl Fence {
+    /// A fence that is always open, for programs that act without a Lease.
+    #[must_use]
+    pub fn open() -> Self {
+        let until = Some(Instant::now() + Duration::from_hours(24 * 365));
+        Self { held: Arc::new(Mutex::new(Held { tenure: 0, until })), tenure: 0 }
+    }
+
+    /// Whether we hold the Lease at this moment.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.until().is_some_and(|until| Instant::now() < until)
+    }
+
+    pub(super) fn until(&self) -> Option<Instant> {
+        let held = self.lock();
+        held.until.filter(|_| held.tenure == self.tenure)
+    }
+
+    /// The fence of the present tenure.
+    pub(super) fn present(&self) -> Self {
+        Self { held: Arc::clone(&self.held), tenure: self.lock().tenure }
+    }
+
+    pub(super) fn extend(&self, until: Instant) {
+        self.lock().until = Some(until);
+    }
+
+    pub(super) fn close(&self) {
+        let mut held = self.lock();
+        held.until = None;
+        held.tenure += 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fence_is_open_for_as_long_as_it_was_extended_and_never_again_for_a_tenure_that_is_over() {
+        let all = Fence::default();
+        assert!(!all.present().is_open());
+        let until = Instant::now() + Duration::from_secs(15);
+        all.extend(until);
+        let first = all.present();
+        assert!(first.is_open());
+        all.close();
+        all.extend(until);
+        assert!(!first.is_open(), "another tenure opens no fence of this one");
+        assert!(all.present().is_open());
+        all.extend(Instant::now());
+        assert!(!all.present().is_open());
+    }
+}

@@ -1,0 +1,138 @@
+//! The ports of the engine, measured: a store whose paid calls are counted, and progress that times the phases.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+
+use super::metrics::{Metrics, Owner};
+use crate::domain::call::{CallKey, Phase};
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::VersionName;
+use crate::domain::money::Money;
+use crate::engine::ports::{
+    CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Progress, Recorded, StoreError,
+};
+
+/// A store whose paid calls are counted.
+pub struct Metered<S> {
+    /// Goes when nothing can be recorded any more.
+    _kept: Option<Box<dyn Any + Send + Sync>>,
+    store: Arc<S>,
+    metrics: Arc<Metrics>,
+    owner: Owner,
+    currency: String,
+}
+
+impl<S> Metered<S> {
+    /// Counts what is recorded in a store for an object.
+    pub fn new(store: Arc<S>, metrics: Arc<Metrics>, owner: Owner, currency: String) -> Self {
+        Self { _kept: None, store, metrics, owner, currency }
+    }
+
+    /// Keeps something for as long as anything may still be recorded.
+    #[must_use]
+    pub fn keeping(self, what: impl Any + Send + Sync) -> Self {
+        Self { _kept: Some(Box::new(what)), ..self }
+    }
+}
+
+impl<S: Ledger> Ledger for Metered<S> {
+    fn find(&self, key: CallKey) -> BoxFuture<'_, Result<Option<Recorded>, StoreError>> {
+        Box::pin(async move {
+            let found = self.store.find(key).await?;
+            if found.is_some() {
+                self.metrics.answered_by_ledger(&self.owner);
+            }
+            Ok(found)
+        })
+    }
+
+    fn paid(&self, cycle: ContentHash) -> BoxFuture<'_, Result<Money, StoreError>> {
+        self.store.paid(cycle)
+    }
+
+    fn record(&self, entry: LedgerEntry) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.store.record(entry.clone()).await?;
+            self.metrics.paid(&self.owner, &self.currency, &entry);
+            Ok(())
+        })
+    }
+
+    fn discard(&self, keys: Vec<CallKey>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.discard(keys)
+    }
+}
+
+impl<S: History> History for Metered<S> {
+    fn open(&self, start: CycleStart) -> BoxFuture<'_, Result<Memory, StoreError>> {
+        self.store.open(start)
+    }
+
+    fn version_of<'a>(
+        &'a self,
+        object: &'a str,
+        prompt: ContentHash,
+    ) -> BoxFuture<'a, Result<Option<VersionName>, StoreError>> {
+        self.store.version_of(object, prompt)
+    }
+
+    fn close(&self, record: CycleRecord) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.close(record)
+    }
+}
+
+/// Progress that also times the phases.
+pub struct Timed {
+    progress: Arc<dyn Progress>,
+    metrics: Arc<Metrics>,
+    began: Mutex<Option<(Phase, std::time::Instant)>>,
+}
+
+impl Timed {
+    /// Times what goes to `progress`.
+    pub fn new(progress: Arc<dyn Progress>, metrics: Arc<Metrics>) -> Self {
+        Self { progress, metrics, began: Mutex::default() }
+    }
+
+    fn turn_to(&self, next: Option<Phase>) {
+        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        if began.as_ref().map(|(phase, _)| *phase) == next {
+            return;
+        }
+        let next = next.map(|phase| (phase, std::time::Instant::now()));
+        if let Some((phase, since)) = std::mem::replace(&mut *began, next) {
+            self.metrics.phase_ended(phase, since.elapsed());
+        }
+    }
+}
+
+impl Progress for Timed {
+    fn begin(&self, phase: Phase, what: &str, total: Option<u64>) {
+        self.turn_to(Some(phase));
+        self.progress.begin(phase, what, total);
+    }
+
+    fn advance(&self, steps: u64) {
+        self.progress.advance(steps);
+    }
+
+    fn step(&self, what: &str) {
+        self.progress.step(what);
+    }
+
+    fn call(&self, phase: Phase, paid: bool, cost: Option<Money>) {
+        self.progress.call(phase, paid, cost);
+    }
+
+    fn note(&self, text: &str) {
+        self.progress.note(text);
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        self.turn_to(None);
+    }
+}

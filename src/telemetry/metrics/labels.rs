@@ -1,0 +1,109 @@
+//! The labels of the metrics.
+
+use prometheus_client::encoding::EncodeLabelSet;
+
+use super::Owner;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CycleLabels {
+    pub(super) kind: String,
+    pub(super) outcome: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct PhaseLabels {
+    pub(super) phase: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CallLabels {
+    pub(super) namespace: String,
+    pub(super) optimization: String,
+    pub(super) model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OwnerLabels {
+    pub(super) namespace: String,
+    pub(super) optimization: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TokenLabels {
+    pub(super) namespace: String,
+    pub(super) optimization: String,
+    pub(super) model: String,
+    pub(super) r#type: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CostLabels {
+    pub(super) namespace: String,
+    pub(super) optimization: String,
+    pub(super) model: String,
+    pub(super) currency: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct PromotionLabels {
+    pub(super) namespace: String,
+    pub(super) optimization: String,
+    pub(super) origin: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReasonLabels {
+    pub(super) namespace: String,
+    pub(super) optimization: String,
+    pub(super) reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct NamespaceLabels {
+    pub(super) namespace: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CategoryLabels {
+    pub(super) category: String,
+}
+
+pub(super) fn call(owner: &Owner, model: &str) -> CallLabels {
+    CallLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), model: escaped(model) }
+}
+
+pub(super) fn of(owner: &Owner) -> OwnerLabels {
+    OwnerLabels { namespace: owner.0.clone(), optimization: owner.1.clone() }
+}
+
+pub(super) fn token(owner: &Owner, model: &str, kind: &str) -> TokenLabels {
+    TokenLabels {
+        namespace: owner.0.clone(),
+        optimization: owner.1.clone(),
+        model: escaped(model),
+        r#type: kind.to_owned(),
+    }
+}
+
+pub(super) fn cost(owner: &Owner, model: &str, currency: &str) -> CostLabels {
+    CostLabels {
+        namespace: owner.0.clone(),
+        optimization: owner.1.clone(),
+        model: escaped(model),
+        currency: currency.to_owned(),
+    }
+}
+
+pub(super) fn promotion(owner: &Owner, origin: &str) -> PromotionLabels {
+    PromotionLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), origin: origin.to_owned() }
+}
+
+pub(super) fn because(owner: &Owner, reason: &str) -> ReasonLabels {
+    ReasonLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), reason: reason.to_owned() }
+}
+
+/// A label's value that somebody else has chosen. The library writes values as they are
+/// (<https://prometheus.io/docs/instrumenting/exposition_formats/#comments-help-text-and-type-information>).
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}
