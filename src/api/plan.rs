@@ -1,9 +1,12 @@
 //! The plan: a resource after the door. Validated, defaults filled in, references resolved.
 
+mod inputs;
+mod legacy;
 pub mod watch;
 
+pub use self::inputs::InputsId;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +17,6 @@ use super::profile::Profile;
 use super::promotion::{Approval, RequireSignificance, Target, Test};
 use super::scoring::Scorer;
 use crate::domain::call::{ModelIdentity, Parameters};
-use crate::domain::hash::ContentHash;
 use crate::domain::ids::{DimensionName, ModelName};
 use crate::domain::money::{Money, Price};
 use crate::domain::prompt::Prompt;
@@ -146,11 +148,13 @@ impl ModelPlan {
 }
 
 /// A chat model, and how it is asked.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ModelUse {
     /// The model.
     pub model: ModelName,
     /// Sampling parameters.
+    #[serde(skip_serializing_if = "is_default")]
     pub parameters: Arc<Parameters>,
 }
 
@@ -163,17 +167,6 @@ impl From<ModelName> for ModelUse {
 impl From<&str> for ModelUse {
     fn from(model: &str) -> Self {
         ModelName::from(model).into()
-    }
-}
-
-/// Part of the identity of a cycle: without parameters it reads as the name of the model alone, as it did before there were any.
-impl fmt::Debug for ModelUse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { model, parameters } = self;
-        if **parameters == Parameters::default() {
-            return model.fmt(f);
-        }
-        f.debug_struct("ModelUse").field("model", model).field("parameters", parameters).finish()
     }
 }
 
@@ -238,7 +231,8 @@ pub struct ExecutionPlan {
 }
 
 /// Something that is scored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DimensionPlan {
     /// Its name.
     pub name: DimensionName,
@@ -259,7 +253,8 @@ pub struct DimensionPlan {
 }
 
 /// What the challenger must reach in a dimension.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum ThresholdPlan {
     /// A mean score.
     Value(f64),
@@ -268,7 +263,8 @@ pub enum ThresholdPlan {
 }
 
 /// How failures are grouped.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ClusteringPlan {
     /// The embedding model; the built-in vectoriser when `None`.
     pub embeddings: Option<ModelName>,
@@ -279,7 +275,8 @@ pub struct ClusteringPlan {
 }
 
 /// How patches are written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PatchingPlan {
     /// The model that proposes edits.
     pub model: ModelName,
@@ -296,7 +293,8 @@ pub struct PatchingPlan {
 }
 
 /// How candidates are tried.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ValidationPlan {
     /// Run the whole suite for every survivor, not only for the finalist.
     pub full_suite: bool,
@@ -309,7 +307,8 @@ pub struct ValidationPlan {
 }
 
 /// What a challenger must prove.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct GatePlan {
     /// The statistical test.
     pub test: Test,
@@ -329,59 +328,6 @@ pub struct GatePlan {
     pub repeats: u32,
 }
 
-impl Plan {
-    /// The identity of the cycle that this plan describes: a hash of everything that determines its outcome apart
-    /// from the ledger. Limits, time-outs, keys and prices are not part of it.
-    #[must_use]
-    pub fn identity(&self) -> ContentHash {
-        let mut inputs = self.inputs();
-        inputs["champion"] = serde_json::json!(self.champion.hash());
-        let Series { number, apart } = self.execution.series;
-        if number > 0 {
-            inputs["series"] = serde_json::json!(number);
-        }
-        if let Some(apart) = apart {
-            inputs["apart"] = serde_json::json!(apart);
-        }
-        ContentHash::of_json(&inputs)
-    }
-
-    /// The same without the champion and the series: what a person has written. As long as it is the same, another cycle is
-    /// another attempt.
-    #[must_use]
-    pub fn inputs(&self) -> serde_json::Value {
-        let runtime = match &self.runtime {
-            RuntimePlan::Model { model, parameters, max_turns } => {
-                serde_json::json!({"model": model, "parameters": parameters, "maxTurns": max_turns})
-            }
-            RuntimePlan::Endpoint { model, parameters } => {
-                serde_json::json!({"endpoint": model, "parameters": parameters})
-            }
-            RuntimePlan::Replay { transcripts } => {
-                serde_json::json!({"replay": ContentHash::of_json(transcripts)})
-            }
-        };
-        let models: BTreeMap<&ModelName, (&ModelIdentity, bool)> =
-            self.models.iter().map(|(name, model)| (name, (&model.identity, model.seed))).collect();
-        let described =
-            format!("{:?}", (&self.dimensions, &self.clustering, &self.patching, &self.validation, &self.gate));
-        let mut inputs = serde_json::json!({
-            "object": [self.namespace, self.name],
-            "tools": self.tools,
-            "runtime": runtime,
-            "models": models,
-            "scenarios": self.scenarios,
-            "split": self.split,
-            "repeats": self.execution.repeats,
-            "user": self.execution.user_model.as_ref().map(|user| &user.model),
-            "seed": self.execution.seed,
-            "rules": described,
-        });
-        // Absent where nothing is written, as it was before it could be.
-        let user = self.execution.user_model.as_ref().map(|user| &*user.parameters);
-        if let Some(parameters) = user.filter(|parameters| **parameters != Parameters::default()) {
-            inputs["userParameters"] = serde_json::json!(parameters);
-        }
-        inputs
-    }
+fn is_default(parameters: &Parameters) -> bool {
+    *parameters == Parameters::default()
 }

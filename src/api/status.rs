@@ -4,6 +4,7 @@
 //! nothing is rounded on the way through JSON.
 
 mod cycle;
+mod inputs;
 mod series;
 mod version;
 

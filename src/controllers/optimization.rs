@@ -74,7 +74,7 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
         // Whoever lists them asks for another look when it is done.
         return Ok(Action::await_change());
     }
-    let observed = observe::observe(object, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
+    let mut observed = observe::observe(object, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
     if observed.object.metadata.deletion_timestamp.is_some() {
         return delete(&observed, context).await;
     }
@@ -90,6 +90,9 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     }
     let resolved = resolve::resolve(&observed, context).await.map_err(ReconcileError::Cluster)?; // (client: reads)
     let Some(resolved) = resolved else { return Ok(Action::requeue(COMPUTING_EVERY)) };
+    if let Some(inputs) = &resolved.inputs {
+        observed.record.adopt_inputs(inputs);
+    }
     let all = News { base: true, ended: true };
     let mut course = decide(&observed, &resolved, &[], context, all); // (no client)
     if !course.create.is_empty() {
@@ -157,6 +160,7 @@ fn decide(
     let (wants, schedule_error) = wants(observed, resolved);
     let versions: Vec<_> = observed.versions.iter().map(|indexed| indexed.known.clone()).collect();
     let found = observed.found();
+    let inputs = resolved.inputs.as_ref().filter(|_| !observed.is_refused()).map(ToString::to_string);
     let taken = context.versions.taken(&observed.owner.0, &observed.owner.1);
     let mut course = next(&Situation {
         now: whole_seconds(observed.now),
@@ -167,7 +171,7 @@ fn decide(
         remembered,
         base: resolved.base.as_ref().filter(|_| news.base),
         found: found.as_ref(),
-        inputs: resolved.inputs.as_deref().filter(|_| !observed.is_refused()),
+        inputs: inputs.as_deref(),
         ended: observed.cycle.ended.as_ref().filter(|_| news.ended),
         round: observed.watched.as_ref().filter(|_| is_meant(observed, resolved, context)),
     });

@@ -17,6 +17,7 @@ use super::context::Context;
 use super::lock;
 use super::observe::{Observed, hash};
 use super::{Owner, conditions};
+use crate::api::plan::InputsId;
 use crate::api::plan::watch::WatchPlan;
 use crate::api::problem::Problems;
 use crate::api::resolve::{Reference, References, resolve as resolve_submission, watch};
@@ -43,7 +44,7 @@ pub struct Resolved {
     /// The base prompt; `None` while it cannot be read.
     pub base: Option<PromptText>,
     /// The identity of the inputs; `None` while there is trouble.
-    pub inputs: Option<String>,
+    pub inputs: Option<InputsId>,
     /// What a cycle may cost; `None` without a limit.
     pub budget: Option<Money>,
     /// Identifies the terms on which a cycle runs: what is no input of it. Empty while there is trouble.
@@ -73,7 +74,7 @@ pub struct Computed {
     base: Option<PromptText>,
     watch: Option<WatchPlan>,
     plan: Result<Plan, Problems>,
-    inputs: Option<String>,
+    inputs: Option<InputsId>,
     terms: String,
 }
 
@@ -84,7 +85,7 @@ fn compute(object: &AgentOptimization, references: &References) -> Computed {
     Computed {
         base: base(object, references),
         watch: watch(&submission).ok().flatten(),
-        inputs: plan.as_ref().ok().map(inputs),
+        inputs: plan.as_ref().ok().map(Plan::inputs),
         terms: plan.as_ref().map(terms).unwrap_or_default(),
         plan,
     }
@@ -150,11 +151,6 @@ pub async fn plan(
     let gathered = gather(&context.client, &namespace, object, Some(champion.to_owned())).await?;
     let computed = compute(object, &gathered.references);
     Ok(attempt(&context.client, object, &namespace, computed, &gathered, context).await?.prepared)
-}
-
-/// The identity of what a person has written.
-pub fn inputs(plan: &Plan) -> String {
-    ContentHash::of_json(&plan.inputs()).to_string()
 }
 
 /// The identity of the terms on which a cycle runs: its budget, limits, time-outs and prices.

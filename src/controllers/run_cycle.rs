@@ -113,7 +113,7 @@ async fn attempt(
     };
     let Prepared { mut plan, keys } =
         resolve::plan(object, &champion_text, context).await?.map_err(|trouble| failed(trouble.message))?;
-    if resolve::inputs(&plan) != cycle.inputs {
+    if plan.inputs().to_string() != cycle.inputs {
         // The next reconcile starts another cycle, or this one anew if they are changed back.
         let message = "what it is about was changed while it was starting".to_owned();
         return Err(Stop::Failed(Failed { message, needs_a_person: false }));
