@@ -225,10 +225,11 @@ fn fight_for_the_lease(moments: usize) -> Row {
         let worst = late.iter().map(|late| late.by).max().unwrap_or_default();
         let effective: Vec<&audit::Late> = late.iter().filter(|late| late.has_effect).collect();
         row.more = format!(
-            "the Lease was taken {} times; writes after another replica had it: {} ({} of them changed something), the last {worst:.1?} after",
+            "the Lease was taken {} times; writes after another replica had it: {} ({} of them changed something){}",
             takes.len(),
             late.len(),
-            effective.len()
+            effective.len(),
+            if late.is_empty() { String::new() } else { format!(", the last {worst:.1?} after") }
         );
         row.violations.extend(
             effective
