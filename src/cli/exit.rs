@@ -56,14 +56,17 @@ impl Exit {
     }
 
     /// The code for the verdict of a cycle in `status.history`.
-    pub(super) fn of_verdict(verdict: &str) -> Self {
-        match CycleVerdict::of(verdict) {
-            Some(CycleVerdict::Promoted | CycleVerdict::Passed | CycleVerdict::Measured) => Self::Success,
-            Some(CycleVerdict::Kept) => Self::Kept,
-            Some(CycleVerdict::BelowThreshold) => Self::BelowThreshold,
-            Some(CycleVerdict::Inconclusive) => Self::Inconclusive,
-            Some(CycleVerdict::Worse | CycleVerdict::Drifted | CycleVerdict::RolledBack | CycleVerdict::Failed)
-            | None => Self::Error,
+    pub(super) fn of_verdict(verdict: &CycleVerdict) -> Self {
+        match verdict {
+            CycleVerdict::Promoted | CycleVerdict::Passed | CycleVerdict::Measured => Self::Success,
+            CycleVerdict::Kept => Self::Kept,
+            CycleVerdict::BelowThreshold => Self::BelowThreshold,
+            CycleVerdict::Inconclusive => Self::Inconclusive,
+            CycleVerdict::Worse
+            | CycleVerdict::Drifted
+            | CycleVerdict::RolledBack
+            | CycleVerdict::Failed
+            | CycleVerdict::Later(_) => Self::Error,
         }
     }
 }

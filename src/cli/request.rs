@@ -380,10 +380,10 @@ mod tests {
         for (verdict, code) in
             [("Promoted", 0), ("Passed", 0), ("Kept", 10), ("BelowThreshold", 11), ("Inconclusive", 12), ("Failed", 1)]
         {
-            assert_eq!(Exit::of_verdict(verdict) as u8, code, "{verdict}");
+            assert_eq!(Exit::of_verdict(&verdict.to_owned().into()) as u8, code, "{verdict}");
         }
         for verdict in CycleVerdict::ALL {
-            let (_, words) = verdict_words(verdict.as_str());
+            let (_, words) = verdict_words(&verdict);
             assert!(!words.contains(char::is_uppercase), "{words} is no word for people");
         }
     }

@@ -216,7 +216,7 @@ fn promotion(
         .first()
         .filter(|last| last.kind != CycleKind::Reevaluate && status.cycles != observed.record.cycles);
     if let Some(last) = gated {
-        set(conditions, conditions::PROMOTED, "False", &last.verdict, &last.message, generation, now);
+        set(conditions, conditions::PROMOTED, "False", last.verdict.as_str(), &last.message, generation, now);
     }
 }
 
@@ -298,7 +298,7 @@ fn degraded(
     let Some(before) = conditions.iter().find(|it| it.type_ == conditions::DEGRADED) else { return };
     let hash = |status: &AgentOptimizationStatus| status.champion.as_ref().map(|champion| champion.hash.clone());
     let is_measured = status.cycles != observed.record.cycles
-        && status.history.first().is_some_and(|last| last.verdict == CycleVerdict::Measured.as_str());
+        && status.history.first().is_some_and(|last| last.verdict == CycleVerdict::Measured);
     let is_over = hash(status) != hash(&observed.record)
         || match before.reason.as_str() {
             DRIFTED => status.champion.as_ref().is_some_and(|champion| champion.drifted_to.is_none()),
@@ -338,7 +338,7 @@ pub fn count(observed: &Observed, course: &Course, context: &Context) {
         && let Some(last) = after.history.first()
     {
         let took = std::time::Duration::try_from(last.ended_at.duration_since(last.started_at)).unwrap_or_default();
-        context.metrics.cycle_ended(&format!("{:?}", last.kind), &last.verdict, took);
+        context.metrics.cycle_ended(&format!("{:?}", last.kind), last.verdict.as_str(), took);
     }
     let failures = |record: &AgentOptimizationStatus| {
         let waiting = record.cycle.as_ref().and_then(|cycle| cycle.waiting.as_ref());

@@ -107,7 +107,7 @@ fn a_pinned_version_serves_whatever_the_gate_says_and_an_unknown_one_is_told() {
     // Asked for by name, a cycle runs; what passes its gate does not serve.
     shop.annotate(RUN_AT, "now");
     let status = shop.until("the cycle has ended", |status| status.cycles == 1 && status.cycle.is_none());
-    assert_eq!(status.history[0].verdict, "Passed");
+    assert_eq!(status.history[0].verdict.as_str(), "Passed");
     assert_eq!(shop.target().unwrap()["version"], "mine");
     let found = format!("{SHOP}-{}", status.history[0].challenger.clone().unwrap());
     assert!(shop.until_version(&found, "Candidate").reasons[0].contains("spec.pin keeps another version"));

@@ -165,7 +165,7 @@ fn a_promotion_restarts_a_workload_once_and_a_cycle_that_changes_nothing_does_no
     shop.annotate("whetstone.dev/run-at", "again");
     let status =
         shop.until("another cycle has ended", |status| status.cycles == 2 && status.phase == Some(Phase::Idle));
-    assert_ne!(status.history[0].verdict, "Promoted");
+    assert_ne!(status.history[0].verdict.as_str(), "Promoted");
     operator.stop();
     let operator = shop.operator();
     eventually("it has looked", DEADLINE, || {

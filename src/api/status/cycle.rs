@@ -139,7 +139,8 @@ pub struct FinishedCycle {
     pub ended_at: Timestamp,
     /// What came out: `Promoted`, `Passed`, `Kept`, `BelowThreshold` or `Inconclusive`; of a re-evaluation `Measured`, `Worse`,
     /// `Drifted`, `RolledBack` or `Inconclusive`.
-    pub verdict: String,
+    #[schemars(with = "String")]
+    pub verdict: CycleVerdict,
     /// The first reason, in words.
     pub message: String,
     /// The version that served.
@@ -158,7 +159,8 @@ pub struct FinishedCycle {
 }
 
 /// What a cycle came to, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub enum CycleVerdict {
     /// A challenger was promoted.
     Promoted,
@@ -180,10 +182,12 @@ pub enum CycleVerdict {
     RolledBack,
     /// It failed. (Statuses of earlier releases have it.)
     Failed,
+    /// A verdict of a later release, kept as it is.
+    Later(String),
 }
 
 impl CycleVerdict {
-    /// Every verdict.
+    /// Every verdict of this release.
     pub const ALL: [Self; 10] = [
         Self::Promoted,
         Self::Passed,
@@ -199,7 +203,7 @@ impl CycleVerdict {
 
     /// The word in the status.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Promoted => "Promoted",
             Self::Passed => "Passed",
@@ -211,12 +215,19 @@ impl CycleVerdict {
             Self::Drifted => "Drifted",
             Self::RolledBack => "RolledBack",
             Self::Failed => "Failed",
+            Self::Later(word) => word,
         }
     }
+}
 
-    /// The verdict of a word; `None` for one of a later release.
-    #[must_use]
-    pub fn of(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|verdict| verdict.as_str() == word)
+impl From<String> for CycleVerdict {
+    fn from(word: String) -> Self {
+        Self::ALL.into_iter().find(|verdict| verdict.as_str() == word).unwrap_or(Self::Later(word))
+    }
+}
+
+impl From<CycleVerdict> for String {
+    fn from(verdict: CycleVerdict) -> Self {
+        verdict.as_str().to_owned()
     }
 }

@@ -390,7 +390,7 @@ impl Step<'_> {
                 cause: running.cause,
                 started_at: running.started_at,
                 ended_at: self.situation.now,
-                verdict: verdict.as_str().to_owned(),
+                verdict,
                 message,
                 champion,
                 challenger,

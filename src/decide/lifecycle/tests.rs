@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 
 use super::*;
 use crate::api::plan::watch::{ReevaluationPlan, WatchPlan};
-use crate::api::status::{Cause, CycleKind, Origin, RecordedSeries};
+use crate::api::status::{Cause, CycleKind, CycleVerdict, Origin, RecordedSeries};
 use crate::decide::conclude::Verdict;
 use crate::decide::watch::RoundOutcome;
 use crate::domain::hash::ContentHash;
@@ -287,7 +287,7 @@ fn a_rejected_challenger_leaves_the_champion_and_is_remembered() {
     cluster.ends(Verdict::Kept, "worse");
     assert_eq!(cluster.serving(), ("v1", Origin::Base));
     assert_eq!(cluster.phases()["v2"], VersionPhase::Rejected);
-    assert_eq!(cluster.record.history[0].verdict, "Kept");
+    assert_eq!(cluster.record.history[0].verdict, CycleVerdict::Kept);
 }
 
 #[test]
@@ -648,7 +648,7 @@ fn what_was_run_for_other_inputs_is_no_evidence() {
 #[test]
 fn a_drop_of_the_champion_alone_is_its_fault_and_a_drop_of_both_is_the_models() {
     for (verdict, version, evidence, said) in
-        [(Verdict::Kept, "v1", 0, "RolledBack"), (Verdict::BelowThreshold, "v2", 1, "Drifted")]
+        [(Verdict::Kept, "v1", 0, CycleVerdict::RolledBack), (Verdict::BelowThreshold, "v2", 1, CycleVerdict::Drifted)]
     {
         let mut cluster = measuring_again();
         cluster.ends(verdict, "");
@@ -674,7 +674,7 @@ fn a_pinned_champion_that_does_worse_is_not_taken_back_and_nothing_says_that_it_
     cluster.wants.pin = Some("v2".to_owned());
     cluster.ends(Verdict::Kept, "");
     assert_eq!((cluster.serving(), &cluster.record.quarantine), (("v2", Origin::Gate), &Vec::new()));
-    assert_eq!(cluster.record.history[0].verdict, "Worse");
+    assert_eq!(cluster.record.history[0].verdict, CycleVerdict::Worse);
     cluster.has_said("PinnedVersionWorse");
     assert_eq!(cluster.times_said("RolledBack"), 0);
     assert!(cluster.said.iter().all(|note| note.origin != Some(Origin::Rollback)), "nor does the metric");
@@ -715,7 +715,10 @@ fn a_reevaluation_compares_with_the_promotion_however_often_the_model_has_drifte
     assert_eq!(cluster.record.cycle.as_ref().unwrap().kind, CycleKind::Reevaluate);
     cluster.ends(Verdict::BelowThreshold, "");
     assert_eq!((cluster.record.cycle.clone(), cluster.times_said("Drifted")), (None, 1));
-    assert_eq!((cluster.record.history[0].verdict.as_str(), cluster.record.evidence_series()), ("Measured", evidence));
+    assert_eq!(
+        (&cluster.record.history[0].verdict, cluster.record.evidence_series()),
+        (&CycleVerdict::Measured, evidence)
+    );
     assert!(said(&cluster).contains("0.3 below the 0.900 at promotion"), "{}", said(&cluster));
     // It recovers: then what was answered in between is no evidence.
     cluster.pass(1001);
@@ -990,7 +993,11 @@ fn check(cluster: &Cluster, before: &AgentOptimizationStatus, happening: &Happen
     if let Some(last) = record.history.first().filter(|_| record.cycles != before.cycles) {
         let is_another = before.champion.as_ref().is_some_and(|before| before.hash != champion.hash);
         let is_taken_back = is_another && champion.origin == Origin::Rollback;
-        assert_eq!(last.verdict == "RolledBack", is_taken_back, "the history says so if and only if it was: {last:?}");
+        assert_eq!(
+            last.verdict == CycleVerdict::RolledBack,
+            is_taken_back,
+            "the history says so if and only if it was: {last:?}"
+        );
     }
     let series = |status: &AgentOptimizationStatus| status.cycle.as_ref().map(|cycle| (cycle.kind, cycle.own_series()));
     if let Some((CycleKind::Reevaluate, fresh)) = series(record).filter(|cycle| series(before).as_ref() != Some(cycle))

@@ -100,10 +100,8 @@ pub(super) fn cause(cause: Cause) -> &'static str {
 
 /// What a verdict of `status.history` is in words, and how good it is.
 #[must_use]
-pub fn verdict_words(verdict: &str) -> (Tone, &str) {
-    // One of a later release stands as it is.
-    let Some(known) = CycleVerdict::of(verdict) else { return (Tone::Plain, verdict) };
-    match known {
+pub fn verdict_words(verdict: &CycleVerdict) -> (Tone, &str) {
+    match verdict {
         CycleVerdict::Promoted => (Tone::Good, "promoted"),
         CycleVerdict::Passed => (Tone::Good, "passed"),
         CycleVerdict::Measured => (Tone::Plain, "measured"),
@@ -114,6 +112,7 @@ pub fn verdict_words(verdict: &str) -> (Tone, &str) {
         CycleVerdict::Drifted => (Tone::Notable, "drifted"),
         CycleVerdict::RolledBack => (Tone::Bad, "rolled back"),
         CycleVerdict::Failed => (Tone::Bad, "failed"),
+        CycleVerdict::Later(word) => (Tone::Plain, word),
     }
 }
 
