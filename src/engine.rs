@@ -38,6 +38,7 @@ use self::ports::{Clock, History, Ledger, Models, Progress, Silent};
 use self::report::Report;
 use self::subject::Subject;
 use crate::api::Plan;
+use crate::domain::money::Money;
 use crate::domain::version::Version;
 
 /// What a cycle returns: what there is to read, and what there is to act on.
@@ -47,6 +48,10 @@ pub struct Outcome {
     pub report: Report,
     /// Champion and challenger. The one in phase `Champion` is to be served.
     pub versions: Vec<Version>,
+    /// What the cycle has paid in all, runs that were interrupted included.
+    pub spent: Money,
+    /// The budget, if it ended the cycle.
+    pub exhausted: Option<Money>,
 }
 
 /// A cycle, composed from a plan and the ports that it runs on.

@@ -14,7 +14,6 @@ use super::stores::Stores;
 use crate::api::plan::KeyPlan;
 use crate::api::status::{CycleKind, RunningCycle};
 use crate::api::{AgentOptimization, Plan, PromptVersion};
-use crate::decide::conclude::Reason;
 use crate::decide::lifecycle::{ChallengerFacts, CycleFacts, Failed, Gated, Names, PromptText, Remeasured, TooDear};
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ModelName;
@@ -252,7 +251,7 @@ fn remembered(version: &PromptVersion, champion: &str) -> Option<Version> {
     })
 }
 
-fn gated(Outcome { report, versions }: Outcome, plan: &Plan) -> Gated {
+fn gated(Outcome { report, versions, spent, exhausted }: Outcome, plan: &Plan) -> Gated {
     let challenger = report.challenger.as_ref().and_then(|side| {
         let version = versions.iter().find(|version| version.hash.to_string() == side.hash)?;
         Some(ChallengerFacts {
@@ -264,15 +263,14 @@ fn gated(Outcome { report, versions }: Outcome, plan: &Plan) -> Gated {
             dimensions: side.dimensions.iter().map(|(name, mean)| (name.clone(), *mean)).collect(),
         })
     });
-    let is_budget = |reason: &Reason| reason.code == "BudgetExhausted";
     Gated {
         id: report.cycle.chars().take(12).collect(),
         verdict: report.verdict,
-        exhausted: plan.budget.filter(|_| report.reasons.iter().any(is_budget)),
+        exhausted,
         reasons: report.reasons.iter().map(|reason| reason.message.clone()).collect(),
         champion_score: report.champion.score,
         challenger,
-        cost: report.cost.cycle.parse::<rust_decimal::Decimal>().map(Into::into).unwrap_or_default(),
+        cost: spent,
         currency: plan.currency.clone(),
     }
 }

@@ -15,7 +15,8 @@ use super::error::CycleError;
 use super::evaluate::{CountedAs, Evaluator};
 use super::ports::{Clock, CycleRecord, CycleStart, History, Memory, Progress};
 use super::report::{
-    CallCounts, ClusterReport, Cost, Kind, Report, RoundGrouping, SCHEMA_VERSION, ScenarioCounts, Side, means,
+    CallCounts, ClusterReport, Cost, Kind, MeasuredOn, Report, RoundGrouping, SCHEMA_VERSION, ScenarioCounts, Side,
+    means,
 };
 use super::shadow::{self, Paired};
 use super::subject::Subject;
@@ -100,7 +101,7 @@ impl Cycle {
         match self.find_challenger(&mut findings).await {
             Ok((search, None)) => self.close(search, findings, None).await,
             Ok((search, Some(finalist))) => match self.prove(finalist, &mut findings).await {
-                Ok(gated) => self.close(search, findings, Some((gated, "heldOut"))).await,
+                Ok(gated) => self.close(search, findings, Some((gated, MeasuredOn::HeldOut))).await,
                 Err(error) => self.out_of_budget(error, findings).await,
             },
             Err(error) => self.out_of_budget(error, findings).await,
@@ -138,7 +139,7 @@ impl Cycle {
         let failures = self.failures(&self.champion, &gated.paired.scenarios, self.plan.gate.repeats);
         findings.failures = failures.len();
         self.cluster(1, failures, &mut findings).await?;
-        self.close(Search::Challenger, findings, Some((gated, "all"))).await
+        self.close(Search::Challenger, findings, Some((gated, MeasuredOn::All))).await
     }
 
     async fn compare_with(
@@ -182,17 +183,18 @@ impl Cycle {
         self,
         search: Search,
         mut findings: Findings,
-        gated: Option<(Gated, &str)>,
+        gated: Option<(Gated, MeasuredOn)>,
     ) -> Result<Outcome, CycleError> {
         let compared = gated.as_ref().map(|(gated, on)| (gated.paired.compared(), *on));
         let (measured, measured_on) = if let Some((compared, on)) = &compared {
             (compared.champion.clone(), *on)
         } else {
             let suite = self.plan.split.suite();
-            (self.evaluator.measured(&self.champion, &suite, &(0..self.plan.execution.repeats)), "training")
+            (self.evaluator.measured(&self.champion, &suite, &(0..self.plan.execution.repeats)), MeasuredOn::Training)
         };
         let gated = gated.map(|(gated, _)| gated);
         let critical = self.critical(std::mem::take(&mut findings.critical));
+        let exhausted = self.plan.budget.filter(|_| matches!(search, Search::BudgetExhausted { .. }));
         let Conclusion { verdict, reasons } = conclude(&Evidence {
             search,
             gate: gated.as_ref().map(|gated| &gated.report),
@@ -255,7 +257,7 @@ impl Cycle {
         let record = CycleRecord {
             cycle: self.id,
             object: self.object.clone(),
-            verdict: verdict.as_str().to_owned(),
+            verdict,
             report: serde_json::to_value(&report).expect("a report is JSON"),
             versions: versions.clone(),
             rejected: findings.rejected,
@@ -267,7 +269,7 @@ impl Cycle {
         };
         self.history.close(record).await?;
         tracing::info!(verdict = verdict.as_str(), calls = report.calls.total, paid = %report.cost.paid, "cycle ends");
-        Ok(Outcome { report, versions })
+        Ok(Outcome { report, versions, spent: self.calls.spent(), exhausted })
     }
 
     /// What was found about critical dimensions; empty when nothing was looked at.
@@ -280,15 +282,16 @@ impl Cycle {
     }
 
     /// The mean scores that later cycles take percentiles of: those of a champion that was measured on all held-out scenarios.
-    fn remembered_scores(&self, measured: &Evaluation, measured_on: &str) -> BTreeMap<DimensionName, f64> {
-        let is_complete = measured_on == "heldOut" && measured.results.iter().all(|result| !result.samples.is_empty());
+    fn remembered_scores(&self, measured: &Evaluation, measured_on: MeasuredOn) -> BTreeMap<DimensionName, f64> {
+        let is_complete =
+            measured_on == MeasuredOn::HeldOut && measured.results.iter().all(|result| !result.samples.is_empty());
         if !is_complete {
             return BTreeMap::new();
         }
         means(&self.plan, measured).dimensions.into_iter().map(|(name, mean)| (name.into(), mean)).collect()
     }
 
-    fn side(&self, version: &crate::domain::version::Version, measured: &Evaluation, measured_on: &str) -> Side {
+    fn side(&self, version: &crate::domain::version::Version, measured: &Evaluation, measured_on: MeasuredOn) -> Side {
         let means = means(&self.plan, measured);
         Side {
             version: version.name.to_string(),
@@ -297,7 +300,7 @@ impl Cycle {
             dimensions: means.dimensions,
             pass_rate: means.pass_rate,
             failing: failing(measured),
-            measured_on: measured_on.to_owned(),
+            measured_on,
             scenarios: measured.results.len(),
             answers: self.evaluator.answers(measured),
             diff: version.diff.clone(),

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::stopwatch::CallTime;
+use crate::decide::conclude::Verdict;
 use crate::domain::call::{
     Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose,
 };
@@ -256,8 +257,8 @@ pub struct CycleRecord {
     pub cycle: ContentHash,
     /// `namespace/name` of the resource.
     pub object: String,
-    /// `promoted`, `kept`, `inconclusive`, ...: the verdict in one word, as in the report.
-    pub verdict: String,
+    /// The verdict.
+    pub verdict: Verdict,
     /// The whole report, as in `report.json`.
     pub report: serde_json::Value,
     /// Champion and challenger.

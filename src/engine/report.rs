@@ -99,8 +99,8 @@ pub struct Side {
     /// The scenarios, of those measured, that it fails in most of their repeats.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failing: Vec<String>,
-    /// What the scores were measured on: `heldOut`, `all` or `training`.
-    pub measured_on: String,
+    /// What the scores were measured on.
+    pub measured_on: MeasuredOn,
     /// How many scenarios that is.
     pub scenarios: usize,
     /// Runs in which an answer of the agent was out of the ordinary; absent when there was none.
@@ -112,6 +112,18 @@ pub struct Side {
     /// The labels of the clusters that it addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
+}
+
+/// The scenarios that scores were measured on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum MeasuredOn {
+    /// The held-out part, which the search never sees.
+    HeldOut,
+    /// Every scenario: a comparison has searched on none.
+    All,
+    /// The training and the regression part.
+    Training,
 }
 
 /// How the failures of a round were grouped.

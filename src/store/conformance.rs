@@ -12,6 +12,7 @@ use rust_decimal::Decimal;
 use serde_json::json;
 
 use super::{CLUSTER_EXAMPLES, CYCLES_KEPT, CallRow, Store, VersionRow};
+use crate::decide::conclude::Verdict;
 use crate::domain::call::{Answer, CallKey, ChatAnswer, Embeddings, Finish, ModelIdentity, Phase, Purpose, Unusable};
 use crate::domain::cluster::{Cluster, Failure, Rule};
 use crate::domain::hash::ContentHash;
@@ -124,7 +125,7 @@ fn kept(cycle: &str, second: i64) -> CycleRecord {
     CycleRecord {
         cycle: hash(cycle),
         object: OBJECT.into(),
-        verdict: "kept".into(),
+        verdict: Verdict::Kept,
         report: json!({"verdict": "kept", "cycle": cycle}),
         versions: Vec::new(),
         rejected: Vec::new(),
@@ -533,7 +534,7 @@ pub(super) async fn closing_again_replaces_what_was_recorded(store: &dyn Store) 
     };
     store.close(first.clone()).await.unwrap();
     let second = CycleRecord {
-        verdict: "inconclusive".into(),
+        verdict: Verdict::Inconclusive,
         report: json!({"verdict": "inconclusive"}),
         rejected: vec![rejection("z")],
         clusters: vec![cluster("c1", 2)],

@@ -9,7 +9,7 @@ use comfy_table::{Cell, CellAlignment, Table, TableStyle, presets};
 use self::patches::{dropped_line, markdown_attempts, markdown_critical};
 use crate::decide::conclude::{Reason, Verdict, counted};
 use crate::domain::cluster::{Grouped, Grouping, ThresholdFrom};
-use crate::engine::report::{AnswerCounts, ClusterReport, Kind, Report, RoundGrouping, Side};
+use crate::engine::report::{AnswerCounts, ClusterReport, Kind, MeasuredOn, Report, RoundGrouping, Side};
 use crate::web::terminal::{harmless, line};
 
 /// Clusters that the summary lists.
@@ -133,10 +133,10 @@ struct ScoredOn {
 }
 
 fn scored_on(side: &Side) -> ScoredOn {
-    let what = match side.measured_on.as_str() {
-        "heldOut" => "held out: the optimizer never saw them",
-        "training" => "training and regression part",
-        _ => "all of them",
+    let what = match side.measured_on {
+        MeasuredOn::HeldOut => "held out: the optimizer never saw them",
+        MeasuredOn::Training => "training and regression part",
+        MeasuredOn::All => "all of them",
     };
     ScoredOn { what, n: side.scenarios }
 }

@@ -29,12 +29,13 @@ async fn close_inside(connection: &mut SqliteConnection, place: &Place, record: 
     let at = record.at.as_microsecond();
     let report = write_json(&record.report);
     // Nothing rather than an empty map: only cycles that have measured their champion count towards what is remembered.
+    let verdict = record.verdict.as_str();
     let scores = (!record.champion_scores.is_empty()).then(|| write_json(&record.champion_scores));
     let cycle = sqlx::query_scalar!(
         r#"UPDATE cycles SET ended_at = ?, verdict = ?, report = ?, champion_scores = ?
            WHERE object = ? AND hash = ? RETURNING id AS "id!""#,
         at,
-        record.verdict,
+        verdict,
         report,
         scores,
         record.object,
