@@ -129,7 +129,12 @@ impl Cluster {
     /// A new namespace. `prefix` is for the reader; what comes after it is drawn at random.
     pub fn namespace(&self, prefix: &str) -> Namespace {
         // A hasher is seeded at random, and that is all that is wanted here.
-        let name = format!("{prefix}-{:08x}", RandomState::new().hash_one(prefix) as u32);
+        self.namespace_named(&format!("{prefix}-{:08x}", RandomState::new().hash_one(prefix) as u32))
+    }
+
+    /// A new namespace of this name, for one test only.
+    pub fn namespace_named(&self, name: &str) -> Namespace {
+        let name = name.to_owned();
         let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
         let namespace = NamespaceObject { metadata, ..NamespaceObject::default() };
         let namespaces: Api<NamespaceObject> = Api::all(self.client());

@@ -17,6 +17,7 @@ mod security;
 mod status;
 mod target;
 mod turns;
+mod upgrade;
 mod verbs;
 mod versions;
 mod watch;

@@ -57,13 +57,18 @@ impl Shop {
 
     /// A new one whose world has further properties.
     pub fn in_world(name: &str, more: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let world = World::start(dir.path(), &format!("{}{more}", fixture("world.yaml")));
-        let shop = Self { namespace: Namespace::new(name), world, dir };
+        let shop = Self::empty(Namespace::new(name), "127.0.0.1:0", more);
         shop.write_base(&fixture("prompt.md"));
         shop.write_config_map("shop-tools", &[("tools.json", &fixture("tools.json"))]);
         shop.write_config_map("shop-scenarios", &[("scenarios.jsonl", &fixture("scenarios.jsonl"))]);
         shop
+    }
+
+    /// One in whose namespace nothing is, and whose world listens at an address.
+    pub fn empty(namespace: Namespace, listen: &str, more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::start(dir.path(), listen, &format!("{}{more}", fixture("world.yaml")));
+        Self { namespace, world, dir }
     }
 
     /// Its resource, after a change (RFC 7396).
@@ -319,7 +324,12 @@ impl Shop {
     pub fn operator_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Operator {
         let world = self.world.address.to_string();
         let arguments = [&["--allow-endpoint", &world][..], arguments].concat();
-        Operator::start(self, &arguments, environment)
+        Operator::start(self, Path::new(env!("CARGO_BIN_EXE_whetstone")), &arguments, environment)
+    }
+
+    /// Starts the operator of another build.
+    pub fn operator_of(&self, binary: &Path) -> Operator {
+        Operator::start(self, binary, &["--allow-endpoint", &self.world.address.to_string()], &[])
     }
 }
 
@@ -437,11 +447,11 @@ pub struct World {
 }
 
 impl World {
-    fn start(dir: &Path, world: &str) -> Self {
+    fn start(dir: &Path, listen: &str, world: &str) -> Self {
         let file = dir.join("world.yaml");
         std::fs::write(&file, world).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_whetstone"));
-        command.args(["simulate", "--listen", "127.0.0.1:0", "--world"]).arg(&file).stdin(Stdio::null());
+        command.args(["simulate", "--listen", listen, "--world"]).arg(&file).stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -477,10 +487,10 @@ pub struct Operator {
 }
 
 impl Operator {
-    fn start(shop: &Shop, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+    fn start(shop: &Shop, binary: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let log = shop.dir.path().join("operator.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_whetstone"));
+        let mut command = Command::new(binary);
         let namespace = shop.namespace.name();
         command.args(["operator", "--namespace", namespace, "--lease-namespace", namespace]);
         command.args(["--listen", "127.0.0.1:0", "--store"]).arg(shop.store_dir()).args(arguments);
