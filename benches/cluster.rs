@@ -36,6 +36,7 @@ fn failures(rng: &mut ChaCha8Rng) -> Vec<Failure> {
                 tool: format!("tool_{}", index % MISTAKES).into(),
                 arguments: Vec::new(),
                 detail: text(20),
+                dimension: None,
             }],
             failed_checks: Vec::new(),
             expected_tools: vec!["lookup".into()],

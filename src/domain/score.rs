@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::hash::ContentHash;
-use super::ids::{ScenarioId, ToolName};
+use super::ids::{DimensionName, ScenarioId, ToolName};
 
 /// A score from 0 (worst) to 1 (best). Never NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize)]
@@ -101,6 +101,9 @@ pub struct ToolError {
     pub arguments: Vec<String>,
     /// One sentence for a person and for the patch model: expected what, got what.
     pub detail: String,
+    /// The dimension that it was found in, where it stands apart from its score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<DimensionName>,
 }
 
 /// What a check of the final answer looks at.
@@ -142,6 +145,9 @@ pub struct FailedCheck {
     pub expected: String,
     /// One sentence for a person and for the patch model: expected what, got what.
     pub detail: String,
+    /// The dimension that it was found in, where it stands apart from its score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<DimensionName>,
 }
 
 /// The score of one transcript in one dimension.

@@ -293,7 +293,7 @@ fn check_answer(checks: &[CompiledCheck], scenario: &Scenario, transcript: &Tran
         // What was said on the way is no answer, and giving none is no way to avoid a text.
         let evidence = "no final answer: the turns ran out while the assistant was still calling tools".to_owned();
         let (kind, expected) = (CheckKind::Answer, "a final answer".to_owned());
-        let failed_checks = vec![FailedCheck { kind, expected, detail: evidence.clone() }];
+        let failed_checks = vec![FailedCheck { kind, expected, detail: evidence.clone(), dimension: None }];
         return Finding { evidence, failed_checks, ..Finding::default() };
     }
     let answer = match scenario.simulated_user {

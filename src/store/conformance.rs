@@ -576,11 +576,13 @@ fn failure(number: usize) -> Failure {
             tool: "refund".into(),
             arguments: vec!["order[0].id".into()],
             detail: "expected 12, got 13".into(),
+            dimension: None,
         }],
         failed_checks: vec![FailedCheck {
             kind: CheckKind::Contains,
             expected: "the answer to contain \"12\"".into(),
             detail: "expected the answer to contain \"12\", got \"No.\"".into(),
+            dimension: None,
         }],
         expected_tools: vec!["refund".into()],
         evidence: "did not look the order up".into(),

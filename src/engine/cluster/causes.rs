@@ -64,6 +64,7 @@ fn with_tool(cause: &str, number: usize, kind: ToolErrorKind, tool: &str, argume
             tool: tool.into(),
             arguments: argument.map(|name| format!("{name}[{number}].value")).into_iter().collect(),
             detail,
+            dimension: None,
         }],
         expected_tools: if kind == ToolErrorKind::Extra { Vec::new() } else { vec![tool.into()] },
         ..failure(cause, number)
@@ -77,7 +78,7 @@ fn with_check(cause: &str, number: usize, kind: CheckKind, expected: &str, answe
         dimensions: vec!["accuracy".into()],
         evidence: format!("accuracy: {detail}"),
         answer: answer.to_owned(),
-        failed_checks: vec![FailedCheck { kind, expected: expected.to_owned(), detail }],
+        failed_checks: vec![FailedCheck { kind, expected: expected.to_owned(), detail, dimension: None }],
         ..failure(cause, number)
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{by_severity, evidence_beyond_findings, mistake, roots, words};
 use crate::domain::cluster::{Cluster, Failure, Rule};
-use crate::domain::ids::ToolName;
-use crate::domain::score::{CheckKind, FailedCheck, ToolErrorKind};
+use crate::domain::ids::{DimensionName, ToolName};
+use crate::domain::score::{CheckKind, FailedCheck, ToolError, ToolErrorKind};
 
 /// The most terms, tools and arguments that are named.
 const MAX_TERMS: usize = 6;
@@ -40,10 +40,14 @@ fn rule_of(
     check: Option<&CommonCheck>,
     terms: Vec<String>,
 ) -> Rule {
-    let dimension = most_frequent(failures.iter().flat_map(|failure| {
-        // The worst dimension of a failure counts for more than those that failed along with it.
-        failure.dimensions.iter().enumerate().map(|(rank, name)| (name.clone(), if rank == 0 { 1.0 } else { 0.5 }))
-    }));
+    let worst = || {
+        most_frequent(failures.iter().flat_map(|failure| {
+            // The worst dimension of a failure counts for more than those that failed along with it.
+            failure.dimensions.iter().enumerate().map(|(rank, name)| (name.clone(), if rank == 0 { 1.0 } else { 0.5 }))
+        }))
+    };
+    // What is named is named with the dimension that it was found in.
+    let dimension = found_in(failures, common, check).or_else(worst);
     let arguments = common.map(|common| common_arguments(failures, common)).unwrap_or_default();
     // What the names of tools and arguments say anyway is no news as a term.
     let tools = failures.iter().flat_map(|failure| &failure.tool_errors).map(|error| error.tool.as_str());
@@ -58,6 +62,29 @@ fn rule_of(
         check: check.map(CommonCheck::words),
         terms: terms.into_iter().filter(|term| !known.contains(term)).take(MAX_TERMS).collect(),
     }
+}
+
+/// The dimension in which most members show the mistake, or the check, that they have in common.
+fn found_in(
+    failures: &[Failure],
+    common: Option<&CommonMistake>,
+    check: Option<&CommonCheck>,
+) -> Option<(DimensionName, f64)> {
+    let dimensions = failures.iter().flat_map(|failure| {
+        let is_common = |error: &&ToolError| {
+            let is_named = |common: &CommonMistake| common.tools.is_empty() || common.tools.contains(&error.tool);
+            common.is_some_and(|common| error.kind == common.kind && is_named(common))
+        };
+        let is_checked = |failed: &&FailedCheck| {
+            let is_named =
+                |check: &CommonCheck| check.expected.as_ref().is_none_or(|expected| *expected == failed.expected);
+            check.is_some_and(|check| failed.kind == check.kind && is_named(check))
+        };
+        let mistakes = failure.tool_errors.iter().filter(is_common).filter_map(|error| error.dimension.clone());
+        let checks = failure.failed_checks.iter().filter(is_checked).filter_map(|check| check.dimension.clone());
+        mistakes.chain(checks).collect::<BTreeSet<_>>()
+    });
+    most_frequent(dimensions.map(|dimension| (dimension, 1.0)))
 }
 
 /// The check that most members fail, or at least its kind.

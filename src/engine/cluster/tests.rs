@@ -26,6 +26,7 @@ fn tool_failure(id: &str, errors: &[(ToolErrorKind, &str, &[&str])], expected: &
             tool: (*tool).into(),
             arguments: arguments.iter().map(|path| (*path).to_owned()).collect(),
             detail: format!("{kind} of {tool} with reservation {id}"),
+            dimension: None,
         })
         .collect();
     Failure {
@@ -322,4 +323,34 @@ proptest! {
         vectors.rotate_left(turn);
         prop_assert_eq!(found, cluster(&failures, &vectors, Some(0.6), max).clusters);
     }
+}
+
+#[test]
+fn a_label_names_the_dimension_in_which_its_mistake_was_found() {
+    let two = |id: &str| {
+        let mut failure = tool_failure(id, &[(ToolErrorKind::Missing, "refund", &[])], &["refund"], REQUESTS[0]);
+        failure.tool_errors[0].dimension = Some("tool_compliance".into());
+        // It did worst in another dimension.
+        failure.dimensions = vec!["form".into(), "tool_compliance".into()];
+        failure
+    };
+    let checked = |id: &str| {
+        let mut failure = failure(id, "expected the answer to contain \"positive\"", REQUESTS[1]);
+        failure.dimensions = vec!["form".into(), "accuracy".into()];
+        failure.failed_checks = vec![crate::domain::score::FailedCheck {
+            kind: crate::domain::score::CheckKind::Contains,
+            expected: "the answer to contain \"positive\"".to_owned(),
+            detail: "expected the answer to contain \"positive\"".to_owned(),
+            dimension: Some("accuracy".into()),
+        }];
+        failure
+    };
+    let failures: Vec<Failure> = (0..4)
+        .map(|number| two(&format!("refund-{number}")))
+        .chain((0..4).map(|number| checked(&format!("review-{number}"))))
+        .collect();
+    let clustered = cluster(&failures, &vectorise(&failures), None, 12);
+    let labels: Vec<&str> = clustered.clusters.iter().map(|cluster| cluster.label.as_str()).collect();
+    assert!(labels.iter().any(|label| label.starts_with("tool_compliance: missing call of refund")), "{labels:?}");
+    assert!(labels.iter().any(|label| label.starts_with("accuracy: expected the answer")), "{labels:?}");
 }

@@ -94,7 +94,7 @@ impl CompiledCheck {
     pub fn fault(&self, answer: &str) -> Option<FailedCheck> {
         let failed = |kind: CheckKind, expected: String, got: String| {
             let detail = format!("expected {expected}, got {got}");
-            Some(FailedCheck { kind, expected, detail })
+            Some(FailedCheck { kind, expected, detail, dimension: None })
         };
         match self {
             Self::Equals(text) if answer.trim() != &**text => {
@@ -116,7 +116,7 @@ impl CompiledCheck {
                             "expected {expected}, and it has {} bytes, more than the {longest} that this pattern is matched with",
                             answer.len()
                         );
-                        Some(FailedCheck { kind: CheckKind::Regex, expected, detail })
+                        Some(FailedCheck { kind: CheckKind::Regex, expected, detail, dimension: None })
                     }
                 }
             }
@@ -154,7 +154,7 @@ fn schema_fault(schema: &Schema, answer: &str) -> Option<FailedCheck> {
             (expected, format!("expected JSON that satisfies the schema: {place}: {}", shorten(&why, 2 * MAX_QUOTE)))
         }
     };
-    Some(FailedCheck { kind: CheckKind::JsonSchema, expected, detail })
+    Some(FailedCheck { kind: CheckKind::JsonSchema, expected, detail, dimension: None })
 }
 
 fn quote(text: &str) -> String {

@@ -4,7 +4,7 @@ use super::shorten;
 use crate::api::plan::DimensionPlan;
 use crate::domain::cluster::Failure;
 use crate::domain::scenario::Scenario;
-use crate::domain::score::{DimensionScore, Sample, ScenarioResult};
+use crate::domain::score::{DimensionScore, FailedCheck, Sample, ScenarioResult, ToolError};
 use crate::domain::transcript::Transcript;
 
 /// The longest request that is kept, in characters.
@@ -54,8 +54,22 @@ pub fn failure(
         answer: shorten(answer, MAX_ANSWER).into_owned(),
         dimensions: failed.iter().map(|(dimension, _)| dimension.name.clone()).collect(),
         score: lowest_failed(worst),
-        tool_errors: failed.iter().flat_map(|(_, score)| score.tool_errors.iter().cloned()).collect(),
-        failed_checks: failed.iter().flat_map(|(_, score)| score.failed_checks.iter().cloned()).collect(),
+        tool_errors: failed
+            .iter()
+            .flat_map(|(dimension, score)| {
+                let found_in =
+                    |error: &ToolError| ToolError { dimension: Some(dimension.name.clone()), ..error.clone() };
+                score.tool_errors.iter().map(found_in)
+            })
+            .collect(),
+        failed_checks: failed
+            .iter()
+            .flat_map(|(dimension, score)| {
+                let found_in =
+                    |check: &FailedCheck| FailedCheck { dimension: Some(dimension.name.clone()), ..check.clone() };
+                score.failed_checks.iter().map(found_in)
+            })
+            .collect(),
         expected_tools: scenario.expect.calls.iter().map(|call| call.tool.clone()).collect(),
         evidence: shorten(&evidence.join("\n"), MAX_EVIDENCE).into_owned(),
     })
@@ -81,7 +95,7 @@ mod tests {
 
     use super::*;
     use crate::api::scoring::Scorer;
-    use crate::domain::score::{CheckKind, FailedCheck, Score, ToolError, ToolErrorKind};
+    use crate::domain::score::{CheckKind, Score, ToolErrorKind};
     use crate::domain::transcript::{Ending, Message};
 
     fn dimensions() -> Vec<DimensionPlan> {
@@ -110,11 +124,13 @@ mod tests {
                     tool: "find".into(),
                     arguments: vec![],
                     detail: format!("repeat {repeat}"),
+                    dimension: None,
                 }],
                 failed_checks: vec![FailedCheck {
                     kind: CheckKind::Contains,
                     expected: "the answer to contain \"yes\"".to_owned(),
                     detail: format!("expected it in repeat {repeat}"),
+                    dimension: None,
                 }],
             })
         });

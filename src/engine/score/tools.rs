@@ -346,7 +346,7 @@ fn wrong_arguments(expected: &ExpectedCall, call: &ToolCall) -> ToolError {
 }
 
 fn error(kind: ToolErrorKind, tool: ToolName, detail: String) -> ToolError {
-    ToolError { kind, tool, arguments: Vec::new(), detail }
+    ToolError { kind, tool, arguments: Vec::new(), detail, dimension: None }
 }
 
 /// Forbidden calls first, then wrong arguments, missing, extra, wrong order; no error twice; not too many.
