@@ -25,3 +25,4 @@ pub mod series;
 pub mod tool;
 pub mod transcript;
 pub mod version;
+pub mod words;

@@ -30,6 +30,7 @@ use std::str::FromStr;
 use crate::domain::scenario::Scenario;
 use crate::domain::tool::ToolDefinition;
 use crate::domain::transcript::Transcript;
+use crate::domain::words::counted;
 
 pub use detect::{detect, fault};
 pub use error::ImportError;
@@ -128,15 +129,15 @@ impl Imported {
     /// frequent first.
     #[must_use]
     pub fn summary(&self) -> String {
-        let mut parts = vec![count(self.scenarios.len(), "scenario")];
+        let mut parts = vec![counted(self.scenarios.len(), "scenario")];
         if !self.transcripts.is_empty() {
-            parts.push(count(self.transcripts.len(), "transcript"));
+            parts.push(counted(self.transcripts.len(), "transcript"));
         }
         if !self.tools.is_empty() {
-            parts.push(count(self.tools.len(), "tool"));
+            parts.push(counted(self.tools.len(), "tool"));
         }
         if let Some(prompt) = &self.prompt {
-            parts.push(format!("a prompt of {}", count(prompt.split_whitespace().count(), "word")));
+            parts.push(format!("a prompt of {}", counted(prompt.split_whitespace().count(), "word")));
         }
         let mut text = parts.join(", ");
         let groups = note::summary(&self.notes);
@@ -146,10 +147,6 @@ impl Imported {
         }
         text
     }
-}
-
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// Imports files of one format. Each file is its name, as the user gave it, and its text. Files that belong

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::scoring::{ChatModelRef, ModelRef};
+use super::scoring::{ChatModelRef, EmbeddingModelRef};
 use crate::domain::call::Parameters;
 
 /// How failures are grouped.
@@ -12,7 +12,7 @@ use crate::domain::call::Parameters;
 pub struct Clustering {
     /// The embedding model. A built-in vectoriser that needs no model when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub embeddings: Option<ModelRef>,
+    pub embeddings: Option<EmbeddingModelRef>,
     /// The cosine similarity from which two groups are one, 0 to 1. Chosen from the failures when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]

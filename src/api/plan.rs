@@ -267,7 +267,7 @@ pub enum ThresholdPlan {
 #[serde(rename_all = "camelCase")]
 pub struct ClusteringPlan {
     /// The embedding model; the built-in vectoriser when `None`.
-    pub embeddings: Option<ModelName>,
+    pub embeddings: Option<ModelUse>,
     /// The cosine similarity from which two groups are one; chosen from the failures when `None`.
     pub threshold: Option<f64>,
     /// The most clusters.

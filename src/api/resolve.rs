@@ -32,7 +32,7 @@ use super::plan::{ClusteringPlan, ExecutionPlan, ModelUse, PatchingPlan, Plan, R
 use super::problem::Problems;
 use super::profile::{Defaults, Profile};
 use super::promotion::{Approval, Promotion};
-use super::scoring::{ChatModelRef, ModelRef};
+use super::scoring::{ChatModelRef, EmbeddingModelRef};
 use super::submission::Submission;
 use crate::domain::call::Parameters;
 use crate::domain::ids::{ModelName, ScenarioId};
@@ -253,11 +253,18 @@ fn default_repeats(defaults: &Defaults, runtime: &RuntimePlan) -> u32 {
 fn clustering(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut Findings<'_>) -> ClusteringPlan {
     let Clustering { embeddings, threshold, max_clusters } = spec.clustering.clone().unwrap_or_default();
     let path = "spec.clustering.embeddings.ref";
-    let embeddings = embeddings.and_then(|ModelRef { model }| {
+    let embeddings = embeddings.and_then(|EmbeddingModelRef { model, parameters }| {
         if spec.models.iter().any(|known| known.name == model && known.anthropic.is_some()) {
             findings.problem(path, format!("{model:?} is an Anthropic model, and Anthropic has no embeddings API"));
         }
-        findings.model(path, &model)
+        let extra = parameters.unwrap_or_default().extra.filter(|extra| !extra.is_empty());
+        for (name, why) in [("model", "the model is set in spec.models"), ("input", "the texts are the failures'")] {
+            if extra.as_ref().is_some_and(|extra| extra.contains_key(name)) {
+                findings.problem(&format!("spec.clustering.embeddings.parameters.extra.{name}"), why);
+            }
+        }
+        let model = findings.model(path, &model)?;
+        Some(ModelUse { model, parameters: Arc::new(Parameters { extra, ..Parameters::default() }) })
     });
     ClusteringPlan { embeddings, threshold, max_clusters: max_clusters.unwrap_or(defaults.max_clusters) as usize }
 }

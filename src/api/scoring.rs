@@ -3,6 +3,7 @@
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::promotion::Threshold;
 use super::rules;
@@ -25,13 +26,26 @@ pub struct Scoring {
     pub dimensions: Vec<Dimension>,
 }
 
-/// One of `spec.models`, by name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-pub struct ModelRef {
+/// An embedding model of `spec.models`, by name, and how it is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+pub struct EmbeddingModelRef {
     /// The name of one of `spec.models`.
     #[serde(rename = "ref")]
     #[schemars(length(min = 1, max = 63))]
     pub model: String,
+    /// What else its requests say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<EmbeddingParameters>,
+}
+
+/// What requests to an embedding model say besides the texts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EmbeddingParameters {
+    /// Further fields of the request body, passed on as they are (for example `dimensions`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::domain::free::object")]
+    pub extra: Option<Map<String, Value>>,
 }
 
 /// One of `spec.models`, by name, and how it is asked.

@@ -41,6 +41,9 @@ struct Challenger {
     challenger_transcripts: Option<PathBuf>,
 }
 
+/// Parts of the resource that a comparison does not use.
+const UNUSED: [&str; 3] = ["spec.split.", "spec.patching.", "spec.validation."];
+
 fn problem(field: &str, message: &str) -> Problems {
     Problems(vec![Problem { place: None, field: field.to_owned(), message: message.to_owned() }])
 }
@@ -48,8 +51,8 @@ fn problem(field: &str, message: &str) -> Problems {
 pub(super) async fn compare(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { source, cycle, challenger } = arguments;
     let mut plan = read_plan(&source.file, source.manifests.as_deref())?;
-    // Both are measured on everything, so it does not matter how much is held out.
-    plan.warnings.retain(|warning| !warning.starts_with("spec.split."));
+    // Both are measured on everything, so it does not matter how much is held out, and nothing is patched.
+    plan.warnings.retain(|warning| !UNUSED.iter().any(|part| warning.starts_with(part)));
     let is_replay = matches!(plan.runtime, RuntimePlan::Replay { .. });
     let (field, message) =
         ("spec.agent.runtime", "recorded transcripts are compared with others: give --challenger-transcripts");

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::domain::call::Phase;
 use crate::domain::money::Money;
+use crate::domain::words::counted;
 use crate::engine::ports::Progress;
 use crate::web::terminal::safe;
 
@@ -117,7 +118,7 @@ impl Inner {
         let ledger = state.calls - state.paid_calls;
         let from_ledger = if ledger > 0 { format!(" ({ledger} from the ledger)") } else { String::new() };
         let cost = state.cost.map(|cost| format!(", {cost} {}", self.currency)).unwrap_or_default();
-        format!("{} calls{from_ledger}{cost}", state.calls)
+        format!("{}{from_ledger}{cost}", counted(state.calls, "call"))
     }
 
     /// A plain line on what is going on within the phase.
@@ -133,7 +134,7 @@ impl Inner {
             return;
         }
         let seconds = state.began.elapsed().as_secs_f64();
-        let runs = if state.done > 0 { format!("{} runs, ", state.done) } else { String::new() };
+        let runs = if state.done > 0 { format!("{}, ", counted(state.done, "run")) } else { String::new() };
         self.line(&format!("{:>9}  {} — {runs}{seconds:.1} s; {}", state.phase, state.what, self.spent(state)));
         state.what.clear();
         state.step.clear();

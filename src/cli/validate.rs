@@ -4,6 +4,7 @@ use super::Source;
 use super::exit::Exit;
 use crate::api::Plan;
 use crate::api::plan::RuntimePlan;
+use crate::domain::words::counted;
 use crate::embed::read_plan;
 
 /// Check a resource and everything that it refers to.
@@ -28,9 +29,9 @@ fn describe(plan: &Plan) -> String {
         let _ = writeln!(text, "  {name:<12} {value}");
     };
     let runtime = match &plan.runtime {
-        RuntimePlan::Model { model, .. } => format!("model {model}, {} tools", plan.tools.len()),
+        RuntimePlan::Model { model, .. } => format!("model {model}, {}", counted(plan.tools.len(), "tool")),
         RuntimePlan::Endpoint { model, .. } => format!("endpoint {model}"),
-        RuntimePlan::Replay { transcripts } => format!("{} recorded transcripts", transcripts.len()),
+        RuntimePlan::Replay { transcripts } => counted(transcripts.len(), "recorded transcript"),
     };
     let sections: Vec<&str> = plan.champion.sections().iter().map(|section| section.name.as_str()).collect();
     let split = &plan.split;
@@ -38,7 +39,7 @@ fn describe(plan: &Plan) -> String {
         plan.dimensions.iter().map(|dimension| format!("{} {}", dimension.name, dimension.weight)).collect();
     line("profile", format!("{:?}", plan.profile));
     line("agent", runtime);
-    line("prompt", format!("{} sections: {}", sections.len(), sections.join(", ")));
+    line("prompt", format!("{}: {}", counted(sections.len(), "section"), sections.join(", ")));
     line(
         "scenarios",
         format!(

@@ -25,6 +25,7 @@ use crate::api::{AgentOptimization, Plan, Submission};
 use crate::decide::lifecycle::PromptText;
 use crate::domain::hash::ContentHash;
 use crate::domain::money::Money;
+use crate::domain::words::counted;
 use crate::kubernetes::target::MOST_BYTES;
 
 /// Something is wrong with what a person wrote, or with what it refers to.
@@ -165,7 +166,7 @@ fn told(problems: &Problems) -> String {
     let mut words: Vec<String> = problems.0.iter().take(TOLD).map(ToString::to_string).collect();
     let more = problems.0.len().saturating_sub(TOLD);
     if more > 0 {
-        words.push(format!("and {more} more problems"));
+        words.push(format!("and {}", counted(more, "more problem")));
     }
     conditions::cut(&words.join("\n"), conditions::MESSAGE)
 }

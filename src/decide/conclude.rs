@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::critical::Critical;
 use super::gate;
+use crate::domain::words::counted;
 use crate::stats;
 
 /// What a cycle comes to.
@@ -94,7 +95,7 @@ pub enum Search {
     NothingFails {
         /// Scenarios in the training part.
         scenarios: usize,
-        /// Those of them that could not be scored.
+        /// Those of them that have no score: their runs ended in errors, or no dimension applied to them.
         unscored: usize,
     },
     /// Nothing may be patched.
@@ -213,17 +214,6 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
     Conclusion { verdict, reasons }
 }
 
-/// A count and what is counted, in words: `1 cluster`, `2 patches`.
-#[must_use]
-pub fn counted(n: usize, what: &str) -> String {
-    let ending = match what {
-        _ if n == 1 => "",
-        "patch" => "es",
-        _ => "s",
-    };
-    format!("{n} {what}{ending}")
-}
-
 fn search_reason(search: &Search, critical: &Critical) -> Option<Reason> {
     let (code, message) = match search {
         Search::Challenger => return None,
@@ -260,6 +250,7 @@ fn nothing_fails(scenarios: usize, unscored: usize) -> String {
         unscored => format!(" that could be scored ({unscored} could not)"),
     };
     match scored {
+        _ if scenarios == 0 => "there are no training scenarios, so there is nothing to go by".to_owned(),
         0 => {
             format!("none of {} could be scored, so there is nothing to go by", counted(scenarios, "training scenario"))
         }
@@ -355,10 +346,11 @@ mod tests {
     fn a_champion_that_could_not_be_scored_passes_nothing() {
         let search = |unscored| Search::NothingFails { scenarios: 40, unscored };
         assert_eq!(
-            [0, 3, 40].map(|unscored| said(&search(unscored))),
+            [0, 3, 39, 40].map(|unscored| said(&search(unscored))),
             [
                 "the champion fails none of 40 training scenarios",
                 "the champion fails none of 37 training scenarios that could be scored (3 could not)",
+                "the champion fails none of 1 training scenario that could be scored (39 could not)",
                 "none of 40 training scenarios could be scored, so there is nothing to go by",
             ]
         );

@@ -7,10 +7,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::conclude::{CRITICAL_OPEN, Reason, counted};
+use super::conclude::{CRITICAL_OPEN, Reason};
 use crate::domain::ids::{DimensionName, ScenarioId};
 use crate::domain::patch::Edit;
 use crate::domain::score::Passes;
+use crate::domain::words::{by_number, counted};
 
 /// Scenarios that a sentence names.
 const NAMED: usize = 5;
@@ -269,16 +270,13 @@ impl Critical {
         if broken.is_empty() {
             return None;
         }
+        let edits = self.dropped.len();
         let message = format!(
             "{} left out, because with {} {} newly {} in {}: {}",
-            if self.dropped.len() == 1 {
-                "1 edit was".to_owned()
-            } else {
-                format!("{} edits were", self.dropped.len())
-            },
-            if self.dropped.len() == 1 { "it" } else { "them" },
+            format_args!("{} {}", counted(edits, "edit"), by_number(edits, "was", "were")),
+            by_number(edits, "it", "them"),
             counted(scenarios(&broken), "scenario"),
-            if scenarios(&broken) == 1 { "fails" } else { "fail" },
+            by_number(scenarios(&broken), "fails", "fail"),
             listed(&dimensions_of(&broken)),
             named(&broken)
         );
@@ -293,7 +291,7 @@ impl Critical {
             "nothing is left of the patches without the {} with which {} newly {} in {}: {}",
             counted(self.dropped.len(), "edit"),
             counted(scenarios(&broken), "scenario"),
-            if scenarios(&broken) == 1 { "fails" } else { "fail" },
+            by_number(scenarios(&broken), "fails", "fail"),
             listed(&dimensions_of(&broken)),
             named(&broken)
         );
@@ -311,7 +309,7 @@ impl Critical {
             "with it {} of the {} newly {} in {}, which is critical",
             counted(n, "scenario"),
             parts.join(" and the "),
-            if n == 1 { "fails" } else { "fail" },
+            by_number(n, "fails", "fail"),
             listed(&dimensions_of(breaks))
         )
     }

@@ -143,6 +143,15 @@ pub struct ChatRequest {
 pub struct EmbedRequest {
     /// The texts.
     pub texts: Vec<String>,
+    /// Further fields of the request body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Map<String, Value>>,
+}
+
+impl From<Vec<String>> for EmbedRequest {
+    fn from(texts: Vec<String>) -> Self {
+        Self { texts, extra: None }
+    }
 }
 
 /// Why a chat model stopped.
@@ -238,7 +247,7 @@ const KEY_VERSION: u32 = 1;
 /// | `v` | the version of this format, 1 |
 /// | `kind` | `chat` or `embed` |
 /// | `provider`, `endpoint`, `model` | [`ModelIdentity`] |
-/// | `request` | for chat: `system`, `messages`, `tools`, `answerSchema`, `parameters`, `repeat` of [`ChatRequest`]; for embed: `texts` |
+/// | `request` | for chat: `system`, `messages`, `tools`, `answerSchema`, `parameters`, `repeat` of [`ChatRequest`]; for embed: `texts`, and `extra` where there is any |
 ///
 /// Keys, prices, time-outs, limits, and what the call is for are not part of it: they do not change the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -513,8 +522,7 @@ mod tests {
     fn the_key_of_a_call_never_changes() {
         let chat = CallKey::chat(&identity(), &request());
         assert_eq!(chat.0.to_string(), "a74e4bf8da2eed7d7549c9fda6d047a696fe99a33f7c8650601f9a77407860a7");
-        let embed =
-            CallKey::embed(&identity(), &EmbedRequest { texts: vec!["refund".into(), "späte Lieferung".into()] });
+        let embed = CallKey::embed(&identity(), &vec!["refund".to_owned(), "späte Lieferung".to_owned()].into());
         assert_eq!(embed.0.to_string(), "3a71f6440bababeedf9a0116275aabd2c14d10a541fffc2a4a85dc2bc56006eb");
     }
 
@@ -630,12 +638,22 @@ mod tests {
     }
 
     #[test]
-    fn the_texts_their_order_and_the_model_change_the_key_of_an_embedding() {
-        let key = |model: &str, texts: &[&str]| {
+    fn the_texts_their_order_the_model_and_further_fields_change_the_key_of_an_embedding() {
+        let with = |model: &str, texts: &[&str], extra: Value| {
             let to = ModelIdentity { model: model.into(), ..identity() };
-            CallKey::embed(&to, &EmbedRequest { texts: texts.iter().map(|text| (*text).to_owned()).collect() })
+            let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+            CallKey::embed(&to, &EmbedRequest { texts, extra: extra.as_object().cloned() })
         };
-        let keys = [key("m", &["a", "b"]), key("m", &["b", "a"]), key("m", &["ab"]), key("n", &["a", "b"])];
+        let key = |model: &str, texts: &[&str]| with(model, texts, Value::Null);
+        let shorter = |dimensions: u32| with("m", &["a", "b"], json!({"dimensions": dimensions}));
+        let keys = [
+            key("m", &["a", "b"]),
+            key("m", &["b", "a"]),
+            key("m", &["ab"]),
+            key("n", &["a", "b"]),
+            shorter(256),
+            shorter(512),
+        ];
         assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), keys.len());
     }
 }

@@ -60,7 +60,9 @@ pub struct Section {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PromptError {
     /// It is not YAML, or has a key twice.
-    #[error("prompt is not valid YAML, line {line}: {message}")]
+    #[error(
+        "prompt is not valid YAML, line {line}: {message}; correct it, or say that it is Markdown (`promptFormat: Markdown`)"
+    )]
     Syntax {
         /// The line, from 1.
         line: u64,

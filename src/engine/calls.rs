@@ -299,7 +299,9 @@ impl Calls {
     /// What a person should know of the calls so far.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.door.budget.warnings()
+        let mut warnings = self.door.budget.warnings();
+        warnings.extend(lock(&self.door.spending).warnings());
+        warnings
     }
 
     /// Waits until no call is under way: until all that is paid for is in the ledger.
@@ -394,8 +396,9 @@ impl Door {
         if let Some(cost) = cost {
             span.record("cost", field::display(cost));
         }
-        let answered = match answer {
+        let answered = match &answer {
             Answer::Unusable(_) => Answered::Unusable(usage, cost),
+            _ if answer.is_estimated() => Answered::Estimated(usage, cost),
             Answer::Chat(_) | Answer::Embeddings(_) => Answered::Paid(usage, cost),
         };
         let entry = LedgerEntry {

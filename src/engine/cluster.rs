@@ -15,10 +15,10 @@ use tokio::task::spawn_blocking;
 
 use super::calls::Calls;
 use super::error::CycleError;
+use crate::api::plan::ModelUse;
 use crate::domain::call::{EmbedRequest, Phase};
 use crate::domain::cluster::{Cluster, Failure, Grouped, Grouping};
 use crate::domain::ids::DimensionName;
-use crate::domain::ids::ModelName;
 use crate::domain::score::{ToolError, ToolErrorKind};
 
 pub use vectorise::{DIMENSIONS, vectorise, vectors};
@@ -200,17 +200,17 @@ const EMBEDDING_BATCH: usize = 256;
 /// [`CycleError`] when the embedding model gives no vectors, or vectors of different lengths.
 pub async fn group(
     calls: &Calls,
-    model: Option<&ModelName>,
+    model: Option<&ModelUse>,
     mut failures: Vec<Failure>,
     threshold: Option<f64>,
     max_clusters: usize,
 ) -> Result<Clustered, CycleError> {
     failures.sort_by(|a, b| a.scenario.cmp(&b.scenario));
     let mut embedded = None;
-    if let Some(model) = model {
+    if let Some(ModelUse { model, parameters }) = model {
         let mut vectors = Vec::with_capacity(failures.len());
         for batch in failures.chunks(EMBEDDING_BATCH) {
-            let request = EmbedRequest { texts: batch.iter().map(text_of).collect() };
+            let request = EmbedRequest { texts: batch.iter().map(text_of).collect(), extra: parameters.extra.clone() };
             vectors.extend(calls.embed(Phase::Cluster, model, request).await?.vectors);
         }
         embedded = Some(vectors);

@@ -24,7 +24,7 @@ use super::{Outcome, Pipeline, apply, cluster, gate};
 use crate::api::Plan;
 use crate::api::plan::ClusteringPlan;
 use crate::decide;
-use crate::decide::conclude::{Conclusion, Evidence, Search, Verdict, conclude, counted};
+use crate::decide::conclude::{Conclusion, Evidence, Search, Verdict, conclude};
 use crate::decide::critical::{Critical, NewFailure};
 use crate::domain::call::Phase;
 use crate::domain::cluster::{Cluster, Failure};
@@ -32,6 +32,7 @@ use crate::domain::hash::ContentHash;
 use crate::domain::ids::DimensionName;
 use crate::domain::score::{Evaluation, ScenarioResult};
 use crate::domain::version::VersionPhase;
+use crate::domain::words::{by_number, counted};
 
 /// A cycle under way.
 pub(super) struct Cycle {
@@ -302,6 +303,7 @@ impl Cycle {
             failing: failing(measured),
             measured_on,
             scenarios: measured.results.len(),
+            unscored: measured.results.iter().filter(|result| result.pass_rate().is_none()).count(),
             answers: self.evaluator.answers(measured),
             diff: version.diff.clone(),
             addresses: version.addresses.clone(),
@@ -313,8 +315,9 @@ impl Cycle {
         let errors: Vec<&String> = evaluations.iter().flat_map(|e| &e.results).flat_map(|r| &r.errors).collect();
         if let Some(first) = errors.first() {
             warnings.push(format!(
-                "{} runs ended in errors and count neither for nor against a prompt; the first: {first}",
-                errors.len()
+                "{} ended in {} neither for nor against a prompt; the first: {first}",
+                counted(errors.len(), "run"),
+                by_number(errors.len(), "an error and counts", "errors and count")
             ));
         }
         warnings.extend(self.evaluator.warnings());

@@ -2,6 +2,7 @@
 
 use super::calls::CallFailure;
 use super::ports::{CallError, StoreError};
+use crate::domain::words::{by_number, counted};
 
 /// A cycle ended without a verdict. None of these says anything about a prompt, and none of them loses what was paid.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -20,8 +21,8 @@ pub enum CycleError {
     BudgetExhausted(CallFailure),
     /// More runs than the plan tolerates ended in errors.
     #[error(
-        "{failed} of {runs} runs ended in errors{}, more than spec.execution.errorTolerance allows ({allowed}); the first: {first}",
-        of_causes(*.errors, *.failed)
+        "{failed} of {} ended in {}{}, more than spec.execution.errorTolerance allows ({allowed}); the first: {first}",
+        counted(*.runs, "run"), by_number(*.failed, "an error", "errors"), of_causes(*.errors, *.failed)
     )]
     TooManyErrors {
         /// Errors: runs that failed of one cause are one.
@@ -53,7 +54,7 @@ fn of_causes(causes: usize, failed: usize) -> String {
     match causes {
         all if all == failed => String::new(),
         1 => ", of one cause".to_owned(),
-        several => format!(", of {several} causes"),
+        several => format!(", of {}", counted(several, "cause")),
     }
 }
 

@@ -298,7 +298,10 @@ impl Evaluator {
             }
         };
         let examined = examine(what, &self.plan.dimensions, &ran.transcript, &self.desk).await;
-        let examined = examined.expect("the checks of a plan have been compiled once already");
+        let mut examined = examined.expect("the checks of a plan have been compiled once already");
+        if self.may_hide_calls(&ran.transcript) && what.expects_tools() {
+            examined = examined.without_calls();
+        }
         match self.score(&examined, what, &ran.transcript, counted).await? {
             Ok(sample) => Ok(Outcome::Scored(self.read(what, sample, ran))),
             Err(failure) => Ok(Outcome::Errored(failure)),
@@ -364,8 +367,7 @@ impl Evaluator {
             Reading { sample: result.samples.into_iter().next().expect("it was put there"), failure }
         };
         let shows_calls = transcript.tool_calls().next().is_some();
-        let may_hide_calls = matches!(self.plan.runtime, RuntimePlan::Endpoint { .. }) && !shows_calls;
-        let without_calls = (may_hide_calls && what.expects_tools()).then(|| {
+        let without_calls = (self.may_hide_calls(&transcript) && what.expects_tools()).then(|| {
             let mut sample = sample.clone();
             for (score, dimension) in sample.dimensions.iter_mut().zip(&*self.plan.dimensions) {
                 if dimension.scorer == Scorer::ToolCalls {
@@ -375,6 +377,11 @@ impl Evaluator {
             reading(sample)
         });
         Scored { reading: reading(sample), without_calls, shows_calls, unusual }
+    }
+
+    /// Whether the agent may have made tool calls that a transcript does not show.
+    fn may_hide_calls(&self, transcript: &Transcript) -> bool {
+        matches!(self.plan.runtime, RuntimePlan::Endpoint { .. }) && transcript.tool_calls().next().is_none()
     }
 
     fn outcomes(&self) -> MutexGuard<'_, Outcomes> {

@@ -80,6 +80,16 @@ pub enum Kind {
     Compare,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none_of_them(scenarios: &usize) -> bool {
+    *scenarios == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_no_count(answers: &u64) -> bool {
+    *answers == 0
+}
+
 /// Champion or challenger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -103,6 +113,9 @@ pub struct Side {
     pub measured_on: MeasuredOn,
     /// How many scenarios that is.
     pub scenarios: usize,
+    /// How many of them have no score: their runs ended in errors, or no dimension applied to them.
+    #[serde(default, skip_serializing_if = "is_none_of_them")]
+    pub unscored: usize,
     /// Runs in which an answer of the agent was out of the ordinary; absent when there was none.
     #[serde(default, skip_serializing_if = "AnswerCounts::is_empty")]
     pub answers: AnswerCounts,
@@ -222,6 +235,9 @@ pub struct CallCounts {
     /// How many were paid.
     #[serde(default)]
     pub paid_calls: u64,
+    /// How many of those came without a complete count of tokens: their tokens and cost are estimates.
+    #[serde(default, skip_serializing_if = "is_no_count")]
+    pub estimated: u64,
     /// By phase.
     pub by_phase: BTreeMap<String, PhaseCalls>,
 }
@@ -305,6 +321,7 @@ impl CallCounts {
             from_ledger: total.from_ledger,
             paid: total.total - total.from_ledger + total.unusable,
             paid_calls: total.total - total.from_ledger + total.unusable,
+            estimated: total.estimated,
             by_phase: spending.phases.iter().map(|(phase, tally)| (phase.to_string(), (*tally).into())).collect(),
         }
     }

@@ -4,10 +4,12 @@
 //! transcript. The user is a message, a script, or a model. Tools answer from the scenario's mocks.
 
 pub mod mocks;
+mod other_side;
 
 use std::sync::Arc;
 
 use self::mocks::Mocks;
+use self::other_side::from_the_other_side;
 use super::calls::{CallFailure, Calls};
 use super::stopwatch::Stopwatch;
 use super::subject::Subject;
@@ -24,9 +26,6 @@ const USER_TURNS: u32 = 10;
 
 /// What a simulated user says when it has nothing more to say.
 const USER_STOP: &str = "###STOP###";
-
-/// What the simulated user is shown of an answer without a word.
-const SILENCE: &str = "(The assistant says nothing.)";
 
 /// Why a scenario could not be run. Never the prompt's fault.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -356,19 +355,6 @@ impl<'a> Conversation<'a> {
     /// Asks the model that plays the user for the next message. It sees the conversation from the other side.
     async fn user_says(&self, user: &SimulatedUser) -> Result<String, RunError> {
         let played = self.plan.execution.user_model.as_ref().expect("a plan with simulated users has a model for them");
-        let mut messages: Vec<Message> = self
-            .messages
-            .iter()
-            .filter_map(|message| match message {
-                Message::User { text } => Some(Message::said(text.clone())),
-                Message::Assistant { text, .. } if !text.is_empty() => Some(Message::User { text: text.clone() }),
-                silent if silent.is_silent() => Some(Message::User { text: SILENCE.to_owned() }),
-                _ => None,
-            })
-            .collect();
-        if messages.is_empty() {
-            messages.push(Message::User { text: "Hello! How can I help you today?".to_owned() });
-        }
         let system = format!(
             "You are simulating a user who talks to an assistant. Play this user, one short message at a time, in the \
              user's own words. Say only what the user knows. Do not invent facts, and do not help the assistant do its \
@@ -378,7 +364,7 @@ impl<'a> Conversation<'a> {
         );
         let request = ChatRequest {
             system: system.into(),
-            messages,
+            messages: from_the_other_side(&self.messages),
             tools: Arc::from([]),
             answer_schema: None,
             parameters: Arc::clone(&played.parameters),

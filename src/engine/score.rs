@@ -170,6 +170,18 @@ pub struct Examined {
     findings: Vec<Vec<Finding>>,
 }
 
+impl Examined {
+    /// The same for judges of a transcript in which an endpoint may have hidden its tool calls: they are not told what is
+    /// expected of calls, or they would find all of it missing.
+    #[must_use]
+    pub fn without_calls(mut self) -> Self {
+        let expect = &mut Arc::make_mut(&mut self.scenario).expect;
+        expect.calls.clear();
+        expect.forbidden_calls.clear();
+        self
+    }
+}
+
 impl ScenarioScorer {
     /// Scores what needs no judge.
     #[must_use]

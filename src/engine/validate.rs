@@ -14,6 +14,7 @@ mod measure;
 mod merge;
 mod search;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ use crate::api::Plan;
 use crate::decide::critical::{Broken, Critical, Standing};
 use crate::domain::cluster::Cluster;
 use crate::domain::ids::ScenarioId;
-use crate::domain::patch::RejectedPatch;
+use crate::domain::patch::{EditKey, RejectedPatch};
 use crate::domain::score::Evaluation;
 
 /// Scenarios of a cluster that a candidate is tried on before the rest of them is paid for.
@@ -98,10 +99,26 @@ pub struct Arena<'a> {
     pub progress: &'a dyn Progress,
     /// The weights of the dimensions.
     pub weights: Vec<f64>,
+    /// Edits of earlier rounds that broke something critical: a patch with them is not tried again.
+    pub fatal: &'a [Fatal],
     /// The round, from 1.
     pub round: u32,
     /// Which attempt at the same inputs the cycle is: each asks for proposals of its own.
     pub attempt: u32,
+}
+
+/// Edits with which something critical newly fails when they are in a prompt together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fatal {
+    edits: BTreeSet<EditKey>,
+    why: String,
+}
+
+impl Fatal {
+    /// Why a patch need not be tried: it has all of these edits.
+    fn in_patch(&self, patch: &BTreeSet<EditKey>) -> Option<&str> {
+        self.edits.is_subset(patch).then_some(self.why.as_str())
+    }
 }
 
 /// What a round of patching has found.
@@ -115,6 +132,8 @@ pub struct Found {
     pub rejected: Vec<RejectedPatch>,
     /// What was found about critical dimensions.
     pub critical: Critical,
+    /// The edits that broke something critical.
+    pub fatal: Vec<Fatal>,
 }
 
 impl Found {
@@ -122,6 +141,10 @@ impl Found {
     fn drop_edits(&mut self, dropped: &[(Unit, Vec<Broken>)]) {
         self.critical.drop_edits(dropped.iter().map(|(unit, breaks)| unit.dropped(breaks.clone())));
         self.rejected.extend(rejected(dropped));
+        self.fatal.extend(dropped.iter().map(|(unit, breaks)| Fatal {
+            edits: BTreeSet::from([unit.edit.key()]),
+            why: Critical::why_rejected(breaks),
+        }));
     }
 }
 

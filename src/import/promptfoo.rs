@@ -263,8 +263,32 @@ mod tests {
             ("results", &["promptfoo/results.json"]),
         ] {
             let imported = imported(Format::Promptfoo, files);
-            assert!(imported.scenarios.len() > 1, "{name}: {}", imported.summary());
-            assert!(!imported.notes.is_empty(), "{name}");
+            insta::with_settings!({snapshot_suffix => name}, {
+                insta::assert_yaml_snapshot!("forms_scenarios", imported.scenarios);
+                insta::assert_json_snapshot!("forms_tools", imported.tools);
+                insta::assert_snapshot!("forms_prompt_and_notes", format!("{:?}\n{}", imported.prompt, imported.summary()));
+            });
+        }
+    }
+
+    #[test]
+    fn a_prompt_that_is_not_there_refuses_nothing() {
+        let tests = "tests: [{vars: {question: Hi}, assert: [{type: icontains, value: hello}]}]";
+        for prompts in
+            ["{prompts/a.txt: first, prompts/b.txt: second}", "[file://prompts/a.txt]", "file://prompts/a.txt"]
+        {
+            let config = format!("prompts: {prompts}\n{tests}");
+            let imported = import(Format::Promptfoo, &[("c.yaml", &config)]).unwrap();
+            assert_eq!((imported.scenarios.len(), imported.prompt), (1, None), "{prompts}");
+            assert_eq!(imported.scenarios[0].message.as_deref(), Some("Hi"));
+            let told: Vec<&str> = imported
+                .notes
+                .iter()
+                .filter(|note| note.what.contains("prompt that could not be read"))
+                .map(|note| note.detail.as_str())
+                .collect();
+            assert_eq!(told.len(), if prompts.contains("second") { 2 } else { 1 }, "{prompts}: {told:?}");
+            assert!(told[0].contains("prompts/a.txt") && told[0].contains("give that file too"), "{told:?}");
         }
     }
 
@@ -390,7 +414,7 @@ mod tests {
         let refused = |text: &str| error(Format::Promptfoo, "conf/p.yaml", text).to_string();
         let broken = refused("prompts: [a\ntests: [");
         assert!(broken.starts_with("conf/p.yaml: line 2") && broken.contains("YAML"), "{broken}");
-        errors.push(refused("prompts: [file://p.txt]\ntests: [{vars: {q: a}}]"));
+        errors.push(refused("prompts: [file://p.txt]\ntests: [{vars: [1]}]"));
         errors.push(refused("prompts: [a]\ntests: file://t.csv"));
         errors.push(refused("prompts: [a]\ntests: [{vars: [1]}]"));
         errors.push(refused(

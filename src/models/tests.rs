@@ -218,7 +218,7 @@ async fn anthropic_is_asked_at_its_own_path_with_its_own_headers() {
 async fn embeddings_come_back_from_openai_and_are_refused_by_anthropic() {
     let body = json!({"data": [{"index": 0, "embedding": [1.0, 0.0]}], "usage": {"prompt_tokens": 2}});
     let server = Server::start(vec![ok(&body)]).await;
-    let request = EmbedRequest { texts: vec!["late".to_owned()] };
+    let request = EmbedRequest::from(vec!["late".to_owned()]);
     let embeddings = client(plan(&server.base)).embed(&"worker".into(), &request, &CallTime::default()).await.unwrap();
     assert_eq!(embeddings.vectors, [[1.0, 0.0]]);
     assert!(server.requests()[0].starts_with("POST /v1/embeddings "));

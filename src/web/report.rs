@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, CellAlignment, Table, TableStyle, presets};
 
 use self::patches::{dropped_line, markdown_attempts, markdown_critical};
-use crate::decide::conclude::{Reason, Verdict, counted};
+use crate::decide::conclude::{Reason, Verdict};
 use crate::domain::cluster::{Grouped, Grouping, ThresholdFrom};
+use crate::domain::words::counted;
 use crate::engine::report::{AnswerCounts, ClusterReport, Kind, MeasuredOn, Report, RoundGrouping, Side};
 use crate::web::terminal::{harmless, line};
 
@@ -36,7 +37,7 @@ pub fn summary(report: &Report) -> String {
             let _ = writeln!(text, "  {:>4} × {}{}", cluster.size, line(&cluster.label), round_of(report, cluster));
         }
         if let Some(more) = report.clusters.len().checked_sub(SUMMARY_CLUSTERS).filter(|more| *more > 0) {
-            let _ = writeln!(text, "  and {more} more clusters");
+            let _ = writeln!(text, "  and {}", counted(more, "more cluster"));
         }
     }
     if let Some(critical) = report.critical.as_ref().filter(|critical| !critical.dropped.is_empty()) {
@@ -73,9 +74,7 @@ pub fn markdown(report: &Report) -> String {
         let _ = writeln!(text, "- {} **{}**: {}", mark(reason), reason.code, escaped(&reason.message));
     }
     let _ = writeln!(text, "\n## Scores\n\n{}", scores(report, presets::ASCII_MARKDOWN));
-    let ScoredOn { what, n } = scored_on(&report.champion);
-    let _ =
-        writeln!(text, "\nMeasured on {n} scenarios ({what}); the scores are means weighted by impact, from 0 to 1.");
+    let _ = writeln!(text, "\n{}", measured_on(&report.champion));
     for out_of_the_ordinary in answers(report) {
         let _ = writeln!(text, "\n{out_of_the_ordinary}");
     }
@@ -127,18 +126,22 @@ fn mark(reason: &Reason) -> &'static str {
     }
 }
 
-struct ScoredOn {
-    what: &'static str,
-    n: usize,
-}
-
-fn scored_on(side: &Side) -> ScoredOn {
+/// What the scores rest on, in one sentence.
+fn measured_on(side: &Side) -> String {
     let what = match side.measured_on {
         MeasuredOn::HeldOut => "held out: the optimizer never saw them",
         MeasuredOn::Training => "training and regression part",
         MeasuredOn::All => "all of them",
     };
-    ScoredOn { what, n: side.scenarios }
+    let all = counted(side.scenarios, "scenario");
+    match side.scenarios.saturating_sub(side.unscored) {
+        0 => format!("None of {all} could be scored ({what})."),
+        scored => {
+            let of =
+                if side.unscored == 0 { all } else { format!("{scored} of {all}, since the others have no score") };
+            format!("Measured on {of} ({what}); the scores are means weighted by impact, from 0 to 1.")
+        }
+    }
 }
 
 /// One row for the aggregate, the pass rate and each dimension; one column a side.
@@ -181,15 +184,11 @@ fn answers(report: &Report) -> Vec<String> {
             (filtered, "stopped by the content filter"),
             (refused, "refused by the model"),
         ];
-        let counted = kinds.iter().filter(|(runs, _)| *runs > 0);
-        let counted: Vec<String> = counted.map(|(runs, what)| format!("{what} in {}", runs_of(*runs))).collect();
-        (!counted.is_empty()).then(|| format!("answers of the {name}: {}", counted.join(", ")))
+        let found = kinds.iter().filter(|(runs, _)| *runs > 0);
+        let found: Vec<String> = found.map(|(runs, what)| format!("{what} in {}", counted(*runs, "run"))).collect();
+        (!found.is_empty()).then(|| format!("answers of the {name}: {}", found.join(", ")))
     };
     sides.into_iter().filter_map(line).collect()
-}
-
-fn runs_of(runs: u64) -> String {
-    if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") }
 }
 
 fn right(text: String) -> Cell {
@@ -211,9 +210,19 @@ fn changed_lines(diff: &str) -> impl Iterator<Item = &str> {
 fn bill(report: &Report) -> String {
     let calls = &report.calls;
     format!(
-        "{} calls, {} of them from the ledger; paid {} {}; {:.1} s",
-        calls.total, calls.from_ledger, report.cost.paid, report.cost.currency, report.seconds
+        "{}, {} of them from the ledger{}; paid {} {}; {:.1} s",
+        counted(calls.total, "call"),
+        calls.from_ledger,
+        estimated(calls.estimated),
+        report.cost.paid,
+        report.cost.currency,
+        report.seconds
     )
+}
+
+/// The mark of figures that rest on estimates.
+fn estimated(answers: u64) -> String {
+    if answers == 0 { String::new() } else { format!(" ({} with estimated tokens)", counted(answers, "answer")) }
 }
 
 fn markdown_challenger(challenger: &Side, text: &mut String) {
@@ -292,7 +301,7 @@ fn markdown_bill(report: &Report, text: &mut String) {
     table.set_header(["phase", "answers", "from the ledger", "cost"]);
     for (phase, calls) in &report.calls.by_phase {
         let tally = &calls.tally;
-        let paid = format!("{} {}", tally.paid, report.cost.currency);
+        let paid = format!("{} {}{}", tally.paid, report.cost.currency, estimated(tally.estimated));
         table.add_row([phase.clone(), tally.total.to_string(), tally.from_ledger.to_string(), paid]);
     }
     let _ = writeln!(text, "{table}");

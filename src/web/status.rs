@@ -23,6 +23,7 @@ use crate::api::promotion::Approval;
 use crate::api::resolve::BREACHES;
 use crate::api::status::{AgentOptimizationStatus, Progress, RunningCycle, WatchStatus};
 use crate::api::{AgentOptimization, PromptVersion};
+use crate::domain::words::counted;
 
 /// Where the text behind a label begins.
 const COLUMN: usize = 13;
@@ -270,7 +271,7 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
         add(label, tone, text);
     }
     if let Some(cost) = &status.cost {
-        let cycles = if status.cycles == 1 { "1 cycle".to_owned() } else { format!("{} cycles", status.cycles) };
+        let cycles = counted(status.cycles, "cycle");
         add("cost", Tone::Plain, format!("{} {} in {cycles}", cost.amount, cost.currency));
     }
     // What the headline says already is not said again.

@@ -245,6 +245,152 @@ fn what_is_expected_of_calls_that_an_endpoint_never_shows_is_told_and_not_scored
 }
 
 #[test]
+fn nothing_is_said_to_pass_where_nothing_could_be_scored() {
+    let provider = Provider::start(Duration::ZERO, |_| Reply::words("yes"));
+    let scenarios = ["a", "b", "c"].map(|id| saying(id, &json!({"calls": [{"tool": "refund"}]})));
+    let shop = shop(&provider, ENDPOINT, TOOLS, &scenarios, TRAIN);
+    let ended = shop.run_for_real();
+    let report = shop.report();
+    assert_eq!(
+        report["reasons"][0]["message"], "none of 3 training scenarios could be scored, so there is nothing to go by",
+        "{ended}"
+    );
+    assert_eq!((&report["champion"]["scenarios"], &report["champion"]["unscored"]), (&json!(3), &json!(3)));
+    let text = shop.read("out/report.md");
+    assert!(text.contains("None of 3 scenarios could be scored") && !text.contains("Measured on"), "{text}");
+
+    // Checks of one scenario can be looked at: that is what the champion passes.
+    let mut scenarios = scenarios;
+    scenarios[1]["expect"]["checks"] = json!([{"contains": "yes"}]);
+    let dimensions = "[{name: accuracy, weight: 0.5, scorer: Checks}, {name: tool_compliance, weight: 0.5}]";
+    let shop = self::shop(&provider, ENDPOINT, dimensions, &scenarios, TRAIN);
+    shop.run_for_real();
+    assert_eq!(
+        shop.report()["reasons"][0]["message"],
+        "the champion fails none of 1 training scenario that could be scored (2 could not)"
+    );
+    let text = shop.read("out/report.md");
+    assert!(text.contains("Measured on 1 of 3 scenarios, since the others have no score"), "{text}");
+}
+
+#[test]
+fn a_judge_is_not_told_of_calls_that_an_endpoint_may_have_hidden() {
+    let judged = |request: &Value| system(request).contains("You are the judge");
+    let provider = Provider::start(Duration::ZERO, move |request| {
+        if judged(request) {
+            return Reply::words(r#"{"scores": {"accuracy": {"evidence": "it says so", "score": 5}}}"#);
+        }
+        match last_text(request).as_str() {
+            "question shown" => {
+                let Reply::Completion { mut message, finish, usage } = Reply::call("refund", "{}") else {
+                    unreachable!("a call is a completion")
+                };
+                message["content"] = json!("yes");
+                Reply::Completion { message, finish, usage }
+            }
+            _ => Reply::words("yes"),
+        }
+    });
+    let expect = json!({"rubric": "It is kind.", "calls": [{"tool": "refund"}], "forbiddenCalls": [{"tool": "refund", "arguments": {"order": "B-2"}}]});
+    let scenarios = [saying("hidden", &expect), saying("shown", &expect)];
+    let dimensions = "[{name: accuracy, weight: 1}]\n    judge: {ref: worker}";
+    for (runtime, told) in [(ENDPOINT, &["question shown"][..]), (MODEL, &["question hidden", "question shown"])] {
+        let shop = shop(&provider, runtime, dimensions, &scenarios, TRAIN);
+        let before = provider.requests().len();
+        shop.run_for_real();
+        let cases: Vec<String> =
+            provider.requests().split_off(before).iter().filter(|request| judged(request)).map(last_text).collect();
+        assert_eq!(cases.len(), 2, "{cases:?}");
+        for case in cases {
+            let is_told = told.iter().any(|message| case.contains(message));
+            let words = ["Tool calls that a good assistant makes", "Tool calls that are forbidden"];
+            assert_eq!(words.map(|words| case.contains(words)), [is_told; 2], "{runtime}: {case}");
+        }
+    }
+}
+
+#[test]
+fn answers_without_a_count_of_tokens_are_used_and_marked_as_estimates() {
+    let provider = Provider::start(Duration::ZERO, |request| {
+        let message = json!({"content": "yes"});
+        match last_text(request).as_str() {
+            "question counted" => Reply::words("yes"),
+            "question half" => Reply::Body(json!({"choices": [{"message": message}], "usage": {"prompt_tokens": 7}})),
+            _ => Reply::Body(json!({"choices": [{"message": message, "finish_reason": "stop"}]})),
+        }
+    });
+    let scenarios = ["counted", "half", "none"].map(|id| saying(id, &json!({"checks": [{"contains": "yes"}]})));
+    let shop = shop(&provider, MODEL, CHECKS, &scenarios, TRAIN);
+    let ended = shop.run_for_real();
+    let report = shop.report();
+    assert_eq!(report["champion"]["score"], json!(1.0), "{ended}");
+    assert_eq!(
+        (&report["calls"]["estimated"], &report["calls"]["byPhase"]["run"]["estimated"]),
+        (&json!(2), &json!(2))
+    );
+    let warning =
+        "model \"worker\": 2 answers came without a complete count of tokens, so their tokens and cost are estimates";
+    assert!(report["warnings"].as_array().unwrap().contains(&json!(warning)), "{report}");
+    assert!(
+        ended.stdout.contains("3 calls, 0 of them from the ledger (2 answers with estimated tokens); paid"),
+        "{ended}"
+    );
+    let text = shop.read("out/report.md");
+    assert!(text.contains("USD (2 answers with estimated tokens)"), "{text}");
+    assert_eq!(provider.requests().len(), 3, "none is asked for again");
+
+    // What comes out of the ledger is not paid, so nothing is estimated.
+    shop.run_for_real();
+    assert_eq!(shop.report()["calls"].get("estimated"), None);
+}
+
+#[test]
+fn a_comparison_is_not_warned_of_what_it_does_not_use() {
+    let provider = Provider::start(Duration::ZERO, |_| Reply::words("yes"));
+    let shop = shop(&provider, MODEL, CHECKS, &forty(), "");
+    let run = shop.run_for_real();
+    assert!(run.stderr.contains("spec.patching.model: no model writes patches"), "{run}");
+    let compared = compare(&shop);
+    assert_eq!(shop.report().get("warnings").cloned().unwrap_or(json!([])), json!([]), "{compared}");
+    assert!(!compared.stderr.contains("warning"), "{compared}");
+}
+
+#[test]
+fn a_simulated_user_takes_turns_with_an_endpoint_that_calls_tools_and_says_nothing() {
+    let is_user = |request: &Value| system(request).contains("You are simulating a user");
+    let provider = Provider::start(Duration::ZERO, move |request| {
+        let messages = request["messages"].as_array().unwrap();
+        if !is_user(request) {
+            return Reply::call("refund", "{}");
+        }
+        // As the templates of many models and the Anthropic API do.
+        let roles: Vec<&str> = messages[1..].iter().map(|message| message["role"].as_str().unwrap()).collect();
+        let takes_turns = roles.iter().enumerate().all(|(n, role)| *role == ["user", "assistant"][n % 2]);
+        if !takes_turns {
+            return Reply::Refusal(400, "conversation roles must alternate user/assistant");
+        }
+        if messages.len() > 6 { Reply::words("###STOP###") } else { Reply::words("And then?") }
+    });
+    let scenario = json!({
+        "id": "a", "simulatedUser": {"instructions": "You want a refund.", "opening": "Hello, I want a refund.", "maxTurns": 5},
+        "expect": {"calls": [{"tool": "refund"}]},
+    });
+    let more = format!("{TRAIN}  execution: {{repeats: 1, simulatedUser: {{ref: worker}}}}\n");
+    let shop = shop(&provider, ENDPOINT, TOOLS, &[scenario], &more);
+    shop.edit("optimization.yaml", "  execution: {repeats: 1}\n", "");
+    let ended = shop.run_for_real();
+    assert_eq!(ended.code, Some(10), "{ended}");
+    let report = shop.report();
+    assert_eq!(
+        (&report["champion"]["score"], report["warnings"].to_string().contains("ended in")),
+        (&json!(1.0), false),
+        "{ended}"
+    );
+    let silent = provider.requests().iter().filter(|request| is_user(request)).map(last_text).collect::<Vec<_>>();
+    assert!(silent.len() > 1 && silent.iter().all(|text| text == "(The assistant says nothing.)"), "{silent:?}");
+}
+
+#[test]
 fn transcripts_that_are_missing_or_too_many_are_told_as_what_they_are() {
     let provider = Provider::start(Duration::ZERO, |_| Reply::words("never asked"));
     let replay = "{replay: {transcripts: {file: old.jsonl}}}";

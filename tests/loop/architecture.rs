@@ -121,3 +121,76 @@ fn every_form_of_import_is_seen() {
     let places: Vec<String> = places_named(text).into_iter().collect();
     assert_eq!(places, ["cli", "models", "store", "web"]);
 }
+
+/// Nouns that sentences count.
+const COUNTED: [&str; 24] = [
+    "answers",
+    "attempts",
+    "calls",
+    "causes",
+    "clusters",
+    "cycles",
+    "dimensions",
+    "edits",
+    "errors",
+    "failures",
+    "items",
+    "lines",
+    "patches",
+    "problems",
+    "proposals",
+    "readings",
+    "repeats",
+    "runs",
+    "scenarios",
+    "sections",
+    "sentinels",
+    "tools",
+    "transcripts",
+    "versions",
+];
+
+/// Plurals behind a figure that is never 1, or that a model reads, whose texts stay as they are.
+const NEVER_ONE: [&str; 11] = [
+    "runs/s",
+    "-f {0} runs a cycle",
+    "if runs == 1 {",
+    "if scenarios == 1 {",
+    "if *min == 1 {",
+    "\" ({} attempts)\"",
+    "{patches} patches together",
+    "## The failures",
+    "({breaches} readings in a row)",
+    "{pos} runs {elapsed}",
+    "begins {} cycles: {}",
+];
+
+/// A sentence that speaks of `1 runs` was written for another figure: `domain/words.rs` has the words.
+#[test]
+fn what_is_counted_may_be_one() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let mut found = Vec::new();
+    for file in files {
+        let relative = file.strip_prefix(&src).unwrap().display().to_string();
+        if relative.contains("tests") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for (at, _) in line.match_indices("} ") {
+                let rest = line[at + 2..].strip_prefix("more ").unwrap_or(&line[at + 2..]);
+                let noun: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
+                let is_hole = line[..at].rfind('{').is_some_and(|open| {
+                    line[open..at].chars().all(|c| c.is_ascii_alphanumeric() || "{_.:?".contains(c))
+                });
+                if is_hole && COUNTED.contains(&noun.as_str()) && !NEVER_ONE.iter().any(|known| line.contains(known)) {
+                    found.push(format!("src/{relative}: {}", line.trim()));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "plurals behind a figure that may be 1:\n{}", found.join("\n"));
+}

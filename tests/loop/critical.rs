@@ -149,6 +149,29 @@ fn what_breaks_a_fatal_training_scenario_does_not_even_survive_the_search() {
 }
 
 #[test]
+fn what_broke_something_critical_in_one_round_is_not_measured_again_in_the_next() {
+    let shop = bank(&["train"]);
+    shop.edit("optimization.yaml", "  patching: {", "  validation: {sentinels: 0}\n  patching: {rounds: 2, ");
+    let ended = shop.run();
+    let report = kept_the_rest(&shop, &ended);
+    let attempts = report["attempts"].as_array().unwrap();
+    let again: Vec<&Value> = attempts
+        .iter()
+        .filter(|attempt| attempt["round"] == 2 && attempt["edits"].to_string().contains("Say beta"))
+        .collect();
+    assert!(!again.is_empty(), "the second round does not propose it, so this test shows nothing: {report}");
+    for attempt in again {
+        assert_eq!(attempt["outcomes"][0]["outcome"], "unusable", "{attempt}");
+        assert_eq!(
+            attempt["reason"],
+            "its edits broke something critical in an earlier round: with it 1 scenario of the training part newly fails in \
+             accuracy, which is critical"
+        );
+        assert_eq!(attempt.get("prompt").filter(|prompt| !prompt.is_null()), None, "it is no prompt that was run");
+    }
+}
+
+#[test]
 fn what_breaks_a_fatal_held_out_scenario_is_left_out_and_both_challengers_count_in_the_correction() {
     let shop = bank(&["held-out"]);
     let ended = shop.run();

@@ -104,6 +104,14 @@ impl Walk<'_> {
         path: &str,
     ) -> Value {
         let known = |key: &str| fields.iter().find(|(name, _)| name == key).map(|(_, shape)| shape);
+        if let Some((field, definition)) = openai_tool(fields, written) {
+            let message = "this is the form of the OpenAI API; write the name, description and parameters that stand under it in \
+                           its place, or name the file in toolsFrom, where that form is read";
+            let place = Some(self.at_key(field));
+            let problem = Problem { place, field: extend(path, &field.key), message: message.to_owned() };
+            self.problems.push(problem);
+            return self.map(fields, required, others, definition, &field.node, path);
+        }
         let missing = |name: &&str| !written.iter().any(|field| field.key == *name);
         let mut values = Map::new();
         for field in written {
@@ -202,6 +210,9 @@ impl Walk<'_> {
                 "; leave the quotes out".to_owned()
             }
             (Form::List { .. }, Content::Map(_)) => "; begin each item with a dash".to_owned(),
+            (Form::Map { required, .. }, Content::Text(name)) if *required == ["name"] => {
+                format!("; write it as {{name: {}}}", excerpt(name))
+            }
             _ => String::new(),
         };
         let message = format!("expected {}, found {}{advice}", expected(&shape.form), node.described());
@@ -216,6 +227,19 @@ impl Walk<'_> {
     fn note(&mut self, node: &Node, path: &str, message: String) {
         let place = self.document.place(node);
         self.problems.push(Problem { place: Some(place), field: path.to_owned(), message });
+    }
+}
+
+/// The definition in a tool that is written in the form of the OpenAI API: `{type: function, function: {name: …}}`.
+fn openai_tool<'n>(fields: &[(String, Shape)], written: &'n [Field]) -> Option<(&'n Field, &'n [Field])> {
+    let is_known = |key: &str| fields.iter().any(|(name, _)| name == key);
+    if is_known("function") || !(is_known("name") && is_known("parameters")) {
+        return None;
+    }
+    let field = written.iter().find(|field| field.key == "function")?;
+    match &field.node.content {
+        Content::Map(definition) => Some((field, definition)),
+        _ => None,
     }
 }
 

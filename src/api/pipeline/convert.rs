@@ -15,7 +15,7 @@ use super::super::problem::Problem;
 use super::super::profile::Profile;
 use super::super::promotion::{Budget, Gate, Promotion, Target};
 use super::super::scenarios::ScenarioSource;
-use super::super::scoring::{ChatModelRef, Dimension, ModelRef, Scoring};
+use super::super::scoring::{ChatModelRef, Dimension, EmbeddingModelRef, Scoring};
 use super::super::source::{SecretSource, TextSource};
 use super::super::watch::{Reevaluation, Watch};
 use super::{Converted, Pipeline, ToolEntry};
@@ -194,7 +194,10 @@ impl Conversion<'_> {
             self.model(model, &format!("{path}.embedding_model"));
         }
         Some(Clustering {
-            embeddings: clustering.embedding_model.as_ref().map(|model| ModelRef { model: model.clone() }),
+            embeddings: clustering
+                .embedding_model
+                .as_ref()
+                .map(|model| EmbeddingModelRef { model: model.clone(), parameters: None }),
             threshold: clustering.threshold,
             max_clusters: clustering.max_clusters,
         })

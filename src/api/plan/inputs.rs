@@ -128,7 +128,7 @@ mod tests {
             [PLAIN, FULL].map(|text| plan(text).inputs().to_string()),
             [
                 "v2:76893e9687e71cb065fa91e78a32c20f5d82dd770534f34f1440265c98da4984",
-                "v2:6406813f3dcbf117fce5da8f34d3ee561930530254ad6ed53dad58c99e0532f2",
+                "v2:220547e3ad4941b3380fc023c7e76cfafe0600faf93ab55526b021886df8da7d",
             ]
         );
     }

@@ -32,7 +32,7 @@ struct DimensionPlan<'a> {
 #[derive(Debug)]
 #[expect(dead_code, reason = "read through Debug")]
 struct ClusteringPlan<'a> {
-    embeddings: Option<&'a ModelName>,
+    embeddings: Option<Use<'a>>,
     threshold: f64,
     max_clusters: usize,
 }
@@ -127,7 +127,7 @@ impl Plan {
             let super::ClusteringPlan { embeddings, threshold, max_clusters } = &self.clustering;
             let default = if embeddings.is_some() { EMBEDDING_THRESHOLD } else { BUILTIN_THRESHOLD };
             ClusteringPlan {
-                embeddings: embeddings.as_ref(),
+                embeddings: embeddings.as_ref().map(Use),
                 threshold: threshold.unwrap_or(default),
                 max_clusters: *max_clusters,
             }

@@ -2,6 +2,7 @@
 
 use super::super::Submission;
 use super::findings::Findings;
+use super::promotion::is_object_name;
 use crate::domain::presentable::fault_of_name;
 use crate::domain::tool::ToolDefinition;
 
@@ -30,9 +31,33 @@ pub fn check(submission: &Submission, tools: Option<&[ToolDefinition]>, findings
     for tool in tools.unwrap_or_default() {
         check("spec.agent", tool.name.as_str());
     }
+    for (field, name, is_right) in [
+        ("metadata.name", name, is_object_name(name)),
+        ("metadata.namespace", namespace, is_object_name(namespace) && !namespace.contains('.')),
+    ] {
+        if !name.is_empty() && fault_of_name(name).is_none() && !is_right {
+            let dots = if field == "metadata.name" { ", dashes and dots" } else { " and dashes" };
+            let message = format!(
+                "an API server refuses {name:?}: write lower-case letters, digits{dots}, with a letter or digit at either end{}",
+                as_object_name(name).map(|name| format!(", such as {name:?}")).unwrap_or_default()
+            );
+            findings.problem(field, message);
+        }
+    }
     let length = name.chars().count();
     if length > LONGEST_LABEL {
         let why = "its versions and its target bear it as a label";
         findings.problem("metadata.name", format!("has {length} characters; give it at most {LONGEST_LABEL}: {why}"));
     }
+}
+
+/// A name made fit for an object of the cluster, if anything is left of it.
+fn as_object_name(name: &str) -> Option<String> {
+    if !name.is_ascii() {
+        return None;
+    }
+    let lower = name.to_ascii_lowercase();
+    let kept = lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
+    let fit = kept.collect::<Vec<_>>().join("-");
+    (!fit.is_empty()).then_some(fit)
 }

@@ -8,6 +8,7 @@ use super::super::profile::Defaults;
 use super::findings::Findings;
 use super::references::{Reference, requested};
 use crate::domain::money::Money;
+use crate::domain::words::{by_number, counted};
 
 /// The currency of prices and budget.
 pub fn currency(spec: &AgentOptimizationSpec) -> String {
@@ -53,9 +54,11 @@ pub fn gate(
     };
     if plan.minimum_sample_size > plan.shadow_sample_size {
         let message = format!(
-            "at most {} scenarios are compared and at least {} are demanded, so no verdict could ever stand; raise \
+            "at most {} {} compared and at least {} demanded, so no verdict could ever stand; raise \
              shadowSampleSize or lower minimumSampleSize",
-            plan.shadow_sample_size, plan.minimum_sample_size
+            counted(plan.shadow_sample_size, "scenario"),
+            by_number(plan.shadow_sample_size, "is", "are"),
+            format_args!("{} {}", plan.minimum_sample_size, by_number(plan.minimum_sample_size, "is", "are")),
         );
         findings.problem("spec.promotion.gate.shadowSampleSize", message);
     }

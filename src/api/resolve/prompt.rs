@@ -63,7 +63,7 @@ pub fn check_room(prompt: &Prompt, spec: &AgentOptimizationSpec, findings: &mut 
     if bytes + BESIDE_PROMPT > MOST_CONFIG_MAP_BYTES {
         let message = format!(
             "the prompt has {bytes} bytes, and the ConfigMap {:?} can hold {MOST_CONFIG_MAP_BYTES} with all its keys, so \
-             Kubernetes will refuse it; shorten the prompt",
+             Kubernetes will refuse it, and an operator would stop with PromptTooLarge; shorten the prompt",
             target.config_map
         );
         findings.warn("spec.promotion.target", message);

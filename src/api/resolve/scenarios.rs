@@ -15,6 +15,7 @@ use crate::domain::ids::ScenarioId;
 use crate::domain::scenario::Scenario;
 use crate::domain::tool::ToolDefinition;
 use crate::domain::transcript::Transcript;
+use crate::domain::words::{by_number, counted};
 
 /// What scenarios may refer to.
 #[derive(Clone, Copy)]
@@ -98,8 +99,9 @@ fn with_mocks_in_vain(scenarios: &[Arc<Scenario>], findings: &mut Findings<'_>) 
     if let Some(first) = with_mocks.next() {
         let count = 1 + with_mocks.count();
         let message = format!(
-            "an endpoint runs its own tools, so mocks are not used: {count} scenario{} such as {:?}",
-            if count == 1 { " has them," } else { "s have them," },
+            "an endpoint runs its own tools, so mocks are not used: {} {} them, such as {:?}",
+            counted(count, "scenario"),
+            by_number(count, "has", "have"),
             first.id
         );
         findings.warn("spec.agent.runtime.endpoint", message);

@@ -10,6 +10,7 @@ use super::findings::Findings;
 use super::scoring::round;
 use crate::domain::hash::ContentHash;
 use crate::domain::scenario::Scenario;
+use crate::domain::words::{by_number, counted};
 
 /// The beginning of a tag that puts a scenario into a part by the user's will.
 pub const SPLIT_TAG: &str = "split:";
@@ -69,10 +70,11 @@ pub fn resolve(
     let held_out = split.held_out.len();
     if held_out < minimum_sample_size && spec.agent.runtime.replay.is_none() {
         let message = format!(
-            "{held_out} of {} scenarios are held out and the gate demands {minimum_sample_size} \
+            "{held_out} of {} {} held out and the gate demands {minimum_sample_size} \
              (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut \
              or lower minimumSampleSize",
-            scenarios.len()
+            counted(scenarios.len(), "scenario"),
+            by_number(held_out, "is", "are")
         );
         findings.warn("spec.split.heldOut", message);
     }

@@ -902,3 +902,72 @@ fn a_name_that_no_label_holds_is_refused_where_it_is_written() {
     assert_eq!(said(&[("metadata: {name: support-assistant}", &named(63))]), said(&[]));
     insta::assert_snapshot!(said(&[("metadata: {name: support-assistant}", &named(64))]), @"agent.yaml:3:12: metadata.name: has 64 characters; give it at most 63: its versions and its target bear it as a label");
 }
+
+#[test]
+fn a_name_that_an_api_server_refuses_is_refused_on_the_command_line_too() {
+    let named = |name: &str| said(&[("metadata: {name: support-assistant}", &format!("metadata: {{name: {name}}}"))]);
+    for name in ["support", "support.v2", "s-1"] {
+        assert_eq!(named(name), said(&[]), "{name}");
+    }
+    insta::assert_snapshot!(["Support Assistant", "support_assistant", "-support", "\"\\u00dcber\"", "'!'"].map(named).join("\n"), @r#"
+    agent.yaml:3:12: metadata.name: an API server refuses "Support Assistant": write lower-case letters, digits, dashes and dots, with a letter or digit at either end, such as "support-assistant"
+    agent.yaml:3:12: metadata.name: an API server refuses "support_assistant": write lower-case letters, digits, dashes and dots, with a letter or digit at either end, such as "support-assistant"
+    agent.yaml:3:12: metadata.name: an API server refuses "-support": write lower-case letters, digits, dashes and dots, with a letter or digit at either end, such as "support"
+    agent.yaml:3:12: metadata.name: an API server refuses "Über": write lower-case letters, digits, dashes and dots, with a letter or digit at either end
+    agent.yaml:3:12: metadata.name: an API server refuses "!": write lower-case letters, digits, dashes and dots, with a letter or digit at either end
+    "#);
+    let spaced =
+        said(&[("metadata: {name: support-assistant}", "metadata: {name: support-assistant, namespace: My.Team}")]);
+    insta::assert_snapshot!(spaced, @r#"agent.yaml:3:37: metadata.namespace: an API server refuses "My.Team": write lower-case letters, digits and dashes, with a letter or digit at either end, such as "my-team""#);
+}
+
+#[test]
+fn embeddings_have_parameters_of_their_own() {
+    let with = |extra: &str| {
+        let clustering =
+            format!("  clustering: {{embeddings: {{ref: worker, parameters: {{extra: {extra}}}}}}}\n  patching:");
+        outcome(&changed(&[("  patching:", &clustering)]), &[])
+    };
+    let used = with("{dimensions: 256}").unwrap().clustering.embeddings.unwrap();
+    assert_eq!(used.parameters.extra.as_ref().unwrap()["dimensions"], 256);
+    let none = with("{}").unwrap();
+    let embeddings = serde_json::to_value(none.clustering.embeddings).unwrap();
+    assert_eq!(
+        embeddings,
+        serde_json::json!({"model": "worker"}),
+        "nothing is part of the identity that is not written"
+    );
+    insta::assert_snapshot!(with("{model: x, input: [y]}").unwrap_err(), @"
+    agent.yaml:18:63: spec.clustering.embeddings.parameters.extra.model: the model is set in spec.models
+    agent.yaml:18:73: spec.clustering.embeddings.parameters.extra.input: the texts are the failures'
+    ");
+}
+
+#[test]
+fn a_tool_in_another_form_is_refused_with_what_to_write() {
+    let tools = |tools: &str| {
+        let resource = format!(
+            "apiVersion: whetstone.dev/v1alpha1\nkind: AgentOptimization\nmetadata: {{name: t}}\nspec:\n  profile: Prototype\n  \
+             agent: {{prompt: {{inline: Hi}}, tools: {tools}, runtime: {{model: {{ref: w}}}}}}\n  models: [{{name: w, openAI: {{model: m}}}}]\n  \
+             scenarios: [{{inline: [{{id: a, message: Hi, expect: {{calls: [{{tool: refund}}]}}}}]}}]\n  \
+             scoring: {{dimensions: [{{name: tool_compliance, weight: 1}}]}}\n"
+        );
+        let submission = match Submission::read("agent.yaml", &resource, None) {
+            Ok(submission) => submission,
+            Err(problems) => return problems.to_string(),
+        };
+        let references = References::gather(&submission, &[], |_| Ok(None));
+        resolve(&submission, &references)
+            .map_or_else(|problems| problems.to_string(), |plan| plan.tools[0].name.to_string())
+    };
+    assert_eq!(tools("[{name: refund}]"), "refund");
+    let named = tools("[refund]");
+    let words = "spec.agent.tools[0]: expected a mapping, found the text \"refund\"; write it as {name: refund} (";
+    assert!(named.contains(words) && named.lines().count() == 1, "{named}");
+    let openai = tools("[{type: function, function: {name: refund, parameters: {type: object}}}]");
+    let words = "spec.agent.tools[0].function: this is the form of the OpenAI API; write the name, description and parameters that \
+                 stand under it in its place, or name the file in toolsFrom, where that form is read";
+    assert!(openai.ends_with(words) && openai.lines().count() == 1, "{openai}");
+    let nameless = tools("[{type: function, function: {description: no name}}]");
+    assert!(nameless.contains(words) && nameless.contains("spec.agent.tools[0].name: missing"), "{nameless}");
+}

@@ -15,6 +15,7 @@ use super::models::base_url;
 use super::promotion::is_object_name;
 use crate::domain::duration::HumanDuration;
 use crate::domain::hash::ContentHash;
+use crate::domain::words::{by_number, counted};
 
 const WINDOW: Duration = Duration::from_hours(1);
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -105,8 +106,10 @@ fn check_times(window: Duration, interval: Duration, breaches: u32, findings: &m
     } else if interval.checked_mul(breaches).is_none_or(|needed| window < needed) {
         let readings = window.as_nanos() / interval.as_nanos();
         let message = format!(
-            "in {window_text} there are {readings} readings, one each {interval_text}, and {breaches} that breach a limit are \
-             needed to take a prompt back; lengthen the window, or lower interval or breaches"
+            "in {window_text} there {} {}, one each {interval_text}, and {breaches} that breach a limit are \
+             needed to take a prompt back; lengthen the window, or lower interval or breaches",
+            by_number(readings, "is", "are"),
+            counted(readings, "reading"),
         );
         findings.problem("spec.watch.window", message);
     }

@@ -4,10 +4,11 @@ use super::contrast::{Contrast, Contrasts};
 use super::evidence::{Evidence, Pair, Scored};
 use super::report::{Code, Reason, Verdict};
 use super::rules::{DimensionRule, Rules};
-use super::wording::{bound, confidence, correction, movement, p_text, plural, range, subject, test_name};
+use super::wording::{bound, confidence, correction, movement, p_text, range, subject, test_name};
 use crate::api::plan::ThresholdPlan;
 use crate::api::promotion::RequireSignificance;
 use crate::domain::ids::{DimensionName, ScenarioId};
+use crate::domain::words::{by_number, counted};
 use crate::stats::{self, descriptive, holm};
 
 /// How many scenarios a message names before it only counts them.
@@ -48,10 +49,13 @@ fn settled_by(
         Some(name) if scored < compared => (
             Settles::At((needed as f64 * compared as f64 / scored as f64).ceil() as usize),
             format!(
-                "; about {needed} scenarios that are scored in {name} would settle it: {scored} of these {compared} are"
+                "; about {} that {} scored in {name} would settle it: {scored} of these {compared} {}",
+                counted(needed, "scenario"),
+                by_number(needed, "is", "are"),
+                by_number(scored, "is", "are")
             ),
         ),
-        _ => (Settles::At(needed), format!("; about {needed} scenarios would settle it")),
+        _ => (Settles::At(needed), format!("; about {} would settle it", counted(needed, "scenario"))),
     }
 }
 
@@ -158,12 +162,12 @@ fn better(
     let code = |aggregate, single| if dimension.is_some() { single } else { aggregate };
     if contrast.difference() > 0.0 && p <= level {
         let message = format!(
-            "{subject} rose {moved}, at least {} with {sure} ({}, p {}{}, {} scenarios)",
+            "{subject} rose {moved}, at least {} with {sure} ({}, p {}{}, {})",
             bound(contrast.lower(level)),
             test_name(rules.test),
             p_text(p),
             correction(other_challengers, dimension),
-            contrast.scenarios(),
+            counted(contrast.scenarios(), "scenario"),
         );
         let code = code(Code::AggregateSuperior, Code::DimensionSuperior);
         return Finding::settled(Reason::holds(code, dimension, message));
@@ -175,7 +179,7 @@ fn better(
     }
     if contrast.futility(worthwhile) <= level {
         let message = if contrast.is_identical() {
-            format!("{subject} is the same for champion and challenger in all {} scenarios", contrast.scenarios())
+            format!("{subject} is the same for champion and challenger in {}", all_of(contrast.scenarios()))
         } else {
             format!(
                 "{subject} went {moved}, at best {} with {sure}: less than the {worthwhile:.3} that counts",
@@ -212,7 +216,7 @@ pub(super) fn non_inferiority(
         return Finding::settled(Reason::holds(Code::DimensionDoesNotApply, Some(name), message));
     }
     if contrast.scenarios() == 0 {
-        let message = format!("{name} could be scored on one side only, in {lost} scenario{}", plural(lost));
+        let message = format!("{name} could be scored on one side only, in {}", counted(lost, "scenario"));
         let reason = Reason::new(Code::RegressionNotExcluded, Verdict::Inconclusive, Some(name), message);
         return Finding { reason, settles: Settles::Never };
     }
@@ -261,7 +265,7 @@ pub(super) fn threshold(
     let origin = match rule.threshold? {
         ThresholdPlan::Value(_) => String::new(),
         ThresholdPlan::Percentile(percentile) => {
-            format!(" (percentile {percentile} of {} earlier champions)", history(evidence, name).len())
+            format!(" (percentile {percentile} of {})", counted(history(evidence, name).len(), "earlier champion"))
         }
     };
     let Some(value) = threshold_value(rule, evidence) else {
@@ -330,16 +334,19 @@ pub(super) fn critical(
     let name = &rule.name;
     if !newly_failed.is_empty() {
         let count = newly_failed.len();
-        let fail = if count == 1 { "scenario newly fails" } else { "scenarios newly fail" };
-        let message = format!("{name} is critical, and {count} {fail} in it: {}", listed(newly_failed));
+        let fail = by_number(count, "fails", "fail");
+        let message = format!(
+            "{name} is critical, and {} newly {fail} in it: {}",
+            counted(count, "scenario"),
+            listed(newly_failed)
+        );
         let reason = Reason::new(Code::CriticalDimensionFailed, Verdict::Reject, Some(name), message);
         return Some(Finding::settled(reason));
     }
     if !unscored.is_empty() {
         let message = format!(
-            "{name} is critical, and the challenger has no score in {} scenario{} that the champion passed in it: {}",
-            unscored.len(),
-            plural(unscored.len()),
+            "{name} is critical, and the challenger has no score in {} that the champion passed in it: {}",
+            counted(unscored.len(), "scenario"),
             listed(unscored)
         );
         let reason = Reason::new(Code::CriticalDimensionUnscored, Verdict::Inconclusive, Some(name), message);
@@ -350,6 +357,11 @@ pub(super) fn critical(
         scored => format!("no scenario newly fails in {name}, of {scored} compared in it"),
     };
     Some(Finding::settled(Reason::holds(Code::NoCriticalFailure, Some(name), message)))
+}
+
+/// All of so many scenarios, in words.
+fn all_of(scenarios: usize) -> String {
+    if scenarios == 1 { "the only scenario".to_owned() } else { format!("all {scenarios} scenarios") }
 }
 
 /// The ids of the first few scenarios.
@@ -390,9 +402,11 @@ pub(super) fn sample(aggregate: &Contrast, evidence: &Evidence, claim: &Claim, r
     let (scenarios, required) = (aggregate.scenarios(), rules.minimum_sample_size);
     let excluded = match evidence.excluded {
         0 => String::new(),
-        excluded => format!(" ({excluded} more have no score on one side or both)"),
+        excluded => {
+            format!(" ({excluded} more {} no score on one side or both)", by_number(excluded, "has", "have"))
+        }
     };
-    let compared = format!("{scenarios} scenario{} compared{excluded}", plural(scenarios));
+    let compared = format!("{} compared{excluded}", counted(scenarios, "scenario"));
     if scenarios >= required {
         let message = format!("{compared}; at least {required} are required");
         return Finding::settled(Reason::holds(Code::SampleSufficient, None, message));

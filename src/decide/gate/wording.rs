@@ -3,6 +3,7 @@
 use super::contrast::Contrast;
 use crate::api::promotion::Test;
 use crate::domain::ids::DimensionName;
+use crate::domain::words::counted;
 
 pub(super) fn subject(dimension: Option<&DimensionName>) -> String {
     dimension.map_or_else(|| "the aggregate score".to_owned(), ToString::to_string)
@@ -36,10 +37,6 @@ pub(super) fn confidence(level: f64) -> String {
     format!("{percent}% confidence")
 }
 
-pub(super) fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
-}
-
 pub(super) fn test_name(test: Test) -> &'static str {
     match test {
         Test::WelchTTest => "Welch's t-test",
@@ -54,6 +51,6 @@ pub(super) fn correction(other_challengers: usize, dimension: Option<&DimensionN
     match (other_challengers, dimension) {
         (0, None) => String::new(),
         (0, Some(_)) => " after correction for the dimensions".to_owned(),
-        (others, _) => format!(" after correction for {others} other challenger{}", plural(others)),
+        (others, _) => format!(" after correction for {}", counted(others, "other challenger")),
     }
 }

@@ -3,6 +3,7 @@
 use super::figures::apart;
 use crate::api::plan::watch::ReevaluationPlan;
 use crate::api::status::SignalState;
+use crate::domain::words::counted;
 
 /// The chance up to which a drop is not taken for chance.
 const LEVEL: f64 = 0.05;
@@ -127,7 +128,7 @@ pub fn judge_reevaluation(plan: &ReevaluationPlan, found: &Remeasurement) -> Ree
     }
     let drop = before - measured;
     let chance = p_value.map_or_else(String::new, |p_value| format!(" (p {p_value:.4})"));
-    let over = if scenarios == 1 { "1 scenario".to_owned() } else { format!("{scenarios} scenarios") };
+    let over = counted(scenarios, "scenario");
     let (run, then) = (format!("run again on {over}, the suite scores {measured:.3}"), reference.words());
     if drop <= plan.max_drop + TIE {
         let moved = if drop > TIE { format!("{drop:.3} below") } else { "not below".to_owned() };

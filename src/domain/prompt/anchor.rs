@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::markdown::begins_underlined;
 use crate::domain::patch::Edit;
 
 /// Why an edit cannot be made in a stretch of text.
@@ -57,7 +58,8 @@ pub(super) fn edit(
             if text[at.clone()] == added {
                 return Err(Miss::NoEffect);
             }
-            Ok([&text[..at.start], &added, &text[at.end..]].concat())
+            let (before, after) = (&text[..at.start], &text[at.end..]);
+            Ok([before, gap(before, &added), &added, after].concat())
         }
         Edit::Delete { find, .. } => Ok(delete(text, found(find)?)),
     }
@@ -160,7 +162,14 @@ fn insert_lines(text: &str, at: usize, added: &str) -> String {
     } else {
         ("", "\n")
     };
-    [before, lead, added, tail, after].concat()
+    let before = [before, lead].concat();
+    [&before, gap(&before, added), added, tail, after].concat()
+}
+
+/// The empty line between a text and a heading underneath it that is underlined: without one the heading takes the paragraph in.
+fn gap(above: &str, below: &str) -> &'static str {
+    let ends_in_words = above.ends_with('\n') && above.lines().next_back().is_some_and(|line| !line.trim().is_empty());
+    if ends_in_words && begins_underlined(below) { "\n" } else { "" }
 }
 
 /// Indents the added lines like the line before `at`, or like the first line of the stretch at its beginning or end.
@@ -198,7 +207,8 @@ fn delete(text: &str, at: Range<usize>) -> String {
         [&text[..line_start], &text[line_end + 1..]].concat()
     } else {
         // The last line goes together with the line break before it.
-        text[..line_start.saturating_sub(1)].to_owned()
+        let kept = &text[..line_start];
+        kept.strip_suffix("\r\n").or_else(|| kept.strip_suffix('\n')).unwrap_or(kept).to_owned()
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use similar::{Algorithm, DiffTag, TextDiff, capture_diff_slices};
 
 use super::Prompt;
+use crate::domain::words::counted;
 
 /// The most lines or words, of both prompts together and between those that they begin and end with alike, that are compared
 /// one by one. Comparing takes up to the product of both.
@@ -66,7 +67,7 @@ pub fn diff(before: &Prompt, after: &Prompt, names: (&str, &str)) -> String {
     let new: Vec<&str> = after.text().split_inclusive('\n').collect();
     if !is_comparable(&old, &new) {
         let (old, new) = (old.len(), new.len());
-        return format!("--- {}\n+++ {}\n@@ {old} lines, and {new} others in their place @@\n", names.0, names.1);
+        return format!("--- {}\n+++ {}\n@@ {}, and {new} in their place @@\n", names.0, names.1, counted(old, "line"));
     }
     TextDiff::from_lines(before.text(), after.text())
         .unified_diff()

@@ -79,6 +79,13 @@ fn underline(line: &str) -> Option<u8> {
     if only('=') { Some(1) } else { only('-').then_some(2) }
 }
 
+/// Whether a text begins with a heading that the line under it underlines.
+pub(super) fn begins_underlined(text: &str) -> bool {
+    let mut lines = text.lines();
+    lines.next().is_some_and(|line| heading(line).is_none() && setext_title(line).is_some())
+        && lines.next().is_some_and(|line| underline(line).is_some())
+}
+
 /// The words of a line that may be a setext heading: no item of a list, no quotation, no table, nothing long.
 fn setext_title(line: &str) -> Option<&str> {
     let title = unindent(line)?.trim();

@@ -76,6 +76,36 @@ fn underlined_lines_begin_sections_and_rules_do_not() {
 }
 
 #[test]
+fn an_underlined_heading_keeps_apart_from_the_text_above_it() {
+    let prompt = markdown("# Role\nYou help.\nBe kind.\n\n# Rules\nSub\n---\n- one\n");
+    let names_after = |edit: Edit| names(&markdown(&apply(&prompt, edit).unwrap())).join(", ");
+    let heading = "Tone\n----\nWarm.";
+    for after in [None, Some("You help."), Some("Be kind."), Some("# Role")] {
+        let edited = apply(&prompt, insert("Role", after, heading)).unwrap();
+        assert_eq!(names(&markdown(&edited)), ["Role", "Tone", "Rules", "Sub"], "{edited:?}");
+    }
+    assert_eq!(
+        apply(&prompt, insert("Role", None, heading)).unwrap(),
+        "# Role\nYou help.\nBe kind.\n\nTone\n----\nWarm.\n\n# Rules\nSub\n---\n- one\n"
+    );
+    assert_eq!(names_after(replace("Role", "Be kind.", heading)), "Role, Tone, Rules, Sub");
+    // Text that would become a part of the heading below it is refused.
+    assert!(
+        apply(&prompt, insert("Rules", Some("# Rules"), "Ask.")).unwrap_err().contains("reaches into another section")
+    );
+    // A heading with marks, a list and a rule need no line of their own.
+    for text in ["## Tone\nWarm.", "- Be warm.\n---\n- Be brief.", "Be warm."] {
+        let edited = apply(&prompt, insert("Role", None, text)).unwrap();
+        assert!(edited.contains(&format!("Be kind.\n{text}\n")), "{edited:?}");
+    }
+    let windows = markdown("# Role\r\nYou help.\r\n");
+    assert_eq!(
+        apply(&windows, insert("Role", None, heading)).unwrap(),
+        "# Role\r\nYou help.\r\n\r\nTone\r\n----\r\nWarm.\r\n"
+    );
+}
+
+#[test]
 fn front_matter_and_comments_hold_no_headings() {
     let prompt = markdown(
         "---\nname: x\n# model: inherit\n---\n# Steps\n<!--\n# Old\n-->\nDo it.\n<!-- # one line -->\n## Then\n",
@@ -149,8 +179,8 @@ fn a_yaml_prompt_that_is_none_says_where_and_why() {
     a YAML prompt is a mapping whose top-level keys are its sections, but this one is empty; write `key: |` above the text, or say that it is Markdown (`promptFormat: Markdown`)
     a YAML prompt is a mapping whose top-level keys are its sections, but this one is a list; write `key: |` above the text, or say that it is Markdown (`promptFormat: Markdown`)
     a YAML prompt is a mapping whose top-level keys are its sections, but this one is plain text; write `key: |` above the text, or say that it is Markdown (`promptFormat: Markdown`)
-    prompt is not valid YAML, line 2: unclosed bracket '['
-    prompt is not valid YAML, line 2: duplicate mapping key: a
+    prompt is not valid YAML, line 2: unclosed bracket '['; correct it, or say that it is Markdown (`promptFormat: Markdown`)
+    prompt is not valid YAML, line 2: duplicate mapping key: a; correct it, or say that it is Markdown (`promptFormat: Markdown`)
     prompt, line 1: the top-level key "a" must begin a line of its own
     "#);
 }
@@ -494,10 +524,7 @@ fn prompts_without_anything_in_common_are_told_apart_in_no_time_however_long() {
     let (one, other) = (parse(&text("a")), parse(&text("b")));
     let began = std::time::Instant::now();
     assert!((edit_share(&one, &other) - 1.0).abs() < f64::EPSILON);
-    assert_eq!(
-        diff(&one, &other, ("v1", "v2")),
-        "--- v1\n+++ v2\n@@ 200000 lines, and 200000 others in their place @@\n"
-    );
+    assert_eq!(diff(&one, &other, ("v1", "v2")), "--- v1\n+++ v2\n@@ 200000 lines, and 200000 in their place @@\n");
     assert!(!one.fits(1_000));
     let same_but_one = parse(&text("a").replace("a100000\n", "b\n"));
     assert!(diff(&one, &same_but_one, ("v1", "v2")).contains("\n-a100000\n+b\n"));

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::domain::call::Phase;
 use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::money::{Money, Usage};
+use crate::domain::words::counted;
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(count: &u64) -> bool {
@@ -24,6 +25,10 @@ pub struct Tally {
     /// Answers that were paid and in which there was nothing to use. They are not part of the total.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unusable: u64,
+    /// Answers that were paid and whose tokens the provider did not count, or not all: their tokens, and what they cost, are
+    /// estimates.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub estimated: u64,
     /// What was paid: for the answers that were not in the ledger, and for those that could not be used.
     #[schemars(with = "String")]
     pub paid: Money,
@@ -44,6 +49,18 @@ pub struct Spending {
 }
 
 impl Spending {
+    /// Which models' tokens are estimates, in words.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        let estimated = self.models.iter().filter(|(_, tally)| tally.estimated > 0);
+        estimated.map(|(model, tally)| {
+            format!(
+                "model {:?}: {} came without a complete count of tokens, so their tokens and cost are estimates",
+                model.as_str(),
+                counted(tally.estimated, "answer")
+            )
+        })
+    }
+
     /// Everything together.
     #[must_use]
     pub fn total(&self) -> Tally {
@@ -51,6 +68,7 @@ impl Spending {
             total: sum.total + tally.total,
             from_ledger: sum.from_ledger + tally.from_ledger,
             unusable: sum.unusable + tally.unusable,
+            estimated: sum.estimated + tally.estimated,
             paid: sum.paid + tally.paid,
             usage: sum.usage + tally.usage,
         })
@@ -64,6 +82,8 @@ pub(super) enum Answered {
     FromLedger,
     /// The answer was paid.
     Paid(Usage, Option<Money>),
+    /// The answer was paid, and its usage is an estimate.
+    Estimated(Usage, Option<Money>),
     /// An answer was paid, and there was nothing to use in it.
     Unusable(Usage, Option<Money>),
 }
@@ -73,7 +93,7 @@ impl Answered {
     pub(super) fn cost(self) -> Option<Money> {
         match self {
             Self::FromLedger => None,
-            Self::Paid(_, cost) | Self::Unusable(_, cost) => cost,
+            Self::Paid(_, cost) | Self::Estimated(_, cost) | Self::Unusable(_, cost) => cost,
         }
     }
 
@@ -85,6 +105,11 @@ impl Answered {
             }
             Self::Paid(usage, _) => {
                 tally.total += 1;
+                tally.usage += usage;
+            }
+            Self::Estimated(usage, _) => {
+                tally.total += 1;
+                tally.estimated += 1;
                 tally.usage += usage;
             }
             Self::Unusable(usage, _) => {

@@ -6,12 +6,13 @@ use tracing::Instrument;
 
 use super::{Cycle, phase_span};
 use crate::api::plan::RuntimePlan;
-use crate::decide::conclude::{PatchCounts, Search, WhyNoPatches, counted};
+use crate::decide::conclude::{PatchCounts, Search, WhyNoPatches};
 use crate::decide::critical::{Broken, Critical, Part, PartChecked, Standing};
 use crate::decide::gate;
 use crate::domain::call::Phase;
 use crate::domain::cluster::{Cluster, Failure};
 use crate::domain::patch::RejectedPatch;
+use crate::domain::words::counted;
 use crate::engine::error::CycleError;
 use crate::engine::evaluate::CountedAs;
 use crate::engine::patch::{Asking, LeakGuard};
@@ -20,7 +21,9 @@ use crate::engine::shadow::Paired;
 use crate::engine::subject::Subject;
 use crate::engine::validate::compose::Unit;
 use crate::engine::validate::critical::{Guard, Guarded};
-use crate::engine::validate::{Arena, Attempt, CONFIRMING_REPEATS, Merged, counts, patch_of, regression, rejected};
+use crate::engine::validate::{
+    Arena, Attempt, CONFIRMING_REPEATS, Fatal, Merged, counts, patch_of, regression, rejected,
+};
 
 /// Prompts of one search that come to the gate, at most: the challenger, and what is left of it without edits that break
 /// something critical among the held-out scenarios.
@@ -37,6 +40,8 @@ pub(super) struct Findings {
     pub rounds: Vec<Merged>,
     pub failures: usize,
     pub critical: Critical,
+    /// Edits that broke something critical in a round.
+    pub fatal: Vec<Fatal>,
 }
 
 /// A prompt that is to be gated, and the edits that lead to it from the champion: none for a given one.
@@ -144,6 +149,7 @@ impl Cycle {
             asking: Asking { plan: &self.plan, calls: &self.calls, guard, rejected: &rejected },
             progress: &*self.progress,
             weights: self.plan.dimensions.iter().map(|dimension| dimension.weight).collect(),
+            fatal: &findings.fatal,
             round,
             attempt: self.attempt,
         };
@@ -155,6 +161,7 @@ impl Cycle {
         let merged = arena.merge(&mut found).instrument(phase_span(Phase::Validate)).await?;
         findings.attempts.extend(found.attempts);
         findings.rejected.extend(found.rejected);
+        findings.fatal.extend(found.fatal);
         findings.critical.add(found.critical.failures);
         findings.critical.drop_edits(found.critical.dropped);
         Ok(merged)
@@ -218,7 +225,7 @@ impl Cycle {
         if failures == 0 {
             let train = &self.plan.split.train;
             let measured = self.evaluator.measured(&self.champion, train, &(0..self.plan.execution.repeats));
-            let unscored = measured.results.iter().filter(|result| result.samples.is_empty()).count();
+            let unscored = measured.results.iter().filter(|result| result.pass_rate().is_none()).count();
             Search::NothingFails { scenarios: train.len(), unscored }
         } else if self.plan.patching.is_none() {
             let is_replay = matches!(self.plan.runtime, RuntimePlan::Replay { .. });

@@ -22,6 +22,7 @@ use crate::domain::ids::{DimensionName, ModelName, ScenarioId, ToolName};
 use crate::domain::scenario::{CallOrder, ExtraCalls, Scenario};
 use crate::domain::score::Score;
 use crate::domain::transcript::{Message, Transcript};
+use crate::domain::words::counted;
 
 /// The temperature of a judge where the resource names none.
 const TEMPERATURE: f64 = 0.0;
@@ -44,7 +45,7 @@ pub struct Judgement {
 /// A judge did not give a judgement that can be used. It says nothing about the prompt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "scenario {scenario:?}: judge {model:?} {fault} ({attempts} attempts); {}", .fault.advice()
+    "scenario {scenario:?}: judge {model:?} {fault} ({}); {}", counted(*.attempts, "attempt"), .fault.advice()
 )]
 pub struct JudgeError {
     /// The scenario.
@@ -106,8 +107,8 @@ impl Fault {
             Self::CutShort => "raise maxOutputTokens in the parameters of the judge (spec.scoring.judge.parameters)",
             Self::Refused => "name another model in spec.scoring.judge, or take the scenario out",
             _ => {
-                "set structuredOutput of the model to JsonSchema if its server supports that, or name another one in \
-                 spec.scoring.judge"
+                "name another model in spec.scoring.judge; if structuredOutput of this one is Plain or JsonObject, leave that out, \
+                 so that a server that supports JSON Schema keeps it to the form"
             }
         }
     }
@@ -473,8 +474,9 @@ mod tests {
         assert_eq!(asked.len(), 2);
         assert_eq!(
             outcome.unwrap_err().to_string(),
-            "scenario \"refund-12\": judge \"sonnet\" answered prose instead of JSON (2 attempts); set structuredOutput of \
-             the model to JsonSchema if its server supports that, or name another one in spec.scoring.judge"
+            "scenario \"refund-12\": judge \"sonnet\" answered prose instead of JSON (2 attempts); name another \
+             model in spec.scoring.judge; if structuredOutput of this one is Plain or JsonObject, leave that out, so that a server \
+             that supports JSON Schema keeps it to the form"
         );
     }
 

@@ -5,10 +5,11 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::decide::conclude::{PatchCounts, counted};
+use crate::decide::conclude::PatchCounts;
 use crate::decide::critical::{Broken, dimensions_of, listed, named, scenarios};
 use crate::domain::ids::DimensionName;
 use crate::domain::patch::{Edit, Patch};
+use crate::domain::words::{by_number, counted};
 
 /// Edits of a patch that a report shows.
 const SHOWN_EDITS: usize = 10;
@@ -279,7 +280,7 @@ impl fmt::Display for Fixes {
         write!(f, "fixes {} of {}", self.fixed, counted(self.compared, "failure"))?;
         match self.failures.saturating_sub(self.compared) {
             0 => Ok(()),
-            errors => write!(f, " ({errors} more ended in errors)"),
+            errors => write!(f, " ({errors} more ended in {})", by_number(errors, "an error", "errors")),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::error::CycleError;
 use crate::engine::evaluate::{CountedAs, Evaluator};
 use crate::engine::subject::Subject;
 use crate::stats::distributions::student_isf;
-use crate::stats::t_test;
+use crate::stats::{reaches, t_test};
 
 /// The gain of a scenario's aggregate score from which it seems fixed, in whole or in part: where two things are wrong, the
 /// patch for one of them must not be held against the other.
@@ -34,7 +34,7 @@ impl Arena<'_> {
             let Some((after, before)) = self.score(after).zip(self.score(before)) else { continue };
             let gain = after - before;
             gains.compared += 1;
-            if gain >= FIXES {
+            if reaches(gain, FIXES) {
                 gains.scenarios.push(scenario);
                 gains.sum += gain;
             }
@@ -122,9 +122,14 @@ pub async fn regression(
         let test = t_test::paired(&differences)?;
         let at_best = test.estimate + test.standard_error * student_isf(REGRESSION_LEVEL, test.degrees_of_freedom);
         let tolerated = plan.gate.regression_tolerance;
-        (at_best < -tolerated).then(|| Worse { dimension: dimension.name.clone(), at_best, tolerated })
+        is_beyond(at_best, tolerated).then(|| Worse { dimension: dimension.name.clone(), at_best, tolerated })
     });
     Ok(SuiteResult { scenarios: suite.len(), worse })
+}
+
+/// Whether a drop is larger than is tolerated. One of just as much is not, whatever the last digits of its sum are.
+fn is_beyond(difference: f64, tolerated: f64) -> bool {
+    !reaches(difference, -tolerated)
 }
 
 /// A figure's differences over the scenarios where both sides have it.
@@ -135,4 +140,17 @@ pub(super) fn differences(
 ) -> Vec<f64> {
     let pairs = before.results.iter().zip(&after.results);
     pairs.filter_map(|(before, after)| Some(figure(after)? - figure(before)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drop_of_just_what_is_tolerated_is_tolerated() {
+        let drop = 0.7 - 0.75;
+        assert!(drop < -0.05, "or this test shows nothing");
+        assert!(!is_beyond(drop, 0.05) && is_beyond(drop - 1e-9, 0.05));
+        assert!(!is_beyond(0.0, 0.0) && is_beyond(-1e-9, 0.0));
+    }
 }

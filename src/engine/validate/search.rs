@@ -10,10 +10,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::attempt::{Attempt, AttemptKind, Outcome, Tried};
 use super::compose::{Member, Origin, Unit};
-use super::{Arena, CLUSTERS_AT_ONCE, DECISIVE, Found, Survivor};
-use crate::decide::conclude::counted;
+use super::{Arena, CLUSTERS_AT_ONCE, DECISIVE, Fatal, Found, Survivor};
+use crate::decide::critical::Critical;
 use crate::domain::cluster::Cluster;
-use crate::domain::patch::{EditKey, RejectedPatch};
+use crate::domain::patch::{EditKey, Patch, RejectedPatch};
+use crate::domain::words::counted;
 use crate::engine::error::CycleError;
 use crate::engine::patch::{Asking, Candidate, Proposal, propose};
 
@@ -33,6 +34,18 @@ struct Distinct {
     candidate: Candidate,
     /// What became of it, by the number of the cluster.
     outcomes: Vec<(usize, Outcome)>,
+}
+
+impl Distinct {
+    /// The edits, if something critical newly fails with them.
+    fn fatal(&self) -> Option<Fatal> {
+        self.outcomes.iter().find_map(|(_, outcome)| match outcome {
+            Outcome::BreaksCritical { breaks, .. } => {
+                Some(Fatal { edits: self.key.clone(), why: Critical::why_rejected(breaks) })
+            }
+            _ => None,
+        })
+    }
 }
 
 /// What the report lists, in its order.
@@ -99,23 +112,25 @@ impl Arena<'_> {
     ) -> Vec<(usize, Vec<usize>)> {
         let mut to_try: Vec<(usize, Vec<usize>)> = Vec::new();
         for (cluster, proposal) in proposals {
+            let unusable = |patch: Option<&Patch>, answer: &str, why: String| {
+                let clusters = std::slice::from_ref(&open[cluster].cluster.id);
+                let tried =
+                    Tried { round: self.round, kind: AttemptKind::Patch, clusters, prompt: None, patch, answer };
+                Row::Unusable(Box::new(Attempt::of(&tried, vec![Outcome::Unusable { why }])))
+            };
             let candidate = match proposal {
                 Proposal::Candidate(candidate) => *candidate,
                 Proposal::Unusable { reason, patch, answer } => {
-                    let tried = Tried {
-                        round: self.round,
-                        kind: AttemptKind::Patch,
-                        clusters: std::slice::from_ref(&open[cluster].cluster.id),
-                        prompt: None,
-                        patch: patch.as_ref(),
-                        answer: &answer,
-                    };
-                    let attempt = Attempt::of(&tried, vec![Outcome::Unusable { why: reason.to_string() }]);
-                    rows.push(Row::Unusable(Box::new(attempt)));
+                    rows.push(unusable(patch.as_ref(), &answer, reason.to_string()));
                     continue;
                 }
             };
             let key = candidate.patch.key();
+            if let Some(why) = self.fatal.iter().find_map(|fatal| fatal.in_patch(&key)) {
+                let why = format!("its edits broke something critical in an earlier round: {why}");
+                rows.push(unusable(Some(&candidate.patch), "", why));
+                continue;
+            }
             let patch = patches.iter().position(|patch| patch.key == key).unwrap_or_else(|| {
                 rows.push(Row::Patch(patches.len()));
                 patches.push(Distinct { key, candidate, outcomes: Vec::new() });
@@ -160,6 +175,7 @@ impl Arena<'_> {
 
     fn found(&self, open: &[Open<'_>], patches: &[Distinct], rows: Vec<Row>) -> Found {
         let mut found = Found::default();
+        found.fatal.extend(patches.iter().filter_map(Distinct::fatal));
         for row in rows {
             found.attempts.push(match row {
                 Row::Unusable(attempt) => *attempt,

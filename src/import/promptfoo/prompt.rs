@@ -39,11 +39,10 @@ pub(super) enum Filled<'a> {
     Text(&'a str),
 }
 
-/// The first prompt of a configuration.
+/// The first prompt of a configuration that can be read.
 pub(super) fn of_config(config: &Item, reading: &mut Reading) -> Result<Option<PromptTemplate>, ImportError> {
     let Some(prompts) = config.get("prompts") else { return Ok(None) };
     let mut found = None;
-    let mut missing = None;
     for (item, key) in entries(&prompts) {
         match texts_of(&item, key, reading) {
             Ok(texts) => {
@@ -56,17 +55,10 @@ pub(super) fn of_config(config: &Item, reading: &mut Reading) -> Result<Option<P
                     }
                 }
             }
-            Err(error) => missing = missing.or(Some(error)),
+            Err(error) => reading.notes.could_not_read("prompt that could not be read", error),
         }
     }
-    match (found, missing) {
-        (None, Some(error)) => Err(error),
-        (Some(found), Some(error)) => {
-            reading.notes.could_not_read("prompt that could not be read", error);
-            Ok(Some(found))
-        }
-        (found, None) => Ok(found),
-    }
+    Ok(found)
 }
 
 /// The entries of `prompts`: a list, one of them, or a mapping from files or texts to labels, whose keys are given too.

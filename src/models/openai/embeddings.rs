@@ -13,6 +13,7 @@ use super::super::merged;
 use super::answer::counted;
 use crate::domain::call::{EmbedRequest, Embeddings};
 use crate::domain::money::Usage;
+use crate::domain::words;
 
 #[derive(Serialize)]
 struct Embed<'a> {
@@ -24,7 +25,7 @@ struct Embed<'a> {
 /// The body of an embedding request. OpenAI itself is asked for base64, half as long; not every other server knows it.
 pub(in super::super) fn embed_body(model: &str, request: &EmbedRequest, is_openai: bool) -> Vec<u8> {
     let encoding_format = if is_openai { "base64" } else { "float" };
-    merged(&Embed { model, input: &request.texts, encoding_format }, None)
+    merged(&Embed { model, input: &request.texts, encoding_format }, request.extra.as_ref())
 }
 
 #[derive(Deserialize)]
@@ -84,7 +85,11 @@ pub(in super::super) fn read_embeddings(
     let list: EmbeddingList = serde_json::from_slice(body)?;
     let malformed = |why: String| Err(Unusable::Malformed(why));
     if list.data.len() != texts {
-        return malformed(format!("it has {} vectors for {texts} texts", list.data.len()));
+        return malformed(format!(
+            "it has {} for {}",
+            words::counted(list.data.len(), "vector"),
+            words::counted(texts, "text")
+        ));
     }
     let mut vectors = vec![Vec::new(); texts];
     for (position, embedded) in list.data.into_iter().enumerate() {
@@ -143,11 +148,14 @@ mod tests {
 
     #[test]
     fn embeddings_are_asked_for_in_a_form_that_the_server_knows() {
-        let request = EmbedRequest { texts: vec!["a".to_owned()] };
+        let mut request = EmbedRequest::from(vec!["a".to_owned()]);
         let body: Value = serde_json::from_slice(&embed_body("e", &request, false)).unwrap();
         assert_eq!(body, json!({"model": "e", "input": ["a"], "encoding_format": "float"}));
         let body: Value = serde_json::from_slice(&embed_body("e", &request, true)).unwrap();
         assert_eq!(body["encoding_format"], "base64");
+        request.extra = json!({"dimensions": 256}).as_object().cloned();
+        let body: Value = serde_json::from_slice(&embed_body("e", &request, false)).unwrap();
+        assert_eq!(body, json!({"model": "e", "input": ["a"], "encoding_format": "float", "dimensions": 256}));
     }
 
     #[test]

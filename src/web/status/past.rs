@@ -8,6 +8,7 @@ use super::words::{cause, kind, verdict_words, version_mark};
 use super::{View, currency, object_of, section};
 use crate::api::status::FinishedCycle;
 use crate::api::{AgentOptimization, PromptVersion};
+use crate::domain::words::counted;
 use crate::web::moment::{relative, took};
 use crate::web::terminal::{Tone, harmless, line, lines, short};
 
@@ -140,7 +141,7 @@ pub(super) fn diff(diff: &str, most: usize, view: &View<'_>) -> String {
         let _ = writeln!(text, "  {}", view.terminal.paint(tone, &harmless(line)));
     }
     if lines.len() > most {
-        let _ = writeln!(text, "  and {} more lines", lines.len() - most);
+        let _ = writeln!(text, "  and {}", counted(lines.len() - most, "more line"));
     }
     text
 }

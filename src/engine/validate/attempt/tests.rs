@@ -86,7 +86,8 @@ proptest! {
             let n = counted(fixes.compared, "failure");
             prop_assert!(said.starts_with(&format!("fixes {} of {n}", fixes.fixed)), "{said}");
             let errors = fixes.failures - fixes.compared;
-            prop_assert_eq!(said.contains(&format!("({errors} more ended in errors)")), errors > 0, "{}", &said);
+            let ended = if errors == 1 { "an error" } else { "errors" };
+            prop_assert_eq!(said.contains(&format!("({errors} more ended in {ended})")), errors > 0, "{}", &said);
         }
         match &outcome {
             Outcome::Unusable { why } => prop_assert_eq!(&said, why),
