@@ -9,7 +9,7 @@ pub fn counted<N: Copy + Display + PartialEq + From<u8>>(n: N, what: &str) -> St
 }
 
 /// What makes the plural of a word, where the count asks for it: `s`, `es` or nothing.
-fn ending<N: PartialEq + From<u8>>(n: N, what: &str) -> &'static str {
+fn ending<N: Copy + PartialEq + From<u8>>(n: N, what: &str) -> &'static str {
     match what {
         _ if n == N::from(1) => "",
         "series" => "",
@@ -20,7 +20,7 @@ fn ending<N: PartialEq + From<u8>>(n: N, what: &str) -> &'static str {
 
 /// One word or another, by whether there is one of something: `has` or `have`.
 #[must_use]
-pub fn by_number<N: PartialEq + From<u8>>(n: N, one: &'static str, several: &'static str) -> &'static str {
+pub fn by_number<N: Copy + PartialEq + From<u8>>(n: N, one: &'static str, several: &'static str) -> &'static str {
     if n == N::from(1) { one } else { several }
 }
 

@@ -139,7 +139,7 @@ fn read_config(
 ) -> Result<(), ImportError> {
     let config = reference::resolved(file, config, reading);
     let config = &Item::new(file, "", &config);
-    let prompt = prompt::of_config(config, reading)?;
+    let prompt = prompt::of_config(config, reading);
     let default = test::default_of(config, reading);
     let mut tests = match config.get("tests") {
         Some(tests) => test::of_field(&tests, reading, &default),

@@ -166,7 +166,8 @@ impl Cluster {
         let champion = self.record.champion.clone().unwrap().hash;
         let prompt = match &cycle.challenger {
             Some(version) => {
-                let known = Names::of(&self.versions).holder(&self.record, version).unwrap();
+                // What was deleted meanwhile is not gated.
+                let known = Names::of(&self.versions).holder(&self.record, version)?;
                 PromptText { hash: known.hash.clone(), text: String::new() }
             }
             None => prompt(text),

@@ -40,8 +40,8 @@ pub(super) enum Filled<'a> {
 }
 
 /// The first prompt of a configuration that can be read.
-pub(super) fn of_config(config: &Item, reading: &mut Reading) -> Result<Option<PromptTemplate>, ImportError> {
-    let Some(prompts) = config.get("prompts") else { return Ok(None) };
+pub(super) fn of_config(config: &Item, reading: &mut Reading) -> Option<PromptTemplate> {
+    let prompts = config.get("prompts")?;
     let mut found = None;
     for (item, key) in entries(&prompts) {
         match texts_of(&item, key, reading) {
@@ -58,7 +58,7 @@ pub(super) fn of_config(config: &Item, reading: &mut Reading) -> Result<Option<P
             Err(error) => reading.notes.could_not_read("prompt that could not be read", error),
         }
     }
-    Ok(found)
+    found
 }
 
 /// The entries of `prompts`: a list, one of them, or a mapping from files or texts to labels, whose keys are given too.
