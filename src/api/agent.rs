@@ -9,47 +9,49 @@ use crate::domain::call::Parameters;
 use crate::domain::prompt::PromptFormat;
 use crate::domain::tool::ToolDefinition;
 
-/// The agent: its prompt, its tools, and how it is reached.
+/// The agent: its prompt, its tools, and how it is run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Agent {
-    /// The base prompt. It is read, never written.
+    /// The base prompt. It is only read, never written.
     pub prompt: TextSource,
-    /// How the prompt is divided into sections: `Markdown` by its headings, `Yaml` by its top-level keys. Told from the
-    /// name of the file or key when absent (`.yaml`, `.yml`: Yaml).
+    /// How the prompt is divided into sections: `Markdown` by its headings, `Yaml` by its top-level keys. By default it
+    /// is inferred from the extension of the file or key: `Yaml` for `.yaml` and `.yml`, else `Markdown`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_format: Option<PromptFormat>,
-    /// Tools, written out.
+    /// Tool definitions, inline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub tools: Vec<ToolDefinition>,
-    /// Files or keys with tools: a JSON or YAML list of definitions, in the form of `tools` or of the OpenAI API.
+    /// Files or ConfigMap keys with tool definitions: a JSON or YAML list, in the format of `tools` or of the OpenAI
+    /// API.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub tools_from: Vec<TextSource>,
-    /// How the agent is reached. Exactly one way is given.
+    /// How the agent is run. Set exactly one of the fields.
     pub runtime: Runtime,
 }
 
-/// How the agent is reached. Exactly one way is given.
+/// How the agent is run. Set exactly one of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::exactly_one(&["model", "endpoint", "replay"]))]
 pub struct Runtime {
-    /// A model that Whetstone drives itself: prompt as system message, tools answered by the scenario's mocks.
+    /// A model that Whetstone calls itself, with the prompt as system message; the scenario's mocks answer its tool
+    /// calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelRuntime>,
     /// A running agent behind an OpenAI-compatible endpoint, which takes the candidate prompt as its system message and
     /// runs its own tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointRuntime>,
-    /// Recorded transcripts stand in for runs: what production did is scored, clustered and gated for free. Nothing is
-    /// patched.
+    /// Recorded transcripts instead of runs. They are scored, clustered and gated without calling the agent; no patches
+    /// are written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<ReplayRuntime>,
 }
 
-/// A model that Whetstone drives itself.
+/// A model that Whetstone calls itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelRuntime {
@@ -57,10 +59,10 @@ pub struct ModelRuntime {
     #[serde(rename = "ref")]
     #[schemars(length(min = 1, max = 63))]
     pub model: String,
-    /// Sampling parameters of the agent's turns.
+    /// Sampling parameters for the agent's model calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Parameters>,
-    /// The most turns of the model in answer to one user message. The profile's when absent.
+    /// Maximum number of model turns per user message. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 200))]
     pub max_turns: Option<u32>,
@@ -70,19 +72,19 @@ pub struct ModelRuntime {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointRuntime {
-    /// The name of one of `spec.models`, whose `openAI.baseURL` is the agent's.
+    /// The name of one of `spec.models`, whose `openAI.baseURL` is the URL of the agent.
     #[serde(rename = "ref")]
     #[schemars(length(min = 1, max = 63))]
     pub model: String,
-    /// Sampling parameters to send along.
+    /// Sampling parameters sent with each request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Parameters>,
 }
 
-/// Recorded transcripts in place of runs.
+/// Recorded transcripts instead of runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplayRuntime {
-    /// Transcripts as JSONL, one a line, as `whetstone import` writes them.
+    /// Transcripts as JSONL, one per line, as written by `whetstone import`.
     pub transcripts: TextSource,
 }

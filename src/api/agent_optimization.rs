@@ -16,7 +16,7 @@ use super::status::AgentOptimizationStatus;
 use super::watch::Watch;
 use super::{patterns, rules};
 
-/// Keeps the prompt of one agent sharp. The order of the fields is the order of the loop.
+/// Improves the prompt of one agent. The order of the fields is the order of the loop.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "whetstone.dev",
@@ -25,7 +25,7 @@ use super::{patterns, rules};
     namespaced,
     shortname = "agopt",
     category = "whetstone",
-    doc = "Keeps the prompt of one agent sharp: runs it on scenarios, mends what fails, proves that the new prompt is better, and only then promotes it.",
+    doc = "Improves the prompt of one agent: runs the agent on scenarios, patches the prompt for what fails, and promotes a new prompt only if a statistical gate shows that it is better.",
     validation = rules::name_fits_a_label(),
     selectable = ".spec.promotion.target.configMap",
     selectable = ".status.phase",
@@ -66,40 +66,41 @@ use super::{patterns, rules};
     validation = rules::target_is_none_of("scenarios", "configMapRef", "the scenarios"),
 )]
 pub struct AgentOptimizationSpec {
-    /// The situation that sets the defaults of everything left out below. `Production` when absent.
+    /// A set of defaults for the fields that are not set. Defaults to `Production`.
     #[serde(default)]
     pub profile: Profile,
-    /// Starts no cycle, and stops the one under way. The champion goes on serving, and a promoted prompt is still watched.
+    /// Suspends the optimization: no cycle starts, and a running cycle is stopped. The champion keeps serving, and a
+    /// promoted prompt is still watched.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(extend("default" = false))]
     pub suspend: bool,
-    /// The name of a version that is to serve whatever the gate says. No cycle starts meanwhile that nobody asked for, and nothing
-    /// is promoted or taken back.
+    /// The name of a version to serve regardless of the gate. While it is set, cycles start only on request, and
+    /// nothing is promoted or rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = patterns::VERSION))]
     pub pin: Option<String>,
-    /// Starts cycles by the clock, besides those that a change starts.
+    /// A schedule for cycles, in addition to those that are started by changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
-    /// The agent: its prompt, its tools, and how it is reached.
+    /// The agent: its prompt, its tools, and how it is run.
     pub agent: Agent,
-    /// The models that the agent, the judge and the patch writer use, each under a name.
+    /// The models that the agent, the judge and the patch writer use, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub models: Vec<Model>,
     /// Where the scenarios come from.
     #[schemars(length(min = 1, max = 64))]
     pub scenarios: Vec<ScenarioSource>,
-    /// How the scenarios are divided into what the optimizer learns from and what it never sees.
+    /// How the scenarios are split into a part that the optimizer learns from and a part that it never sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
     /// How the agent is run on the scenarios.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution: Option<Execution>,
-    /// Calibration of the judge. Not built yet: a warning says so.
+    /// Calibration of the judge. Not implemented yet; setting it causes a warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<LaterPhase>,
-    /// How what the agent did is scored.
+    /// How the runs of the agent are scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scoring: Option<Scoring>,
     /// How failures are grouped.
@@ -108,22 +109,23 @@ pub struct AgentOptimizationSpec {
     /// How patches are written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patching: Option<Patching>,
-    /// How candidates are tried before the gate.
+    /// How candidates are tested before the gate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<Validation>,
-    /// Red-team attacks on candidates. Not built yet: a warning says so.
+    /// Red-team attacks on candidates. Not implemented yet; setting it causes a warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<LaterPhase>,
-    /// The gate, and where a promoted prompt goes.
+    /// The gate, and where a promoted prompt is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
-    /// How a promoted prompt is watched, and when it is taken back. The operator does it; the command line has nothing to watch.
+    /// How a promoted prompt is watched, and when it is rolled back. Only the operator uses it; the command line
+    /// ignores it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<Watch>,
-    /// Export of fine-tuning data. Not built yet: a warning says so.
+    /// Export of fine-tuning data. Not implemented yet; setting it causes a warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub export: Option<LaterPhase>,
-    /// What a cycle may cost.
+    /// Limits on the cost of a cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
 }
@@ -132,23 +134,23 @@ pub struct AgentOptimizationSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Execution {
-    /// How often each scenario is run for a measurement. Scores are means over the repeats.
+    /// Number of runs of each scenario per measurement. Scores are means over these repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub repeats: Option<u32>,
-    /// How many scenarios are under way at once.
+    /// Number of scenarios that run at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub concurrency: Option<u32>,
-    /// The longest that one scenario may take, all its calls together.
+    /// Time limit for one scenario, including all of its calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::lasts("1ms"))]
     #[x_kube(validation = rules::lasts_at_most("24h"))]
     pub scenario_timeout: Option<crate::domain::duration::HumanDuration>,
-    /// The model that plays simulated users. The judge's when absent.
+    /// The model that plays simulated users. Defaults to the judge's model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated_user: Option<super::scoring::ChatModelRef>,
-    /// The share of scenarios that may end in errors before the cycle stops with one, 0 to 1.
+    /// The fraction of scenarios, 0 to 1, that may end in an error before the cycle fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub error_tolerance: Option<f64>,

@@ -250,7 +250,7 @@ mod tests {
         let definition = serde_json::to_value(optimization).unwrap();
         let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties").unwrap();
         let about = schema.pointer("/promotion/properties/onDelete/description").and_then(Value::as_str).unwrap();
-        assert!(about.contains("`Keep` when absent"), "{about}");
+        assert!(about.contains("Defaults to `Keep`"), "{about}");
     }
 
     #[test]

@@ -20,15 +20,15 @@ pub mod annotations {
     pub const ADOPT: &str = "whetstone.dev/adopt";
 }
 
-/// When cycles start by the clock.
+/// A schedule for cycles.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Schedule {
-    /// Five fields (minute, hour, day of month, month, day of week) as in crontab, or `@hourly`, `@daily`, `@weekly`, `@monthly` or
-    /// `@yearly`.
+    /// A cron expression with five fields (minute, hour, day of month, month, day of week), or `@hourly`, `@daily`,
+    /// `@weekly`, `@monthly` or `@yearly`.
     #[schemars(length(min = 1, max = 100), regex(pattern = patterns::CRON))]
     pub cron: String,
-    /// An IANA time zone, such as `Europe/Berlin`. UTC when absent.
+    /// An IANA time zone, such as `Europe/Berlin`. Defaults to UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = patterns::TIME_ZONE), extend("default" = "UTC"))]
     pub time_zone: Option<String>,

@@ -12,12 +12,12 @@ use crate::domain::duration::HumanDuration;
 
 const KEY_IN_SECRET: &str = "put the key into a Secret and name it by apiKey.secretKeyRef";
 
-/// A model under a name. Exactly one provider is given.
+/// A named model. Set exactly one provider.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::exactly_one(&["openAI", "anthropic"]))]
 pub struct Model {
-    /// The name by which the rest of the resource refers to it. No two models have the same.
+    /// The name by which the rest of the resource refers to the model. It must be unique.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// An OpenAI-compatible API: OpenAI, vLLM, Ollama, LiteLLM and most gateways.
@@ -26,22 +26,23 @@ pub struct Model {
     /// The Anthropic Messages API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anthropic: Option<Anthropic>,
-    /// Headers of every request to it, for gateways that ask for some. They are no part of what a recorded answer is found by.
+    /// Headers added to every request, for gateways that require them. Recorded answers are found regardless of the
+    /// headers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub headers: Vec<ModelHeader>,
-    /// How it is asked for an answer in a given form, as judges and patch writers are. `Auto` when absent.
+    /// How the model is asked for structured output, which judges and patch writers need. Defaults to `Auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub structured_output: Option<StructuredOutput>,
-    /// What its tokens cost. Required as soon as a budget is set.
+    /// The price of its tokens. Required if a budget is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<TokenPrice>,
-    /// How hard it may be driven.
+    /// Concurrency, rate and timeout limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
 }
 
-/// How a model is asked for an answer in a given form.
+/// How a model is asked for structured output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum StructuredOutput {
     /// By its JSON Schema; where the server refuses that, for a JSON object; where it refuses that too, by the instructions alone.
@@ -55,7 +56,7 @@ pub enum StructuredOutput {
     Plain,
 }
 
-/// The name under which the limit of output tokens is sent.
+/// The request field that limits the output tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TokenLimit {
     /// `max_completion_tokens` for OpenAI and Azure, `max_tokens` for others, and the other one where the server refuses it.
@@ -75,11 +76,11 @@ pub enum SystemRole {
     System,
     /// `developer`, OpenAI's newer name for it.
     Developer,
-    /// None: the prompt stands at the beginning of the first message of the user.
+    /// None: the prompt is put at the beginning of the first user message.
     User,
 }
 
-/// A header. Exactly one of `value` and `valueFrom` is given.
+/// An HTTP header. Set exactly one of `value` and `valueFrom`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -90,7 +91,7 @@ pub enum SystemRole {
     ).field_path(".value"),
 )]
 pub struct ModelHeader {
-    /// Its name.
+    /// The name of the header.
     #[schemars(length(min = 1, max = 128), regex(pattern = patterns::HEADER_NAME))]
     #[x_kube(validation = rules::forbids(
         "self.lowerAscii() in ['accept', 'connection', 'content-length', 'content-type', 'expect', 'host', 'te', 'trailer', \
@@ -98,11 +99,11 @@ pub struct ModelHeader {
         "the request sets this header itself: leave it out",
     ))]
     pub name: String,
-    /// Its value. A credential belongs into a Secret.
+    /// The value of the header. Put credentials into a Secret and use `valueFrom`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub value: Option<String>,
-    /// Where its value comes from.
+    /// The source of the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_from: Option<SecretSource>,
 }
@@ -121,24 +122,25 @@ pub struct ModelHeader {
     ),
 )]
 pub struct OpenAi {
-    /// The base URL, up to and including `/v1`. `https://api.openai.com/v1` when absent.
+    /// The base URL, up to and including `/v1`. Defaults to `https://api.openai.com/v1`.
     #[serde(default, rename = "baseURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub base_url: Option<String>,
     /// The provider's name of the model.
     #[schemars(length(min = 1, max = 256))]
     pub model: String,
-    /// The key. On the command line `OPENAI_API_KEY` when absent; no key at all for other base URLs.
+    /// The API key. The command line defaults to `OPENAI_API_KEY`, except for other base URLs, which need no key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<SecretSource>,
-    /// Send the index of the repeat as `seed`, so that providers which honour it answer repeatably. True when absent.
+    /// Send the index of the repeat as `seed`, so that providers which support it give reproducible answers. Defaults
+    /// to true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = true))]
     pub seed: Option<bool>,
-    /// The name under which the limit of output tokens is sent. `Auto` when absent.
+    /// The request field that limits the output tokens. Defaults to `Auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_limit: Option<TokenLimit>,
-    /// The role of the system message. `System` when absent.
+    /// The role of the system message. Defaults to `System`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_role: Option<SystemRole>,
 }
@@ -157,60 +159,61 @@ pub struct OpenAi {
     ),
 )]
 pub struct Anthropic {
-    /// The base URL. `https://api.anthropic.com` when absent.
+    /// The base URL. Defaults to `https://api.anthropic.com`.
     #[serde(default, rename = "baseURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub base_url: Option<String>,
     /// The provider's name of the model.
     #[schemars(length(min = 1, max = 256))]
     pub model: String,
-    /// The key. On the command line `ANTHROPIC_API_KEY` when absent.
+    /// The API key. The command line defaults to `ANTHROPIC_API_KEY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<SecretSource>,
 }
 
-/// What tokens cost, in the currency of `spec.budget.currency`. Decimal numbers as strings, so that nothing is rounded.
+/// Token prices in the currency of `spec.budget.currency`, as decimal strings so that nothing is rounded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenPrice {
-    /// A million input tokens.
+    /// Price of a million input tokens.
     #[schemars(regex(pattern = patterns::DECIMAL), length(max = 24))]
     #[x_kube(validation = rules::at_most_twelve_places())]
     pub input_per_million: String,
-    /// A million output tokens.
+    /// Price of a million output tokens.
     #[schemars(regex(pattern = patterns::DECIMAL), length(max = 24))]
     #[x_kube(validation = rules::at_most_twelve_places())]
     pub output_per_million: String,
-    /// A million input tokens read from the provider's cache. As `inputPerMillion` when absent.
+    /// Price of a million input tokens read from the provider's cache. Defaults to `inputPerMillion`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = patterns::DECIMAL), length(max = 24))]
     #[x_kube(validation = rules::at_most_twelve_places())]
     pub cached_input_per_million: Option<String>,
 }
 
-/// How hard a model may be driven.
+/// Concurrency, rate and timeout limits of a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// The most requests under way at once. It shrinks on its own on 429 and 5xx, and grows back.
+    /// Maximum number of concurrent requests. It is lowered automatically after 429 and 5xx responses, and raised
+    /// again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub concurrency: Option<u32>,
-    /// The most requests started in a minute.
+    /// Maximum number of requests per minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub requests_per_minute: Option<u32>,
-    /// The most tokens, input and output together, in a minute.
+    /// Maximum number of tokens per minute, input and output together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub tokens_per_minute: Option<u32>,
-    /// The longest that one attempt may take. `60s` when absent.
+    /// Timeout of one attempt. Defaults to `60s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "60s"))]
     #[x_kube(validation = rules::lasts("1ms"))]
     #[x_kube(validation = rules::lasts_at_most("1h"))]
     pub timeout: Option<HumanDuration>,
-    /// How often a call is tried before it is given up. 6 when absent.
+    /// Maximum number of attempts per call. Defaults to 6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 20), extend("default" = 6))]
     pub attempts: Option<u32>,

@@ -101,7 +101,7 @@ struct Evaluation {
     /// What is scored.
     #[schemars(length(min = 1))]
     dimensions: Vec<PipelineDimension>,
-    /// The judges' temperature. 0 when absent.
+    /// The judges' temperature. Defaults to 0.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 2.0))]
     temperature: Option<f64>,
@@ -109,7 +109,7 @@ struct Evaluation {
     #[serde(default)]
     #[expect(dead_code, reason = "there is one value only")]
     output_format: Option<OutputFormat>,
-    /// A file or directory of scenarios, relative to this file. `scenarios` when absent.
+    /// A file or directory of scenarios, relative to this file. Defaults to `scenarios`.
     #[serde(default)]
     scenarios_file: Option<String>,
 }

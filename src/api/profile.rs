@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::promotion::{Approval, RequireSignificance, Test};
 
-/// The situation that sets the defaults. A field that is written always wins over the profile.
+/// A set of defaults. A field that is set always takes precedence over the profile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Profile {
     /// Targeted patching, few repeats: an early agent, a developer at a laptop.

@@ -6,30 +6,31 @@ use serde::{Deserialize, Serialize};
 
 use super::{patterns, rules};
 
-/// The gate, and where a promoted prompt goes.
+/// The gate, and where a promoted prompt is written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Promotion {
-    /// Where a promoted prompt goes.
+    /// Where a promoted prompt is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
-    /// What a challenger must prove.
+    /// The conditions that a challenger must meet to be promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
-    /// Whether a person must agree to each promotion. The profile's when absent: `Manual` for `Compliance`, else `Automatic`.
+    /// Whether promotions need manual approval. Defaults to `Manual` in the profile `Compliance`, else to `Automatic`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
-    /// How many superseded versions are kept. Champion and predecessor always are. The profile's when absent.
+    /// Number of superseded versions to keep. The champion and its predecessor are always kept. The default depends on
+    /// the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_versions_retained: Option<u32>,
-    /// What becomes of a base prompt that is changed once a version serves: `Gate` (it must prove itself against the champion
-    /// like any other candidate) or `Adopt` (it serves at once). `Gate` when absent.
+    /// What happens if the base prompt changes while a version serves: `Gate` (the new base prompt has to pass the gate
+    /// like any other challenger) or `Adopt` (it serves at once). Defaults to `Gate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "Gate"))]
     pub on_base_change: Option<OnBaseChange>,
-    /// What becomes of the target ConfigMap when the AgentOptimization is deleted: `Keep` (it stays as it is) or `Revert`
-    /// (it gets the base prompt). `Keep` when absent.
+    /// What happens to the target ConfigMap if the AgentOptimization is deleted: `Keep` (it is left unchanged) or
+    /// `Revert` (the base prompt is written to it). Defaults to `Keep`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "Keep"))]
     pub on_delete: Option<OnDelete>,
@@ -55,20 +56,21 @@ pub enum OnDelete {
     Revert,
 }
 
-/// Whether a person must agree to each promotion.
+/// Whether promotions need manual approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Approval {
     /// The gate decides alone.
     Automatic,
-    /// What passes the gate waits for a person.
+    /// A challenger that passes the gate waits for approval.
     Manual,
 }
 
-/// Where a promoted prompt goes.
+/// Where a promoted prompt is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
-    /// The ConfigMap that the agent reads. Whetstone owns it; it must not be the one that holds the base prompt.
+    /// The name of the ConfigMap that the agent reads. Whetstone owns it; it must not be the one that holds the base
+    /// prompt.
     #[schemars(length(min = 1, max = 253), regex(pattern = patterns::OBJECT_NAME))]
     pub config_map: String,
     /// Workloads to restart after a promotion: those that read the prompt only when they start.
@@ -98,40 +100,43 @@ pub enum WorkloadKind {
     DaemonSet,
 }
 
-/// What a challenger must prove.
+/// The conditions that a challenger must meet to be promoted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.minimumSampleSize) && has(self.shadowSampleSize)) || self.minimumSampleSize <= self.shadowSampleSize")
-    .message("fewer scenarios are compared than are demanded, so no verdict could ever stand: raise shadowSampleSize or lower minimumSampleSize")
+    .message("must not be less than minimumSampleSize, or no verdict is possible: raise shadowSampleSize or lower minimumSampleSize")
     .field_path(".shadowSampleSize"))]
 pub struct Gate {
-    /// The statistical test of superiority and non-inferiority. The profile's when absent.
+    /// The statistical test of superiority and non-inferiority. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Test>,
-    /// The chance of promoting a challenger that is no better, at most. Between 0 and 0.5. The profile's when absent.
+    /// The maximum probability of promoting a challenger that is no better than the champion, at most 0.5. The default
+    /// depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0001, max = 0.5))]
     pub significance_level: Option<f64>,
-    /// How much worse a single dimension may be, in score points. The profile's when absent.
+    /// The amount by which the score of a single dimension may fall, 0 to 1. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub regression_tolerance: Option<f64>,
-    /// What must be significantly better: the aggregate, or every single dimension. The profile's when absent.
+    /// What must be significantly better: the aggregate, or every single dimension. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require_significance: Option<RequireSignificance>,
-    /// The aggregate score that the challenger must reach. The profile's when absent.
+    /// The minimum aggregate score of the challenger. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub minimum_score: Option<f64>,
-    /// The fewest scenarios on which a verdict may stand. The profile's when absent.
+    /// The minimum number of scenarios for a verdict. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2))]
     pub minimum_sample_size: Option<u32>,
-    /// The most scenarios that champion and challenger are compared on. The profile's when absent.
+    /// The maximum number of scenarios on which champion and challenger are compared. The default depends on the
+    /// profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2))]
     pub shadow_sample_size: Option<u32>,
-    /// How often each of the compared scenarios is run, for champion and challenger each. As `spec.execution.repeats` when absent.
+    /// Number of runs of each compared scenario, for each of champion and challenger. Defaults to
+    /// `spec.execution.repeats`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub repeats: Option<u32>,
@@ -160,7 +165,7 @@ pub enum RequireSignificance {
     EveryDimension,
 }
 
-/// What the challenger must reach in a dimension. Exactly one is given.
+/// The minimum score of the challenger in a dimension. Set exactly one of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::exactly_one(&["value", "percentile"]))]
@@ -175,11 +180,11 @@ pub struct Threshold {
     pub percentile: Option<f64>,
 }
 
-/// What a cycle may cost.
+/// Limits on the cost of a cycle.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Budget {
-    /// The most that one cycle may cost, as a decimal string such as `5.00`. The cycle stops before it is exceeded.
+    /// The maximum cost of one cycle, as a decimal string such as `5.00`. The cycle stops before exceeding it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = patterns::DECIMAL), length(max = 24))]
     #[x_kube(validation = rules::demands(
@@ -187,7 +192,7 @@ pub struct Budget {
         "a budget of nothing allows no cycle: leave it out for none, or give an amount"
     ))]
     pub per_cycle: Option<String>,
-    /// The currency of budget and prices. `USD` when absent.
+    /// The currency of budget and prices. Defaults to `USD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = patterns::CURRENCY), length(max = 64), extend("default" = "USD"))]
     pub currency: Option<String>,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::patterns;
 use super::status::PromptVersionStatus;
 
-/// One version of a prompt. Whetstone writes them; a person may apply one by hand, and it enters the gate like any other:
-/// then `optimizationRef` and `prompt` are enough.
+/// One version of a prompt. Whetstone creates versions; one that is applied manually goes through the gate like any
+/// other, and needs only `optimizationRef` and `prompt`.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "whetstone.dev",
@@ -17,7 +17,7 @@ use super::status::PromptVersionStatus;
     shortname = "pver",
     category = "whetstone",
     status = "PromptVersionStatus",
-    doc = "One version of a prompt. Whetstone writes them; a person may apply one by hand, and it enters the gate like any other.",
+    doc = "One version of a prompt. Whetstone creates versions; one that is applied manually goes through the gate like any other.",
     selectable = ".spec.optimizationRef.name",
     selectable = ".status.phase",
     printcolumn = r#"{"name":"Optimization","type":"string","jsonPath":".spec.optimizationRef.name"}"#,
@@ -32,37 +32,38 @@ use super::status::PromptVersionStatus;
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self == oldSelf").message("a PromptVersion cannot be changed: apply another one").reason(Reason::FieldValueForbidden))]
 pub struct PromptVersionSpec {
-    /// The AgentOptimization of the same namespace that it belongs to.
+    /// The AgentOptimization in the same namespace that the version belongs to.
     pub optimization_ref: OptimizationRef,
-    /// The name of the version, such as `v3`. The operator gives one when absent.
+    /// The name of the version, such as `v3`. By default the operator assigns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = patterns::VERSION))]
     pub version: Option<String>,
-    /// The whole prompt.
+    /// The complete text of the prompt.
     #[schemars(length(min = 1, max = 1_000_000))]
     pub prompt: String,
-    /// The BLAKE3 hash of the prompt, 64 hexadecimal digits. Not needed; one that does not fit the prompt is refused.
+    /// The BLAKE3 hash of the prompt, 64 hexadecimal digits. Optional; a hash that does not match the prompt is
+    /// refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128), regex(pattern = patterns::HASH))]
     pub hash: Option<String>,
-    /// The version that it was made from.
+    /// The version from which this one was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = patterns::VERSION))]
     pub parent: Option<String>,
-    /// The difference from the parent, in unified form.
+    /// The difference from the parent, as a unified diff.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1_000_000))]
     pub diff: Option<String>,
-    /// The clusters of failures that it addresses, by their labels.
+    /// The labels of the failure clusters that the version addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(max = 1024)))]
     pub addresses: Vec<String>,
 }
 
-/// An AgentOptimization of the same namespace.
+/// An AgentOptimization in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct OptimizationRef {
-    /// Its name.
+    /// The name of the AgentOptimization.
     #[schemars(length(min = 1, max = 63), regex(pattern = patterns::OBJECT_NAME))]
     pub name: String,
 }

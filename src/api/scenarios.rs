@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{patterns, rules};
 use crate::domain::scenario::Scenario;
 
-/// A source of scenarios. Exactly one is given.
+/// A source of scenarios. Set exactly one of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -20,11 +20,11 @@ pub struct ScenarioSource {
     /// A ConfigMap in the same namespace; every key that ends in `.yaml`, `.yml`, `.json` or `.jsonl` is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<ConfigMapRef>,
-    /// A file, or a directory whose `.yaml`, `.yml`, `.json` and `.jsonl` files are read, relative to the resource file.
-    /// The command line reads it; the cluster refuses it.
+    /// A file, or a directory whose `.yaml`, `.yml`, `.json` and `.jsonl` files are read, relative to the resource
+    /// file. Only the command line supports it; the API server rejects it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// The scenarios themselves.
+    /// Scenarios, inline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub inline: Vec<Scenario>,
@@ -38,10 +38,10 @@ pub struct ConfigMapRef {
     pub name: String,
 }
 
-/// How scenarios are divided: those with the same tags in the same shares. The division depends only on ids, tags, shares and
-/// seed, so nearly every scenario keeps its part when others come and go. The tag `split:train`, `split:regression` or
-/// `split:held-out` puts a scenario into a part, whatever the shares. Shares that are left out divide what the others leave,
-/// in the proportion of the profile.
+/// How scenarios are split. Scenarios with the same tags are split in the same proportions. The split depends only on
+/// ids, tags, shares and seed, so that nearly every scenario stays in its part when others are added or removed. The
+/// tag `split:train`, `split:regression` or `split:held-out` puts a scenario into a part, whatever the shares. Shares
+/// that are not set divide the remainder in the proportions of the profile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -55,19 +55,19 @@ pub struct ConfigMapRef {
     )
 )]
 pub struct Split {
-    /// The seed of the division, and of whatever else is drawn at random in a cycle. 0 when absent.
+    /// The seed of the split, and of everything else that is drawn at random in a cycle. Defaults to 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = 0))]
     pub seed: Option<u64>,
-    /// The share that failures are learned from.
+    /// The fraction of scenarios, 0 to 1, whose failures the optimizer learns from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub train: Option<f64>,
-    /// The share on which a surviving candidate must not be worse, besides the training part.
+    /// The fraction of scenarios, 0 to 1, on which a candidate must not be worse, in addition to the training part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub regression: Option<f64>,
-    /// The share that the optimizer never sees and the gate decides on.
+    /// The fraction of scenarios, 0 to 1, that the optimizer never sees and on which the gate decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub held_out: Option<f64>,

@@ -9,14 +9,14 @@ use super::promotion::Threshold;
 use super::rules;
 use crate::domain::call::Parameters;
 
-/// How what the agent did is scored.
+/// How the runs of the agent are scored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scoring {
-    /// The model that judges where no exact answer exists.
+    /// The model that scores what no exact check covers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<ChatModelRef>,
-    /// What is scored. `accuracy` 0.4, `safety` 0.3 and `tool_compliance` 0.3 when absent.
+    /// What is scored. Defaults to `accuracy` (weight 0.4), `safety` (0.3) and `tool_compliance` (0.3).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     #[x_kube(validation = rules::demands(
@@ -48,46 +48,46 @@ pub struct EmbeddingParameters {
     pub extra: Option<Map<String, Value>>,
 }
 
-/// One of `spec.models`, by name, and how it is asked.
+/// One of `spec.models`, by name, with sampling parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 pub struct ChatModelRef {
     /// The name of one of `spec.models`.
     #[serde(rename = "ref")]
     #[schemars(length(min = 1, max = 63))]
     pub model: String,
-    /// Sampling parameters. A judge is asked at temperature 0 where none is written.
+    /// Sampling parameters. The temperature of a judge defaults to 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Parameters>,
 }
 
-/// Something that is scored from 0 to 1.
+/// A quality of the agent's behavior that is scored from 0 to 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::a_rubric_for_the_judge())]
 pub struct Dimension {
-    /// Its name. `accuracy`, `safety` and `tool_compliance` come with a rubric and a scorer.
+    /// The name of the dimension. `accuracy`, `safety` and `tool_compliance` have a built-in rubric and scorer.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Its share of the aggregate. The weights of all dimensions add up to 1.
+    /// The weight of the dimension in the aggregate score. The weights of all dimensions add up to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub weight: f64,
-    /// Who scores it. Told from the name when absent: `ToolCalls` for `tool_compliance`, `ChecksOrJudge` for others.
+    /// How the dimension is scored. Defaults to `ToolCalls` for `tool_compliance` and to `ChecksOrJudge` for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scorer: Option<Scorer>,
-    /// The judge of this dimension, if it is another than `spec.scoring.judge`.
+    /// The judge of this dimension. Defaults to `spec.scoring.judge`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<ChatModelRef>,
-    /// What the judge is to look for. Required for dimensions of your own that a judge scores.
+    /// What the judge looks for. Required for custom dimensions that a judge scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rubric: Option<String>,
-    /// The score from which a transcript passes. 0.7 when absent.
+    /// The minimum score of a passing transcript. Defaults to 0.7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub pass_at: Option<f64>,
     /// No scenario may newly fail in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub critical: Option<bool>,
-    /// What the challenger must reach in it.
+    /// The minimum score of the challenger in this dimension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<Threshold>,
 }

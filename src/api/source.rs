@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{patterns, rules};
 
-/// A text: a key of a ConfigMap, a file (command line only), or the text itself. Exactly one is given.
+/// The source of a text: a ConfigMap key, a file (command line only), or inline. Set exactly one of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -16,10 +16,10 @@ pub struct TextSource {
     /// A key of a ConfigMap in the same namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<ConfigMapKeyRef>,
-    /// A path relative to the resource file. The command line reads it; the cluster refuses it.
+    /// A path relative to the resource file. Only the command line supports it; the API server rejects it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// The text itself.
+    /// The text, inline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline: Option<String>,
 }
@@ -30,23 +30,23 @@ pub struct ConfigMapKeyRef {
     /// The name of the ConfigMap.
     #[schemars(length(min = 1, max = 253), regex(pattern = patterns::OBJECT_NAME))]
     pub name: String,
-    /// The key in it.
+    /// The key in the data of the object.
     #[schemars(length(min = 1, max = 253), regex(pattern = patterns::DATA_KEY))]
     pub key: String,
 }
 
-/// Where a secret comes from. One is given, or both: the cluster reads the one, the command line the other.
+/// The source of a secret. The operator reads `secretKeyRef`, the command line reads `env`; both can be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = rules::requires("secretKeyRef", "true", "the operator reads no environment variables for a resource: put the key into a Secret and name it by secretKeyRef")
 )]
 pub struct SecretSource {
-    /// A key of a Secret in the same namespace. The command line reads the variable `env` instead, or the usual one of
-    /// the provider.
+    /// A key of a Secret in the same namespace. The command line does not read it: it uses the variable `env`, or the
+    /// provider's usual variable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyRef>,
-    /// An environment variable of the command line. The cluster does not read it.
+    /// The name of an environment variable for the command line. The operator does not read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<String>,
 }
@@ -57,7 +57,7 @@ pub struct SecretKeyRef {
     /// The name of the Secret.
     #[schemars(length(min = 1, max = 253), regex(pattern = patterns::OBJECT_NAME))]
     pub name: String,
-    /// The key in it.
+    /// The key in the data of the object.
     #[schemars(length(min = 1, max = 253), regex(pattern = patterns::DATA_KEY))]
     pub key: String,
 }

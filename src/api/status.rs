@@ -26,51 +26,51 @@ pub const EXHAUSTED: usize = 16;
 /// How many notices `status.notices` holds.
 pub const NOTICES: usize = 16;
 
-/// Where an AgentOptimization stands.
+/// The observed state of an AgentOptimization.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentOptimizationStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int64"))]
     pub observed_generation: Option<i64>,
-    /// What goes on, in one word.
+    /// The current phase, in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// `Ready` always; `Reconciling` and `Stalled` only while true; `Promoted`, `RolledBack`, `SignalsAvailable` and
-    /// `BudgetExhausted` where they apply.
+    /// Conditions: `Ready` always; `Reconciling` and `Stalled` only while true; `Promoted`, `RolledBack`,
+    /// `SignalsAvailable` and `BudgetExhausted` where they apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The version that serves: what the target ConfigMap holds.
+    /// The version that serves, which is what the target ConfigMap holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub champion: Option<Serving>,
-    /// The version that served before it, to which a rollback goes.
+    /// The version that served before the champion, and that a rollback restores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predecessor: Option<VersionRef>,
-    /// Versions that were taken back, newest first. None of them is promoted again unless a person asks for it by name.
+    /// Versions that were rolled back, newest first. They are not promoted again, unless one is requested by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub quarantine: Vec<VersionRef>,
-    /// The version that stands against the champion: in the gate, or waiting for approval.
+    /// The version that is compared with the champion, or waits for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenger: Option<Challenger>,
-    /// The prompt that the workloads of the target were last restarted for, by its hash.
+    /// The hash of the prompt for which the workloads of the target were last restarted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted_for: Option<String>,
-    /// The base prompt as it was last seen, by the hash of its text.
+    /// The hash of the base prompt as last read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_hash: Option<String>,
-    /// The cycle under way.
+    /// The running cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cycle: Option<RunningCycle>,
-    /// The inputs (spec, tools, scenarios) that a cycle has answered last, by their hash. Others start a cycle.
+    /// The hash of the inputs (spec, tools, scenarios) of the last finished cycle. Different inputs start a cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<String>,
-    /// How often a cycle was run on these inputs.
+    /// Number of cycles that were run on these inputs.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
-    /// Searches and gates that stopped because their budget was used up, newest first. With a higher one they go on.
+    /// Cycles that stopped because their budget was used up, newest first. They continue if the budget is raised.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub exhausted: Vec<Exhausted>,
@@ -78,46 +78,46 @@ pub struct AgentOptimizationStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub history: Vec<FinishedCycle>,
-    /// How many cycles have ended, for good or ill.
+    /// Number of finished cycles, whatever their outcome.
     #[serde(default)]
     #[schemars(extend("format" = "int64"))]
     pub cycles: i64,
     /// The watch over the champion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<WatchStatus>,
-    /// When the champion was measured again last.
+    /// Time of the last re-evaluation of the champion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reevaluated_at: Option<Timestamp>,
-    /// How often a champion was measured again: each time is a series of fresh answers of its own.
+    /// Number of re-evaluations, each of which is a new series of answers.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reevaluations: u32,
-    /// The series of answers that cycles rest on. A model that has drifted opens another.
+    /// The series of answers that cycles use. A new one starts when a model has drifted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub evidence: u32,
-    /// When that series was begun, where it has answers of its own.
+    /// When that series started, if it has answers of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence_since: Option<Timestamp>,
-    /// The champion has drifted, and a search because of it has not begun yet.
+    /// Whether the champion has drifted and the resulting search has not started yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drifted: bool,
-    /// `spec.pin` was in force at the last look.
+    /// Whether `spec.pin` was set at the last reconciliation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
-    /// The highest number that a version was ever named by, so that none is named twice.
+    /// The highest version number that was ever assigned, so that no name is used twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int64"))]
     pub last_number: Option<i64>,
-    /// What was decided and is not published as Events yet, oldest first.
+    /// Decisions that are not published as Events yet, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub notices: Vec<Notice>,
-    /// The annotations that were acted on.
+    /// The annotations that were processed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled: Option<Handled>,
-    /// The schedule.
+    /// The state of the schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleStatus>,
-    /// What all cycles have cost together.
+    /// The total cost of all cycles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Amount>,
 }
@@ -127,22 +127,22 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// What goes on with an AgentOptimization.
+/// The phase of an AgentOptimization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
     /// Nothing is known yet.
     Pending,
     /// A cycle runs, or waits for its turn.
     Running,
-    /// A challenger has passed the gate and waits for a person.
+    /// A challenger has passed the gate and waits for approval.
     AwaitingApproval,
     /// A promoted prompt is being watched.
     Watching,
-    /// The champion serves, and nothing is to be done.
+    /// The champion serves, and nothing is pending.
     Idle,
     /// `spec.suspend` is set.
     Suspended,
-    /// Something must be mended by a person.
+    /// A problem has to be fixed manually.
     Stalled,
 }
 
@@ -162,7 +162,7 @@ impl Phase {
     }
 }
 
-/// A version, by its name and the hash of its prompt.
+/// A version, identified by its name and the hash of its prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionRef {
@@ -182,21 +182,21 @@ pub struct Serving {
     pub hash: String,
     /// How it came to serve.
     pub origin: Origin,
-    /// Since when it serves.
+    /// The time since which it has been serving.
     pub since: Timestamp,
-    /// Its aggregate score when it was measured last, 0 to 1.
+    /// Its aggregate score at the last measurement, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<String>,
-    /// The aggregate score that the gate promoted it with, 0 to 1.
+    /// Its aggregate score when the gate promoted it, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_with: Option<String>,
-    /// The series of answers that it came to serve by. A re-evaluation compares with these.
+    /// The series of answers that led to its promotion, with which a re-evaluation is compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<u32>,
-    /// When that series was begun, where it has answers of its own.
+    /// When that series started, if it has answers of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series_since: Option<Timestamp>,
-    /// The score that it was found to have dropped to, 0 to 1, while it has not recovered.
+    /// The score that it has drifted to, 0 to 1. Absent once it has recovered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drifted_to: Option<String>,
 }
@@ -204,25 +204,25 @@ pub struct Serving {
 /// How a version came to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Origin {
-    /// It is the base prompt, and there was nothing before it.
+    /// It is the initial base prompt.
     Base,
     /// It was found in the target ConfigMap.
     Found,
     /// It passed the gate.
     Gate,
-    /// A person approved it after it had passed the gate.
+    /// It passed the gate and was approved manually.
     Approval,
     /// The base prompt was changed and `spec.promotion.onBaseChange` is `Adopt`.
     Adopted,
     /// `spec.pin` names it.
     Pin,
-    /// A breach brought it back.
+    /// It was restored by an automatic rollback.
     Rollback,
-    /// A person brought it back.
+    /// It was restored by a requested rollback.
     Requested,
 }
 
-/// The version that stands against the champion.
+/// The version that is compared with the champion, or waits for approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Challenger {
@@ -230,7 +230,7 @@ pub struct Challenger {
     pub version: String,
     /// The hash of its prompt.
     pub hash: String,
-    /// It has passed the gate and waits for a person.
+    /// Whether it has passed the gate and waits for approval.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub awaits_approval: bool,
     /// Its aggregate score, 0 to 1.
@@ -238,20 +238,20 @@ pub struct Challenger {
     pub score: Option<String>,
 }
 
-/// Something that was decided, to be published as an Event.
+/// A decision to be published as an Event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
     /// When it was decided.
     pub at: Timestamp,
-    /// In one word, for machines.
+    /// The reason of the Event, in one CamelCase word.
     pub reason: String,
-    /// In words, for people.
+    /// The message of the Event.
     pub message: String,
-    /// Somebody should look.
+    /// Whether the Event is a warning.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub warning: bool,
-    /// How the version came to serve that it speaks of, when another one does than before.
+    /// How the version came to serve, if the decision changed the champion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
 }
@@ -264,12 +264,12 @@ pub struct WatchStatus {
     pub version: String,
     /// Since when.
     pub since: Timestamp,
-    /// When the version is established, unless something is wrong with it before.
+    /// When the version becomes established, unless a breach occurs before.
     pub until: Timestamp,
-    /// It has come through its window.
+    /// Whether the version has passed its window.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub established: bool,
-    /// How many readings in a row the worst signal has breached.
+    /// Number of consecutive breaches of the worst signal.
     #[serde(default)]
     pub breaches: u32,
     /// The newest reading of each signal.
@@ -284,7 +284,7 @@ pub struct WatchStatus {
 pub struct SignalStatus {
     /// The signal.
     pub name: String,
-    /// What the reading says.
+    /// The state of the reading.
     pub state: SignalState,
     /// The value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -292,30 +292,30 @@ pub struct SignalStatus {
     /// Its mean over the window before the promotion, where a limit refers to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
-    /// In words.
+    /// A description of the reading.
     pub message: String,
-    /// What the reading was held against (query, limits, window), by a short hash. When it changes, counting begins anew.
+    /// A short hash of the query, limits and window. If it changes, counting starts again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
-    /// How many of its readings in a row breached a limit. One without evidence is passed over.
+    /// Number of consecutive readings that breached a limit. Readings without evidence are skipped.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub breaches: u32,
     /// When it was read.
     pub at: Timestamp,
 }
 
-/// What a reading says.
+/// The state of a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SignalState {
     /// Within its limits.
     Ok,
     /// Beyond a limit.
     Breach,
-    /// No evidence: no data, NaN, too little traffic, or Prometheus out of reach.
+    /// No evidence: no data, NaN, too little traffic, or Prometheus unreachable.
     NoEvidence,
 }
 
-/// The annotations that were acted on.
+/// The annotations that were processed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Handled {
@@ -328,16 +328,16 @@ pub struct Handled {
     /// The value of `whetstone.dev/rollback-to`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_to: Option<String>,
-    /// What became of the newest of them, in words.
+    /// The result of the newest of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// The schedule.
+/// The state of the schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleStatus {
-    /// The time up to which due cycles were started. Several that were missed are made up for by one.
+    /// The time up to which scheduled cycles were started. One cycle makes up for all that were missed.
     pub handled_until: Timestamp,
     /// The next time.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -66,7 +66,7 @@ struct Metadata {
     /// The name of the resource.
     #[schemars(length(min = 1, max = 253))]
     name: String,
-    /// `default` when absent.
+    /// Defaults to `default`.
     #[serde(default)]
     namespace: Option<String>,
     /// Labels.

@@ -7,7 +7,7 @@ use super::source::SecretKeyRef;
 use super::{patterns, rules};
 use crate::domain::duration::HumanDuration;
 
-/// How a promoted prompt is watched, and when it is taken back.
+/// How a promoted prompt is watched, and when it is rolled back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -25,35 +25,35 @@ use crate::domain::duration::HumanDuration;
     validation = rules::no_longer_than("prometheus.timeout", "interval"),
 )]
 pub struct Watch {
-    /// How long a promoted prompt is watched before it is established. `1h` when absent.
+    /// How long a promoted prompt is watched before it is established. Defaults to `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "1h"))]
     #[x_kube(validation = rules::lasts("1s"))]
     #[x_kube(validation = rules::lasts_at_most("720h"))]
     pub window: Option<HumanDuration>,
-    /// How often the signals are read. `30s` when absent; not below `1s`, and not beyond the window.
+    /// Interval between two readings of the signals, at least `1s` and at most `window`. Defaults to `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "30s"))]
     #[x_kube(validation = rules::lasts("1s"))]
     pub interval: Option<HumanDuration>,
-    /// How many readings of one signal in a row must breach a limit before the prompt is taken back. 3 when absent. A reading that
-    /// is no evidence (no data, NaN, Prometheus out of reach) neither counts nor interrupts.
+    /// Number of consecutive readings of one signal that must breach a limit before the prompt is rolled back. Defaults
+    /// to 3. A reading without evidence (no data, NaN, Prometheus unreachable) neither counts nor resets the count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100), extend("default" = 3))]
     pub breaches: Option<u32>,
-    /// The Prometheus that is asked. Required as soon as there are signals.
+    /// The Prometheus that the signals are read from. Required if there are signals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<Prometheus>,
     /// Live signals and their limits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub signals: Vec<Signal>,
-    /// Runs the suite again with fresh answers while the prompt serves: finds a model that drifts.
+    /// Runs the suite again at intervals, with fresh answers, to detect a model that drifts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reevaluation: Option<Reevaluation>,
 }
 
-/// A Prometheus, or anything that speaks its HTTP API (Thanos, Mimir, VictoriaMetrics).
+/// A Prometheus server, or another server with the same HTTP API (Thanos, Mimir, VictoriaMetrics).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -76,10 +76,10 @@ pub struct Prometheus {
     /// A bearer token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer_token: Option<SecretKey>,
-    /// User and password.
+    /// User name and password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic_auth: Option<BasicAuth>,
-    /// Further headers, such as the tenant of a Mimir.
+    /// Additional headers, such as the tenant for Mimir.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     #[x_kube(validation = rules::demands(
@@ -87,7 +87,7 @@ pub struct Prometheus {
         "two headers have the same name but for capitals: keep one of them",
     ))]
     pub headers: Vec<Header>,
-    /// The longest that a query may take, at most the interval. `5s` when absent, or the interval where that is shorter.
+    /// Timeout of a query, at most `interval`. Defaults to `5s`, or to `interval` if that is shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::lasts("1ms"))]
     pub timeout: Option<HumanDuration>,
@@ -101,10 +101,10 @@ pub struct SecretKey {
     pub secret_key_ref: SecretKeyRef,
 }
 
-/// User and password.
+/// User name and password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct BasicAuth {
-    /// The user.
+    /// The user name.
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = rules::demands(
         "!self.matches('[:\\\\x00-\\\\x1F\\\\x7F]')",
@@ -115,7 +115,7 @@ pub struct BasicAuth {
     pub password: SecretKey,
 }
 
-/// A header. Exactly one of `value` and `secretKeyRef` is given.
+/// An HTTP header. Set exactly one of `value` and `secretKeyRef`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -147,7 +147,7 @@ pub struct Header {
     pub secret_key_ref: Option<SecretKeyRef>,
 }
 
-/// A live signal: a query with one number as its answer, and the limits that this number must keep.
+/// A live signal: a query that returns one number, and the limits for this number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -161,7 +161,7 @@ pub struct Header {
     ),
 )]
 pub struct Signal {
-    /// What to call it in status and Events. No two signals have the same name.
+    /// The name of the signal in status and Events. It must be unique.
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::demands(
         "self.matches('^[^\\\\s\\\\pC]([^\\\\pC]*[^\\\\s\\\\pC])?$')",
@@ -172,51 +172,51 @@ pub struct Signal {
         "status calls the re-evaluation so: give the signal another name",
     ))]
     pub name: String,
-    /// An instant query in PromQL. It answers a scalar or one series; several series are an error, not a guess.
+    /// An instant query in PromQL. It must return a scalar or a single series; several series are an error.
     #[schemars(length(min = 1, max = 4096))]
     #[x_kube(validation = rules::is_query())]
     pub query: String,
-    /// The most that the value may be.
+    /// The maximum value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<f64>,
-    /// The least that the value may be.
+    /// The minimum value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<f64>,
-    /// How far the value may rise above its mean over the window before the promotion: in the unit of the query (`0.02`), or
-    /// as a share of that mean (`20%`).
+    /// How far the value may rise above its mean over the window before the promotion, as a number (`0.02`) or relative
+    /// to that mean (`20%`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = patterns::DECIMAL_OR_SHARE), length(max = 32))]
     pub max_increase: Option<String>,
-    /// How far the value may fall below its mean over the window before the promotion: in the unit of the query (`0.02`), or
-    /// as a share of that mean (`20%`).
+    /// How far the value may fall below its mean over the window before the promotion, as a number (`0.02`) or relative
+    /// to that mean (`20%`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = patterns::DECIMAL_OR_SHARE), length(max = 32))]
     pub max_decrease: Option<String>,
-    /// How much traffic a reading must rest on. Below it, the reading is no evidence.
+    /// The minimum traffic behind a reading. A reading with less traffic counts as no evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<Samples>,
 }
 
-/// How much traffic a reading must rest on.
+/// The minimum traffic behind a reading.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 pub struct Samples {
     /// An instant query that counts the traffic behind the signal, such as `sum(increase(requests_total[5m]))`.
     #[schemars(length(min = 1, max = 4096))]
     #[x_kube(validation = rules::is_query())]
     pub query: String,
-    /// The least count.
+    /// The minimum count.
     #[schemars(range(min = 1.0))]
     pub minimum: f64,
 }
 
-/// Runs the suite again with fresh answers while the prompt serves.
+/// Runs the suite again at intervals, with fresh answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reevaluation {
-    /// How often. Not below `1m`, for every time is paid for.
+    /// Interval between two re-evaluations, at least `1m`. Each of them is paid for.
     #[x_kube(validation = rules::lasts("1m"))]
     pub every: HumanDuration,
-    /// How far the aggregate score may fall below the one that the prompt was promoted with. 0.05 when absent.
+    /// How far the aggregate score may fall below the score with which the prompt was promoted. Defaults to 0.05.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0), extend("default" = 0.05))]
     pub max_drop: Option<f64>,

@@ -25,7 +25,7 @@ pub struct Scenario {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10))]
     pub tier: Option<u8>,
-    /// Impact: how much this scenario counts in the aggregate, relative to others. 1 when absent.
+    /// Impact: how much this scenario counts in the aggregate, relative to others. Defaults to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0))]
     pub weight: Option<f64>,
@@ -68,10 +68,10 @@ pub struct ScriptedTurn {
 pub struct SimulatedUser {
     /// Who the user is, what they want, what they know.
     pub instructions: String,
-    /// The first message. The model writes it when absent.
+    /// The first message. By default the model writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<String>,
-    /// The most messages that the user sends. 10 when absent.
+    /// The most messages that the user sends. Defaults to 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub max_turns: Option<u32>,
@@ -83,7 +83,7 @@ pub struct SimulatedUser {
 pub struct ToolMock {
     /// The tool.
     pub tool: ToolName,
-    /// Arguments that the call must have, others allowed. Any call when absent.
+    /// Arguments that the call must have; others are allowed. By default any call matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::free::object")]
     pub arguments: Option<Map<String, Value>>,
@@ -117,10 +117,10 @@ pub struct Expectation {
     /// The tool calls that must be made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<ExpectedCall>,
-    /// Whether the order of `calls` counts. `Any` when absent.
+    /// Whether the order of `calls` counts. Defaults to `Any`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<CallOrder>,
-    /// Whether calls beyond `calls` are allowed. `Allow` when absent.
+    /// Whether calls beyond `calls` are allowed. Defaults to `Allow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_calls: Option<ExtraCalls>,
     /// Tools whose calls are never counted as extra: look-ups, say.
@@ -143,11 +143,11 @@ pub struct Expectation {
 pub struct ExpectedCall {
     /// The tool.
     pub tool: ToolName,
-    /// The arguments. Any arguments when absent.
+    /// The expected arguments. By default any arguments match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::free::object")]
     pub arguments: Option<Map<String, Value>>,
-    /// How arguments are compared. `Exact` when absent.
+    /// How arguments are compared. Defaults to `Exact`.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub matching: Option<ArgumentMatch>,
 }
@@ -188,7 +188,7 @@ pub enum ExtraCalls {
 pub struct ForbiddenCall {
     /// The tool.
     pub tool: ToolName,
-    /// Only calls with at least these arguments. Any call of the tool when absent.
+    /// Arguments that make the call forbidden; others may be present. By default any call of the tool is forbidden.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::free::object")]
     pub arguments: Option<Map<String, Value>>,
@@ -198,7 +198,7 @@ pub struct ForbiddenCall {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Check {
-    /// The dimension that it counts for. `accuracy` when absent.
+    /// The dimension that it counts for. Defaults to `accuracy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dimension: Option<DimensionName>,
     /// The answer is this text, white space at the ends aside.
@@ -228,7 +228,7 @@ pub struct Check {
 pub struct NumberCheck {
     /// The number.
     pub value: f64,
-    /// How far off it may be, absolutely. 0 when absent.
+    /// How far off it may be, absolutely. Defaults to 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0))]
     pub tolerance: Option<f64>,

@@ -406,35 +406,35 @@ fn kubectl_explains_what_a_field_is_for() {
 
 
     DESCRIPTION:
-        The gate, and where a promoted prompt goes.
+        The gate, and where a promoted prompt is written.
 
     FIELDS:
       approval	<string>
       enum: Automatic, Manual
-        Whether a person must agree to each promotion. The profile's when absent:
-        `Manual` for `Compliance`, else `Automatic`.
+        Whether promotions need manual approval. Defaults to `Manual` in the
+        profile `Compliance`, else to `Automatic`.
 
       gate	<Object>
-        What a challenger must prove.
+        The conditions that a challenger must meet to be promoted.
 
       maxVersionsRetained	<integer>
-        How many superseded versions are kept. Champion and predecessor always are.
-        The profile's when absent.
+        Number of superseded versions to keep. The champion and its predecessor are
+        always kept. The default depends on the profile.
 
       onBaseChange	<string>
       enum: Gate, Adopt
-        What becomes of a base prompt that is changed once a version serves: `Gate`
-        (it must prove itself against the champion like any other candidate) or
-        `Adopt` (it serves at once). `Gate` when absent.
+        What happens if the base prompt changes while a version serves: `Gate` (the
+        new base prompt has to pass the gate like any other challenger) or `Adopt`
+        (it serves at once). Defaults to `Gate`.
 
       onDelete	<string>
       enum: Keep, Revert
-        What becomes of the target ConfigMap when the AgentOptimization is deleted:
-        `Keep` (it stays as it is) or `Revert` (it gets the base prompt). `Keep`
-        when absent.
+        What happens to the target ConfigMap if the AgentOptimization is deleted:
+        `Keep` (it is left unchanged) or `Revert` (the base prompt is written to
+        it). Defaults to `Keep`.
 
       target	<Object>
-        Where a promoted prompt goes.
+        Where a promoted prompt is written.
     ");
     });
     let explained = Cluster::shared().kubectl(&["explain", "pver.spec"]).printed();

@@ -260,7 +260,7 @@ fn whatever_is_wrong_is_told_at_once() {
     insta::assert_snapshot!(said, @r#"
     agent.yaml:8:23: spec.agent.runtime.model.ref: no model "wroker" in spec.models; did you mean "worker"?
     agent.yaml:9:3: spec.modles: unknown field "modles"; did you mean "models"?
-    agent.yaml:20:22: spec.budget.perCycle: expected a decimal number in quotes, such as "0.15", found the number 5.00; put it in quotes: "5.00" (The most that one cycle may cost, as a decimal string such as `5.00`)
+    agent.yaml:20:22: spec.budget.perCycle: expected a decimal number in quotes, such as "0.15", found the number 5.00; put it in quotes: "5.00" (The maximum cost of one cycle, as a decimal string such as `5.00`)
     configmap/support-scenarios[a.yaml]:5:3: [1].id: duplicate id "refund-1", first used at configmap/support-scenarios[a.yaml]:1:3
     configmap/support-scenarios[b.jsonl]:1:49: weight: expected a number of at least 0, found -1
     configmap/support-tools[tools.json]:1:2: [0]: "re fund" is no name for a tool: 1 to 64 letters, digits, _ and - are
@@ -294,18 +294,18 @@ fn forms_of_values_are_checked_with_words_for_what_would_be_right() {
     ]);
     insta::assert_snapshot!(said, @r#"
     agent.yaml:3:11: metadata.name: missing: The name of the resource
-    agent.yaml:12:32: spec.models[0].price.inputPerMillion: expected a decimal number in quotes, such as "0.15", found the number 0.15; put it in quotes: "0.15" (A million input tokens)
+    agent.yaml:12:32: spec.models[0].price.inputPerMillion: expected a decimal number in quotes, such as "0.15", found the number 0.15; put it in quotes: "0.15" (Price of a million input tokens)
     agent.yaml:12:56: spec.models[0].price.outputPerMillion: expected a decimal number in quotes, such as "0.15", found "cheap"
     agent.yaml:13:13: spec.models[1].name: must not be empty
     agent.yaml:18:12: spec.profile: expected "Prototype", "Production", "MultiAgent", "Budget" or "Compliance", found "production"; did you mean "Production"?
-    agent.yaml:19:24: spec.execution.repeats: expected a whole number, found the text "five" (How often each scenario is run for a measurement)
+    agent.yaml:19:24: spec.execution.repeats: expected a whole number, found the text "five" (Number of runs of each scenario per measurement)
     agent.yaml:19:43: spec.execution.concurrency: expected a number from 1 to 10000, found 0
     agent.yaml:19:63: spec.execution.scenarioTimeout: "soon" is not a duration; write it like 200ms, 30s or 1h 30m
     agent.yaml:19:85: spec.execution.errorTolerance: expected a number from 0 to 1, found 1.5
-    agent.yaml:20:29: spec.clustering.maxClusters: expected a whole number, found the number 1.5 (The most clusters)
-    agent.yaml:20:45: spec.clustering.threshold: expected a number, found the text "0.5"; leave the quotes out (The cosine similarity from which two groups are one, 0 to 1)
+    agent.yaml:20:29: spec.clustering.maxClusters: expected a whole number, found the number 1.5 (Maximum number of clusters)
+    agent.yaml:20:45: spec.clustering.threshold: expected a number, found the text "0.5"; leave the quotes out (The cosine similarity, 0 to 1, at which two groups are merged)
     agent.yaml:21:27: spec.validation.sentinels: expected a number from 0 to 1000, found -1
-    agent.yaml:22:33: spec.patching.protectedSections: expected a list, found a mapping; begin each item with a dash (Sections that no patch may touch, by their names)
+    agent.yaml:22:33: spec.patching.protectedSections: expected a list, found a mapping; begin each item with a dash (Names of the sections that no patch may change)
     "#);
 }
 
@@ -325,7 +325,7 @@ fn a_file_that_is_something_else_is_told_what_it_should_be() {
     agent.yaml:1:1: apiVersion: missing: `whetstone.dev/v1alpha1`
     agent.yaml:1:1: kind: missing: `AgentOptimization`
     agent.yaml:1:1: metadata: missing: Name and namespace
-    agent.yaml:1:7: spec.agent: missing: The agent: its prompt, its tools, and how it is reached
+    agent.yaml:1:7: spec.agent: missing: The agent: its prompt, its tools, and how it is run
     agent.yaml:1:7: spec.scenarios: missing: Where the scenarios come from
     "#);
     insta::assert_snapshot!(said(&changed(&[("kind: AgentOptimization", "kind: AgentOptimisation")])), @r#"agent.yaml:2:1: kind: expected "AgentOptimization", found "AgentOptimisation""#);

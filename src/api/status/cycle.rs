@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::is_zero;
 
-/// What a cycle is about.
+/// A running cycle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunningCycle {
@@ -14,14 +14,14 @@ pub struct RunningCycle {
     pub kind: CycleKind,
     /// Why it was started.
     pub cause: Cause,
-    /// The inputs that it was started on, by their hash.
+    /// The hash of the inputs of the cycle.
     pub inputs: String,
-    /// Which attempt at these inputs it is.
+    /// The number of this attempt at the same inputs.
     pub attempt: u32,
-    /// The series of answers that it rests on.
+    /// The series of answers that it uses.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub series: u32,
-    /// When that series was begun, where it has answers of its own.
+    /// When that series started, if it has answers of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series_since: Option<Timestamp>,
     /// The value of `whetstone.dev/run-at` that it answers.
@@ -32,10 +32,10 @@ pub struct RunningCycle {
     pub challenger: Option<String>,
     /// When it was started.
     pub started_at: Timestamp,
-    /// How far it is.
+    /// The progress of the cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
-    /// Why it is not under way, when it failed and will be tried again.
+    /// Why the cycle is waiting, if it failed and will be retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
 }
@@ -45,9 +45,9 @@ pub struct RunningCycle {
 pub enum CycleKind {
     /// It looks for a better prompt, and gates it.
     Search,
-    /// It gates a prompt that somebody else wrote.
+    /// It gates a prompt that Whetstone did not write.
     Gate,
-    /// It measures the champion again.
+    /// It re-evaluates the champion.
     Reevaluate,
 }
 
@@ -60,48 +60,48 @@ pub enum Cause {
     InputsChanged,
     /// The schedule.
     Schedule,
-    /// A person asked for it.
+    /// It was requested.
     Requested,
     /// The base prompt was changed and is gated as a new candidate.
     BaseChanged,
-    /// A PromptVersion waits for the gate: it was applied by hand, or was found while another one was pinned.
+    /// A PromptVersion waits for the gate: it was applied manually, or was found while another one was pinned.
     VersionApplied,
-    /// The watch wants the champion measured again.
+    /// A re-evaluation of the champion is due.
     Watch,
     /// The champion has drifted.
     Drift,
-    /// Its budget was used up before, and is higher now: it goes on where it stopped.
+    /// Its budget was used up and has been raised; it continues where it stopped.
     BudgetRaised,
 }
 
-/// How far a cycle is.
+/// The progress of a cycle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// The phase of the loop, such as `run` or `shadow`; `queued` while the cycle waits for its turn.
     pub phase: String,
-    /// Steps of the phase that are done.
+    /// Number of steps of the phase that are done.
     #[schemars(extend("format" = "int64"))]
     pub done: i64,
-    /// All steps of the phase, where they are known.
+    /// Total number of steps of the phase, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int64"))]
     pub total: Option<i64>,
-    /// What the cycle has cost so far.
+    /// The cost of the cycle so far.
     pub cost: String,
 }
 
-/// Why a cycle is not under way.
+/// Why a cycle is waiting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Waiting {
-    /// How often it has failed in a row.
+    /// Number of consecutive failures.
     pub failures: u32,
-    /// When it is tried again.
+    /// When it is retried.
     pub until: Timestamp,
     /// What went wrong.
     pub message: String,
-    /// It will not go better unless somebody mends something: a key, an address, a full disk.
+    /// Whether retrying is useless until someone fixes the cause: a key, an address, a full disk.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_a_person: bool,
 }
@@ -110,11 +110,11 @@ pub struct Waiting {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Exhausted {
-    /// The identity of the cycle, shortened.
+    /// The short id of the cycle.
     pub id: String,
     /// The budget, a decimal number.
     pub budget: String,
-    /// What of it was spent, a decimal number.
+    /// The amount spent, a decimal number.
     pub spent: String,
     /// Which attempt at its inputs the cycle was.
     pub attempt: u32,
@@ -127,7 +127,7 @@ pub struct Exhausted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FinishedCycle {
-    /// Its identity, shortened: `whetstone show` takes it.
+    /// The short id of the cycle, as `whetstone show` accepts it.
     pub id: String,
     /// What it did.
     pub kind: CycleKind,
@@ -137,11 +137,11 @@ pub struct FinishedCycle {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Timestamp,
-    /// What came out: `Promoted`, `Passed`, `Kept`, `BelowThreshold` or `Inconclusive`; of a re-evaluation `Measured`, `Worse`,
-    /// `Drifted`, `RolledBack` or `Inconclusive`.
+    /// The verdict: `Promoted`, `Passed`, `Kept`, `BelowThreshold` or `Inconclusive`; of a re-evaluation `Measured`,
+    /// `Worse`, `Drifted`, `RolledBack` or `Inconclusive`.
     #[schemars(with = "String")]
     pub verdict: CycleVerdict,
-    /// The first reason, in words.
+    /// The first reason for the verdict.
     pub message: String,
     /// The version that served.
     pub champion: String,
@@ -151,7 +151,7 @@ pub struct FinishedCycle {
     /// The aggregate score of the champion, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<String>,
-    /// What it cost.
+    /// The cost of the cycle.
     pub cost: String,
     /// The value of `whetstone.dev/run-at` that it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,41 +7,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::version::VersionPhase;
 
-/// Where a PromptVersion stands.
+/// The observed state of a PromptVersion.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PromptVersionStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int64"))]
     pub observed_generation: Option<i64>,
-    /// Where it stands in its life.
+    /// The phase of the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<VersionPhase>,
-    /// `Ready` always, `Reconciling` while it waits for the gate.
+    /// Conditions: `Ready` always, `Reconciling` while the version waits for the gate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// Its name in the lineage, such as `v3`.
+    /// The name of the version, such as `v3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// The BLAKE3 hash of its prompt, 64 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
-    /// The version that it was made from, or gated against.
+    /// The version from which it was made, or with which it was compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
-    /// Its aggregate score when it was measured last, 0 to 1.
+    /// Its aggregate score at the last measurement, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<String>,
     /// Mean scores by dimension, 0 to 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dimensions: Vec<DimensionScore>,
-    /// Why it stands where it stands, the most important reason first.
+    /// The reasons for the phase, the most important first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub reasons: Vec<String>,
-    /// When it came to stand there.
+    /// The time of the last change of phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
 }
