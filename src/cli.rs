@@ -36,7 +36,7 @@ use crate::models::AnswerMemory;
 use crate::telemetry::{self, LogFormat};
 use crate::web::terminal;
 
-/// Keeps an AI agent's prompt sharp.
+/// Improves the prompts of AI agents.
 ///
 /// Whetstone runs the agent against scenarios, scores what it did, groups the failures, patches the prompt for exactly
 /// those failures, proves that the patch is better and breaks nothing, and only then promotes it.
@@ -45,7 +45,7 @@ use crate::web::terminal;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// How log lines on standard error look. `RUST_LOG` says which there are (`warn` unless set).
+    /// The format of log lines on standard error. `RUST_LOG` sets the log level (default: `warn`).
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
@@ -60,7 +60,7 @@ enum Command {
     Run(run::Arguments),
     #[command(about = "Gate a given challenger against the champion, for a prompt change in CI")]
     Compare(compare::Arguments),
-    #[command(about = "Check a resource and everything that it refers to, and say all that is wrong at once")]
+    #[command(about = "Check a resource and everything that it refers to, and report all problems at once")]
     Validate(validate::Arguments),
     #[command(about = "Turn a pipeline file into an AgentOptimization")]
     Convert(convert::Arguments),
@@ -74,13 +74,13 @@ enum Command {
     History(history::Arguments),
     #[command(about = "Show one cycle: verdict, reasons, clusters with examples, versions with diffs")]
     Show(show::Arguments),
-    #[command(about = "Tell how things stand: phase, champion, running cycle, signals, and what to do next")]
+    #[command(about = "Show the state in a cluster: phase, champion, running cycle, signals, and what to do next")]
     Status(status::Arguments),
     #[command(about = "Promote the challenger that waits for approval")]
     Approve(approve::Arguments),
-    #[command(about = "Serve the predecessor, or another earlier version, again")]
+    #[command(about = "Roll back to the predecessor, or to another earlier version")]
     Rollback(rollback::Arguments),
-    #[command(about = "Start no more cycles, and stop the one under way")]
+    #[command(about = "Start no more cycles, and stop the running one")]
     Suspend(suspend::Suspend),
     #[command(about = "Let cycles start again")]
     Resume(suspend::Resume),
@@ -109,7 +109,7 @@ struct Cycle {
     /// The store: ledger and history in one SQLite file
     #[arg(long, value_name = "FILE", env = "WHETSTONE_STORE", default_value = ".whetstone/whetstone.db")]
     store: PathBuf,
-    /// Send every model of the resource to a simulated world, started inside this process
+    /// Replace every model of the resource by a simulated world that runs inside this process
     #[arg(long, value_name = "WORLD")]
     simulate: Option<PathBuf>,
     #[command(flatten)]
@@ -117,7 +117,7 @@ struct Cycle {
     /// A directory for report.json, report.md and the manifests of ConfigMap and PromptVersions
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// What standard output gets
+    /// The format of standard output
     #[arg(short, long, value_enum, default_value_t = Format::Text, help_heading = None::<&str>)]
     output: Format,
     /// Show no progress
@@ -128,10 +128,11 @@ struct Cycle {
 /// How much memory the answers of models may take.
 #[derive(Args, Clone, Copy, Debug)]
 struct Memory {
-    /// The longest answer of a model, in MiB. A request that limits its tokens may bring less
+    /// The maximum size of one model answer, in MiB. A token limit in the request may lower it
     #[arg(long, value_name = "MIB", env = "WHETSTONE_LONGEST_ANSWER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     longest_answer: u16,
-    /// What all answers that are being read and recorded may have together, in MiB; in memory they take several times that
+    /// The maximum total size of the answers that are being read and recorded, in MiB; they use several times as much
+    /// memory
     #[arg(long, value_name = "MIB", env = "WHETSTONE_ANSWERS_TOGETHER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     answers_together: u16,
 }
@@ -142,7 +143,7 @@ impl From<Memory> for AnswerMemory {
     }
 }
 
-/// What standard output gets.
+/// The format of standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// Words for people.

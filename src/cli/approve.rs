@@ -13,10 +13,11 @@ use crate::web::status::proposal;
 
 /// Promote the challenger that waits for approval.
 ///
-/// Where `spec.promotion.approval` is Manual, a challenger that has passed the gate waits for a person. This shows what it
-/// changes and why, asks for a yes, and sets the annotation `whetstone.dev/approve`. Without a terminal it wants `--yes`.
+/// If `spec.promotion.approval` is Manual, a challenger that has passed the gate waits for approval. This command shows
+/// its changes and the reasons, asks for confirmation, and sets the annotation `whetstone.dev/approve`. Without a
+/// terminal it requires `--yes`.
 ///
-/// Exit codes: 0 asked for (with --wait: promoted), 1 error, nothing to approve, or the operator did not do it, 2 wrong
+/// Exit codes: 0 requested (with --wait: promoted), 1 error, nothing to approve, or the operator refused, 2 wrong
 /// arguments, 130 stopped by Ctrl-C.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -26,14 +27,14 @@ Examples:
 pub(super) struct Arguments {
     /// The AgentOptimization: NAME, or NAMESPACE/NAME
     name: String,
-    /// The version; the challenger that waits when absent
+    /// The version to promote; defaults to the challenger that waits
     version: Option<String>,
-    /// Ask nothing; needed where nobody is at a terminal to answer
+    /// Do not ask for confirmation; required without a terminal
     #[arg(short, long)]
     yes: bool,
     #[command(flatten)]
     wait: Wait,
-    /// What standard output gets
+    /// The format of standard output
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]

@@ -24,13 +24,13 @@ use crate::web::terminal::{self, Terminal};
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Cluster")]
 pub(super) struct ClusterArgs {
-    /// The namespace; that of the context, else `default`, when absent
+    /// The namespace; defaults to that of the context, else `default`
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
-    /// The context of the kubeconfig; the current one when absent
+    /// The context of the kubeconfig; defaults to the current one
     #[arg(long, value_name = "CONTEXT")]
     context: Option<String>,
-    /// The kubeconfig; KUBECONFIG, ~/.kube/config or the service account of a pod when absent
+    /// The kubeconfig; defaults to KUBECONFIG, ~/.kube/config or the service account of a pod
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }
@@ -64,10 +64,10 @@ impl ClusterArgs {
 /// Whether to wait for the operator.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Wait {
-    /// Wait until the operator has answered, and say what became of it
+    /// Wait until the operator has answered, and print the result
     #[arg(short, long)]
     pub(super) wait: bool,
-    /// The longest to wait, such as 90s or 1h; without end when absent
+    /// The maximum time to wait, such as 90s or 1h; unlimited by default
     #[arg(long, value_name = "DURATION", requires = "wait")]
     pub(super) timeout: Option<HumanDuration>,
 }

@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     /// The most cycles to list
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: u32,
-    /// What standard output gets
+    /// The format of standard output
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]

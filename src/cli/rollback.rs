@@ -9,13 +9,13 @@ use super::exit::Exit;
 use crate::api::{AgentOptimization, PromptVersion};
 use crate::web::status::{newest_first, proposal, version_name};
 
-/// Serve an earlier version again.
+/// Roll back to an earlier version.
 ///
-/// Goes back to the predecessor, or to the version given with --to, by the annotation `whetstone.dev/rollback-to`. The
-/// version that serves now is quarantined: its prompt does not come back by itself. Asks for a yes; without a terminal it wants
-/// `--yes`.
+/// Sets the annotation `whetstone.dev/rollback-to` to the predecessor, or to the version given with --to. The version
+/// that serves now is quarantined: its prompt is not promoted again automatically. Asks for confirmation; without a
+/// terminal it requires `--yes`.
 ///
-/// Exit codes: 0 asked for (with --wait: done), 1 error, nothing to go back to, or the operator did not do it, 2 wrong
+/// Exit codes: 0 requested (with --wait: done), 1 error, no version to go back to, or the operator refused, 2 wrong
 /// arguments, 130 stopped by Ctrl-C.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -23,19 +23,19 @@ Examples:
   whetstone rollback support
   whetstone rollback support --to v2 --yes --wait
 
-With the version that serves, a version that waits for approval is rejected.")]
+If --to names the version that serves, the version that waits for approval is rejected.")]
 pub(super) struct Arguments {
     /// The AgentOptimization: NAME, or NAMESPACE/NAME
     name: String,
-    /// The version to go back to; the predecessor when absent
+    /// The version to go back to; defaults to the predecessor
     #[arg(long, value_name = "VERSION")]
     to: Option<String>,
-    /// Ask nothing; needed where nobody is at a terminal to answer
+    /// Do not ask for confirmation; required without a terminal
     #[arg(short, long)]
     yes: bool,
     #[command(flatten)]
     wait: Wait,
-    /// What standard output gets
+    /// The format of standard output
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]

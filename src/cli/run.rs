@@ -12,16 +12,17 @@ const HERE: &str = "With -f, on this machine";
 
 /// Look for a better prompt.
 ///
-/// With -f on this machine: one cycle of the resource in a file. The champion on the scenarios, its failures in clusters,
-/// patches for them, the survivors against the champion on held-out scenarios, and the gate. The champion is the target
-/// ConfigMap's prompt where `--manifests` or the file has one, else the base prompt. Every paid call is in the store
-/// before its answer is used: the same command started again pays nothing twice, also after Ctrl-C or a crash.
+/// With -f, on this machine: runs one cycle of the resource in a file. It runs the champion on the scenarios, clusters
+/// its failures, patches the prompt for them, compares the surviving candidate with the champion on held-out scenarios,
+/// and applies the gate. The champion is the prompt of the target ConfigMap if `--manifests` or the file contains it,
+/// else the base prompt. Every paid call is stored before its answer is used: running the same command again pays
+/// nothing twice, even after Ctrl-C or a crash.
 ///
-/// With NAME in a cluster: asks its operator for a cycle now, by the annotation `whetstone.dev/run-at`. With --wait it follows
-/// the cycle and ends as it ends.
+/// With NAME, in a cluster: requests a cycle from the operator, by the annotation `whetstone.dev/run-at`. With --wait
+/// it follows the cycle, and the exit code reports its verdict.
 ///
 /// Exit codes: 0 promoted, 10 kept, 11 kept but below its threshold, 12 inconclusive, 1 error, 2 wrong arguments or
-/// files, 130 stopped. In a cluster without --wait: 0 asked for; and with it 0 also where a challenger passed the gate
+/// files, 130 stopped. In a cluster without --wait: 0 requested; with --wait, 0 also if a challenger passed the gate
 /// and waits for approval.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -35,7 +36,7 @@ pub(super) struct Arguments {
     source: Source,
     #[command(flatten, next_help_heading = HERE)]
     cycle: Cycle,
-    /// Which attempt at the same inputs this is: 0 repeats what is recorded, a higher number tries other patches
+    /// The number of this attempt at the same inputs: 0 repeats what is recorded, a higher number tries other patches
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = HERE)]
     attempt: u32,
     #[command(flatten, next_help_heading = "With NAME, in a cluster")]

@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     /// The store
     #[arg(long, value_name = "FILE", env = "WHETSTONE_STORE", default_value = ".whetstone/whetstone.db")]
     store: PathBuf,
-    /// What standard output gets
+    /// The format of standard output
     #[arg(short, long, value_enum, default_value_t = super::Format::Text)]
     output: super::Format,
 }

@@ -12,13 +12,15 @@ use crate::api::AgentOptimization;
 use crate::kubernetes::optimizations::Change;
 use crate::web::status::{self, Health};
 
-/// Tell how things stand in a cluster.
+/// Show the state of AgentOptimizations in a cluster.
 ///
-/// With NAME one page: phase, champion and challenger, the running cycle, the watch with its signals, the last cycles, all
-/// versions with why they stand where they stand, and what to do next. Without NAME one line for each AgentOptimization.
+/// With NAME, prints one page: phase, champion and challenger, the running cycle, the watch with its signals, the last
+/// cycles, all versions with the reasons for their phases, and what to do next. Without NAME, prints one line for each
+/// AgentOptimization.
 ///
-/// Exit codes: 0 ready (the champion serves as the spec wants it; a cycle may run), 3 not ready yet, 4 stalled (a person must
-/// mend something), 1 error, 2 wrong arguments, 130 watched until Ctrl-C. Without NAME the worst of those listed.
+/// Exit codes: 0 ready (the champion serves as the spec wants it; a cycle may run), 3 not ready yet, 4 stalled (a
+/// problem has to be fixed manually), 1 error, 2 wrong arguments, 130 stopped by Ctrl-C. Without NAME, the worst state
+/// determines the exit code.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -26,15 +28,15 @@ Examples:
   whetstone status support --namespace shop
   whetstone status support -o json | jq -r .status.champion.version")]
 pub(super) struct Arguments {
-    /// The AgentOptimization: NAME, or NAMESPACE/NAME; all of the namespace when absent
+    /// The AgentOptimization: NAME, or NAMESPACE/NAME; defaults to all in the namespace
     name: Option<String>,
-    /// Those of all namespaces
+    /// List the AgentOptimizations of all namespaces
     #[arg(short = 'A', long, conflicts_with_all = ["name", "namespace"])]
     all_namespaces: bool,
-    /// Write a line whenever something changes, until Ctrl-C; with -o json the object, one a line
+    /// Print a line for every change until Ctrl-C; with -o json, one object per line
     #[arg(short, long)]
     watch: bool,
-    /// What standard output gets; with -o json and -o yaml the object as the cluster has it
+    /// The format of standard output; json and yaml print the object as it is in the cluster
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]

@@ -7,8 +7,8 @@ use crate::kubernetes::ownership::gitops;
 
 /// Start no more cycles.
 ///
-/// Sets `spec.suspend`. The cycle under way is stopped; what it has paid for stays in the ledger. The champion goes on
-/// serving, and a promoted prompt is still watched and rolled back. Doing it twice changes nothing.
+/// Sets `spec.suspend`. A running cycle is stopped; its paid calls stay in the ledger. The champion keeps serving, and
+/// a promoted prompt is still watched and rolled back if necessary. Repeating the command has no effect.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -21,7 +21,7 @@ pub(super) struct Suspend {
 
 /// Let cycles start again.
 ///
-/// Takes `spec.suspend` back. A cycle that was stopped goes on where it was. Doing it twice changes nothing.
+/// Clears `spec.suspend`. A cycle that was stopped continues where it stopped. Repeating the command has no effect.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -35,7 +35,7 @@ pub(super) struct Resume {
 struct Target {
     /// The AgentOptimization: NAME, or NAMESPACE/NAME
     name: String,
-    /// What standard output gets
+    /// The format of standard output
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]

@@ -31,12 +31,12 @@ const GROUPS: [(&str, &[Line]); 3] = [
             ("rollback", None),
             ("suspend", None),
             ("resume", None),
-            ("history", Some("List the last cycles and all versions, with why they stand where they stand")),
+            ("history", Some("List the last cycles and all versions, with the reasons for their phases")),
             ("crd", None),
             ("operator", None),
         ],
     ),
-    ("Besides", &[("schema", None), ("completions", None), ("help", Some("Print this, or the help of a command"))]),
+    ("Other", &[("schema", None), ("completions", None), ("help", Some("Print this help, or that of a command"))]),
 ];
 
 const EXAMPLES: &str = "\
