@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, field};
 
 pub use self::budget::OUTPUT_LIMIT;
-use self::budget::{Budget, Reservation, worst_case, worst_case_of_texts};
+use self::budget::{Budget, Reservation, worst_case, worst_case_of_texts, worst_output};
 use self::spending::Answered;
 pub use self::spending::{Spending, Tally};
 use self::turn::{Turn, Turns};
@@ -210,7 +210,7 @@ impl Calls {
             model: model.clone(),
             plan,
             tags: CallTags { cycle: self.door.cycle, phase, purpose, scenario: scenario.cloned() },
-            worst: worst_case(&request),
+            worst: if self.door.budget.is_limited() { worst_case(&request) } else { worst_output(&request) },
             time: time.cloned(),
         };
         let (models, name, request) = (Arc::clone(&self.door.models), model.clone(), Arc::new(request));

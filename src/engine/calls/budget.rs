@@ -57,6 +57,11 @@ impl Budget {
         Self { limit, state: Mutex::new(State { spent, ..State::default() }), settled: Notify::new() }
     }
 
+    /// Whether there is a limit.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// What the cycle has spent.
     pub(super) fn spent(&self) -> Money {
         lock(&self.state).spent
@@ -162,6 +167,12 @@ impl Drop for Reservation {
     }
 }
 
+/// The most output tokens that a chat call can take; no input tokens, which nothing depends on without a budget.
+pub(super) fn worst_output(request: &ChatRequest) -> Usage {
+    let output = output_limit(request).unwrap_or(OUTPUT_LIMIT);
+    Usage { output: output.saturating_mul(answers(request)), ..Usage::default() }
+}
+
 /// The most tokens that a chat call can take: a token is at least one byte of what is sent.
 pub(super) fn worst_case(request: &ChatRequest) -> Usage {
     let mut sent = Bytes(0);
@@ -169,8 +180,7 @@ pub(super) fn worst_case(request: &ChatRequest) -> Usage {
     let _ = serde_json::to_writer(&mut sent, request);
     let tools = if request.tools.is_empty() && request.answer_schema.is_none() { 0 } else { FRAMING_OF_TOOLS };
     let framing = FRAMING + FRAMING_OF_A_MESSAGE * request.messages.len() as u64 + tools;
-    let output = output_limit(request).unwrap_or(OUTPUT_LIMIT);
-    Usage { input: sent.0 + framing, cached_input: 0, output: output.saturating_mul(answers(request)) }
+    Usage { input: sent.0 + framing, ..worst_output(request) }
 }
 
 /// The most tokens that an embedding call can take.
