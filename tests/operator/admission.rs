@@ -411,8 +411,8 @@ fn kubectl_explains_what_a_field_is_for() {
     FIELDS:
       approval	<string>
       enum: Automatic, Manual
-        Whether promotions need manual approval. Defaults to `Manual` in the
-        profile `Compliance`, else to `Automatic`.
+        Whether promotions need manual approval. Defaults to `Manual` in the profile
+        `Compliance`, else to `Automatic`.
 
       gate	<Object>
         The conditions that a challenger must meet to be promoted.
