@@ -151,7 +151,11 @@ fn what_breaks_a_fatal_training_scenario_does_not_even_survive_the_search() {
 #[test]
 fn what_broke_something_critical_in_one_round_is_not_measured_again_in_the_next() {
     let shop = bank(&["train"]);
-    shop.edit("optimization.yaml", "  patching: {", "  validation: {sentinels: 0}\n  patching: {rounds: 2, ");
+    shop.edit(
+        "optimization.yaml",
+        "  patching: {",
+        "  clustering: {threshold: 0.9, maxClusters: 2}\n  validation: {sentinels: 0}\n  patching: {rounds: 2, ",
+    );
     let ended = shop.run();
     let report = kept_the_rest(&shop, &ended);
     let attempts = report["attempts"].as_array().unwrap();
