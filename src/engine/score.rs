@@ -171,8 +171,8 @@ pub struct Examined {
 }
 
 impl Examined {
-    /// The same for judges of a transcript in which an endpoint may have hidden its tool calls: they are not told what is
-    /// expected of calls, or they would find all of it missing.
+    /// The same without expectations about tool calls, for judges of a transcript in which an endpoint may have hidden its calls:
+    /// they would report all of them as missing.
     #[must_use]
     pub fn without_calls(mut self) -> Self {
         let expect = &mut Arc::make_mut(&mut self.scenario).expect;

@@ -281,14 +281,14 @@ mod tests {
             let imported = import(Format::Promptfoo, &[("c.yaml", &config)]).unwrap();
             assert_eq!((imported.scenarios.len(), imported.prompt), (1, None), "{prompts}");
             assert_eq!(imported.scenarios[0].message.as_deref(), Some("Hi"));
-            let told: Vec<&str> = imported
+            let notes: Vec<&str> = imported
                 .notes
                 .iter()
                 .filter(|note| note.what.contains("prompt that could not be read"))
                 .map(|note| note.detail.as_str())
                 .collect();
-            assert_eq!(told.len(), if prompts.contains("second") { 2 } else { 1 }, "{prompts}: {told:?}");
-            assert!(told[0].contains("prompts/a.txt") && told[0].contains("give that file too"), "{told:?}");
+            assert_eq!(notes.len(), if prompts.contains("second") { 2 } else { 1 }, "{prompts}: {notes:?}");
+            assert!(notes[0].contains("prompts/a.txt") && notes[0].contains("give that file too"), "{notes:?}");
         }
     }
 

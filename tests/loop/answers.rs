@@ -274,7 +274,7 @@ fn nothing_is_said_to_pass_where_nothing_could_be_scored() {
 }
 
 #[test]
-fn a_judge_is_not_told_of_calls_that_an_endpoint_may_have_hidden() {
+fn a_judge_does_not_see_expected_calls_that_an_endpoint_may_have_hidden() {
     let judged = |request: &Value| system(request).contains("You are the judge");
     let provider = Provider::start(Duration::ZERO, move |request| {
         if judged(request) {
@@ -294,7 +294,7 @@ fn a_judge_is_not_told_of_calls_that_an_endpoint_may_have_hidden() {
     let expect = json!({"rubric": "It is kind.", "calls": [{"tool": "refund"}], "forbiddenCalls": [{"tool": "refund", "arguments": {"order": "B-2"}}]});
     let scenarios = [saying("hidden", &expect), saying("shown", &expect)];
     let dimensions = "[{name: accuracy, weight: 1}]\n    judge: {ref: worker}";
-    for (runtime, told) in [(ENDPOINT, &["question shown"][..]), (MODEL, &["question hidden", "question shown"])] {
+    for (runtime, visible) in [(ENDPOINT, &["question shown"][..]), (MODEL, &["question hidden", "question shown"])] {
         let shop = shop(&provider, runtime, dimensions, &scenarios, TRAIN);
         let before = provider.requests().len();
         shop.run_for_real();
@@ -302,9 +302,9 @@ fn a_judge_is_not_told_of_calls_that_an_endpoint_may_have_hidden() {
             provider.requests().split_off(before).iter().filter(|request| judged(request)).map(last_text).collect();
         assert_eq!(cases.len(), 2, "{cases:?}");
         for case in cases {
-            let is_told = told.iter().any(|message| case.contains(message));
+            let is_visible = visible.iter().any(|message| case.contains(message));
             let words = ["Tool calls that a good assistant makes", "Tool calls that are forbidden"];
-            assert_eq!(words.map(|words| case.contains(words)), [is_told; 2], "{runtime}: {case}");
+            assert_eq!(words.map(|words| case.contains(words)), [is_visible; 2], "{runtime}: {case}");
         }
     }
 }

@@ -14,7 +14,7 @@ MOST_TURNS = 10
 url, tools, scenarios = sys.argv[1:4]
 set_tracing_disabled(True)
 shop = Shop(tools, scenarios)
-# The SDK asks /v1/responses unless it is told otherwise.
+# The SDK defaults to /v1/responses.
 model = OpenAIChatCompletionsModel(MODEL, AsyncOpenAI(base_url=url, api_key="none"))
 
 

@@ -75,7 +75,7 @@ def story(binary, servers, work):
 
     whetstone.write("no-key.yaml", resource(gateway))
     none = whetstone.run("run", "-f", "no-key.yaml", "--store", "no-key.db", code=1, out="no-key")
-    # LiteLLM answers a bare "500 Internal server error" to it, which is tried again as an outage is before it is told.
+    # LiteLLM answers a bare "500 Internal server error" to it, which is retried like an outage before it is reported.
     expect("a hint at the key that is missing", "no key was sent" in none.text and "apiKey" in none.text, none.text)
     expect("it within a minute", none.seconds < 60, f"{none.seconds:.1f} s")
     say("gateway: no key", one_line(none.text), none.seconds)

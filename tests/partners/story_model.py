@@ -113,8 +113,8 @@ def judge_of_its_own(model):
     resource = model.resource("bad.md", changes=changes)
     ran = model.whetstone.run("compare", "-f", resource, "--challenger", "good.md", code=(1, 10, 12), out="judged")
     if ran.report is None:
-        told = "more than spec.execution.errorTolerance allows" in ran.text and 'judge "smol"' in ran.text
-        expect("who failed, why and what to do", told and "raise maxOutputTokens" in ran.text, ran.text)
+        reported = "more than spec.execution.errorTolerance allows" in ran.text and 'judge "smol"' in ran.text
+        expect("who failed, why and what to do", reported and "raise maxOutputTokens" in ran.text, ran.text)
         figures = "no verdict; too many of its judgements are cut short"
     else:
         figures = f"{ran.report['verdict']} {ran.scores()}: {ran.report['reasons'][0]['message']}"

@@ -1,5 +1,5 @@
 //! The first form of a plan's inputs, which releases before 0.2 have recorded: parts of it were hashed as Rust's `Debug` prints
-//! them. It is made of types of its own, which nothing else may change.
+//! them. It is built from separate types, which must not change.
 
 use std::fmt::Debug;
 

@@ -249,7 +249,7 @@ fn message_of(vars: &Map<String, Value>, prompt: &str, test: &TestCase, reading:
     lines.join("\n")
 }
 
-/// The prompt as this test has it; a text stays as it is for now.
+/// The prompt as this test has it. A text is returned unfilled: [`say`] splits it at its placeholders before it fills them in.
 pub(super) fn filled_in<'a>(
     prompt: &'a PromptTemplate,
     variables: &minijinja::Value,
