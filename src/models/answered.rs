@@ -1,5 +1,11 @@
 //! What both protocols read out of an answer, before its tokens are settled.
 
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::domain::call::{ChatAnswer, ChatRequest, Finish};
@@ -103,6 +109,60 @@ fn push_calls(text: &mut String, calls: &[ToolCall]) {
     }
 }
 
+/// An object of optional fields; the default in place of anything else. Read in one pass, where a `Value` in between would
+/// build maps for every answer.
+#[derive(Debug, Default)]
+pub(super) struct Lenient<T>(pub T);
+
+impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for Lenient<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectOrDefault<T>(PhantomData<T>);
+
+        impl<'de, T: Default + Deserialize<'de>> Visitor<'de> for ObjectOrDefault<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<T, A::Error> {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(T::default())
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<T, E> {
+                Ok(T::default())
+            }
+
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<T, E> {
+                Ok(T::default())
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<T, E> {
+                Ok(T::default())
+            }
+
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<T, E> {
+                Ok(T::default())
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<T, E> {
+                Ok(T::default())
+            }
+
+            fn visit_str<E: de::Error>(self, _: &str) -> Result<T, E> {
+                Ok(T::default())
+            }
+        }
+
+        deserializer.deserialize_any(ObjectOrDefault(PhantomData)).map(Self)
+    }
+}
+
 /// A number of tokens, as a whole number, a float or a text. What no call can take is no count.
 pub(super) fn tokens(value: &Value) -> Option<u64> {
     const MOST: f64 = 1e12;
@@ -146,6 +206,22 @@ mod tests {
         let (small, large) = (samples::question(), samples::conversation());
         assert!(estimate_request(&small) < estimate_request(&large));
         assert!((10..40).contains(&estimate_request(&small)), "{}", estimate_request(&small));
+    }
+
+    #[test]
+    fn anything_but_an_object_is_read_as_the_default() {
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        struct Fields {
+            count: Value,
+            rest: Value,
+        }
+        let read = |text: &str| serde_json::from_str::<(Lenient<Fields>, u8)>(&format!("[{text}, 7]")).unwrap().0.0;
+        for other in ["null", "true", "-1", "1", "1.5", "\"text\"", "[]", "[[1], {\"count\": 2}]", "{}"] {
+            assert!(read(other).count.is_null(), "{other}");
+        }
+        let fields = read(r#"{"more": [{}], "count": 3, "rest": {"a": 1}}"#);
+        assert_eq!((fields.count, fields.rest), (json!(3), json!({"a": 1})));
     }
 
     #[test]

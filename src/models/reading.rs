@@ -6,7 +6,7 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout};
 
 use super::attempt::root_cause;
-use super::room::Share;
+use super::room::{SHORT, Share};
 
 /// How long the rest of a long answer may take. It takes room from others meanwhile.
 const LONG_ANSWER: Duration = Duration::from_mins(1);
@@ -62,7 +62,9 @@ pub(super) async fn whole(
     if response.content_length().is_some_and(|length| length > share.most() as u64) {
         return Err(Unread::TooLong(share.most()));
     }
-    let mut body = Vec::new();
+    // A promised length is not believed beyond what a short answer has.
+    let promised = response.content_length().unwrap_or(0).min(SHORT as u64);
+    let mut body = Vec::with_capacity(promised as usize);
     loop {
         let chunk = match patience.wait(response.chunk()).await? {
             Ok(Some(chunk)) => chunk,

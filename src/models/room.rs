@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::domain::tool::ToolCall;
 
 /// What every answer takes, in bytes. Nearly all are shorter.
-const SHORT: usize = 32 << 10;
+pub(super) const SHORT: usize = 32 << 10;
 
 /// What an answer may have beside its tokens: its frame, and what a provider adds to it.
 const FRAME: usize = 256 << 10;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::answered::{Counted, Read, identifier, tokens};
+use super::super::answered::{Counted, Lenient, Read, identifier, tokens};
 use super::super::attempt::Unusable;
 use crate::domain::call::Finish;
 use crate::domain::tool::ToolCall;
@@ -15,7 +15,7 @@ use crate::domain::transcript::OpaqueParts;
 struct Completion {
     choices: Option<Vec<Choice>>,
     #[serde(default)]
-    usage: Value,
+    usage: Lenient<Counts>,
 }
 
 #[derive(Deserialize)]
@@ -24,6 +24,7 @@ struct Choice {
     finish_reason: Option<String>,
 }
 
+// Every field by its name and none flattened: `flatten` would hold the whole message a second time to sort it.
 #[derive(Deserialize)]
 struct Answered {
     #[serde(default)]
@@ -32,9 +33,14 @@ struct Answered {
     tool_calls: Option<Vec<AskedCall>>,
     /// The form of before there were `tool_calls`.
     function_call: Option<AskedFunction>,
-    /// Whatever else a server says.
-    #[serde(flatten)]
-    others: Map<String, Value>,
+    /// Signed or encrypted: goes back with the message, always.
+    reasoning_details: Option<Value>,
+    thinking_blocks: Option<Value>,
+    extra_content: Option<Value>,
+    /// Reasoning in plain text. Those who want it back (DeepSeek, Kimi, MiniMax) want it while calls are being answered;
+    /// some refuse it anywhere else.
+    reasoning_content: Option<Value>,
+    reasoning: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -42,8 +48,9 @@ struct AskedCall {
     #[serde(default)]
     id: Value,
     function: AskedFunction,
-    #[serde(flatten)]
-    others: Map<String, Value>,
+    /// Thought signatures: they go back with the call.
+    extra_content: Option<Value>,
+    provider_specific_fields: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -53,26 +60,23 @@ struct AskedFunction {
     arguments: Value,
 }
 
-/// Fields of a message that go back with it: what is signed or encrypted, always.
-const SIGNED: [&str; 3] = ["reasoning_details", "thinking_blocks", "extra_content"];
-/// Reasoning in plain text. Those who want it back (DeepSeek, Kimi, MiniMax) want it while calls are being answered; some
-/// refuse it anywhere else.
-const REASONING: [&str; 2] = ["reasoning_content", "reasoning"];
-/// Fields of a call that go back with it: thought signatures.
-const OF_CALLS: [&str; 2] = ["extra_content", "provider_specific_fields"];
-
 /// Reads the answer to a chat request.
 pub(in super::super) fn read_chat(body: &[u8]) -> Result<Read, Unusable> {
     let completion: Completion = serde_json::from_slice(body)?;
-    let counted = counted(&completion.usage);
+    let counted = counted(&completion.usage.0);
     let choice = completion.choices.into_iter().flatten().next();
     let Some(Choice { message: Some(message), finish_reason }) = choice else {
         return Err(Unusable::Malformed("it has no answer in it (choices is empty)".to_owned()));
     };
-    let Answered { content, refusal, tool_calls, function_call, mut others } = message;
+    let Answered { content, refusal, tool_calls, function_call, .. } = message;
     let mut opaque = OpaqueParts::default();
     let mut calls = Vec::new();
-    let legacy = function_call.map(|function| AskedCall { id: Value::Null, function, others: Map::new() });
+    let legacy = function_call.map(|function| AskedCall {
+        id: Value::Null,
+        function,
+        extra_content: None,
+        provider_specific_fields: None,
+    });
     for call in tool_calls.into_iter().flatten().chain(legacy) {
         let (call, kept) = asked(calls.len(), call);
         if !kept.is_empty() {
@@ -89,11 +93,19 @@ pub(in super::super) fn read_chat(body: &[u8]) -> Result<Read, Unusable> {
             text = refusal;
         }
     }
+    let thoughts = [("reasoning_content", message.reasoning_content), ("reasoning", message.reasoning)];
     let reasoning: u64 =
-        REASONING.iter().filter_map(|name| others.get(*name)?.as_str()).map(|text| text.len() as u64).sum();
+        thoughts.iter().filter_map(|(_, text)| text.as_ref()?.as_str()).map(|text| text.len() as u64).sum();
     let is_silent = text.trim().is_empty() && calls.is_empty();
-    let kept = SIGNED.iter().chain(if calls.is_empty() { &[] } else { REASONING.as_slice() });
-    opaque.message = kept.filter_map(|name| others.remove_entry(*name)).filter(|(_, value)| is_there(value)).collect();
+    opaque.message = there([
+        ("reasoning_details", message.reasoning_details),
+        ("thinking_blocks", message.thinking_blocks),
+        ("extra_content", message.extra_content),
+    ])
+    .collect();
+    if !calls.is_empty() {
+        opaque.message.extend(there(thoughts));
+    }
     if !calls.is_empty() {
         opaque.blocks = content.parts;
     }
@@ -106,6 +118,12 @@ pub(in super::super) fn read_chat(body: &[u8]) -> Result<Read, Unusable> {
         reasoning,
         only_reasoned: is_silent && reasoning > 0,
     })
+}
+
+/// Those of the fields that have something in them.
+fn there<const N: usize>(fields: [(&str, Option<Value>); N]) -> impl Iterator<Item = (String, Value)> {
+    let fields = fields.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value)));
+    fields.filter(|(_, value)| is_there(value))
 }
 
 fn is_there(value: &Value) -> bool {
@@ -176,7 +194,7 @@ impl Content {
 
 /// A call, and what goes back with it.
 fn asked(index: usize, call: AskedCall) -> (ToolCall, Map<String, Value>) {
-    let AskedCall { id, function, mut others } = call;
+    let AskedCall { id, function, extra_content, provider_specific_fields } = call;
     // Ollama once sent arguments as an object; some servers send no ids, or numbers.
     let arguments = match function.arguments {
         Value::String(raw) => match serde_json::from_str(&raw) {
@@ -189,29 +207,46 @@ fn asked(index: usize, call: AskedCall) -> (ToolCall, Map<String, Value>) {
         other => Value::String(other.to_string()),
     };
     let id = identifier(&id).unwrap_or_else(|| format!("call_{index}"));
-    let kept = OF_CALLS.iter().filter_map(|name| others.remove_entry(*name)).filter(|(_, value)| is_there(value));
-    let kept: BTreeMap<String, Value> = kept.collect();
+    let kept: BTreeMap<String, Value> =
+        there([("extra_content", extra_content), ("provider_specific_fields", provider_specific_fields)]).collect();
     (ToolCall { id, name: function.name.as_str().into(), arguments }, kept.into_iter().collect())
 }
 
+/// What a server says of tokens. Some leave fields out, or write `null`, floats or texts.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Counts {
+    prompt_tokens: Value,
+    completion_tokens: Value,
+    total_tokens: Value,
+    prompt_tokens_details: Lenient<Details>,
+    completion_tokens_details: Lenient<Details>,
+    /// `DeepSeek`'s name for the cached ones.
+    prompt_cache_hit_tokens: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    cached_tokens: Value,
+    reasoning_tokens: Value,
+}
+
 /// The tokens that a server counted.
-pub(super) fn counted(usage: &Value) -> Counted {
-    let count = |value: &Value, name: &str| value.get(name).and_then(tokens);
-    let detail = |of: &str, name: &str| usage.get(of).and_then(|details| count(details, name));
-    let input = count(usage, "prompt_tokens");
-    let said = count(usage, "completion_tokens");
-    let rest = count(usage, "total_tokens").zip(input).and_then(|(total, input)| total.checked_sub(input));
+pub(super) fn counted(usage: &Counts) -> Counted {
+    let input = tokens(&usage.prompt_tokens);
+    let said = tokens(&usage.completion_tokens);
+    let rest = tokens(&usage.total_tokens).zip(input).and_then(|(total, input)| total.checked_sub(input));
     // Gemini and xAI leave reasoning out of `completion_tokens`, and bill it: it is in the total.
     let output = match (said, rest) {
         (Some(said), Some(rest)) => Some(said.max(rest)),
         (said, rest) => said.or(rest),
     };
-    let reasoning = detail("completion_tokens_details", "reasoning_tokens").unwrap_or(0);
+    let reasoning = tokens(&usage.completion_tokens_details.0.reasoning_tokens).unwrap_or(0);
     Counted {
         input,
-        cached_input: detail("prompt_tokens_details", "cached_tokens")
-            // DeepSeek's name for it.
-            .or_else(|| count(usage, "prompt_cache_hit_tokens"))
+        cached_input: tokens(&usage.prompt_tokens_details.0.cached_tokens)
+            .or_else(|| tokens(&usage.prompt_cache_hit_tokens))
             .unwrap_or(0),
         output: output.map(|output| output.max(reasoning)),
     }
@@ -391,8 +426,16 @@ mod tests {
             (json!({"prompt_tokens": null, "completion_tokens": -1}), None, 0, None),
             (json!(null), None, 0, None),
             (json!("many"), None, 0, None),
+            (json!(["many"]), None, 0, None),
+            (
+                json!({"prompt_tokens": 10, "prompt_tokens_details": 8, "completion_tokens_details": [[8]]}),
+                Some(10),
+                0,
+                None,
+            ),
         ] {
-            assert_eq!(counted(&usage), Counted { input, cached_input: cached, output }, "{usage}");
+            let counts: Lenient<Counts> = serde_json::from_value(usage.clone()).unwrap();
+            assert_eq!(counted(&counts.0), Counted { input, cached_input: cached, output }, "{usage}");
         }
     }
 }

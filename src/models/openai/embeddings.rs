@@ -6,11 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::Value;
 
+use super::super::answered::Lenient;
 use super::super::attempt::Unusable;
 use super::super::merged;
-use super::answer::counted;
+use super::answer::{Counts, counted};
 use crate::domain::call::{EmbedRequest, Embeddings};
 use crate::domain::money::Usage;
 use crate::domain::words;
@@ -33,7 +33,7 @@ struct EmbeddingList {
     #[serde(default)]
     data: Vec<Embedded>,
     #[serde(default)]
-    usage: Value,
+    usage: Lenient<Counts>,
 }
 
 #[derive(Deserialize)]
@@ -105,7 +105,7 @@ pub(in super::super) fn read_embeddings(
     if vectors.iter().flatten().any(|number| !number.is_finite()) {
         return malformed("its vectors have something in them that is no number".to_owned());
     }
-    let input = counted(&list.usage).input;
+    let input = counted(&list.usage.0).input;
     let usage = Usage { input: input.unwrap_or_else(estimate), cached_input: 0, output: 0 };
     Ok(Embeddings { vectors, usage, estimated: input.is_none() })
 }
@@ -113,6 +113,8 @@ pub(in super::super) fn read_embeddings(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use serde_json::Value;
 
     use super::*;
 
