@@ -6,7 +6,7 @@ use super::super::conditions::{self, clear, set};
 use super::super::context::Context;
 use super::super::error::{ReconcileError, fenced};
 use super::super::observe::Observed;
-use super::origin;
+use super::conditions::origin;
 use crate::api::status::{AgentOptimizationStatus, PromptVersionStatus};
 use crate::decide::lifecycle::{Course, KnownVersion, Names, NewVersion, VersionVerdict, phase_of};
 use crate::domain::version::VersionPhase;
