@@ -23,7 +23,6 @@ mod conditions;
 pub mod context;
 pub mod cycles;
 pub mod error;
-mod follow;
 pub mod health;
 pub mod observe;
 pub mod operator;

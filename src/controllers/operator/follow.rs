@@ -9,10 +9,10 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, ResourceExt as _};
 use tokio::sync::{mpsc, watch};
 
-use super::Owner;
-use super::context::Context;
-use super::report::orphan_statuses;
 use crate::api::{AgentOptimization, PromptVersion};
+use crate::controllers::Owner;
+use crate::controllers::context::Context;
+use crate::controllers::report::orphan_statuses;
 use crate::kubernetes::readable::Readable;
 use crate::kubernetes::versions;
 

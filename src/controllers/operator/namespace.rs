@@ -1,0 +1,123 @@
+//! The controller of one namespace, or of all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use kube::runtime::controller::{self, Controller};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::{Api, Client};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::follow::{follow_optimizations, follow_versions};
+use crate::api::AgentOptimization;
+use crate::controllers::Owner;
+use crate::controllers::health::Health;
+use crate::controllers::optimization::{reconcile, try_again};
+use crate::controllers::run_cycle::Grounds;
+use crate::kubernetes::revisions;
+
+/// How many optimizations are reconciled at once. A reconcile waits for the API server most of its time.
+const RECONCILES: u16 = 16;
+
+/// How often it is looked whether the cluster was restored to an older state. The Lease tells sooner, where it is kept in the same etcd.
+const REVISIONS_EVERY: Duration = Duration::from_secs(30);
+
+/// How long cycles may take to stop when the Lease is lost.
+const LOST_PATIENCE: Duration = Duration::from_millis(500);
+
+/// One namespace, or all of them: what one controller is for.
+pub(super) struct Room {
+    pub(super) namespace: Option<String>,
+    pub(super) client: Client,
+    pub(super) patience: Duration,
+    pub(super) grounds: Arc<Grounds>,
+    pub(super) trigger: mpsc::UnboundedSender<Owner>,
+    pub(super) triggered: mpsc::UnboundedReceiver<Owner>,
+    pub(super) writer: reflector::store::Writer<AgentOptimization>,
+}
+
+impl Room {
+    pub(super) async fn act(
+        self,
+        over: CancellationToken,
+        stopping: CancellationToken,
+        health: Arc<Health>,
+        unsynced: Arc<AtomicUsize>,
+    ) {
+        let Self { namespace, client, patience, grounds, trigger, mut triggered, writer } = self;
+        let context = Arc::clone(&grounds.context);
+        let mut followers = JoinSet::new();
+        // The store wakes only one of those who wait until it is ready, and the controller does.
+        let (tell, listed) = watch::channel(false);
+        followers.spawn(follow_versions(
+            scope(&client, namespace.as_deref()),
+            Arc::clone(&context),
+            trigger.clone(),
+            listed.clone(),
+        ));
+        followers.spawn({
+            let (mut listed, health) = (listed, Arc::clone(&health));
+            async move {
+                if listed.wait_for(|listed| *listed).await.is_ok() && unsynced.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    health.has_synced.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        let objects = follow_optimizations(
+            scope(&client, namespace.as_deref()),
+            writer,
+            Arc::clone(&context),
+            trigger.clone(),
+            tell,
+        );
+        let triggered = futures::stream::poll_fn(move |waker| triggered.poll_recv(waker))
+            .map(|(namespace, name): Owner| ObjectRef::new(&name).within(&namespace));
+        followers.spawn({
+            let (api, over) = (scope::<AgentOptimization>(&context.client, namespace.as_deref()), over.clone());
+            async move {
+                revisions::gone_back(&api, REVISIONS_EVERY).await;
+                // Another tenure begins, and with it every watch.
+                over.cancel();
+            }
+        });
+        let ended = over.clone();
+        let error_context = Arc::clone(&context);
+        let controller = Controller::for_stream(objects, context.optimizations.clone())
+            .with_config(controller::Config::default().concurrency(RECONCILES))
+            .reconcile_on(triggered)
+            .graceful_shutdown_on(async move { ended.cancelled().await })
+            .run(reconcile, move |object, error, _| try_again(&object, error, &error_context), grounds)
+            .for_each(|_| std::future::ready(()));
+        tokio::select! {
+            () = controller => {
+                if !over.is_cancelled() {
+                    tracing::error!("the controller has ended by itself");
+                    health.has_failed.store(true, Ordering::Relaxed);
+                }
+            }
+            // The controller waits for reconciles under way. They cannot write any more, and may wait for a cluster that does
+            // not answer.
+            () = async { over.cancelled().await; tokio::time::sleep(Duration::from_millis(500)).await } => {}
+        }
+        followers.abort_all();
+        context.watches.stop();
+        // Who has lost the Lease must be out of the way of who has it now.
+        let patience = if stopping.is_cancelled() { patience } else { LOST_PATIENCE };
+        context.cycles.stop(patience).await;
+    }
+}
+
+/// An API for one namespace, or for all.
+fn scope<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
