@@ -3,10 +3,12 @@
 //! A cycle is a task that writes nothing to the API server. It can be stopped at any moment: calls under way still reach the
 //! ledger, so the same cycle started again goes on where it was. A panic in one is that object's failure.
 
+mod meter;
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use tokio::sync::mpsc;
@@ -14,13 +16,12 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+pub use self::meter::{Meter, PROGRESS_EVERY};
+
 use super::turns::{Turn, Turns};
 use super::{Owner, lock};
 use crate::api::status::{Progress as ProgressStatus, RunningCycle};
 use crate::decide::lifecycle::{CycleFacts, Ended, Failed};
-use crate::domain::call::Phase;
-use crate::domain::money::Money;
-use crate::engine::ports::Progress;
 use crate::models::Pauses;
 use crate::telemetry::metrics::Metrics;
 
@@ -28,9 +29,6 @@ use crate::telemetry::metrics::Metrics;
 const PATIENCE: Duration = Duration::from_millis(800);
 /// How long all calls of a cycle must have been waiting before it gives up its turn.
 const ONLY_WAITS: Duration = Duration::from_secs(1);
-/// How often a running cycle tells anew how far it is. Each time is a write of the status, and each write another reconcile.
-pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(3);
-
 /// A cycle to run.
 pub struct Order {
     /// What it is about.
@@ -295,78 +293,4 @@ fn end_within(mut task: Task, patience: Duration) -> Option<JoinHandle<()>> {
 pub(super) fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
-}
-
-/// How far a cycle is.
-#[derive(Debug, Default)]
-pub struct Meter {
-    reading: Mutex<Reading>,
-    /// What was told last, and when.
-    told: Mutex<Option<(Instant, ProgressStatus)>>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Reading {
-    has_begun: bool,
-    phase: Option<Phase>,
-    done: u64,
-    total: Option<u64>,
-    cost: Money,
-}
-
-impl Meter {
-    fn begins(&self) {
-        lock(&self.reading).has_begun = true;
-        // That it does not wait any more is worth a word at once.
-        *lock(&self.told) = None;
-    }
-
-    fn is_queued(&self) -> bool {
-        !lock(&self.reading).has_begun
-    }
-
-    /// How far it is, or was up to [`PROGRESS_EVERY`] ago.
-    fn told(&self) -> ProgressStatus {
-        let mut told = lock(&self.told);
-        match &*told {
-            Some((at, progress)) if at.elapsed() < PROGRESS_EVERY => progress.clone(),
-            _ => {
-                let progress = self.read();
-                *told = Some((Instant::now(), progress.clone()));
-                progress
-            }
-        }
-    }
-
-    fn read(&self) -> ProgressStatus {
-        let reading = lock(&self.reading).clone();
-        let phase = reading.phase.map_or("starting", Phase::as_str);
-        ProgressStatus {
-            phase: if reading.has_begun { phase } else { "queued" }.to_owned(),
-            done: i64::try_from(reading.done).unwrap_or(i64::MAX),
-            total: reading.total.map(|total| i64::try_from(total).unwrap_or(i64::MAX)),
-            cost: reading.cost.to_string(),
-        }
-    }
-}
-
-impl Progress for Meter {
-    fn begin(&self, phase: Phase, _: &str, total: Option<u64>) {
-        let mut reading = lock(&self.reading);
-        (reading.phase, reading.done, reading.total) = (Some(phase), 0, total);
-    }
-
-    fn advance(&self, steps: u64) {
-        lock(&self.reading).done += steps;
-    }
-
-    fn call(&self, _: Phase, paid: bool, cost: Option<Money>) {
-        if let Some(cost) = cost.filter(|_| paid) {
-            lock(&self.reading).cost += cost;
-        }
-    }
-
-    fn note(&self, text: &str) {
-        tracing::info!("{text}");
-    }
 }
