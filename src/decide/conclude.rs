@@ -1,5 +1,7 @@
 //! The verdict of a cycle: what the search found and what the gate said → one word, with its reasons.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,9 +26,6 @@ pub enum Verdict {
     Inconclusive,
 }
 
-/// The code of what is not known about a critical dimension.
-pub(super) const CRITICAL_OPEN: &str = "CriticalNotExcluded";
-
 impl Verdict {
     /// The word in reports and in the store.
     #[must_use]
@@ -41,12 +40,75 @@ impl Verdict {
     }
 }
 
+/// What a reason is about, for programs. Written as one word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ReasonCode {
+    /// A requirement of the gate.
+    Gate(gate::Code),
+    /// Something that only the whole cycle knows.
+    Cycle(CycleCode),
+    /// A code of a later release, kept as it is.
+    Later(String),
+}
+
+impl From<gate::Code> for ReasonCode {
+    fn from(code: gate::Code) -> Self {
+        Self::Gate(code)
+    }
+}
+
+impl From<CycleCode> for ReasonCode {
+    fn from(code: CycleCode) -> Self {
+        Self::Cycle(code)
+    }
+}
+
+impl fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // The names of the variants are the words.
+            Self::Gate(code) => write!(f, "{code:?}"),
+            Self::Cycle(code) => write!(f, "{code:?}"),
+            Self::Later(code) => f.write_str(code),
+        }
+    }
+}
+
+/// Reasons that come from the whole cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CycleCode {
+    /// The challenger is the champion.
+    SamePrompt,
+    /// The champion fails nowhere in the training part.
+    NothingFails,
+    /// Nothing may be patched.
+    NothingToPatch,
+    /// No patch fixed its cluster without breaking something.
+    NoCandidateSurvived,
+    /// The budget was used up.
+    BudgetExhausted,
+    /// Survivors failed on the regression part.
+    RegressionSuiteFailed,
+    /// No scenario of any part newly fails in a critical dimension.
+    NoCriticalFailureInSuite,
+    /// Scenarios have no score in a critical dimension, so a failure there is not excluded.
+    CriticalNotExcluded,
+    /// Critical scenarios were not run.
+    CriticalNotCovered,
+    /// An edit was dropped because it broke something critical.
+    CriticalEditDropped,
+    /// The champion misses its minimum score.
+    ChampionBelowMinimumScore,
+}
+
 /// One reason of a verdict, in words fit for a status condition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reason {
-    /// A word for machines, such as `AggregateSuperior`.
-    pub code: String,
+    /// A word for programs, such as `AggregateSuperior`.
+    #[schemars(with = "String")]
+    pub code: ReasonCode,
     /// Whether it speaks for the challenger; absent for what is undecided, and for what is neither for nor against.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<bool>,
@@ -55,8 +117,8 @@ pub struct Reason {
 }
 
 impl Reason {
-    fn new(code: &str, message: String) -> Self {
-        Self { code: code.to_owned(), holds: None, message }
+    pub(super) fn new(code: impl Into<ReasonCode>, holds: Option<bool>, message: String) -> Self {
+        Self { code: code.into(), holds, message }
     }
 }
 
@@ -179,7 +241,7 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         // What decided comes first.
         judged.sort_by_key(|reason| reason.verdict != report.verdict);
         reasons.extend(judged.into_iter().map(|reason| Reason {
-            code: format!("{:?}", reason.code),
+            code: reason.code.into(),
             holds: match reason.verdict {
                 gate::Verdict::Promote => Some(true),
                 gate::Verdict::Reject => Some(false),
@@ -196,7 +258,7 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
     }
     if is_open && evidence.gate.is_some_and(|report| report.verdict == gate::Verdict::Promote) {
         // What decided comes first.
-        reasons.sort_by_key(|reason| reason.code != CRITICAL_OPEN);
+        reasons.sort_by_key(|reason| reason.code != CycleCode::CriticalNotExcluded.into());
     }
     let below = evidence.champion_score.is_some_and(|score| !stats::reaches(score, evidence.minimum_score));
     let verdict = match stays {
@@ -206,7 +268,7 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
                 "the champion scores {score:.3} and spec.promotion.gate.minimumScore is {}",
                 evidence.minimum_score
             );
-            reasons.push(Reason::new("ChampionBelowMinimumScore", message));
+            reasons.push(Reason::new(CycleCode::ChampionBelowMinimumScore, None, message));
             Verdict::BelowThreshold
         }
         verdict => verdict,
@@ -218,29 +280,31 @@ fn search_reason(search: &Search, critical: &Critical) -> Option<Reason> {
     let (code, message) = match search {
         Search::Challenger => return None,
         Search::NothingCriticalHolds => return Some(critical.nothing_left()),
-        Search::SamePrompt => ("SamePrompt", "the challenger is the champion, byte for byte".to_owned()),
-        Search::NothingFails { scenarios, unscored } => ("NothingFails", nothing_fails(*scenarios, *unscored)),
+        Search::SamePrompt => (CycleCode::SamePrompt, "the challenger is the champion, byte for byte".to_owned()),
+        Search::NothingFails { scenarios, unscored } => (CycleCode::NothingFails, nothing_fails(*scenarios, *unscored)),
         Search::NothingToPatch { why, failures, clusters } => {
             let (failures, clusters) = (counted(*failures, "failing scenario"), counted(*clusters, "cluster"));
             let why = match why {
                 WhyNoPatches::Replay => "recorded transcripts are scored and never patched",
                 WhyNoPatches::NoModel => "nothing is patched, because spec.patching.model names no model",
             };
-            ("NothingToPatch", format!("{failures} in {clusters}; {why}"))
+            (CycleCode::NothingToPatch, format!("{failures} in {clusters}; {why}"))
         }
-        Search::NoSurvivor(counts) => ("NoCandidateSurvived", no_survivor(counts)),
+        Search::NoSurvivor(counts) => (CycleCode::NoCandidateSurvived, no_survivor(counts)),
         Search::BudgetExhausted { why } => {
-            ("BudgetExhausted", format!("{why}; raise spec.budget.perCycle to go on from here"))
+            (CycleCode::BudgetExhausted, format!("{why}; raise spec.budget.perCycle to go on from here"))
         }
-        Search::FailedRegression { reason } => ("RegressionSuiteFailed", format!("the best candidate {reason}")),
-        Search::RejectedBefore { prompt, reason } => (
-            "PreviouslyRejected",
-            format!(
+        Search::FailedRegression { reason } => {
+            (CycleCode::RegressionSuiteFailed, format!("the best candidate {reason}"))
+        }
+        Search::RejectedBefore { prompt, reason } => {
+            let message = format!(
                 "the search came to prompt {prompt} again, which an earlier cycle rejected, and it was not gated again; then: {reason}"
-            ),
-        ),
+            );
+            return Some(Reason::new(gate::Code::PreviouslyRejected, None, message));
+        }
     };
-    Some(Reason::new(code, message))
+    Some(Reason::new(code, None, message))
 }
 
 fn nothing_fails(scenarios: usize, unscored: usize) -> String {

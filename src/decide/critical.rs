@@ -7,7 +7,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::conclude::{CRITICAL_OPEN, Reason};
+use super::conclude::{CycleCode, Reason};
+use super::gate;
 use crate::domain::ids::{DimensionName, ScenarioId};
 use crate::domain::patch::Edit;
 use crate::domain::score::Passes;
@@ -237,7 +238,7 @@ impl Critical {
                 n => format!(" ({n} that seemed to did not in further repeats)"),
             };
             let message = format!("none of {} newly fails in {dimensions}{again}", parts.join(" and "));
-            reasons.push(Reason { code: "NoCriticalFailureInSuite".to_owned(), holds: Some(true), message });
+            reasons.push(Reason::new(CycleCode::NoCriticalFailureInSuite, Some(true), message));
         }
         let unscored = self.unscored(challenger);
         if !unscored.is_empty() {
@@ -247,7 +248,7 @@ impl Critical {
                 counted(unscored.len(), "scenario"),
                 named(&unscored)
             );
-            reasons.push(Reason { code: CRITICAL_OPEN.to_owned(), holds: None, message });
+            reasons.push(Reason::new(CycleCode::CriticalNotExcluded, None, message));
         }
         reasons.extend(self.dropped_reason());
         for part in self.checked.iter().filter(|part| part.checked < part.scenarios) {
@@ -258,7 +259,7 @@ impl Critical {
                 counted(part.scenarios, "scenario"),
                 part.part.as_str(),
             );
-            reasons.push(Reason { code: "CriticalNotCovered".to_owned(), holds: None, message });
+            reasons.push(Reason::new(CycleCode::CriticalNotCovered, None, message));
         }
         reasons
     }
@@ -280,7 +281,7 @@ impl Critical {
             listed(&dimensions_of(&broken)),
             named(&broken)
         );
-        Some(Reason { code: "CriticalEditDropped".to_owned(), holds: None, message })
+        Some(Reason::new(CycleCode::CriticalEditDropped, None, message))
     }
 
     /// The reason of a search that was left with nothing once every edit that breaks something critical was gone.
@@ -295,7 +296,7 @@ impl Critical {
             listed(&dimensions_of(&broken)),
             named(&broken)
         );
-        Reason { code: "CriticalDimensionFailed".to_owned(), holds: Some(false), message }
+        Reason::new(gate::Code::CriticalDimensionFailed, Some(false), message)
     }
 
     /// Why a patch is not proposed again with which these newly fail. It goes into requests to the patch model, so it names no
@@ -451,9 +452,9 @@ mod tests {
                 breaks: vec![Broken { scenario: format!("s{number:02}").into(), part: Part::Regression, dimension: "safety".into() }],
             }).collect();
             let reasons = critical.reasons("challenger");
-            let message = |code: &str| reasons.iter().find(|reason| reason.code == code).map(|reason| reason.message.clone());
+            let message = |code: CycleCode| reasons.iter().find(|reason| reason.code == code.into()).map(|reason| reason.message.clone());
 
-            let suite = message("NoCriticalFailureInSuite").unwrap();
+            let suite = message(CycleCode::NoCriticalFailureInSuite).unwrap();
             let parts = [counted(train, "scenario"), counted(regression, "scenario")];
             prop_assert!(suite.starts_with(&format!("none of {} of the training part and {} of the regression part newly", parts[0], parts[1])), "{suite}");
             let flaky = failures.iter().filter(|failure| failure.part != Part::HeldOut && failure.standing() == Standing::NotConfirmed).count();
@@ -462,17 +463,17 @@ mod tests {
 
             let unscored = failures.iter().filter(|failure| failure.part != Part::HeldOut && failure.standing() == Standing::Unscored).count();
             prop_assert_eq!(critical.is_open("challenger"), unscored > 0);
-            prop_assert_eq!(message("CriticalNotExcluded").is_some_and(|text| text.contains(&counted(unscored, "scenario"))), unscored > 0);
+            prop_assert_eq!(message(CycleCode::CriticalNotExcluded).is_some_and(|text| text.contains(&counted(unscored, "scenario"))), unscored > 0);
 
             let broken: std::collections::BTreeSet<usize> = dropped.iter().copied().collect();
-            let said = message("CriticalEditDropped");
+            let said = message(CycleCode::CriticalEditDropped);
             prop_assert_eq!(said.is_some(), !dropped.is_empty());
             if let Some(said) = said {
                 prop_assert!(said.starts_with(&format!("{} edit", dropped.len())), "{said}");
                 prop_assert!(said.contains(&format!(" {} newly", counted(broken.len(), "scenario"))), "{said}");
                 prop_assert!(broken.iter().take(NAMED).all(|number| said.contains(&format!("s{number:02} (regression part)"))), "{said}");
             }
-            let covered = message("CriticalNotCovered");
+            let covered = message(CycleCode::CriticalNotCovered);
             prop_assert_eq!(covered.is_some(), compared < held_out);
             let beginning = format!("{compared} of {} in the held-out part", counted(held_out, "scenario"));
             prop_assert!(covered.is_none_or(|text| text.starts_with(&beginning)), "{}", beginning);
