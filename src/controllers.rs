@@ -27,6 +27,7 @@ pub mod health;
 pub mod observe;
 pub mod operator;
 pub mod optimization;
+mod record;
 pub mod report;
 pub mod resolve;
 pub mod restarts;

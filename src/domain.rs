@@ -12,6 +12,7 @@ pub mod figure;
 pub mod free;
 pub mod hash;
 pub mod ids;
+pub mod lifecycle;
 pub mod money;
 pub mod patch;
 pub mod pattern;

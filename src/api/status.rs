@@ -4,8 +4,6 @@
 //! nothing is rounded on the way through JSON.
 
 mod cycle;
-mod inputs;
-mod series;
 mod version;
 
 use jiff::Timestamp;
@@ -13,9 +11,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::cycle::{Cause, CycleKind, CycleVerdict, Exhausted, FinishedCycle, Progress, RunningCycle, Waiting};
-pub use self::series::RecordedSeries;
+pub use self::cycle::{Exhausted, FinishedCycle, Progress, RunningCycle, Waiting};
 pub use self::version::{DimensionScore, PromptVersionStatus};
+pub use crate::domain::lifecycle::{Cause, CycleKind, CycleVerdict, Origin, Phase};
+pub use crate::domain::series::RecordedSeries;
 
 /// How many finished cycles `status.history` holds.
 pub const HISTORY: usize = 10;
@@ -127,41 +126,6 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// The phase of an AgentOptimization.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Phase {
-    /// Nothing is known yet.
-    Pending,
-    /// A cycle runs, or waits for its turn.
-    Running,
-    /// A challenger has passed the gate and waits for approval.
-    AwaitingApproval,
-    /// A promoted prompt is being watched.
-    Watching,
-    /// The champion serves, and nothing is pending.
-    Idle,
-    /// `spec.suspend` is set.
-    Suspended,
-    /// A problem has to be fixed manually.
-    Stalled,
-}
-
-impl Phase {
-    /// The word in the API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "Pending",
-            Self::Running => "Running",
-            Self::AwaitingApproval => "AwaitingApproval",
-            Self::Watching => "Watching",
-            Self::Idle => "Idle",
-            Self::Suspended => "Suspended",
-            Self::Stalled => "Stalled",
-        }
-    }
-}
-
 /// A version, identified by its name and the hash of its prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -199,27 +163,6 @@ pub struct Serving {
     /// The score that it has drifted to, 0 to 1. Absent once it has recovered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drifted_to: Option<String>,
-}
-
-/// How a version came to serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Origin {
-    /// It is the initial base prompt.
-    Base,
-    /// It was found in the target ConfigMap.
-    Found,
-    /// It passed the gate.
-    Gate,
-    /// It passed the gate and was approved manually.
-    Approval,
-    /// The base prompt was changed and `spec.promotion.onBaseChange` is `Adopt`.
-    Adopted,
-    /// `spec.pin` names it.
-    Pin,
-    /// It was restored by an automatic rollback.
-    Rollback,
-    /// It was restored by a requested rollback.
-    Requested,
 }
 
 /// The version that is compared with the champion, or waits for approval.

@@ -127,9 +127,9 @@ impl Context {
     }
 
     /// Publishes Events that no record keeps. An Event that cannot be published is logged; nothing depends on it.
-    pub async fn say(&self, object: &AgentOptimization, notes: &[Note]) {
+    pub async fn say(&self, object: &AgentOptimization, said: Vec<Said>) {
         let reference = object.object_ref(&());
-        for note in notes {
+        for note in said {
             tracing::info!(reason = note.reason, "{}", note.message);
             let event = Event {
                 type_: if note.is_warning { EventType::Warning } else { EventType::Normal },
@@ -143,6 +143,23 @@ impl Context {
                 tracing::warn!(%error, reason = note.reason, "publishing an Event");
             }
         }
+    }
+}
+
+/// An Event that no record keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Somebody should look.
+    pub is_warning: bool,
+    /// In one word, for programs.
+    pub reason: &'static str,
+    /// In words, for people.
+    pub message: String,
+}
+
+impl From<&Note> for Said {
+    fn from(note: &Note) -> Self {
+        Self { is_warning: note.is_warning, reason: note.reason.as_str(), message: note.message.clone() }
     }
 }
 

@@ -20,8 +20,9 @@ pub use self::meter::{Meter, PROGRESS_EVERY};
 
 use super::turns::{Turn, Turns};
 use super::{Owner, lock};
-use crate::api::status::{Progress as ProgressStatus, RunningCycle};
-use crate::decide::lifecycle::{CycleFacts, Ended, Failed};
+use crate::api::status::Progress as ProgressStatus;
+use crate::decide::lifecycle::{CycleFacts, Ended, Failed, RunningCycle};
+use crate::domain::hash::ContentHash;
 use crate::models::Pauses;
 use crate::telemetry::metrics::Metrics;
 
@@ -34,7 +35,7 @@ pub struct Order {
     /// What it is about.
     pub cycle: RunningCycle,
     /// The hash of the prompt that serves.
-    pub champion: String,
+    pub champion: ContentHash,
     /// Tells whether anything that it depends on has changed.
     pub fingerprint: String,
     /// Identifies the terms on which it runs. On others it is stopped, and goes on where it was.
@@ -79,7 +80,7 @@ pub struct Cycles {
 
 struct Task {
     cycle: RunningCycle,
-    champion: String,
+    champion: ContentHash,
     fingerprint: String,
     terms: String,
     /// Asks the cycle to stop.
@@ -129,7 +130,7 @@ impl Cycles {
             Some(task)
                 if !task.is_settled
                     && !task.stop.is_cancelled()
-                    && is_same(&task.cycle, &order.cycle)
+                    && task.cycle.is_same(&order.cycle)
                     && task.champion == order.champion
                     && (task.terms == order.terms || lock(&task.ended).is_some()) =>
             {
@@ -148,7 +149,7 @@ impl Cycles {
             let (stop, kill) = (stop.clone(), kill.clone());
             let (meter, ended) = (Arc::clone(&meter), Arc::clone(&ended));
             let (turns, trigger, owner) = (self.turns.clone(), self.trigger.clone(), owner.clone());
-            let (cycle, champion, run) = (order.cycle.clone(), order.champion.clone(), order.run);
+            let (cycle, champion, run) = (order.cycle.clone(), order.champion, order.run);
             let metrics = Arc::clone(&self.metrics);
             let span = tracing::info_span!("object", namespace = owner.0, name = owner.1);
             let task = async move {
@@ -209,9 +210,9 @@ impl Cycles {
     }
 
     /// Asks the cycle of an optimization to stop unless it is this one, for a champion of this hash.
-    pub fn stop_unless(&self, owner: &Owner, wanted: Option<(&RunningCycle, &str)>) {
+    pub fn stop_unless(&self, owner: &Owner, wanted: Option<(&RunningCycle, ContentHash)>) {
         if let Some(task) = lock(&self.tasks).get(owner)
-            && !wanted.is_some_and(|(cycle, champion)| is_same(&task.cycle, cycle) && task.champion == champion)
+            && !wanted.is_some_and(|(cycle, champion)| task.cycle.is_same(cycle) && task.champion == champion)
         {
             task.stop.cancel();
         }
@@ -263,14 +264,6 @@ async fn in_turns<T>(
         drop(counted);
         pauses.go_on();
     }
-}
-
-/// Whether two are the same cycle, however far it is.
-fn is_same(one: &RunningCycle, other: &RunningCycle) -> bool {
-    let key = |cycle: &RunningCycle| {
-        (cycle.kind, cycle.inputs.clone(), cycle.attempt, cycle.own_series(), cycle.challenger.clone())
-    };
-    key(one) == key(other)
 }
 
 /// Stops a task. The handle ends when it has.

@@ -1,6 +1,7 @@
 //! Why a reconcile could not be ended, and the one reason for which none may write.
 
 use super::context::Context;
+use crate::domain::ids::VersionName;
 use crate::engine::ports::StoreError;
 
 /// Why a reconcile could not be ended.
@@ -25,7 +26,7 @@ pub enum ReconcileError {
     #[error(
         "the prompt of {0} is neither in the target, nor in a PromptVersion, nor in the store; apply its PromptVersion again"
     )]
-    PromptLost(String),
+    PromptLost(VersionName),
     /// A defect.
     #[error("reconciling panicked: {0}; this is a defect of Whetstone")]
     Panicked(String),

@@ -8,11 +8,11 @@ use kube::{Resource as _, ResourceExt as _};
 use super::Owner;
 use super::context::Context;
 use super::cycles::Supervised;
+use super::record;
 use crate::api::AgentOptimization;
 use crate::api::promotion::Target as TargetSpec;
 use crate::api::status::AgentOptimizationStatus;
-use crate::decide::lifecycle::{Found, PromptText, Watched};
-use crate::domain::hash::ContentHash;
+use crate::decide::lifecycle::{Found, PromptText, Record, Watched};
 use crate::engine::apply::{PROMPT_KEY, VERSION_KEY};
 use crate::kubernetes::target::{self, Target};
 use crate::kubernetes::versions::Indexed;
@@ -23,8 +23,10 @@ pub struct Observed {
     pub owner: Owner,
     /// The resource.
     pub object: Arc<AgentOptimization>,
-    /// Its record.
-    pub record: AgentOptimizationStatus,
+    /// Its status.
+    pub status: AgentOptimizationStatus,
+    /// The record in its status.
+    pub record: Record,
     /// Its versions.
     pub versions: Vec<Indexed>,
     /// What stands under the name of its target; `None` when it has none.
@@ -57,14 +59,9 @@ impl Observed {
         }
         let Some(Target::Ours(held)) = &self.target else { return None };
         let text = held.data.get(PROMPT_KEY).filter(|text| !text.trim().is_empty())?;
-        let prompt = PromptText { hash: hash(text), text: text.clone() };
-        Some(Found { version: held.data.get(VERSION_KEY).cloned(), prompt })
+        let prompt = PromptText::new(text.clone());
+        Some(Found { version: held.data.get(VERSION_KEY).map(|version| version.as_str().into()), prompt })
     }
-}
-
-/// The hash of a prompt.
-pub(super) fn hash(text: &str) -> String {
-    ContentHash::of_bytes(text.as_bytes()).to_string()
 }
 
 /// Looks at everything but the references.
@@ -82,8 +79,10 @@ pub async fn observe(object: Arc<AgentOptimization>, context: &Context) -> Resul
         ),
         None => (None, None),
     };
+    let status = object.status.clone().unwrap_or_default();
     Ok(Observed {
-        record: object.status.clone().unwrap_or_default(),
+        record: record::read(&status),
+        status,
         versions: context.versions.of(&owner.0, &owner.1),
         cycle: context.cycles.look(&owner),
         watched: context.watches.look(&owner),

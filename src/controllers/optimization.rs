@@ -11,6 +11,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 
+use super::Owner;
 use super::act::{self, Acted};
 use super::conditions::whole_seconds;
 use super::context::Context;
@@ -21,13 +22,12 @@ use super::observe::{self, Observed};
 use super::report;
 use super::resolve::{self, Resolved};
 use super::run_cycle::Grounds;
-use super::{Owner, conditions};
 use crate::api::AgentOptimization;
 use crate::api::intent::annotations;
 use crate::api::promotion::OnDelete;
-use crate::api::status::VersionRef;
-use crate::decide::lifecycle::{Course, Situation, Wants, next};
+use crate::decide::lifecycle::{Course, Obstacle, ObstacleReason, Situation, VersionId, Wants, next};
 use crate::decide::schedule::{self, ScheduleError};
+use crate::domain::ids::RecordedInputs;
 use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 use crate::kubernetes::names::{FIELD_MANAGER, REVERT_FINALIZER};
 use crate::kubernetes::target::{self, Target};
@@ -150,17 +150,11 @@ fn decide_with_less(observed: &Observed, resolved: &Resolved, context: &Context)
 }
 
 /// What is known, put before the pure function that decides.
-fn decide(
-    observed: &Observed,
-    resolved: &Resolved,
-    remembered: &[VersionRef],
-    context: &Context,
-    news: News,
-) -> Course {
+fn decide(observed: &Observed, resolved: &Resolved, remembered: &[VersionId], context: &Context, news: News) -> Course {
     let (wants, schedule_error) = wants(observed, resolved);
     let versions: Vec<_> = observed.versions.iter().map(|indexed| indexed.known.clone()).collect();
     let found = observed.found();
-    let inputs = resolved.inputs.as_ref().filter(|_| !observed.is_refused()).map(ToString::to_string);
+    let inputs = resolved.inputs.as_ref().filter(|_| !observed.is_refused()).map(RecordedInputs::from);
     let taken = context.versions.taken(&observed.owner.0, &observed.owner.1);
     let mut course = next(&Situation {
         now: whole_seconds(observed.now),
@@ -171,27 +165,25 @@ fn decide(
         remembered,
         base: resolved.base.as_ref().filter(|_| news.base),
         found: found.as_ref(),
-        inputs: inputs.as_deref(),
+        inputs: inputs.as_ref(),
         ended: observed.cycle.ended.as_ref().filter(|_| news.ended),
         round: observed.watched.as_ref().filter(|_| is_meant(observed, resolved, context)),
     });
     if let Some(error) = schedule_error {
-        let obstacle =
-            crate::decide::lifecycle::Obstacle { reason: conditions::INVALID_SPEC, message: error.to_string() };
+        let obstacle = Obstacle { reason: ObstacleReason::InvalidSpec, message: error.to_string() };
         course.obstacle.get_or_insert(obstacle);
     }
     course
 }
 
 /// The versions that the store remembers, of an earlier object of this name as well: none of their names goes to another prompt.
-async fn remembered(observed: &Observed, grounds: &Grounds) -> Vec<VersionRef> {
+async fn remembered(observed: &Observed, grounds: &Grounds) -> Vec<VersionId> {
     let (namespace, name) = &observed.owner;
     let versions = async { grounds.stores.of(namespace).await?.versions(&format!("{namespace}/{name}")).await };
     match versions.await {
-        Ok(rows) => rows
-            .into_iter()
-            .map(|row| VersionRef { version: row.version.name.to_string(), hash: row.version.hash.to_string() })
-            .collect(),
+        Ok(rows) => {
+            rows.into_iter().map(|row| VersionId { version: row.version.name, hash: row.version.hash }).collect()
+        }
         Err(error) => {
             // What can serve, serves; the cycle says what is wrong with the store.
             tracing::warn!(namespace, name, %error, "the versions that had a name before cannot be read");
@@ -220,7 +212,7 @@ fn wants(observed: &Observed, resolved: &Resolved) -> (Wants, Option<ScheduleErr
     };
     let wants = Wants {
         suspend: object.spec.suspend,
-        pin: object.spec.pin.clone(),
+        pin: object.spec.pin.as_deref().map(Into::into),
         approval: report::approval(object),
         on_base_change: promotion.on_base_change.unwrap_or_default(),
         budget: resolved.budget,
@@ -309,7 +301,7 @@ async fn delete(observed: &Observed, context: &Context) -> Result<Action, Reconc
         let data = [
             (PROMPT_KEY.to_owned(), base.text.clone()),
             (VERSION_KEY.to_owned(), "base".to_owned()),
-            (HASH_KEY.to_owned(), base.hash.clone()),
+            (HASH_KEY.to_owned(), base.hash.to_string()),
         ];
         fenced(context)?;
         let (namespace, name) = &observed.owner;

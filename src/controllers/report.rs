@@ -15,11 +15,12 @@ use super::act::Acted;
 use super::conditions as vocabulary;
 use super::conditions::set;
 use super::observe::Observed;
+use super::record;
 use super::resolve::{Resolved, Trouble};
 use crate::api::AgentOptimization;
 use crate::api::promotion::Approval;
 use crate::api::status::{AgentOptimizationStatus, Origin, Phase};
-use crate::decide::lifecycle::Course;
+use crate::decide::lifecycle::{Course, Record};
 
 /// The status of an optimization that nobody has looked at yet.
 #[must_use]
@@ -40,12 +41,12 @@ pub fn status(
     course: &Course,
     acted: Option<&Acted>,
 ) -> AgentOptimizationStatus {
-    let mut status = course.record.clone();
+    let mut status = record::write(&course.record, &observed.status);
     let now = observed.now;
     let generation = observed.object.metadata.generation;
     status.observed_generation = generation;
     let trouble = trouble(observed, resolved, course, acted);
-    let mut conditions = observed.record.conditions.clone();
+    let mut conditions = observed.status.conditions.clone();
     let is_written = acted.is_some() || is_held(observed, &course.record);
     if acted.is_some() || trouble.is_some() || !is_written || !says_who_serves(observed, &status) {
         let caveats = caveats(observed, acted);
@@ -76,8 +77,8 @@ pub fn status(
 
 /// The record is `Ready` for this champion already. What else it says is known better after the target has been looked after.
 fn says_who_serves(observed: &Observed, status: &AgentOptimizationStatus) -> bool {
-    let ready = observed.record.conditions.iter().find(|it| it.type_ == vocabulary::READY);
-    observed.record.champion == status.champion
+    let ready = observed.status.conditions.iter().find(|it| it.type_ == vocabulary::READY);
+    observed.status.champion == status.champion
         && ready.is_some_and(|it| {
             it.reason == vocabulary::SERVING && it.observed_generation == observed.object.metadata.generation
         })
@@ -94,7 +95,7 @@ fn caveats(observed: &Observed, acted: Option<&Acted>) -> Vec<String> {
 }
 
 /// Whether the target held what the record says when it was looked at.
-fn is_held(observed: &Observed, record: &AgentOptimizationStatus) -> bool {
+fn is_held(observed: &Observed, record: &Record) -> bool {
     if observed.target_spec().is_none() {
         return true;
     }
@@ -106,7 +107,7 @@ fn is_held(observed: &Observed, record: &AgentOptimizationStatus) -> bool {
 fn trouble(observed: &Observed, resolved: &Resolved, course: &Course, acted: Option<&Acted>) -> Option<Trouble> {
     let target = acted.and_then(|acted| acted.target_trouble.clone());
     let obstacle = course.obstacle.as_ref().map(|obstacle| Trouble {
-        reason: obstacle.reason,
+        reason: obstacle.reason.as_str(),
         message: obstacle.message.clone(),
         may_come_right: false,
     });
@@ -120,7 +121,7 @@ fn trouble(observed: &Observed, resolved: &Resolved, course: &Course, acted: Opt
         may_come_right: false,
     });
     // A target that was refused before is refused until it has been looked at again.
-    let before = observed.record.conditions.iter().find(|it| it.type_ == vocabulary::STALLED);
+    let before = observed.status.conditions.iter().find(|it| it.type_ == vocabulary::STALLED);
     let of_targets = [vocabulary::TARGET_NOT_OWNED, vocabulary::PROMPT_TOO_LARGE];
     let still = before.filter(|_| acted.is_none()).and_then(|before| {
         let reason = of_targets.into_iter().find(|reason| *reason == before.reason)?;

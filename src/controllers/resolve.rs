@@ -15,7 +15,7 @@ use self::keys::{keys, no_secret, wanted_keys};
 
 use super::context::Context;
 use super::lock;
-use super::observe::{Observed, hash};
+use super::observe::Observed;
 use super::{Owner, conditions};
 use crate::api::plan::InputsId;
 use crate::api::plan::watch::WatchPlan;
@@ -239,7 +239,7 @@ fn base(object: &AgentOptimization, references: &References) -> Option<PromptTex
         (None, Some(inline)) => inline.clone(),
         _ => return None,
     };
-    (!text.trim().is_empty()).then(|| PromptText { hash: hash(&text), text })
+    (!text.trim().is_empty()).then(|| PromptText::new(text))
 }
 
 /// What the operator's allow-list says against the endpoints of a plan.

@@ -9,6 +9,7 @@ use super::lock;
 use super::observe::Observed;
 use crate::api::status::Origin;
 use crate::decide::lifecycle::Course;
+use crate::domain::hash::ContentHash;
 use crate::kubernetes::workloads;
 
 /// How often a workload that could not be restarted is tried again.
@@ -20,7 +21,7 @@ const RESTART_SOON: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct FailedRestart {
     /// The prompt that it was for, by its hash, and the generation of the spec that names the workloads.
-    what: (String, Option<i64>),
+    what: (ContentHash, Option<i64>),
     at: Instant,
     wait: Duration,
     trouble: Vec<String>,
@@ -39,11 +40,11 @@ pub(super) async fn restart(
     let (Some(spec), Some(champion)) = (observed.target_spec(), &course.record.champion) else { return Ok(()) };
     // What serves from the beginning is what the pods have started with.
     let came_later = !matches!(champion.origin, Origin::Base | Origin::Found);
-    let has_restarted = observed.record.restarted_for.as_ref() == Some(&champion.hash);
+    let has_restarted = observed.status.restarted_for.as_ref() == Some(&champion.hash.to_string());
     if !came_later || has_restarted {
         return Ok(());
     }
-    let what = (champion.hash.clone(), observed.object.metadata.generation);
+    let what = (champion.hash, observed.object.metadata.generation);
     let before = lock(&context.restarts).get(&observed.owner).filter(|failed| failed.what == what).cloned();
     if let Some(failed) = before.as_ref().filter(|failed| failed.at.elapsed() < failed.wait) {
         acted.restart_trouble.clone_from(&failed.trouble);

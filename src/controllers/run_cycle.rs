@@ -8,17 +8,20 @@ use tokio_util::sync::CancellationToken;
 use super::conditions::{MESSAGE, cut};
 use super::context::Context;
 use super::cycles::Supervision;
-use super::observe::hash;
+use super::record;
 use super::resolve::{self, Keys, Prepared};
 use super::stores::Stores;
 use crate::api::plan::KeyPlan;
-use crate::api::status::{CycleKind, RunningCycle};
 use crate::api::{AgentOptimization, Plan, PromptVersion};
-use crate::decide::lifecycle::{ChallengerFacts, CycleFacts, Failed, Gated, Names, PromptText, Remeasured, TooDear};
+use crate::decide::lifecycle::{
+    ChallengerFacts, CycleFacts, Failed, Gated, Names, PromptText, Remeasured, RunningCycle, TooDear,
+};
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ModelName;
+use crate::domain::lifecycle::CycleKind;
 use crate::domain::money::Money;
 use crate::domain::prompt::Prompt;
+use crate::domain::score::Score;
 use crate::domain::series::Series;
 use crate::domain::version::{Version, VersionPhase};
 use crate::engine::calls::CallFailure;
@@ -99,33 +102,34 @@ async fn attempt(
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     let name = object.metadata.name.clone().unwrap_or_default();
     let uid = object.metadata.uid.clone().unwrap_or_default();
-    let status = object.status.clone().unwrap_or_default();
-    let Some(champion) = status.champion.clone() else { return Err(failed("there is no champion".to_owned())) };
+    let record = record::read(&object.status.clone().unwrap_or_default());
+    let Some(champion) = record.champion.clone() else { return Err(failed("there is no champion".to_owned())) };
 
     let known = versions::list(&context.client, &namespace, &name).await?;
-    let text_of = |wanted: &str| {
-        known.iter().find(|version| hash(&version.spec.prompt) == wanted).map(|version| version.spec.prompt.clone())
+    let text_of = |wanted: ContentHash| {
+        let prompts = known.iter().map(|version| &version.spec.prompt);
+        prompts.into_iter().find(|prompt| ContentHash::of_bytes(prompt.as_bytes()) == wanted).cloned()
     };
-    let Some(champion_text) = text_of(&champion.hash) else {
+    let Some(champion_text) = text_of(champion.hash) else {
         let message = format!("the PromptVersion of {} is not there yet", champion.version);
         return Err(Stop::Failed(Failed { message, needs_a_person: false }));
     };
     let Prepared { mut plan, keys } =
         resolve::plan(object, &champion_text, context).await?.map_err(|trouble| failed(trouble.message))?;
-    if plan.inputs().to_string() != cycle.inputs {
+    if cycle.inputs.as_str() != plan.inputs().to_string() {
         // The next reconcile starts another cycle, or this one anew if they are changed back.
         let message = "what it is about was changed while it was starting".to_owned();
         return Err(Stop::Failed(Failed { message, needs_a_person: false }));
     }
-    let series = cycle.own_series().of(&uid);
+    let series = cycle.series.of(&uid);
     plan.execution.series = match cycle.kind {
-        CycleKind::Reevaluate => status.champion_series().of(&uid),
+        CycleKind::Reevaluate => record.champion_series().of(&uid),
         CycleKind::Search | CycleKind::Gate => series,
     };
     let challenger = match &cycle.challenger {
         Some(version) => {
-            let wanted = status.challenger.as_ref().filter(|challenger| challenger.version == *version);
-            let text = wanted.and_then(|challenger| text_of(&challenger.hash));
+            let wanted = record.challenger.as_ref().filter(|challenger| challenger.version == *version);
+            let text = wanted.and_then(|challenger| text_of(challenger.hash));
             let text = text.ok_or_else(|| failed(format!("the PromptVersion of {version} is gone")))?;
             match Prompt::parse(&text, plan.champion.format()) {
                 Ok(prompt) => Some(prompt),
@@ -135,7 +139,7 @@ async fn attempt(
         None => None,
     };
     // One of another format, from before the agent changed it, cannot be measured any more.
-    let predecessor = status.predecessor.as_ref().and_then(|before| text_of(&before.hash));
+    let predecessor = record.predecessor.as_ref().and_then(|before| text_of(before.hash));
     let predecessor = predecessor.and_then(|text| Prompt::parse(&text, plan.champion.format()).ok());
 
     let store = stores.of(&namespace).await?;
@@ -146,9 +150,9 @@ async fn attempt(
     let holds = |version: &&PromptVersion| {
         let object = version.metadata.name.as_deref();
         let known = indexed.iter().find(|indexed| Some(indexed.known.object.as_str()) == object);
-        known.is_none_or(|indexed| names.holds(&status, &indexed.known))
+        known.is_none_or(|indexed| names.holds(&record, &indexed.known))
     };
-    let remembered = known.iter().filter(holds).filter_map(|version| remembered(version, &champion.hash)).collect();
+    let remembered = known.iter().filter(holds).filter_map(|version| remembered(version, champion.hash)).collect();
     store.remember(&format!("{namespace}/{name}"), remembered, context.clock.now()).await?;
     let pipeline = pipeline(context, &plan, &keys, (connections, pauses), store, lock, (namespace, name))
         .map_err(|error| failed(error.to_string()))?
@@ -161,7 +165,7 @@ async fn attempt(
         }
         (CycleKind::Reevaluate, _) => {
             let max_drop = object.spec.watch.as_ref().and_then(|watch| watch.reevaluation.as_ref()?.max_drop);
-            let known_drop = champion.drifted_to.as_ref().and_then(|score| score.parse().ok());
+            let known_drop = champion.drifted_to.map(Score::value);
             let again = Again { series, predecessor, max_drop: max_drop.unwrap_or(0.05), known_drop };
             match pipeline.remeasure(again).await {
                 Err(CycleError::BudgetExhausted(failure)) => CycleFacts::TooDear(too_dear(&failure, &plan, series)),
@@ -231,11 +235,11 @@ async fn lock_object(store: &Sqlite, object: &str, stop: &CancellationToken) -> 
 }
 
 /// A version as the store remembers it.
-fn remembered(version: &PromptVersion, champion: &str) -> Option<Version> {
+fn remembered(version: &PromptVersion, champion: ContentHash) -> Option<Version> {
     let hash = ContentHash::of_bytes(version.spec.prompt.as_bytes());
     let status = version.status.as_ref();
     let phase = match status.and_then(|status| status.phase) {
-        _ if hash.to_string() == champion => VersionPhase::Champion,
+        _ if hash == champion => VersionPhase::Champion,
         // There is one champion, and this is not it.
         Some(VersionPhase::Champion) => VersionPhase::Superseded,
         phase => phase?,
@@ -255,12 +259,12 @@ fn gated(Outcome { report, versions, spent, exhausted }: Outcome, plan: &Plan) -
     let challenger = report.challenger.as_ref().and_then(|side| {
         let version = versions.iter().find(|version| version.hash.to_string() == side.hash)?;
         Some(ChallengerFacts {
-            version: version.name.to_string(),
-            prompt: PromptText { hash: side.hash.clone(), text: version.text.clone() },
+            version: version.name.clone(),
+            prompt: PromptText { hash: version.hash, text: version.text.clone() },
             diff: version.diff.clone(),
             addresses: version.addresses.clone(),
             score: side.score,
-            dimensions: side.dimensions.iter().map(|(name, mean)| (name.clone(), *mean)).collect(),
+            dimensions: side.dimensions.iter().map(|(name, mean)| (name.as_str().into(), *mean)).collect(),
         })
     });
     Gated {

@@ -17,9 +17,10 @@ use super::resolve::Keys;
 use super::{Owner, lock};
 use crate::api::plan::watch::WatchPlan;
 use crate::api::source::SecretKeyRef;
-use crate::api::status::{SignalStatus, WatchStatus};
-use crate::decide::lifecycle::Watched;
+use crate::api::status::SignalStatus;
+use crate::decide::lifecycle::{Watch, Watched};
 use crate::decide::watch::{Gap, Reading, RoundOutcome, judge_round, judge_signal, known_baseline};
+use crate::domain::ids::VersionName;
 use crate::engine::ports::Clock;
 use crate::models::Connections;
 use crate::signals::Prometheus;
@@ -31,7 +32,7 @@ const REFRESH: Duration = Duration::from_mins(1);
 #[derive(Clone)]
 pub struct WatchOrder {
     /// Which version, since when, and what was read of it before.
-    pub status: WatchStatus,
+    pub status: Watch,
     /// How.
     pub plan: WatchPlan,
     /// The credentials.
@@ -49,7 +50,7 @@ pub struct Watches {
 }
 
 struct Task {
-    version: String,
+    version: VersionName,
     since: Timestamp,
     fingerprint: String,
     handle: AbortHandle,
@@ -70,7 +71,7 @@ impl Watches {
     }
 
     /// Whether an optimization is watched in this way already.
-    pub fn has(&self, owner: &Owner, status: &WatchStatus, fingerprint: &str) -> bool {
+    pub fn has(&self, owner: &Owner, status: &Watch, fingerprint: &str) -> bool {
         lock(&self.tasks).get(owner).is_some_and(|task| {
             let is_same = task.version == status.version && task.since == status.since;
             is_same && task.fingerprint == fingerprint && !task.handle.is_finished()
@@ -85,7 +86,7 @@ impl Watches {
         let latest = Arc::new(Mutex::new(None));
         let (version, since) = (order.status.version.clone(), order.status.since);
         let fingerprint = order.fingerprint.clone();
-        let span = tracing::info_span!("watch", namespace = owner.0, name = owner.1, version);
+        let span = tracing::info_span!("watch", namespace = owner.0, name = owner.1, %version);
         let connections = self.connections.clone();
         let (told, clock) = (Arc::clone(&latest), Arc::clone(&self.clock));
         let (trigger, whose) = (self.trigger.clone(), owner.clone());

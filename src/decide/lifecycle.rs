@@ -1,14 +1,16 @@
 //! The life of a prompt in the cluster: what is known → which version serves, and which cycle should be under way.
 //!
-//! [`next`] is the whole operator as a pure function. The record is the resource's status; the course that comes out holds
-//! the next record, the versions to write, and what there is to say. Whoever carries it out commits the record in one
-//! write, and makes the cluster agree with it, as often as it takes: so a promotion happens once, whatever is killed.
+//! [`next`] is the whole operator as a pure function. The record is what the resource's status says, in types of the domain; the
+//! course that comes out holds the next record, the versions to write, and what there is to say. The caller commits the record
+//! in one write, and makes the cluster agree with it, as often as it takes: so a promotion happens once, whatever is killed.
 //!
 //! The steps are in the order in which they win over each other: a person's word over a breach, a breach over a verdict.
 
 mod agenda;
 mod champion;
+mod note;
 mod outcome;
+mod record;
 mod remeasured;
 mod versions;
 
@@ -17,12 +19,17 @@ mod tests;
 
 use jiff::Timestamp;
 
+pub use self::note::{EventReason, Note, Obstacle, ObstacleReason};
 pub use self::outcome::{ChallengerFacts, CycleFacts, Ended, Failed, Gated, Remeasured, TooDear};
+pub use self::record::{Challenger, Cost, Exhausted, FinishedCycle, Record, RunningCycle, Serving, VersionId, Watch};
 pub use self::versions::{KnownVersion, Names, NewVersion, VersionOrigin, VersionVerdict, phase_of, retained};
 use super::watch::Round;
 use crate::api::plan::watch::WatchPlan;
 use crate::api::promotion::{Approval, OnBaseChange};
-use crate::api::status::{AgentOptimizationStatus, Origin, Phase, SignalStatus, VersionRef};
+use crate::api::status::SignalStatus;
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::{RecordedInputs, VersionName};
+use crate::domain::lifecycle::{Origin, Phase};
 use crate::domain::money::Money;
 
 /// What a person wants: from the spec and the annotations.
@@ -31,7 +38,7 @@ pub struct Wants {
     /// `spec.suspend`
     pub suspend: bool,
     /// `spec.pin`
-    pub pin: Option<String>,
+    pub pin: Option<VersionName>,
     /// `spec.promotion.approval`, or the profile's.
     pub approval: Approval,
     /// `spec.promotion.onBaseChange`
@@ -80,17 +87,25 @@ pub struct Due {
 /// A prompt's text and its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromptText {
-    /// BLAKE3 of the text, 64 hexadecimal digits.
-    pub hash: String,
+    /// The hash of the text.
+    pub hash: ContentHash,
     /// The text.
     pub text: String,
+}
+
+impl PromptText {
+    /// This text, with its hash.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self { hash: ContentHash::of_bytes(text.as_bytes()), text }
+    }
 }
 
 /// What was found in the target ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The version that it names.
-    pub version: Option<String>,
+    pub version: Option<VersionName>,
     /// The prompt in it.
     pub prompt: PromptText,
 }
@@ -103,19 +118,19 @@ pub struct Situation<'a> {
     /// What a person wants.
     pub wants: &'a Wants,
     /// What has been decided so far.
-    pub record: &'a AgentOptimizationStatus,
+    pub record: &'a Record,
     /// The PromptVersions there are.
     pub versions: &'a [KnownVersion],
-    /// What a new version cannot be called although no version is: the names of objects that stand in its way.
+    /// Version names that are unavailable because an object of that name already exists.
     pub taken: &'a [String],
     /// The versions that the object, or one that had its name before, is remembered to have had. Needed where one is created.
-    pub remembered: &'a [VersionRef],
+    pub remembered: &'a [VersionId],
     /// The base prompt; `None` while it cannot be read.
     pub base: Option<&'a PromptText>,
     /// What our own target ConfigMap holds; `None` when there is none.
     pub found: Option<&'a Found>,
     /// The hash of the inputs (spec, tools, scenarios); `None` while they cannot be resolved.
-    pub inputs: Option<&'a str>,
+    pub inputs: Option<&'a RecordedInputs>,
     /// The cycle that has ended, if one has.
     pub ended: Option<&'a Ended>,
     /// The newest round of the watch.
@@ -126,40 +141,18 @@ pub struct Situation<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Watched {
     /// The version that served when it was read.
-    pub version: String,
+    pub version: VersionName,
     /// The readings, as the status shows them.
     pub signals: Vec<SignalStatus>,
     /// What they come to.
     pub round: Round,
 }
 
-/// Something to say: an Event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Somebody should look.
-    pub is_warning: bool,
-    /// In one word, for machines.
-    pub reason: &'static str,
-    /// In words, for people.
-    pub message: String,
-    /// How the version came to serve that it speaks of, when another one does than before.
-    pub origin: Option<Origin>,
-}
-
-/// Something that only a person can mend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Obstacle {
-    /// In one word, for machines.
-    pub reason: &'static str,
-    /// In words, for people.
-    pub message: String,
-}
-
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Course {
-    /// The next record. Its conditions are those of the record before: who reports sets them.
-    pub record: AgentOptimizationStatus,
+    /// The next record.
+    pub record: Record,
     /// Versions to create, before the record is committed.
     pub create: Vec<NewVersion>,
     /// What is to be written about versions whose fate the record itself does not tell.
@@ -203,7 +196,7 @@ pub fn next(situation: &Situation<'_>) -> Course {
 struct Step<'a> {
     situation: &'a Situation<'a>,
     names: Names<'a>,
-    record: AgentOptimizationStatus,
+    record: Record,
     create: Vec<NewVersion>,
     verdicts: Vec<VersionVerdict>,
     notes: Vec<Note>,
@@ -212,16 +205,16 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn say(&mut self, reason: &'static str, message: impl Into<String>) {
+    fn say(&mut self, reason: EventReason, message: impl Into<String>) {
         self.notes.push(Note { is_warning: false, reason, message: message.into(), origin: None });
     }
 
-    fn warn(&mut self, reason: &'static str, message: impl Into<String>) {
+    fn warn(&mut self, reason: EventReason, message: impl Into<String>) {
         self.notes.push(Note { is_warning: true, reason, message: message.into(), origin: None });
     }
 
     /// Says that another version serves than before.
-    fn say_who_serves(&mut self, reason: &'static str, message: String) {
+    fn say_who_serves(&mut self, reason: EventReason, message: String) {
         let origin = self.record.champion.as_ref().map(|champion| champion.origin);
         let is_warning = matches!(origin, Some(Origin::Rollback | Origin::Requested));
         self.notes.push(Note { is_warning, reason, message, origin });

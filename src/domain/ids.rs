@@ -74,3 +74,8 @@ name! {
     /// The name of a prompt version, such as `v3`.
     VersionName
 }
+name! {
+    /// The identity of a cycle's inputs (spec, tools, scenarios), in the form that a status records. Compared, never taken
+    /// apart.
+    RecordedInputs
+}

@@ -52,6 +52,12 @@ impl Money {
     /// Nothing.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
+    /// What is left after this much is taken off, at least nothing.
+    #[must_use]
+    pub fn saturating_sub(self, other: Self) -> Self {
+        Self::from((self.0 - other.0).max(Decimal::ZERO))
+    }
+
     /// The amount as a decimal number.
     #[must_use]
     pub fn amount(self) -> Decimal {
@@ -62,6 +68,14 @@ impl Money {
 impl From<Decimal> for Money {
     fn from(amount: Decimal) -> Self {
         Self(amount.normalize())
+    }
+}
+
+impl std::str::FromStr for Money {
+    type Err = rust_decimal::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<Decimal>().map(Self::from)
     }
 }
 

@@ -31,6 +31,13 @@ impl Score {
         if value.is_nan() { Self::ZERO } else { Self(value.clamp(0.0, 1.0)) }
     }
 
+    /// The score to three decimals, as statuses record it.
+    #[must_use]
+    pub fn recorded(self) -> Self {
+        // By way of its text, so that what is read back from a status is the same.
+        self.to_string().parse().map_or(self, Self::clamped)
+    }
+
     /// The number.
     #[must_use]
     pub fn value(self) -> f64 {

@@ -3,6 +3,8 @@
 //! A request that was answered once is answered from the ledger. Whoever wants to know what a model answers *now* opens another
 //! series: its calls have keys of their own, so that they are asked anew, and once they were, the ledger has them too.
 
+use jiff::Timestamp;
+
 use super::call::CallKey;
 use super::hash::ContentHash;
 
@@ -29,6 +31,26 @@ impl Series {
     #[must_use]
     pub fn key(self, key: CallKey) -> CallKey {
         self.apart.map_or(key, |apart| CallKey(ContentHash::of_json(&("series", apart, key))))
+    }
+}
+
+/// A series of answers, as the record names it: its number, and when it was begun if it has answers of its own. Together with the
+/// identity of the object they tell it apart from every other series in the same ledger, those of an earlier life and those before
+/// the record was restored included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordedSeries {
+    /// Its number.
+    pub number: u32,
+    /// When it was begun.
+    pub since: Option<Timestamp>,
+}
+
+impl RecordedSeries {
+    /// The series of the object of this UID.
+    #[must_use]
+    pub fn of(self, uid: &str) -> Series {
+        let apart = self.since.map(|since| ContentHash::of_json(&(uid, self.number, since)));
+        Series { number: self.number, apart }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Labels, annotations and names that the operator puts on objects of the cluster.
 
+use std::fmt;
+
 /// The field manager of everything that the operator writes.
 pub const FIELD_MANAGER: &str = "whetstone";
 /// The label that says which AgentOptimization an object belongs to.
@@ -15,6 +17,6 @@ pub const REVERT_FINALIZER: &str = "whetstone.dev/revert";
 
 /// The object name of a version.
 #[must_use]
-pub fn version_object(optimization: &str, version: &str) -> String {
+pub fn version_object(optimization: &str, version: impl fmt::Display) -> String {
     format!("{optimization}-{version}")
 }

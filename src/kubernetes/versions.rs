@@ -19,6 +19,7 @@ use crate::api::prompt_version::{OptimizationRef, PromptVersion, PromptVersionSp
 use crate::api::status::PromptVersionStatus;
 use crate::decide::lifecycle::{KnownVersion, NewVersion, VersionOrigin};
 use crate::domain::hash::ContentHash;
+use crate::domain::score::Score;
 
 /// A PromptVersion without its prompt.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,9 +168,9 @@ fn owner_of(version: &PromptVersion) -> Owner {
 }
 
 fn indexed(version: &PromptVersion) -> Indexed {
-    let hash = ContentHash::of_bytes(version.spec.prompt.as_bytes()).to_string();
+    let hash = ContentHash::of_bytes(version.spec.prompt.as_bytes());
     let fault = match &version.spec.hash {
-        Some(said) if *said != hash => Some(format!(
+        Some(said) if *said != hash.to_string() => Some(format!(
             "spec.hash is {said} and its prompt has the hash {hash}: leave spec.hash out, or apply the prompt that belongs to it"
         )),
         _ if version.spec.prompt.trim().is_empty() => Some("spec.prompt is empty".to_owned()),
@@ -180,11 +181,11 @@ fn indexed(version: &PromptVersion) -> Indexed {
     let name = version.spec.version.clone();
     Indexed {
         known: KnownVersion {
-            version: name.unwrap_or_else(|| object.strip_prefix(&prefix).unwrap_or(&object).to_owned()),
+            version: name.as_deref().unwrap_or_else(|| object.strip_prefix(&prefix).unwrap_or(&object)).into(),
             object,
             hash,
             phase: version.status.as_ref().and_then(|status| status.phase),
-            score: version.status.as_ref().and_then(|status| status.score.clone()),
+            score: version.status.as_ref().and_then(|status| Score::new(status.score.as_ref()?.parse().ok()?)),
             origin: VersionOrigin::of(version.annotations().get(ORIGIN_ANNOTATION).map(String::as_str)),
             created: version.creation_timestamp().map(|time| time.0).unwrap_or_default(),
             fault,
@@ -213,10 +214,10 @@ pub async fn create(
         &version_object(&optimization, &version.version),
         PromptVersionSpec {
             optimization_ref: OptimizationRef { name: optimization.clone() },
-            version: Some(version.version.clone()),
+            version: Some(version.version.to_string()),
             prompt: version.prompt.text.clone(),
-            hash: Some(version.prompt.hash.clone()),
-            parent: version.parent.clone(),
+            hash: Some(version.prompt.hash.to_string()),
+            parent: version.parent.as_ref().map(ToString::to_string),
             diff: (!version.diff.is_empty()).then(|| version.diff.clone()),
             addresses: version.addresses.clone(),
         },

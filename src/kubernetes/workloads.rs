@@ -7,13 +7,19 @@ use serde_json::json;
 
 use super::names::{FIELD_MANAGER, PROMPT_HASH_ANNOTATION};
 use crate::api::promotion::{Workload, WorkloadKind};
+use crate::domain::hash::ContentHash;
 
 /// Annotates the pod template of a workload with the hash of the prompt. Once it bears the hash, doing it again changes
 /// nothing, so a promotion restarts a workload once.
 ///
 /// # Errors
 /// [`kube::Error::Api`] with code 404 when there is no such workload.
-pub async fn restart(client: &Client, namespace: &str, workload: &Workload, hash: &str) -> Result<(), kube::Error> {
+pub async fn restart(
+    client: &Client,
+    namespace: &str,
+    workload: &Workload,
+    hash: &ContentHash,
+) -> Result<(), kube::Error> {
     let kind = match workload.kind {
         WorkloadKind::Deployment => "Deployment",
         WorkloadKind::StatefulSet => "StatefulSet",

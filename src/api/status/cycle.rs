@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::is_zero;
+use crate::domain::lifecycle::{Cause, CycleKind, CycleVerdict};
 
 /// A running cycle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,40 +39,6 @@ pub struct RunningCycle {
     /// Why the cycle is waiting, if it failed and will be retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
-}
-
-/// What a cycle does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum CycleKind {
-    /// It looks for a better prompt, and gates it.
-    Search,
-    /// It gates a prompt that Whetstone did not write.
-    Gate,
-    /// It re-evaluates the champion.
-    Reevaluate,
-}
-
-/// Why a cycle was started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Cause {
-    /// There was none yet.
-    First,
-    /// The spec, tools or scenarios have changed.
-    InputsChanged,
-    /// The schedule.
-    Schedule,
-    /// It was requested.
-    Requested,
-    /// The base prompt was changed and is gated as a new candidate.
-    BaseChanged,
-    /// A PromptVersion waits for the gate: it was applied manually, or was found while another one was pinned.
-    VersionApplied,
-    /// A re-evaluation of the champion is due.
-    Watch,
-    /// The champion has drifted.
-    Drift,
-    /// Its budget was used up and has been raised; it continues where it stopped.
-    BudgetRaised,
 }
 
 /// The progress of a cycle.
@@ -156,78 +123,4 @@ pub struct FinishedCycle {
     /// The value of `whetstone.dev/run-at` that it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested: Option<String>,
-}
-
-/// What a cycle came to, in one word.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub enum CycleVerdict {
-    /// A challenger was promoted.
-    Promoted,
-    /// A challenger passed the gate, and another version serves: it waits for a person, or for the end of a pin.
-    Passed,
-    /// The champion stays.
-    Kept,
-    /// The champion stays although it misses its minimum score.
-    BelowThreshold,
-    /// The evidence, or the budget, did not suffice.
-    Inconclusive,
-    /// The champion was measured again, and is as good as it was.
-    Measured,
-    /// The champion was measured again, does worse than its predecessor, and stays: `spec.pin` keeps it.
-    Worse,
-    /// The champion was measured again, does worse, and so does its predecessor, if there is one.
-    Drifted,
-    /// The champion was measured again and taken back.
-    RolledBack,
-    /// It failed. (Statuses of earlier releases have it.)
-    Failed,
-    /// A verdict of a later release, kept as it is.
-    Later(String),
-}
-
-impl CycleVerdict {
-    /// Every verdict of this release.
-    pub const ALL: [Self; 10] = [
-        Self::Promoted,
-        Self::Passed,
-        Self::Kept,
-        Self::BelowThreshold,
-        Self::Inconclusive,
-        Self::Measured,
-        Self::Worse,
-        Self::Drifted,
-        Self::RolledBack,
-        Self::Failed,
-    ];
-
-    /// The word in the status.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Promoted => "Promoted",
-            Self::Passed => "Passed",
-            Self::Kept => "Kept",
-            Self::BelowThreshold => "BelowThreshold",
-            Self::Inconclusive => "Inconclusive",
-            Self::Measured => "Measured",
-            Self::Worse => "Worse",
-            Self::Drifted => "Drifted",
-            Self::RolledBack => "RolledBack",
-            Self::Failed => "Failed",
-            Self::Later(word) => word,
-        }
-    }
-}
-
-impl From<String> for CycleVerdict {
-    fn from(word: String) -> Self {
-        Self::ALL.into_iter().find(|verdict| verdict.as_str() == word).unwrap_or(Self::Later(word))
-    }
-}
-
-impl From<CycleVerdict> for String {
-    fn from(verdict: CycleVerdict) -> Self {
-        verdict.as_str().to_owned()
-    }
 }

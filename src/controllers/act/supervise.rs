@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::api::AgentOptimization;
-use crate::api::status::RunningCycle;
 use crate::controllers::context::Context;
 use crate::controllers::cycles::Order;
 use crate::controllers::error::ReconcileError;
@@ -11,17 +10,18 @@ use crate::controllers::observe::Observed;
 use crate::controllers::resolve::{self, Resolved};
 use crate::controllers::run_cycle::{Grounds, run_cycle};
 use crate::controllers::watches::WatchOrder;
-use crate::decide::lifecycle::Course;
+use crate::decide::lifecycle::{Course, RunningCycle};
+use crate::domain::hash::ContentHash;
 
 /// The cycle that should be under way, and the hash of the champion that it is about.
 pub(super) fn wanted_cycle<'a>(
     observed: &Observed,
     resolved: &Resolved,
     course: &'a Course,
-) -> Option<(&'a RunningCycle, &'a str)> {
+) -> Option<(&'a RunningCycle, ContentHash)> {
     let may_run = !observed.object.spec.suspend && resolved.inputs.is_some() && !observed.is_refused();
     let cycle = course.record.cycle.as_ref().filter(|_| may_run)?;
-    Some((cycle, &course.record.champion.as_ref()?.hash))
+    Some((cycle, course.record.champion.as_ref()?.hash))
 }
 
 pub(super) fn supervise_cycle(
@@ -51,7 +51,7 @@ pub(super) fn supervise_cycle(
         owner,
         Order {
             cycle: order_cycle,
-            champion: champion.to_owned(),
+            champion,
             fingerprint: resolved.fingerprint.clone(),
             terms: resolved.terms.clone(),
             run: Box::new(move |supervision| Box::pin(run_cycle(grounds, object, running, supervision))),

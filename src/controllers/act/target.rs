@@ -34,7 +34,7 @@ pub(super) async fn write_target(
             return Ok(());
         }
         // Cycles need its prompt, wherever it serves.
-        let held = text_of(observed, resolved, course, &champion.version, &champion.hash, None, grounds).await?;
+        let held = text_of(observed, resolved, course, &champion.version, champion.hash, None, grounds).await?;
         return held.map(drop).ok_or_else(|| ReconcileError::PromptLost(champion.version.clone()));
     };
     if let Some(rival) = &observed.rival {
@@ -110,9 +110,9 @@ fn note_put_back(
 ) {
     // Only where the record says that this target has held this version is it not we who are late: a promotion is committed
     // before its target is written, and we may have been killed in between.
-    let before = &observed.record;
+    let before = &observed.status;
     let generation = observed.object.metadata.generation;
-    let is_settled = before.champion == course.record.champion
+    let is_settled = observed.record.champion == course.record.champion
         && before.conditions.iter().any(|it| {
             it.type_ == conditions::READY && it.reason == conditions::SERVING && it.observed_generation == generation
         });
@@ -140,20 +140,20 @@ async fn content(
     grounds: &Grounds,
 ) -> Result<Option<BTreeMap<String, String>>, ReconcileError> {
     let Some(champion) = &course.record.champion else { return Ok(None) };
-    let Some(prompt) = text_of(observed, resolved, course, &champion.version, &champion.hash, held, grounds).await?
+    let Some(prompt) = text_of(observed, resolved, course, &champion.version, champion.hash, held, grounds).await?
     else {
         return Ok(None);
     };
     let mut data = BTreeMap::from([
         (PROMPT_KEY.to_owned(), prompt),
-        (VERSION_KEY.to_owned(), champion.version.clone()),
-        (HASH_KEY.to_owned(), champion.hash.clone()),
+        (VERSION_KEY.to_owned(), champion.version.to_string()),
+        (HASH_KEY.to_owned(), champion.hash.to_string()),
     ]);
     if let Some(challenger) = &course.record.challenger {
-        let text = text_of(observed, resolved, course, &challenger.version, &challenger.hash, held, grounds).await?;
+        let text = text_of(observed, resolved, course, &challenger.version, challenger.hash, held, grounds).await?;
         if let Some(text) = text {
             data.insert(CHALLENGER_PROMPT_KEY.to_owned(), text);
-            data.insert(CHALLENGER_VERSION_KEY.to_owned(), challenger.version.clone());
+            data.insert(CHALLENGER_VERSION_KEY.to_owned(), challenger.version.to_string());
         }
     }
     Ok(Some(data))

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::controllers::context::Context;
 use crate::controllers::error::{ReconcileError, fenced};
-use crate::controllers::observe::{Observed, hash};
+use crate::controllers::observe::Observed;
 use crate::controllers::resolve::Resolved;
 use crate::controllers::run_cycle::Grounds;
 use crate::decide::lifecycle::{Course, NewVersion, PromptText, VersionOrigin};
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::VersionName;
 use crate::engine::apply::PROMPT_KEY;
 use crate::kubernetes::names::version_object;
 use crate::kubernetes::target::CHALLENGER_PROMPT_KEY;
@@ -37,21 +39,21 @@ pub(super) async fn text_of(
     observed: &Observed,
     resolved: &Resolved,
     course: &Course,
-    version: &str,
-    wanted: &str,
+    version: &VersionName,
+    wanted: ContentHash,
     held: Option<&BTreeMap<String, String>>,
     grounds: &Grounds,
 ) -> Result<Option<String>, ReconcileError> {
     let context = &grounds.context;
     let (namespace, optimization) = &observed.owner;
     let indexed =
-        observed.versions.iter().find(|indexed| indexed.known.version == version && indexed.known.hash == wanted);
-    let is_kept = indexed.is_some() || course.create.iter().any(|new| new.version == version);
+        observed.versions.iter().find(|indexed| indexed.known.version == *version && indexed.known.hash == wanted);
+    let is_kept = indexed.is_some() || course.create.iter().any(|new| new.version == *version);
     let in_target = held.and_then(|held| {
         [PROMPT_KEY, CHALLENGER_PROMPT_KEY]
             .into_iter()
             .filter_map(|key| held.get(key))
-            .find(|text| hash(text) == wanted)
+            .find(|text| hash_of(text) == wanted)
     });
     if let (Some(text), true) = (in_target, is_kept) {
         return Ok(Some(text.clone()));
@@ -61,7 +63,7 @@ pub(super) async fn text_of(
     }
     let object = indexed.map_or_else(|| version_object(optimization, version), |indexed| indexed.known.object.clone());
     let found = versions::prompt(&context.client, namespace, &object).await.map_err(ReconcileError::Cluster)?;
-    if let Some(text) = found.filter(|text| hash(text) == wanted) {
+    if let Some(text) = found.filter(|text| hash_of(text) == wanted) {
         return Ok(Some(text));
     }
     let base = resolved.base.as_ref().filter(|base| base.hash == wanted).map(|base| &base.text);
@@ -70,12 +72,12 @@ pub(super) async fn text_of(
     } else {
         let store = grounds.stores.of(namespace).await.map_err(ReconcileError::Store)?;
         let rows = store.versions(&format!("{namespace}/{optimization}")).await.map_err(ReconcileError::Store)?;
-        rows.into_iter().find(|row| row.version.hash.to_string() == wanted).map(|row| row.version.text)
+        rows.into_iter().find(|row| row.version.hash == wanted).map(|row| row.version.text)
     };
     if let Some(text) = &text {
         let lost = NewVersion {
-            version: version.to_owned(),
-            prompt: PromptText { hash: wanted.to_owned(), text: text.clone() },
+            version: version.clone(),
+            prompt: PromptText { hash: wanted, text: text.clone() },
             parent: None,
             diff: String::new(),
             addresses: Vec::new(),
@@ -86,7 +88,7 @@ pub(super) async fn text_of(
         let created = versions::create(&context.client, &observed.object, &lost).await.map_err(ReconcileError::Cluster);
         match created {
             Err(error) if error.is_refusal() => {
-                tracing::warn!(version, %error, "a deleted PromptVersion cannot be restored");
+                tracing::warn!(%version, %error, "a deleted PromptVersion cannot be restored");
             }
             created => drop(created?),
         }
@@ -114,4 +116,8 @@ fn course_retired(observed: &Observed, course: &Course) -> Vec<String> {
     let keep = written.unwrap_or(crate::api::profile::Defaults::of(spec.profile).max_versions_retained);
     let known: Vec<_> = observed.versions.iter().map(|indexed| indexed.known.clone()).collect();
     crate::decide::lifecycle::retained(&course.record, &known, keep as usize)
+}
+
+fn hash_of(text: &str) -> ContentHash {
+    ContentHash::of_bytes(text.as_bytes())
 }

@@ -7,7 +7,7 @@ use crate::api::status::{AgentOptimizationStatus, CycleKind, CycleVerdict, Origi
 use crate::controllers::conditions::{self, clear, set};
 use crate::controllers::observe::Observed;
 use crate::controllers::resolve::Trouble;
-use crate::decide::lifecycle::{Course, Note};
+use crate::decide::lifecycle::{Course, EventReason};
 
 pub(super) fn readiness(
     conditions: &mut Vec<Condition>,
@@ -81,11 +81,11 @@ pub(super) fn promotion(
     generation: Option<i64>,
     now: Timestamp,
 ) {
-    if status.cycles == observed.record.cycles && status.champion == observed.record.champion {
+    if status.cycles == observed.status.cycles && status.champion == observed.status.champion {
         return;
     }
     let champion = status.champion.as_ref();
-    let is_new = status.champion.as_ref().map(|it| &it.hash) != observed.record.champion.as_ref().map(|it| &it.hash);
+    let is_new = status.champion.as_ref().map(|it| &it.hash) != observed.status.champion.as_ref().map(|it| &it.hash);
     if let Some(champion) = champion
         .filter(|champion| is_new && matches!(champion.origin, Origin::Gate | Origin::Approval | Origin::Adopted))
     {
@@ -97,7 +97,7 @@ pub(super) fn promotion(
     let gated = status
         .history
         .first()
-        .filter(|last| last.kind != CycleKind::Reevaluate && status.cycles != observed.record.cycles);
+        .filter(|last| last.kind != CycleKind::Reevaluate && status.cycles != observed.status.cycles);
     if let Some(last) = gated {
         set(conditions, conditions::PROMOTED, "False", last.verdict.as_str(), &last.message, generation, now);
     }
@@ -111,11 +111,11 @@ pub(super) fn rollback(
     now: Timestamp,
 ) {
     let generation = observed.object.metadata.generation;
-    let is_new = status.champion.as_ref().map(|it| &it.hash) != observed.record.champion.as_ref().map(|it| &it.hash);
+    let is_new = status.champion.as_ref().map(|it| &it.hash) != observed.status.champion.as_ref().map(|it| &it.hash);
     let Some(champion) = status.champion.as_ref().filter(|_| is_new) else { return };
     if matches!(champion.origin, Origin::Rollback | Origin::Requested) {
         let taken_back = status.quarantine.first().map_or("", |it| it.version.as_str());
-        let told = course.verdicts.iter().rev().find(|told| told.version == taken_back);
+        let told = course.verdicts.iter().rev().find(|told| told.version.as_str() == taken_back);
         let why = told.and_then(|told| told.reasons.first()).map_or(String::new(), |why| format!(": {why}"));
         let message = format!("{taken_back} was taken back and {} serves again{why}", champion.version);
         let reason = if champion.origin == Origin::Rollback { "Breach" } else { "Requested" };
@@ -158,7 +158,7 @@ pub(super) fn budget(
     if course.record.cycles == observed.record.cycles {
         return;
     }
-    match course.notes.iter().find(|note| note.reason == conditions::BUDGET_EXHAUSTED) {
+    match course.notes.iter().find(|note| note.reason == EventReason::BudgetExhausted) {
         Some(note) => {
             set(conditions, conditions::BUDGET_EXHAUSTED, "True", "Exhausted", &note.message, generation, now);
         }
@@ -174,24 +174,24 @@ pub(super) fn degraded(
     course: &Course,
     now: Timestamp,
 ) {
-    const DRIFTED: &str = "Drifted";
-    const WORSE: &str = "PinnedVersionWorse";
-    const BREACHES: &str = "PinnedVersionBreaches";
+    use EventReason::{Drifted, NothingToRollBackTo, PinnedVersionBreaches, PinnedVersionWorse};
+    let degrading = [Drifted, PinnedVersionWorse, PinnedVersionBreaches, NothingToRollBackTo];
     let object = &observed.object;
-    let is_one = |note: &&Note| [DRIFTED, WORSE, BREACHES, "NothingToRollBackTo"].contains(&note.reason);
-    if let Some(note) = course.notes.iter().rev().find(is_one) {
+    if let Some(note) = course.notes.iter().rev().find(|note| degrading.contains(&note.reason)) {
         let generation = object.metadata.generation;
-        return set(conditions, conditions::DEGRADED, "True", note.reason, &note.message, generation, now);
+        return set(conditions, conditions::DEGRADED, "True", note.reason.as_str(), &note.message, generation, now);
     }
     let Some(before) = conditions.iter().find(|it| it.type_ == conditions::DEGRADED) else { return };
     let hash = |status: &AgentOptimizationStatus| status.champion.as_ref().map(|champion| champion.hash.clone());
-    let is_measured = status.cycles != observed.record.cycles
+    let is_measured = status.cycles != observed.status.cycles
         && status.history.first().is_some_and(|last| last.verdict == CycleVerdict::Measured);
-    let is_over = hash(status) != hash(&observed.record)
-        || match before.reason.as_str() {
-            DRIFTED => status.champion.as_ref().is_some_and(|champion| champion.drifted_to.is_none()),
-            WORSE => object.spec.pin.is_none() || is_measured,
-            BREACHES => object.spec.pin.is_none() || status.watch.as_ref().is_none_or(|watch| watch.breaches == 0),
+    let is_over = hash(status) != hash(&observed.status)
+        || match degrading.into_iter().find(|reason| reason.as_str() == before.reason) {
+            Some(Drifted) => status.champion.as_ref().is_some_and(|champion| champion.drifted_to.is_none()),
+            Some(PinnedVersionWorse) => object.spec.pin.is_none() || is_measured,
+            Some(PinnedVersionBreaches) => {
+                object.spec.pin.is_none() || status.watch.as_ref().is_none_or(|watch| watch.breaches == 0)
+            }
             _ => is_measured,
         };
     if is_over {

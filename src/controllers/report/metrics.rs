@@ -5,7 +5,7 @@ use crate::api::status::AgentOptimizationStatus;
 use crate::controllers::conditions;
 use crate::controllers::context::Context;
 use crate::controllers::observe::Observed;
-use crate::decide::lifecycle::Course;
+use crate::decide::lifecycle::{Course, Record};
 
 /// Shows in the metrics how an object stands.
 pub fn gauge(observed: &Observed, status: &AgentOptimizationStatus, context: &Context) {
@@ -29,7 +29,7 @@ pub fn count(observed: &Observed, course: &Course, context: &Context) {
         let took = std::time::Duration::try_from(last.ended_at.duration_since(last.started_at)).unwrap_or_default();
         context.metrics.cycle_ended(&format!("{:?}", last.kind), last.verdict.as_str(), took);
     }
-    let failures = |record: &AgentOptimizationStatus| {
+    let failures = |record: &Record| {
         let waiting = record.cycle.as_ref().and_then(|cycle| cycle.waiting.as_ref());
         waiting.map_or(0, |waiting| waiting.failures)
     };

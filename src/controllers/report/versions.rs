@@ -7,8 +7,8 @@ use super::super::context::Context;
 use super::super::error::{ReconcileError, fenced};
 use super::super::observe::Observed;
 use super::conditions::origin;
-use crate::api::status::{AgentOptimizationStatus, PromptVersionStatus};
-use crate::decide::lifecycle::{Course, KnownVersion, Names, NewVersion, VersionVerdict, phase_of};
+use crate::api::status::{DimensionScore, PromptVersionStatus};
+use crate::decide::lifecycle::{Course, KnownVersion, Names, NewVersion, Record, VersionVerdict, phase_of};
 use crate::domain::version::VersionPhase;
 use crate::kubernetes::names::version_object;
 use crate::kubernetes::versions::{self, Indexed, Versions};
@@ -43,7 +43,7 @@ fn created(observed: &Observed, new: &NewVersion) -> Indexed {
         known: KnownVersion {
             object: version_object(&observed.owner.1, &new.version),
             version: new.version.clone(),
-            hash: new.prompt.hash.clone(),
+            hash: new.prompt.hash,
             phase: None,
             score: None,
             origin: new.origin,
@@ -52,7 +52,7 @@ fn created(observed: &Observed, new: &NewVersion) -> Indexed {
         },
         status: PromptVersionStatus::default(),
         generation: Some(1),
-        parent: new.parent.clone(),
+        parent: new.parent.as_ref().map(ToString::to_string),
         revision: 0,
     }
 }
@@ -74,14 +74,17 @@ fn version_status(
         None => phase_of(&course.record, known, holds),
     };
     status.observed_generation = indexed.generation;
-    status.version = Some(known.version.clone());
-    status.hash = Some(known.hash.clone());
+    status.version = Some(known.version.to_string());
+    status.hash = Some(known.hash.to_string());
     status.parent = indexed.parent.clone().or(status.parent);
     if let Some(told) = told {
         status.reasons.clone_from(&told.reasons);
-        if told.score.is_some() {
-            status.score.clone_from(&told.score);
-            status.dimensions.clone_from(&told.dimensions);
+        if let Some(score) = told.score {
+            let dimensions = told.dimensions.iter();
+            status.score = Some(score.to_string());
+            status.dimensions = dimensions
+                .map(|(name, mean)| DimensionScore { name: name.to_string(), score: mean.to_string() })
+                .collect();
         }
     }
     if status.phase != Some(phase) {
@@ -91,8 +94,8 @@ fn version_status(
         }
     }
     status.phase = Some(phase);
-    if let Some(score) = champion.and_then(|champion| champion.score.clone()) {
-        status.score = Some(score);
+    if let Some(score) = champion.and_then(|champion| champion.score) {
+        status.score = Some(score.to_string());
     }
     let (ready, message) = match phase {
         VersionPhase::Candidate => ("Unknown", "it waits for the gate"),
@@ -136,7 +139,7 @@ pub fn orphan_statuses(
 }
 
 /// Why a version stands where the record says, when nobody has told more.
-fn standing(record: &AgentOptimizationStatus, phase: VersionPhase) -> Option<String> {
+fn standing(record: &Record, phase: VersionPhase) -> Option<String> {
     let champion = record.champion.as_ref()?;
     match phase {
         VersionPhase::Champion => Some(format!("it serves: {}", origin(champion.origin))),
@@ -159,17 +162,17 @@ pub async fn report_verdicts(
     gated: bool,
     context: &Context,
 ) -> Result<(), ReconcileError> {
-    let in_the_gate = observed.record.cycle.as_ref().and_then(|cycle| cycle.challenger.as_deref());
+    let in_the_gate = observed.record.cycle.as_ref().and_then(|cycle| cycle.challenger.as_ref());
     for (version, status, told) in version_reports(observed, course) {
-        let name = version.known.version.as_str();
+        let name = &version.known.version;
         if told.is_none_or(|told| told.phase.is_none()) || (Some(name) == in_the_gate) != gated {
             continue;
         }
-        let is_new = course.create.iter().any(|new| new.version == name);
+        let is_new = course.create.iter().any(|new| new.version == *name);
         match write_version(observed, &version.known.object, &status, context).await {
             // A rollback does not wait for what is said about it.
             Err(ReconcileError::Cluster(kube::Error::Api(error))) if !is_new => {
-                tracing::warn!(version = name, %error, "the status of a version cannot be written; trying again later");
+                tracing::warn!(version = %name, %error, "the status of a version cannot be written; trying again later");
             }
             written => written?,
         }

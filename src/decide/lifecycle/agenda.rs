@@ -1,13 +1,14 @@
 //! Which cycle should be under way.
 
-use rust_decimal::Decimal;
-
-use super::Step;
 use super::champion::{handled, later};
+use super::record::{Challenger, Exhausted, RunningCycle};
 use super::versions::{KnownVersion, NewVersion, VersionOrigin, VersionVerdict};
+use super::{EventReason, Step};
 use crate::api::promotion::Approval;
-use crate::api::status::{Cause, Challenger, CycleKind, Exhausted, RecordedSeries, RunningCycle, ScheduleStatus};
-use crate::domain::money::Money;
+use crate::api::status::ScheduleStatus;
+use crate::domain::ids::VersionName;
+use crate::domain::lifecycle::{Cause, CycleKind};
+use crate::domain::series::RecordedSeries;
 use crate::domain::version::VersionPhase;
 
 impl<'a> Step<'a> {
@@ -48,7 +49,7 @@ impl<'a> Step<'a> {
     /// The cycle of the record is for these inputs, and gates a version that is there.
     fn still_makes_sense(&self) -> bool {
         let Some(running) = &self.record.cycle else { return false };
-        let same_inputs = self.situation.inputs == Some(running.inputs.as_str());
+        let same_inputs = self.situation.inputs == Some(&running.inputs);
         let gated = running.challenger.as_ref();
         let has_challenger =
             gated.is_none_or(|version| self.holder(version).is_some_and(|known| self.waits_for_gate(known)));
@@ -103,7 +104,7 @@ impl<'a> Step<'a> {
         }
         if self.record.drifted && !awaits {
             self.start(CycleKind::Search, Cause::Drift, None);
-        } else if self.record.inputs.as_deref() != situation.inputs {
+        } else if self.record.inputs.as_ref() != situation.inputs {
             let cause = if self.record.inputs.is_none() { Cause::First } else { Cause::InputsChanged };
             self.start(CycleKind::Search, cause, None);
         } else if let Some(attempt) = self.raised(None).filter(|_| !awaits).map(|it| it.attempt) {
@@ -121,7 +122,7 @@ impl<'a> Step<'a> {
     pub(super) fn start(&mut self, kind: CycleKind, cause: Cause, challenger: Option<&KnownVersion>) {
         let Some(inputs) = self.situation.inputs else { return };
         let attempt = match kind {
-            CycleKind::Search if self.record.inputs.as_deref() == Some(inputs) => self.record.attempts,
+            CycleKind::Search if self.record.inputs.as_ref() == Some(inputs) => self.record.attempts,
             CycleKind::Search | CycleKind::Gate | CycleKind::Reevaluate => 0,
         };
         let series = match kind {
@@ -129,12 +130,12 @@ impl<'a> Step<'a> {
             CycleKind::Reevaluate => {
                 RecordedSeries { number: self.record.reevaluations + 1, since: Some(self.situation.now) }
             }
-            CycleKind::Search | CycleKind::Gate => self.record.evidence_series(),
+            CycleKind::Search | CycleKind::Gate => self.record.evidence,
         };
         if let Some(known) = challenger {
             self.record.challenger = Some(Challenger {
                 version: known.version.clone(),
-                hash: known.hash.clone(),
+                hash: known.hash,
                 awaits_approval: false,
                 score: None,
             });
@@ -149,10 +150,9 @@ impl<'a> Step<'a> {
         self.record.cycle = Some(RunningCycle {
             kind,
             cause,
-            inputs: inputs.to_owned(),
+            inputs: inputs.clone(),
             attempt,
-            series: series.number,
-            series_since: series.since,
+            series,
             requested: None,
             challenger: challenger.map(|known| known.version.clone()),
             started_at: self.situation.now,
@@ -181,14 +181,13 @@ impl<'a> Step<'a> {
                 self.record.exhausted.retain(|exhausted| exhausted.challenger.as_ref() != Some(&known.version));
             }
             self.verdicts.push(VersionVerdict {
-                version: known.version.clone(),
                 object: Some(known.object.clone()),
                 phase: Some(VersionPhase::Rejected),
                 reasons: vec![reason.clone()],
-                ..VersionVerdict::default()
+                ..VersionVerdict::about(known.version.clone())
             });
             // By its object: another one may have the same version.
-            self.warn("VersionRefused", format!("PromptVersion {} is not gated: {reason}", known.object));
+            self.warn(EventReason::VersionRefused, format!("PromptVersion {} is not gated: {reason}", known.object));
         }
         None
     }
@@ -205,13 +204,10 @@ impl<'a> Step<'a> {
     }
 
     /// The gate of a version, or the search, if its budget was used up and there is more now.
-    fn raised(&self, challenger: Option<&str>) -> Option<&Exhausted> {
+    fn raised(&self, challenger: Option<&VersionName>) -> Option<&Exhausted> {
         let budget = self.situation.wants.budget;
-        let exhausted = self.record.exhausted.iter().find(|exhausted| exhausted.challenger.as_deref() == challenger);
-        exhausted.filter(|exhausted| {
-            let used = exhausted.budget.parse::<Decimal>().map(Money::from);
-            budget.is_none_or(|budget| used.is_ok_and(|used| budget > used))
-        })
+        let exhausted = self.record.exhausted.iter().find(|exhausted| exhausted.challenger.as_ref() == challenger);
+        exhausted.filter(|exhausted| budget.is_none_or(|budget| budget > exhausted.budget))
     }
 
     /// The gate of a version stopped because its budget was used up, and there is more now.
@@ -232,7 +228,7 @@ impl<'a> Step<'a> {
             return Some(format!("{by} has the version {} already; give it another spec.version", known.version));
         }
         let mut others = self.situation.versions.iter().filter(|other| other.object != known.object);
-        if self.is_quarantined(&known.hash) {
+        if self.is_quarantined(known.hash) {
             return Some("it is the prompt of a version that was rolled back, and quarantined".to_owned());
         }
         let before = others.find(|other| other.hash == known.hash && self.phase(other) == VersionPhase::Rejected);

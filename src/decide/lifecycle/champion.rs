@@ -2,13 +2,16 @@
 
 use jiff::Timestamp;
 
+use super::record::{Challenger, Record, Serving, VersionId, Watch};
 use super::versions::{KnownVersion, VersionOrigin, VersionVerdict};
-use super::{Obstacle, Step};
+use super::{EventReason, Obstacle, ObstacleReason, Step};
 use crate::api::promotion::OnBaseChange;
-use crate::api::status::{
-    AgentOptimizationStatus, Challenger, Handled, Origin, QUARANTINE, Serving, VersionRef, WatchStatus,
-};
+use crate::api::status::{Handled, QUARANTINE};
 use crate::decide::watch::{RoundOutcome, unproven};
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::VersionName;
+use crate::domain::lifecycle::Origin;
+use crate::domain::score::Score;
 use crate::domain::version::VersionPhase;
 
 impl Step<'_> {
@@ -20,51 +23,52 @@ impl Step<'_> {
         let serves = |version: &&KnownVersion| version.phase == Some(VersionPhase::Champion) && self.holds(version);
         let champion = self.situation.versions.iter().find(serves);
         if let Some(found) = self.situation.found {
-            let proposed = found.version.as_deref();
+            let proposed = found.version.as_ref();
             let version = self.version_for(&found.prompt, proposed, VersionOrigin::Found, Default::default());
-            self.serve(&version, &found.prompt.hash, Origin::Found, None);
-            self.say_who_serves("ChampionFound", format!("{version} serves: it was found in the target ConfigMap"));
+            self.serve(&version, found.prompt.hash, Origin::Found, None);
+            self.say_who_serves(
+                EventReason::ChampionFound,
+                format!("{version} serves: it was found in the target ConfigMap"),
+            );
         } else if let Some(champion) = champion {
-            self.serve(&champion.version, &champion.hash, Origin::Found, None);
+            self.serve(&champion.version, champion.hash, Origin::Found, None);
             let message = format!("{} serves: it is the champion among the versions", champion.version);
-            self.say_who_serves("ChampionFound", message);
+            self.say_who_serves(EventReason::ChampionFound, message);
         } else if let Some(base) = self.situation.base {
             let version = self.version_for(base, None, VersionOrigin::Base, Default::default());
-            self.serve(&version, &base.hash, Origin::Base, None);
+            self.serve(&version, base.hash, Origin::Base, None);
             let message = format!("{version} serves: it is the base prompt, and nothing has beaten it yet");
-            self.say_who_serves("BasePromptServes", message);
+            self.say_who_serves(EventReason::BasePromptServes, message);
         }
-        self.record.base_hash = self.record.champion.as_ref().and(self.situation.base).map(|base| base.hash.clone());
+        self.record.base_hash = self.record.champion.as_ref().and(self.situation.base).map(|base| base.hash);
     }
 
-    fn serve(&mut self, version: &str, hash: &str, origin: Origin, score: Option<String>) {
+    fn serve(&mut self, version: &VersionName, hash: ContentHash, origin: Origin, score: Option<Score>) {
         let since = self.situation.now;
-        let promoted_with = score.clone().filter(|_| matches!(origin, Origin::Gate | Origin::Approval));
+        let promoted_with = score.filter(|_| matches!(origin, Origin::Gate | Origin::Approval));
         let score = score.or_else(|| self.known_score(version, hash));
-        let evidence = self.record.evidence_series();
         self.record.champion = Some(Serving {
-            version: version.to_owned(),
-            hash: hash.to_owned(),
+            version: version.clone(),
+            hash,
             origin,
             since,
             score,
             promoted_with,
-            series: Some(evidence.number),
-            series_since: evidence.since,
+            series: Some(self.record.evidence),
             drifted_to: None,
         });
     }
 
     /// Another version serves, and the one that served is its predecessor. A cycle that was run against that one is no
     /// evidence any more.
-    fn replace(&mut self, version: &str, hash: &str, origin: Origin, score: Option<String>) {
+    fn replace(&mut self, version: &VersionName, hash: ContentHash, origin: Origin, score: Option<Score>) {
         let before = self.record.champion.take();
         if let Some(before) = before.as_ref().filter(|before| before.score.is_some()) {
             // It may have been measured just now, and come back one day.
-            let (version, score) = (before.version.clone(), before.score.clone());
-            self.verdicts.push(VersionVerdict { version, score, ..VersionVerdict::default() });
+            let score = before.score;
+            self.verdicts.push(VersionVerdict { score, ..VersionVerdict::about(before.version.clone()) });
         }
-        self.record.predecessor = before.map(|before| VersionRef { version: before.version, hash: before.hash });
+        self.record.predecessor = before.map(|before| VersionId { version: before.version, hash: before.hash });
         self.serve(version, hash, origin, score);
         self.record.challenger = None;
         self.record.cycle = None;
@@ -73,19 +77,26 @@ impl Step<'_> {
     }
 
     /// A version that has proved itself serves, and is watched.
-    pub(super) fn promote(&mut self, version: &str, hash: &str, origin: Origin, score: Option<String>, why: &str) {
+    pub(super) fn promote(
+        &mut self,
+        version: &VersionName,
+        hash: ContentHash,
+        origin: Origin,
+        score: Option<Score>,
+        why: &str,
+    ) {
         self.replace(version, hash, origin, score);
         self.watch_over(version);
         let before = self.record.predecessor.as_ref().map_or("nothing", |before| before.version.as_str());
         let message = format!("{version} serves instead of {before}: {why}");
-        self.say_who_serves("Promoted", message);
+        self.say_who_serves(EventReason::Promoted, message);
     }
 
-    fn watch_over(&mut self, version: &str) {
+    fn watch_over(&mut self, version: &VersionName) {
         let now = self.situation.now;
         let Some(window) = self.situation.wants.watch.as_ref().map(|watch| watch.window) else { return };
-        self.record.watch = Some(WatchStatus {
-            version: version.to_owned(),
+        self.record.watch = Some(Watch {
+            version: version.clone(),
             since: now,
             until: later(now, window),
             established: false,
@@ -95,22 +106,21 @@ impl Step<'_> {
     }
 
     /// The champion is taken back for good. The version that serves instead is not watched: there is nothing to go back to.
-    fn take_back(&mut self, to: &VersionRef, origin: Origin, score: Option<String>, why: &str) {
+    fn take_back(&mut self, to: &VersionId, origin: Origin, score: Option<Score>, why: &str) {
         let Some(champion) = self.record.champion.clone() else { return };
         self.record.quarantine.retain(|taken_back| taken_back.hash != champion.hash && taken_back.hash != to.hash);
-        let taken_back = VersionRef { version: champion.version.clone(), hash: champion.hash.clone() };
+        let taken_back = VersionId { version: champion.version.clone(), hash: champion.hash };
         self.record.quarantine.insert(0, taken_back);
         self.record.quarantine.truncate(QUARANTINE);
-        self.replace(&to.version, &to.hash, origin, score);
+        self.replace(&to.version, to.hash, origin, score);
         self.record.predecessor = None;
         self.verdicts.push(VersionVerdict {
-            version: champion.version.clone(),
             phase: Some(VersionPhase::RolledBack),
             reasons: vec![why.to_owned()],
-            ..VersionVerdict::default()
+            ..VersionVerdict::about(champion.version.clone())
         });
         let message = format!("{} serves again and {} is quarantined: {why}", to.version, champion.version);
-        self.say_who_serves("RolledBack", message);
+        self.say_who_serves(EventReason::RolledBack, message);
     }
 
     /// What the newest readings of the live signals say.
@@ -128,14 +138,14 @@ impl Step<'_> {
         if let RoundOutcome::Breach { reasons } = &watched.round.outcome {
             // A pinned version goes on breaching; it is said once.
             if self.situation.wants.pin.is_none() || !is_known {
-                self.breach("PinnedVersionBreaches", None, &reasons.join("; "));
+                self.breach(EventReason::PinnedVersionBreaches, None, &reasons.join("; "));
             }
         }
     }
 
     /// The champion breaches a limit: its predecessor serves again, if there is one and nobody has pinned the champion. `score` is
     /// the predecessor's, where it was just measured, and `pinned` the reason of what is said of a pinned champion.
-    pub(super) fn breach(&mut self, pinned: &'static str, score: Option<String>, why: &str) -> Breached {
+    pub(super) fn breach(&mut self, pinned: EventReason, score: Option<Score>, why: &str) -> Breached {
         let Some(champion) = self.record.champion.clone() else { return Breached::Stays };
         if self.situation.wants.pin.is_some() {
             let message = format!("{} would be taken back, and spec.pin keeps it: {why}", champion.version);
@@ -148,7 +158,7 @@ impl Step<'_> {
         } else {
             self.record.watch = None;
             let message = format!("{} breaches a limit and has no predecessor to go back to: {why}", champion.version);
-            self.warn("NothingToRollBackTo", message);
+            self.warn(EventReason::NothingToRollBackTo, message);
             Breached::Stays
         }
     }
@@ -156,47 +166,49 @@ impl Step<'_> {
     /// A changed base prompt is a new candidate, or serves at once.
     pub(super) fn notice_base_change(&mut self) {
         let Some(base) = self.situation.base else { return };
-        if self.record.base_hash.as_deref() == Some(base.hash.as_str()) {
+        if self.record.base_hash == Some(base.hash) {
             return;
         }
         let is_first_sight = self.record.base_hash.is_none();
-        self.record.base_hash = Some(base.hash.clone());
+        self.record.base_hash = Some(base.hash);
         let Some(champion) = self.record.champion.clone() else { return };
         // What was found in the target serves, and is no reason to gate the base prompt against it.
         if is_first_sight || champion.hash == base.hash {
             return;
         }
-        self.withdraw_earlier_bases(&base.hash);
+        self.withdraw_earlier_bases(base.hash);
         let parent = Some(champion.version.clone());
         let version = self.version_for(base, None, VersionOrigin::Base, (parent, String::new(), Vec::new()));
         match self.situation.wants.on_base_change {
             OnBaseChange::Adopt if self.situation.wants.pin.is_none() => {
                 self.record.quarantine.retain(|taken_back| taken_back.hash != base.hash);
                 let why = "the base prompt was changed, and spec.promotion.onBaseChange is Adopt";
-                self.promote(&version, &base.hash, Origin::Adopted, None, why);
+                self.promote(&version, base.hash, Origin::Adopted, None, why);
             }
-            _ if self.is_quarantined(&base.hash) => {
+            _ if self.is_quarantined(base.hash) => {
                 let message = format!(
                     "the base prompt was changed to that of {version}, which was rolled back: it stays quarantined; \
                      ask for it by {}: {version}, or change it",
                     crate::api::intent::annotations::ROLLBACK_TO
                 );
-                self.warn("BasePromptQuarantined", message);
+                self.warn(EventReason::BasePromptQuarantined, message);
             }
             _ => {
                 self.verdicts.push(VersionVerdict {
-                    version: version.clone(),
                     phase: Some(VersionPhase::Candidate),
                     reasons: vec!["the base prompt was changed; it is gated against the champion".to_owned()],
-                    ..VersionVerdict::default()
+                    ..VersionVerdict::about(version.clone())
                 });
-                self.say("BasePromptChanged", format!("{version} is the changed base prompt, and a candidate"));
+                self.say(
+                    EventReason::BasePromptChanged,
+                    format!("{version} is the changed base prompt, and a candidate"),
+                );
             }
         }
     }
 
     /// Earlier edits of the base prompt that no gate has seen yet are not wanted any more.
-    fn withdraw_earlier_bases(&mut self, hash: &str) {
+    fn withdraw_earlier_bases(&mut self, hash: ContentHash) {
         let situation = self.situation;
         for earlier in
             situation.versions.iter().filter(|known| known.origin == VersionOrigin::Base && known.hash != hash)
@@ -204,10 +216,9 @@ impl Step<'_> {
             if matches!(self.phase(earlier), VersionPhase::Candidate | VersionPhase::Challenger) {
                 self.record.challenger.take_if(|challenger| challenger.version == earlier.version);
                 self.verdicts.push(VersionVerdict {
-                    version: earlier.version.clone(),
                     phase: Some(VersionPhase::Superseded),
                     reasons: vec!["the base prompt was changed again before this one was gated".to_owned()],
-                    ..VersionVerdict::default()
+                    ..VersionVerdict::about(earlier.version.clone())
                 });
             }
         }
@@ -221,12 +232,12 @@ impl Step<'_> {
         if handled(&self.record).approve.as_ref() == Some(&value) {
             return;
         }
-        let asked = version_asked_for(&value).to_owned();
+        let asked = version_asked_for(&value);
         let waiting = self.record.challenger.clone().filter(|challenger| challenger.awaits_approval);
         let message = match (waiting, &self.situation.wants.pin) {
             (Some(_), Some(pin)) => format!("{asked} is not promoted: spec.pin names {pin}"),
             (Some(Challenger { version, hash, score, .. }), None) if version == asked => {
-                self.promote(&version, &hash, Origin::Approval, score, "it passed the gate and a person approved it");
+                self.promote(&version, hash, Origin::Approval, score, "it passed the gate and a person approved it");
                 format!("{version} was approved and serves")
             }
             (Some(challenger), None) => format!("{asked} does not wait for approval; {} does", challenger.version),
@@ -244,15 +255,14 @@ impl Step<'_> {
         if handled(&self.record).rollback_to.as_ref() == Some(&value) {
             return;
         }
-        let asked = version_asked_for(&value).to_owned();
+        let asked = version_asked_for(&value);
         let message = if self.serves(&asked) {
             match self.record.challenger.take_if(|challenger| challenger.awaits_approval) {
                 Some(refused) => {
                     self.verdicts.push(VersionVerdict {
-                        version: refused.version.clone(),
                         phase: Some(VersionPhase::Rejected),
                         reasons: vec![format!("a person keeps {asked}")],
-                        ..VersionVerdict::default()
+                        ..VersionVerdict::about(refused.version.clone())
                     });
                     format!("{asked} goes on serving, and {} is rejected", refused.version)
                 }
@@ -261,8 +271,8 @@ impl Step<'_> {
         } else if let Some(pin) = &self.situation.wants.pin {
             format!("{asked} is not brought back: spec.pin names {pin}")
         } else if let Some(hash) = self.hash_of(&asked) {
-            let from = self.champion().to_owned();
-            let to = VersionRef { version: asked.clone(), hash };
+            let from = self.champion_name();
+            let to = VersionId { version: asked.clone(), hash };
             self.take_back(&to, Origin::Requested, None, "a person asked for it");
             format!("{asked} serves again instead of {from}")
         } else {
@@ -283,7 +293,7 @@ impl Step<'_> {
         let handled = self.record.handled.get_or_insert_default();
         note(handled);
         handled.message = Some(message.clone());
-        self.say("RequestHandled", message);
+        self.say(EventReason::RequestHandled, message);
     }
 
     /// The version that `spec.pin` names serves. What it has put there is watched once nothing holds it any more.
@@ -296,14 +306,14 @@ impl Step<'_> {
         if let Some(hash) = self.hash_of(&pin) {
             // Whoever pins it wants it back.
             self.record.quarantine.retain(|taken_back| taken_back.hash != hash);
-            self.replace(&pin, &hash, Origin::Pin, None);
-            self.say_who_serves("Pinned", format!("{pin} serves: spec.pin names it"));
+            self.replace(&pin, hash, Origin::Pin, None);
+            self.say_who_serves(EventReason::Pinned, format!("{pin} serves: spec.pin names it"));
         } else {
             let message = format!(
                 "spec.pin: there is no version {pin:?}; kubectl get pver lists those there are, and {} serves meanwhile",
                 self.champion()
             );
-            self.obstacle = Some(Obstacle { reason: "PinnedVersionUnknown", message });
+            self.obstacle = Some(Obstacle { reason: ObstacleReason::PinnedVersionUnknown, message });
         }
     }
 
@@ -316,7 +326,7 @@ impl Step<'_> {
         };
         self.watch_over(&champion.version);
         let watched = self.record.watch.as_ref().map_or("", |_| ", and is watched from now on");
-        self.say("Unpinned", format!("{} goes on serving without a pin{watched}", champion.version));
+        self.say(EventReason::Unpinned, format!("{} goes on serving without a pin{watched}", champion.version));
     }
 
     /// A version that has come through its window is established, once every signal has been found within its limits: an
@@ -345,9 +355,15 @@ impl Step<'_> {
         watch.established = true;
         watch.breaches = 0;
         let message = format!("{} is established: nothing speaks against it since {}", watch.version, watch.since);
-        self.say("Established", message);
+        self.say(EventReason::Established, message);
     }
 
+    /// The name of the version that serves, where one must.
+    pub(super) fn champion_name(&self) -> VersionName {
+        self.champion().into()
+    }
+
+    /// The name of the version that serves, in a sentence.
     pub(super) fn champion(&self) -> &str {
         self.record.champion.as_ref().map_or("nothing", |champion| champion.version.as_str())
     }
@@ -363,12 +379,12 @@ pub(super) enum Breached {
 }
 
 /// The version in the value of an annotation: what comes after an `@` only makes the value another one than before.
-fn version_asked_for(value: &str) -> &str {
-    value.split_once('@').map_or(value, |(version, _)| version)
+fn version_asked_for(value: &str) -> VersionName {
+    value.split_once('@').map_or(value, |(version, _)| version).into()
 }
 
 /// The annotations that were acted on.
-pub(super) fn handled(record: &AgentOptimizationStatus) -> Handled {
+pub(super) fn handled(record: &Record) -> Handled {
     record.handled.clone().unwrap_or_default()
 }
 
@@ -385,25 +401,20 @@ mod tests {
     #[test]
     fn what_was_answered_can_be_asked_again_once_its_annotation_was_away() {
         let serving = |version: &str| Serving {
-            version: version.to_owned(),
-            hash: version.to_owned(),
+            version: version.into(),
+            hash: ContentHash::of_bytes(version.as_bytes()),
             origin: Origin::Gate,
             since: Timestamp::UNIX_EPOCH,
             score: None,
             promoted_with: None,
             series: None,
-            series_since: None,
             drifted_to: None,
         };
         let asked = Wants { rollback_to: Some("v2".to_owned()), ..Wants::default() };
         let handled =
             Handled { rollback_to: Some("v2".to_owned()), message: Some("x".to_owned()), ..Handled::default() };
-        let record = AgentOptimizationStatus {
-            champion: Some(serving("v4")),
-            handled: Some(handled),
-            ..AgentOptimizationStatus::default()
-        };
-        let answer = |wants: &Wants, record: &AgentOptimizationStatus| {
+        let record = Record { champion: Some(serving("v4")), handled: Some(handled), ..Record::default() };
+        let answer = |wants: &Wants, record: &Record| {
             let situation = Situation {
                 now: Timestamp::UNIX_EPOCH,
                 wants,

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use rust_decimal::Decimal;
-
 use super::champion::later;
+use super::record::{Challenger, Cost, Exhausted, FinishedCycle, RunningCycle};
 use super::versions::{VersionOrigin, VersionVerdict};
-use super::{PromptText, Step};
+use super::{EventReason, PromptText, Step};
 use crate::api::promotion::Approval;
-use crate::api::status::{
-    Amount, Challenger, CycleKind, CycleVerdict, DimensionScore, EXHAUSTED, Exhausted, FinishedCycle, HISTORY, Origin,
-    RunningCycle, Waiting,
-};
+use crate::api::status::{EXHAUSTED, HISTORY, Waiting};
 use crate::decide::conclude::Verdict;
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::{DimensionName, VersionName};
+use crate::domain::lifecycle::{CycleKind, CycleVerdict, Origin};
 use crate::domain::money::Money;
+use crate::domain::score::Score;
 use crate::domain::version::VersionPhase;
 
 /// The first wait after a failure; it doubles from failure to failure.
@@ -28,7 +28,7 @@ pub struct Ended {
     /// What it was about.
     pub cycle: RunningCycle,
     /// The hash of the prompt that served when it was started.
-    pub champion: String,
+    pub champion: ContentHash,
     /// What came out.
     pub result: Result<CycleFacts, Failed>,
 }
@@ -93,7 +93,7 @@ pub struct Gated {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChallengerFacts {
     /// The name that the cycle gave it.
-    pub version: String,
+    pub version: VersionName,
     /// Its prompt.
     pub prompt: PromptText,
     /// The difference from the champion, in unified form.
@@ -103,7 +103,7 @@ pub struct ChallengerFacts {
     /// Its aggregate score.
     pub score: Option<f64>,
     /// Its scores by dimension.
-    pub dimensions: Vec<(String, f64)>,
+    pub dimensions: Vec<(DimensionName, f64)>,
 }
 
 /// The champion, measured again with fresh answers on the same scenarios.
@@ -134,16 +134,12 @@ impl Step<'_> {
     pub(super) fn conclude(&mut self) {
         let Some(ended) = self.situation.ended else { return };
         let Some(running) = self.record.cycle.clone() else { return };
-        let identity = |cycle: &RunningCycle| {
-            let RunningCycle { kind, inputs, attempt, challenger, .. } = cycle;
-            (*kind, inputs.clone(), *attempt, challenger.clone(), cycle.own_series())
-        };
-        if identity(&running) != identity(&ended.cycle) || self.situation.wants.suspend {
+        if !running.is_same(&ended.cycle) || self.situation.wants.suspend {
             return;
         }
         let is_current = self.record.champion.as_ref().is_some_and(|champion| champion.hash == ended.champion);
         // A person may have changed the inputs since, and that may be all that is known of it yet.
-        let is_wanted = self.situation.inputs.is_none_or(|inputs| inputs == running.inputs);
+        let is_wanted = self.situation.inputs.is_none_or(|inputs| *inputs == running.inputs);
         if !is_current || !is_wanted {
             self.record.cycle = None;
             return;
@@ -152,29 +148,29 @@ impl Step<'_> {
             Err(failed) => self.wait_after(running, failed),
             Ok(CycleFacts::Gated(gated)) => {
                 self.record.cycle = None;
-                self.add_cost(&self.not_yet_counted(gated), &gated.currency);
+                self.add_cost(self.not_yet_counted(gated), &gated.currency);
                 self.count_attempt(&running);
                 self.take_in(&running, gated);
             }
             Ok(CycleFacts::Remeasured(remeasured)) => {
                 self.record.cycle = None;
-                self.add_cost(&remeasured.cost, &remeasured.currency);
+                self.add_cost(remeasured.cost, &remeasured.currency);
                 self.judge_remeasured(&running, remeasured);
             }
             Ok(CycleFacts::Unreadable(why)) => {
                 self.record.cycle = None;
                 self.record.exhausted.retain(|exhausted| exhausted.challenger != running.challenger);
                 self.refuse_gated(&running, vec![why.clone()]);
-                let version = running.challenger.as_deref().unwrap_or_default();
-                self.warn("VersionRefused", format!("{version} is not gated: {why}"));
+                let version = running.challenger.as_ref().map_or("", VersionName::as_str);
+                self.warn(EventReason::VersionRefused, format!("{version} is not gated: {why}"));
             }
             Ok(CycleFacts::TooDear(too_dear)) => {
                 self.record.cycle = None;
-                self.add_cost(&too_dear.cost, &too_dear.currency);
+                self.add_cost(too_dear.cost, &too_dear.currency);
                 self.record.reevaluated_at = Some(self.situation.now);
-                self.record.reevaluations = self.record.reevaluations.max(running.series);
-                let (champion, message) = (self.champion().to_owned(), too_dear.message.clone());
-                self.warn("BudgetExhausted", message.clone());
+                self.record.reevaluations = self.record.reevaluations.max(running.series.number);
+                let (champion, message) = (self.champion_name(), too_dear.message.clone());
+                self.warn(EventReason::BudgetExhausted, message.clone());
                 self.remember(
                     &running,
                     &too_dear.id,
@@ -183,7 +179,7 @@ impl Step<'_> {
                     champion,
                     None,
                     None,
-                    &too_dear.cost,
+                    too_dear.cost,
                 );
             }
         }
@@ -196,7 +192,10 @@ impl Step<'_> {
         let wait = FIRST_WAIT.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_WAIT);
         let until = later(self.situation.now, wait);
         if before.is_none_or(|before| before.message != failed.message) {
-            self.warn("CycleFailed", format!("{}; it is tried again, and nothing paid is lost", failed.message));
+            self.warn(
+                EventReason::CycleFailed,
+                format!("{}; it is tried again, and nothing paid is lost", failed.message),
+            );
         }
         running.progress = None;
         running.waiting =
@@ -204,25 +203,23 @@ impl Step<'_> {
         self.record.cycle = Some(running);
     }
 
-    fn add_cost(&mut self, cost: &Money, currency: &str) {
-        let so_far = self.record.cost.as_ref().filter(|amount| amount.currency == currency);
-        let so_far = so_far.and_then(|amount| amount.amount.parse::<Decimal>().ok());
-        let so_far = so_far.map(Money::from).unwrap_or_default();
-        self.record.cost = Some(Amount { amount: (so_far + *cost).to_string(), currency: currency.to_owned() });
+    fn add_cost(&mut self, cost: Money, currency: &str) {
+        let so_far = self.record.cost.as_ref().filter(|so_far| so_far.currency == currency);
+        let so_far = so_far.map_or(Money::ZERO, |so_far| so_far.amount);
+        self.record.cost = Some(Cost { amount: so_far + cost, currency: currency.to_owned() });
     }
 
     /// What a cycle has cost, without what was counted when it ran out of its budget.
     fn not_yet_counted(&self, gated: &Gated) -> Money {
         let before = self.record.exhausted.iter().find(|exhausted| exhausted.id == gated.id);
-        let counted = before.and_then(|before| before.spent.parse::<Decimal>().ok()).unwrap_or_default();
-        Money::from((gated.cost.amount() - counted).max(Decimal::ZERO))
+        gated.cost.saturating_sub(before.map_or(Money::ZERO, |before| before.spent))
     }
 
     fn count_attempt(&mut self, running: &RunningCycle) {
         if running.kind != CycleKind::Search {
             return;
         }
-        if self.record.inputs.as_deref() == Some(running.inputs.as_str()) {
+        if self.record.inputs.as_ref() == Some(&running.inputs) {
             self.record.attempts = self.record.attempts.max(running.attempt) + 1;
         } else {
             self.record.inputs = Some(running.inputs.clone());
@@ -231,18 +228,18 @@ impl Step<'_> {
     }
 
     fn take_in(&mut self, running: &RunningCycle, gated: &Gated) {
-        let score = gated.champion_score.map(score_text);
+        let score = gated.champion_score.and_then(recorded);
         if let Some(champion) = self.record.champion.as_mut().filter(|_| score.is_some()) {
-            champion.score.clone_from(&score);
+            champion.score = score;
         }
         let why = gated.reasons.first().cloned().unwrap_or_default();
-        let champion = self.champion().to_owned();
+        let champion = self.champion_name();
         self.record.exhausted.retain(|exhausted| exhausted.challenger != running.challenger);
         if let Some(budget) = gated.exhausted {
             let exhausted = Exhausted {
                 id: gated.id.clone(),
-                budget: budget.to_string(),
-                spent: gated.cost.to_string(),
+                budget,
+                spent: gated.cost,
                 attempt: running.attempt,
                 challenger: running.challenger.clone(),
             };
@@ -262,12 +259,15 @@ impl Step<'_> {
                 CycleVerdict::Passed => why.clone(),
                 _ => format!("{champion} stays champion{against}: {why}"),
             };
-            self.say(if verdict == CycleVerdict::Passed { "GatePassed" } else { "CycleEnded" }, message);
+            self.say(
+                if verdict == CycleVerdict::Passed { EventReason::GatePassed } else { EventReason::CycleEnded },
+                message,
+            );
         }
         if gated.exhausted.is_some() {
-            self.warn("BudgetExhausted", why.clone());
+            self.warn(EventReason::BudgetExhausted, why.clone());
         }
-        self.remember(running, &gated.id, verdict, why, champion, version, score, &gated.cost);
+        self.remember(running, &gated.id, verdict, why, champion, version, score, gated.cost);
     }
 
     /// The version that a cycle has gated did not get as far as a comparison. It is not gated again by itself.
@@ -276,7 +276,7 @@ impl Step<'_> {
         self.record.challenger.take_if(|challenger| challenger.version == version);
         reasons.truncate(REASONS);
         let phase = Some(VersionPhase::Rejected);
-        self.verdicts.push(VersionVerdict { version, phase, reasons, ..VersionVerdict::default() });
+        self.verdicts.push(VersionVerdict { phase, reasons, ..VersionVerdict::about(version) });
     }
 
     /// What becomes of the challenger: its version, and the verdict of the cycle in one word.
@@ -286,48 +286,44 @@ impl Step<'_> {
         gated: &Gated,
         facts: &ChallengerFacts,
         why: &str,
-    ) -> (String, CycleVerdict) {
-        let parent = Some(self.champion().to_owned());
+    ) -> (VersionName, CycleVerdict) {
+        let parent = Some(self.champion_name());
         let details = (parent, facts.diff.clone(), facts.addresses.clone());
         // A prompt that a person applied keeps the name that it was gated under.
         let version = match &running.challenger {
             Some(gated) => gated.clone(),
             None => self.version_for(&facts.prompt, Some(&facts.version), VersionOrigin::Search, details),
         };
-        let score = facts.score.map(score_text);
-        let mut told = VersionVerdict {
-            version: version.clone(),
-            object: None,
-            phase: None,
+        let score = facts.score.and_then(recorded);
+        let dimensions = facts.dimensions.iter();
+        let mut entry = VersionVerdict {
             reasons: gated.reasons.clone(),
-            score: score.clone(),
-            dimensions: facts
-                .dimensions
-                .iter()
-                .map(|(name, mean)| DimensionScore { name: name.clone(), score: score_text(*mean) })
-                .collect(),
+            score,
+            dimensions: dimensions.filter_map(|(name, mean)| Some((name.clone(), recorded(*mean)?))).collect(),
+            ..VersionVerdict::about(version.clone())
         };
         if self.record.challenger.as_ref().is_some_and(|challenger| challenger.version == version) {
             self.record.challenger = None;
         }
         let verdict = match gated.verdict {
-            Verdict::Promoted | Verdict::Passed if self.is_quarantined(&facts.prompt.hash) => {
-                told.phase = Some(VersionPhase::RolledBack);
-                told.reasons
+            Verdict::Promoted | Verdict::Passed if self.is_quarantined(facts.prompt.hash) => {
+                entry.phase = Some(VersionPhase::RolledBack);
+                entry
+                    .reasons
                     .insert(0, "it passes the gate and was rolled back before: it stays quarantined".to_owned());
                 CycleVerdict::Kept
             }
             Verdict::Promoted | Verdict::Passed if self.situation.wants.pin.is_some() => {
-                told.phase = Some(VersionPhase::Candidate);
-                told.reasons.insert(0, "it passes the gate; spec.pin keeps another version".to_owned());
+                entry.phase = Some(VersionPhase::Candidate);
+                entry.reasons.insert(0, "it passes the gate; spec.pin keeps another version".to_owned());
                 CycleVerdict::Passed
             }
             Verdict::Promoted | Verdict::Passed if self.situation.wants.approval == Approval::Manual => {
-                told.reasons.insert(0, format!("it passes the gate and waits for approval: {why}"));
+                entry.reasons.insert(0, format!("it passes the gate and waits for approval: {why}"));
                 self.displace_waiting(&version);
                 self.record.challenger = Some(Challenger {
                     version: version.clone(),
-                    hash: facts.prompt.hash.clone(),
+                    hash: facts.prompt.hash,
                     awaits_approval: true,
                     score,
                 });
@@ -335,37 +331,36 @@ impl Step<'_> {
                     "{version} passes the gate and waits for approval: annotate {}={version}, or run whetstone approve",
                     crate::api::intent::annotations::APPROVE
                 );
-                self.say("AwaitingApproval", message);
+                self.say(EventReason::AwaitingApproval, message);
                 CycleVerdict::Passed
             }
             Verdict::Promoted | Verdict::Passed => {
-                self.promote(&version, &facts.prompt.hash, Origin::Gate, score, why);
+                self.promote(&version, facts.prompt.hash, Origin::Gate, score, why);
                 CycleVerdict::Promoted
             }
             Verdict::Kept | Verdict::BelowThreshold => {
-                told.phase = Some(VersionPhase::Rejected);
+                entry.phase = Some(VersionPhase::Rejected);
                 word(gated.verdict)
             }
             // It may be gated again when there is more evidence; the operator does not ask the same question twice by itself.
             Verdict::Inconclusive => {
-                told.phase = Some(VersionPhase::Rejected);
-                told.reasons.insert(0, "the evidence does not suffice".to_owned());
+                entry.phase = Some(VersionPhase::Rejected);
+                entry.reasons.insert(0, "the evidence does not suffice".to_owned());
                 CycleVerdict::Inconclusive
             }
         };
-        told.reasons.truncate(REASONS);
-        self.verdicts.push(told);
+        entry.reasons.truncate(REASONS);
+        self.verdicts.push(entry);
         (version, verdict)
     }
 
     /// Another version waits for approval from now on: the one that did before is not wanted any more.
-    fn displace_waiting(&mut self, by: &str) {
+    fn displace_waiting(&mut self, by: &VersionName) {
         let Some(before) = self.record.challenger.take().filter(|before| before.awaits_approval) else { return };
         self.verdicts.push(VersionVerdict {
-            version: before.version,
             phase: Some(VersionPhase::Superseded),
             reasons: vec![format!("{by} has passed the gate after it, and waits for approval instead")],
-            ..VersionVerdict::default()
+            ..VersionVerdict::about(before.version)
         });
     }
 
@@ -376,10 +371,10 @@ impl Step<'_> {
         id: &str,
         verdict: CycleVerdict,
         message: String,
-        champion: String,
-        challenger: Option<String>,
-        score: Option<String>,
-        cost: &Money,
+        champion: VersionName,
+        challenger: Option<VersionName>,
+        score: Option<Score>,
+        cost: Money,
     ) {
         self.record.cycles += 1;
         self.record.history.insert(
@@ -395,7 +390,7 @@ impl Step<'_> {
                 champion,
                 challenger,
                 score,
-                cost: cost.to_string(),
+                cost,
                 requested: running.requested.clone(),
             },
         );
@@ -414,7 +409,7 @@ fn word(verdict: Verdict) -> CycleVerdict {
     }
 }
 
-/// A score as the status holds it.
-pub(super) fn score_text(score: f64) -> String {
-    format!("{score:.3}")
+/// A measured score as the record holds it: to three decimals. `None` for what is no score.
+pub(super) fn recorded(score: f64) -> Option<Score> {
+    Score::new(score).map(Score::recorded)
 }

@@ -1,20 +1,22 @@
 //! What a re-evaluation changes.
 
-use super::Step;
 use super::champion::Breached;
-use super::outcome::{Remeasured, score_text};
-use crate::api::status::{CycleVerdict, RunningCycle, Serving};
+use super::outcome::{Remeasured, recorded};
+use super::record::{RunningCycle, Serving};
+use super::{EventReason, Step};
 use crate::decide::watch::{Predecessor, Reevaluated, Reference, Remeasurement, judge_reevaluation};
+use crate::domain::lifecycle::CycleVerdict;
+use crate::domain::score::Score;
 
 impl Step<'_> {
     /// The champion was measured again: has it dropped, and is its prompt to blame?
     pub(super) fn judge_remeasured(&mut self, running: &RunningCycle, measured: &Remeasured) {
         self.record.reevaluated_at = Some(self.situation.now);
-        self.record.reevaluations = self.record.reevaluations.max(running.series);
+        self.record.reevaluations = self.record.reevaluations.max(running.series.number);
         let Some(before) = self.record.champion.clone() else { return };
-        let score = measured.now.is_finite().then(|| score_text(measured.now));
-        if let (Some(serving), Some(score)) = (self.record.champion.as_mut(), &score) {
-            serving.score = Some(score.clone());
+        let score = recorded(measured.now);
+        if let (Some(serving), Some(score)) = (self.record.champion.as_mut(), score) {
+            serving.score = Some(score);
         }
         let plan = self.situation.wants.watch.as_ref().and_then(|watch| watch.reevaluation);
         let judged = plan.map(|plan| judge_reevaluation(&plan, &self.remeasurement(&before, measured)));
@@ -22,9 +24,9 @@ impl Step<'_> {
             None => {
                 (CycleVerdict::Measured, "nobody wants to know any more: spec.watch.reevaluation is gone".to_owned())
             }
-            Some(judged) => (self.act_on(&judged, running, measured, score.as_ref()), judged.message().to_owned()),
+            Some(judged) => (self.act_on(&judged, running, measured, score), judged.message().to_owned()),
         };
-        self.remember(running, &measured.id, verdict, message, before.version, None, score, &measured.cost);
+        self.remember(running, &measured.id, verdict, message, before.version, None, score, measured.cost);
     }
 
     /// What was measured, beside what it is compared with.
@@ -32,13 +34,13 @@ impl Step<'_> {
         Remeasurement {
             scenarios: measured.scenarios,
             before: measured.then,
-            reference: match &champion.promoted_with {
-                Some(score) if *score == score_text(measured.then) => Reference::Promotion,
-                Some(score) => score.parse().map_or(Reference::Earlier, Reference::PromotedWith),
+            reference: match champion.promoted_with {
+                Some(score) if Some(score) == recorded(measured.then) => Reference::Promotion,
+                Some(score) => Reference::PromotedWith(score.value()),
                 None if champion.score.is_some() => Reference::Earlier,
                 None => Reference::First,
             },
-            drifted_to: champion.drifted_to.as_ref().and_then(|score| score.parse().ok()),
+            drifted_to: champion.drifted_to.map(Score::value),
             measured: measured.now,
             p_value: Some(measured.p_value),
             predecessor: match (&self.record.predecessor, measured.predecessor) {
@@ -55,7 +57,7 @@ impl Step<'_> {
         judged: &Reevaluated,
         running: &RunningCycle,
         measured: &Remeasured,
-        score: Option<&String>,
+        score: Option<Score>,
     ) -> CycleVerdict {
         match judged {
             Reevaluated::Steady(_) => {
@@ -70,16 +72,16 @@ impl Step<'_> {
             Reevaluated::NoEvidence(_) => CycleVerdict::Inconclusive,
             // The predecessor cannot be measured any more: then nothing says that it would do better.
             Reevaluated::MeasurePredecessor(message) | Reevaluated::Drift(message) => {
-                self.warn("Drifted", message.clone());
+                self.warn(EventReason::Drifted, message.clone());
                 self.rest_on(running);
                 self.record.drifted = true;
                 if let Some(serving) = self.record.champion.as_mut() {
-                    serving.drifted_to = score.cloned();
+                    serving.drifted_to = score;
                 }
                 CycleVerdict::Drifted
             }
             Reevaluated::Breach(message) => {
-                match self.breach("PinnedVersionWorse", measured.predecessor.map(score_text), message) {
+                match self.breach(EventReason::PinnedVersionWorse, measured.predecessor.and_then(recorded), message) {
                     Breached::TakenBack => CycleVerdict::RolledBack,
                     Breached::Stays => CycleVerdict::Worse,
                 }
@@ -89,6 +91,6 @@ impl Step<'_> {
 
     /// From now on cycles rest on the answers of this one.
     fn rest_on(&mut self, running: &RunningCycle) {
-        (self.record.evidence, self.record.evidence_since) = (running.series, running.series_since);
+        self.record.evidence = running.series;
     }
 }

@@ -9,15 +9,16 @@ use rust_decimal::Decimal;
 
 use super::*;
 use crate::api::plan::watch::{ReevaluationPlan, WatchPlan};
-use crate::api::status::{Cause, CycleKind, CycleVerdict, Origin, RecordedSeries};
 use crate::decide::conclude::Verdict;
 use crate::decide::watch::RoundOutcome;
-use crate::domain::hash::ContentHash;
+use crate::domain::lifecycle::{Cause, CycleKind, CycleVerdict};
 use crate::domain::money::Money;
+use crate::domain::score::Score;
+use crate::domain::series::RecordedSeries;
 use crate::domain::version::VersionPhase;
 
 fn prompt(text: &str) -> PromptText {
-    PromptText { hash: ContentHash::of_bytes(text.as_bytes()).to_string(), text: text.to_owned() }
+    PromptText::new(text.to_owned())
 }
 
 fn watch() -> WatchPlan {
@@ -40,12 +41,12 @@ fn dollars(amount: u8) -> Money {
 struct Cluster {
     now: Timestamp,
     wants: Wants,
-    record: AgentOptimizationStatus,
+    record: Record,
     versions: Vec<KnownVersion>,
     base: PromptText,
-    inputs: String,
+    inputs: RecordedInputs,
     taken: Vec<String>,
-    remembered: Vec<VersionRef>,
+    remembered: Vec<VersionId>,
     reasons: Vec<String>,
     /// Cycles use up their budget, if they have one.
     is_costly: bool,
@@ -62,10 +63,10 @@ impl Cluster {
         let mut cluster = Self {
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             wants: Wants::default(),
-            record: AgentOptimizationStatus::default(),
+            record: Record::default(),
             versions: Vec::new(),
             base: prompt("base"),
-            inputs: "inputs".to_owned(),
+            inputs: "inputs".into(),
             taken: Vec::new(),
             remembered: Vec::new(),
             reasons: vec!["because".to_owned()],
@@ -73,7 +74,7 @@ impl Cluster {
             said: Vec::new(),
         };
         let version =
-            |(version, text): &(&str, &str)| VersionRef { version: (*version).to_owned(), hash: prompt(text).hash };
+            |(version, text): &(&str, &str)| VersionId { version: (*version).into(), hash: prompt(text).hash };
         cluster.remembered = remembered.iter().map(version).collect();
         cluster.step(None, None);
         cluster
@@ -106,7 +107,7 @@ impl Cluster {
             self.versions.push(KnownVersion {
                 object: format!("support-{}", new.version),
                 version: new.version.clone(),
-                hash: new.prompt.hash.clone(),
+                hash: new.prompt.hash,
                 phase: None,
                 score: None,
                 origin: new.origin,
@@ -123,8 +124,8 @@ impl Cluster {
             let champion = champion.filter(|it| holds && it.version == known.version && it.hash == known.hash);
             let derived = phase_of(&course.record, known, holds);
             known.phase = Some(told.and_then(|told| told.phase).filter(|_| champion.is_none()).unwrap_or(derived));
-            let measured = champion.and_then(|champion| champion.score.clone());
-            let told = told.and_then(|told| told.score.clone());
+            let measured = champion.and_then(|champion| champion.score);
+            let told = told.and_then(|told| told.score);
             known.score = measured.or(told).or(known.score.take());
         }
         self.said.extend(course.notes);
@@ -139,7 +140,7 @@ impl Cluster {
         let number = self.versions.len();
         self.versions.push(KnownVersion {
             object: format!("by-hand-{number}"),
-            version: version.to_owned(),
+            version: version.into(),
             hash: prompt(text).hash,
             phase: None,
             score: None,
@@ -168,7 +169,7 @@ impl Cluster {
             Some(version) => {
                 // What was deleted meanwhile is not gated.
                 let known = Names::of(&self.versions).holder(&self.record, version)?;
-                PromptText { hash: known.hash.clone(), text: String::new() }
+                PromptText { hash: known.hash, text: String::new() }
             }
             None => prompt(text),
         };
@@ -176,7 +177,7 @@ impl Cluster {
             return None;
         }
         let challenger = ChallengerFacts {
-            version: "v2".to_owned(),
+            version: "v2".into(),
             prompt,
             diff: String::new(),
             addresses: Vec::new(),
@@ -239,7 +240,7 @@ impl Cluster {
 
     fn serving(&self) -> (&str, Origin) {
         let champion = self.record.champion.as_ref().unwrap();
-        (&champion.version, champion.origin)
+        (champion.version.as_str(), champion.origin)
     }
 
     fn phases(&self) -> BTreeMap<&str, VersionPhase> {
@@ -253,13 +254,13 @@ impl Cluster {
         self.versions.iter().find(|known| known.object == object).unwrap().phase.unwrap()
     }
 
-    fn times_said(&self, reason: &str) -> usize {
+    fn times_said(&self, reason: EventReason) -> usize {
         self.said.iter().filter(|note| note.reason == reason).count()
     }
 
     #[track_caller]
-    fn has_said(&self, reason: &str) {
-        assert!(self.said.iter().any(|note| note.reason == reason), "{reason} is not among {:?}", self.said);
+    fn has_said(&self, reason: EventReason) {
+        assert!(self.said.iter().any(|note| note.reason == reason), "{reason:?} is not among {:?}", self.said);
     }
 }
 
@@ -276,7 +277,7 @@ fn a_promotion_makes_the_old_champion_the_predecessor_and_starts_no_further_sear
     let mut cluster = Cluster::new();
     cluster.ends(Verdict::Promoted, "better");
     assert_eq!(cluster.serving(), ("v2", Origin::Gate));
-    assert_eq!(cluster.record.predecessor.as_ref().unwrap().version, "v1");
+    assert_eq!(cluster.record.predecessor.as_ref().unwrap().version.as_str(), "v1");
     assert_eq!(cluster.phases(), BTreeMap::from([("v1", VersionPhase::Superseded), ("v2", VersionPhase::Champion)]));
     cluster.pass(10);
     assert_eq!(cluster.record.cycle, None);
@@ -299,7 +300,7 @@ fn a_breach_brings_the_predecessor_back_and_the_prompt_is_never_promoted_again()
     cluster.breaches();
     assert_eq!(cluster.serving(), ("v1", Origin::Rollback));
     assert_eq!(cluster.phases()["v2"], VersionPhase::RolledBack);
-    cluster.has_said("RolledBack");
+    cluster.has_said(EventReason::RolledBack);
     cluster.wants.run_at = Some("now".to_owned());
     cluster.pass(1);
     cluster.ends(Verdict::Promoted, "better");
@@ -388,7 +389,7 @@ fn with_manual_approval_a_later_search_displaces_what_waits_and_candidates_wait_
     cluster.wants.approve = Some("v3".to_owned());
     cluster.pass(1);
     assert_eq!(cluster.serving(), ("v3", Origin::Approval));
-    assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger.as_deref(), Some("hand-2"));
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger, Some("hand-2".into()));
 }
 
 #[test]
@@ -402,7 +403,7 @@ fn what_waits_for_approval_is_refused_by_keeping_the_champion_and_promoted_when_
     assert_eq!((cluster.serving().0, cluster.phases()["v2"]), ("v1", VersionPhase::Rejected));
     assert_eq!(cluster.record.phase, Some(Phase::Idle));
     cluster.apply_by_hand("by hand");
-    assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger.as_deref(), Some("hand-2"));
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger, Some("hand-2".into()));
 
     automatic.wants.approval = Approval::Automatic;
     automatic.pass(1);
@@ -428,10 +429,10 @@ fn a_name_that_is_taken_or_that_no_object_can_have_is_not_given() {
     assert_eq!(cluster.serving().0, "v3");
     for (found, expected) in [("release 3", "v1"), ("V2", "v1"), ("", "v1"), ("2026-11", "2026-11")] {
         let cluster = Cluster::new();
-        let found = Found { version: Some(found.to_owned()), prompt: prompt("found") };
-        let record = AgentOptimizationStatus::default();
+        let found = Found { version: Some(found.into()), prompt: prompt("found") };
+        let record = Record::default();
         let course = next(&Situation { record: &record, versions: &[], found: Some(&found), ..cluster.situation() });
-        assert_eq!(course.record.champion.unwrap().version, expected);
+        assert_eq!(course.record.champion.unwrap().version.as_str(), expected);
     }
 }
 
@@ -442,7 +443,7 @@ fn a_version_that_is_applied_by_hand_is_gated_and_one_that_was_rejected_is_not_g
     cluster.apply_by_hand("by hand");
     let cycle = cluster.record.cycle.clone().unwrap();
     assert_eq!(
-        (cycle.kind, cycle.cause, cycle.challenger.as_deref()),
+        (cycle.kind, cycle.cause, cycle.challenger.as_ref().map(VersionName::as_str)),
         (CycleKind::Gate, Cause::VersionApplied, Some("hand-2"))
     );
     cluster.ends(Verdict::Promoted, "");
@@ -475,19 +476,19 @@ fn a_changed_base_prompt_is_gated_or_adopted_and_only_the_last_of_several_edits_
 fn a_pin_serves_and_keeps_everything_else_from_serving() {
     let mut cluster = Cluster::new();
     cluster.ends(Verdict::Promoted, "better");
-    cluster.wants.pin = Some("v1".to_owned());
+    cluster.wants.pin = Some("v1".into());
     cluster.pass(1);
     assert_eq!(cluster.serving(), ("v1", Origin::Pin));
     cluster.wants.run_at = Some("now".to_owned());
     cluster.pass(1);
     cluster.ends(Verdict::Promoted, "another");
     assert_eq!((cluster.serving().0, cluster.phases()["v3"]), ("v1", VersionPhase::Candidate));
-    cluster.wants.pin = Some("v9".to_owned());
-    assert_eq!(cluster.look(None, None).obstacle.unwrap().reason, "PinnedVersionUnknown");
+    cluster.wants.pin = Some("v9".into());
+    assert_eq!(cluster.look(None, None).obstacle.unwrap().reason, ObstacleReason::PinnedVersionUnknown);
     // What passed while another version was pinned is gated once nothing is.
     cluster.wants.pin = None;
     cluster.pass(1);
-    assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger.as_deref(), Some("v3"));
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger, Some("v3".into()));
     cluster.ends(Verdict::Promoted, "another");
     assert_eq!((cluster.serving().0, cluster.phases()["v3"]), ("v3", VersionPhase::Champion));
 }
@@ -502,7 +503,7 @@ fn a_failed_cycle_waits_longer_from_time_to_time_and_stays_what_it_was() {
         waits.push(waiting.until.duration_since(cluster.now).as_secs());
     }
     assert_eq!(waits, [15, 30, 60, 120, 240, 480, 960, 1920, 3600, 3600]);
-    assert_eq!(cluster.said.iter().filter(|note| note.reason == "CycleFailed").count(), 1, "said once");
+    assert_eq!(cluster.said.iter().filter(|note| note.reason == EventReason::CycleFailed).count(), 1, "said once");
     cluster.ends(Verdict::Promoted, "better");
     assert_eq!(cluster.serving().0, "v2");
 }
@@ -517,9 +518,9 @@ fn a_version_that_cannot_be_read_is_refused_and_holds_up_nobody() {
     let champion = cluster.record.champion.clone().unwrap().hash;
     let unreadable = CycleFacts::Unreadable("no mapping".to_owned());
     cluster.step(Some(&Ended { cycle, champion, result: Ok(unreadable) }), None);
-    cluster.has_said("VersionRefused");
+    cluster.has_said(EventReason::VersionRefused);
     assert_eq!(cluster.phases()["hand-2"], VersionPhase::Rejected);
-    assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger.as_deref(), Some("hand-3"));
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger, Some("hand-3".into()));
 }
 
 #[test]
@@ -531,7 +532,7 @@ fn a_champion_that_is_too_dear_to_measure_again_is_tried_at_the_next_time() {
     (cluster.wants.budget, cluster.is_costly) = (Some(dollars(1)), true);
     cluster.pass(1000);
     cluster.ends(Verdict::Promoted, "");
-    cluster.has_said("BudgetExhausted");
+    cluster.has_said(EventReason::BudgetExhausted);
     assert_eq!((cluster.serving().0, &cluster.record.cycle), ("v2", &None));
     cluster.pass(1001);
     assert_eq!(cluster.record.cycle.as_ref().unwrap().kind, CycleKind::Reevaluate);
@@ -541,10 +542,10 @@ fn a_champion_that_is_too_dear_to_measure_again_is_tried_at_the_next_time() {
 fn what_was_found_out_before_the_inputs_changed_promotes_nothing_even_if_nobody_has_noticed_the_change() {
     let mut cluster = Cluster::new();
     let ended = cluster.ended(Verdict::Promoted, "better").unwrap();
-    cluster.inputs = "stricter".to_owned();
+    cluster.inputs = "stricter".into();
     cluster.step(Some(&ended), None);
     assert_eq!(cluster.serving(), ("v1", Origin::Base));
-    assert_eq!(cluster.record.cycle.as_ref().unwrap().inputs, "stricter");
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().inputs.as_str(), "stricter");
 }
 
 #[test]
@@ -554,10 +555,10 @@ fn the_search_after_a_drift_waits_for_a_pin_like_any_other_and_is_not_forgotten(
     cluster.ends(Verdict::Promoted, "better");
     cluster.pass(61);
     cluster.pass(1000);
-    cluster.wants.pin = Some("v2".to_owned());
+    cluster.wants.pin = Some("v2".into());
     cluster.pass(1);
     cluster.ends(Verdict::BelowThreshold, "");
-    cluster.has_said("Drifted");
+    cluster.has_said(EventReason::Drifted);
     assert_eq!((cluster.record.cycle.clone(), cluster.record.drifted), (None, true));
     cluster.wants.pin = None;
     cluster.pass(1);
@@ -586,7 +587,7 @@ fn a_search_whose_budget_was_used_up_goes_on_when_it_is_raised_and_only_then() {
     assert_eq!((cluster.serving().0, cluster.record.exhausted.len()), ("v3", 0));
     assert_eq!(
         cluster.record.cost.as_ref().unwrap().amount,
-        "2",
+        dollars(2),
         "what the same cycle had cost before is not counted twice"
     );
     cluster.wants.budget = None;
@@ -606,7 +607,10 @@ fn a_version_whose_gate_used_up_the_budget_is_gated_again_when_it_is_raised() {
     cluster.wants.budget = None;
     cluster.pass(1);
     let cycle = cluster.record.cycle.as_ref().unwrap();
-    assert_eq!((cycle.cause, cycle.challenger.as_deref()), (Cause::BudgetRaised, Some("hand-2")));
+    assert_eq!(
+        (cycle.cause, cycle.challenger.as_ref().map(VersionName::as_str)),
+        (Cause::BudgetRaised, Some("hand-2"))
+    );
     cluster.ends(Verdict::Promoted, "");
     assert_eq!(cluster.serving(), ("hand-2", Origin::Gate));
 }
@@ -628,7 +632,7 @@ fn every_gate_that_used_up_its_budget_goes_on_and_the_search_as_well() {
         challengers.push(cycle.challenger);
         cluster.ends(Verdict::Kept, "worse");
     }
-    assert_eq!(challengers, [Some("hand-1".to_owned()), Some("hand-2".to_owned()), None]);
+    assert_eq!(challengers, [Some("hand-1".into()), Some("hand-2".into()), None]);
     assert_eq!(cluster.record.exhausted, []);
 }
 
@@ -636,14 +640,14 @@ fn every_gate_that_used_up_its_budget_goes_on_and_the_search_as_well() {
 fn what_was_run_for_other_inputs_is_no_evidence() {
     let mut cluster = Cluster::new();
     let cycle = cluster.record.cycle.clone().unwrap();
-    cluster.inputs = "others".to_owned();
+    cluster.inputs = "others".into();
     cluster.pass(1);
     let champion = cluster.record.champion.clone().unwrap().hash;
     let failed = Failed { message: String::new(), needs_a_person: false };
     let before = cluster.record.clone();
     cluster.step(Some(&Ended { cycle, champion, result: Err(failed) }), None);
     assert_eq!(cluster.record, before);
-    assert_eq!(cluster.record.cycle.as_ref().unwrap().inputs, "others");
+    assert_eq!(cluster.record.cycle.as_ref().unwrap().inputs.as_str(), "others");
 }
 
 #[test]
@@ -653,7 +657,7 @@ fn a_drop_of_the_champion_alone_is_its_fault_and_a_drop_of_both_is_the_models() 
     {
         let mut cluster = measuring_again();
         cluster.ends(verdict, "");
-        assert_eq!((cluster.serving().0, cluster.record.evidence), (version, evidence), "{verdict:?}");
+        assert_eq!((cluster.serving().0, cluster.record.evidence.number), (version, evidence), "{verdict:?}");
         assert_eq!(cluster.record.history[0].verdict, said);
     }
 }
@@ -672,12 +676,12 @@ fn measuring_again() -> Cluster {
 #[test]
 fn a_pinned_champion_that_does_worse_is_not_taken_back_and_nothing_says_that_it_was() {
     let mut cluster = measuring_again();
-    cluster.wants.pin = Some("v2".to_owned());
+    cluster.wants.pin = Some("v2".into());
     cluster.ends(Verdict::Kept, "");
     assert_eq!((cluster.serving(), &cluster.record.quarantine), (("v2", Origin::Gate), &Vec::new()));
     assert_eq!(cluster.record.history[0].verdict, CycleVerdict::Worse);
-    cluster.has_said("PinnedVersionWorse");
-    assert_eq!(cluster.times_said("RolledBack"), 0);
+    cluster.has_said(EventReason::PinnedVersionWorse);
+    assert_eq!(cluster.times_said(EventReason::RolledBack), 0);
     assert!(cluster.said.iter().all(|note| note.origin != Some(Origin::Rollback)), "nor does the metric");
 }
 
@@ -686,11 +690,11 @@ fn a_pinned_champion_that_breaches_is_told_once() {
     let mut cluster = Cluster::new();
     cluster.wants.watch = Some(watch());
     cluster.ends(Verdict::Promoted, "better");
-    cluster.wants.pin = Some("v2".to_owned());
+    cluster.wants.pin = Some("v2".into());
     for _ in 0..3 {
         cluster.breaches();
     }
-    assert_eq!((cluster.times_said("PinnedVersionBreaches"), cluster.serving().0), (1, "v2"));
+    assert_eq!((cluster.times_said(EventReason::PinnedVersionBreaches), cluster.serving().0), (1, "v2"));
     // It is taken back as soon as nothing keeps it and it breaches still.
     cluster.wants.pin = None;
     cluster.breaches();
@@ -703,36 +707,33 @@ fn a_reevaluation_compares_with_the_promotion_however_often_the_model_has_drifte
     let promoted = cluster.record.champion_series();
     assert_eq!(promoted, RecordedSeries::default());
     cluster.ends(Verdict::BelowThreshold, "");
-    assert_ne!(cluster.record.evidence_series(), promoted, "searches rest on the fresh answers");
+    assert_ne!(cluster.record.evidence, promoted, "searches rest on the fresh answers");
     assert_eq!(cluster.record.champion_series(), promoted);
     let champion = cluster.record.champion.clone().unwrap();
-    assert_eq!(champion.drifted_to.as_deref(), Some("0.600"));
+    assert_eq!(champion.drifted_to.map(Score::value), Some(0.600));
     let said = |cluster: &Cluster| cluster.record.history[0].message.clone();
     assert!(said(&cluster).contains("0.3 below the 0.900 at promotion"), "{}", said(&cluster));
     // The search that the drift has started, and the next re-evaluation: the same drop is no further drift.
     cluster.ends(Verdict::Kept, "worse");
-    let evidence = cluster.record.evidence_series();
+    let evidence = cluster.record.evidence;
     cluster.pass(1001);
     assert_eq!(cluster.record.cycle.as_ref().unwrap().kind, CycleKind::Reevaluate);
     cluster.ends(Verdict::BelowThreshold, "");
-    assert_eq!((cluster.record.cycle.clone(), cluster.times_said("Drifted")), (None, 1));
-    assert_eq!(
-        (&cluster.record.history[0].verdict, cluster.record.evidence_series()),
-        (&CycleVerdict::Measured, evidence)
-    );
+    assert_eq!((cluster.record.cycle.clone(), cluster.times_said(EventReason::Drifted)), (None, 1));
+    assert_eq!((&cluster.record.history[0].verdict, cluster.record.evidence), (&CycleVerdict::Measured, evidence));
     assert!(said(&cluster).contains("0.3 below the 0.900 at promotion"), "{}", said(&cluster));
     // It recovers: then what was answered in between is no evidence.
     cluster.pass(1001);
     cluster.ends(Verdict::Promoted, "");
     let champion = cluster.record.champion.clone().unwrap();
     assert_eq!((champion.version.as_str(), champion.drifted_to), ("v2", None));
-    assert_ne!(cluster.record.evidence_series(), evidence);
+    assert_ne!(cluster.record.evidence, evidence);
     // What is promoted from now on is compared with what it was promoted by.
     cluster.wants.run_at = Some("now".to_owned());
     cluster.pass(1);
     cluster.ends(Verdict::Promoted, "better still");
     assert_eq!(cluster.serving().0, "v4");
-    assert_eq!(cluster.record.champion_series(), cluster.record.evidence_series());
+    assert_eq!(cluster.record.champion_series(), cluster.record.evidence);
 }
 
 #[test]
@@ -765,7 +766,7 @@ fn a_version_that_is_applied_under_a_taken_name_is_refused_itself_and_the_champi
 fn a_name_that_the_record_knows_is_not_taken_over_when_its_object_is_gone() {
     let mut cluster = Cluster::new();
     cluster.ends(Verdict::Promoted, "better");
-    cluster.versions.retain(|known| known.version != "v1");
+    cluster.versions.retain(|known| known.version.as_str() != "v1");
     cluster.apply_as("v1", "an impostor");
     assert_eq!(cluster.phase_of_object("by-hand-1"), VersionPhase::Rejected);
     cluster.wants.rollback_to = Some("v1".to_owned());
@@ -783,7 +784,7 @@ fn no_name_is_given_twice_whatever_was_deleted_or_was_before() {
         cluster.pass(1);
         cluster.ends(Verdict::Kept, &format!("worse {number}"));
     }
-    cluster.versions.retain(|known| known.version == "v1");
+    cluster.versions.retain(|known| known.version.as_str() == "v1");
     cluster.record.history.clear();
     cluster.wants.run_at = Some("one more".to_owned());
     cluster.pass(1);
@@ -819,7 +820,7 @@ fn a_pin_takes_what_it_names_out_of_quarantine_and_what_it_leaves_is_watched() {
     cluster.ends(Verdict::Promoted, "better");
     cluster.breaches();
     assert_eq!(cluster.record.quarantine.len(), 1);
-    cluster.wants.pin = Some("v2".to_owned());
+    cluster.wants.pin = Some("v2".into());
     cluster.pass(1);
     assert_eq!((cluster.serving(), cluster.record.quarantine.len()), (("v2", Origin::Pin), 0));
     assert_eq!(cluster.record.watch, None);
@@ -827,7 +828,7 @@ fn a_pin_takes_what_it_names_out_of_quarantine_and_what_it_leaves_is_watched() {
     cluster.pass(1);
     let watch = cluster.record.watch.clone().expect("it is watched");
     assert_eq!((watch.version.as_str(), cluster.record.phase), ("v2", Some(Phase::Watching)));
-    cluster.has_said("Unpinned");
+    cluster.has_said(EventReason::Unpinned);
     cluster.breaches();
     assert_eq!(cluster.serving(), ("v1", Origin::Rollback));
     // A pin on what serves anyway changes nothing about its watch.
@@ -836,7 +837,7 @@ fn a_pin_takes_what_it_names_out_of_quarantine_and_what_it_leaves_is_watched() {
     cluster.ends(Verdict::Promoted, "better");
     let before = cluster.record.watch.clone();
     for pin in [Some("v2"), None] {
-        cluster.wants.pin = pin.map(str::to_owned);
+        cluster.wants.pin = pin.map(VersionName::from);
         cluster.pass(1);
         assert_eq!(cluster.record.watch, before);
     }
@@ -847,17 +848,17 @@ fn a_version_that_serves_again_has_the_score_that_was_measured() {
     let mut cluster = Cluster::new();
     cluster.wants.watch = Some(watch());
     cluster.ends(Verdict::Promoted, "better");
-    assert_eq!(cluster.record.champion.as_ref().unwrap().score.as_deref(), Some("0.900"));
+    assert_eq!(cluster.record.champion.as_ref().unwrap().score.map(Score::value), Some(0.900));
     let mut by_hand = cluster.clone();
     cluster.breaches();
-    assert_eq!(cluster.record.champion.as_ref().unwrap().score.as_deref(), Some("0.700"));
+    assert_eq!(cluster.record.champion.as_ref().unwrap().score.map(Score::value), Some(0.700));
     by_hand.wants.rollback_to = Some("v1".to_owned());
     by_hand.pass(1);
-    assert_eq!(by_hand.record.champion.as_ref().unwrap().score.as_deref(), Some("0.700"));
+    assert_eq!(by_hand.record.champion.as_ref().unwrap().score.map(Score::value), Some(0.700));
     let mut measured = measuring_again();
     measured.ends(Verdict::Kept, "");
     assert_eq!(measured.serving(), ("v1", Origin::Rollback));
-    assert_eq!(measured.record.champion.as_ref().unwrap().score.as_deref(), Some("0.800"), "just now");
+    assert_eq!(measured.record.champion.as_ref().unwrap().score.map(Score::value), Some(0.800), "just now");
 }
 
 #[test]
@@ -867,7 +868,7 @@ fn a_cycle_says_which_request_it_answers_even_if_its_inputs_were_changed_meanwhi
     cluster.wants.run_at = Some("mine".to_owned());
     cluster.pass(1);
     assert_eq!(cluster.record.cycle.as_ref().unwrap().requested.as_deref(), Some("mine"));
-    cluster.inputs = "others".to_owned();
+    cluster.inputs = "others".into();
     cluster.pass(1);
     let cycle = cluster.record.cycle.clone().unwrap();
     assert_eq!((cycle.cause, cycle.requested.as_deref()), (Cause::InputsChanged, Some("mine")));
@@ -953,12 +954,12 @@ fn happens(cluster: &mut Cluster, happening: &Happening) {
         Happening::Pass(seconds) => return cluster.pass(u64::from(seconds)),
         Happening::Base(text) => cluster.base = prompt(&format!("prompt {text}")),
         Happening::ByHand(text) => return cluster.apply_by_hand(&format!("prompt {text}")),
-        Happening::Pin(version) => cluster.wants.pin = version.map(|number| format!("v{number}")),
+        Happening::Pin(version) => cluster.wants.pin = version.map(|number| format!("v{number}").into()),
         Happening::Suspend(suspend) => cluster.wants.suspend = suspend,
         Happening::Approve(number) => cluster.wants.approve = Some(format!("v{number}")),
         Happening::RollbackTo(number) => cluster.wants.rollback_to = Some(format!("v{number}")),
         Happening::RunAt(number) => cluster.wants.run_at = Some(number.to_string()),
-        Happening::Inputs(number) => cluster.inputs = number.to_string(),
+        Happening::Inputs(number) => cluster.inputs = number.to_string().into(),
         Happening::Manual(manual) => {
             cluster.wants.approval = if manual { Approval::Manual } else { Approval::Automatic };
         }
@@ -974,7 +975,7 @@ fn happens(cluster: &mut Cluster, happening: &Happening) {
         Happening::Delete(index) => {
             let record = &cluster.record;
             let named = record.champion.iter().map(|it| &it.hash).chain(record.challenger.iter().map(|it| &it.hash));
-            let needed: Vec<String> = named.chain(record.predecessor.iter().map(|it| &it.hash)).cloned().collect();
+            let needed: Vec<ContentHash> = named.chain(record.predecessor.iter().map(|it| &it.hash)).cloned().collect();
             let index = usize::from(index);
             if cluster.versions.get(index).is_some_and(|known| !needed.contains(&known.hash)) {
                 cluster.versions.remove(index);
@@ -985,7 +986,7 @@ fn happens(cluster: &mut Cluster, happening: &Happening) {
 }
 
 /// What must hold between two records.
-fn check(cluster: &Cluster, before: &AgentOptimizationStatus, happening: &Happening) {
+fn check(cluster: &Cluster, before: &Record, happening: &Happening) {
     let record = &cluster.record;
     let champion = record.champion.as_ref().expect("there is always a champion");
     let known = Names::of(&cluster.versions).holder(record, &champion.version);
@@ -1000,11 +1001,11 @@ fn check(cluster: &Cluster, before: &AgentOptimizationStatus, happening: &Happen
             "the history says so if and only if it was: {last:?}"
         );
     }
-    let series = |status: &AgentOptimizationStatus| status.cycle.as_ref().map(|cycle| (cycle.kind, cycle.own_series()));
+    let series = |status: &Record| status.cycle.as_ref().map(|cycle| (cycle.kind, cycle.series));
     if let Some((CycleKind::Reevaluate, fresh)) = series(record).filter(|cycle| series(before).as_ref() != Some(cycle))
     {
         assert_eq!(fresh.since, Some(cluster.now), "a re-evaluation asks anew");
-        assert_ne!(fresh, before.evidence_series());
+        assert_ne!(fresh, before.evidence);
     }
     let champions = cluster.versions.iter().filter(|known| known.phase == Some(VersionPhase::Champion)).count();
     assert_eq!(champions, 1, "there is one champion");

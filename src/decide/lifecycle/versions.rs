@@ -4,8 +4,11 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
+use super::record::Record;
 use super::{PromptText, Step};
-use crate::api::status::{AgentOptimizationStatus, DimensionScore};
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::{DimensionName, VersionName};
+use crate::domain::score::Score;
 use crate::domain::version::VersionPhase;
 
 /// Who wrote a PromptVersion.
@@ -46,18 +49,18 @@ impl VersionOrigin {
 }
 
 /// A PromptVersion as far as it matters for a decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KnownVersion {
     /// The name of the object.
     pub object: String,
     /// The name of the version.
-    pub version: String,
+    pub version: VersionName,
     /// The hash of its prompt.
-    pub hash: String,
+    pub hash: ContentHash,
     /// Where its status says it stands; `None` before the operator has seen it.
     pub phase: Option<VersionPhase>,
-    /// Its aggregate score when it was measured last, 0 to 1.
-    pub score: Option<String>,
+    /// Its aggregate score when it was measured last.
+    pub score: Option<Score>,
     /// Who wrote it.
     pub origin: VersionOrigin,
     /// When the object was created.
@@ -70,11 +73,11 @@ pub struct KnownVersion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewVersion {
     /// Its name.
-    pub version: String,
+    pub version: VersionName,
     /// Its prompt.
     pub prompt: PromptText,
     /// The version that it was made from.
-    pub parent: Option<String>,
+    pub parent: Option<VersionName>,
     /// The difference from the parent, in unified form; empty without a parent, or when nobody has made it yet.
     pub diff: String,
     /// The clusters that it addresses.
@@ -84,10 +87,10 @@ pub struct NewVersion {
 }
 
 /// What is to be written about a version.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct VersionVerdict {
     /// The name of the version.
-    pub version: String,
+    pub version: VersionName,
     /// The object that it is about; the one that [holds](Names::holds) the name when absent.
     pub object: Option<String>,
     /// Where it stands, if the record does not tell.
@@ -95,12 +98,18 @@ pub struct VersionVerdict {
     /// Why, the most important reason first.
     pub reasons: Vec<String>,
     /// Its aggregate score.
-    pub score: Option<String>,
+    pub score: Option<Score>,
     /// Its scores by dimension.
-    pub dimensions: Vec<DimensionScore>,
+    pub dimensions: Vec<(DimensionName, Score)>,
 }
 
 impl VersionVerdict {
+    /// Nothing yet about this version.
+    #[must_use]
+    pub fn about(version: VersionName) -> Self {
+        Self { version, object: None, phase: None, reasons: Vec::new(), score: None, dimensions: Vec::new() }
+    }
+
     /// Whether it is about this version. `holds` says that the version [holds](Names::holds) its name.
     #[must_use]
     pub fn is_about(&self, known: &KnownVersion, holds: bool) -> bool {
@@ -113,13 +122,13 @@ impl VersionVerdict {
 
 /// Which object each name means. A person may apply a PromptVersion under a name that another one has.
 #[derive(Clone, Debug)]
-pub struct Names<'v>(HashMap<&'v str, Vec<&'v KnownVersion>>);
+pub struct Names<'v>(HashMap<&'v VersionName, Vec<&'v KnownVersion>>);
 
 impl<'v> Names<'v> {
     /// The names of these versions.
     #[must_use]
     pub fn of(versions: impl IntoIterator<Item = &'v KnownVersion>) -> Self {
-        let mut names: HashMap<&str, Vec<&KnownVersion>> = HashMap::new();
+        let mut names: HashMap<&VersionName, Vec<&KnownVersion>> = HashMap::new();
         for known in versions {
             names.entry(&known.version).or_default().push(known);
         }
@@ -134,7 +143,7 @@ impl<'v> Names<'v> {
     /// The object that a name means: the one with the prompt that the record knows by it, then one that the operator wrote, then
     /// the oldest. `None` when no object has the prompt that the record knows.
     #[must_use]
-    pub fn holder(&self, record: &AgentOptimizationStatus, version: &str) -> Option<&'v KnownVersion> {
+    pub fn holder(&self, record: &Record, version: &VersionName) -> Option<&'v KnownVersion> {
         let known_hash = hash_in(record, version);
         let mut named = self.0.get(version)?.iter();
         named.find(|known| known_hash.is_none_or(|hash| hash == known.hash)).copied()
@@ -142,23 +151,23 @@ impl<'v> Names<'v> {
 
     /// Whether a version is the one that its name means.
     #[must_use]
-    pub fn holds(&self, record: &AgentOptimizationStatus, known: &KnownVersion) -> bool {
+    pub fn holds(&self, record: &Record, known: &KnownVersion) -> bool {
         self.holder(record, &known.version).is_some_and(|holder| holder.object == known.object)
     }
 }
 
 /// The hash of the prompt that the record knows by a name.
-fn hash_in<'r>(record: &'r AgentOptimizationStatus, version: &str) -> Option<&'r str> {
-    let champion = record.champion.iter().map(|it| (&it.version, &it.hash));
-    let challenger = record.challenger.iter().map(|it| (&it.version, &it.hash));
-    let others = record.predecessor.iter().chain(&record.quarantine).map(|it| (&it.version, &it.hash));
-    champion.chain(challenger).chain(others).find(|(name, _)| *name == version).map(|(_, hash)| hash.as_str())
+fn hash_in(record: &Record, version: &VersionName) -> Option<ContentHash> {
+    let champion = record.champion.iter().map(|it| (&it.version, it.hash));
+    let challenger = record.challenger.iter().map(|it| (&it.version, it.hash));
+    let others = record.predecessor.iter().chain(&record.quarantine).map(|it| (&it.version, it.hash));
+    champion.chain(challenger).chain(others).find(|(name, _)| *name == version).map(|(_, hash)| hash)
 }
 
 /// Where a version stands. What the record says comes first; else what was said before. `holds` says that it
 /// [holds](Names::holds) its name: only then does the record mean it by that.
 #[must_use]
-pub fn phase_of(record: &AgentOptimizationStatus, known: &KnownVersion, holds: bool) -> VersionPhase {
+pub fn phase_of(record: &Record, known: &KnownVersion, holds: bool) -> VersionPhase {
     let KnownVersion { version, hash, phase: before, .. } = known;
     let champion = record.champion.as_ref();
     if holds && champion.is_some_and(|champion| champion.version == *version && champion.hash == *hash) {
@@ -182,7 +191,7 @@ pub fn phase_of(record: &AgentOptimizationStatus, known: &KnownVersion, holds: b
 /// The names of the objects that are too many. `versions` with their phases; the champion, its predecessor, the challenger, what
 /// waits for the gate and what a person applied by hand are never among them.
 #[must_use]
-pub fn retained(record: &AgentOptimizationStatus, versions: &[KnownVersion], keep: usize) -> Vec<String> {
+pub fn retained(record: &Record, versions: &[KnownVersion], keep: usize) -> Vec<String> {
     let named = |version: &KnownVersion| {
         let champion = record.champion.as_ref().is_some_and(|champion| champion.version == version.version);
         let predecessor = record.predecessor.as_ref().is_some_and(|before| before.version == version.version);
@@ -198,7 +207,9 @@ pub fn retained(record: &AgentOptimizationStatus, versions: &[KnownVersion], kee
             matches!(phase, VersionPhase::Superseded | VersionPhase::Rejected | VersionPhase::RolledBack)
         })
         .collect();
-    old.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| number(&b.version).cmp(&number(&a.version))));
+    old.sort_by(|a, b| {
+        b.created.cmp(&a.created).then_with(|| number(b.version.as_str()).cmp(&number(a.version.as_str())))
+    });
     old.into_iter().skip(keep).map(|version| version.object.clone()).collect()
 }
 
@@ -223,28 +234,28 @@ fn is_name(proposed: &str) -> bool {
 
 impl Step<'_> {
     /// The name of the version that has this prompt, if there is one.
-    pub(super) fn named(&self, hash: &str) -> Option<String> {
+    pub(super) fn named(&self, hash: ContentHash) -> Option<VersionName> {
         let known = self.situation.versions.iter().filter(|version| version.hash == hash && self.holds(version));
         // Somebody may have applied the same prompt again under another name: the older one is meant.
-        let oldest = known.min_by_key(|version| (version.created, number(&version.version)));
+        let oldest = known.min_by_key(|version| (version.created, number(version.version.as_str())));
         let created = self.create.iter().find(|version| version.prompt.hash == hash);
         oldest.map(|version| version.version.clone()).or_else(|| created.map(|version| version.version.clone()))
     }
 
     /// The hash of the version of this name.
-    pub(super) fn hash_of(&self, version: &str) -> Option<String> {
+    pub(super) fn hash_of(&self, version: &VersionName) -> Option<ContentHash> {
         let known = self.holder(version).filter(|known| known.fault.is_none());
-        let created = self.create.iter().find(|created| created.version == version);
+        let created = self.create.iter().find(|created| created.version == *version);
         // Its object may be gone; its prompt is in the store.
-        let before = self.record.predecessor.as_ref().filter(|before| before.version == version);
+        let before = self.record.predecessor.as_ref().filter(|before| before.version == *version);
         known
-            .map(|known| known.hash.clone())
-            .or_else(|| created.map(|created| created.prompt.hash.clone()))
-            .or_else(|| before.map(|before| before.hash.clone()))
+            .map(|known| known.hash)
+            .or_else(|| created.map(|created| created.prompt.hash))
+            .or_else(|| before.map(|before| before.hash))
     }
 
     /// The object that a name means.
-    pub(super) fn holder(&self, version: &str) -> Option<&KnownVersion> {
+    pub(super) fn holder(&self, version: &VersionName) -> Option<&KnownVersion> {
         self.names.holder(&self.record, version)
     }
 
@@ -254,13 +265,13 @@ impl Step<'_> {
     }
 
     /// The score that a version had when it was measured last.
-    pub(super) fn known_score(&self, version: &str, hash: &str) -> Option<String> {
-        self.holder(version).filter(|known| known.hash == hash)?.score.clone()
+    pub(super) fn known_score(&self, version: &VersionName, hash: ContentHash) -> Option<Score> {
+        self.holder(version).filter(|known| known.hash == hash)?.score
     }
 
     /// A name for a prompt that has none: the proposed one if it is free, else the next number. `is_its_own` says that the prompt
     /// had it in an earlier life.
-    fn free_name(&self, proposed: Option<&str>, is_its_own: bool) -> String {
+    fn free_name(&self, proposed: Option<&VersionName>, is_its_own: bool) -> VersionName {
         let record = &self.record;
         let known = self.situation.versions.iter().map(|version| version.version.as_str());
         let created = self.create.iter().map(|version| version.version.as_str());
@@ -269,31 +280,31 @@ impl Step<'_> {
         let history = record
             .history
             .iter()
-            .flat_map(|cycle| std::iter::once(cycle.champion.as_str()).chain(cycle.challenger.as_deref()));
+            .flat_map(|cycle| std::iter::once(&cycle.champion).chain(&cycle.challenger))
+            .map(VersionName::as_str);
         let others = self.situation.taken.iter().map(String::as_str);
         let taken: Vec<&str> =
             known.chain(created).chain(remembered).chain(serving).chain(history).chain(others).collect();
         match proposed {
             // A lower number was a name before, whether or not anybody remembers of what.
             Some(proposed)
-                if is_name(proposed)
-                    && !taken.contains(&proposed)
-                    && (is_its_own || !(1..=self.last_number()).contains(&number(proposed))) =>
+                if is_name(proposed.as_str())
+                    && !taken.contains(&proposed.as_str())
+                    && (is_its_own || !(1..=self.last_number()).contains(&number(proposed.as_str()))) =>
             {
-                proposed.to_owned()
+                proposed.clone()
             }
             _ => {
                 let highest = taken.iter().map(|name| number(name)).max().unwrap_or(0).max(self.last_number());
-                format!("v{}", highest + 1)
+                format!("v{}", highest + 1).into()
             }
         }
     }
 
     /// The highest number that a version was ever named by, in this life and in those that are remembered.
     fn last_number(&self) -> u64 {
-        let remembered = self.situation.remembered.iter().map(|version| number(&version.version)).max();
-        let recorded = self.record.last_number.and_then(|number| u64::try_from(number).ok());
-        recorded.unwrap_or(0).max(remembered.unwrap_or(0))
+        let remembered = self.situation.remembered.iter().map(|version| number(version.version.as_str())).max();
+        self.record.last_number.max(remembered.unwrap_or(0))
     }
 
     /// Notes the highest number that a version is named by. Objects go, and the history has an end.
@@ -301,25 +312,24 @@ impl Step<'_> {
         let known = self.situation.versions.iter().map(|version| version.version.as_str());
         let created = self.create.iter().map(|version| version.version.as_str());
         let serving = self.record.champion.iter().map(|champion| champion.version.as_str());
-        let highest = known.chain(created).chain(serving).map(number).max().unwrap_or(0).max(self.last_number());
-        self.record.last_number = i64::try_from(highest).ok().filter(|highest| *highest > 0);
+        let highest = known.chain(created).chain(serving).map(number).max().unwrap_or(0);
+        self.record.last_number = highest.max(self.last_number());
     }
 
     /// The version of this prompt, created when there is none.
     pub(super) fn version_for(
         &mut self,
         prompt: &PromptText,
-        proposed: Option<&str>,
+        proposed: Option<&VersionName>,
         origin: VersionOrigin,
-        details: (Option<String>, String, Vec<String>),
-    ) -> String {
-        if let Some(known) = self.named(&prompt.hash) {
+        details: (Option<VersionName>, String, Vec<String>),
+    ) -> VersionName {
+        if let Some(known) = self.named(prompt.hash) {
             return known;
         }
         // A prompt that an earlier life of the object had keeps its name, and no other prompt gets that.
         let mut remembered = self.situation.remembered.iter();
-        let before =
-            remembered.clone().find(|version| version.hash == prompt.hash).map(|before| before.version.as_str());
+        let before = remembered.clone().find(|version| version.hash == prompt.hash).map(|before| &before.version);
         let proposed = before.or(proposed.filter(|name| remembered.all(|version| version.version != **name)));
         let version = self.free_name(proposed, before.is_some());
         let (parent, diff, addresses) = details;
@@ -340,7 +350,7 @@ impl Step<'_> {
     }
 
     /// Whether this prompt was taken back.
-    pub(super) fn is_quarantined(&self, hash: &str) -> bool {
+    pub(super) fn is_quarantined(&self, hash: ContentHash) -> bool {
         self.record.quarantine.iter().any(|taken_back| taken_back.hash == hash)
             || self.situation.versions.iter().any(|version| {
                 version.hash == hash
@@ -350,7 +360,7 @@ impl Step<'_> {
     }
 
     /// Whether the version of this name serves.
-    pub(super) fn serves(&self, version: &str) -> bool {
-        self.record.champion.as_ref().is_some_and(|champion| champion.version == version)
+    pub(super) fn serves(&self, version: &VersionName) -> bool {
+        self.record.champion.as_ref().is_some_and(|champion| champion.version == *version)
     }
 }

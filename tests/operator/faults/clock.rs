@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use whetstone::api::intent::Schedule;
-use whetstone::api::status::{AgentOptimizationStatus, Cause};
+use whetstone::api::status::Cause;
 use whetstone::decide::conclude::Verdict;
 use whetstone::decide::lifecycle::{
-    Course, CycleFacts, Ended, Gated, KnownVersion, PromptText, Situation, VersionOrigin, Wants, next,
+    Course, CycleFacts, Ended, Gated, KnownVersion, PromptText, Record, Situation, VersionOrigin, Wants, next,
 };
 use whetstone::decide::schedule::due;
 
@@ -16,7 +16,7 @@ use whetstone::decide::schedule::due;
 struct Life {
     schedule: Schedule,
     now: Timestamp,
-    record: AgentOptimizationStatus,
+    record: Record,
     versions: Vec<KnownVersion>,
     base: PromptText,
 }
@@ -24,8 +24,8 @@ struct Life {
 impl Life {
     fn begin(cron: &str, now: Timestamp) -> Self {
         let schedule = Schedule { cron: cron.to_owned(), time_zone: None };
-        let base = PromptText { hash: "a".repeat(64), text: "You help.".to_owned() };
-        let mut life = Self { schedule, now, record: AgentOptimizationStatus::default(), versions: Vec::new(), base };
+        let base = PromptText::new("You help.".to_owned());
+        let mut life = Self { schedule, now, record: Record::default(), versions: Vec::new(), base };
         // The first cycle is none of the schedule's.
         life.rest();
         life
@@ -34,6 +34,7 @@ impl Life {
     fn look(&self, ended: Option<&Ended>) -> Course {
         let handled = self.record.schedule.as_ref().map(|schedule| schedule.handled_until);
         let wants = Wants { schedule: Some(due(&self.schedule, handled, self.now).unwrap()), ..Wants::default() };
+        let inputs = "inputs".into();
         next(&Situation {
             now: self.now,
             wants: &wants,
@@ -43,7 +44,7 @@ impl Life {
             remembered: &[],
             base: Some(&self.base),
             found: None,
-            inputs: Some("inputs"),
+            inputs: Some(&inputs),
             ended,
             round: None,
         })
@@ -57,7 +58,7 @@ impl Life {
             self.versions.push(KnownVersion {
                 object: format!("shop-{}", new.version),
                 version: new.version.clone(),
-                hash: new.prompt.hash.clone(),
+                hash: new.prompt.hash,
                 phase: None,
                 score: None,
                 origin: VersionOrigin::Base,
@@ -85,7 +86,7 @@ impl Life {
                 cost: whetstone::domain::money::Money::default(),
                 currency: "USD".to_owned(),
             };
-            let ended = Ended { cycle, champion: self.base.hash.clone(), result: Ok(CycleFacts::Gated(facts)) };
+            let ended = Ended { cycle, champion: self.base.hash, result: Ok(CycleFacts::Gated(facts)) };
             started += usize::from(self.step(Some(&ended)));
         }
         panic!("a cycle starts again and again at {}", self.now);

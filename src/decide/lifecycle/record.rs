@@ -1,0 +1,239 @@
+//! The record: what has been decided so far, in types of the domain.
+//!
+//! The status of the resource holds it as text. The conversion between the two is at the edge, where the API server is talked
+//! to; what cannot be read there is absent here.
+
+use jiff::Timestamp;
+
+use crate::api::plan::InputsId;
+use crate::api::status::{Handled, Progress, ScheduleStatus, SignalStatus, Waiting};
+use crate::domain::hash::ContentHash;
+use crate::domain::ids::{RecordedInputs, VersionName};
+use crate::domain::lifecycle::{Cause, CycleKind, CycleVerdict, Origin, Phase};
+use crate::domain::money::Money;
+use crate::domain::score::Score;
+use crate::domain::series::RecordedSeries;
+
+/// What has been decided so far about one optimization.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Record {
+    /// The phase.
+    pub phase: Option<Phase>,
+    /// The version that serves.
+    pub champion: Option<Serving>,
+    /// The version that served before it, and that a rollback restores.
+    pub predecessor: Option<VersionId>,
+    /// Versions that were rolled back, newest first.
+    pub quarantine: Vec<VersionId>,
+    /// The version that is compared with the champion, or waits for approval.
+    pub challenger: Option<Challenger>,
+    /// The base prompt as last read.
+    pub base_hash: Option<ContentHash>,
+    /// The running cycle.
+    pub cycle: Option<RunningCycle>,
+    /// The inputs of the last finished cycle.
+    pub inputs: Option<RecordedInputs>,
+    /// Number of cycles that were run on these inputs.
+    pub attempts: u32,
+    /// Cycles that stopped because their budget was used up, newest first.
+    pub exhausted: Vec<Exhausted>,
+    /// The last cycles, newest first.
+    pub history: Vec<FinishedCycle>,
+    /// Number of finished cycles.
+    pub cycles: u64,
+    /// The watch over the champion.
+    pub watch: Option<Watch>,
+    /// Time of the last re-evaluation.
+    pub reevaluated_at: Option<Timestamp>,
+    /// Number of re-evaluations.
+    pub reevaluations: u32,
+    /// The series of answers that cycles use.
+    pub evidence: RecordedSeries,
+    /// The champion has drifted, and the search that follows has not started yet.
+    pub drifted: bool,
+    /// `spec.pin` was set at the last step.
+    pub pinned: bool,
+    /// The highest version number that was ever assigned; 0 before the first.
+    pub last_number: u64,
+    /// The annotations that were processed.
+    pub handled: Option<Handled>,
+    /// The state of the schedule.
+    pub schedule: Option<ScheduleStatus>,
+    /// The total cost of all cycles.
+    pub cost: Option<Cost>,
+}
+
+/// A version: its name and the hash of its prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionId {
+    /// Its name.
+    pub version: VersionName,
+    /// The hash of its prompt.
+    pub hash: ContentHash,
+}
+
+/// The version that serves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Serving {
+    /// Its name.
+    pub version: VersionName,
+    /// The hash of its prompt.
+    pub hash: ContentHash,
+    /// How it came to serve.
+    pub origin: Origin,
+    /// Since when it serves.
+    pub since: Timestamp,
+    /// Its aggregate score at the last measurement.
+    pub score: Option<Score>,
+    /// Its aggregate score when the gate promoted it.
+    pub promoted_with: Option<Score>,
+    /// The series of answers that led to its promotion. Records of earlier releases do not have it.
+    pub series: Option<RecordedSeries>,
+    /// The score that it has drifted to; `None` once it has recovered.
+    pub drifted_to: Option<Score>,
+}
+
+/// The version that is compared with the champion, or waits for approval.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Challenger {
+    /// Its name.
+    pub version: VersionName,
+    /// The hash of its prompt.
+    pub hash: ContentHash,
+    /// It has passed the gate and waits for approval.
+    pub awaits_approval: bool,
+    /// Its aggregate score.
+    pub score: Option<Score>,
+}
+
+/// A running cycle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningCycle {
+    /// What it does.
+    pub kind: CycleKind,
+    /// Why it was started.
+    pub cause: Cause,
+    /// Its inputs.
+    pub inputs: RecordedInputs,
+    /// The number of this attempt at the same inputs.
+    pub attempt: u32,
+    /// The series of answers that it uses.
+    pub series: RecordedSeries,
+    /// The value of `whetstone.dev/run-at` that it answers.
+    pub requested: Option<String>,
+    /// The version that it gates, if it gates one.
+    pub challenger: Option<VersionName>,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// Its progress, as the status shows it.
+    pub progress: Option<Progress>,
+    /// Why it is waiting, if it failed and will be retried.
+    pub waiting: Option<Waiting>,
+}
+
+impl RunningCycle {
+    /// Whether two are the same cycle, whatever their progress.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let key = |cycle: &Self| {
+            let Self { kind, inputs, attempt, series, challenger, .. } = cycle;
+            (*kind, inputs.clone(), *attempt, *series, challenger.clone())
+        };
+        key(self) == key(other)
+    }
+}
+
+/// A cycle whose budget was used up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    /// The short id of the cycle.
+    pub id: String,
+    /// The budget.
+    pub budget: Money,
+    /// The amount spent.
+    pub spent: Money,
+    /// Which attempt at its inputs it was.
+    pub attempt: u32,
+    /// The version that it gated; none when it was a search.
+    pub challenger: Option<VersionName>,
+}
+
+/// A cycle that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinishedCycle {
+    /// Its short id.
+    pub id: String,
+    /// What it did.
+    pub kind: CycleKind,
+    /// Why it was started.
+    pub cause: Cause,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// The verdict.
+    pub verdict: CycleVerdict,
+    /// The first reason for it.
+    pub message: String,
+    /// The version that served.
+    pub champion: VersionName,
+    /// The version that was gated.
+    pub challenger: Option<VersionName>,
+    /// The aggregate score of the champion.
+    pub score: Option<Score>,
+    /// What it cost.
+    pub cost: Money,
+    /// The value of `whetstone.dev/run-at` that it answered.
+    pub requested: Option<String>,
+}
+
+/// The watch over the champion.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    /// The version that is watched.
+    pub version: VersionName,
+    /// Since when.
+    pub since: Timestamp,
+    /// When the version becomes established, unless a breach occurs before.
+    pub until: Timestamp,
+    /// It has passed its window.
+    pub established: bool,
+    /// Number of consecutive breaches of the worst signal.
+    pub breaches: u32,
+    /// The newest reading of each signal, as the status shows it.
+    pub signals: Vec<SignalStatus>,
+}
+
+/// What the cycles of an object cost together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// The amount.
+    pub amount: Money,
+    /// Its currency.
+    pub currency: String,
+}
+
+impl From<&InputsId> for RecordedInputs {
+    fn from(inputs: &InputsId) -> Self {
+        inputs.to_string().into()
+    }
+}
+
+impl Record {
+    /// Writes inputs that an earlier release recorded in the present form, where they are these: an upgrade changes no inputs,
+    /// and starts no cycle.
+    pub fn adopt_inputs(&mut self, inputs: &InputsId) {
+        let running = self.cycle.iter_mut().map(|cycle| &mut cycle.inputs);
+        for recorded in self.inputs.iter_mut().chain(running) {
+            if inputs.is_legacy(recorded.as_str()) {
+                *recorded = inputs.into();
+            }
+        }
+    }
+
+    /// The series that the champion came to serve by. Records of earlier releases do not say: then it is that of all cycles.
+    #[must_use]
+    pub fn champion_series(&self) -> RecordedSeries {
+        self.champion.as_ref().and_then(|champion| champion.series).unwrap_or(self.evidence)
+    }
+}
