@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::api::plan::Provider;
 use crate::api::problem::{Problem, Problems};
 use crate::api::resolve::{ConfigMap, Reference, References, Text, left_to_the_operator, resolve};
 use crate::api::{Plan, Submission};
@@ -61,15 +60,9 @@ pub fn simulate(plan: &mut Plan, world: impl AsRef<Path>) -> anyhow::Result<Serv
     let identity = format!("simulated:{}", ContentHash::of_bytes(text.as_bytes()).short());
     let server = Server::start(world, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .context("starting the simulated world on a loopback port")?;
-    let with_version = server.base_url();
-    let without_version = with_version.trim_end_matches("/v1").to_owned();
     for model in plan.models.values_mut() {
-        let url = match model.provider {
-            Provider::OpenAi => with_version.clone(),
-            Provider::Anthropic => without_version.clone(),
-        };
         model.identity.endpoint.clone_from(&identity);
-        model.redirect = Some(url);
+        model.redirect = Some(server.base_url());
         model.key = None;
     }
     Ok(server)

@@ -1,7 +1,7 @@
 //! The models of a plan over HTTP: OpenAI-compatible and Anthropic.
 //!
 //! Goes in: a [`ModelPlan`] a model, and its key. Comes out: [`Client`], which is [`Models`] to the engine. A call is
-//! written to the wire format once ([`openai`], [`anthropic`]), waits at the door of its model ([`limits`], whose pure
+//! written in the provider's protocol ([`wire`], a file a protocol), waits at the door of its model ([`limits`], whose pure
 //! part is [`pace`]), and is attempted ([`attempt`]) until it is answered or given up ([`retry`]). A server that does not take a
 //! part of it ([`setting`]) is asked once more in another form ([`form`]), where the resource leaves that open.
 //!
@@ -24,32 +24,30 @@ mod refusal;
 mod retry;
 mod room;
 mod setting;
+mod wire;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use reqwest::{Method, Request, Url};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
 use tracing::{Instrument, debug, field, info_span};
 
 use self::attempt::Unusable;
 use self::endpoint::Endpoint;
 pub use self::endpoint::{KeyFault, KeyProblem};
-use self::form::{Form, MOST_CHANGES, Remembered, Structured};
+use self::form::{MOST_CHANGES, Remembered};
 pub use self::pauses::Pauses;
 use self::retry::GivenUp;
 pub use self::retry::RetryPolicy;
 pub use self::room::AnswerMemory;
 use self::room::{Expected, Room};
-use crate::api::plan::{KeyPlan, ModelPlan, Provider};
-use crate::domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings, Parameters, Temperature};
+use crate::api::plan::{KeyPlan, ModelPlan};
+use crate::domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings};
 use crate::domain::endpoint::{AllowList, Refusal};
 use crate::domain::ids::ModelName;
 use crate::domain::money::Usage;
@@ -302,10 +300,7 @@ impl Client {
         let span = info_span!(
             "call",
             gen_ai.operation.name = operation,
-            gen_ai.provider.name = match endpoint.provider {
-                Provider::OpenAi => "openai",
-                Provider::Anthropic => "anthropic",
-            },
+            gen_ai.provider.name = endpoint.wire.name(),
             gen_ai.request.model = endpoint.model,
             gen_ai.usage.input_tokens = field::Empty,
             gen_ai.usage.output_tokens = field::Empty,
@@ -356,14 +351,10 @@ impl Models for Client {
     ) -> BoxFuture<'a, Result<ChatAnswer, CallError>> {
         Box::pin(async move {
             let endpoint = self.endpoint(model)?;
-            let answer_tool = request.answer_schema.as_deref().map(|schema| schema.name.as_str());
             let output = request.parameters.max_output_tokens.unwrap_or(OUTPUT_TOKENS);
             let expected = Expected::Tokens(request.parameters.max_output_tokens);
             let read = |body: &[u8]| {
-                let read = match endpoint.provider {
-                    Provider::OpenAi => openai::read_chat(body),
-                    Provider::Anthropic => anthropic::read_chat(body, answer_tool),
-                }?;
+                let read = endpoint.wire.read_chat(body, request)?;
                 endpoint.warn_of(&read);
                 let answer = read.settle(|| answered::estimate_request(request));
                 room::check_calls(&answer.calls).map_err(Unusable::Malformed)?;
@@ -372,8 +363,9 @@ impl Models for Client {
             let remembered = &self.connections.remembered;
             let mut lessons = remembered.of(&endpoint.server);
             let mut changes = 0;
+            let body_of = |lessons| endpoint.wire.chat_body(&endpoint.model, request, endpoint.wanted.form(lessons));
             loop {
-                let body = endpoint.chat_body(request, endpoint.wanted.form(lessons));
+                let body = body_of(lessons);
                 let outgoing = Outgoing { url: &endpoint.chat, body, output, expected, time };
                 let given_up = match self.call(endpoint, "chat", outgoing, read, |answer| answer.usage).await {
                     Ok(answer) => return Ok(self.keys.value(answer)),
@@ -381,8 +373,7 @@ impl Models for Client {
                 };
                 let learned = given_up.refused.and_then(|refused| endpoint.wanted.learn(lessons, refused));
                 let Some(learned) = learned.filter(|_| changes < MOST_CHANGES) else { return Err(given_up.error) };
-                let body = |lessons| endpoint.chat_body(request, endpoint.wanted.form(lessons));
-                if body(learned) == body(lessons) {
+                if body_of(learned) == body_of(lessons) {
                     return Err(given_up.error);
                 }
                 debug!(model = model.as_str(), refused = ?given_up.refused, "asking in another form");
@@ -400,21 +391,24 @@ impl Models for Client {
     ) -> BoxFuture<'a, Result<Embeddings, CallError>> {
         Box::pin(async move {
             let endpoint = self.endpoint(model)?;
-            if endpoint.provider == Provider::Anthropic {
+            let Some((wire, url)) = endpoint.wire.embeddings().zip(endpoint.embeddings.as_ref()) else {
                 return Err(CallError {
                     model: model.clone(),
                     kind: CallErrorKind::Refused,
                     attempts: 0,
-                    message: "Anthropic has no embeddings; choose an OpenAI-compatible model".to_owned(),
+                    message: format!(
+                        "the {} API has no embeddings; choose an OpenAI-compatible model",
+                        endpoint.wire.name()
+                    ),
                     usage: None,
                 });
-            }
-            let body = openai::embed_body(&endpoint.model, request, endpoint.is_openai());
+            };
+            let body = wire.body(&endpoint.model, request, url);
             let expected = Expected::Vectors(request.texts.len());
-            let outgoing = Outgoing { url: &endpoint.embeddings, body, output: 0, expected, time };
+            let outgoing = Outgoing { url, body, output: 0, expected, time };
             let estimate = || request.texts.iter().map(|text| answered::estimate(text)).sum();
             let read = |body: &[u8]| {
-                let embeddings = openai::read_embeddings(body, request.texts.len(), estimate)?;
+                let embeddings = wire.read(body, request.texts.len(), &estimate)?;
                 if embeddings.estimated {
                     endpoint.warn_of_usage();
                 }
@@ -425,46 +419,6 @@ impl Models for Client {
                 .map_err(|given_up| given_up.error)
         })
     }
-}
-
-/// What a tool takes that says nothing of its arguments.
-static EMPTY_OBJECT: LazyLock<Map<String, Value>> =
-    LazyLock::new(|| match json!({"type": "object", "properties": {}}) {
-        Value::Object(schema) => schema,
-        _ => unreachable!("it is an object"),
-    });
-
-/// The system message, with the form of the answer where nothing else in the request says it.
-fn instructions(request: &ChatRequest, form: Form) -> Cow<'_, str> {
-    match &request.answer_schema {
-        Some(schema) if form.structured != Structured::Schema => Cow::Owned(format!(
-            "{}\n\nAnswer with one JSON object, and nothing before or after it. It must satisfy this JSON Schema:\n{}",
-            request.system, schema.schema
-        )),
-        _ => Cow::Borrowed(&request.system),
-    }
-}
-
-/// The temperature that is sent.
-fn temperature(parameters: &Parameters, form: Form) -> Option<f64> {
-    match parameters.temperature {
-        Some(Temperature::Value(value)) => Some(value),
-        Some(Temperature::Preferred(value)) => Some(value).filter(|_| form.preferred_temperature),
-        Some(Temperature::Omit | Temperature::Unknown(_)) | None => None,
-    }
-}
-
-/// A body as JSON, with the fields that the user wants in it; theirs win.
-fn merged(body: &impl Serialize, extra: Option<&Map<String, Value>>) -> Vec<u8> {
-    const WHY: &str = "bodies are made of strings, numbers and JSON values";
-    let Some(extra) = extra.filter(|extra| !extra.is_empty()) else {
-        return serde_json::to_vec(body).expect(WHY);
-    };
-    let mut body = serde_json::to_value(body).expect(WHY);
-    if let Value::Object(fields) = &mut body {
-        fields.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
-    }
-    serde_json::to_vec(&body).expect(WHY)
 }
 
 #[cfg(test)]

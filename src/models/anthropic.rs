@@ -7,18 +7,55 @@ mod answer;
 
 use std::borrow::Cow;
 
+use reqwest::Url;
+use reqwest::header::HeaderName;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub(super) use self::answer::read_chat;
+use super::answered::Read;
+use super::attempt::Unusable;
 use super::form::{Form, Structured};
-use super::{EMPTY_OBJECT, instructions, merged, temperature};
+use super::wire::{EMPTY_OBJECT, Wire, instructions, join, merged, temperature};
 use crate::domain::call::ChatRequest;
 use crate::domain::tool::{ToolCall, ToolDefinition};
 use crate::domain::transcript::Message;
 
 /// The protocol wants a limit; this one is far above what an agent says in a turn.
 const MAX_TOKENS: u64 = 4096;
+
+/// The version of the protocol.
+const VERSION: &str = "2023-06-01";
+
+/// The Anthropic protocol.
+#[derive(Debug)]
+pub(super) struct Anthropic;
+
+impl Wire for Anthropic {
+    fn name(&self) -> &'static str {
+        "anthropic"
+    }
+
+    fn chat_url(&self, base: &Url) -> Url {
+        let has_version = base.path().trim_end_matches('/').ends_with("/v1");
+        join(base, if has_version { "messages" } else { "v1/messages" })
+    }
+
+    fn key_header(&self, key: &str) -> (HeaderName, String) {
+        (HeaderName::from_static("x-api-key"), key.to_owned())
+    }
+
+    fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        &[("anthropic-version", VERSION)]
+    }
+
+    fn chat_body(&self, model: &str, request: &ChatRequest, form: Form) -> Vec<u8> {
+        chat_body(model, request, form)
+    }
+
+    fn read_chat(&self, body: &[u8], request: &ChatRequest) -> Result<Read, Unusable> {
+        answer::read_chat(body, request.answer_schema.as_deref().map(|schema| schema.name.as_str()))
+    }
+}
 
 #[derive(Serialize)]
 struct Chat<'a> {
@@ -99,8 +136,7 @@ enum ToolChoice<'a> {
     Tool { name: &'a str },
 }
 
-/// The body of a chat request.
-pub(super) fn chat_body(model: &str, request: &ChatRequest, form: Form) -> Vec<u8> {
+fn chat_body(model: &str, request: &ChatRequest, form: Form) -> Vec<u8> {
     let parameters = &*request.parameters;
     let answer = request.answer_schema.as_deref().filter(|_| form.structured == Structured::Schema);
     let system = instructions(request, form);
@@ -275,7 +311,7 @@ mod tests {
             {"type": "tool_use", "id": "toolu_2", "name": "look", "input": {"q": 2}},
         ]);
         let body = json!({"content": content, "stop_reason": "tool_use"}).to_string();
-        let read = read_chat(body.as_bytes(), None).unwrap();
+        let read = answer::read_chat(body.as_bytes(), None).unwrap();
         let mut back = Message::Assistant { text: read.text, calls: read.calls, opaque: read.opaque };
         let sent =
             |message: &Message| serde_json::to_value(&wire_messages(std::slice::from_ref(message))[0].content).unwrap();

@@ -5,22 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use tracing::warn;
 
 use super::SetupError;
 use super::answered::Read;
-use super::form::{Form, LimitName, Wanted};
+use super::form::Wanted;
 use super::limits::Limiter;
 use super::room::Room;
-use super::{anthropic, openai};
-use crate::api::plan::{HeaderPlan, KeyPlan, ModelPlan, Provider};
-use crate::domain::call::ChatRequest;
+use super::wire::{self, Wire};
+use crate::api::plan::{HeaderPlan, KeyPlan, ModelPlan};
 use crate::domain::ids::ModelName;
 
-const ANTHROPIC_VERSION: &str = "2023-06-01";
-const OPENAI_HOST: &str = "api.openai.com";
 const TIMEOUT: Duration = Duration::from_mins(1);
 const ATTEMPTS: u32 = 6;
 
@@ -29,14 +26,14 @@ const ATTEMPTS: u32 = 6;
 pub(super) struct Endpoint {
     /// Its name in the resource.
     pub name: ModelName,
-    /// Which wire protocol it speaks.
-    pub provider: Provider,
+    /// The protocol that it speaks.
+    pub wire: &'static dyn Wire,
     /// The provider's name of the model.
     pub model: String,
     /// Where chat requests go.
     pub chat: Url,
-    /// Where embedding requests go.
-    pub embeddings: Url,
+    /// Where embedding requests go, if its protocol has them.
+    pub embeddings: Option<Url>,
     /// The headers of every request. The key in them is marked as sensitive, so that it is not printed.
     pub headers: HeaderMap,
     /// The key, to take it out of what a provider says.
@@ -93,14 +90,8 @@ impl Endpoint {
             .ok()
             .filter(|base| matches!(base.scheme(), "http" | "https") && base.has_host())
             .ok_or_else(|| SetupError::BaseUrl { model: name.clone(), url: address.clone() })?;
-        let (chat, embeddings) = match plan.provider {
-            Provider::OpenAi => (join(&base, "chat/completions"), join(&base, "embeddings")),
-            Provider::Anthropic if base.path().trim_end_matches('/').ends_with("/v1") => {
-                (join(&base, "messages"), join(&base, "embeddings"))
-            }
-            Provider::Anthropic => (join(&base, "v1/messages"), join(&base, "v1/embeddings")),
-        };
-        let mut headers = headers(plan.provider, key.as_ref()).ok_or_else(|| {
+        let wire = wire::of(plan.provider);
+        let mut headers = headers(wire, key.as_ref()).ok_or_else(|| {
             SetupError::Keys(vec![KeyProblem {
                 model: name.clone(),
                 place: place(plan.key.as_ref()),
@@ -113,19 +104,19 @@ impl Endpoint {
         let concurrency = limits.concurrency.map_or(concurrency, |concurrency| concurrency as usize);
         Ok(Self {
             name: name.clone(),
-            provider: plan.provider,
+            wire,
             model: plan.identity.model.clone(),
-            chat,
-            embeddings,
+            chat: wire.chat_url(&base),
+            embeddings: wire.embeddings().map(|embeddings| embeddings.url(&base)),
             headers,
             key,
             key_place: place(plan.key.as_ref()),
             secrets,
             wanted: Wanted {
-                provider: plan.provider,
+                wire,
                 structured: plan.structured,
                 limit: plan.token_limit,
-                usual_limit: usual_limit(&base),
+                usual_limit: wire.usual_limit(&base),
                 system: plan.system_role,
                 seed: plan.seed,
             },
@@ -138,22 +129,9 @@ impl Endpoint {
         })
     }
 
-    /// The body of a chat request in a form.
-    pub(super) fn chat_body(&self, request: &ChatRequest, form: Form) -> Vec<u8> {
-        match self.provider {
-            Provider::OpenAi => openai::chat_body(&self.model, request, form),
-            Provider::Anthropic => anthropic::chat_body(&self.model, request, form),
-        }
-    }
-
     /// Every secret that goes along with a request.
     pub(super) fn secrets(&self) -> impl Iterator<Item = &SecretString> + Clone {
         self.key.iter().chain(&self.secrets)
-    }
-
-    /// Whether the model is OpenAI's own, and not another one behind the same protocol.
-    pub(super) fn is_openai(&self) -> bool {
-        self.chat.host_str() == Some(OPENAI_HOST)
     }
 
     /// Warns, once each, of what is odd about an answer.
@@ -195,24 +173,15 @@ fn is_empty(key: &SecretString) -> bool {
     key.expose_secret().is_empty()
 }
 
-fn join(base: &Url, path: &str) -> Url {
-    let mut url = base.clone();
-    url.path_segments_mut().expect("http and https URLs have a path").pop_if_empty().extend(path.split('/'));
-    url
-}
-
 /// `None` when the key has characters that no header may have.
-fn headers(provider: Provider, key: Option<&SecretString>) -> Option<HeaderMap> {
+fn headers(wire: &dyn Wire, key: Option<&SecretString>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if provider == Provider::Anthropic {
-        headers.insert("anthropic-version", HeaderValue::from_static(ANTHROPIC_VERSION));
+    for (name, value) in wire.headers() {
+        headers.insert(*name, HeaderValue::from_static(value));
     }
     if let Some(key) = key {
-        let (name, value) = match provider {
-            Provider::OpenAi => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
-            Provider::Anthropic => (HeaderName::from_static("x-api-key"), key.expose_secret().to_owned()),
-        };
+        let (name, value) = wire.key_header(key.expose_secret());
         let mut value = HeaderValue::from_str(&value).ok()?;
         value.set_sensitive(true);
         headers.insert(name, value);
@@ -245,17 +214,6 @@ fn add_headers(
         headers.insert(name, value);
     }
     Ok(secrets)
-}
-
-/// The name of the token limit that a server is known to want.
-fn usual_limit(base: &Url) -> LimitName {
-    const NEW: [&str; 2] = [".openai.azure.com", ".cognitiveservices.azure.com"];
-    match base.host_str() {
-        Some(host) if host == OPENAI_HOST || NEW.iter().any(|azure| host.ends_with(azure)) => {
-            LimitName::MaxCompletionTokens
-        }
-        _ => LimitName::MaxTokens,
-    }
 }
 
 /// What a person calls the place of a key.

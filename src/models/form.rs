@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::setting::Setting;
+use super::wire::Wire;
 use crate::api::models::{StructuredOutput, SystemRole, TokenLimit};
-use crate::api::plan::Provider;
 
 /// How often the form of one call is changed at most: structured output twice, and the limit, seed and temperature once each.
 pub(super) const MOST_CHANGES: usize = 5;
@@ -55,8 +55,8 @@ pub(super) struct Form {
 /// The form that the resource asks for, and what it leaves open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
-    /// Which protocol it is written in.
-    pub provider: Provider,
+    /// The protocol that it is written in.
+    pub wire: &'static dyn Wire,
     /// `models[].structuredOutput`.
     pub structured: StructuredOutput,
     /// `models[].openAI.tokenLimit`.
@@ -107,14 +107,7 @@ impl Wanted {
         let mut learned = lessons;
         let form = self.form(lessons);
         match refused {
-            Setting::StructuredOutput => {
-                learned.structured = Some(match (form.structured, self.provider) {
-                    (Structured::Schema, Provider::OpenAi) => Structured::Object,
-                    (Structured::Schema, Provider::Anthropic) | (Structured::Object | Structured::Plain, _) => {
-                        Structured::Plain
-                    }
-                });
-            }
+            Setting::StructuredOutput => learned.structured = Some(self.wire.instead_of(form.structured)),
             // Once: a server that refuses both names has another complaint.
             Setting::MaxTokens if lessons.limit.is_none() && form.limit == LimitName::MaxTokens => {
                 learned.limit = Some(LimitName::MaxCompletionTokens);
@@ -152,11 +145,13 @@ impl Remembered {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire;
     use super::*;
+    use crate::api::plan::Provider;
 
     fn wanted(provider: Provider) -> Wanted {
         Wanted {
-            provider,
+            wire: wire::of(provider),
             structured: StructuredOutput::Auto,
             limit: TokenLimit::Auto,
             usual_limit: LimitName::MaxTokens,

@@ -8,17 +8,94 @@ mod embeddings;
 
 use std::borrow::Cow;
 
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderName};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-pub(super) use self::answer::read_chat;
-pub(super) use self::embeddings::{embed_body, read_embeddings};
+use super::answered::Read;
+use super::attempt::Unusable;
 use super::form::{Form, LimitName, Structured};
-use super::{EMPTY_OBJECT, instructions, merged, temperature};
+use super::setting::Setting;
+use super::wire::{EMPTY_OBJECT, EmbeddingWire, Wire, instructions, join, merged, temperature};
 use crate::api::models::SystemRole;
-use crate::domain::call::{AnswerSchema, ChatRequest};
+use crate::domain::call::{AnswerSchema, ChatRequest, EmbedRequest, Embeddings};
 use crate::domain::tool::{ToolCall, ToolDefinition};
 use crate::domain::transcript::{Message, OpaqueParts};
+
+/// The host of OpenAI itself, as opposed to others that speak its protocol.
+const HOST: &str = "api.openai.com";
+
+/// Hosts that want the limit of output tokens under its new name, too.
+const AZURE: [&str; 2] = [".openai.azure.com", ".cognitiveservices.azure.com"];
+
+/// The OpenAI protocol.
+#[derive(Debug)]
+pub(super) struct OpenAi;
+
+impl Wire for OpenAi {
+    fn name(&self) -> &'static str {
+        "openai"
+    }
+
+    fn chat_url(&self, base: &Url) -> Url {
+        join(base, "chat/completions")
+    }
+
+    fn key_header(&self, key: &str) -> (HeaderName, String) {
+        (AUTHORIZATION, format!("Bearer {key}"))
+    }
+
+    fn usual_limit(&self, base: &Url) -> LimitName {
+        match base.host_str() {
+            Some(host) if host == HOST || AZURE.iter().any(|azure| host.ends_with(azure)) => {
+                LimitName::MaxCompletionTokens
+            }
+            _ => LimitName::MaxTokens,
+        }
+    }
+
+    fn instead_of(&self, refused: Structured) -> Structured {
+        if refused == Structured::Schema { Structured::Object } else { Structured::Plain }
+    }
+
+    fn advice(&self, refused: Setting) -> Option<&'static str> {
+        match refused {
+            Setting::MaxTokens => Some("set openAI.tokenLimit of the model to MaxCompletionTokens"),
+            Setting::MaxCompletionTokens => Some("set openAI.tokenLimit of the model to MaxTokens"),
+            Setting::Seed => Some("set openAI.seed of the model to false"),
+            Setting::StructuredOutput => Some("set structuredOutput of the model to JsonObject or Plain"),
+            Setting::SystemRole => Some("set openAI.systemRole of the model to Developer or User"),
+            _ => None,
+        }
+    }
+
+    fn chat_body(&self, model: &str, request: &ChatRequest, form: Form) -> Vec<u8> {
+        chat_body(model, request, form)
+    }
+
+    fn read_chat(&self, body: &[u8], _: &ChatRequest) -> Result<Read, Unusable> {
+        answer::read_chat(body)
+    }
+
+    fn embeddings(&self) -> Option<&dyn EmbeddingWire> {
+        Some(self)
+    }
+}
+
+impl EmbeddingWire for OpenAi {
+    fn url(&self, base: &Url) -> Url {
+        join(base, "embeddings")
+    }
+
+    fn body(&self, model: &str, request: &EmbedRequest, url: &Url) -> Vec<u8> {
+        embeddings::body(model, request, url.host_str() == Some(HOST))
+    }
+
+    fn read(&self, body: &[u8], texts: usize, estimate: &dyn Fn() -> u64) -> Result<Embeddings, Unusable> {
+        embeddings::read(body, texts, estimate)
+    }
+}
 
 #[derive(Serialize)]
 struct Chat<'a> {
@@ -116,8 +193,7 @@ struct JsonSchema<'a> {
     schema: &'a Value,
 }
 
-/// The body of a chat request, in the form that the server takes.
-pub(super) fn chat_body(model: &str, request: &ChatRequest, form: Form) -> Vec<u8> {
+fn chat_body(model: &str, request: &ChatRequest, form: Form) -> Vec<u8> {
     let parameters = &*request.parameters;
     let limit = |name: LimitName| parameters.max_output_tokens.filter(|_| form.limit == name);
     let system = instructions(request, form);
@@ -317,7 +393,7 @@ mod tests {
             "reasoning_content": "hm", "reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}],
         });
         let body = json!({"choices": [{"message": message, "finish_reason": "tool_calls"}]}).to_string();
-        let read = read_chat(body.as_bytes()).unwrap();
+        let read = answer::read_chat(body.as_bytes()).unwrap();
         let back = Message::Assistant { text: read.text, calls: read.calls, opaque: read.opaque };
         assert_eq!(serde_json::to_value(wire_message(&back)).unwrap(), message);
         let kept: Message = serde_json::from_value(serde_json::to_value(&back).unwrap()).unwrap();

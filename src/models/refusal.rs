@@ -62,7 +62,7 @@ fn meaning(endpoint: &Endpoint, status: StatusCode, headers: &HeaderMap, complai
         return Meaning::new(CallErrorKind::Refused, "the account has no credit left: top it up");
     }
     if let Some(setting) = refused_setting(code, complaint) {
-        let advice = setting.advice(endpoint.provider).to_owned();
+        let advice = setting.advice(endpoint.wire).to_owned();
         return Meaning { kind: CallErrorKind::Refused, advice, refused: Some(setting) };
     }
     match code {

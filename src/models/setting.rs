@@ -1,7 +1,7 @@
 //! Which setting of a request a provider does not take, as far as its words tell, and what a person does about it.
 
 use super::complaint::Complaint;
-use crate::api::plan::Provider;
+use super::wire::Wire;
 
 /// A part of a request that not every server takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,29 +88,24 @@ impl Setting {
     }
 
     /// What a person changes, by the names of the resource.
-    pub(super) fn advice(self, provider: Provider) -> &'static str {
-        match (self, provider) {
-            (Self::Temperature, _) => {
+    pub(super) fn advice(self, wire: &dyn Wire) -> &'static str {
+        wire.advice(self).unwrap_or(match self {
+            Self::Temperature => {
                 "set temperature to a value that the model takes, or to omit, in the parameters of what refers to it"
             }
-            (Self::TopP, _) => "leave topP out of the parameters of what refers to the model",
-            (Self::MaxTokens, Provider::OpenAi) => "set openAI.tokenLimit of the model to MaxCompletionTokens",
-            (Self::MaxCompletionTokens, Provider::OpenAi) => "set openAI.tokenLimit of the model to MaxTokens",
-            (Self::MaxTokens | Self::MaxCompletionTokens | Self::TokenLimit, _) => {
+            Self::TopP => "leave topP out of the parameters of what refers to the model",
+            Self::MaxTokens | Self::MaxCompletionTokens | Self::TokenLimit => {
                 "change maxOutputTokens in the parameters of what refers to the model"
             }
-            (Self::Seed, Provider::OpenAi) => "set openAI.seed of the model to false",
-            (Self::Seed, Provider::Anthropic) => "leave seed out of parameters.extra",
-            (Self::StructuredOutput, Provider::OpenAi) => "set structuredOutput of the model to JsonObject or Plain",
-            (Self::StructuredOutput, Provider::Anthropic) => "set structuredOutput of the model to Plain",
-            (Self::SystemRole, Provider::OpenAi) => "set openAI.systemRole of the model to Developer or User",
-            (Self::SystemRole, Provider::Anthropic) => "choose a model that takes a system message",
-            (Self::Tools, _) => "choose a model and a server that support tools",
-            (Self::Length, _) => {
+            Self::Seed => "leave seed out of parameters.extra",
+            Self::StructuredOutput => "set structuredOutput of the model to Plain",
+            Self::SystemRole => "choose a model that takes a system message",
+            Self::Tools => "choose a model and a server that support tools",
+            Self::Length => {
                 "the request is too long for the model: shorten the prompt or the scenario, lower maxOutputTokens, or choose a \
                  model with a larger context"
             }
-        }
+        })
     }
 }
 

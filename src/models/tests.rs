@@ -14,8 +14,8 @@ mod hostile;
 
 use super::*;
 use crate::api::models::{Limits, StructuredOutput, SystemRole, TokenLimit};
-use crate::api::plan::HeaderPlan;
-use crate::domain::call::{Finish, ModelIdentity};
+use crate::api::plan::{HeaderPlan, Provider};
+use crate::domain::call::{Finish, ModelIdentity, Parameters, Temperature};
 use crate::domain::duration::HumanDuration;
 
 /// What the server does with a request.

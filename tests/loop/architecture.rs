@@ -115,6 +115,23 @@ fn imports_go_only_downward() {
     assert!(breaches.is_empty(), "imports that go upward or sideways:\n{}", breaches.join("\n"));
 }
 
+/// A provider's protocol is a file with its `Wire`, and one arm that names it.
+#[test]
+fn only_one_place_of_the_adapters_asks_which_provider_it_is() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let asks = |file: &PathBuf| {
+        let text = std::fs::read_to_string(file).unwrap();
+        text.split("#[cfg(test)]").next().unwrap().contains("Provider::")
+    };
+    let relative = |file: PathBuf| file.strip_prefix(&src).unwrap().display().to_string();
+    let mut asking: Vec<String> = files.into_iter().filter(asks).map(relative).collect();
+    asking.retain(|file| !file.ends_with("tests.rs"));
+    asking.sort();
+    assert_eq!(asking, ["api/resolve/models.rs", "models/wire.rs"]);
+}
+
 #[test]
 fn every_form_of_import_is_seen() {
     let text = "use crate::store::Sqlite;\nuse crate::{models, web::{report, x}};\nlet a = crate::cli::main();\n// crate::simulator";

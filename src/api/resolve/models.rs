@@ -6,7 +6,9 @@ use rust_decimal::Decimal;
 use url::Url;
 
 use super::super::AgentOptimizationSpec;
-use super::super::models::{Anthropic, Model, ModelHeader, OpenAi, StructuredOutput, TokenPrice};
+use super::super::models::{
+    Anthropic, Model, ModelHeader, OpenAi, StructuredOutput, SystemRole, TokenLimit, TokenPrice,
+};
 use super::super::plan::{HeaderPlan, KeyPlan, ModelPlan, Provider};
 use super::super::source::SecretSource;
 use super::findings::Findings;
@@ -65,58 +67,79 @@ fn plan(model: &Model, path: &str, findings: &mut Findings<'_>) -> Option<ModelP
         findings.problem(&format!("{path}.structuredOutput"), message);
     }
     let path = format!("{path}.{given}");
-    let (token_limit, system_role) = match &model.openai {
-        Some(openai) => (openai.token_limit.unwrap_or_default(), openai.system_role.unwrap_or_default()),
-        None => Default::default(),
+    let api = match (&model.openai, &model.anthropic) {
+        (Some(openai), _) => openai_api(openai, &path, findings)?,
+        (None, anthropic) => anthropic_api(anthropic.as_ref()?, &path, findings)?,
     };
-    let (provider, identity, key, seed) = match (&model.openai, &model.anthropic) {
-        (Some(openai), _) => {
-            let OpenAi { base_url, model, api_key, seed, .. } = openai;
-            let endpoint = endpoint(base_url.as_deref(), OPENAI_URL, &path, findings)?;
-            let key = match api_key {
-                Some(source) => Some(key(source, OPENAI_KEY, &path, findings)),
-                None if base_url.is_none() => Some(from_env(OPENAI_KEY, true)),
-                None => None,
-            };
-            let identity = ModelIdentity { provider: "openai".to_owned(), endpoint, model: model.clone() };
-            (Provider::OpenAi, identity, key, seed.unwrap_or(true))
-        }
-        (None, anthropic) => {
-            let Anthropic { base_url, model, api_key } = anthropic.as_ref()?;
-            let endpoint = endpoint(base_url.as_deref(), ANTHROPIC_URL, &path, findings)?;
-            let key = match api_key {
-                Some(source) => key(source, ANTHROPIC_KEY, &path, findings),
-                None => from_env(ANTHROPIC_KEY, base_url.is_none()),
-            };
-            let identity = ModelIdentity { provider: "anthropic".to_owned(), endpoint, model: model.clone() };
-            (Provider::Anthropic, identity, Some(key), false)
-        }
-    };
-    let sent = match provider {
-        Provider::OpenAi => "authorization",
-        Provider::Anthropic => "x-api-key",
-    };
-    let names_a_key = match (&model.openai, &model.anthropic) {
-        (Some(openai), _) => openai.api_key.is_some(),
-        (None, anthropic) => anthropic.as_ref().is_some_and(|anthropic| anthropic.api_key.is_some()),
-    };
-    if names_a_key && headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(sent)) {
+    let sent = api.key_header;
+    if api.names_a_key && headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(sent)) {
         let message =
             format!("the key is sent as the header {sent}, and headers have another one; leave one of both out");
         findings.problem(&format!("{path}.apiKey"), message);
     }
     Some(ModelPlan {
-        identity,
+        identity: api.identity,
         redirect: None,
-        provider,
-        key,
-        seed,
+        provider: api.provider,
+        key: api.key,
+        seed: api.seed,
         structured,
-        token_limit,
-        system_role,
+        token_limit: api.token_limit,
+        system_role: api.system_role,
         headers,
         price,
         limits: model.limits.clone().unwrap_or_default(),
+    })
+}
+
+/// What the field of an API says, such as `openAI`.
+struct Api {
+    provider: Provider,
+    identity: ModelIdentity,
+    key: Option<KeyPlan>,
+    /// The resource names the key, instead of leaving it to the usual variable.
+    names_a_key: bool,
+    key_header: &'static str,
+    seed: bool,
+    token_limit: TokenLimit,
+    system_role: SystemRole,
+}
+
+fn openai_api(openai: &OpenAi, path: &str, findings: &mut Findings<'_>) -> Option<Api> {
+    let OpenAi { base_url, model, api_key, seed, token_limit, system_role } = openai;
+    let endpoint = endpoint(base_url.as_deref(), OPENAI_URL, path, findings)?;
+    let key = match api_key {
+        Some(source) => Some(key(source, OPENAI_KEY, path, findings)),
+        None => base_url.is_none().then(|| from_env(OPENAI_KEY, true)),
+    };
+    Some(Api {
+        provider: Provider::OpenAi,
+        identity: ModelIdentity { provider: "openai".to_owned(), endpoint, model: model.clone() },
+        key,
+        names_a_key: api_key.is_some(),
+        key_header: "authorization",
+        seed: seed.unwrap_or(true),
+        token_limit: token_limit.unwrap_or_default(),
+        system_role: system_role.unwrap_or_default(),
+    })
+}
+
+fn anthropic_api(anthropic: &Anthropic, path: &str, findings: &mut Findings<'_>) -> Option<Api> {
+    let Anthropic { base_url, model, api_key } = anthropic;
+    let endpoint = endpoint(base_url.as_deref(), ANTHROPIC_URL, path, findings)?;
+    let key = match api_key {
+        Some(source) => key(source, ANTHROPIC_KEY, path, findings),
+        None => from_env(ANTHROPIC_KEY, base_url.is_none()),
+    };
+    Some(Api {
+        provider: Provider::Anthropic,
+        identity: ModelIdentity { provider: "anthropic".to_owned(), endpoint, model: model.clone() },
+        key: Some(key),
+        names_a_key: api_key.is_some(),
+        key_header: "x-api-key",
+        seed: false,
+        token_limit: TokenLimit::default(),
+        system_role: SystemRole::default(),
     })
 }
 

@@ -18,7 +18,7 @@ struct Answered {
 }
 
 /// Reads the answer to a chat request; `answer_tool` is the name of the schema that it was to satisfy.
-pub(in super::super) fn read_chat(body: &[u8], answer_tool: Option<&str>) -> Result<Read, Unusable> {
+pub(super) fn read_chat(body: &[u8], answer_tool: Option<&str>) -> Result<Read, Unusable> {
     let answered: Answered = serde_json::from_slice(body)?;
     let mut text = String::new();
     let mut calls: Vec<ToolCall> = Vec::new();

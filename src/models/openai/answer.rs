@@ -61,7 +61,7 @@ struct AskedFunction {
 }
 
 /// Reads the answer to a chat request.
-pub(in super::super) fn read_chat(body: &[u8]) -> Result<Read, Unusable> {
+pub(super) fn read_chat(body: &[u8]) -> Result<Read, Unusable> {
     let completion: Completion = serde_json::from_slice(body)?;
     let counted = counted(&completion.usage.0);
     let choice = completion.choices.into_iter().flatten().next();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::super::answered::Lenient;
 use super::super::attempt::Unusable;
-use super::super::merged;
+use super::super::wire::merged;
 use super::answer::{Counts, counted};
 use crate::domain::call::{EmbedRequest, Embeddings};
 use crate::domain::money::Usage;
@@ -23,7 +23,7 @@ struct Embed<'a> {
 }
 
 /// The body of an embedding request. OpenAI itself is asked for base64, half as long; not every other server knows it.
-pub(in super::super) fn embed_body(model: &str, request: &EmbedRequest, is_openai: bool) -> Vec<u8> {
+pub(super) fn body(model: &str, request: &EmbedRequest, is_openai: bool) -> Vec<u8> {
     let encoding_format = if is_openai { "base64" } else { "float" };
     merged(&Embed { model, input: &request.texts, encoding_format }, request.extra.as_ref())
 }
@@ -77,11 +77,7 @@ fn vector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Err
 }
 
 /// Reads the answer to an embedding request of `texts` texts, of about `estimate` tokens.
-pub(in super::super) fn read_embeddings(
-    body: &[u8],
-    texts: usize,
-    estimate: impl Fn() -> u64,
-) -> Result<Embeddings, Unusable> {
+pub(super) fn read(body: &[u8], texts: usize, estimate: impl Fn() -> u64) -> Result<Embeddings, Unusable> {
     let list: EmbeddingList = serde_json::from_slice(body)?;
     let malformed = |why: String| Err(Unusable::Malformed(why));
     if list.data.len() != texts {
@@ -126,7 +122,7 @@ mod tests {
             "data": [{"index": 1, "embedding": base64}, {"index": 0, "embedding": [1, 0.25]}],
             "usage": {"prompt_tokens": 8, "total_tokens": 8},
         });
-        let embeddings = read_embeddings(body.to_string().as_bytes(), 2, || 9).unwrap();
+        let embeddings = super::read(body.to_string().as_bytes(), 2, || 9).unwrap();
         assert_eq!(embeddings.vectors, [[1.0, 0.25], [0.5, -1.0]]);
         assert_eq!(embeddings.usage, Usage { input: 8, cached_input: 0, output: 0 });
     }
@@ -144,19 +140,19 @@ mod tests {
             json!([{"index": 0, "embedding": [1e300]}, {"index": 1, "embedding": [1.0]}]),
         ] {
             let body = json!({"data": data, "usage": usage}).to_string();
-            assert!(matches!(read_embeddings(body.as_bytes(), 2, || 9), Err(Unusable::Malformed(_))), "{body}");
+            assert!(matches!(super::read(body.as_bytes(), 2, || 9), Err(Unusable::Malformed(_))), "{body}");
         }
     }
 
     #[test]
     fn embeddings_are_asked_for_in_a_form_that_the_server_knows() {
         let mut request = EmbedRequest::from(vec!["a".to_owned()]);
-        let body: Value = serde_json::from_slice(&embed_body("e", &request, false)).unwrap();
+        let body: Value = serde_json::from_slice(&super::body("e", &request, false)).unwrap();
         assert_eq!(body, json!({"model": "e", "input": ["a"], "encoding_format": "float"}));
-        let body: Value = serde_json::from_slice(&embed_body("e", &request, true)).unwrap();
+        let body: Value = serde_json::from_slice(&super::body("e", &request, true)).unwrap();
         assert_eq!(body["encoding_format"], "base64");
         request.extra = json!({"dimensions": 256}).as_object().cloned();
-        let body: Value = serde_json::from_slice(&embed_body("e", &request, false)).unwrap();
+        let body: Value = serde_json::from_slice(&super::body("e", &request, false)).unwrap();
         assert_eq!(body, json!({"model": "e", "input": ["a"], "encoding_format": "float", "dimensions": 256}));
     }
 
@@ -164,10 +160,10 @@ mod tests {
     fn vectors_without_usage_are_used_and_their_tokens_estimated() {
         for usage in ["null", r#"{"total_tokens":"?"}"#] {
             let body = format!(r#"{{"data":[{{"embedding":[1.0]}}],"usage":{usage}}}"#);
-            let embeddings = read_embeddings(body.as_bytes(), 1, || 9).unwrap();
+            let embeddings = super::read(body.as_bytes(), 1, || 9).unwrap();
             assert_eq!((embeddings.usage.input, embeddings.estimated), (9, true), "{usage}");
         }
-        let embeddings = read_embeddings(br#"{"data":[{"embedding":[1.0]}]}"#, 1, || 9).unwrap();
+        let embeddings = super::read(br#"{"data":[{"embedding":[1.0]}]}"#, 1, || 9).unwrap();
         assert_eq!((embeddings.usage.input, embeddings.estimated), (9, true));
     }
 }
