@@ -7,6 +7,7 @@ mod architecture;
 mod bad_input;
 mod cli;
 mod critical;
+mod golden;
 mod hostile;
 mod import;
 mod patches;

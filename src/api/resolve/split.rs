@@ -246,6 +246,20 @@ mod tests {
         }
     }
 
+    /// Which scenario is held out is recorded in reports and in what a gate has seen: it must not move with a release.
+    #[test]
+    fn the_parts_are_those_of_earlier_releases() {
+        let mut suite = suite(&(0..60).map(|index| [0, 1, 3, 4, 12][index % 5]).collect::<Vec<u8>>());
+        suite.push(scenario("t", &["split:test"]));
+        let parts = [0, 7].map(|seed| {
+            let SplitPlan { train, regression, held_out } = divide(&suite, [0.45, 0.1, 0.45], seed);
+            let ids = |part: Vec<usize>| part.into_iter().map(|index| suite[index].id.clone()).collect::<Vec<_>>();
+            let parts = [train, regression, held_out].map(ids);
+            (parts.each_ref().map(Vec::len), ContentHash::of_json(&parts).short())
+        });
+        assert_eq!(parts, [([27, 6, 28], "9dfd855b1251".to_owned()), ([27, 6, 28], "3a01a6e4df1f".to_owned())]);
+    }
+
     #[test]
     fn every_tag_is_in_every_part() {
         let tags: Vec<u8> = (0..80).map(|index| 1 << (index % 4)).collect();
