@@ -188,10 +188,12 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Every dimension that applies has passed.
+    /// Whether every dimension that applies has passed; `None` when none applies.
     #[must_use]
-    pub fn passed(&self) -> bool {
-        self.dimensions.iter().flatten().all(|score| score.passed)
+    pub fn passed(&self) -> Option<bool> {
+        let mut applying = self.dimensions.iter().flatten().peekable();
+        applying.peek()?;
+        Some(applying.all(|score| score.passed))
     }
 }
 
@@ -219,10 +221,23 @@ pub struct Passes {
 }
 
 impl Passes {
-    /// Whether more than half of the repeats passed; `None` when none was scored.
+    /// Whether more than half of the repeats passed, which is what *passing* means everywhere: a tie fails. `None` when none was
+    /// scored.
     #[must_use]
     pub fn majority(self) -> Option<bool> {
         (self.of > 0).then_some(2 * self.passed > self.of)
+    }
+
+    /// The share of the repeats that passed; `None` when none was scored.
+    #[must_use]
+    pub fn rate(self) -> Option<f64> {
+        (self.of > 0).then(|| f64::from(self.passed) / f64::from(self.of))
+    }
+}
+
+impl FromIterator<bool> for Passes {
+    fn from_iter<T: IntoIterator<Item = bool>>(repeats: T) -> Self {
+        repeats.into_iter().fold(Self::default(), |sum, passed| sum + Self { passed: u32::from(passed), of: 1 })
     }
 }
 
@@ -245,7 +260,19 @@ impl ScenarioResult {
     #[must_use]
     pub fn passes(&self, dimension: usize) -> Passes {
         let scores = self.samples.iter().filter_map(|sample| sample.dimensions.get(dimension)?.as_ref());
-        scores.fold(Passes::default(), |passes, score| passes + Passes { passed: u32::from(score.passed), of: 1 })
+        scores.map(|score| score.passed).collect()
+    }
+
+    /// How many of the repeats passed in every dimension, of those to which any applies.
+    #[must_use]
+    pub fn passes_in_all(&self) -> Passes {
+        self.samples.iter().filter_map(Sample::passed).collect()
+    }
+
+    /// It was scored, and not passed in more than half of the repeats.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        self.passes_in_all().majority() == Some(false)
     }
 
     /// The mean score over the repeats in one dimension; `None` where it does not apply or nothing was scored.
@@ -277,10 +304,7 @@ impl ScenarioResult {
     /// The share of repeats that passed in every dimension, of those to which any applies; `None` without one.
     #[must_use]
     pub fn pass_rate(&self) -> Option<f64> {
-        let scored = self.samples.iter().filter(|sample| sample.dimensions.iter().any(Option::is_some));
-        let (passed, failed): (Vec<_>, Vec<_>) = scored.partition(|sample| sample.passed());
-        let scored = passed.len() + failed.len();
-        (scored > 0).then(|| passed.len() as f64 / scored as f64)
+        self.passes_in_all().rate()
     }
 }
 
@@ -299,5 +323,36 @@ impl Evaluation {
     #[must_use]
     pub fn of(&self, scenario: &ScenarioId) -> Option<&ScenarioResult> {
         self.results.iter().find(|result| &result.scenario == scenario)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn result(repeats: &[Option<bool>]) -> ScenarioResult {
+        let dimension = |passed: &Option<bool>| passed.map(|passed| json!({"score": 0.5, "passed": passed}));
+        let samples: Vec<_> =
+            repeats.iter().map(|passed| json!({"repeat": 0, "dimensions": [dimension(passed)]})).collect();
+        serde_json::from_value(json!({"scenario": "a", "samples": samples})).unwrap()
+    }
+
+    #[test]
+    fn a_scenario_fails_unless_more_than_half_of_its_scored_repeats_pass() {
+        let (pass, fail) = (Some(true), Some(false));
+        for (repeats, fails, rate) in [
+            (&[pass, fail][..], true, Some(0.5)),
+            (&[pass, pass, fail], false, Some(2.0 / 3.0)),
+            (&[pass, fail, None], true, Some(0.5)),
+            (&[pass, None, None], false, Some(1.0)),
+            (&[None], false, None),
+            (&[], false, None),
+        ] {
+            let result = result(repeats);
+            assert_eq!((result.fails(), result.pass_rate()), (fails, rate), "{repeats:?}");
+            assert_eq!(result.passes(0).majority() == Some(false), fails, "in the one dimension that there is");
+        }
     }
 }

@@ -125,13 +125,13 @@ impl Evaluator {
         Ok(self.measured(subject, scenarios, &repeats))
     }
 
-    /// The failures of a subject in those of the scenarios that it did not pass in most of its repeats.
+    /// The failures of a subject in those of the scenarios that it fails: it does not pass more than half of its repeats.
     #[must_use]
     pub fn failures(&self, subject: &Subject, scenarios: &[usize], repeats: &Range<u32>) -> Vec<(usize, Failure)> {
         self.outcomes().failures(subject, scenarios, repeats)
     }
 
-    /// Those of the scenarios that a subject did not pass in most of its repeats.
+    /// Those of the scenarios that a subject fails.
     #[must_use]
     pub fn failing(&self, subject: &Subject, scenarios: &[usize], repeats: &Range<u32>) -> Vec<usize> {
         self.failures(subject, scenarios, repeats).into_iter().map(|(scenario, _)| scenario).collect()

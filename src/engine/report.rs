@@ -106,7 +106,7 @@ pub struct Side {
     /// The share of scenarios passed, 0 to 1, over repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass_rate: Option<f64>,
-    /// The scenarios, of those measured, that it fails in most of their repeats.
+    /// The scenarios, of those measured, that it fails: it passes at most half of their repeats.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failing: Vec<String>,
     /// What the scores were measured on.

@@ -127,10 +127,7 @@ fn scores(result: &ScenarioResult) -> Vec<Option<Scored>> {
 }
 
 fn scored(result: &ScenarioResult, dimension: usize) -> Option<Scored> {
-    let mean = result.mean(dimension)?;
-    let repeats = result.samples.iter().filter_map(|sample| sample.dimensions.get(dimension)?.as_ref());
-    let (passed, failed): (Vec<bool>, Vec<bool>) = repeats.map(|score| score.passed).partition(|passed| *passed);
-    Some(Scored { mean, passed: passed.len() > failed.len() })
+    Some(Scored { mean: result.mean(dimension)?, passed: result.passes(dimension).majority()? })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::errors::RunFailure;
 use crate::api::Plan;
 use crate::domain::cluster::Failure;
 use crate::domain::hash::ContentHash;
-use crate::domain::score::{Evaluation, Sample, ScenarioResult};
+use crate::domain::score::{Evaluation, Passes, Sample, ScenarioResult};
 use crate::engine::report::AnswerCounts;
 use crate::engine::run::Unusual;
 use crate::engine::subject::Subject;
@@ -104,7 +104,7 @@ impl Outcomes {
         subject: ContentHash,
         scenario: usize,
         repeats: &Range<u32>,
-    ) -> impl Iterator<Item = &'a Reading> {
+    ) -> impl Iterator<Item = &'a Reading> + Clone {
         repeats.clone().filter_map(move |repeat| match self.runs.get(&(subject, scenario, repeat))? {
             Outcome::Scored(scored) => {
                 Some(scored.without_calls.as_ref().filter(|_| !self.any_calls).unwrap_or(&scored.reading))
@@ -135,7 +135,7 @@ impl Outcomes {
         Evaluation { prompt: subject.id, results: results.collect() }
     }
 
-    /// The failures of a subject in those of the scenarios that it did not pass in most of its repeats.
+    /// The failures of a subject in those of the scenarios that it fails.
     pub(super) fn failures(
         &self,
         subject: &Subject,
@@ -143,17 +143,13 @@ impl Outcomes {
         repeats: &Range<u32>,
     ) -> Vec<(usize, Failure)> {
         let worst_of = |scenario: usize| {
-            let (mut scored, mut failed, mut worst) = (0_usize, 0_usize, None::<&Arc<Failure>>);
-            for Reading { failure, .. } in self.readings(subject.id, scenario, repeats) {
-                scored += 1;
-                if let Some(failure) = failure {
-                    failed += 1;
-                    if worst.is_none_or(|worst| failure.score < worst.score) {
-                        worst = Some(failure);
-                    }
-                }
-            }
-            worst.filter(|_| 2 * failed >= scored)
+            let readings = self.readings(subject.id, scenario, repeats);
+            let passes: Passes = readings.clone().filter_map(|reading| reading.sample.passed()).collect();
+            // The first of those that are equally bad.
+            let worst = readings
+                .filter_map(|reading| reading.failure.as_ref())
+                .reduce(|worst, failure| if failure.score < worst.score { failure } else { worst });
+            worst.filter(|_| passes.majority() == Some(false))
         };
         let failures = scenarios.iter().map(|&scenario| (scenario, worst_of(scenario)));
         failures.filter_map(|(scenario, worst)| Some((scenario, Failure::clone(worst?)))).collect()

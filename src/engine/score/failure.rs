@@ -25,7 +25,7 @@ pub fn failure(
     dimensions: &[DimensionPlan],
     transcripts: &[Transcript],
 ) -> Option<Failure> {
-    let worst = result.samples.iter().filter(|sample| !sample.passed()).min_by(|a, b| {
+    let worst = result.samples.iter().filter(|sample| sample.passed() == Some(false)).min_by(|a, b| {
         let key = |sample: &Sample| (lowest_failed(sample), weighted_mean(sample, dimensions));
         let ((a_lowest, a_mean), (b_lowest, b_mean)) = (key(a), key(b));
         a_lowest.total_cmp(&b_lowest).then(a_mean.total_cmp(&b_mean))
