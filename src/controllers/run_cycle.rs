@@ -19,12 +19,11 @@ use crate::decide::lifecycle::{
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ModelName;
 use crate::domain::lifecycle::CycleKind;
-use crate::domain::money::Money;
+use crate::domain::money::BudgetExhausted;
 use crate::domain::prompt::Prompt;
 use crate::domain::score::Score;
 use crate::domain::series::Series;
 use crate::domain::version::{Version, VersionPhase};
-use crate::engine::calls::CallFailure;
 use crate::engine::error::CycleError;
 use crate::engine::ports::StoreError;
 use crate::engine::remeasure::{self, Again, Remeasurement};
@@ -168,7 +167,7 @@ async fn attempt(
             let known_drop = champion.drifted_to.map(Score::value);
             let again = Again { series, predecessor, max_drop: max_drop.unwrap_or(0.05), known_drop };
             match pipeline.remeasure(again).await {
-                Err(CycleError::BudgetExhausted(failure)) => CycleFacts::TooDear(too_dear(&failure, &plan, series)),
+                Err(CycleError::BudgetExhausted(why)) => CycleFacts::TooDear(too_dear(why, &plan, series)),
                 measured => CycleFacts::Remeasured(remeasured(&measured?, &plan)),
             }
         }
@@ -180,15 +179,11 @@ fn unreadable(error: &impl std::fmt::Display) -> String {
     format!("its prompt cannot be divided into sections: {error}")
 }
 
-fn too_dear(failure: &CallFailure, plan: &Plan, series: Series) -> TooDear {
-    let spent = match failure {
-        CallFailure::BudgetExhausted { spent, .. } => *spent,
-        _ => Money::ZERO,
-    };
+fn too_dear(why: BudgetExhausted, plan: &Plan, series: Series) -> TooDear {
     TooDear {
         id: remeasure::identity(plan, series).short(),
-        message: format!("the champion could not be measured again: {failure}; raise spec.budget.perCycle"),
-        cost: spent,
+        message: format!("the champion could not be measured again: {why}; raise spec.budget.perCycle"),
+        cost: why.spent,
         currency: plan.currency.clone(),
     }
 }

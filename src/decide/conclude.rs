@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::critical::Critical;
 use super::gate;
+use crate::domain::hash::ContentHash;
+use crate::domain::money::BudgetExhausted;
 use crate::domain::words::counted;
 use crate::stats;
 
@@ -150,9 +152,9 @@ pub enum WhyNoPatches {
     NoModel,
 }
 
-/// How the search for a challenger ended.
+/// Why a search has brought no challenger to the gate.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Search {
+pub enum NoChallenger {
     /// The champion fails nowhere in the training part.
     NothingFails {
         /// Scenarios in the training part.
@@ -186,27 +188,32 @@ pub enum Search {
         reason: String,
     },
     /// The budget was used up on the way.
-    BudgetExhausted {
-        /// What was spent, and what the next call could have cost.
-        why: String,
-    },
+    BudgetExhausted(BudgetExhausted),
     /// The challenger is the champion.
     SamePrompt,
-    /// There is a challenger.
-    Challenger,
+}
+
+/// How the search for a challenger ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Search<'a> {
+    /// Without one.
+    Nothing(&'a NoChallenger),
+    /// With one, which the gate has judged.
+    Challenger {
+        /// Its prompt.
+        prompt: ContentHash,
+        /// What the gate said.
+        gate: &'a gate::Report,
+    },
 }
 
 /// What a cycle has to go by.
 #[derive(Clone, Debug)]
 pub struct Evidence<'a> {
     /// How the search ended.
-    pub search: Search,
-    /// What the gate said; there is one exactly when there is a challenger.
-    pub gate: Option<&'a gate::Report>,
+    pub search: Search<'a>,
     /// What was found about critical dimensions.
     pub critical: &'a Critical,
-    /// The first twelve digits of the challenger's hash.
-    pub challenger: Option<String>,
     /// Whether a challenger that passes is promoted. Who compares decides that for themselves.
     pub promotes: bool,
     /// The champion's aggregate score, if it was measured.
@@ -227,39 +234,10 @@ pub struct Conclusion {
 /// Concludes a cycle.
 #[must_use]
 pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
-    let mut reasons = Vec::new();
-    let is_open = evidence.challenger.as_ref().is_some_and(|challenger| evidence.critical.is_open(challenger));
-    let stays = match (&evidence.search, evidence.gate.map(|report| report.verdict)) {
-        (Search::BudgetExhausted { .. }, _) | (_, Some(gate::Verdict::Inconclusive)) => Verdict::Inconclusive,
-        (_, Some(gate::Verdict::Promote)) if is_open => Verdict::Inconclusive,
-        (_, Some(gate::Verdict::Promote)) if evidence.promotes => Verdict::Promoted,
-        (_, Some(gate::Verdict::Promote)) => Verdict::Passed,
-        (_, Some(gate::Verdict::Reject) | None) => Verdict::Kept,
+    let (stays, mut reasons) = match evidence.search {
+        Search::Nothing(why) => without_challenger(why, evidence.critical),
+        Search::Challenger { prompt, gate } => gated(&prompt.short(), gate, evidence),
     };
-    if let Some(report) = evidence.gate {
-        let mut judged: Vec<&gate::Reason> = report.reasons.iter().collect();
-        // What decided comes first.
-        judged.sort_by_key(|reason| reason.verdict != report.verdict);
-        reasons.extend(judged.into_iter().map(|reason| Reason {
-            code: reason.code.into(),
-            holds: match reason.verdict {
-                gate::Verdict::Promote => Some(true),
-                gate::Verdict::Reject => Some(false),
-                gate::Verdict::Inconclusive => None,
-            },
-            message: reason.message.clone(),
-        }));
-    }
-    reasons.extend(search_reason(&evidence.search, evidence.critical));
-    match &evidence.challenger {
-        Some(challenger) => reasons.extend(evidence.critical.reasons(challenger)),
-        None if evidence.search != Search::NothingCriticalHolds => reasons.extend(evidence.critical.dropped_reason()),
-        None => {}
-    }
-    if is_open && evidence.gate.is_some_and(|report| report.verdict == gate::Verdict::Promote) {
-        // What decided comes first.
-        reasons.sort_by_key(|reason| reason.code != CycleCode::CriticalNotExcluded.into());
-    }
     let below = evidence.champion_score.is_some_and(|score| !stats::reaches(score, evidence.minimum_score));
     let verdict = match stays {
         Verdict::Kept if below => {
@@ -276,13 +254,55 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
     Conclusion { verdict, reasons }
 }
 
-fn search_reason(search: &Search, critical: &Critical) -> Option<Reason> {
-    let (code, message) = match search {
-        Search::Challenger => return None,
-        Search::NothingCriticalHolds => return Some(critical.nothing_left()),
-        Search::SamePrompt => (CycleCode::SamePrompt, "the challenger is the champion, byte for byte".to_owned()),
-        Search::NothingFails { scenarios, unscored } => (CycleCode::NothingFails, nothing_fails(*scenarios, *unscored)),
-        Search::NothingToPatch { why, failures, clusters } => {
+fn without_challenger(why: &NoChallenger, critical: &Critical) -> (Verdict, Vec<Reason>) {
+    let mut reasons = vec![why_none(why, critical)];
+    if *why != NoChallenger::NothingCriticalHolds {
+        reasons.extend(critical.dropped_reason());
+    }
+    let verdict = match why {
+        NoChallenger::BudgetExhausted(_) => Verdict::Inconclusive,
+        _ => Verdict::Kept,
+    };
+    (verdict, reasons)
+}
+
+fn gated(challenger: &str, report: &gate::Report, evidence: &Evidence<'_>) -> (Verdict, Vec<Reason>) {
+    let is_open = evidence.critical.is_open(challenger);
+    let verdict = match report.verdict {
+        gate::Verdict::Inconclusive => Verdict::Inconclusive,
+        gate::Verdict::Promote if is_open => Verdict::Inconclusive,
+        gate::Verdict::Promote if evidence.promotes => Verdict::Promoted,
+        gate::Verdict::Promote => Verdict::Passed,
+        gate::Verdict::Reject => Verdict::Kept,
+    };
+    let mut judged: Vec<&gate::Reason> = report.reasons.iter().collect();
+    // What decided comes first.
+    judged.sort_by_key(|reason| reason.verdict != report.verdict);
+    let judged = judged.into_iter().map(|reason| Reason {
+        code: reason.code.into(),
+        holds: match reason.verdict {
+            gate::Verdict::Promote => Some(true),
+            gate::Verdict::Reject => Some(false),
+            gate::Verdict::Inconclusive => None,
+        },
+        message: reason.message.clone(),
+    });
+    let mut reasons: Vec<Reason> = judged.chain(evidence.critical.reasons(challenger)).collect();
+    if is_open && report.verdict == gate::Verdict::Promote {
+        // What decided comes first.
+        reasons.sort_by_key(|reason| reason.code != CycleCode::CriticalNotExcluded.into());
+    }
+    (verdict, reasons)
+}
+
+fn why_none(why: &NoChallenger, critical: &Critical) -> Reason {
+    let (code, message) = match why {
+        NoChallenger::NothingCriticalHolds => return critical.nothing_left(),
+        NoChallenger::SamePrompt => (CycleCode::SamePrompt, "the challenger is the champion, byte for byte".to_owned()),
+        NoChallenger::NothingFails { scenarios, unscored } => {
+            (CycleCode::NothingFails, nothing_fails(*scenarios, *unscored))
+        }
+        NoChallenger::NothingToPatch { why, failures, clusters } => {
             let (failures, clusters) = (counted(*failures, "failing scenario"), counted(*clusters, "cluster"));
             let why = match why {
                 WhyNoPatches::Replay => "recorded transcripts are scored and never patched",
@@ -290,21 +310,21 @@ fn search_reason(search: &Search, critical: &Critical) -> Option<Reason> {
             };
             (CycleCode::NothingToPatch, format!("{failures} in {clusters}; {why}"))
         }
-        Search::NoSurvivor(counts) => (CycleCode::NoCandidateSurvived, no_survivor(counts)),
-        Search::BudgetExhausted { why } => {
+        NoChallenger::NoSurvivor(counts) => (CycleCode::NoCandidateSurvived, no_survivor(counts)),
+        NoChallenger::BudgetExhausted(why) => {
             (CycleCode::BudgetExhausted, format!("{why}; raise spec.budget.perCycle to go on from here"))
         }
-        Search::FailedRegression { reason } => {
+        NoChallenger::FailedRegression { reason } => {
             (CycleCode::RegressionSuiteFailed, format!("the best candidate {reason}"))
         }
-        Search::RejectedBefore { prompt, reason } => {
+        NoChallenger::RejectedBefore { prompt, reason } => {
             let message = format!(
                 "the search came to prompt {prompt} again, which an earlier cycle rejected, and it was not gated again; then: {reason}"
             );
-            return Some(Reason::new(gate::Code::PreviouslyRejected, None, message));
+            return Reason::new(gate::Code::PreviouslyRejected, None, message);
         }
     };
-    Some(Reason::new(code, None, message))
+    Reason::new(code, None, message)
 }
 
 fn nothing_fails(scenarios: usize, unscored: usize) -> String {
@@ -361,8 +381,8 @@ mod tests {
 
     use super::*;
 
-    fn said(search: &Search) -> String {
-        search_reason(search, &Critical::default()).unwrap().message
+    fn said(why: &NoChallenger) -> String {
+        why_none(why, &Critical::default()).message
     }
 
     #[test]
@@ -379,7 +399,7 @@ mod tests {
         };
         let all = [counts(0, 0, 12, 0), counts(9, 0, 1, 0), counts(8, 2, 0, 3), counts(1, 1, 0, 1), counts(0, 0, 0, 0)];
         assert_eq!(
-            all.map(|counts| said(&Search::NoSurvivor(counts))),
+            all.map(|counts| said(&NoChallenger::NoSurvivor(counts))),
             [
                 "no patch could be tried for 4 clusters: 12 proposals could not be tried; the first: the answer was cut short \
                  by the token limit",
@@ -396,7 +416,7 @@ mod tests {
 
     #[test]
     fn why_nothing_was_patched_is_true_of_the_runtime() {
-        let search = |why| Search::NothingToPatch { why, failures: 1, clusters: 1 };
+        let search = |why| NoChallenger::NothingToPatch { why, failures: 1, clusters: 1 };
         assert_eq!(
             [WhyNoPatches::Replay, WhyNoPatches::NoModel].map(|why| said(&search(why))),
             [
@@ -408,7 +428,7 @@ mod tests {
 
     #[test]
     fn a_champion_that_could_not_be_scored_passes_nothing() {
-        let search = |unscored| Search::NothingFails { scenarios: 40, unscored };
+        let search = |unscored| NoChallenger::NothingFails { scenarios: 40, unscored };
         assert_eq!(
             [0, 3, 39, 40].map(|unscored| said(&search(unscored))),
             [
@@ -433,7 +453,7 @@ mod tests {
             let survived = survived.min(tried);
             let first_unusable = (unusable > 0).then(|| "because".to_owned());
             let counts = PatchCounts { clusters, tried, survived, errored, unusable, first_unusable, mergers };
-            let said = said(&Search::NoSurvivor(counts));
+            let said = said(&NoChallenger::NoSurvivor(counts));
             prop_assert!(said.contains(&counted(clusters, "cluster")));
             // Mergers and what could not be tried are no patches that were tried.
             prop_assert_eq!(said.starts_with(&format!("{} w", counted(tried, "patch"))), tried > 0, "{}", said);

@@ -43,6 +43,21 @@ impl AddAssign for Usage {
     }
 }
 
+/// A call that a budget has no room for: it was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the budget of {budget} has no room for one more call: {spent} is spent, and the call could cost up to {worst} \
+     (parameters.maxOutputTokens bounds it)"
+)]
+pub struct BudgetExhausted {
+    /// The budget of the cycle.
+    pub budget: Money,
+    /// What the cycle has spent.
+    pub spent: Money,
+    /// What the call could have cost.
+    pub worst: Money,
+}
+
 /// An amount of money in the currency of the resource. Exact: no binary fractions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

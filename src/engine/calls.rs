@@ -35,7 +35,7 @@ use crate::domain::call::{
 };
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::{ModelName, ScenarioId};
-use crate::domain::money::{Money, Usage};
+use crate::domain::money::{BudgetExhausted, Money, Usage};
 use crate::domain::series::Series;
 
 /// How often a model is asked whose answers cannot be used, where the plan does not say.
@@ -51,18 +51,8 @@ pub enum CallFailure {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The call might have exceeded the budget, so it was not made.
-    #[error(
-        "the budget of {budget} has no room for one more call: {spent} is spent, and the call could cost up to {worst} \
-         (parameters.maxOutputTokens bounds it)"
-    )]
-    BudgetExhausted {
-        /// The budget of the cycle.
-        budget: Money,
-        /// What the cycle has spent.
-        spent: Money,
-        /// What the call could have cost.
-        worst: Money,
-    },
+    #[error(transparent)]
+    BudgetExhausted(#[from] BudgetExhausted),
     /// The cycle is being stopped.
     #[error("stopped")]
     Cancelled,
@@ -80,7 +70,7 @@ impl CallFailure {
     pub fn stops_the_cycle(&self) -> bool {
         match self {
             Self::Call(error) => error.kind == CallErrorKind::Unauthorized,
-            Self::Store(_) | Self::BudgetExhausted { .. } | Self::Cancelled => true,
+            Self::Store(_) | Self::BudgetExhausted(_) | Self::Cancelled => true,
         }
     }
 

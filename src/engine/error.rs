@@ -2,6 +2,7 @@
 
 use super::calls::CallFailure;
 use super::ports::{CallError, StoreError};
+use crate::domain::money::BudgetExhausted;
 use crate::domain::words::{by_number, counted};
 
 /// A cycle ended without a verdict. None of these says anything about a prompt, and none of them loses what was paid.
@@ -17,8 +18,8 @@ pub enum CycleError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The next call might have exceeded the budget.
-    #[error("{0}")]
-    BudgetExhausted(CallFailure),
+    #[error(transparent)]
+    BudgetExhausted(#[from] BudgetExhausted),
     /// More runs than the plan tolerates ended in errors.
     #[error(
         "{failed} of {} ended in {}{}, more than spec.execution.errorTolerance allows ({allowed}); the first: {first}",
@@ -94,7 +95,7 @@ impl From<CallFailure> for CycleError {
             CallFailure::Call(error) => Self::Call(error),
             CallFailure::Store(error) => Self::Store(error),
             CallFailure::Cancelled => Self::Stopped,
-            budget @ CallFailure::BudgetExhausted { .. } => Self::BudgetExhausted(budget),
+            CallFailure::BudgetExhausted(why) => Self::BudgetExhausted(why),
         }
     }
 }

@@ -126,6 +126,8 @@ impl Fatal {
 pub struct Found {
     /// At most one survivor a cluster, in the order of the clusters; one that is the best of several is there once.
     pub survivors: Vec<Survivor>,
+    /// The survivors in one prompt, once they have been merged and that holds.
+    pub merged: Option<Merged>,
     /// Every patch that was asked for, in the order in which they were first proposed, and every merger.
     pub attempts: Vec<Attempt>,
     /// The patches that were tried and not taken.

@@ -13,10 +13,10 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
-use super::{CallFailure, lock};
+use super::lock;
 use crate::domain::call::{ChatRequest, EmbedRequest};
 use crate::domain::ids::ModelName;
-use crate::domain::money::{Money, Price, Usage};
+use crate::domain::money::{BudgetExhausted, Money, Price, Usage};
 
 /// The limit on the output tokens of a request that has none, where there is a budget: `parameters.maxOutputTokens`.
 pub const OUTPUT_LIMIT: u64 = 4096;
@@ -79,8 +79,8 @@ impl Budget {
     /// Waits until the worst case of a call fits into what is left.
     ///
     /// # Errors
-    /// [`CallFailure::BudgetExhausted`] when it does not, and nothing under way can change that.
-    pub(super) async fn reserve(self: &Arc<Self>, worst: Money) -> Result<Reservation, CallFailure> {
+    /// [`BudgetExhausted`] when it does not, and nothing under way can change that.
+    pub(super) async fn reserve(self: &Arc<Self>, worst: Money) -> Result<Reservation, BudgetExhausted> {
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
@@ -98,7 +98,7 @@ impl Budget {
                 }
                 if state.under_way == 0 {
                     let budget = self.limit.unwrap_or_default();
-                    return Err(CallFailure::BudgetExhausted { budget, spent: state.spent, worst });
+                    return Err(BudgetExhausted { budget, spent: state.spent, worst });
                 }
             }
             // Calls under way cost less than their worst case, as a rule: see what is left when one is done.

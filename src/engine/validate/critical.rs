@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::compose::{Composed, Unit, compose};
 use crate::api::Plan;
 use crate::api::plan::RuntimePlan;
-use crate::decide::critical::{Broken, Critical, NewFailure, Part, Standing};
+use crate::decide::critical::{Broken, NewFailure, Part, Standing};
 use crate::domain::score::Passes;
 use crate::engine::error::CycleError;
 use crate::engine::evaluate::{CountedAs, Evaluator};
@@ -47,22 +47,19 @@ pub struct Guarded {
     pub units: Vec<Unit>,
     /// The prompt that they make of the base.
     pub subject: Arc<Subject>,
+    /// What seemed to newly fail on the way.
+    pub failures: Vec<NewFailure>,
     /// The edits that were left out, each with what fails with it.
     pub dropped: Vec<(Unit, Vec<Broken>)>,
 }
 
 impl Guard<'_> {
-    /// Leaves out edits until nothing critical newly fails in the scenarios. What seemed to fail is added to `found`.
+    /// Leaves out edits until nothing critical newly fails in the scenarios.
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
-    pub async fn guard(
-        &self,
-        units: Vec<Unit>,
-        scenarios: &[usize],
-        found: &mut Critical,
-    ) -> Result<Guarded, CycleError> {
-        let mut guarded = Guarded { subject: self.compose(&units), units, dropped: Vec::new() };
+    pub async fn guard(&self, units: Vec<Unit>, scenarios: &[usize]) -> Result<Guarded, CycleError> {
+        let mut guarded = Guarded { subject: self.compose(&units), units, failures: Vec::new(), dropped: Vec::new() };
         let mut fatal = BTreeSet::new();
         // Each time around, at least one edit goes.
         while !guarded.units.is_empty() {
@@ -72,7 +69,7 @@ impl Guard<'_> {
                 .filter(|(_, failure)| failure.standing() == Standing::Confirmed)
                 .map(|(scenario, _)| *scenario)
                 .collect();
-            found.add(failures.into_iter().map(|(_, failure)| failure));
+            guarded.failures.extend(failures.into_iter().map(|(_, failure)| failure));
             if confirmed.is_empty() {
                 break;
             }

@@ -46,7 +46,12 @@ impl Arena<'_> {
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
-    pub async fn merge(&self, found: &mut Found) -> Result<Option<Merged>, CycleError> {
+    pub async fn merge(&self, mut found: Found) -> Result<Found, CycleError> {
+        found.merged = self.merged(&mut found).await?;
+        Ok(found)
+    }
+
+    async fn merged(&self, found: &mut Found) -> Result<Option<Merged>, CycleError> {
         let survivors = std::mem::take(&mut found.survivors);
         let mut survivors = self.without_fatal(survivors, found).await?;
         if survivors.is_empty() {
@@ -72,7 +77,8 @@ impl Arena<'_> {
     /// The survivors without the edits that break something critical when they are together.
     async fn without_fatal(&self, survivors: Vec<Survivor>, found: &mut Found) -> Result<Vec<Survivor>, CycleError> {
         let units = survivors.iter().flat_map(|survivor| survivor.units.iter().cloned()).collect();
-        let guarded = self.guard().guard(units, &self.plan.split.train, &mut found.critical).await?;
+        let guarded = self.guard().guard(units, &self.plan.split.train).await?;
+        found.critical.add(guarded.failures);
         found.drop_edits(&guarded.dropped);
         let is_dropped = |unit: &Unit| {
             let same = |(dropped, _): &(Unit, _)| {
