@@ -36,66 +36,64 @@ use crate::models::AnswerMemory;
 use crate::telemetry::{self, LogFormat};
 use crate::web::terminal;
 
-/// Improves the prompts of AI agents.
+/// Improve the prompts of AI agents.
 ///
-/// Whetstone runs the agent against scenarios, scores what it did, groups the failures, patches the prompt for exactly
-/// those failures, proves that the patch is better and breaks nothing, and only then promotes it.
+/// Whetstone runs an agent on scenarios, scores the runs, groups the failures, patches the prompt for exactly those
+/// failures, proves that the new prompt is better and breaks nothing, and only then promotes it.
 #[derive(Debug, Parser)]
 #[command(name = "whetstone", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// The format of log lines on standard error. `RUST_LOG` sets the log level (default: `warn`).
+    /// The format of log lines on standard error. Set `RUST_LOG` to change the log level, which defaults to `warn`
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
 
-/// What to do. The long help of each is the documentation of its arguments, which a doc comment here would replace.
-/// Which of them work on this machine and which in a cluster is said in [`usage`].
+/// The command. Its long help is the documentation of its arguments, which a doc comment here would replace. [`usage`]
+/// groups the commands.
 #[derive(Debug, Subcommand)]
 enum Command {
-    #[command(
-        about = "Look for a better prompt: of a file on this machine (-f), or by the operator of a cluster (NAME)"
-    )]
+    #[command(about = "Search for a better prompt, on this machine (-f) or in a cluster (NAME)")]
     Run(run::Arguments),
-    #[command(about = "Gate a given challenger against the champion, for a prompt change in CI")]
+    #[command(about = "Compare a given challenger with the champion, for example in CI")]
     Compare(compare::Arguments),
-    #[command(about = "Check a resource and everything that it refers to, and report all problems at once")]
+    #[command(about = "Check a resource and everything it refers to, and report all problems at once")]
     Validate(validate::Arguments),
-    #[command(about = "Turn a pipeline file into an AgentOptimization")]
+    #[command(about = "Convert a pipeline file to an AgentOptimization")]
     Convert(convert::Arguments),
-    #[command(about = "Turn other tools' suites and recorded runs into scenarios and transcripts")]
+    #[command(about = "Import suites and recorded runs of other tools as scenarios and transcripts")]
     Import(import::Arguments),
-    #[command(about = "Serve a simulated world: an OpenAI-compatible and Anthropic API that costs nothing")]
+    #[command(about = "Serve a simulated OpenAI-compatible and Anthropic API that costs nothing")]
     Simulate(simulate::Arguments),
-    #[command(about = "Run the operator: reconcile AgentOptimizations and PromptVersions of a cluster")]
+    #[command(about = "Run the operator, which reconciles AgentOptimizations and PromptVersions")]
     Operator(operator::Arguments),
-    #[command(about = "List the cycles and prompt versions of a store, or of the cluster (NAME)")]
+    #[command(about = "List cycles and prompt versions, from a store or a cluster (NAME)")]
     History(history::Arguments),
-    #[command(about = "Show one cycle: verdict, reasons, clusters with examples, versions with diffs")]
+    #[command(about = "Show the report of a cycle: verdict, reasons, clusters with examples, diffs")]
     Show(show::Arguments),
-    #[command(about = "Show the state in a cluster: phase, champion, running cycle, signals, and what to do next")]
+    #[command(about = "Show AgentOptimizations: phase, champion, running cycle, signals, next steps")]
     Status(status::Arguments),
     #[command(about = "Promote the challenger that waits for approval")]
     Approve(approve::Arguments),
     #[command(about = "Roll back to the predecessor, or to another earlier version")]
     Rollback(rollback::Arguments),
-    #[command(about = "Start no more cycles, and stop the running one")]
+    #[command(about = "Stop the running cycle, and start no more")]
     Suspend(suspend::Suspend),
-    #[command(about = "Let cycles start again")]
+    #[command(about = "Allow cycles to start again")]
     Resume(suspend::Resume),
     #[command(about = "Print the CustomResourceDefinitions of AgentOptimization and PromptVersion")]
     Crd(crd::Arguments),
-    #[command(about = "Print a JSON Schema: of the resource, of scenario files, of world files, of report.json")]
+    #[command(about = "Print the JSON Schema of the resource, scenario files, world files or report.json")]
     Schema(schema::Arguments),
     #[command(about = "Print a completion script for a shell")]
     Completions(completions::Arguments),
 }
 
-/// The resource, and what it refers to.
+/// The resource and the manifests of the ConfigMaps that it refers to.
 #[derive(Args, Debug)]
 struct Source {
-    /// The resource: an AgentOptimization, with ConfigMaps in the same file if you like, or a pipeline file
+    /// A file with an AgentOptimization and, optionally, the ConfigMaps that it refers to; or a pipeline file
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     file: PathBuf,
     /// A directory with manifests of the ConfigMaps that the resource refers to
@@ -109,23 +107,23 @@ struct Cycle {
     /// The store: ledger and history in one SQLite file
     #[arg(long, value_name = "FILE", env = "WHETSTONE_STORE", default_value = ".whetstone/whetstone.db")]
     store: PathBuf,
-    /// Replace every model of the resource by a simulated world that runs inside this process
-    #[arg(long, value_name = "WORLD")]
+    /// Replace all models with the simulated world of a world file, at no cost; docs/world.md describes the format
+    #[arg(long, value_name = "FILE")]
     simulate: Option<PathBuf>,
     #[command(flatten)]
     memory: Memory,
-    /// A directory for report.json, report.md and the manifests of ConfigMap and PromptVersions
+    /// A directory to write report.json, report.md and the manifests of the ConfigMap and PromptVersions to
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// The format of standard output
     #[arg(short, long, value_enum, default_value_t = Format::Text, help_heading = None::<&str>)]
     output: Format,
-    /// Show no progress
+    /// Do not show progress
     #[arg(short, long)]
     quiet: bool,
 }
 
-/// How much memory the answers of models may take.
+/// Memory limits for the answers of models.
 #[derive(Args, Clone, Copy, Debug)]
 struct Memory {
     /// The maximum size of one model answer, in MiB. A token limit in the request may lower it
@@ -146,39 +144,39 @@ impl From<Memory> for AnswerMemory {
 /// The format of standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Words for people.
+    /// Human-readable text
     #[default]
     Text,
-    /// JSON, for programs.
+    /// JSON
     Json,
-    /// The same as YAML.
+    /// YAML
     Yaml,
 }
 
 impl Format {
-    /// Whether a program is to read it.
+    /// Whether the output is for programs.
     fn is_for_programs(self) -> bool {
         self != Self::Text
     }
 
-    /// Writes to standard output what is in this format.
+    /// Prints text that is already in this format.
     fn print(self, text: &str) -> anyhow::Result<()> {
         if self.is_for_programs() { print(text) } else { say(text) }
     }
 
-    /// A value as YAML, or else as JSON.
+    /// Serializes a value as YAML, otherwise as JSON.
     fn write(self, value: &impl Serialize) -> anyhow::Result<String> {
         match self {
             Self::Yaml => Ok(serde_saphyr::to_string(value)?),
-            // A terminal obeys nothing of this, and a program reads the same.
+            // Escapes control characters, so that a terminal does not interpret them; programs read the same values.
             Self::Json | Self::Text => Ok(terminal::json(&serde_json::to_string_pretty(value)?) + "\n"),
         }
     }
 }
 
-/// What is logged while `RUST_LOG` is not set. What goes wrong between a person and a cluster is told by the command, in a
-/// sentence with a remedy; nobody tells what goes wrong between the operator and its cluster but its log.
-fn logged(command: &Command) -> &'static str {
+/// The log filter if `RUST_LOG` is not set. Commands report errors of the API server themselves; the operator has only
+/// its log for them.
+fn default_log_filter(command: &Command) -> &'static str {
     match command {
         Command::Operator(_) => "warn",
         _ => "warn,kube_client=off,kube_runtime=off",
@@ -194,7 +192,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Invalid.into() } else { ExitCode::SUCCESS };
         }
     };
-    if let Err(error) = telemetry::init(cli.log_format, logged(&cli.command)) {
+    if let Err(error) = telemetry::init(cli.log_format, default_log_filter(&cli.command)) {
         return fail(&error.into()).into();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -223,35 +221,35 @@ pub fn main() -> ExitCode {
         }
         .unwrap_or_else(|error| fail(&error))
     });
-    // A call that nobody waits for any more must not hold up the end of the process.
+    // A call that nothing awaits must not delay the exit.
     runtime.shutdown_background();
     exit.into()
 }
 
-/// How the program was called, as a person types it: kubectl finds a plugin by its file name.
+/// The name under which the program was called: kubectl finds a plugin by its file name.
 fn program() -> &'static str {
     let file = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     if name.starts_with("kubectl-whetstone") { "kubectl whetstone" } else { "whetstone" }
 }
 
-/// Says what went wrong on standard error.
+/// Prints an error on standard error.
 fn fail(error: &anyhow::Error) -> Exit {
     warn(&format!("error: {error:#}"));
     Exit::of(error)
 }
 
-/// Says something on standard error. What strangers have written into it commands no terminal.
+/// Prints a line on standard error, without control characters.
 fn warn(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", terminal::safe(text));
 }
 
-/// Writes words for people to standard output. What strangers have written into them commands no terminal.
+/// Prints text for a person on standard output, without control characters.
 fn say(text: &str) -> anyhow::Result<()> {
     print(&terminal::safe(text))
 }
 
-/// Writes to standard output. A reader that went away (`| head`) is not an error.
+/// Prints on standard output. A closed pipe (`| head`) is not an error.
 fn print(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),

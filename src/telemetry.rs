@@ -1,8 +1,8 @@
 //! Logs and spans: to standard error, as text or as JSON lines.
 //!
-//! `RUST_LOG` says what is logged, in the syntax of
+//! `RUST_LOG` sets the log levels, in the syntax of
 //! [`EnvFilter`](https://docs.rs/tracing-subscriber/latest/tracing_subscriber/filter/struct.EnvFilter.html), such as
-//! `whetstone=debug`. Warnings and errors when it is not set. Standard output is left to what a command prints.
+//! `whetstone=debug`. By default, warnings and errors are logged. Standard output is reserved for the output of commands.
 
 mod lines;
 mod metered;
@@ -19,24 +19,24 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use self::lines::Lines;
 
-/// The variable that says what is logged.
+/// The environment variable with the log levels.
 const FILTER: &str = "RUST_LOG";
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For a person; coloured on a terminal unless `NO_COLOR` is set.
+    /// Human-readable text, colored on a terminal unless `NO_COLOR` is set
     #[default]
     Text,
-    /// One JSON object a line, the fields of an event at its top level, with the spans that it stands in.
+    /// One JSON object per line, with the fields of the event at its top level, and its spans
     Json,
 }
 
 /// Logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// `RUST_LOG` cannot be read.
-    #[error("{FILTER}={value:?} cannot be read: {error}; write it like info or whetstone=debug,warn")]
+    /// `RUST_LOG` is invalid.
+    #[error("invalid {FILTER}={value:?}: {error}; write it like info or whetstone=debug,warn")]
     Filter {
         /// Its value.
         value: String,
@@ -44,19 +44,19 @@ pub enum TelemetryError {
         #[source]
         error: ParseError,
     },
-    /// It was set up before.
+    /// It was set up already.
     #[error("logging was already set up in this process")]
     Twice,
 }
 
-/// Sends events and spans to standard error from now on. Once in a process. `unless_set` is the filter while `RUST_LOG` is
-/// not set.
+/// Logs events and spans on standard error from now on. May be called once in a process. `default` is the filter if
+/// `RUST_LOG` is not set.
 ///
 /// # Errors
-/// [`TelemetryError`] when `RUST_LOG` cannot be read, or on the second call.
-pub fn init(format: LogFormat, unless_set: &str) -> Result<(), TelemetryError> {
+/// [`TelemetryError`] if `RUST_LOG` is invalid, and on the second call.
+pub fn init(format: LogFormat, default: &str) -> Result<(), TelemetryError> {
     let set = std::env::var(FILTER).ok().filter(|value| !value.is_empty());
-    let filter = filter(set.as_deref().unwrap_or(unless_set))?;
+    let filter = filter(set.as_deref().unwrap_or(default))?;
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing::subscriber::set_global_default(subscriber(format, filter, colour, io::stderr))
         .map_err(|_| TelemetryError::Twice)

@@ -27,7 +27,7 @@ Examples:
 pub(super) struct Arguments {
     /// The AgentOptimization: NAME, or NAMESPACE/NAME
     name: String,
-    /// The version to promote; defaults to the challenger that waits
+    /// The version to promote; defaults to the challenger that waits for approval
     version: Option<String>,
     /// Do not ask for confirmation; required without a terminal
     #[arg(short, long)]
@@ -50,10 +50,7 @@ pub(super) async fn approve(arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     let version = challenger.version.as_str();
     if let Some(pin) = &object.spec.pin {
-        bail!(
-            "{}: spec.pin names {pin}, and goes before an approval; change or remove it there",
-            cluster.object(&name)
-        );
+        bail!("{}: spec.pin is {pin}, which overrides an approval; change or remove spec.pin", cluster.object(&name));
     }
     let versions = cluster.optimizations.versions(&name).await?;
     say(proposal::approval(&object, challenger, &versions, &cluster.conversation()).trim_end());
@@ -67,10 +64,10 @@ enum Waiting<'a> {
     Serves(&'a str),
 }
 
-/// What waits for approval.
+/// The challenger that waits for approval, or the named version if it serves already.
 ///
 /// # Errors
-/// Nothing does, or another version than the one that was named.
+/// No challenger waits, or another version than the named one.
 fn waiting<'a>(
     object: &'a AgentOptimization,
     named: Option<&'a str>,
@@ -88,17 +85,17 @@ fn waiting<'a>(
     let challenger = status.and_then(|status| status.challenger.as_ref());
     match (challenger.filter(|challenger| challenger.awaits_approval), named) {
         (Some(waiting), Some(named)) if waiting.version != named => {
-            bail!("{of}: {named} does not wait for approval; {} does", waiting.version)
+            bail!("{of}: {named} does not wait for approval, but {} does", waiting.version)
         }
         (Some(waiting), _) => Ok(Waiting::Challenger(waiting)),
         (None, _) => {
             let instead = match (challenger, champion) {
                 (Some(challenger), _) => format!("{} is still in the gate", challenger.version),
                 (None, Some(champion)) => format!("{champion} serves, and there is no challenger"),
-                (None, None) => "nothing is known yet".to_owned(),
+                (None, None) => "there is no status yet".to_owned(),
             };
             bail!(
-                "{of}: nothing waits for approval: {instead}; `{}` tells more",
+                "{of}: no challenger waits for approval: {instead}; see `{}`",
                 cluster.view().command(&format!("status {name}"))
             )
         }

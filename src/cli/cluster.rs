@@ -1,4 +1,4 @@
-//! What the commands against a cluster share: which cluster, how its objects are named, what a person is asked and told.
+//! Shared by the commands for a cluster: connection, names of objects, confirmation and answers.
 
 pub(super) mod ask;
 pub(super) mod follow;
@@ -36,8 +36,8 @@ pub(super) struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// The flags that were given, as they must be repeated in a command for the same object: those that lead to the cluster, and
-    /// the one that leads to the namespace.
+    /// The given flags as they have to be repeated in a command for the same object: those that select the cluster, and the
+    /// one that selects the namespace.
     fn repeated(&self) -> (String, String) {
         let quoted = |value: &str| {
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
@@ -50,7 +50,7 @@ impl ClusterArgs {
         (cluster.collect::<Vec<_>>().join(" "), namespace)
     }
 
-    /// The first flag that was given, for commands that can do without a cluster.
+    /// The first given flag, for commands that also work without a cluster.
     pub(super) fn any(&self) -> Option<&'static str> {
         let given = [
             ("--namespace", self.namespace.is_some()),
@@ -72,18 +72,18 @@ pub(super) struct Wait {
     pub(super) timeout: Option<HumanDuration>,
 }
 
-/// A cluster that can be asked.
+/// A connected cluster.
 pub(super) struct Cluster {
     pub(super) optimizations: Optimizations,
     program: &'static str,
-    /// The flags that lead to it.
+    /// The flags that select it.
     flags: String,
-    /// The flag that leads to the namespace.
+    /// The flag that selects the namespace.
     namespace: String,
 }
 
 impl Cluster {
-    /// The cluster that the arguments mean.
+    /// Connects to the cluster that the arguments select.
     pub(super) async fn reach(arguments: &ClusterArgs) -> anyhow::Result<Self> {
         let ClusterArgs { namespace, context, kubeconfig } = arguments.clone();
         let connection = connect(&Access { kubeconfig, context, namespace }).await?;
@@ -91,14 +91,14 @@ impl Cluster {
         Ok(Self { optimizations: Optimizations::new(connection), program: super::program(), flags, namespace })
     }
 
-    /// The cluster, and the name of the object that the arguments mean: `NAME`, or `NAMESPACE/NAME`.
+    /// Connects to the cluster, and parses the name of the object: `NAME`, or `NAMESPACE/NAME`.
     pub(super) async fn reach_object(arguments: &ClusterArgs, object: &str) -> anyhow::Result<(Self, String)> {
         let mut arguments = arguments.clone();
         let name = match object.split_once('/') {
             None => object,
             Some((namespace, name)) => {
                 if let Some(other) = arguments.namespace.as_ref().filter(|other| *other != namespace) {
-                    let message = format!("{object} is in namespace {namespace}, and --namespace says {other}");
+                    let message = format!("{object} contradicts --namespace {other}; give one of the two namespaces");
                     return Err(WrongArguments(message).into());
                 }
                 arguments.namespace = Some(namespace.to_owned());
@@ -106,7 +106,7 @@ impl Cluster {
             }
         };
         if !is_object_name(name) {
-            let message = format!("{object:?} names no object; give NAME, or NAMESPACE/NAME");
+            let message = format!("{object:?} is not the name of an object; give NAME, or NAMESPACE/NAME");
             return Err(WrongArguments(message).into());
         }
         Ok((Self::reach(&arguments).await?, name.to_owned()))
@@ -117,7 +117,7 @@ impl Cluster {
         format!("{}/{name}", self.optimizations.namespace())
     }
 
-    /// Who looks at standard output now.
+    /// How to render for standard output.
     pub(super) fn view(&self) -> View<'_> {
         View {
             now: now(),
@@ -128,13 +128,13 @@ impl Cluster {
         }
     }
 
-    /// Who looks at standard error now, where the conversation before an answer takes place.
+    /// How to render for standard error, where questions and notes go.
     pub(super) fn conversation(&self) -> View<'_> {
         View { terminal: Terminal { colours: colours(io::stderr().is_terminal()), ..terminal() }, ..self.view() }
     }
 }
 
-/// Whether it can be the name of an object (RFC 1123, as Kubernetes checks it). Others would be taken for a part of a URL.
+/// Whether it can be the name of an object (RFC 1123, as Kubernetes checks it). Other text would become part of a URL.
 fn is_object_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
     !name.is_empty() && name.chars().all(allowed)
@@ -147,32 +147,32 @@ pub(super) fn now() -> Timestamp {
 fn terminal() -> Terminal {
     Terminal {
         colours: colours(io::stdout().is_terminal()),
-        // A table knows how wide the terminal is, where there is one.
+        // `Table` detects the width of the terminal.
         width: comfy_table::Table::new().width(),
     }
 }
 
-/// Colours are for terminals that show them, and for people who want them (<https://no-color.org>).
+/// Whether to use colours, for a terminal that supports them and unless NO_COLOR is set (<https://no-color.org>).
 fn colours(is_terminal: bool) -> bool {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     is_terminal && !unwanted && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Says something on standard error.
+/// Prints a line on standard error.
 pub(super) fn say(text: &str) {
     super::warn(text);
 }
 
-/// Asks a question, when somebody is there to answer it.
+/// Asks for confirmation on a terminal, unless `--yes` is given.
 ///
 /// # Errors
-/// When the answer is no, and when nobody is there and `--yes` does not say it.
+/// The answer is no; there is neither a terminal nor `--yes`.
 pub(super) fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
     if yes {
         return Ok(());
     }
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let message = format!("{question} Nobody is at a terminal to answer; give --yes to do it without being asked");
+        let message = format!("confirmation required ({question}), but there is no terminal; give --yes to confirm");
         return Err(WrongArguments(message).into());
     }
     let _ = write!(io::stderr(), "\n{} [y/N] ", terminal::safe(question));
@@ -180,23 +180,23 @@ pub(super) fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     if !matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
-        bail!("nothing was done");
+        bail!("aborted; nothing was changed");
     }
     Ok(())
 }
 
-/// What became of a command, for people and for programs.
+/// The result of a command, for people and for programs.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Answer {
     pub(super) namespace: String,
     pub(super) name: String,
-    /// What was asked: `run`, `approve`, `rollback`, `suspend` or `resume`.
+    /// The command: `run`, `approve`, `rollback`, `suspend` or `resume`.
     pub(super) asked: &'static str,
-    /// The value of the annotation, where one was set.
+    /// The value of the annotation, if one was set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) value: Option<String>,
-    /// Whether the operator has answered. Absent where nothing is to be answered.
+    /// Whether the operator has answered. Absent if no answer is expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) answered: Option<bool>,
     /// In words.
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn suggested_commands_repeat_what_leads_to_the_object() {
+    fn suggested_commands_repeat_the_flags_that_select_the_object() {
         let arguments = ClusterArgs {
             namespace: Some("shop".to_owned()),
             context: Some("my cluster".to_owned()),

@@ -12,15 +12,18 @@ use crate::domain::prompt::Prompt;
 use crate::embed::{self, read_plan};
 use crate::engine::subject::Subject;
 
-/// Gate a given challenger against the champion.
+/// Compare a given challenger with the champion, and apply the gate.
 ///
-/// Both are measured on all scenarios, and the gate of the resource decides. This is the check for a pull request that
-/// changes a prompt by hand. With `--challenger-transcripts` (and recorded transcripts as the resource's runtime) two sets of
-/// recorded runs are compared, and nothing is called but the judge.
+/// Runs and scores both prompts on all scenarios. Use it in CI to check a pull request that changes a prompt. If the
+/// runtime of the resource is `replay`, compares its recorded transcripts with those given by
+/// --challenger-transcripts, and calls no model except the judge.
 ///
 /// Exit codes: 0 the challenger passes, 10 it does not, 11 it does not and the champion is below its threshold, 12
 /// inconclusive, 1 error, 2 wrong arguments or files, 130 stopped.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone compare -f optimization.yaml --challenger prompt.md --out out")]
 pub(super) struct Arguments {
     #[command(flatten)]
     source: Source,
@@ -33,10 +36,10 @@ pub(super) struct Arguments {
 #[derive(clap::Args, Debug)]
 #[group(required = true, multiple = false)]
 struct Challenger {
-    /// The challenger's prompt
+    /// A file with the prompt of the challenger
     #[arg(long, value_name = "FILE")]
     challenger: Option<PathBuf>,
-    /// Transcripts of the challenger as JSONL, for a resource whose runtime is `replay`
+    /// A JSONL file with recorded transcripts of the challenger, for a resource whose runtime is `replay`
     #[arg(long, value_name = "FILE")]
     challenger_transcripts: Option<PathBuf>,
 }
@@ -51,22 +54,22 @@ fn problem(field: &str, message: &str) -> Problems {
 pub(super) async fn compare(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { source, cycle, challenger } = arguments;
     let mut plan = read_plan(&source.file, source.manifests.as_deref())?;
-    // Both are measured on everything, so it does not matter how much is held out, and nothing is patched.
+    // Both are measured on all scenarios, so the split does not matter, and nothing is patched.
     plan.warnings.retain(|warning| !UNUSED.iter().any(|part| warning.starts_with(part)));
     let is_replay = matches!(plan.runtime, RuntimePlan::Replay { .. });
     let (field, message) =
-        ("spec.agent.runtime", "recorded transcripts are compared with others: give --challenger-transcripts");
+        ("spec.agent.runtime", "a prompt cannot be compared with recorded transcripts; give --challenger-transcripts");
     if is_replay && challenger.challenger.is_some() {
         return Err(problem(field, message).into());
     }
     if !is_replay && challenger.challenger_transcripts.is_some() {
-        return Err(problem(field, "--challenger-transcripts is for the runtime replay: give --challenger").into());
+        return Err(problem(field, "--challenger-transcripts requires the runtime `replay`; give --challenger").into());
     }
     let challenger = match (challenger.challenger, challenger.challenger_transcripts) {
         (Some(path), _) => {
             let text = embed::read_text_file(&path)?;
             let prompt = Prompt::parse(&text, plan.champion.format())
-                .with_context(|| format!("in the challenger's prompt {}", path.display()))?;
+                .with_context(|| format!("parsing the challenger's prompt {}", path.display()))?;
             Subject::prompt(prompt)
         }
         (None, Some(path)) => {

@@ -7,10 +7,13 @@ use anyhow::Context as _;
 use super::exit::Exit;
 use crate::embed;
 
-/// Turn a pipeline file into an AgentOptimization.
+/// Convert a pipeline file to an AgentOptimization.
 ///
-/// The result goes to standard output. Paths in it stay relative to the pipeline file, so put it into the same directory.
+/// Prints the resource as YAML. Paths in it are relative to the pipeline file, so save it in the same directory.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone convert -f pipeline.yaml > optimization.yaml")]
 pub(super) struct Arguments {
     /// The pipeline file
     #[arg(short = 'f', long = "filename", value_name = "FILE")]

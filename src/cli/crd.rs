@@ -5,9 +5,11 @@ use crate::api::definitions::definitions;
 
 /// Print the CustomResourceDefinitions of AgentOptimization and PromptVersion.
 ///
-/// They are generated from the types that also read the files: `whetstone crd | kubectl apply --server-side -f -`
-/// installs them.
+/// Install them before the operator, and again after each upgrade.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone crd | kubectl apply --server-side -f -")]
 pub(super) struct Arguments {}
 
 pub(super) fn crd(_: &Arguments) -> anyhow::Result<Exit> {

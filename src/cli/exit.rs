@@ -16,25 +16,25 @@ use crate::web::status::Health;
 pub(super) enum Exit {
     /// Promoted; for commands without a verdict: done.
     Success = 0,
-    /// An error: a provider, the store, the machine. It says nothing about a prompt.
+    /// An error of a provider, the store or the machine; no verdict about a prompt.
     Error = 1,
     /// The arguments or the files are wrong, or a key is missing.
     Invalid = 2,
     /// Of `status`: not ready yet.
     NotReady = 3,
-    /// Of `status`: it does not go on without a person.
+    /// Of `status`: a person has to fix a problem.
     Stalled = 4,
-    /// The champion stays, and reaches its minimum score.
+    /// The champion is kept, and reaches its minimum score.
     Kept = 10,
-    /// The champion stays although it misses its minimum score.
+    /// The champion is kept, and is below its minimum score.
     BelowThreshold = 11,
-    /// The evidence does not suffice.
+    /// The evidence is insufficient.
     Inconclusive = 12,
     /// Stopped by Ctrl-C.
     Stopped = 130,
 }
 
-/// Arguments that contradict each other, where the parser cannot know it.
+/// Invalid arguments that the parser cannot detect.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct WrongArguments(pub(super) String);

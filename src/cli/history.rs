@@ -16,14 +16,13 @@ use crate::api::status::FinishedCycle;
 use crate::store::Store as _;
 use crate::web::status;
 
-/// The store that is read when none is named.
+/// The default store.
 const STORE: &str = ".whetstone/whetstone.db";
 
 /// List cycles and prompt versions, newest first.
 ///
-/// Reads a store on this machine when --store or WHETSTONE_STORE names one, and when there is no NAME (then
-/// `.whetstone/whetstone.db`). Reads the cluster when there is a NAME and neither of them: the last ten cycles, and every version
-/// with the reasons for where it stands.
+/// With NAME and no store, reads the cluster: the last ten cycles, and all versions with the reasons for their phases.
+/// Otherwise reads a store on this machine: the one given by --store or WHETSTONE_STORE, else `.whetstone/whetstone.db`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -31,12 +30,12 @@ Examples:
   whetstone history support --store ci.db --limit 5
   whetstone history support --namespace shop")]
 pub(super) struct Arguments {
-    /// Only this resource: NAME, or NAMESPACE/NAME
+    /// The AgentOptimization: NAME, or NAMESPACE/NAME; defaults to all in the store
     name: Option<String>,
-    /// The store; `.whetstone/whetstone.db` when there is no NAME either
+    /// The store to read. Without NAME, defaults to `.whetstone/whetstone.db`
     #[arg(long, value_name = "FILE", env = "WHETSTONE_STORE")]
     store: Option<PathBuf>,
-    /// The most cycles to list
+    /// The maximum number of cycles to list
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: u32,
     /// The format of standard output
@@ -53,12 +52,10 @@ pub(super) async fn history(arguments: &Arguments) -> anyhow::Result<Exit> {
             if let Some(flag) = arguments.cluster.any() {
                 let message = match store {
                     Some(store) => format!(
-                        "{flag} is for a cluster, and the store {} is read (--store or WHETSTONE_STORE); leave one of them out",
+                        "{flag} is for a cluster, and --store (or WHETSTONE_STORE) selects the store {}; remove one of them",
                         store.display()
                     ),
-                    None => format!(
-                        "{flag} is for a cluster, of which the history of one AgentOptimization is told: give its NAME"
-                    ),
+                    None => format!("{flag} is for the history of an AgentOptimization in a cluster; give its NAME"),
                 };
                 return Err(WrongArguments(message).into());
             }
@@ -67,12 +64,12 @@ pub(super) async fn history(arguments: &Arguments) -> anyhow::Result<Exit> {
     }
 }
 
-/// What the cluster knows of one AgentOptimization.
+/// The history of an AgentOptimization in the cluster.
 async fn of_cluster(arguments: &Arguments, name: &str) -> anyhow::Result<Exit> {
     let (cluster, name) = Cluster::reach_object(&arguments.cluster, name).await.map_err(|error| {
-        // Until there was an operator, NAME meant the store.
+        // NAME alone meant the store before there was an operator.
         if Path::new(STORE).exists() {
-            error.context(format!("for the store on this machine give --store {STORE}"))
+            error.context(format!("reading the history in the cluster (--store {STORE} reads the store instead)"))
         } else {
             error
         }
@@ -94,7 +91,7 @@ async fn of_cluster(arguments: &Arguments, name: &str) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// A cycle of the cluster, likewise.
+/// A cycle of the cluster, with the fields that one of a store has, and more.
 fn ended(of: &str, cycle: &FinishedCycle) -> serde_json::Value {
     let FinishedCycle { id, kind, cause, started_at, ended_at, verdict, message, champion, challenger, score, .. } =
         cycle;
@@ -106,7 +103,7 @@ fn ended(of: &str, cycle: &FinishedCycle) -> serde_json::Value {
     })
 }
 
-/// A version of the cluster, with the fields that one of a store has, and with what only the operator knows.
+/// A version of the cluster, with the fields that one of a store has, and more.
 fn described(of: &str, version: &PromptVersion) -> serde_json::Value {
     let PromptVersionSpec { prompt, hash, parent, diff, addresses, .. } = &version.spec;
     let status = version.status.clone().unwrap_or_default();
@@ -133,7 +130,7 @@ async fn of_store(arguments: &Arguments, path: &Path) -> anyhow::Result<Exit> {
     let store = match open(path).await {
         Ok(store) => store,
         Err(error) if arguments.store.is_none() && arguments.name.is_none() => {
-            bail!("{error:#}; `{} history NAME` reads the cluster", super::program());
+            bail!("{error:#}, or read a cluster with `{} history NAME`", super::program());
         }
         Err(error) => return Err(error),
     };
@@ -162,7 +159,7 @@ async fn of_store(arguments: &Arguments, path: &Path) -> anyhow::Result<Exit> {
             .collect();
         arguments.output.write(&json!({"cycles": cycles, "versions": versions}))?
     } else if cycles.is_empty() {
-        "no cycles yet; `whetstone run -f FILE` runs one\n".to_owned()
+        "no cycles yet; run one with `whetstone run -f FILE`\n".to_owned()
     } else {
         let mut table = table(["cycle", "object", "verdict", "champion", "started"]);
         for cycle in &cycles {
@@ -187,14 +184,14 @@ async fn of_store(arguments: &Arguments, path: &Path) -> anyhow::Result<Exit> {
             ]);
         }
         format!(
-            "{table}\n\n{lineage}\n\n`whetstone show CYCLE` tells what a cycle found and why it decided as it did\n"
+            "{table}\n\n{lineage}\n\n`whetstone show CYCLE` shows what a cycle found and the reasons for its verdict\n"
         )
     };
     arguments.output.print(&text)?;
     Ok(Exit::Success)
 }
 
-/// The first thing that a version addresses, cut to a readable length, and how many more there are.
+/// The first cluster that a version addresses, shortened, and the number of others.
 fn addressed(labels: &[String]) -> String {
     const CHARS: usize = 60;
     let Some(first) = labels.first() else { return String::new() };
@@ -220,7 +217,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn where_there_is_no_store_the_history_of_the_cluster_is_told_of() {
+    async fn without_a_store_the_error_mentions_the_cluster() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("whetstone.db");
         let of = |store: Option<&Path>| Arguments {
@@ -231,8 +228,8 @@ mod tests {
             cluster: ClusterArgs::default(),
         };
         let unnamed = of_store(&of(None), &path).await.unwrap_err().to_string();
-        assert!(unnamed.ends_with("; `whetstone history NAME` reads the cluster"), "{unnamed}");
+        assert!(unnamed.ends_with(", or read a cluster with `whetstone history NAME`"), "{unnamed}");
         let named = of_store(&of(Some(&path)), &path).await.unwrap_err().to_string();
-        assert!(!named.contains("cluster"), "who names a store means a store: {named}");
+        assert!(!named.contains("cluster"), "a named store means a store: {named}");
     }
 }

@@ -10,19 +10,23 @@ use super::exit::{Exit, WrongArguments};
 use super::output;
 use crate::import::{self, Format, Imported};
 
-/// Turn other tools' suites and recorded runs into scenarios and transcripts.
+/// Import suites and recorded runs of other tools as scenarios and transcripts.
 ///
 /// Reads files of promptfoo, Inspect, OpenAI evals, tau-bench and tau2, and datasets of Langfuse, LangSmith, Braintrust
-/// and DeepEval; docs/import.md says what is carried over from each.
-/// What could not be carried over is said at the end. The directory gets scenarios.yaml and, where the source has them,
-/// transcripts.jsonl, tools.json and prompt.md, with an optimization.yaml to start from.
+/// and DeepEval; docs/import.md describes what is imported from each. Writes scenarios.yaml and, if the source has
+/// them, transcripts.jsonl, tools.json and prompt.md, and an optimization.yaml to start from. Reports everything that
+/// could not be imported.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone import promptfooconfig.yaml --out imported
+  whetstone import tasks.json policy.md --format tau2 --out imported")]
 pub(super) struct Arguments {
-    /// The files; those that belong together (a suite and its tables; tasks, policy and split) at once
+    /// The files to import. Pass files that belong together, such as a suite and its tables, in one command
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The format: promptfoo, inspect, openai-evals, tau-bench, tau2, langfuse, langsmith, braintrust or deepeval; told
-    /// from the files when absent
+    /// The format: promptfoo, inspect, openai-evals, tau-bench, tau2, langfuse, langsmith, braintrust or deepeval;
+    /// detected by default
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     /// The directory to write to
@@ -41,7 +45,7 @@ pub(super) fn import(arguments: &Arguments) -> anyhow::Result<Exit> {
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let format = match arguments.format {
         Some(format) => format,
-        None => told_by(&files)?,
+        None => detect(&files)?,
     };
     let imported = import::import(format, &files)?;
     let written = write(&arguments.out, &imported)?;
@@ -60,23 +64,23 @@ pub(super) fn import(arguments: &Arguments) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// The one format that the files have; those that only go along with others have none.
-fn told_by(files: &[(&str, &str)]) -> anyhow::Result<Format> {
-    let told = files.iter().filter_map(|(name, text)| Some((*name, import::detect(name, text)?)));
-    let told: Vec<(&str, Format)> = told.collect();
-    let Some((first, format)) = told.first().copied() else { return Err(unknown(files)) };
-    match told.iter().find(|(_, other)| *other != format) {
+/// The common format of the files. Files that only accompany others, such as a policy, have none.
+fn detect(files: &[(&str, &str)]) -> anyhow::Result<Format> {
+    let detected = files.iter().filter_map(|(name, text)| Some((*name, import::detect(name, text)?)));
+    let detected: Vec<(&str, Format)> = detected.collect();
+    let Some((first, format)) = detected.first().copied() else { return Err(unknown(files)) };
+    match detected.iter().find(|(_, other)| *other != format) {
         None => Ok(format),
         Some((name, other)) => {
             let message = format!(
-                "{first} is of {format} and {name} of {other}; import them one after the other, or name one with --format"
+                "{first} has the format {format}, and {name} has {other}; import them separately, or set the format with --format"
             );
             Err(WrongArguments(message).into())
         }
     }
 }
 
-/// Why no file has a known format: one that cannot be read, or another format.
+/// The error if no file has a known format: a syntax error of a file, or an unknown format.
 fn unknown(files: &[(&str, &str)]) -> anyhow::Error {
     if let Some(fault) = files.iter().find_map(|(name, text)| import::fault(name, text)) {
         return fault.into();
@@ -84,7 +88,7 @@ fn unknown(files: &[(&str, &str)]) -> anyhow::Error {
     let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
     let formats = Format::ALL.map(Format::as_str).join(", ");
     let names = names.join(", ");
-    let message = format!("{names}: no format that can be imported is recognized; name it with --format ({formats})");
+    let message = format!("{names}: unknown format; set it with --format ({formats})");
     WrongArguments(message).into()
 }
 
@@ -130,7 +134,7 @@ fn resource(imported: &Imported) -> serde_json::Value {
     };
     let mut spec = json!({"profile": "Prototype", "agent": agent});
     if replay {
-        // Recorded runs can be scored for free, by what has an exact answer.
+        // Recorded runs can be scored for free by scorers that call no model.
         let dimensions = match (has_tools, has_checks) {
             (true, true) => json!([
                 {"name": "tool_compliance", "weight": 0.8, "scorer": "ToolCalls"},
@@ -140,10 +144,10 @@ fn resource(imported: &Imported) -> serde_json::Value {
             (true, false) => json!([{"name": "tool_compliance", "weight": 1, "scorer": "ToolCalls"}]),
         };
         spec["scenarios"] = json!([{"file": "scenarios.yaml"}]);
-        // Nothing is patched, so nothing has to be held out.
+        // Nothing is patched, so no scenario has to be held out.
         spec["split"] = json!({"train": 1, "regression": 0, "heldOut": 0});
         spec["scoring"] = json!({"dimensions": dimensions});
-        // What is recorded costs nothing to look at closely.
+        // Recorded runs cost nothing, so many clusters are affordable.
         spec["clustering"] = json!({"maxClusters": 24});
     } else {
         spec["models"] = json!([

@@ -23,7 +23,7 @@ use crate::models::install_tls;
 use crate::telemetry::metrics::Metrics;
 use crate::web::probes::{self, Probes};
 
-/// How long a request to the API server may take.
+/// The timeout of a request to the API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Reconcile the AgentOptimizations and PromptVersions of a cluster.
@@ -32,9 +32,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// rolls back automatically. Only the replica that holds the Lease acts; the others stand by. On SIGTERM it waits for
 /// running calls and records their answers before it exits.
 ///
-/// Outside a cluster it uses the current context of the kubeconfig:
-///   whetstone operator --namespace shop --store /tmp/whetstone --allow-endpoint localhost:8080
+/// Outside a cluster it uses the current context of the kubeconfig.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone operator --namespace shop --store /tmp/whetstone --allow-endpoint localhost:8080")]
 pub(super) struct Arguments {
     /// A namespace to watch; can be repeated. Defaults to the namespace of the pod or of the kubeconfig's context
     #[arg(long = "namespace", value_name = "NAMESPACE", env = "WHETSTONE_NAMESPACES", value_delimiter = ',')]
@@ -88,12 +90,12 @@ pub(super) struct Arguments {
     shutdown_timeout: HumanDuration,
 }
 
-struct Told {
+struct Observed {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
 }
 
-impl Probes for Told {
+impl Probes for Observed {
     fn is_alive(&self) -> bool {
         self.health.is_alive()
     }
@@ -111,15 +113,15 @@ pub(super) async fn operator(arguments: Arguments) -> anyhow::Result<Exit> {
     install_tls();
     let access = Access { kubeconfig: arguments.kubeconfig, context: arguments.context, namespace: None };
     let (config, _) = configured(&access).await?;
-    // A Lease has whole seconds, and is renewed three times in them.
+    // The duration of a Lease is in whole seconds, and it is renewed three times within it.
     let lease_duration = Duration::from_secs(arguments.lease_duration.0.as_secs().max(3));
     let vital = Vital::start().context("starting the thread of the Lease and the probes")?;
     let clients = Clients {
         watches: client(&config, None)?,
         requests: client(&config, Some(REQUEST_TIMEOUT))?,
         lease: {
-            let _on_the_runtime_of = vital.runtime().enter();
-            // A watch over the Lease hears of it three times in this time, unless its connection is dead.
+            let _runtime = vital.runtime().enter();
+            // A live watch of the Lease receives three renewals within this time.
             client(&config, Some(lease_duration))?
         },
         vital: vital.runtime().clone(),
@@ -131,7 +133,7 @@ pub(super) async fn operator(arguments: Arguments) -> anyhow::Result<Exit> {
         given => given,
     };
     std::fs::create_dir_all(&arguments.store)
-        .with_context(|| format!("creating the folder {} for the stores", arguments.store.display()))?;
+        .with_context(|| format!("creating the directory {} for the stores", arguments.store.display()))?;
     let options = Options {
         namespaces,
         store: arguments.store,
@@ -141,13 +143,13 @@ pub(super) async fn operator(arguments: Arguments) -> anyhow::Result<Exit> {
         lease: Settings {
             namespace,
             name: arguments.lease_name,
-            identity: arguments.identity.unwrap_or_else(made_up_identity),
+            identity: arguments.identity.unwrap_or_else(generated_identity),
             duration: lease_duration,
         },
         patience: arguments.shutdown_timeout.0.saturating_sub(Duration::from_secs(5)),
     };
     let listener = {
-        let _on_the_runtime_of = vital.runtime().enter();
+        let _runtime = vital.runtime().enter();
         std::net::TcpListener::bind(arguments.listen).and_then(|listener| {
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
@@ -157,44 +159,44 @@ pub(super) async fn operator(arguments: Arguments) -> anyhow::Result<Exit> {
     tracing::info!(address = %listener.local_addr()?, "serving /metrics, /healthz and /readyz");
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
     let stop = CancellationToken::new();
-    let told = Arc::new(Told { health: Arc::clone(&health), metrics: Arc::clone(&metrics) });
-    vital.runtime().spawn(probes::serve(listener, told, stop.clone()));
+    let observed = Arc::new(Observed { health: Arc::clone(&health), metrics: Arc::clone(&metrics) });
+    vital.runtime().spawn(probes::serve(listener, observed, stop.clone()));
     let ending = tokio::spawn(end(stop.clone(), arguments.shutdown_timeout.0));
     run(clients, options, Arc::new(SystemClock), metrics, health, stop).await?;
     ending.abort();
     Ok(Exit::Success)
 }
 
-/// A client whose requests are given up after a while.
+/// A client whose requests have a timeout.
 fn client(config: &Config, timeout: Option<Duration>) -> anyhow::Result<Client> {
     let mut config = config.clone();
     if let Some(timeout) = timeout {
         config.connect_timeout = Some(timeout);
         config.read_timeout = Some(timeout);
         config.write_timeout = Some(timeout);
-        // Else the time that a connection lay idle counts too, and the first request after a quiet while fails.
+        // Otherwise idle time counts as well, and the first request on an idle connection fails.
         config.reset_reader_on_write = true;
     }
     Client::try_from(config).context("setting up the connection to the API server")
 }
 
-/// A name that no other replica has: of the machine and the process, and the time.
-fn made_up_identity() -> String {
+/// A unique name, from the host, the process and the time.
+fn generated_identity() -> String {
     use crate::engine::ports::Clock as _;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}-{}-{}", host.trim(), std::process::id(), SystemClock.now().as_millisecond())
 }
 
-/// Ends the operator on a signal; past the deadline at once, as on a second signal.
+/// Shuts the operator down on a signal. Exits at the deadline or on a second signal.
 async fn end(stop: CancellationToken, deadline: Duration) {
     if super::wire::interrupted().await.is_err() {
         return;
     }
-    tracing::info!("ending");
+    tracing::info!("shutting down");
     stop.cancel();
     tokio::select! {
         _ = super::wire::interrupted() => {}
-        () = tokio::time::sleep(deadline) => tracing::warn!("the end takes too long: leaving at once"),
+        () = tokio::time::sleep(deadline) => tracing::warn!("the shutdown timeout expired; exiting"),
     }
     std::process::exit(0);
 }

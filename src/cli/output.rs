@@ -1,4 +1,4 @@
-//! What a cycle leaves on disk and on the screen.
+//! The output of a cycle: files, and the summary on standard output.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::engine::{Outcome, apply};
 use crate::kubernetes::manifests;
 use crate::web::report;
 
-/// Makes the directory, and sees that files can be written there, before anything is paid.
+/// Creates the directory and checks that it is writable, before anything is paid.
 pub(super) fn prepare(dir: &Path) -> anyhow::Result<()> {
     let tried = std::fs::create_dir_all(dir).and_then(|()| {
         let probe = dir.join("report.partial");
@@ -25,7 +25,7 @@ pub(super) fn prepare(dir: &Path) -> anyhow::Result<()> {
     Ok(tried.map_err(refused)?)
 }
 
-/// Writes `report.json`, `report.md` and the manifests into a directory, each file whole or not at all. Returns their paths.
+/// Writes `report.json`, `report.md` and the manifests into a directory, each file atomically. Returns their paths.
 pub(super) fn write(dir: &Path, plan: &Plan, outcome: &Outcome) -> anyhow::Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     let mut file = |name: String, content: String| -> anyhow::Result<()> {
@@ -59,7 +59,7 @@ pub(super) fn write_whole(path: &Path, content: &str) -> anyhow::Result<()> {
         .with_context(|| format!("writing {}", path.display()))
 }
 
-/// What standard output gets. `said` are the warnings that have been shown already.
+/// Prints the result of a cycle. `said` are the warnings that have been printed already.
 pub(super) fn print(
     format: Format,
     report: &Report,
@@ -71,7 +71,7 @@ pub(super) fn print(
         Format::Json | Format::Yaml => super::print(&format.write(report)?),
         Format::Text => {
             let mut text = report::summary(report);
-            // Those of the plan have been said before the run began.
+            // The warnings of the plan were printed before the run began.
             for warning in report.warnings.iter().filter(|warning| !said.contains(warning)) {
                 let _ = writeln!(text, "warning: {warning}");
             }
@@ -85,8 +85,8 @@ pub(super) fn print(
                 let dir = out.join("manifests");
                 let _ = writeln!(
                     text,
-                    "\nnext: commit {0} for Argo CD or Flux to apply, or kubectl apply -f {0}; with --manifests {0} the next run starts \
-                     from the new champion",
+                    "\nnext: commit {0} for Argo CD or Flux, or run kubectl apply -f {0}; to start the next run from the new \
+                     champion, pass --manifests {0}",
                     dir.display()
                 );
             }

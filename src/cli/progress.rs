@@ -12,10 +12,10 @@ use crate::domain::words::counted;
 use crate::engine::ports::Progress;
 use crate::web::terminal::safe;
 
-/// How often a plain line is printed while a phase goes on.
+/// The interval of plain progress lines within a phase.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// How long nothing is said, at most, while a phase goes on: a model may take minutes for one answer.
+/// The maximum time without a progress line within a phase. A model may take minutes for one answer.
 const SILENT_AT_MOST: Duration = Duration::from_secs(20);
 
 /// Shows progress on standard error.
@@ -33,7 +33,7 @@ struct Inner {
 struct State {
     phase: Phase,
     what: String,
-    /// What is going on within the phase.
+    /// The current step of the phase.
     step: String,
     total: Option<u64>,
     done: u64,
@@ -71,13 +71,13 @@ impl Meter {
         let inner = Arc::new(Inner { currency: currency.to_owned(), quiet, bar, state: Mutex::new(state) });
         if plain {
             let watched = Arc::downgrade(&inner);
-            // Without it the lines about what takes long are missing, and nothing else is.
+            // If the thread cannot be started, only the lines during long steps are missing.
             let _ = std::thread::Builder::new().name("progress".to_owned()).spawn(move || break_silence(&watched));
         }
         Self { inner }
     }
 
-    /// Takes the bar away and says how the last phase ended.
+    /// Prints the summary of the last phase and removes the bar.
     pub fn finish(&self) {
         self.inner.end(&mut self.inner.lock());
         if let Some(bar) = &self.inner.bar {
@@ -86,7 +86,7 @@ impl Meter {
     }
 }
 
-/// Says how a phase goes on when nothing else was said for a while, until the meter is gone.
+/// Prints the current step whenever nothing was printed for [`SILENT_AT_MOST`], until the meter is dropped.
 fn break_silence(watched: &Weak<Inner>) {
     loop {
         std::thread::sleep(Duration::from_secs(1));
@@ -113,7 +113,7 @@ impl Inner {
         }
     }
 
-    /// What has been asked and spent so far: `420 calls (80 from the ledger), 0.0123 USD`.
+    /// Calls and costs so far: `420 calls (80 from the ledger), 0.0123 USD`.
     fn spent(&self, state: &State) -> String {
         let ledger = state.calls - state.paid_calls;
         let from_ledger = if ledger > 0 { format!(" ({ledger} from the ledger)") } else { String::new() };
@@ -121,7 +121,7 @@ impl Inner {
         format!("{}{from_ledger}{cost}", counted(state.calls, "call"))
     }
 
-    /// A plain line on what is going on within the phase.
+    /// Prints the current step as a plain line.
     fn say_step(&self, state: &mut State) {
         state.said = Instant::now();
         let what = if state.step.is_empty() { &state.what } else { &state.step };

@@ -15,7 +15,7 @@ use crate::web::status::{newest_first, proposal, version_name};
 /// that serves now is quarantined: its prompt is not promoted again automatically. Asks for confirmation; without a
 /// terminal it requires `--yes`.
 ///
-/// Exit codes: 0 requested (with --wait: done), 1 error, no version to go back to, or the operator refused, 2 wrong
+/// Exit codes: 0 requested (with --wait: done), 1 error, no version to roll back to, or the operator refused, 2 wrong
 /// arguments, 130 stopped by Ctrl-C.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -27,7 +27,7 @@ If --to names the version that serves, the version that waits for approval is re
 pub(super) struct Arguments {
     /// The AgentOptimization: NAME, or NAMESPACE/NAME
     name: String,
-    /// The version to go back to; defaults to the predecessor
+    /// The version to roll back to; defaults to the predecessor
     #[arg(long, value_name = "VERSION")]
     to: Option<String>,
     /// Do not ask for confirmation; required without a terminal
@@ -54,36 +54,36 @@ pub(super) async fn rollback(arguments: &Arguments) -> anyhow::Result<Exit> {
         let Some(waiting) = challenger.filter(|challenger| challenger.awaits_approval) else {
             return granted_already(&cluster, name, Wish::RollBack(&to), arguments.output);
         };
-        // To keep the one that serves is the answer to the one that waits.
+        // Rolling back to the serving version rejects the challenger that waits for approval.
         confirm(&format!("Keep {to}, and reject {}?", waiting.version), arguments.yes)?;
         return ask(&cluster, &object, Wish::RollBack(&to), &arguments.wait, arguments.output).await;
     }
     if let Some(pin) = &object.spec.pin {
-        bail!("{of}: spec.pin names {pin}, and goes before a rollback; change or remove it there");
+        bail!("{of}: spec.pin is {pin}, which overrides a rollback; change or remove spec.pin");
     }
     say(proposal::rollback(&object, &to, &versions, &cluster.conversation()).trim_end());
-    confirm(&format!("Go back to {to}?"), arguments.yes)?;
+    confirm(&format!("Roll back to {to}?"), arguments.yes)?;
     say("");
     ask(&cluster, &object, Wish::RollBack(&to), &arguments.wait, arguments.output).await
 }
 
-/// The version to go back to.
+/// The version to roll back to.
 ///
 /// # Errors
-/// There is none, or none of that name; with what there is.
+/// There is no predecessor, or no version of that name; the message lists the known ones.
 fn target(object: &AgentOptimization, named: Option<&str>, versions: &[PromptVersion]) -> Result<String, String> {
     let Some(named) = named else {
         let before = object.status.as_ref().and_then(|status| status.predecessor.as_ref());
         return before
             .map(|before| before.version.clone())
-            .ok_or_else(|| "there is no predecessor to go back to; --to names another version".to_owned());
+            .ok_or_else(|| "there is no predecessor to roll back to; name another version with --to".to_owned());
     };
     let names: Vec<String> = newest_first(versions).into_iter().map(version_name).collect();
     if names.iter().any(|name| name == named) {
         return Ok(named.to_owned());
     }
     if names.is_empty() {
-        return Err(format!("there is no version {named:?}, and no other one yet"));
+        return Err(format!("there is no version {named:?}, and no other version either"));
     }
     Err(format!("there is no version {named:?}; known: {}", names.join(", ")))
 }
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_that_is_not_there_is_told_with_those_that_are() {
+    fn an_unknown_version_is_reported_with_the_known_ones() {
         let object: AgentOptimization = serde_saphyr::from_str("apiVersion: whetstone.dev/v1alpha1\nkind: AgentOptimization\nmetadata: {name: support}\nspec: {agent: {prompt: {text: x}, runtime: {model: {ref: worker}}}, scenarios: [{configMapRef: {name: s}}]}\n").unwrap();
         let version: PromptVersion = serde_saphyr::from_str("apiVersion: whetstone.dev/v1alpha1\nkind: PromptVersion\nmetadata: {name: support-v12}\nspec: {optimizationRef: {name: support}, prompt: x, version: v12}\n").unwrap();
         assert_eq!(target(&object, Some("v12"), std::slice::from_ref(&version)), Ok("v12".to_owned()));
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(other, Err("there is no version \"nightly\"; known: v12".to_owned()));
         assert_eq!(
             target(&object, Some("v1"), &[]),
-            Err("there is no version \"v1\", and no other one yet".to_owned())
+            Err("there is no version \"v1\", and no other version either".to_owned())
         );
         assert!(target(&object, None, &[]).unwrap_err().contains("--to"));
     }

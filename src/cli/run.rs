@@ -7,10 +7,10 @@ use super::exit::{Exit, WrongArguments};
 use super::{Cycle, request, wire};
 use crate::embed::read_plan;
 
-/// The heading over the flags of a cycle on this machine.
+/// The heading of the flags for a cycle on this machine.
 const HERE: &str = "With -f, on this machine";
 
-/// Look for a better prompt.
+/// Search for a better prompt.
 ///
 /// With -f, on this machine: runs one cycle of the resource in a file. It runs the champion on the scenarios, clusters
 /// its failures, patches the prompt for them, compares the surviving candidate with the champion on held-out scenarios,
@@ -30,13 +30,14 @@ Examples:
   whetstone run -f optimization.yaml --out out
   whetstone run support --namespace shop --wait")]
 pub(super) struct Arguments {
-    /// The AgentOptimization of the cluster: NAME, or NAMESPACE/NAME
+    /// The AgentOptimization in the cluster: NAME, or NAMESPACE/NAME
     name: Option<String>,
     #[command(flatten, next_help_heading = HERE)]
     source: Source,
     #[command(flatten, next_help_heading = HERE)]
     cycle: Cycle,
-    /// The number of this attempt at the same inputs: 0 repeats what is recorded, a higher number tries other patches
+    /// The number of the attempt at the same inputs: a recorded attempt is repeated at no cost, a new one tries other
+    /// patches
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = HERE)]
     attempt: u32,
     #[command(flatten, next_help_heading = "With NAME, in a cluster")]
@@ -45,10 +46,10 @@ pub(super) struct Arguments {
     cluster: ClusterArgs,
 }
 
-/// The resource, and what it refers to.
+/// The resource and the manifests of the ConfigMaps that it refers to.
 #[derive(clap::Args, Debug)]
 struct Source {
-    /// The resource: an AgentOptimization, with ConfigMaps in the same file if you like, or a pipeline file
+    /// A file with an AgentOptimization and, optionally, the ConfigMaps that it refers to; or a pipeline file
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     file: Option<PathBuf>,
     /// A directory with manifests of the ConfigMaps that the resource refers to
@@ -61,7 +62,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     match (name, source.file) {
         (Some(name), Some(file)) => {
             let message = format!(
-                "-f {0} runs a cycle on this machine, and NAME ({name}) asks the operator of a cluster for one; give one of them",
+                "-f {0} runs a cycle on this machine, and NAME ({name}) requests one in a cluster; give one of them",
                 file.display()
             );
             Err(WrongArguments(message).into())
@@ -75,7 +76,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             ];
             if let Some((flag, _)) = local.into_iter().find(|(_, given)| *given) {
                 let message = format!(
-                    "{flag} is for a cycle on this machine, and {name} asks the operator of a cluster for one; give -f FILE instead, or leave {flag} out"
+                    "{flag} is for a cycle on this machine, and NAME ({name}) requests one in a cluster; give -f FILE instead, or remove {flag}"
                 );
                 return Err(WrongArguments(message).into());
             }
@@ -84,7 +85,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         (None, Some(file)) => {
             if let Some(flag) = wait.wait.then_some("--wait").or(cluster.any()) {
                 let message = format!(
-                    "{flag} is for a cycle in a cluster, and -f runs one on this machine; give the NAME of an AgentOptimization instead, or leave {flag} out"
+                    "{flag} is for a cycle in a cluster, and -f runs one on this machine; give the NAME of an AgentOptimization instead, or remove {flag}"
                 );
                 return Err(WrongArguments(message).into());
             }
@@ -94,8 +95,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             engine.finish(&cycle, &outcome).await
         }
         (None, None) => {
-            let message =
-                "give --filename <FILE> for a cycle on this machine, or the NAME of an AgentOptimization of a cluster";
+            let message = "no resource; give --filename <FILE> for a cycle on this machine, or the NAME of an AgentOptimization in a cluster";
             Err(WrongArguments(message.to_owned()).into())
         }
     }

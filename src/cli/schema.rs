@@ -9,10 +9,13 @@ use crate::domain::scenario::Scenario;
 use crate::engine::report::Report;
 use crate::simulator::world::World;
 
-/// Print a JSON Schema, for editors and for those who read the files with other programs.
+/// Print a JSON Schema, for validation and completion in editors.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone schema scenario > scenario.schema.json")]
 pub(super) struct Arguments {
-    /// What the schema is of
+    /// The type to describe
     #[arg(value_enum)]
     of: Of,
 }
@@ -25,7 +28,7 @@ enum Of {
     Scenario,
     /// A world file
     World,
-    /// report.json
+    /// A report.json
     Report,
 }
 

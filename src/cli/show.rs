@@ -9,15 +9,19 @@ use crate::engine::report::Report;
 use crate::store::{Sqlite, Store as _};
 use crate::web::report;
 
-/// Show one cycle.
+/// Show the report of a cycle in a store.
 ///
-/// The verdict with its reasons, the clusters with example failures, every patch that was tried and what became of it, and
-/// the diff of the challenger.
+/// Prints the verdict with its reasons, the clusters with example failures, every patch with its outcome, and the diff
+/// of the challenger.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone show
+  whetstone show 4f2a --output json | jq .verdict")]
 pub(super) struct Arguments {
-    /// The first digits of the cycle, as `whetstone history` lists it; the newest cycle when absent
+    /// The first digits of the cycle's ID, as listed by `whetstone history`; defaults to the newest cycle
     cycle: Option<String>,
-    /// The store
+    /// The store: ledger and history in one SQLite file
     #[arg(long, value_name = "FILE", env = "WHETSTONE_STORE", default_value = ".whetstone/whetstone.db")]
     store: PathBuf,
     /// The format of standard output
@@ -31,21 +35,21 @@ pub(super) async fn show(arguments: &Arguments) -> anyhow::Result<Exit> {
         Some(prefix) => store.cycles_by_prefix(prefix).await?,
         None => store.cycles(None, 1).await?,
     };
-    let asked = arguments.cycle.as_deref().unwrap_or("the newest");
+    let prefix = arguments.cycle.as_deref().unwrap_or_default();
     let cycle = match found.as_slice() {
         [] if arguments.cycle.is_none() => {
-            bail!("no cycle yet in {}; `whetstone run` makes one", arguments.store.display())
+            bail!("no cycle yet in {}; run one with `whetstone run`", arguments.store.display())
         }
-        [] => bail!("no cycle {asked:?} in {}; `whetstone history` lists them", arguments.store.display()),
+        [] => bail!("no cycle {prefix:?} in {}; list the cycles with `whetstone history`", arguments.store.display()),
         [one] => one,
         many => {
             let names: Vec<String> = many.iter().map(|cycle| cycle.cycle.short()).collect();
-            bail!("{asked:?} begins {} cycles: {}; give more digits", many.len(), names.join(", "))
+            bail!("cycle {prefix:?} is ambiguous: {}; give more digits", names.join(", "))
         }
     };
     let Some(json) = store.report(&cycle.object, cycle.cycle).await? else {
         bail!(
-            "cycle {} has no report: it did not finish, or was pruned; the same run goes on with it",
+            "cycle {} has no report: it was not finished, or was pruned; repeat the same `whetstone run` to finish it",
             cycle.cycle.short()
         );
     };
@@ -60,14 +64,14 @@ pub(super) async fn show(arguments: &Arguments) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Opens a store that must be there already.
+/// Opens an existing store.
 pub(super) async fn open(path: &Path) -> anyhow::Result<Sqlite> {
     if !path.exists() {
-        bail!("no store at {}; `whetstone run` makes one, and --store names another", path.display());
+        bail!("no store at {}; create one with `whetstone run`, or name another with --store", path.display());
     }
-    // An empty file would be made a store, and may be something else of the user's.
+    // Opening an empty file would turn it into a store, and it may be another file of the user.
     if path.metadata().is_ok_and(|metadata| metadata.len() == 0) {
-        bail!("{} is no store: it is empty; `whetstone run` makes one, and --store names another", path.display());
+        bail!("{} is not a store: it is empty; name another with --store", path.display());
     }
     Ok(Sqlite::open(path).await?)
 }

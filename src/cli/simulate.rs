@@ -14,23 +14,26 @@ use crate::simulator::{
     world::{Latency, World},
 };
 
-/// Serve a simulated world.
+/// Serve a simulated OpenAI-compatible and Anthropic API.
 ///
-/// It speaks the OpenAI API (chat completions with tools, structured output and streaming; embeddings) and the Anthropic
-/// Messages API. What it answers comes from the world file; docs/world.md describes it. `GET /stats` says how many calls were
-/// answered, `GET /metrics` says it to Prometheus. Ctrl-C or SIGTERM ends it.
+/// Serves the OpenAI API (chat completions with tools, structured output and streaming; embeddings) and the Anthropic
+/// Messages API. The world file determines the answers; docs/world.md describes its format. `GET /stats` returns the
+/// number of answered calls, and `GET /metrics` the same for Prometheus. Ctrl-C or SIGTERM stops it.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone simulate --world examples/quickstart/world.yaml --listen 127.0.0.1:0")]
 pub(super) struct Arguments {
     /// The world file
     #[arg(long, value_name = "FILE")]
     world: PathBuf,
-    /// The address to listen on; port 0 takes a free one
+    /// The address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// How long every answer takes, in place of what the world file says, such as 300ms
+    /// The latency of every answer, such as 300ms; defaults to that of the world file
     #[arg(long, value_name = "DURATION")]
     latency: Option<HumanDuration>,
-    /// Play the agent in production too: serve the prompt in FILE to the customers of the world's `traffic`
+    /// A file with the prompt of an agent in production: also simulate the customers in the world file's `traffic` with it
     #[arg(long, value_name = "FILE")]
     live_prompt: Option<PathBuf>,
 }
@@ -43,7 +46,7 @@ pub(super) async fn simulate(arguments: &Arguments) -> anyhow::Result<Exit> {
     }
     anyhow::ensure!(
         arguments.live_prompt.is_none() || world.traffic.is_some(),
-        "--live-prompt needs customers, and {} has none; give it a section `traffic`",
+        "--live-prompt: {} has no section `traffic`; add one",
         arguments.world.display()
     );
     let server =
@@ -57,8 +60,7 @@ pub(super) async fn simulate(arguments: &Arguments) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Waits for Ctrl-C, or for the signal by which a container is stopped: to the first process of one it does nothing unless
-/// it is waited for.
+/// Waits for Ctrl-C or SIGTERM. The first process of a container ignores SIGTERM unless it handles it.
 async fn ended() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     tokio::select! {

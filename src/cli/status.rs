@@ -75,10 +75,10 @@ async fn list(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Exit> 
         Format::Text if objects.is_empty() => {
             let namespace = cluster.optimizations.namespace();
             say(&if everywhere {
-                "no AgentOptimization in any namespace; kubectl apply -f makes one".to_owned()
+                "no AgentOptimization in any namespace; create one with kubectl apply -f".to_owned()
             } else {
                 let elsewhere = cluster.view().command_everywhere("status");
-                format!("no AgentOptimization in namespace {namespace}; `{elsewhere}` looks everywhere")
+                format!("no AgentOptimization in namespace {namespace}; list all namespaces with `{elsewhere}`")
             });
         }
         Format::Text => super::say(&status::list(&objects, everywhere, &cluster.view()))?,
@@ -90,7 +90,7 @@ async fn list(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Exit> 
     Ok(worst.into())
 }
 
-/// The object as it is shown to programs: without the record of who has set which field, as kubectl does.
+/// The object as it is printed for programs: without managedFields, as kubectl does.
 fn published(mut object: AgentOptimization) -> AgentOptimization {
     object.metadata.managed_fields = None;
     object
@@ -103,7 +103,7 @@ async fn watch(cluster: &Cluster, name: Option<&str>, arguments: &Arguments) -> 
     };
     let interrupted = super::wire::interrupted();
     tokio::pin!(interrupted);
-    // What was written of each, so that only what a person can see is told.
+    // The last line printed for each object: an unchanged line is not repeated.
     let mut written: BTreeMap<String, String> = BTreeMap::new();
     let mut trouble = String::new();
     loop {
@@ -125,10 +125,10 @@ async fn watch(cluster: &Cluster, name: Option<&str>, arguments: &Arguments) -> 
             Some(Ok(Change::Gone(object))) if arguments.output == Format::Text => (object, "deleted".to_owned()),
             Some(Ok(Change::Gone(_))) => continue,
             Some(Err(error)) => {
-                let Some(told) = error.passing() else { return Err(error.into()) };
-                if trouble != told {
-                    say(&told);
-                    trouble = told;
+                let Some(message) = error.passing() else { return Err(error.into()) };
+                if trouble != message {
+                    say(&message);
+                    trouble = message;
                 }
                 continue;
             }
@@ -145,14 +145,14 @@ async fn watch(cluster: &Cluster, name: Option<&str>, arguments: &Arguments) -> 
             _ => format!("{text}\n"),
         };
         written.insert(object, text);
-        // Nobody reads any more: that is how `| head` ends a watch.
+        // A closed pipe (`| head`) ends the watch.
         if let Err(error) = io::stdout().write_all(line.as_bytes()).and_then(|()| io::stdout().flush()) {
             return if error.kind() == io::ErrorKind::BrokenPipe { Ok(Exit::Success) } else { Err(error.into()) };
         }
     }
 }
 
-/// The time of day where the terminal stands.
+/// The local time of day.
 fn clock() -> String {
     now().to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
 }

@@ -54,25 +54,25 @@ async fn set(target: &Target, suspended: bool) -> anyhow::Result<Exit> {
     let (cluster, name) = Cluster::reach_object(&target.cluster, &target.name).await?;
     let before = cluster.optimizations.get(&name).await?;
     let message = if before.spec.suspend == suspended {
-        if suspended { "suspended already".to_owned() } else { "not suspended".to_owned() }
+        if suspended { "already suspended".to_owned() } else { "not suspended".to_owned() }
     } else {
         cluster.optimizations.suspend(&name, suspended).await?;
-        // Whose the field was before: by setting it, it became ours.
+        // Uses the owner of the field before the change, which made it ours.
         if let Some(keeper) = gitops(&before.metadata, "suspend") {
             let keeper_name = keeper.name;
             say(&if keeper.owns_field {
-                format!("note: {keeper_name} has set spec.suspend and will set it back: change it in Git as well")
+                format!("note: {keeper_name} manages spec.suspend and will revert it; change it in Git as well")
             } else {
                 format!(
-                    "note: {keeper_name} applies this object from Git; should spec.suspend stand there, it will be set back: change it in Git then"
+                    "note: {keeper_name} applies this object from Git and will revert spec.suspend if Git contains it; change it in Git as well"
                 )
             });
         }
         if suspended {
             let resume = cluster.view().command(&format!("resume {name}"));
-            format!("suspended; no cycle starts until `{resume}`")
+            format!("suspended; start cycles again with `{resume}`")
         } else {
-            "resumed; cycles start again".to_owned()
+            "resumed; cycles can start again".to_owned()
         }
     };
     let asked = if suspended { "suspend" } else { "resume" };

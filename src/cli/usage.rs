@@ -1,21 +1,21 @@
-//! The help of the program as a whole: its commands in groups, and examples in the words by which it was called.
+//! The top-level help: the commands in groups, and examples with the name under which the program was called.
 
 use std::fmt::Write as _;
 
 use clap::{Command, CommandFactory as _};
 
-/// A command and what it does, where its own words are too many.
+/// A command, with a description if its own does not fit the group.
 type Line = (&'static str, Option<&'static str>);
 
-/// The commands, in the order in which somebody needs them.
+/// The commands, in the order in which a user needs them.
 const GROUPS: [(&str, &[Line]); 3] = [
     (
         "On this machine, and in CI",
         &[
-            ("run", Some("Look for a better prompt: run, score, cluster, patch, validate, shadow, gate")),
+            ("run", Some("Search for a better prompt: run, score, cluster, patch, validate, shadow, gate")),
             ("compare", None),
             ("validate", None),
-            ("history", Some("List the cycles and prompt versions of the store")),
+            ("history", Some("List the cycles and prompt versions of a store")),
             ("show", None),
             ("import", None),
             ("convert", None),
@@ -23,15 +23,15 @@ const GROUPS: [(&str, &[Line]); 3] = [
         ],
     ),
     (
-        "In a cluster, where the operator does it",
+        "In a cluster, through the operator",
         &[
             ("status", None),
-            ("run", Some("Ask for a cycle now, and follow it")),
+            ("run", Some("Request a cycle now, and optionally wait for its verdict")),
             ("approve", None),
             ("rollback", None),
             ("suspend", None),
             ("resume", None),
-            ("history", Some("List the last cycles and all versions, with the reasons for their phases")),
+            ("history", Some("List the last cycles, and all versions with the reasons for their phases")),
             ("crd", None),
             ("operator", None),
         ],
@@ -44,16 +44,16 @@ Try it without an API key:
   whetstone run -f examples/quickstart/optimization.yaml \\
     --simulate examples/quickstart/world.yaml --out /tmp/quickstart
 
-Look into the cluster of your kubeconfig:
+Show the state of the cluster in your kubeconfig:
   whetstone status --all-namespaces";
 
-/// The commands that have two usages, and which.
+/// The commands with two usages.
 const TWO_USAGES: [(&str, [&str; 2]); 2] = [
     ("run", ["run -f <FILE> [OPTIONS]", "run <NAME> [--wait] [OPTIONS]"]),
     ("history", ["history [--store <FILE>] [NAME] [OPTIONS]", "history <NAME> [OPTIONS]"]),
 ];
 
-/// The parser. `program` is how it was called, such as `kubectl whetstone`.
+/// The parser. `program` is the name under which the program was called, such as `kubectl whetstone`.
 pub(super) fn command(program: &'static str) -> Command {
     let mut command = super::Cli::command().bin_name(program).after_help(in_words_of(program, EXAMPLES));
     for (name, usages) in TWO_USAGES {
@@ -75,7 +75,7 @@ pub(super) fn command(program: &'static str) -> Command {
     ))
 }
 
-/// Examples are written for `whetstone`.
+/// Replaces `whetstone` at the start of example lines.
 fn in_words_of(program: &str, examples: &str) -> String {
     let line = |line: &str| match line.strip_prefix("  whetstone ") {
         Some(rest) => format!("  {program} {rest}"),
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_stands_in_a_group() {
+    fn every_command_is_in_a_group() {
         let command = command("whetstone");
         let grouped: BTreeSet<&str> = GROUPS.iter().flat_map(|(_, lines)| *lines).map(|(name, _)| *name).collect();
         let mut known: BTreeSet<&str> = command.get_subcommands().map(Command::get_name).collect();

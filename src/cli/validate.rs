@@ -7,10 +7,13 @@ use crate::api::plan::RuntimePlan;
 use crate::domain::words::counted;
 use crate::embed::read_plan;
 
-/// Check a resource and everything that it refers to.
+/// Check a resource and everything it refers to.
 ///
-/// Every problem is told at once, each with file, line, field and remedy. Nothing is called and nothing is paid.
+/// Reports all problems at once, each with its file, line and field, and how to fix it. Calls no model.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  whetstone validate -f optimization.yaml --manifests manifests")]
 pub(super) struct Arguments {
     #[command(flatten)]
     source: Source,
@@ -43,7 +46,7 @@ fn describe(plan: &Plan) -> String {
     line(
         "scenarios",
         format!(
-            "{}: {} to learn from, {} for regressions, {} held out",
+            "{}: {} training, {} regression, {} held-out",
             plan.scenarios.len(),
             split.train.len(),
             split.regression.len(),

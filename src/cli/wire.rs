@@ -16,7 +16,7 @@ use crate::models;
 use crate::simulator::Server;
 use crate::store::{ObjectLock, Sqlite};
 
-/// Everything that a cycle runs on.
+/// A plan with everything needed to run it.
 pub(super) struct Engine {
     pub(super) plan: Plan,
     models: Arc<models::Client>,
@@ -25,7 +25,7 @@ pub(super) struct Engine {
     /// Stops the cycle, and calls that wait for their provider.
     stop: CancellationToken,
     simulated: Option<Server>,
-    /// Two runs of the same resource at once would pay the same calls twice.
+    /// Prevents that two runs of the same resource pay for the same calls.
     _lock: ObjectLock,
 }
 
@@ -53,16 +53,18 @@ impl Engine {
         let client = models::Client::new(&plan.models, &models::key_from_environment, options)?;
         let object = format!("{}/{}", plan.namespace, plan.name);
         let waiting = || {
-            let why = "waiting until it is done, so that nothing is paid twice";
-            let _ = writeln!(std::io::stderr(), "another run of {object} uses this store: {why}");
+            let _ = writeln!(
+                std::io::stderr(),
+                "another run of {object} uses this store; waiting for it, so that no call is paid twice"
+            );
         };
         let lock = store.lock_object(&object, waiting).await?;
         let progress = Arc::new(Meter::new(&plan.currency, cycle.quiet));
         Ok(Self { plan, models: Arc::new(client), store: Arc::new(store), progress, stop, simulated, _lock: lock })
     }
 
-    /// Runs a cycle to its end, or until Ctrl-C. The first Ctrl-C lets the calls under way finish, so that what is paid is
-    /// recorded; the second one ends the process at once.
+    /// Runs a cycle to its end, or until Ctrl-C. The first Ctrl-C waits for running calls, so that every paid answer is
+    /// recorded; the second one exits at once.
     pub(super) async fn run<F>(&self, cycle: impl FnOnce(Pipeline) -> F) -> anyhow::Result<Outcome>
     where
         F: Future<Output = Result<Outcome, CycleError>>,
@@ -80,10 +82,10 @@ impl Engine {
         Ok(outcome?)
     }
 
-    /// Writes what the cycle has left, flushes the store and ends the simulated world.
+    /// Writes the output of the cycle, closes the store and stops the simulated world.
     pub(super) async fn finish(self, cycle: &Cycle, outcome: &Outcome) -> anyhow::Result<Exit> {
         let written = cycle.out.as_ref().map_or(Ok(Vec::new()), |dir| output::write(dir, &self.plan, outcome));
-        // What the cycle came to is said whatever happens to its files.
+        // The verdict is printed even if its files could not be written.
         let (written, failed) = match written {
             Ok(written) => (written, None),
             Err(error) => (Vec::new(), Some(error)),
@@ -107,7 +109,7 @@ async fn stop_on_signal(stop: CancellationToken) {
     }
     let _ = writeln!(
         std::io::stderr(),
-        "stopping once the calls under way are answered and recorded; Ctrl-C again stops at once"
+        "stopping after the running calls are answered and recorded; press Ctrl-C again to stop at once"
     );
     stop.cancel();
     if interrupted().await.is_ok() {
@@ -115,7 +117,7 @@ async fn stop_on_signal(stop: CancellationToken) {
     }
 }
 
-/// Waits for Ctrl-C, or for the SIGTERM of a job that is cancelled or a pod that is ended.
+/// Waits for Ctrl-C or SIGTERM, which canceled jobs and terminated pods receive.
 pub(super) async fn interrupted() -> std::io::Result<()> {
     #[cfg(unix)]
     {

@@ -526,7 +526,7 @@ fn reading_commands_make_no_store_of_an_empty_file() {
     let shop = Shop::new();
     shop.write("empty", "");
     for command in ["show", "history"] {
-        shop.whetstone(&[command, "--store", "empty"]).says(1, &["empty is no store", "--store names another"]);
+        shop.whetstone(&[command, "--store", "empty"]).says(1, &["empty is not a store", "name another with --store"]);
     }
     assert_eq!(shop.read("empty"), "");
 }

@@ -279,7 +279,7 @@ fn the_champion_of_the_target_configmap_is_where_the_next_cycle_begins() {
 }
 
 #[test]
-fn every_command_has_help_that_says_what_it_needs() {
+fn the_help_of_every_command_says_what_it_needs() {
     let shop = Shop::new();
     for (command, words) in [
         ("run", &["--filename", "--store", "--simulate", "--out", "--wait", "Exit codes: 0 promoted, 10 kept"][..]),
@@ -288,7 +288,7 @@ fn every_command_has_help_that_says_what_it_needs() {
         ("convert", &["--filename"]),
         ("import", &["promptfoo"]),
         ("simulate", &["--world", "--listen", "/stats"]),
-        ("history", &["--store", "--limit", "Reads a store", "Reads the cluster"]),
+        ("history", &["--store", "--limit", "reads the cluster", "reads a store"]),
         ("status", &["--watch", "--all-namespaces", "Exit codes: 0 ready", "whetstone status support"]),
         ("approve", &["--yes", "--wait", "--timeout", "Exit codes", "whetstone approve support"]),
         ("rollback", &["--to", "--yes", "--wait", "Exit codes", "whetstone rollback support"]),
@@ -341,17 +341,17 @@ fn without_a_cluster_the_verbs_say_what_to_set() {
 }
 
 #[test]
-fn arguments_that_contradict_each_other_exit_with_2_and_say_what_to_leave_out() {
+fn contradictory_arguments_exit_with_2_and_say_which_to_remove() {
     let shop = Shop::new();
     for (arguments, words) in [
         ("run shop -f optimization.yaml", "give one of them"),
-        ("run shop --out out", "leave --out out"),
-        ("run -f optimization.yaml -n shop", "leave --namespace out"),
-        ("run -f optimization.yaml --wait", "leave --wait out"),
-        ("history shop --store store.db --context staging", "leave one of them out"),
+        ("run shop --out out", "remove --out"),
+        ("run -f optimization.yaml -n shop", "remove --namespace"),
+        ("run -f optimization.yaml --wait", "remove --wait"),
+        ("history shop --store store.db --context staging", "remove one of them"),
         ("history -n shop", "give its NAME"),
-        ("status shop/support -n other", "is in namespace shop"),
-        ("suspend ../secrets/x", "names no object"),
+        ("status shop/support -n other", "contradicts --namespace other"),
+        ("suspend ../secrets/x", "is not the name of an object"),
         ("approve support --timeout 1m", "--wait"),
         ("approve support --wait --timeout soon", "not a duration"),
         ("status support -A", "--all-namespaces"),

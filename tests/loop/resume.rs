@@ -88,7 +88,7 @@ fn ctrl_c_in_any_phase_records_what_is_under_way_says_how_to_go_on_and_the_next_
         eventually("an answer", || (so_far() >= answers).then_some(()));
         run.interrupt();
         let ended = run.wait();
-        ended.says(130, &["stopping once the calls under way are answered", "Ctrl-C again stops at once"]);
+        ended.says(130, &["stopping after the running calls are answered and recorded", "press Ctrl-C again to stop at once"]);
         ended.says(
             130,
             &["error: stopped; everything that was paid for is in the ledger, and the same command goes on"],
@@ -112,7 +112,7 @@ fn a_second_ctrl_c_stops_at_once() {
     let run = Running::start(shop.command(&RUN));
     eventually("a call", || (simulator.stats()["faults"]["stalled"].as_u64().unwrap() > 0).then_some(()));
     run.interrupt();
-    run.said("Ctrl-C again stops at once");
+    run.said("press Ctrl-C again to stop at once");
     run.interrupt();
     run.wait().says(130, &[]);
 }

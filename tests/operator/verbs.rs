@@ -52,7 +52,7 @@ impl Shop {
         block_on(self.api().create(&PostParams::default(), &object)).unwrap();
     }
 
-    /// Creates a version and says where it stands.
+    /// Creates a version in a phase.
     fn version(&self, version: &str, phase: &str, prompt: &str) {
         let name = format!("support-{version}");
         let object: PromptVersion = serde_json::from_value(json!({
@@ -226,9 +226,9 @@ fn status_that_watches_writes_a_line_for_each_change_until_ctrl_c() {
 #[test]
 fn approve_promotes_what_waits_and_nothing_else() {
     let shop = Shop::new();
-    says(&shop.run(&["approve", "support"]), 1, &["nothing waits for approval"]);
+    says(&shop.run(&["approve", "support"]), 1, &["no challenger waits for approval"]);
     shop.awaits_approval();
-    says(&shop.run(&["approve", "support", "v1"]), 1, &["v1 does not wait for approval; v3 does"]);
+    says(&shop.run(&["approve", "support", "v1"]), 1, &["v1 does not wait for approval, but v3 does"]);
     assert_eq!(shop.asked(annotations::APPROVE), None, "what is refused is not asked");
 
     says(&shop.run(&["approve", "support"]), 2, &["+be very exact", "give --yes"]);
@@ -244,7 +244,7 @@ fn approve_promotes_what_waits_and_nothing_else() {
     says(&ended, 0, &["-be exact", "+be very exact", "why v3", "v3 was approved and serves"]);
     let manager = shop.read().managed_fields().iter().any(|entry| entry.manager.as_deref() == Some("whetstone-cli"));
     assert!(manager, "the annotation is whetstone-cli's");
-    says(&shop.run(&["approve", "support", "v3"]), 0, &["serves already"]);
+    says(&shop.run(&["approve", "support", "v3"]), 0, &["v3 already serves"]);
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn rollback_goes_back_to_the_predecessor_and_may_be_asked_for_twice() {
     says(&shop.run(&["rollback", "support"]), 1, &["no predecessor"]);
     shop.awaits_approval();
     says(&shop.run(&["rollback", "support", "--to", "v9"]), 1, &["there is no version \"v9\"; known: v3, v2, v1"]);
-    says(&shop.run(&["rollback", "support"]), 2, &["Go back to v1?", "give --yes to do it without being asked"]);
+    says(&shop.run(&["rollback", "support"]), 2, &["Roll back to v1?", "give --yes to confirm"]);
     says(&shop.run(&["rollback", "support", "--to", "v2"]), 2, &["Keep v2, and reject v3?", "give --yes"]);
     assert_eq!(shop.asked(annotations::ROLLBACK_TO), None, "nobody has said yes");
     let asked = shop.run(&["rollback", "support", "--yes", "-o", "json"]);
@@ -282,8 +282,8 @@ fn a_pinned_version_is_not_rolled_back_by_hand() {
     shop.awaits_approval();
     let pin = Patch::Merge(json!({"spec": {"pin": "v2"}}));
     block_on(shop.api().patch("support", &PatchParams::default(), &pin)).unwrap();
-    says(&shop.run(&["rollback", "support"]), 1, &["spec.pin names v2, and goes before a rollback"]);
-    says(&shop.run(&["approve", "support", "--yes"]), 1, &["spec.pin names v2, and goes before an approval"]);
+    says(&shop.run(&["rollback", "support"]), 1, &["spec.pin is v2, which overrides a rollback"]);
+    says(&shop.run(&["approve", "support", "--yes"]), 1, &["spec.pin is v2, which overrides an approval"]);
     assert_eq!(shop.asked(annotations::APPROVE), None, "what is refused is not asked");
 }
 
@@ -307,15 +307,15 @@ fn run_ends_as_the_cycle_ends_that_it_asked_for() {
 }
 
 #[test]
-fn waiting_ends_when_its_time_is_up_and_what_was_asked_stands() {
+fn waiting_ends_at_the_timeout_and_the_request_stays_pending() {
     let shop = Shop::new();
     let ended = shop.run(&["run", "support", "--wait", "--timeout", "500ms"]);
     says(
         &ended,
         1,
         &[
-            "nothing came of it within 500ms; the last that was seen: no answer from an operator",
-            "What was asked stands",
+            "timed out after 500ms (last status: no answer from an operator)",
+            "the request is still pending",
             "whetstone status support --watch",
         ],
     );
@@ -336,21 +336,21 @@ fn waiting_ends_when_its_time_is_up_and_what_was_asked_stands() {
 }
 
 #[test]
-fn a_request_that_waits_for_a_person_is_told_so_at_once() {
+fn a_request_that_needs_a_person_is_reported_at_once() {
     let shop = Shop::new();
     shop.operator_says(&shop.conditions(&[("Ready", "False"), ("Stalled", "True")]));
     let ended = shop.run(&["run", "support", "--wait"]);
-    says(&ended, 1, &["no cycle starts: Stalled is True; what was asked stands, for when that is mended"]);
+    says(&ended, 1, &["no cycle was started: Stalled is True; the request is kept and runs once this is fixed"]);
     assert!(shop.asked(annotations::RUN_AT).is_some());
 }
 
 #[test]
-fn the_last_that_was_seen_is_told_when_the_time_is_up() {
+fn the_last_status_is_reported_at_the_timeout() {
     let shop = Shop::new();
     shop.operator_says(&json!({"phase": "Running", "cycle": running()}));
     let ended = shop.run(&["run", "support", "--wait", "--timeout", "2s"]);
-    let seen = "waiting for the cycle before it (shadow, 1/40)";
-    says(&ended, 1, &[&format!("the last that was seen: {seen}. What was asked stands")]);
+    let seen = "waiting for the previous cycle (shadow, 1/40)";
+    says(&ended, 1, &[&format!("(last status: {seen}); the request is still pending")]);
     assert_eq!(ended.stderr.lines().filter(|line| *line == seen).count(), 1, "{ended}");
 }
 
@@ -388,10 +388,10 @@ fn where_no_operator_answers_kubectl_takes_the_commands_that_look_for_it() {
 #[test]
 fn suspend_and_resume_are_what_they_say_however_often() {
     let shop = Shop::new();
-    says(&shop.run(&["suspend", "support"]), 0, &["suspended; no cycle starts until `whetstone resume support"]);
+    says(&shop.run(&["suspend", "support"]), 0, &["suspended; start cycles again with `whetstone resume support"]);
     assert!(shop.read().spec.suspend);
     let generation = shop.read().metadata.generation;
-    says(&shop.run(&["suspend", "support"]), 0, &["suspended already"]);
+    says(&shop.run(&["suspend", "support"]), 0, &["already suspended"]);
     assert_eq!(shop.read().metadata.generation, generation);
     says(&shop.run(&["run", "support"]), 1, &["is suspended", "resume support"]);
     says(&shop.run(&["resume", "support"]), 0, &["resumed"]);
@@ -415,7 +415,7 @@ fn what_git_keeps_is_told_before_it_undoes_a_suspension() {
         Cluster::shared().kubectl_with(&arguments, &manifest(suspend)).printed()
     };
     apply(false);
-    says(&shop.run(&["suspend", "support"]), 0, &["Argo CD has set spec.suspend and will set it back"]);
+    says(&shop.run(&["suspend", "support"]), 0, &["Argo CD manages spec.suspend and will revert it"]);
 }
 
 #[test]

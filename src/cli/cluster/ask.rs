@@ -1,4 +1,4 @@
-//! Asking the operator for something once: an annotation, and its acknowledgement in `status.handled`.
+//! One-time requests to the operator: an annotation, and its acknowledgement in `status.handled`.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use crate::cli::Format;
 use crate::cli::exit::Exit;
 use crate::domain::duration::HumanDuration;
 
-/// How long the operator may take to forget an answer.
+/// The maximum time until the operator clears an earlier answer.
 const FORGET: Duration = Duration::from_secs(15);
 
-/// What can be asked for once, with the version that it is about.
+/// A one-time request, with the version that it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Wish<'a> {
     /// Promote a version that waits for approval.
     Approve(&'a str),
-    /// Serve an earlier version again.
+    /// Roll back to an earlier version.
     RollBack(&'a str),
 }
 
@@ -41,15 +41,15 @@ impl<'a> Wish<'a> {
         }
     }
 
-    /// Says what the operator is asked to do.
-    fn deed(self) -> String {
+    /// The requested action, such as `promotion of v3`.
+    fn action(self) -> String {
         match self {
-            Self::Approve(version) => format!("promote {version}"),
-            Self::RollBack(version) => format!("go back to {version}"),
+            Self::Approve(version) => format!("promotion of {version}"),
+            Self::RollBack(version) => format!("rollback to {version}"),
         }
     }
 
-    /// The command that asks.
+    /// The command that makes the request.
     fn verb(self) -> &'static str {
         match self {
             Self::Approve(_) => "approve",
@@ -65,19 +65,19 @@ impl<'a> Wish<'a> {
     }
 }
 
-/// What the operator has answered.
+/// The answer of the operator.
 #[derive(Debug, PartialEq, Eq)]
 struct Reply {
-    /// The version serves.
+    /// Whether the version serves.
     granted: bool,
-    /// In the operator's words.
+    /// The operator's explanation.
     message: String,
 }
 
-/// Asks for it, waits for the answer if that is wanted, and prints what became of it.
+/// Makes the request, waits for the answer with `--wait`, and prints the result.
 ///
 /// # Errors
-/// The API server does not take it; the same was asked and answered before, and the operator does not forget it; those of
+/// The API server refused the annotation; the operator did not clear the answer to an earlier, equal request; those of
 /// [`until`].
 pub(in crate::cli) async fn ask(
     cluster: &Cluster,
@@ -88,18 +88,18 @@ pub(in crate::cli) async fn ask(
 ) -> anyhow::Result<Exit> {
     let name = object.name_any();
     if let Ended::Interrupted = annotate(cluster, object, wish).await? {
-        say("stopped; nothing was asked");
+        say("stopped; nothing was requested");
         return Ok(Exit::Stopped);
     }
     if !wait.wait {
         let follow = cluster.view().command(&format!("status {name}"));
-        let message = format!("the operator is asked to {}; `{follow}` tells what became of it", wish.deed());
+        let message = format!("requested the {}; see the result with `{follow}`", wish.action());
         print(cluster, name, wish, Some(false), message, output)?;
         return Ok(Exit::Success);
     }
     match until(cluster, &name, wait, |seen| read(seen, wish)).await? {
         Ended::Interrupted => {
-            say("stopped waiting; what was asked stands");
+            say("stopped waiting; the request is still pending");
             Ok(Exit::Stopped)
         }
         Ended::Done(Reply { granted: true, message }) => {
@@ -113,7 +113,7 @@ pub(in crate::cli) async fn ask(
     }
 }
 
-/// Prints that there is nothing to ask for.
+/// Prints that the version serves already.
 ///
 /// # Errors
 /// Standard output cannot be written.
@@ -123,7 +123,7 @@ pub(in crate::cli) fn granted_already(
     wish: Wish<'_>,
     output: Format,
 ) -> anyhow::Result<Exit> {
-    let message = format!("{} serves already; nothing is to be done", wish.version());
+    let message = format!("{} already serves; nothing to do", wish.version());
     print(cluster, name, wish, None, message, output)?;
     Ok(Exit::Success)
 }
@@ -145,27 +145,27 @@ fn print(
 async fn annotate(cluster: &Cluster, object: &AgentOptimization, wish: Wish<'_>) -> anyhow::Result<Ended<()>> {
     let name = object.name_any();
     let (key, version) = (wish.key(), wish.version());
-    let asked = object.annotations().get(key).map(String::as_str);
+    let requested = object.annotations().get(key).map(String::as_str);
     let answered = |seen: &AgentOptimization| {
         let handled = seen.status.as_ref().and_then(|status| status.handled.as_ref());
         handled.and_then(|handled| wish.answered(handled)) == Some(version)
     };
-    if asked == Some(version) && answered(object) {
-        // The same value again would be no change. Without the annotation, the answer to it is forgotten too.
+    if requested == Some(version) && answered(object) {
+        // Setting the same value would change nothing. Removing the annotation makes the operator clear its answer.
         cluster.optimizations.unannotate(&name, key).await?;
         let forgotten = |seen: &AgentOptimization| if answered(seen) { Look::Unanswered } else { Look::Done(()) };
         let wait = Wait { wait: true, timeout: Some(HumanDuration(FORGET)) };
         match until(cluster, &name, &wait, forgotten).await {
             Ok(Ended::Done(())) => {}
             Ok(Ended::Interrupted) => return Ok(Ended::Interrupted),
-            Err(error) => bail!("asking for {version} anew, which was asked and answered before: {error:#}"),
+            Err(error) => bail!("repeating the request for {version}, which was answered before: {error:#}"),
         }
     }
     cluster.optimizations.annotate(&name, key, version).await?;
     Ok(Ended::Done(()))
 }
 
-/// Reads the answer off an object.
+/// Reads the answer from an object.
 fn read(seen: &AgentOptimization, wish: Wish<'_>) -> Look<Reply> {
     let Some(status) = &seen.status else { return Look::Unanswered };
     let Some(handled) = &status.handled else { return Look::Unanswered };
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_something_else_is_none() {
+    fn an_answer_to_another_request_is_ignored() {
         assert_eq!(reply("", Wish::Approve("v3")), None);
         assert_eq!(reply("status: {handled: {approve: v2, message: v2 serves}}", Wish::Approve("v3")), None);
         assert_eq!(reply("status: {handled: {rollbackTo: v3, message: v3 serves}}", Wish::Approve("v3")), None);

@@ -1,4 +1,4 @@
-//! Waiting for the operator: an object is followed until it shows what is waited for.
+//! Waiting for the operator: follows an object until it shows the expected result.
 
 use std::time::Duration;
 
@@ -12,36 +12,36 @@ use crate::kubernetes::optimizations::Change;
 use crate::web::status::condition;
 use crate::web::terminal::line;
 
-/// How long an operator may take before somebody is told that there may be none.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The time without an answer after which a warning is printed that no operator may be running.
+const WARN_AFTER: Duration = Duration::from_secs(15);
 
-/// What an object shows of what is waited for.
+/// The state of a request, as an object shows it.
 pub(in crate::cli) enum Look<T> {
-    /// Nothing yet.
+    /// No answer yet.
     Unanswered,
-    /// The operator has answered, and is at work.
-    Under {
-        /// What it is at. Where lines cannot be written over, one is written when this changes.
-        way: String,
-        /// The same and how far it is: what is written.
+    /// The operator has answered, and works on it.
+    InProgress {
+        /// The current step. Without a terminal, a line is printed when it changes.
+        step: String,
+        /// The step with its progress: the text that is printed.
         detail: String,
     },
-    /// It is there.
+    /// The result.
     Done(T),
 }
 
 /// How waiting ended.
 pub(in crate::cli) enum Ended<T> {
-    /// What was waited for is there.
+    /// With the result.
     Done(T),
     /// By Ctrl-C.
     Interrupted,
 }
 
-/// Follows an object until it shows what is waited for.
+/// Follows an object until `look` returns a result.
 ///
 /// # Errors
-/// The time is up, the object is gone, or may not be watched.
+/// The timeout has expired, or the object was deleted or may not be watched.
 pub(in crate::cli) async fn until<T>(
     cluster: &Cluster,
     name: &str,
@@ -52,8 +52,8 @@ pub(in crate::cli) async fn until<T>(
     let mut changes = Box::pin(cluster.optimizations.follow(name));
     let interrupted = crate::cli::wire::interrupted();
     tokio::pin!(interrupted);
-    let patience = tokio::time::sleep(PATIENCE);
-    tokio::pin!(patience);
+    let silence = tokio::time::sleep(WARN_AFTER);
+    tokio::pin!(silence);
     let timeout = async {
         match &wait.timeout {
             Some(timeout) => tokio::time::sleep(timeout.0).await,
@@ -61,7 +61,7 @@ pub(in crate::cli) async fn until<T>(
         }
     };
     tokio::pin!(timeout);
-    let mut teller = Teller::new(format!("waiting for the operator to answer for {object}"));
+    let mut display = Display::new(format!("waiting for the operator to answer for {object}"));
     let (mut answered, mut warned) = (false, false);
     let mut last = "no answer from an operator".to_owned();
     loop {
@@ -73,14 +73,14 @@ pub(in crate::cli) async fn until<T>(
                 let follow = cluster.view().command(&format!("status {name} --watch"));
                 let operator = if answered { String::new() } else { format!("\n{}", whereabouts(cluster)) };
                 bail!(
-                    "{object}: nothing came of it within {waited}; the last that was seen: {last}. What was asked stands, and `{follow}` follows it{operator}"
+                    "{object}: timed out after {waited} (last status: {last}); the request is still pending, follow it with `{follow}`{operator}"
                 );
             }
-            () = &mut patience, if !answered && !warned => {
+            () = &mut silence, if !answered && !warned => {
                 warned = true;
-                teller.say(&format!(
-                    "no answer for {}s: is the operator running, and does it watch the namespace {}? What was asked stands, also after Ctrl-C\n{}",
-                    PATIENCE.as_secs(),
+                display.say(&format!(
+                    "no answer after {}s; check that the operator is running and watches the namespace {}. The request stays pending, even after Ctrl-C\n{}",
+                    WARN_AFTER.as_secs(),
                     cluster.optimizations.namespace(),
                     whereabouts(cluster),
                 ));
@@ -90,16 +90,16 @@ pub(in crate::cli) async fn until<T>(
         match change {
             Some(Ok(Change::Seen(seen))) => match look(&seen) {
                 Look::Unanswered => last = unanswered(&seen),
-                Look::Under { way, detail } => {
+                Look::InProgress { step, detail } => {
                     answered = true;
                     detail.clone_into(&mut last);
-                    teller.at(way, detail);
+                    display.show(step, detail);
                 }
                 Look::Done(done) => return Ok(Ended::Done(done)),
             },
-            Some(Ok(Change::Gone(_))) => bail!("{object} was deleted in the meantime"),
+            Some(Ok(Change::Gone(_))) => bail!("{object} was deleted"),
             Some(Err(error)) => match error.passing() {
-                Some(trouble) => teller.say(&trouble),
+                Some(trouble) => display.say(&trouble),
                 None => return Err(error.into()),
             },
             None => bail!("{object}: the watch ended"),
@@ -107,13 +107,13 @@ pub(in crate::cli) async fn until<T>(
     }
 }
 
-/// How to look at the operator.
+/// The commands that show the state of the operator.
 fn whereabouts(cluster: &Cluster) -> String {
     let view = cluster.view();
-    format!("`{}` shows whether it runs, `{}` which replica acts", view.operator(), view.lease())
+    format!("`{}` shows whether it is running, `{}` which replica is active", view.operator(), view.lease())
 }
 
-/// What an object shows that tells nothing of what was asked.
+/// Describes the status of an object that does not answer the request yet.
 fn unanswered(seen: &AgentOptimization) -> String {
     let phase = seen.status.as_ref().and_then(|status| status.phase);
     let Some(phase) = phase else { return "no answer from an operator".to_owned() };
@@ -122,14 +122,14 @@ fn unanswered(seen: &AgentOptimization) -> String {
     format!("no answer from an operator ({}{message})", phase.as_str())
 }
 
-/// Tells how things go on standard error: a line that is written over in a terminal, lines elsewhere.
-struct Teller {
+/// Shows progress on standard error: one changing line in a terminal, a line per step elsewhere.
+struct Display {
     bar: ProgressBar,
-    way: String,
+    step: String,
     said: String,
 }
 
-impl Teller {
+impl Display {
     fn new(begin: String) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
         bar.set_style(
@@ -137,18 +137,18 @@ impl Teller {
         );
         bar.enable_steady_tick(Duration::from_millis(200));
         bar.set_message(begin);
-        Self { bar, way: String::new(), said: String::new() }
+        Self { bar, step: String::new(), said: String::new() }
     }
 
-    fn at(&mut self, way: String, detail: String) {
-        if way != self.way && self.bar.is_hidden() {
+    fn show(&mut self, step: String, detail: String) {
+        if step != self.step && self.bar.is_hidden() {
             self.say(&detail);
         }
         self.bar.set_message(detail);
-        self.way = way;
+        self.step = step;
     }
 
-    /// Says something that stays, once until something else is said.
+    /// Prints a line above the changing one. A line that equals the one before is not repeated.
     fn say(&mut self, text: &str) {
         if self.said == text {
             return;
@@ -162,7 +162,7 @@ impl Teller {
     }
 }
 
-impl Drop for Teller {
+impl Drop for Display {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
