@@ -1,10 +1,10 @@
 //! The resources: one set of types that is both the custom resource of the cluster and the file of the
 //! command line.
 //!
-//! [`AgentOptimization`] is what a user writes. [`document`] reads it from text and knows where every
-//! field stands; a [`Submission`] is a resource as it was handed in, be it a file, a [`pipeline`] template or an object of
-//! the cluster; [`resolve`](mod@resolve) turns it, with everything it refers to, into a [`Plan`] (validated, defaults
-//! filled in by the [`Profile`]) and reports every problem at once. After that door nothing checks again.
+//! Users write an [`AgentOptimization`]. [`document`] parses it from text and records the place of every field; a
+//! [`Submission`] is a resource from a file, a [`pipeline`] template or an object of the cluster;
+//! [`resolve`](mod@resolve) converts it, with everything it refers to, into a [`Plan`] (validated, defaults
+//! filled in by the [`Profile`]) and reports all problems at once. A plan is not validated again.
 
 pub mod agent;
 pub mod agent_optimization;

@@ -1,7 +1,6 @@
-//! The vocabulary of the product: plain values that every other floor speaks in.
+//! The vocabulary of the product: plain values that all other floors use.
 //!
-//! Nothing in here does I/O, reads a clock or draws a random number, and nothing in here knows a
-//! floor above it.
+//! No code here does I/O, reads a clock, draws a random number, or knows a floor above it.
 
 pub mod arguments;
 pub mod call;

@@ -142,7 +142,7 @@ impl Imported {
         let mut text = parts.join(", ");
         let groups = note::summary(&self.notes);
         if !groups.is_empty() {
-            text.push_str("\nnot carried over, or changed:\n");
+            text.push_str("\nnot imported, or changed:\n");
             text.push_str(&groups);
         }
         text

@@ -1,6 +1,6 @@
-//! The cluster: what the operator and the command line read from it and write to it, one file a kind of object.
+//! Reads and writes of the operator and the command line in the cluster, one file for each kind of object.
 //!
-//! Nothing in here decides anything. It knows the API of Kubernetes and not the loop.
+//! This module decides nothing: it knows the API of Kubernetes, but not the loop.
 
 pub mod client;
 pub mod events;

@@ -1,14 +1,14 @@
-//! Live signals, from a Prometheus or anything that speaks its HTTP API.
+//! Live signals from a Prometheus, or another server with its HTTP API.
 //!
-//! Goes in: a [`PrometheusPlan`] with its secrets, and [`SignalPlan`]s. Comes out: a [`Reading`] each, which [`decide::watch`]
-//! judges. Whatever goes wrong on the way becomes a [`Gap`] in one reading, never an error of all: no connection, a time-out, a
-//! redirect (never followed), a refusal, an answer that is too large or no JSON.
+//! Input: a [`PrometheusPlan`] with its secrets, and [`SignalPlan`]s. Output: a [`Reading`] for each, which [`decide::watch`]
+//! judges. Every failure becomes a [`Gap`] in one reading, never an error of all: no connection, a timeout, a redirect (never
+//! followed), a refusal, an answer that is too large or not JSON.
 //!
-//! [`answer`] reads what Prometheus says, [`exchange`] gets it said. Secrets are in secret types and in headers marked as
-//! sensitive; no message has one. Of an answer only the words of a Prometheus error are shown, on one line and cut short: the
-//! body of a stranger would tell whoever wrote the URL what the operator sees from where it stands.
+//! [`answer`] parses the answers of Prometheus, [`exchange`] makes the requests. Secrets are in secret types and in headers marked
+//! as sensitive; no message contains one. Of an answer only the message of a Prometheus error is shown, on one line and
+//! truncated: an arbitrary body would let the author of the URL read what only the operator can reach.
 //!
-//! Nothing in here knows what a limit is, or that there are prompts.
+//! This module knows neither limits nor prompts.
 //!
 //! [`decide::watch`]: crate::decide::watch
 
@@ -31,17 +31,17 @@ use crate::api::plan::watch::{CredentialPlan, HeaderPlan, PrometheusPlan, Signal
 use crate::api::source::SecretKeyRef;
 use crate::decide::watch::{Answer, Gap, Reading};
 
-/// The most points that the mean before the promotion is taken over.
+/// The maximum number of points in the mean before the promotion.
 const POINTS: u32 = 1_000;
 
-/// Why a Prometheus cannot be asked.
+/// Why a Prometheus cannot be queried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
     /// Secrets that are missing or cannot be sent: all of them.
     #[error("{}", .0.iter().map(SecretProblem::to_string).collect::<Vec<_>>().join("; "))]
     Secrets(Vec<SecretProblem>),
-    /// A header that HTTP does not allow. The door lets none through.
-    #[error("spec.watch.prometheus.headers: {0:?} is no header; correct its name or its value")]
+    /// A header that HTTP does not allow. Resolving the resource rejects such headers.
+    #[error("spec.watch.prometheus.headers: {0:?} is not a valid header; correct its name or its value")]
     Header(String),
 }
 
@@ -55,19 +55,19 @@ impl SetupError {
         }
     }
 
-    /// Another attempt may go better, without anybody doing anything: never.
+    /// Whether a retry may succeed without a change: never.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         false
     }
 }
 
-/// A secret that is not there, or cannot be one.
+/// A secret that is missing or unusable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretProblem {
-    /// Where it was looked for.
+    /// Its source.
     pub place: SecretKeyRef,
-    /// It is there, and has characters that no header may have.
+    /// Whether it exists, but has characters that are not allowed in a header.
     pub is_there: bool,
 }
 
@@ -75,30 +75,30 @@ impl fmt::Display for SecretProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = place(&self.place);
         if self.is_there {
-            write!(f, "spec.watch.prometheus: {place} has characters that cannot be sent: correct it")
+            write!(f, "spec.watch.prometheus: {place} contains characters that are not allowed in a header; correct it")
         } else {
-            write!(f, "spec.watch.prometheus: {place} is missing or empty: add it")
+            write!(f, "spec.watch.prometheus: {place} is missing or empty; add it")
         }
     }
 }
 
-/// What a person calls the place of a secret.
+/// The source of a secret for messages.
 fn place(secret: &SecretKeyRef) -> String {
     format!("key {:?} of Secret {:?}", secret.key, secret.name)
 }
 
-/// A Prometheus, ready to be asked.
+/// A client of a Prometheus.
 pub struct Prometheus {
     http: reqwest::Client,
-    /// Where queries go.
+    /// The URL for queries.
     url: Url,
     /// The headers of every request. Those from a Secret are marked as sensitive, so that they are not printed.
     headers: HeaderMap,
-    /// What must never be shown, should an answer repeat it.
+    /// The secrets, which are removed from answers.
     secrets: Vec<SecretString>,
-    /// What a person calls the places of the credentials.
+    /// The sources of the credentials for messages.
     credentials: String,
-    /// The longest that a query may take.
+    /// The timeout of a query.
     timeout: Duration,
 }
 
@@ -112,11 +112,11 @@ impl fmt::Debug for Prometheus {
 }
 
 impl Prometheus {
-    /// Prepares a Prometheus. `secrets` is asked for each secret of the plan. `http` must not follow redirects, and be one that
-    /// may ask this host: `models::Connections::to` gives it.
+    /// Creates a client. `secrets` looks up each secret of the plan. `http` must not follow redirects and must be allowed to
+    /// access this host: `models::Connections::to` returns it.
     ///
     /// # Errors
-    /// [`SetupError::Secrets`] with every secret that was not found or cannot be sent.
+    /// [`SetupError::Secrets`] with every secret that is missing or unusable.
     pub fn new(
         plan: &PrometheusPlan,
         secrets: &dyn Fn(&SecretKeyRef) -> Option<SecretString>,
@@ -124,21 +124,21 @@ impl Prometheus {
     ) -> Result<Self, SetupError> {
         let mut url = plan.url.clone();
         url.path_segments_mut().expect("http and https URLs have a path").pop_if_empty().extend(["api", "v1", "query"]);
-        let mut wallet = Wallet { find: secrets, found: Vec::new(), problems: Vec::new() };
+        let mut secrets_in_use = Wallet { find: secrets, found: Vec::new(), problems: Vec::new() };
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         let credential = match &plan.credential {
             None => None,
-            Some(CredentialPlan::Bearer(token)) => wallet.header(token, |token| format!("Bearer {token}")),
-            Some(CredentialPlan::Basic { user, password }) => wallet
+            Some(CredentialPlan::Bearer(token)) => secrets_in_use.header(token, |token| format!("Bearer {token}")),
+            Some(CredentialPlan::Basic { user, password }) => secrets_in_use
                 .header(password, |password| format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))),
         };
         headers.extend(credential.map(|credential| (AUTHORIZATION, credential)));
         for (name, value) in &plan.headers {
             let value = match value {
                 HeaderPlan::Value(value) => HeaderValue::from_str(value).ok(),
-                HeaderPlan::Secret(secret) => match wallet.header(secret, str::to_owned) {
+                HeaderPlan::Secret(secret) => match secrets_in_use.header(secret, str::to_owned) {
                     None => continue,
                     found => found,
                 },
@@ -148,8 +148,8 @@ impl Prometheus {
             };
             headers.insert(key, value);
         }
-        if !wallet.problems.is_empty() {
-            return Err(SetupError::Secrets(wallet.problems));
+        if !secrets_in_use.problems.is_empty() {
+            return Err(SetupError::Secrets(secrets_in_use.problems));
         }
         let places: Vec<String> = plan.secrets().map(place).collect();
         let credentials = if places.is_empty() {
@@ -157,13 +157,13 @@ impl Prometheus {
         } else {
             format!("check {}", places.join(" and "))
         };
-        Ok(Self { http, url, headers, secrets: wallet.found, credentials, timeout: plan.timeout })
+        Ok(Self { http, url, headers, secrets: secrets_in_use.found, credentials, timeout: plan.timeout })
     }
 
-    /// Reads a signal now. `since` is the time of the promotion: the mean before it is asked for over the `window` before it, a
-    /// point each `interval`, unless it is not needed or is known from an earlier reading.
+    /// Reads a signal now. `since` is the time of the promotion: the mean over the `window` before it is queried, with one point
+    /// per `interval`, unless it is not needed or known from an earlier reading.
     ///
-    /// Takes as long as the time-out at most, and twice that while the mean is not known.
+    /// Takes at most the timeout, and twice that if the mean is not known.
     pub async fn read(
         &self,
         signal: &SignalPlan,
@@ -183,14 +183,14 @@ impl Prometheus {
             _ if !signal.has_baseline() => None,
             (_, Some(known)) => Some(Ok(known)),
             (Ok(found), None) => Some(self.baseline(&signal.query, found.is_scalar, since, window, interval).await),
-            // Nobody answers, or nobody understands the query: it will be asked for again.
+            // Unreachable, or the query is invalid: the mean will be queried again.
             (Err(gap), None) => Some(Err(gap.clone())),
         };
         Reading { value: value.and_then(|found| found.answer), samples, baseline }
     }
 
-    /// Reads all signals of a watch at the same time, in its order. `known` answers with the mean before the promotion of a
-    /// signal, where it is known.
+    /// Reads all signals of a watch concurrently, in its order. `known` returns the mean of a signal before the promotion, if it is
+    /// known.
     pub async fn read_all(
         &self,
         plan: &WatchPlan,
@@ -219,16 +219,16 @@ impl Prometheus {
     }
 }
 
-/// The query of the mean of a query. Moments at which it is NaN or infinite (a ratio without traffic) are left out.
+/// The query for the mean of a query. Points that are NaN or infinite (a ratio without traffic) are left out.
 fn mean_over(query: &str, is_scalar: bool, window: Duration, interval: Duration) -> String {
     let step = interval.max(window / POINTS).as_millis().max(1);
     let window = window.as_millis().max(1);
-    // Only a vector has a window. The lines keep a comment at the end of the query from swallowing what follows.
+    // Only a vector has a window. The line breaks end a trailing comment of the query.
     let vector = if is_scalar { "vector" } else { "" };
     format!("avg_over_time((({vector}(\n{query}\n)) > -Inf < Inf)[{window}ms:{step}ms])")
 }
 
-/// The secrets of a plan while they are being collected.
+/// Collects the secrets of a plan.
 struct Wallet<'a> {
     find: &'a dyn Fn(&SecretKeyRef) -> Option<SecretString>,
     found: Vec<SecretString>,
@@ -236,9 +236,9 @@ struct Wallet<'a> {
 }
 
 impl Wallet<'_> {
-    /// A secret within the value of a header, marked as sensitive; a problem is noted.
+    /// A header value with a secret, marked as sensitive; records a problem with the secret.
     fn header(&mut self, place: &SecretKeyRef, write: impl Fn(&str) -> String) -> Option<HeaderValue> {
-        // A file that became a Secret often ends in a line break.
+        // A Secret that was created from a file often ends in a line break.
         let found = (self.find)(place).map(|secret| SecretString::from(secret.expose_secret().trim()));
         let Some(secret) = found.filter(|secret| !secret.expose_secret().is_empty()) else {
             self.problems.push(SecretProblem { place: place.clone(), is_there: false });
@@ -246,7 +246,7 @@ impl Wallet<'_> {
         };
         let written = SecretString::from(write(secret.expose_secret()));
         let value = HeaderValue::from_str(written.expose_secret());
-        // The longer one first: a text that has it has the shorter one too, perhaps.
+        // Longest first, because a longer secret may contain a shorter one.
         self.found.extend([written, secret]);
         let Ok(mut value) = value else {
             self.problems.push(SecretProblem { place: place.clone(), is_there: true });

@@ -1,10 +1,10 @@
 //! The simulated world: an OpenAI- and Anthropic-compatible server whose answers come from a world file.
 //!
-//! It stands in for every paid provider: for a newcomer without a key, for the tests, and for measuring how often the
-//! gate errs. A [`World`](world::World) says which skills the agent shows only when its prompt asks for them, how the
-//! judge errs, how good the patch writer is, and what goes wrong on the way. The [`Server`] answers over real HTTP and sees
-//! nothing but the request: every answer is a function of the world and of what was sent, so neither order
-//! nor concurrency changes one. What it must not know: scenarios, tags, expectations, or anything else of the engine.
+//! It replaces every paid provider: for new users without a key, for the tests, and for measuring the error rates of the
+//! gate. A [`World`](world::World) defines which skills the agent has only if its prompt teaches them, how the judge errs,
+//! how good the patch writer is, and which faults occur. The [`Server`] answers over real HTTP and sees only the request:
+//! every answer is a function of the world and the request, so neither order nor concurrency changes one. It must not know
+//! scenarios, tags, expectations, or anything else of the engine.
 
 mod agent;
 mod anthropic;

@@ -1,8 +1,8 @@
-//! The store: the ledger of paid calls, the history of cycles, and what a person asks of both.
+//! The store: the ledger of paid calls, the history of cycles, and queries of both.
 //!
-//! [`Sqlite`] keeps everything in one file, which is all that a laptop, a CI job or a single operator needs. What an
-//! adapter must do is said by three traits, [`Ledger`], [`History`] and [`Store`], and tested by one conformance suite.
-//! All SQL stays in an adapter's own folder; nothing in here knows what the numbers mean.
+//! [`Sqlite`] keeps everything in one file, which is sufficient for a laptop, a CI job or a single operator. Three traits,
+//! [`Ledger`], [`History`] and [`Store`], define an adapter, and one conformance suite tests it. All SQL is in the folder of
+//! an adapter; the store does not interpret the numbers.
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;

@@ -1,4 +1,4 @@
-//! What people look at: the report of a cycle, and how things stand in a cluster.
+//! Output for people: the report of a cycle, and the status in a cluster.
 
 pub mod moment;
 pub mod probes;

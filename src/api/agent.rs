@@ -1,4 +1,4 @@
-//! `spec.agent`: the prompt, the tools, and how the agent is reached.
+//! `spec.agent`: the prompt, the tools and the runtime.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! `AgentOptimization`: an agent, its scenarios, and what may be done to its prompt.
+//! `AgentOptimization`: an agent, its scenarios, and the settings of the loop.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -46,7 +46,7 @@ use super::{patterns, rules};
     validation = rules::model_must(
         "agent.runtime.endpoint.ref",
         "openAI",
-        "an endpoint is OpenAI-compatible: give this model openAI.baseURL",
+        "an endpoint must be OpenAI-compatible: set openAI.baseURL of this model",
     ),
     validation = rules::names_a_model("execution.simulatedUser.ref"),
     validation = rules::names_a_model("scoring.judge.ref"),
@@ -56,7 +56,7 @@ use super::{patterns, rules};
     validation = rules::model_must(
         "clustering.embeddings.ref",
         "openAI",
-        "Anthropic has no embeddings API: name an OpenAI-compatible model, or leave embeddings out",
+        "Anthropic has no embeddings API: name an OpenAI-compatible model, or remove embeddings",
     ),
     validation = rules::names_a_model("patching.model.ref"),
     validation = rules::a_budget_needs_prices(),
@@ -156,12 +156,12 @@ pub struct Execution {
     pub error_tolerance: Option<f64>,
 }
 
-/// A phase whose place exists and whose work is not built yet. Any settings are kept and not looked at.
+/// A phase that is not implemented yet. Any settings are accepted and ignored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct LaterPhase {
-    /// Whatever was written here.
+    /// The ignored settings.
     #[serde(flatten)]
     #[schemars(skip)]
     pub settings: serde_json::Map<String, serde_json::Value>,

@@ -1,7 +1,7 @@
-//! Located text: YAML and JSON whose every value knows its line and column.
+//! YAML and JSON in which every value has its line and column.
 //!
-//! Text goes in, [`Document`]s come out; [`read`] turns one into a type of the API by that type's own schema and
-//! reports everything that is wrong with it at once. What the fields mean is not known here.
+//! Text goes in, [`Document`]s come out; [`read`] converts one to a type of the API, using the schema of the type, and
+//! reports all problems at once. This module does not know the meaning of the fields.
 
 pub mod nearest;
 pub mod read;
@@ -25,13 +25,13 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads every document of a text (`---` parts them). Duplicate keys and the like become problems and the documents
-    /// are given all the same; a text that is no YAML becomes one problem and no document. Empty documents are left out.
+    /// Parses all documents of a text, separated by `---`. Duplicate keys and similar errors are reported as problems, but the
+    /// documents are returned anyway; a text that is not YAML gives one problem and no document. Empty documents are left out.
     pub fn read_all(file: &str, text: &str, problems: &mut Vec<Problem>) -> Vec<Self> {
         Self::read_line(file, text, 0, problems)
     }
 
-    /// Reads one line of JSONL, which stands at `index` in its file, from 0.
+    /// Parses one line of JSONL. `index` is its position in the file, from 0.
     pub fn read_line(file: &str, line: &str, index: usize, problems: &mut Vec<Problem>) -> Vec<Self> {
         let file: Arc<str> = file.into();
         let roots = tree::parse(&file, line, index, problems);
@@ -47,7 +47,7 @@ impl Document {
         &self.file
     }
 
-    /// The outermost value.
+    /// The root value.
     pub fn root(&self) -> &Node {
         &self.root
     }
@@ -62,8 +62,8 @@ impl Document {
         steps(path).try_fold(&self.root, |node, name| step(node, name).map(|(inner, _, _)| inner))
     }
 
-    /// The place of a field, by its path such as `spec.models[1].price`; of the nearest thing around it when the field is
-    /// not there.
+    /// The place of a field, by its path such as `spec.models[1].price`; that of the nearest enclosing value if the field does not
+    /// exist.
     pub fn place_of(&self, path: &str) -> Place {
         let mut node = &self.root;
         let mut found = (node.line, node.column);
@@ -82,12 +82,12 @@ impl Document {
     }
 }
 
-/// The steps of a path: names of fields, and indices with a bracket behind them.
+/// The steps of a path: names of fields, and indices followed by a bracket.
 fn steps(path: &str) -> impl Iterator<Item = &str> {
     path.split(['.', '[']).filter(|step| !step.is_empty())
 }
 
-/// One step inwards, and the place of the key or item there.
+/// Follows one step, and returns the place of the key or item.
 fn step<'a>(node: &'a Node, name: &str) -> Option<(&'a Node, u32, u32)> {
     match name.strip_suffix(']') {
         Some(index) => node.item(index.parse().ok()?).map(|item| (item, item.line, item.column)),
@@ -147,8 +147,8 @@ mod tests {
         assert_eq!(
             problems,
             [
-                r#"f.yaml:4:3: b.c: duplicate key "c", first written in line 3; keep one of them"#,
-                r#"f.yaml:5:1: a: duplicate key "a", first written in line 1; keep one of them"#,
+                r#"f.yaml:4:3: b.c: duplicate key "c", first defined on line 3; keep one of them"#,
+                r#"f.yaml:5:1: a: duplicate key "a", first defined on line 1; keep one of them"#,
             ]
         );
     }
@@ -174,7 +174,7 @@ mod tests {
         }
         let (_, problems) = parse(&text);
         assert_eq!(problems.len(), 1);
-        assert!(problems[0].contains("aliases stand for more than"), "{problems:?}");
+        assert!(problems[0].contains("aliases expand to more than"), "{problems:?}");
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
         let long = format!("- &a {:?}\n{}", "x".repeat(500_000), "- *a\n".repeat(90_000));
         assert!(problem(&long).contains("write the values out"), "{}", problem(&long));
         let nested = format!("{}{}{}", "&a [".repeat(100), "1,".repeat(5_000), "]".repeat(100));
-        assert!(problem(&nested).contains("anchors and aliases hold more than"), "{}", problem(&nested));
+        assert!(problem(&nested).contains("anchors and aliases expand to more than"), "{}", problem(&nested));
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(documents[0].place_of("id").line, 3);
         assert_eq!(
             problems[0].to_string(),
-            r#"s.jsonl:3:11: id: duplicate key "id", first written in line 3; keep one of them"#
+            r#"s.jsonl:3:11: id: duplicate key "id", first defined on line 3; keep one of them"#
         );
     }
 

@@ -1,22 +1,21 @@
-//! `spec.suspend`, `spec.pin` and `spec.schedule`: what a person wants to last. What is wanted once is said by annotation
-//! (see [`annotations`]).
+//! `spec.suspend`, `spec.pin` and `spec.schedule`: lasting intent. One-time requests are annotations (see [`annotations`]).
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::patterns;
 
-/// Annotations by which a person asks for something once. Each is acknowledged in `status.handled`, so that it is done once,
-/// however often the operator restarts; another value asks anew, and so does the same one after it was taken away. After the
-/// name of a version, `@` and any text make a value another one: `v1@second-time`.
+/// Annotations for one-time requests. Each is acknowledged in `status.handled`, so that it is executed once even if the operator
+/// restarts. Another value is a new request, and so is the same one after it was removed. A suffix of `@` and any text makes the
+/// name of a version a new value: `v1@second-time`.
 pub mod annotations {
-    /// Any text, such as a time: run a cycle now.
+    /// Requests a cycle. Any text, such as the time.
     pub const RUN_AT: &str = "whetstone.dev/run-at";
-    /// The name of a version that waits for approval: promote it.
+    /// Requests the promotion of a version that waits for approval. The name of the version.
     pub const APPROVE: &str = "whetstone.dev/approve";
-    /// The name of an earlier version: serve it again, and quarantine the one that serves now.
+    /// Requests a rollback, which quarantines the champion. The name of an earlier version.
     pub const ROLLBACK_TO: &str = "whetstone.dev/rollback-to";
-    /// On a ConfigMap, the name of an AgentOptimization: it may take over this ConfigMap as its target.
+    /// On a ConfigMap, the name of an AgentOptimization that may take it over as its target.
     pub const ADOPT: &str = "whetstone.dev/adopt";
 }
 

@@ -1,6 +1,6 @@
-//! `spec.models`: the models, what they cost, and how hard they may be driven.
+//! `spec.models`: the models with their prices and limits.
 
-#![allow(clippy::struct_field_names, reason = "the price of a million tokens says so in every field")]
+#![allow(clippy::struct_field_names, reason = "every field is a price per million tokens")]
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use super::source::SecretSource;
 use super::{patterns, rules};
 use crate::domain::duration::HumanDuration;
 
-const KEY_IN_SECRET: &str = "put the key into a Secret and name it by apiKey.secretKeyRef";
+const KEY_IN_SECRET: &str = "put the key into a Secret and use apiKey.secretKeyRef";
 
 /// A named model. Set exactly one provider.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -87,7 +87,7 @@ pub enum SystemRole {
     validation = rules::exactly_one(&["value", "valueFrom"]),
     validation = rules::demands(
         "!has(self.value) || self.value.matches('^[ -~]*$')",
-        "must be letters, digits and signs of ASCII: put anything else into a Secret, encoded",
+        "must be printable ASCII: encode anything else and put it into a Secret",
     ).field_path(".value"),
 )]
 pub struct ModelHeader {
@@ -96,7 +96,7 @@ pub struct ModelHeader {
     #[x_kube(validation = rules::forbids(
         "self.lowerAscii() in ['accept', 'connection', 'content-length', 'content-type', 'expect', 'host', 'te', 'trailer', \
          'transfer-encoding', 'upgrade']",
-        "the request sets this header itself: leave it out",
+        "Whetstone sets this header itself: remove it",
     ))]
     pub name: String,
     /// The value of the header. Put credentials into a Secret and use `valueFrom`.
@@ -118,7 +118,7 @@ pub struct ModelHeader {
     validation = rules::requires(
         "apiKey",
         "!has(self.baseURL)",
-        "OpenAI's own API needs a key: give apiKey.secretKeyRef, or the baseURL of another one",
+        "OpenAI's own API needs a key: give apiKey.secretKeyRef, or the baseURL of another API",
     ),
 )]
 pub struct OpenAi {

@@ -1,7 +1,7 @@
-//! The patterns of the resource's texts, each with its form in words.
+//! The patterns of the resource's strings, each with a description.
 //!
-//! A pattern says nothing to a person, so nobody is shown one: the command line ([`document`](super::document)) says the words, and
-//! so does the API server ([`definitions`](super::definitions)).
+//! Users see the description instead of the pattern, in messages of the command line ([`document`](super::document)) and of the API
+//! server ([`definitions`](super::definitions)).
 
 /// A decimal number that is not negative.
 pub const DECIMAL: &str = r"^[0-9]+(\.[0-9]+)?$";
@@ -15,13 +15,13 @@ pub const DECIMAL_OR_SHARE: &str = r"^[0-9]+(\.[0-9]+)?%?$";
 pub const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// A key of a ConfigMap or Secret.
 pub const DATA_KEY: &str = "^[-._a-zA-Z0-9]+$";
-/// The name of a version: what may be the value of a label.
+/// The name of a version, which is also the value of a label.
 pub const VERSION: &str = "^[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$";
 /// The name of a header (a token of RFC 9110).
 pub const HEADER_NAME: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$";
 /// An IANA time zone.
 pub const TIME_ZONE: &str = "^(UTC|GMT|[A-Z][A-Za-z]+(/[A-Z][A-Za-z0-9_+-]*){1,2})$";
-/// Five fields of a crontab, each a list of numbers, ranges and steps within its bounds, or a time with a name of its own.
+/// Five fields of a crontab, each a list of numbers, ranges and steps within its bounds, or a named schedule.
 pub const CRON: &str = concat!(
     r"^(@(hourly|daily|weekly|monthly|yearly)|",
     r"(\*|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?(,(\*|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?)*",
@@ -37,12 +37,12 @@ pub const CRON: &str = concat!(
     r"(,(\*|([0-7]|SUN|MON|TUE|WED|THU|FRI|SAT)(-([0-7]|SUN|MON|TUE|WED|THU|FRI|SAT))?)(/[1-7])?)*)$",
 );
 
-/// Every pattern, in words.
+/// All patterns with their descriptions.
 const IN_WORDS: [(&str, &str); 10] = [
     (DECIMAL, r#"a decimal number in quotes, such as "0.15""#),
     (CURRENCY, r#"a currency in three capital letters, such as "USD""#),
     (HASH, "64 hexadecimal digits"),
-    (DECIMAL_OR_SHARE, r#"a decimal number in quotes, such as "0.02", or a share, such as "20%""#),
+    (DECIMAL_OR_SHARE, r#"a decimal number in quotes, such as "0.02", or a percentage, such as "20%""#),
     (OBJECT_NAME, r#"the name of an object (lower-case letters, digits, - and .), such as "support-prompt""#),
     (DATA_KEY, r#"a key (letters, digits, -, _ and .), such as "system-prompt""#),
     (VERSION, r#"a version (letters and digits, and -, _ or . between them), such as "v3""#),
@@ -54,7 +54,7 @@ const IN_WORDS: [(&str, &str); 10] = [
     ),
 ];
 
-/// The form that a pattern stands for, in words; `None` for one that is not of this page.
+/// The description of a pattern; `None` if it is not listed here.
 #[must_use]
 pub fn in_words(pattern: &str) -> Option<&'static str> {
     IN_WORDS.iter().find(|(known, _)| *known == pattern).map(|(_, words)| *words)

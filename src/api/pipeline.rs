@@ -1,4 +1,4 @@
-//! The pipeline template: another way to write an optimization, converted into the resource.
+//! The pipeline template: an alternative format of an optimization, which is converted to the resource.
 //!
 //! ```yaml
 //! pipeline:
@@ -8,9 +8,9 @@
 //!     dimensions: [{name: accuracy, weight: 1.0, judge_model: claude-3-5-sonnet}]
 //! ```
 //!
-//! Three things that a resource needs have no place in the template. Optional fields say them; without these, the scenarios
-//! are the files in `scenarios/` beside the template, the agent runs on the judge's model (a warning says so), and
-//! failures are embedded by the built-in vectoriser.
+//! The template has no fields for three things that a resource needs, so there are optional additional fields. By default the
+//! scenarios are the files in `scenarios/` beside the template, the agent uses the judge's model (with a warning), and failures
+//! are embedded by the built-in vectorizer.
 
 mod convert;
 
@@ -24,19 +24,19 @@ use super::problem::Problem;
 use super::promotion::Test;
 use crate::domain::tool::ToolDefinition;
 
-/// A template as a resource.
+/// A converted template.
 #[derive(Clone, Debug)]
 pub struct Converted {
-    /// The resource: only what the template says.
+    /// The resource, with only the fields that the template sets.
     pub resource: AgentOptimization,
-    /// Paths in the resource, and the paths in the template that they came from.
+    /// Paths in the resource, with the corresponding paths in the template.
     pub renamed: Vec<(String, String)>,
-    /// What was chosen for the user, and what could not be carried over.
+    /// Warnings about assumptions and about settings that could not be converted.
     pub warnings: Vec<String>,
 }
 
-/// Reads and converts a template. `openai_base_url` is where models go that are not Anthropic's; without it, those that are
-/// not OpenAI's by their name are a problem.
+/// Parses and converts a template. `openai_base_url` is the endpoint of all models that are not Anthropic's; without it, a model
+/// whose name is not OpenAI's is a problem.
 pub fn read(document: &Document, openai_base_url: Option<&str>, problems: &mut Vec<Problem>) -> Option<Converted> {
     let Template { pipeline } = read::read(document, problems)?;
     convert::convert(&pipeline, document, openai_base_url, problems)
@@ -54,7 +54,7 @@ struct Pipeline {
     /// The name of the pipeline, which becomes the name of the resource.
     #[schemars(length(min = 1))]
     name: String,
-    /// The version of this file, for people.
+    /// The version of this file, informational.
     #[serde(default)]
     version: Option<String>,
     /// The agent.
@@ -64,7 +64,7 @@ struct Pipeline {
     /// How failures are grouped and patched.
     #[serde(default)]
     optimization: Option<Optimization>,
-    /// What a challenger must prove.
+    /// The requirements for a challenger.
     #[serde(default)]
     promotion: Option<PipelinePromotion>,
     /// Traces and costs.
@@ -83,12 +83,12 @@ struct PipelineAgent {
     /// The tools: names, or definitions.
     #[serde(default)]
     tool_definitions: Vec<ToolEntry>,
-    /// The model that the agent runs on. The first judge's when absent.
+    /// The agent's model. Defaults to the first judge's.
     #[serde(default)]
     model: Option<String>,
 }
 
-/// A tool by its mere name, with any arguments, or written out.
+/// A tool: its name, with any arguments, or its definition.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum ToolEntry {
@@ -105,7 +105,7 @@ struct Evaluation {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 2.0))]
     temperature: Option<f64>,
-    /// The form of the judge's answers, which is always JSON.
+    /// The format of the judge's answers, which is always JSON.
     #[serde(default)]
     #[expect(dead_code, reason = "there is one value only")]
     output_format: Option<OutputFormat>,
@@ -119,13 +119,13 @@ struct PipelineDimension {
     /// Its name.
     #[schemars(length(min = 1, max = 63))]
     name: String,
-    /// Its share of the aggregate.
+    /// Its weight in the aggregate.
     #[schemars(range(min = 0.0, max = 1.0))]
     weight: f64,
-    /// The model that judges it. That of the first dimension when absent.
+    /// The model that judges it. Defaults to that of the first dimension.
     #[serde(default)]
     judge_model: Option<String>,
-    /// What the judge is to look for, in a dimension of your own.
+    /// What the judge looks for, in a custom dimension.
     #[serde(default)]
     rubric: Option<String>,
 }
@@ -141,7 +141,7 @@ struct Optimization {
     /// How failures are grouped.
     #[serde(default)]
     clustering: Option<PipelineClustering>,
-    /// How patches are written and tried.
+    /// How patches are written and tested.
     #[serde(default)]
     patching: Option<PipelinePatching>,
 }
@@ -152,15 +152,15 @@ struct PipelineClustering {
     #[serde(default)]
     #[expect(dead_code, reason = "there is one value only")]
     method: Option<ClusteringMethod>,
-    /// The cosine similarity from which two groups are one.
+    /// The cosine similarity at which two groups are merged.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     threshold: Option<f64>,
-    /// The most clusters.
+    /// The maximum number of clusters.
     #[serde(default)]
     #[schemars(range(min = 1, max = 100))]
     max_clusters: Option<u32>,
-    /// The embedding model. A built-in vectoriser when absent.
+    /// The embedding model. Defaults to a built-in vectorizer.
     #[serde(default)]
     embedding_model: Option<String>,
 }
@@ -173,15 +173,15 @@ enum ClusteringMethod {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 struct PipelinePatching {
-    /// The most tokens that a prompt may have.
+    /// The maximum length of a prompt in tokens.
     #[serde(default)]
     #[schemars(range(min = 1))]
     max_prompt_length: Option<u32>,
-    /// How much worse a single dimension may be.
+    /// The amount by which the score of a single dimension may fall.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     regression_tolerance: Option<f64>,
-    /// What a candidate is tried on.
+    /// What a candidate is tested on.
     #[serde(default)]
     validation_scenarios: Option<TriedOn>,
 }
@@ -207,25 +207,25 @@ struct PipelinePromotion {
     /// The gate.
     #[serde(default)]
     gatekeeper: Option<Gatekeeper>,
-    /// Going back to the predecessor.
+    /// The automatic rollback.
     #[serde(default)]
     rollback: Option<Rollback>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Gatekeeper {
-    /// The aggregate score that the challenger must reach.
+    /// The minimum aggregate score of the challenger.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     minimum_score: Option<f64>,
     /// The statistical test.
     #[serde(default)]
     statistical_test: Option<Test>,
-    /// The chance of promoting a challenger that is no better, at most.
+    /// The maximum probability of promoting a challenger that is no better.
     #[serde(default)]
     #[schemars(range(min = 0.0001, max = 0.5))]
     significance_level: Option<f64>,
-    /// The most scenarios that are compared.
+    /// The maximum number of scenarios that are compared.
     #[serde(default)]
     #[schemars(range(min = 2))]
     shadow_sample_size: Option<u32>,
@@ -233,10 +233,10 @@ struct Gatekeeper {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Rollback {
-    /// Go back when a promoted prompt turns out worse.
+    /// Whether a promoted prompt that turns out worse is rolled back.
     #[serde(default)]
     enabled: Option<bool>,
-    /// How many superseded versions are kept.
+    /// The number of superseded versions to keep.
     #[serde(default)]
     #[schemars(range(min = 1, max = 1000))]
     max_versions_retained: Option<u32>,
@@ -244,10 +244,10 @@ struct Rollback {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Observability {
-    /// Where traces go.
+    /// The export of traces.
     #[serde(default)]
     tracing: Option<Tracing>,
-    /// What tokens cost.
+    /// Prices of tokens.
     #[serde(default)]
     cost_tracking: Option<CostTracking>,
 }
@@ -260,7 +260,7 @@ struct Tracing {
     protocol: Option<TracingProtocol>,
     /// The collector.
     #[serde(default)]
-    #[expect(dead_code, reason = "the exporter comes later, and a warning says so")]
+    #[expect(dead_code, reason = "the exporter is not implemented yet, which a warning reports")]
     endpoint: Option<String>,
 }
 
@@ -279,7 +279,7 @@ struct CostTracking {
     #[serde(default)]
     #[schemars(regex(pattern = "^[A-Z]{3}$"))]
     currency: Option<String>,
-    /// What one token costs, with any model.
+    /// The price per token, for all models.
     #[serde(default)]
     token_pricing: Option<TokenPricing>,
 }
@@ -294,7 +294,7 @@ struct TokenPricing {
     #[schemars(range(min = 0.0))]
     #[expect(dead_code, reason = "read from the document, where it is exact")]
     output: f64,
-    /// One input token from the provider's cache. As `input` when absent.
+    /// One input token from the provider's cache. Defaults to `input`.
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     cached_input: Option<f64>,
@@ -414,8 +414,8 @@ mod tests {
     fn the_template_as_it_is_becomes_a_plan_with_what_was_chosen_said_in_warnings() {
         let plan = plan_of(&template(), None).unwrap();
         insta::assert_snapshot!(plan.warnings.join("\n"), @r#"
-        pipeline.agent.model: the file does not say which model the agent runs on; "claude-3-5-sonnet", the judge's, is used
-        pipeline.observability.tracing: the exporter of traces is not built yet; nothing is sent
+        pipeline.agent.model: the file does not name the agent's model; using the judge's model, "claude-3-5-sonnet"
+        pipeline.observability.tracing: exporting traces is not implemented yet; no traces are sent
         "#);
         assert_eq!(plan.scenarios.len(), 60);
         assert_eq!(plan.tools.len(), 3);
@@ -454,9 +454,9 @@ mod tests {
             .replace("\"claude-3-5-sonnet\"}\n      - {name: safety", "mistral-large}\n      - {name: safety");
         insta::assert_snapshot!(plan_of(&text, None).unwrap_err(), @r#"
         pipeline.yaml:9:5: pipeline.evaluation.dimensions: the weights add up to 1.1; they must add up to 1
-        pipeline.yaml:10:39: pipeline.evaluation.dimensions[0].judge_model: the name "mistral-large" tells no provider; set OPENAI_BASE_URL to the OpenAI-compatible endpoint that serves it
+        pipeline.yaml:10:39: pipeline.evaluation.dimensions[0].judge_model: the provider of "mistral-large" is unknown; set OPENAI_BASE_URL to the OpenAI-compatible endpoint that serves it
         pipeline.yaml:17:16: pipeline.optimization.patching.max_prompt_length: the prompt has 149 tokens, more than 40; shorten it or raise the limit
-        pipeline.yaml:23:5: pipeline.observability.cost_tracking.token_pricing: missing: cost tracking is on and no price is known; give input and output, for one token
+        pipeline.yaml:23:5: pipeline.observability.cost_tracking.token_pricing: missing: cost tracking requires prices; give input and output, per token
         "#);
     }
 

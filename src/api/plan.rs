@@ -1,4 +1,4 @@
-//! The plan: a resource after the door. Validated, defaults filled in, references resolved.
+//! The plan: a resolved resource. Validated, with defaults filled in and references resolved.
 
 mod inputs;
 mod legacy;
@@ -26,26 +26,26 @@ use crate::domain::series::Series;
 use crate::domain::tool::ToolDefinition;
 use crate::domain::transcript::Transcript;
 
-/// Everything that a cycle needs to know, and nothing that it has to check again.
+/// Everything that a cycle needs, validated.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// `metadata.namespace`, or `default`.
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
-    /// The profile that the defaults came from.
+    /// The profile that provided the defaults.
     pub profile: Profile,
-    /// The prompt that serves: the target ConfigMap's where one was given, else the base prompt.
+    /// The champion's prompt: that of the target ConfigMap if it exists, else the base prompt.
     pub champion: Prompt,
     /// The tools.
     pub tools: Arc<[ToolDefinition]>,
-    /// How the agent is reached.
+    /// How the agent is run.
     pub runtime: RuntimePlan,
     /// The models, by name.
     pub models: BTreeMap<ModelName, ModelPlan>,
     /// The scenarios, sorted by id.
     pub scenarios: Vec<Arc<Scenario>>,
-    /// Which part each scenario belongs to.
+    /// The split of the scenarios.
     pub split: SplitPlan,
     /// How the agent is run.
     pub execution: ExecutionPlan,
@@ -53,43 +53,43 @@ pub struct Plan {
     pub dimensions: Arc<[DimensionPlan]>,
     /// How failures are grouped.
     pub clustering: ClusteringPlan,
-    /// How patches are written; `None` when nothing can be patched (replay).
+    /// How patches are written; `None` if nothing can be patched (replay).
     pub patching: Option<PatchingPlan>,
-    /// How candidates are tried.
+    /// How candidates are tested.
     pub validation: ValidationPlan,
-    /// What a challenger must prove.
+    /// The requirements for a challenger.
     pub gate: GatePlan,
-    /// Where a promoted prompt goes.
+    /// Where a promoted prompt is written.
     pub target: Option<Target>,
-    /// Whether a person must agree.
+    /// Whether promotions need manual approval.
     pub approval: Approval,
-    /// How many superseded versions are kept.
+    /// The number of superseded versions to keep.
     pub max_versions_retained: u32,
-    /// The most that a cycle may cost.
+    /// The maximum cost of a cycle.
     pub budget: Option<Money>,
-    /// The currency of every amount.
+    /// The currency of all amounts.
     pub currency: String,
-    /// What the user should know, each naming its field: a phase that is not built yet, say.
+    /// Warnings, each with its field.
     pub warnings: Vec<String>,
 }
 
-/// How the agent is reached.
+/// How the agent is run.
 #[derive(Clone, Debug)]
 pub enum RuntimePlan {
-    /// A model with our own tool loop.
+    /// A model with Whetstone's own tool loop.
     Model {
         /// The model.
         model: ModelName,
         /// Sampling parameters of its turns.
         parameters: Arc<Parameters>,
-        /// The most turns in answer to one user message.
+        /// The maximum number of turns per user message.
         max_turns: u32,
     },
     /// A running agent that takes the prompt as its system message and runs its own tools.
     Endpoint {
-        /// The model whose base URL is the agent's.
+        /// The model whose base URL is that of the agent.
         model: ModelName,
-        /// Sampling parameters to send along.
+        /// Sampling parameters sent with each request.
         parameters: Arc<Parameters>,
     },
     /// Recorded transcripts.
@@ -99,45 +99,45 @@ pub enum RuntimePlan {
     },
 }
 
-/// A model: where it is, what it costs, how hard it may be driven.
+/// A model with its endpoint, prices and limits.
 #[derive(Clone, Debug)]
 pub struct ModelPlan {
-    /// Provider, endpoint and model name: what is hashed into the ledger's keys.
+    /// Provider, endpoint and model name, which are hashed into the ledger's keys.
     pub identity: ModelIdentity,
-    /// The base URL that calls really go to, where it is not that of the identity: a simulated world, whose port changes
-    /// from run to run.
+    /// The actual base URL of calls, if it differs from the identity: that of a simulated world, whose port changes from run to
+    /// run.
     pub redirect: Option<String>,
     /// Which wire protocol it speaks.
     pub provider: Provider,
-    /// Where the key comes from; `None` for endpoints without one.
+    /// The source of the API key; `None` for endpoints without one.
     pub key: Option<KeyPlan>,
     /// Send the repeat index as `seed`.
     pub seed: bool,
-    /// How it is asked for an answer in a given form.
+    /// How structured output is requested.
     pub structured: StructuredOutput,
-    /// The name under which the limit of output tokens is sent.
+    /// The request field that limits the output tokens.
     pub token_limit: TokenLimit,
     /// The role of the system message.
     pub system_role: SystemRole,
     /// Headers of every request, by their names.
     pub headers: Vec<(String, HeaderPlan)>,
-    /// What its tokens cost; `None` only when there is no budget.
+    /// Its prices; `None` only if there is no budget.
     pub price: Option<Price>,
-    /// How hard it may be driven.
+    /// Its limits.
     pub limits: Limits,
 }
 
 /// The value of a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderPlan {
-    /// It stands in the resource.
+    /// A literal in the resource.
     Value(String),
-    /// It is a secret.
+    /// A secret.
     Secret(KeyPlan),
 }
 
 impl ModelPlan {
-    /// Every secret that calls of it need.
+    /// All secrets that its calls need.
     pub fn secrets(&self) -> impl Iterator<Item = &KeyPlan> {
         let headers = self.headers.iter().filter_map(|(_, value)| match value {
             HeaderPlan::Secret(key) => Some(key),
@@ -147,7 +147,7 @@ impl ModelPlan {
     }
 }
 
-/// A chat model, and how it is asked.
+/// A chat model with its parameters.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelUse {
@@ -179,30 +179,30 @@ pub enum Provider {
     Anthropic,
 }
 
-/// Where a key comes from.
+/// The source of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPlan {
-    /// The environment variable that the command line reads.
+    /// The environment variable, for the command line.
     pub env: Option<String>,
-    /// The key of a Secret that the cluster reads: name and key.
+    /// The name and key of a Secret, for the operator.
     pub secret: Option<(String, String)>,
-    /// Going without is an error, not a request without a key.
+    /// Whether a missing key is an error rather than a request without a key.
     pub required: bool,
 }
 
-/// Which part each scenario belongs to, as indices into [`Plan::scenarios`], ascending.
+/// The parts of the suite, as ascending indices into [`Plan::scenarios`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SplitPlan {
-    /// Failures are learned from these.
+    /// The training part, from whose failures the optimizer learns.
     pub train: Vec<usize>,
-    /// A candidate must not be worse on these, and was never patched for them.
+    /// The regression part, on which a candidate must not be worse.
     pub regression: Vec<usize>,
-    /// The optimizer never sees these; the gate decides on them.
+    /// The held-out part, which the optimizer never sees and on which the gate decides.
     pub held_out: Vec<usize>,
 }
 
 impl SplitPlan {
-    /// Training and regression part together: what a candidate may be tried on.
+    /// Training and regression part together, on which candidates are tested.
     #[must_use]
     pub fn suite(&self) -> Vec<usize> {
         let mut suite = [self.train.as_slice(), self.regression.as_slice()].concat();
@@ -214,45 +214,45 @@ impl SplitPlan {
 /// How the agent is run.
 #[derive(Clone, Debug)]
 pub struct ExecutionPlan {
-    /// Runs of each scenario for one measurement.
+    /// The number of runs of each scenario per measurement.
     pub repeats: u32,
-    /// Scenarios under way at once.
+    /// The maximum number of concurrent scenarios.
     pub concurrency: usize,
-    /// The longest that one scenario may take.
+    /// The time limit for one scenario.
     pub scenario_timeout: Duration,
-    /// The share of scenarios that may end in errors.
+    /// The fraction of scenarios that may end in errors.
     pub error_tolerance: f64,
-    /// The model that plays simulated users; always there when a scenario has one.
+    /// The model that plays simulated users; always set if a scenario has one.
     pub user_model: Option<ModelUse>,
-    /// Seeds whatever is drawn at random in a cycle.
+    /// The seed of all randomness in a cycle.
     pub seed: u64,
-    /// Which series of answers the runs belong to. The ledger knows those of a series; another one asks the models afresh.
+    /// The series of answers. The ledger has the answers of earlier series; a new one calls the models again.
     pub series: Series,
 }
 
-/// Something that is scored.
+/// A dimension.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DimensionPlan {
     /// Its name.
     pub name: DimensionName,
-    /// Its share of the aggregate.
+    /// Its weight in the aggregate.
     pub weight: f64,
-    /// Who scores it.
+    /// Its scorer.
     pub scorer: Scorer,
-    /// The judge; always there when `scorer` may ask one.
+    /// The judge; always set if `scorer` may use one.
     pub judge: Option<ModelUse>,
-    /// What the judge is to look for.
+    /// What the judge looks for.
     pub rubric: String,
-    /// The score from which a transcript passes.
+    /// The minimum score of a passing transcript.
     pub pass_at: Score,
-    /// No scenario may newly fail in it.
+    /// Whether no scenario may newly fail in it.
     pub critical: bool,
-    /// What the challenger must reach in it.
+    /// The minimum score of the challenger in it.
     pub threshold: Option<ThresholdPlan>,
 }
 
-/// What the challenger must reach in a dimension.
+/// The minimum score of the challenger in a dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ThresholdPlan {
@@ -266,11 +266,11 @@ pub enum ThresholdPlan {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusteringPlan {
-    /// The embedding model; the built-in vectoriser when `None`.
+    /// The embedding model; the built-in vectorizer if `None`.
     pub embeddings: Option<ModelUse>,
-    /// The cosine similarity from which two groups are one; chosen from the failures when `None`.
+    /// The cosine similarity at which two groups are merged; chosen from the failures if `None`.
     pub threshold: Option<f64>,
-    /// The most clusters.
+    /// The maximum number of clusters.
     pub max_clusters: usize,
 }
 
@@ -282,49 +282,49 @@ pub struct PatchingPlan {
     pub model: ModelName,
     /// Sampling parameters of the proposals.
     pub parameters: Arc<Parameters>,
-    /// Sections that no patch may touch. Each exists in the champion.
+    /// Sections that no patch may change. Each exists in the champion.
     pub protected_sections: Vec<String>,
-    /// The most tokens that a prompt may have.
+    /// The maximum length of a prompt in tokens.
     pub max_prompt_tokens: usize,
-    /// Proposals for each cluster.
+    /// The number of proposals per cluster.
     pub candidates_per_cluster: u32,
-    /// How often cluster → patch → validate is gone through, at most.
+    /// The maximum number of rounds of cluster, patch and validate.
     pub rounds: u32,
 }
 
-/// How candidates are tried.
+/// How candidates are tested.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ValidationPlan {
-    /// Run the whole suite for every survivor, not only for the finalist.
+    /// Whether the whole suite is run for every survivor rather than only for the finalist.
     pub full_suite: bool,
-    /// Scenarios that passed before, run for each candidate.
+    /// The number of previously passing scenarios that are run for each candidate.
     pub sentinels: usize,
-    /// The share of changed text from which a patch is complex.
+    /// The fraction of changed text above which a patch is complex.
     pub complexity_threshold: f64,
-    /// Sections whose change is always complex.
+    /// Sections for which any change is complex.
     pub core_sections: Vec<String>,
 }
 
-/// What a challenger must prove.
+/// The requirements for a challenger.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatePlan {
     /// The statistical test.
     pub test: Test,
-    /// The level of each one-sided test.
+    /// The significance level of each one-sided test.
     pub significance_level: f64,
-    /// How much worse a dimension may be.
+    /// The amount by which the score of a dimension may fall.
     pub regression_tolerance: f64,
     /// What must be significantly better.
     pub require_significance: RequireSignificance,
-    /// The aggregate that the challenger must reach.
+    /// The minimum aggregate score of the challenger.
     pub minimum_score: f64,
-    /// The fewest scenarios on which a verdict may stand.
+    /// The minimum number of scenarios for a verdict.
     pub minimum_sample_size: usize,
-    /// The most scenarios that are compared.
+    /// The maximum number of scenarios that are compared.
     pub shadow_sample_size: usize,
-    /// Runs of each of them, for either side.
+    /// The number of runs of each of them, for each side.
     pub repeats: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Problems with what a user wrote: where, what is wrong, what would be right.
+//! Problems in the user's input, with places and remedies.
 
 use std::fmt;
 
@@ -15,14 +15,14 @@ pub struct Place {
     pub column: usize,
 }
 
-/// One thing that is wrong with what a user wrote.
+/// A problem in the user's input.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
-    /// Where it stands; `None` when no file is to blame.
+    /// Its place; `None` if it is not in a file.
     pub place: Option<Place>,
     /// The path of the field, such as `spec.models[0].price`. Empty for a whole file.
     pub field: String,
-    /// What is wrong, and what would be right.
+    /// The problem and its remedy.
     pub message: String,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with what a user wrote, sorted by place. Never empty.
+/// All problems in the user's input, sorted by place. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problems(pub Vec<Problem>);
 

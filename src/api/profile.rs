@@ -1,4 +1,4 @@
-//! Profiles: defaults that fit a situation.
+//! Profiles: sets of defaults.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl Profile {
     pub const ALL: [Self; 5] = [Self::Prototype, Self::Production, Self::MultiAgent, Self::Budget, Self::Compliance];
 }
 
-/// What a profile sets for every field that is left out. `docs/profiles.md` is this, as a table.
+/// The defaults of a profile. `docs/profiles.md` has them as a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Defaults {
     /// `spec.agent.runtime.model.maxTurns`
@@ -86,7 +86,7 @@ pub struct Defaults {
 }
 
 impl Defaults {
-    /// What a profile sets. The other profiles are told as differences from `Production`.
+    /// The defaults of a profile. The other profiles are defined by their differences from `Production`.
     pub fn of(profile: Profile) -> Self {
         let production = Self {
             max_turns: 10,
@@ -107,7 +107,7 @@ impl Defaults {
             sentinels: 20,
             complexity_threshold: 0.3,
             // Scores are bounded, discrete and mostly equal on both sides, so the differences are far from normal; the
-            // sign-flip test keeps its level all the same.
+            // sign-flip test keeps its level anyway.
             test: Test::Permutation,
             significance_level: 0.05,
             regression_tolerance: 0.02,
@@ -137,7 +137,7 @@ impl Defaults {
             Profile::MultiAgent => {
                 Self { max_turns: 30, repeats: 5, scenario_timeout: Duration::from_mins(15), ..production }
             }
-            // More scenarios tell more than more repeats of the same ones, for the same money.
+            // At the same cost, more scenarios are more informative than more repeats.
             Profile::Budget => Self {
                 repeats: 1,
                 max_clusters: 6,
@@ -154,8 +154,8 @@ impl Defaults {
                 critical: true,
                 full_suite: true,
                 sentinels: 50,
-                // Not `EveryDimension`: a dimension that is perfect already cannot get better, and nothing would ever be
-                // promoted. That every dimension is critical is the stricter promise.
+                // Not `EveryDimension`: a dimension that is perfect already cannot improve, so nothing would ever be promoted.
+                // Making every dimension critical is the stricter guarantee.
                 significance_level: 0.01,
                 minimum_sample_size: 50,
                 approval: Approval::Manual,

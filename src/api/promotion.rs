@@ -1,4 +1,4 @@
-//! `spec.promotion` and `spec.budget`: the gate, the target, the money.
+//! `spec.promotion` and `spec.budget`: the gate, the target and the budget.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -189,7 +189,7 @@ pub struct Budget {
     #[schemars(regex(pattern = patterns::DECIMAL), length(max = 24))]
     #[x_kube(validation = rules::demands(
         "!self.matches('^[0-9.]+$') || self.matches('[1-9]')",
-        "a budget of nothing allows no cycle: leave it out for none, or give an amount"
+        "a budget of 0 allows no cycle: remove it for no limit, or give a positive amount"
     ))]
     pub per_cycle: Option<String>,
     /// The currency of budget and prices. Defaults to `USD`.

@@ -1,8 +1,8 @@
-//! The door: a submitted resource and the texts that it refers to go in, a [`Plan`] comes out, or every problem at once.
+//! Resolves a resource and the texts that it refers to into a [`Plan`], or reports all problems at once.
 //!
-//! Everything here is pure. The front door (the command line, a controller) first reads what [`requested`] lists; then
-//! [`resolve`] checks, fills in the profile's defaults, and follows the references, part by part in the order of the
-//! resource. What is an `Option` in the resource because it may be left out is settled afterwards.
+//! Everything here is pure. The caller (the command line, a controller) first reads everything that [`requested`] lists; then
+//! [`resolve`] validates, fills in the profile's defaults, and follows the references, part by part in the order of the
+//! resource. Optional fields of the resource have values in the plan.
 
 mod findings;
 mod models;
@@ -40,10 +40,10 @@ use crate::domain::prompt::Prompt;
 use crate::domain::scenario::Scenario;
 use crate::domain::series::Series;
 
-/// Turns a submission into a plan.
+/// Resolves a submission into a plan.
 ///
 /// # Errors
-/// Every problem of the submission and of what it refers to, sorted by place.
+/// All problems of the submission and of the referenced texts, sorted by place.
 pub fn resolve(submission: &Submission, references: &References) -> Result<Plan, Problems> {
     let spec = &submission.resource.spec;
     let metadata = &submission.resource.metadata;
@@ -102,11 +102,11 @@ pub fn resolve(submission: &Submission, references: &References) -> Result<Plan,
     })
 }
 
-/// The plan of the watch alone, which needs neither prompt nor scenarios: what serves is watched even while they are missing.
-/// `None` when nothing is watched.
+/// Resolves only the plan of the watch, which needs neither prompt nor scenarios: the champion is watched even while they are
+/// missing. `None` if nothing is watched.
 ///
 /// # Errors
-/// Every problem of `spec.watch`, and those of the submission's form.
+/// All problems of `spec.watch`, and those of the submission's form.
 pub fn watch(submission: &Submission) -> Result<Option<WatchPlan>, Problems> {
     let mut findings = Findings::new(submission);
     let plan = watch::resolve(&submission.resource.spec, &mut findings);
@@ -120,43 +120,43 @@ fn warn_of_later_phases(spec: &AgentOptimizationSpec, findings: &mut Findings<'_
         ("spec.export", spec.export.is_some()),
     ];
     for (field, _) in later.into_iter().filter(|(_, written)| *written) {
-        findings.warn(field, "not built yet; it is kept and not acted on");
+        findings.warn(field, "not implemented yet; the setting has no effect");
     }
     match spec.profile {
         Profile::Compliance if spec.calibration.is_none() => {
-            findings.warn("spec.profile", "Compliance requires calibration of the judge, which is not built yet");
+            findings.warn("spec.profile", "Compliance requires calibration of the judge, which is not implemented yet");
         }
         Profile::MultiAgent if spec.probe.is_none() => {
-            findings.warn("spec.profile", "MultiAgent includes red-team attacks, which are not built yet");
+            findings.warn("spec.profile", "MultiAgent includes red-team attacks, which are not implemented yet");
         }
         _ => {}
     }
 }
 
-/// The fields that only the operator acts on, each with what the command line does instead.
+/// The fields that only the operator uses, each with advice for the command line.
 #[must_use]
 pub fn left_to_the_operator(spec: &AgentOptimizationSpec) -> Vec<String> {
     let promotion = promotion_of(spec).cloned().unwrap_or_default();
     let approval = promotion.approval.unwrap_or(Defaults::of(spec.profile).approval);
     let restarts = promotion.target.as_ref().is_some_and(|target| !target.restart.is_empty());
     let fields = [
-        ("spec.suspend", spec.suspend, "this command runs a cycle all the same"),
-        ("spec.pin", spec.pin.is_some(), "a run looks for a better prompt all the same"),
-        ("spec.schedule", spec.schedule.is_some(), "start the command by the schedule of your CI"),
+        ("spec.suspend", spec.suspend, "this command runs a cycle anyway"),
+        ("spec.pin", spec.pin.is_some(), "a run searches for a better prompt anyway"),
+        ("spec.schedule", spec.schedule.is_some(), "schedule the command in your CI"),
         ("spec.promotion.approval", approval == Approval::Manual, "review what a run writes before you apply it"),
         (
             "spec.promotion.maxVersionsRetained",
             promotion.max_versions_retained.is_some(),
             "the store keeps every version",
         ),
-        ("spec.promotion.target.restart", restarts, "restart the workloads after you apply the ConfigMap"),
-        ("spec.watch", spec.watch.is_some(), "watch what you apply yourself"),
+        ("spec.promotion.target.restart", restarts, "restart the workloads after applying the ConfigMap"),
+        ("spec.watch", spec.watch.is_some(), "watch the prompt that you apply"),
     ];
     let written = fields.into_iter().filter(|(_, is_written, _)| *is_written);
-    written.map(|(field, _, instead)| format!("{field}: the operator acts on it; {instead}")).collect()
+    written.map(|(field, _, instead)| format!("{field}: only the operator uses it; {instead}")).collect()
 }
 
-/// How the agent is reached; `None` if that is not clear, with the problem noted.
+/// The runtime of the agent; `None` if it is invalid, which is recorded as a problem.
 fn runtime(
     spec: &AgentOptimizationSpec,
     defaults: &Defaults,
@@ -181,7 +181,10 @@ fn runtime(
         let name = findings.model(&field, &endpoint.model)?;
         let named = spec.models.iter().find(|model| model.name == endpoint.model);
         if named.is_some_and(|model| model.openai.is_none()) {
-            findings.problem(&field, format!("an endpoint is OpenAI-compatible; give {name:?} openAI.baseURL"));
+            findings.problem(
+                &field,
+                format!("an endpoint must be OpenAI-compatible; set openAI.baseURL of the model {name:?}"),
+            );
         }
         findings.parameters(&format!("{path}.endpoint.parameters"), endpoint.parameters.as_ref());
         let parameters = Arc::new(endpoint.parameters.clone().unwrap_or_default().sent());
@@ -191,7 +194,7 @@ fn runtime(
     Some(RuntimePlan::Replay { transcripts: transcripts.into() })
 }
 
-/// The model that plays simulated users: the one that is named, else the judge.
+/// The model that plays simulated users: the given one, else the judge.
 fn user_model(
     spec: &AgentOptimizationSpec,
     scenarios: &[Arc<Scenario>],
@@ -209,7 +212,7 @@ fn user_model(
     let played = scenarios.iter().find(|scenario| scenario.simulated_user.is_some())?;
     if spec.agent.runtime.replay.is_none() {
         let message = format!(
-            "missing: scenario {:?} has a simulated user, and no model plays it; name one of spec.models, or set spec.scoring.judge",
+            "missing: scenario {:?} has a simulated user, but there is no model to play it; name one of spec.models, or set spec.scoring.judge",
             played.id.as_str()
         );
         findings.problem("spec.execution.simulatedUser", message);
@@ -236,7 +239,7 @@ fn execution(
     }
 }
 
-/// What was recorded is used whole; what is run costs money, so the profile says how often.
+/// All recorded repeats are used; runs cost money, so the profile sets their number.
 fn default_repeats(defaults: &Defaults, runtime: &RuntimePlan) -> u32 {
     match runtime {
         RuntimePlan::Replay { transcripts } => {
@@ -258,7 +261,9 @@ fn clustering(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut 
             findings.problem(path, format!("{model:?} is an Anthropic model, and Anthropic has no embeddings API"));
         }
         let extra = parameters.unwrap_or_default().extra.filter(|extra| !extra.is_empty());
-        for (name, why) in [("model", "the model is set in spec.models"), ("input", "the texts are the failures'")] {
+        for (name, why) in
+            [("model", "the model is set in spec.models"), ("input", "the texts are those of the failures")]
+        {
             if extra.as_ref().is_some_and(|extra| extra.contains_key(name)) {
                 findings.problem(&format!("spec.clustering.embeddings.parameters.extra.{name}"), why);
             }
@@ -285,7 +290,7 @@ fn patching(
     findings.parameters(&format!("{path}.parameters"), parameters.as_ref());
     let of_model = model.as_ref().and_then(|named| named.parameters.clone());
     if parameters.is_some() && of_model.is_some() {
-        let message = "spec.patching.parameters are the same parameters; write them in one of both places";
+        let message = "spec.patching.parameters sets the same parameters; keep one of them";
         findings.problem(&format!("{path}.model.parameters"), message);
     }
     findings.sections(&format!("{path}.protectedSections"), &protected_sections, champion);
@@ -298,7 +303,8 @@ fn patching(
         return None;
     }
     if writer.is_none() && model.is_none() {
-        let message = "no model writes patches, so failures are found and nothing is mended; name a model, or a judge";
+        let message =
+            "there is no model to write patches, so failures are found but not fixed; name a model, or a judge";
         findings.warn("spec.patching.model", message);
     }
     Some(PatchingPlan {

@@ -1,4 +1,4 @@
-//! `spec.scenarios` and `spec.split`: where scenarios come from and what each is used for.
+//! `spec.scenarios` and `spec.split`: the sources of scenarios, and the parts of the suite.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::domain::scenario::Scenario;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = rules::not_in_the_cluster("file", "put it into a ConfigMap and name it by configMapRef"),
+    validation = rules::not_in_the_cluster("file", "put it into a ConfigMap and use configMapRef"),
     validation = rules::demands(
         "[has(self.configMapRef), has(self.file), has(self.inline) && size(self.inline) > 0].exists_one(given, given)",
         "give exactly one of configMapRef, inline"
@@ -51,7 +51,7 @@ pub struct ConfigMapRef {
     ),
     validation = rules::demands(
         "!(has(self.train) && has(self.regression) && has(self.heldOut)) || self.train + self.regression + self.heldOut >= 0.999999999",
-        "train, regression and heldOut must add up to 1: raise one, or leave one out to give it the rest"
+        "train, regression and heldOut must add up to 1: raise one, or remove one to give it the remainder"
     )
 )]
 pub struct Split {

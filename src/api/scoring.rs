@@ -1,4 +1,4 @@
-//! `spec.scoring`: the dimensions, and who scores them.
+//! `spec.scoring`: the dimensions and their scorers.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! Where a text of the resource comes from.
+//! Sources of texts and secrets.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::{patterns, rules};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = rules::not_in_the_cluster("file", "put it into a ConfigMap and name it by configMapKeyRef"),
+    validation = rules::not_in_the_cluster("file", "put it into a ConfigMap and use configMapKeyRef"),
     validation = rules::exactly_one_but(&["configMapKeyRef", "inline"], &["file"])
 )]
 pub struct TextSource {
@@ -39,7 +39,7 @@ pub struct ConfigMapKeyRef {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = rules::requires("secretKeyRef", "true", "the operator reads no environment variables for a resource: put the key into a Secret and name it by secretKeyRef")
+    validation = rules::requires("secretKeyRef", "true", "the operator does not read environment variables: put the key into a Secret and use secretKeyRef")
 )]
 pub struct SecretSource {
     /// A key of a Secret in the same namespace. The command line does not read it: it uses the variable `env`, or the

@@ -1,7 +1,7 @@
-//! What the operator says about the resources: the record that it goes by, and what a person reads.
+//! The status of the resources: the operator's record, and information for people.
 //!
-//! `status` is bounded: the last [`HISTORY`] cycles, never a transcript, never a secret. Scores and amounts are texts, so that
-//! nothing is rounded on the way through JSON.
+//! `status` is bounded: the last [`HISTORY`] cycles, no transcripts, no secrets. Scores and amounts are strings, so that JSON does
+//! not round them.
 
 mod cycle;
 mod version;
@@ -16,13 +16,13 @@ pub use self::version::{DimensionScore, PromptVersionStatus};
 pub use crate::domain::lifecycle::{Cause, CycleKind, CycleVerdict, Origin, Phase};
 pub use crate::domain::series::RecordedSeries;
 
-/// How many finished cycles `status.history` holds.
+/// The maximum length of `status.history`.
 pub const HISTORY: usize = 10;
-/// How many versions `status.quarantine` holds. The store remembers the others.
+/// The maximum length of `status.quarantine`. The store has all of them.
 pub const QUARANTINE: usize = 50;
-/// How many cycles `status.exhausted` holds.
+/// The maximum length of `status.exhausted`.
 pub const EXHAUSTED: usize = 16;
-/// How many notices `status.notices` holds.
+/// The maximum length of `status.notices`.
 pub const NOTICES: usize = 16;
 
 /// The observed state of an AgentOptimization.

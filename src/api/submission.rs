@@ -1,4 +1,4 @@
-//! A resource as it was handed in: a file with places, a pipeline template, or an object of the cluster.
+//! A submitted resource: a file with places, a pipeline template, or an object of the cluster.
 
 use std::collections::BTreeMap;
 
@@ -17,16 +17,16 @@ use crate::domain::free;
 const API_VERSION: &str = "whetstone.dev/v1alpha1";
 const KIND: &str = "AgentOptimization";
 
-/// A resource as it was handed in, and where each of its fields was written.
+/// A submitted resource, with the places of its fields.
 #[derive(Clone, Debug)]
 pub struct Submission {
-    /// The resource; converted, if it was a pipeline template.
+    /// The resource; converted if it was a pipeline template.
     pub resource: AgentOptimization,
-    /// The ConfigMaps that stand in the same file.
+    /// The ConfigMaps in the same file.
     pub config_maps: Vec<ConfigMap>,
-    /// What was found already that [`resolve`](super::resolve::resolve) adds to.
+    /// The problems found so far, to which [`resolve`](super::resolve::resolve) adds.
     pub(super) problems: Vec<Problem>,
-    /// What the conversion of a pipeline template could not carry over.
+    /// Warnings of the conversion of a pipeline template.
     pub warnings: Vec<String>,
     origin: Option<Origin>,
 }
@@ -35,14 +35,14 @@ pub struct Submission {
 #[derive(Clone, Debug)]
 struct Origin {
     document: Document,
-    /// For a pipeline template: paths in the resource, and the paths in the template that they came from.
+    /// For a pipeline template: paths in the resource, with the corresponding paths in the template.
     renamed: Vec<(String, String)>,
 }
 
-/// The outermost fields of a resource file.
+/// The top-level fields of a resource file.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "the schema wants every field that may be there")]
+#[expect(dead_code, reason = "the schema has to list every allowed field")]
 struct Envelope {
     /// `whetstone.dev/v1alpha1`.
     api_version: String,
@@ -50,15 +50,15 @@ struct Envelope {
     kind: String,
     /// Name and namespace.
     metadata: Metadata,
-    /// The agent, its scenarios, and what may be done to its prompt.
+    /// The spec.
     spec: AgentOptimizationSpec,
-    /// Written by the cluster, not read here.
+    /// The status, which is ignored.
     #[serde(default)]
     #[schemars(schema_with = "free::value")]
     status: Option<Value>,
 }
 
-/// What the command line takes from `metadata`; the rest is the cluster's.
+/// The fields of `metadata` that the command line uses.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
@@ -84,12 +84,12 @@ impl From<AgentOptimization> for Submission {
 }
 
 impl Submission {
-    /// Reads a file: one AgentOptimization or pipeline template, and any ConfigMaps beside it. Other objects are passed
-    /// over. `openai_base_url` is the variable `OPENAI_BASE_URL`, which a pipeline template's models go to.
+    /// Parses a file with one AgentOptimization or pipeline template, and any ConfigMaps. Other objects are ignored.
+    /// `openai_base_url` is the variable `OPENAI_BASE_URL`, the endpoint of a pipeline template's models.
     ///
     /// # Errors
-    /// Every problem, when there is no resource to go on with. Problems that leave one are kept, and come out of
-    /// [`resolve`](super::resolve::resolve) together with what it finds.
+    /// All problems, if there is no usable resource. Otherwise problems are kept, and [`resolve`](super::resolve::resolve)
+    /// returns them together with its own.
     pub fn read(file: &str, text: &str, openai_base_url: Option<&str>) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let mut config_maps = Vec::new();
@@ -102,7 +102,7 @@ impl Submission {
                 Kind::Other(kind) => others.push((kind, document)),
             }
         }
-        // A kind that is nearly right, or the only document, is what the user meant.
+        // A kind with a typo, or the only document, is assumed to be the resource.
         if candidates.is_empty() {
             let meant = others.iter().position(|(kind, _)| nearest(kind, [KIND]).is_some());
             let meant = meant.or_else(|| others.iter().position(|(kind, _)| kind.is_empty()));
@@ -116,7 +116,7 @@ impl Submission {
             return Err(Problems::sorted(problems));
         };
         for second in candidates {
-            let message = "a second resource in one file; give each a file of its own";
+            let message = "more than one resource in a file; put each into a separate file";
             problems.push(second.problem("", message));
         }
         let read = if matches!(kind_of(&document), Kind::Pipeline) {
@@ -133,12 +133,12 @@ impl Submission {
         }
     }
 
-    /// The resource as a file: only what was said, without comments.
+    /// The resource as a file: only the fields that are set, without comments.
     pub fn to_yaml(&self) -> String {
         serde_saphyr::to_string(&self.resource).expect("a resource has text keys only, and so a form in YAML")
     }
 
-    /// The path of a field as the user knows it: in a pipeline template another than in the resource.
+    /// The path of a field in the user's file, which differs from that in the resource for a pipeline template.
     pub(super) fn path(&self, field: &str) -> String {
         let renamed = self.origin.iter().flat_map(|origin| &origin.renamed);
         renamed
@@ -204,7 +204,7 @@ fn read_resource(document: &Document, problems: &mut Vec<Problem>) -> Option<Age
 
 fn nothing_to_read(file: &str, text: &str, others: &[(String, Document)]) -> Problem {
     let message = if text.trim().is_empty() {
-        format!("the file is empty; an optimization begins with apiVersion: {API_VERSION}, kind: {KIND}")
+        format!("the file is empty; a resource begins with apiVersion: {API_VERSION}, kind: {KIND}")
     } else {
         let kinds: Vec<&str> = others.iter().map(|(kind, _)| kind.as_str()).collect();
         let found = if kinds.is_empty() { "only ConfigMaps".to_owned() } else { kinds.join(", ") };

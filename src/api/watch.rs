@@ -1,4 +1,4 @@
-//! `spec.watch`: how a promoted prompt is watched, and when it is taken back.
+//! `spec.watch`: how a promoted prompt is watched, and when it is rolled back.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -18,10 +18,10 @@ use crate::domain::duration::HumanDuration;
     ),
     validation = rules::demands(
         "has(self.reevaluation) || (has(self.signals) && size(self.signals) > 0)",
-        "there is nothing to watch by: give signals, reevaluation or both",
+        "nothing is watched: give signals, reevaluation or both",
     ),
     validation = rules::no_longer_than("interval", "window"),
-    validation = rules::room_for_readings(),
+    validation = rules::window_fits_readings(),
     validation = rules::no_longer_than("prometheus.timeout", "interval"),
 )]
 pub struct Watch {
@@ -58,11 +58,11 @@ pub struct Watch {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = rules::is_url("url", "http://prometheus.monitoring:9090"),
-    validation = rules::without_credentials("url", "put them into a Secret and name it by bearerToken or basicAuth"),
+    validation = rules::without_credentials("url", "put them into a Secret and use bearerToken or basicAuth"),
     validation = rules::without_query("url"),
     validation = rules::demands(
         "!self.url.matches('/api/v1(/query)?/*$')",
-        "must end before /api/v1, which is appended: leave that out",
+        "must end before /api/v1, which is appended: remove it",
     ).field_path(".url"),
     validation = rules::forbids(
         "has(self.bearerToken) && has(self.basicAuth)",
@@ -84,7 +84,7 @@ pub struct Prometheus {
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     #[x_kube(validation = rules::demands(
         "self.all(h, self.exists_one(o, o.name.lowerAscii() == h.name.lowerAscii()))",
-        "two headers have the same name but for capitals: keep one of them",
+        "two headers have the same name, ignoring case: keep one of them",
     ))]
     pub headers: Vec<Header>,
     /// Timeout of a query, at most `interval`. Defaults to `5s`, or to `interval` if that is shorter.
@@ -108,7 +108,7 @@ pub struct BasicAuth {
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = rules::demands(
         "!self.matches('[:\\\\x00-\\\\x1F\\\\x7F]')",
-        "must not have a colon, which ends the user in basic authentication, or control characters",
+        "must not contain a colon, which ends the user name in basic authentication, or control characters",
     ))]
     pub username: String,
     /// The password.
@@ -122,7 +122,7 @@ pub struct BasicAuth {
     validation = rules::exactly_one(&["value", "secretKeyRef"]),
     validation = rules::demands(
         "!has(self.value) || self.value.matches('^[ -~]*$')",
-        "must be letters, digits and signs of ASCII: put anything else into a Secret, encoded",
+        "must be printable ASCII: encode anything else and put it into a Secret",
     ).field_path(".value"),
 )]
 pub struct Header {
@@ -130,12 +130,12 @@ pub struct Header {
     #[schemars(length(min = 1, max = 128), regex(pattern = patterns::HEADER_NAME))]
     #[x_kube(validation = rules::forbids(
         "self.lowerAscii() == 'authorization'",
-        "credentials have fields of their own: give bearerToken or basicAuth",
+        "this header is for credentials: use bearerToken or basicAuth",
     ))]
     #[x_kube(validation = rules::forbids(
         "self.lowerAscii() in ['accept', 'connection', 'content-length', 'content-type', 'expect', 'host', 'te', 'trailer', \
          'transfer-encoding', 'upgrade']",
-        "the request sets this header itself: leave it out",
+        "Whetstone sets this header itself: remove it",
     ))]
     pub name: String,
     /// Its value.
@@ -153,11 +153,11 @@ pub struct Header {
 #[x_kube(
     validation = rules::demands(
         "has(self.max) || has(self.min) || has(self.maxIncrease) || has(self.maxDecrease)",
-        "a signal without a limit says nothing: give max, min, maxIncrease or maxDecrease",
+        "a signal must have a limit: give max, min, maxIncrease or maxDecrease",
     ),
     validation = rules::demands(
         "!(has(self.min) && has(self.max)) || self.min <= self.max",
-        "min is above max, so every value would breach: exchange them",
+        "min is above max, so every value would breach: swap them",
     ),
 )]
 pub struct Signal {
@@ -165,11 +165,11 @@ pub struct Signal {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::demands(
         "self.matches('^[^\\\\s\\\\pC]([^\\\\pC]*[^\\\\s\\\\pC])?$')",
-        "must not have space around it or control characters in it",
+        "must not have surrounding space or contain control characters",
     ))]
     #[x_kube(validation = rules::forbids(
         "self == 'reevaluation'",
-        "status calls the re-evaluation so: give the signal another name",
+        "is the name of the re-evaluation in the status: rename the signal",
     ))]
     pub name: String,
     /// An instant query in PromQL. It must return a scalar or a single series; several series are an error.

@@ -169,7 +169,7 @@ fn turn(status: &AgentOptimizationStatus) -> Look<Outcome> {
             let step = if watch.signals.iter().any(|signal| signal.state == SignalState::NoEvidence) {
                 format!("waiting until {version} is established, which requires that all signals can be read")
             } else {
-                format!("waiting until {version} is established, at {:.0} if no signal degrades", watch.until)
+                format!("waiting until {version} is established, at {:.0} unless it breaches a limit", watch.until)
             };
             (step.clone(), step)
         }
@@ -243,7 +243,7 @@ mod tests {
         for (status, words) in [
             (RUNNING, "waiting for the previous cycle (run, 3/40)"),
             (&RUNNING.replace(" total: 40,", ""), "waiting for the previous cycle (run, 3 done)"),
-            (watched, "waiting until v2 is established, at 2026-11-23T13:00:00Z if no signal degrades"),
+            (watched, "waiting until v2 is established, at 2026-11-23T13:00:00Z unless it breaches a limit"),
             (&blind, "waiting until v2 is established, which requires that all signals can be read"),
         ] {
             let Look::InProgress { detail, .. } = look(&format!("{status}, history: [{OLD}]")) else {

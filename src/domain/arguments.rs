@@ -1,6 +1,6 @@
-//! Arguments of tool calls: in what an actual call differs from an expected one.
+//! Arguments of tool calls: the differences between an actual and an expected call.
 //!
-//! Numbers compare by value (`5` is `5.0`), strings never equal numbers, the order of keys is of no account, arrays
+//! Numbers compare by value (`5` is `5.0`), strings never equal numbers, the order of keys does not matter, arrays
 //! compare element by element. [`ArgumentMatch::Subset`] allows further keys in every object, also in those inside
 //! arrays; an array still needs the same length.
 
@@ -10,18 +10,18 @@ use serde_json::{Map, Number, Value};
 
 use super::scenario::ArgumentMatch;
 
-/// One place in which arguments differ.
+/// A difference between arguments.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference<'a> {
-    /// Where, such as `passengers[0].dob`; empty when the arguments are no JSON object at all.
+    /// The path, such as `passengers[0].dob`; empty if the arguments are not a JSON object.
     pub path: String,
-    /// What should stand there; `None` for nothing.
+    /// The expected value; `None` if there should be none.
     pub expected: Option<&'a Value>,
-    /// What stands there; `None` for nothing.
+    /// The actual value; `None` if there is none.
     pub got: Option<&'a Value>,
 }
 
-/// Every place in which `got` differs from `expected`, in the order of `expected`; empty when it matches.
+/// All differences of `got` from `expected`, in the order of `expected`; empty if they match.
 #[must_use]
 pub fn differences<'a>(
     expected: &'a Map<String, Value>,
@@ -36,7 +36,7 @@ pub fn differences<'a>(
     comparison.found
 }
 
-/// Whether `whole` has at least what `part` has.
+/// Whether `whole` contains `part`.
 #[must_use]
 pub fn includes(whole: &Map<String, Value>, part: &Map<String, Value>) -> bool {
     let mut comparison = Comparison { matching: ArgumentMatch::Subset, path: String::new(), found: Vec::new() };

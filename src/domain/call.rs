@@ -1,4 +1,4 @@
-//! Paid calls: what is asked of a model, what it answered, and the key under which that is kept.
+//! Paid calls: the request to a model, its answer, and the key of both in the ledger.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,14 +35,14 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// These parameters as they are sent: a temperature that is to be left out is not there.
+    /// These parameters as they are sent: without a temperature if it is to be omitted.
     #[must_use]
     pub fn sent(mut self) -> Self {
         self.temperature = self.temperature.filter(|temperature| *temperature != Temperature::Omit);
         self
     }
 
-    /// These parameters with a temperature that is sent where nothing is written, as long as the model takes it.
+    /// These parameters with a default temperature, which is sent unless the model rejects it.
     #[must_use]
     pub fn preferring(mut self, temperature: f64) -> Self {
         self.temperature.get_or_insert(Temperature::Preferred(temperature));
@@ -55,15 +55,15 @@ impl Parameters {
 pub enum Temperature {
     /// This one.
     Value(f64),
-    /// This one, unless the model refuses it: nobody asked for it. It counts in keys as if somebody had.
+    /// A default, which is omitted if the model rejects it. In keys it counts like a set temperature.
     Preferred(f64),
-    /// None: the model refuses any, or has one of its own.
+    /// None: the model accepts no temperature, or only its own.
     Omit,
-    /// What is neither a number nor `omit`. No plan has it: the door refuses it, and a watch goes on.
+    /// Neither a number nor `omit`. No plan has it: resolving rejects it, but a watch continues.
     Unknown(Value),
 }
 
-/// Part of the identity of a cycle, which knew numbers only.
+/// Part of the identity of a cycle, in the form of the time when only numbers were supported.
 impl fmt::Debug for Temperature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Temperature {
 /// The word for no temperature.
 const OMIT: &str = "omit";
 
-/// A structural schema has no place for "a number or a word": bounds alone say it, for each holds for its kind of value only.
+/// A structural schema cannot express "a number or a word", so it has only bounds, each of which applies to its type of value.
 fn temperature_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "minimum": 0.0,
@@ -129,7 +129,7 @@ pub struct ChatRequest {
     pub messages: Vec<Message>,
     /// The tools that the model may call.
     pub tools: Arc<[ToolDefinition]>,
-    /// The form that the answer must have; free text when absent.
+    /// The required form of the answer; free text if absent.
     pub answer_schema: Option<Arc<AnswerSchema>>,
     /// Sampling parameters.
     pub parameters: Arc<Parameters>,
@@ -158,46 +158,45 @@ impl From<Vec<String>> for EmbedRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Finish {
-    /// It was done. In entries of before [`Finish::ToolCalls`] also: it wants its tool calls answered.
+    /// It was done. In older entries without [`Finish::ToolCalls`] also: it waits for the results of its tool calls.
     Stop,
-    /// It wants its tool calls answered.
+    /// It waits for the results of its tool calls.
     ToolCalls,
-    /// It reached the token limit; the answer is cut short.
+    /// It reached the token limit; the answer is truncated.
     Length,
     /// The provider's content filter stopped it.
     ContentFilter,
-    /// The model itself refused. In entries of before [`Finish::ContentFilter`] also: the content filter stopped it.
+    /// The model itself refused. In older entries without [`Finish::ContentFilter`] also: the content filter stopped it.
     #[serde(rename = "refused")]
     Refusal,
     /// Another reason, which the protocol does not name.
     Other,
 }
 
-/// The answer of a chat model: text, tool calls, or both. One with neither is an answer all the same: the model said
-/// nothing, and [`ChatAnswer::finish`] says why.
+/// The answer of a chat model: text, tool calls, or both. An answer with neither is valid; [`ChatAnswer::finish`] has the reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChatAnswer {
-    /// The text; empty when there are only tool calls, or when the model said nothing.
+    /// The text; empty if there are only tool calls or no content at all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
     /// The tool calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<ToolCall>,
-    /// What goes back unchanged with the next request of the conversation.
+    /// Parts that are returned unchanged with the next request of the conversation.
     #[serde(default, skip_serializing_if = "Opaque::is_empty")]
     pub opaque: Opaque,
     /// Why it stopped.
     pub finish: Finish,
-    /// The tokens, as the provider counted them.
+    /// The tokens, as counted by the provider.
     pub usage: Usage,
-    /// The provider did not count the tokens, or not all: [`ChatAnswer::usage`] is an estimate.
+    /// Whether the provider did not count all tokens, so that [`ChatAnswer::usage`] is an estimate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
 }
 
 impl ChatAnswer {
-    /// An answer in words, of no tokens.
+    /// A text answer without tokens.
     pub fn said(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
@@ -213,16 +212,16 @@ impl ChatAnswer {
 /// The answer of an embedding model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Embeddings {
-    /// One vector for each text, in the order of the request, all of one length.
+    /// One vector for each text, in the order of the request, all of the same length.
     pub vectors: Vec<Vec<f32>>,
-    /// The tokens, as the provider counted them.
+    /// The tokens, as counted by the provider.
     pub usage: Usage,
-    /// The provider did not count the tokens: [`Embeddings::usage`] is an estimate.
+    /// Whether the provider did not count the tokens, so that [`Embeddings::usage`] is an estimate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
 }
 
-/// Where a call goes. Together with the request it determines the answer.
+/// The model that a call goes to. Together with the request it determines the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelIdentity {
@@ -234,8 +233,8 @@ pub struct ModelIdentity {
     pub model: String,
 }
 
-/// The version of the key format below. A change of any field, or of how one is written, must raise it:
-/// old entries are then simply never found again.
+/// The version of the key format below. A change of any field or its encoding must raise it; old entries are then not found
+/// anymore.
 const KEY_VERSION: u32 = 1;
 
 /// The key of a call in the ledger: a hash of everything that determines its answer.
@@ -277,12 +276,12 @@ impl CallKey {
     }
 }
 
-/// An answer that was paid and in which there is nothing to use.
+/// A paid answer with no usable content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Unusable {
     /// What is wrong with it.
     pub why: String,
-    /// The tokens, as the provider counted them.
+    /// The tokens, as counted by the provider.
     pub usage: Usage,
 }
 
@@ -294,7 +293,7 @@ pub enum Answer {
     Chat(ChatAnswer),
     /// Of an embedding model.
     Embeddings(Embeddings),
-    /// Of either, with nothing to use in it. It is counted, and never found again.
+    /// Of either, with no usable content. It is counted, but never found again.
     Unusable(Unusable),
 }
 
@@ -309,7 +308,7 @@ impl Answer {
         }
     }
 
-    /// Whether the tokens are an estimate, since the provider did not count them.
+    /// Whether the tokens are an estimate, because the provider did not count them.
     #[must_use]
     pub fn is_estimated(&self) -> bool {
         match self {
@@ -320,23 +319,23 @@ impl Answer {
     }
 }
 
-/// The phases of the loop, in its order. Calls, time and cost are counted by them.
+/// The phases of the loop, in order. Calls, time and cost are counted by phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Phase {
     /// Running the agent.
     Run,
-    /// Scoring what it did.
+    /// Scoring its runs.
     Score,
     /// Grouping the failures.
     Cluster,
     /// Writing candidate prompts.
     Patch,
-    /// Finding the candidates that hold.
+    /// Testing the candidates.
     Validate,
-    /// Comparing champion and challenger on what the optimizer never saw.
+    /// Comparing champion and challenger on held-out scenarios.
     Shadow,
-    /// Judging the evidence.
+    /// Deciding on the evidence.
     Gate,
     /// Writing the result.
     Apply,
@@ -369,7 +368,7 @@ impl std::fmt::Display for Phase {
     }
 }
 
-/// What a call was made for.
+/// The purpose of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Purpose {

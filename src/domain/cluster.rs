@@ -1,4 +1,4 @@
-//! Clusters: failures that look alike, and the rule that describes them.
+//! Clusters: groups of similar failures, with a rule that describes them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct Failure {
     pub request: String,
     /// What the agent said last.
     pub answer: String,
-    /// The dimensions that failed, worst first.
+    /// The failed dimensions, worst first.
     pub dimensions: Vec<DimensionName>,
     /// The worst score among them, 0 to 1.
     pub score: f64,
@@ -85,19 +85,19 @@ impl Cluster {
     }
 }
 
-/// How failures were put into groups.
+/// How failures were grouped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Grouping {
-    /// The failures that it is about.
+    /// Which failures were grouped.
     pub of: Grouped,
-    /// How many they are.
+    /// Their number.
     pub failures: usize,
-    /// The mean similarity from which two groups were one, 0 to 1.
+    /// The mean similarity at which two groups were merged, 0 to 1.
     pub threshold: f64,
-    /// Where the threshold comes from.
+    /// The origin of the threshold.
     pub from: ThresholdFrom,
-    /// How well the groups are apart at this threshold: the mean silhouette, from -1 to 1. Absent when it was not looked at.
+    /// How well the groups are separated at this threshold: the mean silhouette, from -1 to 1. Absent if it was not computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silhouette: Option<f64>,
     /// The groups at this threshold, before those beyond `maxClusters` were merged.
@@ -110,20 +110,20 @@ pub struct Grouping {
 pub enum Grouped {
     /// All.
     All,
-    /// Those in which a tool call or a check says what was wrong.
+    /// Those with a wrong tool call or a failed check.
     Found,
-    /// Those of which only a judge's words say what was wrong.
+    /// Those that only a judge found.
     Judged,
 }
 
-/// Where a threshold comes from.
+/// The origin of a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ThresholdFrom {
-    /// It is written in the spec.
+    /// The spec.
     Spec,
-    /// The failures: no other threshold leaves groups that are further apart.
+    /// The failures: no other threshold separates the groups better.
     Silhouette,
-    /// The default: the failures fall into no groups that are apart, or are too few to tell.
+    /// The default: the failures do not form separate groups, or are too few.
     Default,
 }

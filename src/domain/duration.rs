@@ -1,4 +1,4 @@
-//! Durations as people write them.
+//! Human-readable durations.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,11 +9,11 @@ use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The form of a duration in the cluster: what reads the same here, in CEL and in Go. It is narrower than what
-/// [`HumanDuration`] reads, and is what it writes, to the millisecond.
+/// The form of a duration in the cluster, which has the same meaning here, in CEL and in Go. It is a subset of what
+/// [`HumanDuration`] parses, and includes everything that it writes, to the millisecond.
 pub const IN_CLUSTER: &str = "^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?$";
 
-/// What every duration begins with, however it is written.
+/// The beginning of every duration in any form.
 pub const WRITTEN: &str = "^(P|[0-9])";
 
 /// A duration that is not negative, written as `200ms`, `30s`, `1h 30m` or `PT30S`.
@@ -23,7 +23,7 @@ pub struct HumanDuration(pub Duration);
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let signed = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
-        // `1h30m`, not `1h 30m`, which is no duration in CEL and Go.
+        // `1h30m` rather than `1h 30m`, which is not a duration in CEL and Go.
         let printer = SpanPrinter::new().spacing(Spacing::None);
         f.write_str(&printer.duration_to_string(&signed))
     }
@@ -35,7 +35,7 @@ impl std::str::FromStr for HumanDuration {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let signed: SignedDuration =
             text.parse().map_err(|_| format!("{text:?} is not a duration; write it like 200ms, 30s or 1h 30m"))?;
-        Duration::try_from(signed).map(Self).map_err(|_| format!("{text:?} is negative; a duration must not be"))
+        Duration::try_from(signed).map(Self).map_err(|_| format!("{text:?} is negative; write a positive duration"))
     }
 }
 

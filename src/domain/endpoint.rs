@@ -1,20 +1,20 @@
 //! Which hosts the operator's clients may reach.
 //!
-//! Whoever may write a resource chooses URLs that the operator then asks, from a place in the network where they themselves may
-//! not be. So the one who runs the operator lists the hosts (`--allow-endpoint`), and some addresses are refused whatever the
-//! list says: those where clouds hand out credentials, and those that mean the operator's own machine by accident.
+//! The author of a resource chooses URLs that the operator requests from a network that the author may have no access to. So the
+//! administrator of the operator lists the allowed hosts (`--allow-endpoint`), and some addresses are always refused: those of
+//! cloud metadata services, which serve credentials, and those that refer to the operator's own machine unintentionally.
 //!
-//! A host is looked at twice. [`AllowList::check`] reads the URL before anything is sent; [`AllowList::admits`] reads the address
-//! that its name was resolved to, at every connection anew, so that a name cannot be turned over to another place in between.
+//! A host is checked twice. [`AllowList::check`] checks the URL before anything is sent; [`AllowList::admits`] checks the
+//! resolved address of every connection, so that a name cannot be redirected in between.
 //!
-//! # What is refused
+//! # Refused hosts
 //!
 //! | host | refused |
 //! |---|---|
 //! | not in the list | always |
 //! | link-local, unspecified, multicast and broadcast addresses; the metadata services of clouds by address and name; all of these within IPv6 (mapped, compatible, translated, tunnelled) | always, even with `*` |
-//! | loopback: `127.0.0.0/8`, `::1`, `localhost` and names below it | unless an entry spells out exactly this host |
-//! | another name that resolves to loopback | always: whoever owns the name could mean any port of the operator's own machine; write the address instead |
+//! | loopback: `127.0.0.0/8`, `::1`, `localhost` and its subdomains | unless an entry is exactly this host |
+//! | another name that resolves to loopback | always: the owner of the name could reach any port of the operator's own machine; write the address instead |
 
 mod address;
 
@@ -26,8 +26,8 @@ use url::{Host, Url};
 
 use self::address::Class;
 
-/// Names under which clouds serve credentials to whoever asks. All of them resolve to addresses that are refused anyway; a proxy
-/// that resolves names itself would not know.
+/// Names of cloud metadata services, which serve credentials. All of them resolve to addresses that are refused anyway, but a
+/// proxy that resolves names itself would not refuse them.
 const METADATA_NAMES: [&str; 6] = [
     "metadata",
     "metadata.goog",
@@ -50,11 +50,11 @@ enum Pattern {
     Any,
     /// This one.
     Exact(Host),
-    /// Every name that ends so; begins with a dot.
+    /// Every name with this suffix, which begins with a dot.
     Below(String),
 }
 
-/// An entry of the operator's list that cannot be one.
+/// An invalid entry of the operator's list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("--allow-endpoint {entry:?}: {why}")]
 pub struct EntryError {
@@ -94,13 +94,13 @@ fn read(entry: &str) -> Result<AllowedEndpoint, String> {
     }
     let (is_suffix, name) = host.strip_prefix("*.").map_or((false, host), |suffix| (true, suffix));
     if name.contains('*') {
-        return Err(format!("a * stands for whole names at the beginning, nowhere else; {FORMS}"));
+        return Err(format!("a * is only allowed in place of the first labels of a name; {FORMS}"));
     }
     match Host::parse(name) {
         Ok(Host::Domain(name)) if is_suffix => {
             Ok(AllowedEndpoint { host: Pattern::Below(format!(".{}", plain(&name))), port })
         }
-        Ok(_) if is_suffix => Err(format!("nothing stands below an address; {FORMS}")),
+        Ok(_) if is_suffix => Err(format!("an address has no subdomains; {FORMS}")),
         Ok(host) => exact(host, port),
         Err(error) => Err(format!("it is not a host ({error}); {FORMS}")),
     }
@@ -112,7 +112,7 @@ fn exact(host: Host, port: Option<u16>) -> Result<AllowedEndpoint, String> {
         address => address,
     };
     match class(&host) {
-        Class::Forbidden(why) => Err(format!("{why}, and is refused whatever is listed; leave it out")),
+        Class::Forbidden(why) => Err(format!("{why}, which is always refused; remove it")),
         Class::Loopback | Class::Ordinary => Ok(AllowedEndpoint { host: Pattern::Exact(host), port }),
     }
 }
@@ -128,7 +128,7 @@ impl fmt::Display for AllowedEndpoint {
     }
 }
 
-/// The hosts that the operator's clients may reach. Empty unless something is listed: then it refuses all.
+/// The hosts that the operator's clients may reach. An empty list refuses all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowList(Vec<AllowedEndpoint>);
 
@@ -138,29 +138,29 @@ impl FromIterator<AllowedEndpoint> for AllowList {
     }
 }
 
-/// Why a host is not asked.
+/// Why a host is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It is not in the list.
     #[error(
-        "host {0} is not in the operator's --allow-endpoint list; correct the URL, or have whoever runs the operator add it"
+        "host {0} is not in the operator's --allow-endpoint list; correct the URL, or ask the administrator of the operator to add it"
     )]
     NotListed(String),
-    /// It is one that no list can allow.
-    #[error("host {host} {why}; no setting of the operator allows it: correct the URL")]
+    /// It is always refused.
+    #[error("host {host} {why}, which no setting of the operator allows; correct the URL")]
     Forbidden {
         /// The host, or the name and what it resolves to.
         host: String,
         /// What it is.
         why: &'static str,
     },
-    /// It is the operator's own machine, and the list does not spell it out.
+    /// It is the operator's own machine, and no entry is exactly this host.
     #[error(
-        "host {0} is the operator's own machine, and only an --allow-endpoint entry that spells it out allows that; correct the \
+        "host {0} is the operator's own machine, which only an --allow-endpoint entry for exactly this host allows; correct the \
          URL, or have whoever runs the operator list it"
     )]
     Loopback(String),
-    /// Another name than localhost stands for the operator's own machine.
+    /// Another name than localhost resolves to the operator's own machine.
     #[error(
         "{name} resolves to {address}, the operator's own machine, which only localhost may; correct the URL, or write the address"
     )]
@@ -170,8 +170,8 @@ pub enum Refusal {
         /// The address.
         address: IpAddr,
     },
-    /// It is reached by another protocol.
-    #[error("{0}: is not asked; only http and https URLs with a host are")]
+    /// It has another protocol.
+    #[error("{0}: is not supported; write an http or https URL with a host")]
     Scheme(String),
 }
 
@@ -182,7 +182,7 @@ impl Refusal {
         "endpoint_refused"
     }
 
-    /// Another attempt may go better, without anybody doing anything: never.
+    /// Whether a retry may succeed without a change: never.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         false
@@ -198,11 +198,10 @@ impl AllowList {
         entries.into_iter().map(|entry| entry.as_ref().parse()).collect()
     }
 
-    /// Whether a URL may be asked, as far as the URL tells. The address behind a name is the business of
-    /// [`admits`](Self::admits).
+    /// Checks a URL. The resolved address of its host is checked by [`admits`](Self::admits).
     ///
     /// # Errors
-    /// [`Refusal`], which names the host and the remedy, and nothing else of the URL.
+    /// [`Refusal`], with the host and the remedy, but no other part of the URL.
     pub fn check(&self, url: &Url) -> Result<(), Refusal> {
         let (Some(host), Some(port), "http" | "https") = (url.host(), url.port_or_known_default(), url.scheme()) else {
             return Err(Refusal::Scheme(url.scheme().to_owned()));
@@ -223,11 +222,10 @@ impl AllowList {
         }
     }
 
-    /// Whether a name may be reached at an address that it was resolved to. Which names may be asked at all is the business
-    /// of [`check`](Self::check).
+    /// Checks the address that a name was resolved to. The name itself is checked by [`check`](Self::check).
     ///
     /// # Errors
-    /// [`Refusal`], when the address is one that no name may lead to.
+    /// [`Refusal`] if no name may resolve to this address.
     pub fn admits(&self, name: &str, address: IpAddr) -> Result<(), Refusal> {
         match address::class(address) {
             Class::Ordinary => Ok(()),
@@ -237,13 +235,13 @@ impl AllowList {
                 if class(&host) != Class::Loopback {
                     return Err(Refusal::ResolvesToLoopback { name: name.to_owned(), address });
                 }
-                // The port is not known here; `check` has seen it.
+                // The port is unknown here; `check` has checked it.
                 if self.spells_out(&host, None) { Ok(()) } else { Err(Refusal::Loopback(host.to_string())) }
             }
         }
     }
 
-    /// Whether an entry is exactly this host; with any port, if none is asked for.
+    /// Whether an entry is exactly this host; with any port if none is given.
     fn spells_out(&self, host: &Host, port: Option<u16>) -> bool {
         self.0.iter().any(|entry| {
             let is_port = port.is_none() || entry.port.is_none() || entry.port == port;
@@ -263,7 +261,7 @@ impl Pattern {
     }
 }
 
-/// A name without the dot at its end, which says only that it is complete.
+/// A name without a trailing dot, which only marks it as fully qualified.
 fn plain(name: &str) -> &str {
     name.trim_end_matches('.')
 }
@@ -273,7 +271,7 @@ fn class(host: &Host) -> Class {
         Host::Ipv4(address) => address::class(IpAddr::V4(*address)),
         Host::Ipv6(address) => address::class(IpAddr::V6(*address)),
         Host::Domain(name) if METADATA_NAMES.contains(&name.as_str()) => {
-            Class::Forbidden("is where a cloud hands out credentials")
+            Class::Forbidden("is a cloud metadata service, which serves credentials")
         }
         Host::Domain(name) if name == "localhost" || name.ends_with(".localhost") => Class::Loopback,
         Host::Domain(_) => Class::Ordinary,

@@ -1,6 +1,6 @@
-//! Numbers as people read them.
+//! Numbers for people.
 
-/// A number with so many significant digits, without zeros at its end.
+/// A number with a given number of significant digits, without trailing zeros.
 #[must_use]
 pub fn figure(number: f64, digits: i32) -> String {
     if number == 0.0 {

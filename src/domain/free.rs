@@ -1,7 +1,7 @@
-//! Schemas of what is the user's own: values that no type of ours describes.
+//! Schemas of free-form values.
 //!
-//! The cluster drops what a schema does not list, and what stands inside `additionalProperties: true` too; only
-//! `x-kubernetes-preserve-unknown-fields` keeps it.
+//! The API server drops fields that a schema does not list, even inside `additionalProperties: true`, unless it has
+//! `x-kubernetes-preserve-unknown-fields`.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 

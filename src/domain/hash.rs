@@ -18,7 +18,7 @@ impl ContentHash {
     /// The hash of a value through its canonical JSON: object keys sorted, no white space.
     ///
     /// # Panics
-    /// If the value cannot be written as JSON, which no type of this crate does.
+    /// If the value cannot be serialized as JSON, which all types of this crate can.
     #[must_use]
     pub fn of_json(value: &impl Serialize) -> Self {
         let value = serde_json::to_value(value).expect("domain values serialise to JSON");
@@ -33,19 +33,19 @@ impl ContentHash {
         &self.0
     }
 
-    /// A hash read back from a store.
+    /// The hash with these bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The first twelve hexadecimal digits: enough to tell two prompts apart when read by a person.
+    /// The first twelve hexadecimal digits, which suffice for a person to distinguish prompts.
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
     }
 
-    /// The first eight bytes as a number, to seed what must repeat for the same content.
+    /// The first eight bytes as a number, as a seed that is the same for the same content.
     #[must_use]
     pub fn seed(&self) -> u64 {
         u64::from_le_bytes(self.0[..8].try_into().expect("a hash has 32 bytes"))

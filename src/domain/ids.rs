@@ -1,4 +1,4 @@
-//! Names and identifiers, each a type of its own so that one is never taken for another.
+//! Names and identifiers, each with a separate type, so that they cannot be confused.
 
 use std::borrow::Borrow;
 use std::fmt;

@@ -1,51 +1,51 @@
-//! Regular expressions that somebody else has written.
+//! Untrusted regular expressions.
 //!
-//! A short pattern can take long to compile and megabytes to hold, so both are bounded: those of one pattern, and those of
-//! all patterns of a suite ([`Allowance`]).
+//! A short pattern can take long to compile and need megabytes of memory, so both are limited: for each pattern, and for all
+//! patterns of a suite ([`Allowance`]).
 
 use regex::{Regex, RegexBuilder};
 
-/// The most bytes that a compiled pattern may take: `\w` knows all the alphabets there are, so `\w{3,40}` takes over one million.
+/// The maximum size of a compiled pattern in bytes. `\w` includes all Unicode letters, so `\w{3,40}` needs over a million.
 pub(super) const LARGEST: usize = 4 << 20;
 
-/// The longest pattern, in bytes.
+/// The maximum length of a pattern, in bytes.
 const LONGEST: usize = 64 << 10;
 
-/// What a pattern is counted as: the first of these that it fits into when it is compiled. Compiling stops where it does not
-/// fit, so that finding out costs no more than what is counted.
+/// The sizes as which a pattern is counted: the first one that it fits into. Compilation stops at the limit, so finding the size
+/// costs no more than the counted size.
 const SIZES: [usize; 10] =
     [8 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20, LARGEST];
 
-/// The bytes that all patterns of a suite may take together, compiled one after the other: seconds of one core.
+/// The total size of all patterns of a suite in bytes, compiled one after the other: seconds of one core.
 const ALL: usize = 128 << 20;
 
-/// The bytes that the patterns of one scenario may take, which are held together.
+/// The total size of the patterns of one scenario in bytes, which are in memory together.
 const OF_A_SCENARIO: usize = 16 << 20;
 
-/// The bytes that matching an answer may take: those of the compiled pattern times those of the answer. At worst each byte of
-/// the one is looked at for each byte of the other; this many take seconds.
+/// The limit of the size of the compiled pattern times the length of the answer, both in bytes. In the worst case matching takes
+/// time proportional to this product; the limit corresponds to seconds.
 const WORK: usize = 64 << 30;
 
-/// How often a pattern that looks around it may go back.
+/// The backtracking limit of a pattern with look-around.
 pub(super) const BACKTRACKS: usize = 100_000;
 
-/// What a pattern is counted as that is in the syntax of another engine.
+/// The counted size of a pattern in the syntax of another engine.
 const FOREIGN: usize = 1 << 20;
 
 /// Compiles a pattern.
 ///
 /// # Errors
-/// Why it is none, in one line; a pattern that would take too much memory is none either.
+/// The reason in one line: the pattern is invalid, or would need too much memory.
 pub fn compile(pattern: &str) -> Result<Regex, String> {
     within(pattern, LARGEST)?.ok_or_else(|| TOO_LARGE.to_owned())
 }
 
-const TOO_LARGE: &str = "it takes too much memory; repeat less often, or smaller classes";
+const TOO_LARGE: &str = "it needs too much memory; use fewer repetitions or smaller classes";
 
-/// Compiles a pattern within so many bytes; `None` when it does not fit.
+/// Compiles a pattern with a size limit in bytes; `None` if it exceeds the limit.
 fn within(pattern: &str, bytes: usize) -> Result<Option<Regex>, String> {
     if pattern.len() > LONGEST {
-        return Err(format!("it has {} bytes; write it in at most {LONGEST}", pattern.len()));
+        return Err(format!("it has {} bytes; use at most {LONGEST}", pattern.len()));
     }
     match RegexBuilder::new(pattern).size_limit(bytes).dfa_size_limit(LARGEST).build() {
         Ok(regex) => Ok(Some(regex)),
@@ -57,7 +57,7 @@ fn within(pattern: &str, bytes: usize) -> Result<Option<Regex>, String> {
     }
 }
 
-/// What the patterns of a suite may still take.
+/// The remaining budget for the patterns of a suite.
 #[derive(Debug)]
 pub struct Allowance {
     left: usize,
@@ -72,16 +72,16 @@ impl Default for Allowance {
 }
 
 impl Allowance {
-    /// What comes now is of another scenario.
+    /// Begins the next scenario.
     pub fn next_scenario(&mut self) {
         self.left_of_scenario = OF_A_SCENARIO;
     }
 
-    /// Sees that a pattern is one, and that there is room for it beside those before it. Once the suite has none left, no further
-    /// pattern is looked at, and nothing more is said of them.
+    /// Checks that a pattern is valid and within the remaining budget. Once the budget of the suite is exceeded, further patterns are
+    /// not checked and not reported.
     ///
     /// # Errors
-    /// Why it is none, or that there is no room.
+    /// The pattern is invalid, or exceeds the budget.
     pub fn take(&mut self, pattern: &str) -> Result<(), String> {
         if self.is_told {
             return Ok(());
@@ -95,11 +95,11 @@ impl Allowance {
         Err(self.no_room())
     }
 
-    /// The same for a pattern of a JSON Schema, which another engine may understand. Whether it does is found out there. Returns
-    /// the longest text that it may be matched with, in bytes.
+    /// The same for a pattern of a JSON Schema, which may have the syntax of another engine and is validated there. Returns the
+    /// maximum length of a text that it may be matched with, in bytes.
     ///
     /// # Errors
-    /// That it takes too much memory, or that there is no room.
+    /// The pattern needs too much memory, or exceeds the budget.
     pub(super) fn take_foreign(&mut self, pattern: &str) -> Result<usize, String> {
         if self.is_told {
             return Ok(WORK / LARGEST);
@@ -117,7 +117,7 @@ impl Allowance {
         Err(self.no_room())
     }
 
-    /// The sizes that there is room for.
+    /// The sizes within the remaining budget.
     fn sizes(&self) -> impl Iterator<Item = usize> + use<> {
         let left = self.left.min(self.left_of_scenario);
         SIZES.into_iter().take_while(move |size| *size <= left)
@@ -131,25 +131,25 @@ impl Allowance {
     fn no_room(&mut self) -> String {
         let (whose, most, rest) = if self.left < LARGEST {
             self.is_told = true;
-            ("the suite", ALL, ", and those from here on are not looked at")
+            ("the suite", ALL, ", so this and further ones were not checked")
         } else if self.left_of_scenario < LARGEST {
             ("the scenario", OF_A_SCENARIO, "")
         } else {
             return TOO_LARGE.to_owned();
         };
         format!(
-            "the patterns of {whose} take more than {} MiB together when they are compiled{rest}; use smaller classes, such as \
-             [a-z] in place of \\w, repeat less often, or use fewer patterns",
+            "the compiled patterns of {whose} need more than {} MiB{rest}; use smaller classes, such as \
+             [a-z] in place of \\w, use fewer repetitions, or use fewer patterns",
             most >> 20
         )
     }
 }
 
-/// A pattern that is ready to be used on answers of any length.
+/// A compiled pattern.
 #[derive(Debug)]
 pub struct Matcher {
     regex: Regex,
-    /// The longest answer that is matched, in bytes.
+    /// The maximum length of an answer that it is matched with, in bytes.
     longest: usize,
 }
 
@@ -167,10 +167,10 @@ impl Matcher {
         Err(TOO_LARGE.to_owned())
     }
 
-    /// Whether an answer matches somewhere.
+    /// Whether the pattern matches anywhere in an answer.
     ///
     /// # Errors
-    /// The longest answer that this pattern is matched with, in bytes, when this one is longer.
+    /// The maximum length of an answer in bytes, if this one is longer.
     pub fn is_match(&self, answer: &str) -> Result<bool, usize> {
         if answer.len() > self.longest {
             return Err(self.longest);
@@ -190,11 +190,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_are_bounded_and_faults_are_told_in_a_line() {
+    fn patterns_are_limited_and_errors_have_one_line() {
         assert!(compile(r"(?i)order \w{3,40}-[0-9]+").is_ok());
         assert_eq!(compile(r"\w{900}").unwrap_err(), TOO_LARGE);
         assert_eq!(compile("(").unwrap_err(), "unclosed group");
-        assert_eq!(compile(&"a".repeat(100_000)).unwrap_err(), "it has 100000 bytes; write it in at most 65536");
+        assert_eq!(compile(&"a".repeat(100_000)).unwrap_err(), "it has 100000 bytes; use at most 65536");
     }
 
     /// An allowance of which this much is left.
@@ -222,11 +222,11 @@ mod tests {
         };
         let refused: Vec<String> = (0..8_000).filter_map(&mut take).collect();
         assert_eq!(refused.len(), 1, "said once");
-        assert!(refused[0].contains("the patterns of the suite take more than 128 MiB together"), "{}", refused[0]);
+        assert!(refused[0].contains("the compiled patterns of the suite need more than 128 MiB"), "{}", refused[0]);
         let mut one = Allowance { left_of_scenario: LARGEST, ..Allowance::default() };
         let refused: Vec<String> =
             (0..10).filter_map(|number| one.take(&format!(r"order \w{{3,40}}-{number}")).err()).collect();
-        assert!(refused.len() > 5 && refused[0].contains("of the scenario take more than 16 MiB"), "{refused:?}");
+        assert!(refused.len() > 5 && refused[0].contains("of the scenario need more than 16 MiB"), "{refused:?}");
         assert_eq!(Allowance::default().take("(").unwrap_err(), "unclosed group");
         assert_eq!(Allowance::default().take(r"\w{900}").unwrap_err(), TOO_LARGE);
     }

@@ -1,7 +1,7 @@
-//! Text of strangers, made fit to be shown.
+//! Sanitizes untrusted text.
 
-/// Text of a stranger, fit for a terminal, a log and a status: on one line, without control characters, and of at most
-/// `most` characters, after which an ellipsis stands.
+/// Untrusted text for a terminal, a log or a status: on one line, without control characters, truncated to `most` characters with
+/// an ellipsis.
 #[must_use]
 pub fn one_line(text: &str, most: usize) -> String {
     let mut shown = String::new();
@@ -20,25 +20,22 @@ pub fn one_line(text: &str, most: usize) -> String {
     shown
 }
 
-/// Whether a character commands what shows it instead of being shown: control characters, breaks of lines and paragraphs, and
-/// those that turn the direction of writing, by which a text can look like another one
+/// Whether a character is a control character, a line or paragraph break, or changes the direction of the text, which can make it
+/// look like another text
 /// (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>).
 #[must_use]
 pub fn is_obeyed(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// What is wrong with a name that people are to read, such as an id or a tag; `None` when nothing is.
+/// The problem with a name that people read, such as an id or a tag; `None` if it is valid.
 #[must_use]
 pub fn fault_of_name(name: &str) -> Option<String> {
     const LONGEST: usize = 1_000;
     if let Some(letter) = name.chars().find(|letter| is_obeyed(*letter)) {
-        return Some(format!(
-            "has the control character U+{:04X}, which would command a terminal or a log; take it out",
-            u32::from(letter)
-        ));
+        return Some(format!("contains the control character U+{:04X}; remove it", u32::from(letter)));
     }
-    (name.len() > LONGEST).then(|| format!("has {} bytes; give it at most {LONGEST}", name.len()))
+    (name.len() > LONGEST).then(|| format!("has {} bytes; use at most {LONGEST}", name.len()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Prompts: a text in sections, and the edits that can be made to it.
 //!
-//! [`Prompt::parse`] finds the sections, [`Prompt::apply`] makes edits inside them, and the functions at the end say what
-//! changed between two prompts. All of it is pure: the same text and edits give the same prompt, to the byte.
+//! [`Prompt::parse`] finds the sections, [`Prompt::apply`] makes edits inside them, and further functions compare two prompts.
+//! Everything is pure: the same text and edits give the same prompt, byte for byte.
 
 mod anchor;
 mod change;
@@ -29,7 +29,7 @@ pub enum PromptFormat {
     Yaml,
 }
 
-/// The name of the section that holds the text before the first heading of a Markdown prompt.
+/// The name of the section before the first heading of a Markdown prompt.
 pub const PREAMBLE: &str = "preamble";
 
 /// A system prompt: the text as the model gets it, and its sections.
@@ -56,20 +56,18 @@ pub struct Section {
     pub end: usize,
 }
 
-/// Why a text is not a prompt of the format that it is said to have. Markdown always is; YAML may not be.
+/// Why a text is not a valid prompt of its format. Markdown is always valid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PromptError {
     /// It is not YAML, or has a key twice.
-    #[error(
-        "prompt is not valid YAML, line {line}: {message}; correct it, or say that it is Markdown (`promptFormat: Markdown`)"
-    )]
+    #[error("prompt is not valid YAML, line {line}: {message}; correct it, or set promptFormat: Markdown")]
     Syntax {
         /// The line, from 1.
         line: u64,
-        /// What the parser found there.
+        /// The error of the parser.
         message: String,
     },
-    /// It is YAML, but not keys with values.
+    /// It is YAML, but not a mapping.
     #[error(
         "a YAML prompt is a mapping whose top-level keys are its sections, but this one is {found}; write `key: |` above \
          the text, or say that it is Markdown (`promptFormat: Markdown`)"
@@ -78,8 +76,8 @@ pub enum PromptError {
         /// What it is instead.
         found: &'static str,
     },
-    /// A top-level key does not begin its line, so the section cannot be told apart from its neighbours.
-    #[error("prompt, line {line}: the top-level key {key:?} must begin a line of its own")]
+    /// A top-level key does not begin its line, so the sections cannot be separated.
+    #[error("prompt, line {line}: the top-level key {key:?} must begin a line")]
     KeyInsideLine {
         /// The line, from 1.
         line: u64,
@@ -96,10 +94,10 @@ impl Prompt {
     /// is the section `preamble`. YAML: every top-level key is a
     /// section, with a string, a list of strings or anything nested as its body; comments belong to the key above them.
     ///
-    /// A byte order mark at the beginning is no part of the prompt.
+    /// A byte order mark at the beginning is not part of the prompt.
     ///
     /// # Errors
-    /// [`PromptError`] for YAML that is malformed or no mapping. Markdown always parses.
+    /// [`PromptError`] for YAML that is malformed or not a mapping.
     pub fn parse(text: &str, format: PromptFormat) -> Result<Self, PromptError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut sections = match format {
@@ -128,13 +126,13 @@ impl Prompt {
         &self.sections
     }
 
-    /// The section of a name, spelled exactly so.
+    /// The section with exactly this name.
     #[must_use]
     pub fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.name == name)
     }
 
-    /// The body of a section of this prompt, in the form that edits find their anchors in: the text under a heading; the
+    /// The body of a section of this prompt, in which edits find their anchors: the text under a heading; the
     /// string of a key; `- ` and each item of a list of strings; the raw lines of anything nested.
     #[must_use]
     pub fn body(&self, section: &Section) -> Cow<'_, str> {
@@ -150,18 +148,18 @@ impl Prompt {
         ContentHash::of_bytes(self.text.as_bytes())
     }
 
-    /// How many tokens it has, by the tokenizer `o200k_base`. Other models count a few percent more or fewer.
+    /// The number of its tokens in the tokenizer `o200k_base`. Other models count a few percent more or fewer.
     #[must_use]
     pub fn tokens(&self) -> usize {
         tiktoken_rs::o200k_base_singleton().count_ordinary(&self.text)
     }
 
-    /// Whether it has at most so many tokens.
+    /// Whether it has at most this many tokens.
     #[must_use]
     pub fn fits(&self, max_tokens: usize) -> bool {
         // A token is at least one byte, so a short prompt needs no tokenizer.
         self.text.len() <= max_tokens
-            // Nor does one that is too long whatever it says.
+            // Nor does one that is too long in any case.
             || (self.text.len() <= max_tokens.saturating_mul(LONGEST_TOKEN) && self.tokens() <= max_tokens)
     }
 }

@@ -1,7 +1,7 @@
-//! Secrets are taken out of text of strangers, however they are written there.
+//! Removes secrets from untrusted text, in all common encodings.
 //!
-//! A provider that refuses a key repeats it now and then: as it is, in a URL, in JSON, as a header in base64, in another
-//! case. Any of these gives the key away as well as the key itself.
+//! Some providers repeat a refused key: verbatim, in a URL, in JSON, as a header in base64, or in another case. Each of these
+//! reveals the key.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -14,10 +14,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Below this many bytes a secret is looked for only as it is: its encodings would be found in any text.
+/// Secrets with fewer bytes are only searched for verbatim, because their encodings would match any text.
 const SHORTEST_ENCODED: usize = 8;
 
-/// Finds secrets in text, and puts a mark in their place.
+/// Finds secrets in text and replaces them with a mark.
 pub struct Redactor {
     pattern: Option<Regex>,
     mark: &'static str,
@@ -30,7 +30,7 @@ impl fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    /// One for these secrets, of which those with fewer than `shortest` bytes are passed over.
+    /// A redactor for these secrets, except those with fewer than `shortest` bytes.
     #[must_use]
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>, shortest: usize, mark: &'static str) -> Self {
         let mut forms = BTreeSet::new();
@@ -41,7 +41,7 @@ impl Redactor {
                 forms.extend(encoded(secret).iter().map(|form| format!("(?i:{})", regex::escape(form))));
             }
         }
-        // Of two forms that begin alike the longer one goes.
+        // Of two forms with the same beginning, the longer one is matched.
         let mut forms: Vec<String> = forms.into_iter().collect();
         forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
         let pattern = (!forms.is_empty()).then(|| {
@@ -60,7 +60,7 @@ impl Redactor {
         }
     }
 
-    /// A value without the secrets in any of its texts, keys of objects included. What has none stays as it is.
+    /// A value without the secrets in any of its strings, including keys of objects. A value without secrets is unchanged.
     #[must_use]
     pub fn value<T: Serialize + DeserializeOwned>(&self, value: T) -> T {
         let Some(pattern) = &self.pattern else { return value };
@@ -69,7 +69,7 @@ impl Redactor {
             return value;
         }
         self.clean(&mut json);
-        // A text takes the place of a text, so it is read as it was.
+        // A string is replaced with a string, so the value still parses.
         serde_json::from_value(json).unwrap_or(value)
     }
 
@@ -102,7 +102,7 @@ fn has(pattern: &Regex, json: &Value) -> bool {
     }
 }
 
-/// A secret in every form in which it is looked for. Upper and lower case are all one.
+/// A secret in all forms that are searched for. Case is ignored.
 fn encoded(secret: &str) -> BTreeSet<String> {
     let mut forms = BTreeSet::from([secret.to_owned()]);
     let json = Value::String(secret.to_owned()).to_string();
@@ -120,8 +120,8 @@ fn encoded(secret: &str) -> BTreeSet<String> {
     );
     forms.extend([percent, all_percent, hex]);
     for before in 0..3 {
-        // Three bytes are four characters, so a secret inside another text is written in one of three ways. What its first and
-        // last characters share with its neighbours is left out, and with that the padding.
+        // In base64 three bytes are four characters, so a secret inside another text has one of three forms. Its first and last
+        // characters depend on the surrounding text and are left out, as is the padding.
         let text = [vec![0; before], secret.as_bytes().to_vec()].concat();
         let (first, end) = ([0, 2, 3][before], text.len() * 8 / 6);
         forms.insert(STANDARD.encode(&text)[first..end].to_owned());

@@ -1,49 +1,49 @@
-//! JSON Schemas that somebody else has written.
+//! Untrusted JSON Schemas.
 //!
-//! A few hundred bytes of schema can take for ever: definitions that refer to each other twice double the work with each
-//! level, and one that refers to itself does so with each level of the answer. So a schema is weighed before it is compiled, and
-//! what it is held against is bounded by what it weighs.
+//! Validating against a schema of a few hundred bytes can take forever: definitions that refer to each other twice double the work
+//! with each level, and recursive ones with each level of the answer. So the cost of a schema is computed before it is compiled,
+//! and limits the answers that are validated against it.
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Value};
 
 use super::pattern;
 
-/// The longest schema, in bytes of JSON.
+/// The maximum length of a schema, in bytes of JSON.
 const LONGEST: usize = 64 << 10;
-/// The bytes that all schemas of a suite may have together.
+/// The maximum total length of all schemas of a suite, in bytes.
 const ALL: usize = 8 << 20;
-/// The most steps that one look at one place of an answer may take.
+/// The maximum number of steps at one place of an answer.
 const STEPS: u64 = 50_000;
-/// How many references may lead to each other.
+/// The maximum number of nested references.
 const DEEPEST: usize = 100;
-/// The steps that holding a deep answer against a schema that refers to itself may take.
+/// The maximum number of steps for validating a deep answer against a recursive schema.
 const RECURSIVE_STEPS: u64 = 10_000_000;
-/// As deep as `serde_json` reads.
+/// The recursion limit of `serde_json`.
 const DEEPEST_ANSWER: u32 = 128;
 
-/// A schema, ready to be used on many answers.
+/// A compiled schema.
 #[derive(Debug)]
 pub struct Schema {
     validator: Validator,
-    /// The deepest answer that it is held against.
+    /// The maximum depth of an answer that is validated against it.
     deepest: u32,
-    /// The longest answer that it is held against, in bytes.
+    /// The maximum length of an answer that is validated against it, in bytes.
     longest: usize,
 }
 
 /// Compiles a schema.
 ///
 /// # Errors
-/// Why it is none, or why it is not used.
+/// The schema is invalid, or too expensive.
 pub fn compile(schema: &Map<String, Value>) -> Result<Schema, String> {
     let mut patterns = pattern::Allowance::default();
     checked(schema, &mut patterns).map(|(schema, _)| schema)
 }
 
 impl Schema {
-    /// Where in an answer, which has this text, something does not satisfy the schema, and why; `None` when all does. The place is
-    /// empty for the whole of it.
+    /// The first violation in an answer, which has this text: its path and the reason; `None` if the answer is valid. The path of
+    /// the whole answer is empty.
     #[must_use]
     pub fn fault(&self, answer: &Value, text: &str) -> Option<(String, String)> {
         let whole = |why: String| Some((String::new(), why));
@@ -66,7 +66,7 @@ impl Schema {
     }
 }
 
-/// What the schemas of a suite may still take.
+/// The remaining budget for the schemas of a suite.
 #[derive(Debug)]
 pub struct Allowance {
     left: usize,
@@ -80,11 +80,11 @@ impl Default for Allowance {
 }
 
 impl Allowance {
-    /// Sees that a schema is one, and that there is room for it beside those before it. Once there was none, no further schema is
-    /// looked at, and nothing more is said of them.
+    /// Checks that a schema is valid and within the remaining budget. Once the budget is exceeded, further schemas are not checked
+    /// and not reported.
     ///
     /// # Errors
-    /// Why it is none, why it is not used, or that there is no room.
+    /// The schema is invalid or too expensive, or exceeds the budget.
     pub fn take(&mut self, schema: &Map<String, Value>, patterns: &mut pattern::Allowance) -> Result<(), String> {
         if self.is_told {
             return Ok(());
@@ -93,7 +93,7 @@ impl Allowance {
         if bytes > self.left {
             self.is_told = true;
             return Err(format!(
-                "the schemas of the suite have more than {} MiB together, and those from here on are not looked at; use \
+                "the schemas of the suite have more than {} MiB together, so this and further ones were not checked; use \
                  smaller or fewer schemas",
                 ALL >> 20
             ));
@@ -108,7 +108,7 @@ fn checked(schema: &Map<String, Value>, patterns: &mut pattern::Allowance) -> Re
     let root = Value::Object(schema.clone());
     let bytes = root.to_string().len();
     if bytes > LONGEST {
-        return Err(format!("it has {bytes} bytes; write it in at most {LONGEST}"));
+        return Err(format!("it has {bytes} bytes; use at most {LONGEST}"));
     }
     let mut weighing = Weighing { root: &root, stack: Vec::new(), known: Vec::new(), descents: 0, recursive: 0 };
     let steps = weighing.node(&root)?;
@@ -127,7 +127,7 @@ fn checked(schema: &Map<String, Value>, patterns: &mut pattern::Allowance) -> Re
     Ok((Schema { validator, deepest: deepest(steps, recursive), longest }, bytes))
 }
 
-/// How deep an answer may be, so that so many references back, each followed at each level, take no more steps than allowed.
+/// The maximum depth of an answer for which recursive references stay within the limit of steps.
 fn deepest(steps: u64, recursive: u64) -> u32 {
     if recursive < 2 {
         return DEEPEST_ANSWER;
@@ -144,15 +144,15 @@ fn depth(value: &Value) -> u32 {
     }
 }
 
-/// Adds up the steps of one look at one place of an answer, references followed.
+/// Counts the steps at one place of an answer, including those behind references.
 struct Weighing<'a> {
     root: &'a Value,
-    /// The references that are being followed, each with how many steps into the answer were made before it.
+    /// The references on the current path, each with the depth in the answer at which it was entered.
     stack: Vec<(&'a str, usize)>,
-    /// What the targets of references weigh.
+    /// The cost of the targets of references.
     known: Vec<(&'a str, u64)>,
     descents: usize,
-    /// References that lead back to where they stand.
+    /// The number of recursive references.
     recursive: u64,
 }
 
@@ -163,7 +163,7 @@ impl<'a> Weighing<'a> {
             Value::Object(fields) => {
                 for (keyword, value) in fields {
                     let added = match (keyword.as_str(), value) {
-                        // They are looked at where they are referred to, and these are no schemas.
+                        // Definitions are counted where they are referenced, and these keywords contain no schemas.
                         ("$defs" | "definitions" | "enum" | "const" | "default" | "examples", _) => 0,
                         ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(target)) => self.reference(target)?,
                         (
@@ -199,7 +199,7 @@ impl<'a> Weighing<'a> {
         }
         if steps > STEPS {
             return Err(format!(
-                "its references stand for more than {STEPS} steps; refer to fewer definitions, or write less into them"
+                "its references expand to more than {STEPS} steps; use fewer references, or smaller definitions"
             ));
         }
         Ok(steps)
@@ -208,7 +208,7 @@ impl<'a> Weighing<'a> {
     fn reference(&mut self, target: &'a str) -> Result<u64, String> {
         if let Some((_, before)) = self.stack.iter().find(|(open, _)| *open == target) {
             if *before == self.descents {
-                return Err(format!("the reference {target:?} leads to itself without an end; take it out"));
+                return Err(format!("the reference {target:?} refers to itself without an end; remove it"));
             }
             self.recursive += 1;
             return Ok(1);
@@ -217,11 +217,11 @@ impl<'a> Weighing<'a> {
             return Ok(*steps);
         }
         if self.stack.len() >= DEEPEST {
-            return Err(format!("more than {DEEPEST} references lead from one to the next; write the schema flatter"));
+            return Err(format!("more than {DEEPEST} references are nested; flatten the schema"));
         }
         let pointer = target.strip_prefix('#').filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));
         let Some(node) = pointer.and_then(|pointer| self.root.pointer(pointer)) else {
-            // An anchor, an address, or nothing: whether it is one is found out when the schema is compiled. It may lead anywhere.
+            // An anchor, a URL, or invalid: the compiler of the schema checks it. It may refer to anything.
             self.recursive += 1;
             return Ok(1);
         };
@@ -315,7 +315,9 @@ mod tests {
         let chain: Map<String, Value> =
             (0..500).map(|at| (format!("c{at}"), json!({"$ref": format!("#/$defs/c{}", at + 1)}))).collect();
         assert!(
-            schema(json!({"$defs": chain, "$ref": "#/$defs/c0"})).unwrap_err().contains("more than 100 references")
+            schema(json!({"$defs": chain, "$ref": "#/$defs/c0"}))
+                .unwrap_err()
+                .contains("more than 100 references are nested")
         );
         assert!(schema(json!({"description": "x".repeat(70_000)})).unwrap_err().contains("at most 65536"));
         assert!(schema(json!({"pattern": r"\w{900}"})).unwrap_err().contains("too much memory"));

@@ -1,27 +1,27 @@
-//! Series of answers: which of the answers to the same request a measurement rests on.
+//! Series of answers: which of the answers to the same request a measurement uses.
 //!
-//! A request that was answered once is answered from the ledger. Whoever wants to know what a model answers *now* opens another
-//! series: its calls have keys of their own, so that they are asked anew, and once they were, the ledger has them too.
+//! A repeated request is answered from the ledger. To find out what a model answers *now*, a re-evaluation opens another series:
+//! its calls have separate keys, so they are made again, and are then recorded in the ledger too.
 
 use jiff::Timestamp;
 
 use super::call::CallKey;
 use super::hash::ContentHash;
 
-/// More than a scenario is ever repeated in one measurement.
+/// More than the maximum number of repeats of a scenario in one measurement.
 const REPEATS_IN_A_SERIES: u32 = 1000;
 
-/// A series of answers. The default one is that of all cycles which nothing sets apart.
+/// A series of answers. The default one is shared by all cycles without a separate series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Series {
     /// Its number. Other numbers are other samples.
     pub number: u32,
-    /// What tells it apart from the series of the same number that others open in the same ledger; `None` for what they share.
+    /// Distinguishes it from series of the same number that other objects open in the same ledger; `None` for the shared series.
     pub apart: Option<ContentHash>,
 }
 
 impl Series {
-    /// Which of the samples of the same request a repeat of this series is.
+    /// The sample number of a repeat in this series.
     #[must_use]
     pub fn sample(self, repeat: u32) -> u32 {
         self.number.wrapping_mul(REPEATS_IN_A_SERIES).wrapping_add(repeat)

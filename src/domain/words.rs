@@ -1,14 +1,14 @@
-//! Words for counts, so that no sentence speaks of `1 runs`.
+//! Singular and plural, so that no sentence has `1 runs`.
 
 use std::fmt::Display;
 
-/// A count and what is counted, in words: `1 cluster`, `2 patches`, `3 failing scenarios`. `what` is the singular.
+/// A count with its noun: `1 cluster`, `2 patches`, `3 failing scenarios`. `what` is the singular.
 #[must_use]
 pub fn counted<N: Copy + Display + PartialEq + From<u8>>(n: N, what: &str) -> String {
     format!("{n} {what}{}", ending(n, what))
 }
 
-/// What makes the plural of a word, where the count asks for it: `s`, `es` or nothing.
+/// The plural ending of a word for a count: `s`, `es` or nothing.
 fn ending<N: Copy + PartialEq + From<u8>>(n: N, what: &str) -> &'static str {
     match what {
         _ if n == N::from(1) => "",
@@ -18,7 +18,7 @@ fn ending<N: Copy + PartialEq + From<u8>>(n: N, what: &str) -> &'static str {
     }
 }
 
-/// One word or another, by whether there is one of something: `has` or `have`.
+/// The singular or plural form of a word for a count: `has` or `have`.
 #[must_use]
 pub fn by_number<N: Copy + PartialEq + From<u8>>(n: N, one: &'static str, several: &'static str) -> &'static str {
     if n == N::from(1) { one } else { several }

@@ -80,7 +80,7 @@ pub(super) fn content(item: &Item, notes: &mut Notes) -> Result<String, ImportEr
                 kind => notes.add(
                     part.place(),
                     format!("content of type `{}`", kind.unwrap_or("unknown")),
-                    "messages are text; this part was left out",
+                    "only text is supported; this part was left out",
                 ),
             },
         }
@@ -184,7 +184,7 @@ pub(super) fn scripted(messages: Vec<Message>, place: &str, notes: &mut Notes) -
         notes.add(
             place,
             "tool calls in the input",
-            "a scripted conversation has only what user and assistant say; the calls and answers were left out",
+            "a scripted conversation contains only user and assistant messages; the calls and answers were left out",
         );
     }
     turns

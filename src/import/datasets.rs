@@ -141,7 +141,7 @@ pub(super) fn import(format: Format, files: &[(&str, &str)], notes: &mut Notes) 
         notes.add(
             draft.place.clone(),
             "scorer",
-            "the file does not name one: what is expected is the reference answer for the judge. Add `checks` for exact answers",
+            "the file does not name one: the expected output becomes the reference answer for the judge. Add `checks` for exact answers",
         );
     }
     let (scenarios, prompt) = settle_prompt(drafts, notes);
@@ -162,7 +162,7 @@ fn lists(document: &Value) -> Option<Vec<(String, Value)>> {
 fn read_record(record: &Item, id: String, fields: &Fields, notes: &mut Notes) -> Result<Option<Draft>, ImportError> {
     record.object()?;
     if field(record, &["status"]).is_some_and(|status| status.value == "ARCHIVED") {
-        notes.add(record.place(), "archived item", "it is out of use; it was left out");
+        notes.add(record.place(), "archived item", "it was left out");
         return Ok(None);
     }
     let id = match field(record, &["id"]).or_else(|| field(record, &["name"])) {
@@ -179,7 +179,7 @@ fn read_record(record: &Item, id: String, fields: &Fields, notes: &mut Notes) ->
     } else {
         let input = field(record, fields.input).ok_or_else(|| {
             let name = fields.input[0];
-            record.error(format!("has no {name:?}"), format!("add {name:?}, or name the format that the file has"))
+            record.error(format!("has no {name:?}"), format!("add {name:?}, or set --format"))
         })?;
         let value = read::cell(input.value);
         say(&mut scenario, &input.holding(&value), notes)?
@@ -271,7 +271,7 @@ fn tags(record: &Item, fields: &Fields, notes: &mut Notes) -> Result<Vec<String>
         if value.is_object() {
             tags.extend(metadata::tags(&item.holding(&value), notes)?);
         } else {
-            notes.add(item.place(), "metadata that are no object", "they have no names to make tags of");
+            notes.add(item.place(), "metadata that are not an object", "they have no keys to make tags of");
         }
     }
     for split in splits {

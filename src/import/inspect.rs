@@ -54,7 +54,7 @@ fn dataset(file: &str, records: &[(String, Value)], notes: &mut Notes) -> Vec<Dr
         notes.add(
             read::base(file),
             "scorer",
-            "a dataset does not name one: the target is the reference answer for the judge. Add `checks` for exact answers",
+            "a dataset does not name one: the target becomes the reference answer for the judge. Add `checks` for exact answers",
         );
     }
     drafts
@@ -71,16 +71,16 @@ fn read_sample(sample: &Item, index: usize, notes: &mut Notes) -> Result<Draft, 
     let mut system = None;
     if let Some(text) = input.value.as_str() {
         if text.trim().is_empty() {
-            return Err(input.error("is empty", "say what the user asks"));
+            return Err(input.error("is empty", "write the user's message"));
         }
         scenario.message = Some(text.to_owned());
     } else {
-        let messages = input.list().map_err(|error| error.with_fix("make it a text, or a list of messages"))?;
+        let messages = input.list().map_err(|error| error.with_fix("make it a string or a list of messages"))?;
         let read = chat::conversation(&messages, |_| false, notes)?;
         system = read.system;
         set_conversation(&mut scenario, chat::scripted(read.messages, &input.place(), notes));
         if scenario.message.is_none() && !scenario.conversation.iter().any(|turn| turn.user.is_some()) {
-            return Err(input.error("has no message of the user", "add one with the role user"));
+            return Err(input.error("has no user message", "add one with the role user"));
         }
     }
     let choices = choices(sample)?;
@@ -95,7 +95,7 @@ fn read_sample(sample: &Item, index: usize, notes: &mut Notes) -> Result<Draft, 
         if let Some(found) =
             field(sample, key).filter(|found| found.value.as_array().is_none_or(|list| !list.is_empty()))
         {
-            notes.add(found.place(), what, "tools are answered by mocks, not in a sandbox; add `mocks`");
+            notes.add(found.place(), what, "tool calls are answered by mocks, not in a sandbox; add `mocks`");
         }
     }
     Ok(Draft { scenario, system, place: sample.place() })

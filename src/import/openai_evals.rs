@@ -84,7 +84,7 @@ fn read_sample(
         None => notes.add(
             sample.place(),
             "scorer",
-            "no registry entry was given: `ideal` is the reference answer for the judge. Give the YAML of the eval too",
+            "no registry entry was given: `ideal` becomes the reference answer for the judge. Import the YAML of the eval as well",
         ),
     }
     if ideal.is_empty() && scenario.expect == Expectation::default() {
@@ -102,7 +102,7 @@ fn set_input(scenario: &mut Scenario, input: &Item, notes: &mut Notes) -> Result
     }
     let mut system = None;
     let mut messages = Vec::new();
-    for item in input.list().map_err(|error| error.with_fix("make it a text, or a list of messages"))? {
+    for item in input.list().map_err(|error| error.with_fix("make it a string or a list of messages"))? {
         let one = chat::conversation(std::slice::from_ref(&item), |_| false, notes)?;
         let name = item.get("name").map(|name| name.scalar()).transpose()?;
         match (one.system, name.as_deref()) {

@@ -34,7 +34,7 @@ pub(super) fn json(file: &str, text: &str) -> Result<Value, ImportError> {
         item: format!("line {}, column {}", error.line(), error.column()),
         field: String::new(),
         problem: format!("is not JSON: {}", plain(&error)),
-        fix: "give the file as the tool wrote it, not cut short".to_owned(),
+        fix: "import the complete file as the tool wrote it".to_owned(),
     })
 }
 
@@ -60,7 +60,7 @@ pub(super) fn yaml(file: &str, text: &str) -> Result<Value, ImportError> {
             item: place.unwrap_or_default(),
             field: problem.field,
             problem: problem.message,
-            fix: "fix the indentation or quoting there".to_owned(),
+            fix: "fix the indentation or quoting".to_owned(),
         });
     }
     match documents.as_slice() {
@@ -70,8 +70,8 @@ pub(super) fn yaml(file: &str, text: &str) -> Result<Value, ImportError> {
             file: file.to_owned(),
             item: format!("line {}", document_line(second)),
             field: String::new(),
-            problem: "a second document begins there".to_owned(),
-            fix: "write one document in a file".to_owned(),
+            problem: "a second document begins here".to_owned(),
+            fix: "write one document per file".to_owned(),
         }),
     }
 }
@@ -123,7 +123,7 @@ pub(super) fn records(file: &str, text: &str, notes: &mut Notes) -> Result<Vec<(
                     item: format!("{place}, column {}", error.column()),
                     field: String::new(),
                     problem: format!("is not JSON: {}", plain(&error)),
-                    fix: "write one JSON object a line".to_owned(),
+                    fix: "write one JSON object per line".to_owned(),
                 })?;
                 Ok((place, value))
             });
@@ -204,7 +204,7 @@ impl<'a> Item<'a> {
                 _ => false,
             };
             if !is_empty && !known.contains(&key.as_str()) {
-                notes.add(self.place(), format!("field `{key}`"), "nothing in a scenario corresponds to it");
+                notes.add(self.place(), format!("field `{key}`"), "scenarios have no such field");
             }
         }
     }
@@ -214,18 +214,16 @@ impl<'a> Item<'a> {
         if !self.value.is_object() {
             return Err(self.wrong("an object"));
         }
-        self.get(key).ok_or_else(|| {
-            self.error(format!("has no {key:?}"), format!("add {key:?}, or name the format that the file has"))
-        })
+        self.get(key).ok_or_else(|| self.error(format!("has no {key:?}"), format!("add {key:?}, or set --format")))
     }
 
     pub fn text(&self) -> Result<&'a str, ImportError> {
-        self.value.as_str().ok_or_else(|| self.wrong("a text"))
+        self.value.as_str().ok_or_else(|| self.wrong("a string"))
     }
 
     /// A text, or a number or truth value as text.
     pub fn scalar(&self) -> Result<String, ImportError> {
-        scalar(self.value).ok_or_else(|| self.wrong("a text or number"))
+        scalar(self.value).ok_or_else(|| self.wrong("a string or number"))
     }
 
     pub fn object(&self) -> Result<&'a Map<String, Value>, ImportError> {
@@ -274,9 +272,9 @@ pub(super) fn scalar(value: &Value) -> Option<String> {
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
-        Value::Bool(_) => "a truth value",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }

@@ -118,7 +118,7 @@ pub(super) fn settle_prompt(drafts: Vec<Draft>, notes: &mut Notes) -> (Vec<Scena
                 notes.add(
                     place,
                     "system message of its own",
-                    "there is one prompt for all scenarios; this text stands before the user's message instead",
+                    "all scenarios share one prompt; this text was put before the user's message",
                 );
                 put_before(&mut scenario, &system);
             }

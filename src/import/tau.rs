@@ -175,7 +175,7 @@ pub(super) fn free_tools<'a>(
             notes.add(
                 base(file),
                 format!("unknown tool `{tool}`"),
-                format!("taken as one that {what}, by its name; correct `freeTools` if that is wrong"),
+                format!("assumed from its name that it {what}; correct `freeTools` if that is wrong"),
             );
         }
         if reads {

@@ -55,7 +55,7 @@ pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Import
         if root.get("simulations").is_some() {
             transcripts.extend(simulation::read(&root, notes)?);
             prompt = prompt.or(simulation::policy(&root)?);
-            notes.add(base(file), "recorded rewards", "the transcripts are scored anew");
+            notes.add(base(file), "recorded rewards", "the transcripts are scored again");
         }
         for item in list {
             let task = read_task(&item, notes);
@@ -86,7 +86,7 @@ fn add_split(split: &Item, imported: &mut Imported, notes: &mut Notes) -> Result
         }
         for id in split.list_or_empty(part)? {
             let Some(at) = index.get(&id.scalar()?) else {
-                notes.add(id.place(), "task of the split", "it is not among the tasks");
+                notes.add(id.place(), "task in the split", "there is no such task");
                 continue;
             };
             imported.scenarios[*at].tags.push(format!("split:{part}"));
@@ -111,7 +111,7 @@ fn read_task(item: &Item, notes: &mut Notes) -> Result<Task, ImportError> {
         scenario.tags.push(domain.scalar()?);
     }
     if let Some(state) = item.get("initial_state") {
-        notes.add(state.place(), "initial state", "there is no database to set up; add mocks to run an agent");
+        notes.add(state.place(), "initial state", "databases are not supported; add mocks to run an agent");
     }
     let mut task = Task { scenario, actions: Vec::new(), basis: Vec::new(), place: item.place() };
     if let Some(criteria) = item.get("evaluation_criteria") {
@@ -169,13 +169,13 @@ fn read_criteria(criteria: &Item, task: &mut Task, notes: &mut Notes) -> Result<
         if !task.basis.is_empty() && !task.basis.iter().any(|part| part == "NL_ASSERTION") {
             notes.add(
                 criteria.place(),
-                "assertions that do not count in tau2's reward",
-                "they are the scenario's rubric all the same, for the judge",
+                "assertions that tau2's reward ignores",
+                "they become the scenario's rubric for the judge",
             );
         }
     }
     for assertion in criteria.list_or_empty("env_assertions")? {
-        notes.add(assertion.place(), "assertion on the environment", "there is no environment to look into");
+        notes.add(assertion.place(), "assertion on the environment", "environments are not supported");
     }
     Ok(())
 }
@@ -216,7 +216,7 @@ fn assemble(tasks: Vec<Task>, mut transcripts: Vec<Transcript>, file: &str, note
     let ids: HashMap<&str, &ScenarioId> = scenarios.iter().map(|scenario| (task_id(scenario), &scenario.id)).collect();
     transcripts.retain_mut(|transcript| {
         let Some(id) = ids.get(transcript.scenario.as_str()) else {
-            notes.add(format!("task {}", transcript.scenario), "simulation", "its task is not among the tasks");
+            notes.add(format!("task {}", transcript.scenario), "simulation", "its task does not exist");
             return false;
         };
         transcript.scenario = (*id).clone();
@@ -226,7 +226,7 @@ fn assemble(tasks: Vec<Task>, mut transcripts: Vec<Transcript>, file: &str, note
         notes.add(
             base(file),
             "simulated database",
-            "it is not in the file: add mocks to run an agent on the scenarios",
+            "it is not in the file; add mocks to run an agent on the scenarios",
         );
         let what = "parameters are inferred from the expected actions, so some tools have only a name; descriptions are missing";
         notes.add(base(file), "tool definitions", what);

@@ -63,8 +63,8 @@ fn read_entry(
     let run = read_run(entry, task.id.clone(), notes)?;
     if let Some(first) = known.get(&(run.task.clone(), run.trial)) {
         return Err(entry.error(
-            format!("task {} has trial {} already, at {first}", run.task, run.trial),
-            "import the results of one run at a time",
+            format!("task {} already has trial {}, at {first}", run.task, run.trial),
+            "import the results of each run separately",
         ));
     }
     match tasks.iter().find(|known| known.id == task.id) {
@@ -72,8 +72,8 @@ fn read_entry(
         Some(known) if known.instruction == task.instruction && known.actions == task.actions => {}
         Some(known) => {
             return Err(entry.error(
-                format!("is another task {} than {}", task.id, known.place),
-                "import the results of one version of one domain at a time",
+                format!("differs from task {} at {}", task.id, known.place),
+                "import the results of each domain and version separately",
             ));
         }
     }
@@ -109,7 +109,7 @@ fn read_run(entry: &Item, task: String, notes: &mut Notes) -> Result<Run, Import
         .value
         .as_u64()
         .and_then(|number| u32::try_from(number).ok())
-        .ok_or_else(|| trial.error("is not a number of a trial", "make it a whole number from 0"))?;
+        .ok_or_else(|| trial.error("is not a trial number", "make it an integer of at least 0"))?;
     let items = entry.need("traj")?.list()?;
     let chat = chat::conversation(&items, tool_failed, notes)?;
     let mut messages = chat.messages;
@@ -141,9 +141,9 @@ fn note_what_is_lost(tasks: &[Task], runs: &[Run], files: &[(&str, &str)], notes
         notes.add(
             base(file),
             "simulated database",
-            "it is not in the file: the scenarios have no mocks. Replay the transcripts, or add mocks to run an agent",
+            "it is not in the file, so the scenarios have no mocks; replay the transcripts, or add mocks to run an agent",
         );
-        notes.add(base(file), "recorded rewards", "the transcripts are scored anew");
+        notes.add(base(file), "recorded rewards", "the transcripts are scored again");
     }
     for task in tasks {
         let free = task.actions.iter().filter(|action| tau::only_reads(action.tool.as_str()));
@@ -151,7 +151,7 @@ fn note_what_is_lost(tasks: &[Task], runs: &[Run], files: &[(&str, &str)], notes
             notes.add(
                 format!("task {}", task.id),
                 format!("expected call of `{}`", action.tool),
-                "it changes nothing, and tau-bench does not demand it either",
+                "it changes nothing, and tau-bench does not require it",
             );
         }
     }
@@ -164,7 +164,7 @@ fn note_what_is_lost(tasks: &[Task], runs: &[Run], files: &[(&str, &str)], notes
             notes.add(
                 format!("task {}, trial {}", run.task, run.trial),
                 "tool calls written as text",
-                "the agent called tools in its own words (`act` or `react`); no call is seen in the transcript",
+                "the agent wrote its tool calls as text (`act` or `react`), so the transcript has no calls",
             );
         }
     }
@@ -342,7 +342,7 @@ mod tests {
         let imported = import(Format::TauBench, &[("a.json", text), ("b.json", text)]).unwrap();
         assert_eq!(imported.transcripts.len(), results().transcripts.len());
         let left_out = imported.notes.iter().find(|note| note.what == super::super::note::LEFT_OUT).unwrap();
-        insta::assert_snapshot!(format!("{}: {}", left_out.item, left_out.detail), @"b.json: [0]: task 0 has trial 0 already, at a.json: [0]; import the results of one run at a time");
+        insta::assert_snapshot!(format!("{}: {}", left_out.item, left_out.detail), @"b.json: [0]: task 0 already has trial 0, at a.json: [0]; import the results of each run separately");
     }
 
     #[test]

@@ -125,7 +125,7 @@ fn json(value: &Value, spaces: Option<usize>) -> Result<String, minijinja::Error
 
 fn reason(error: &minijinja::Error) -> String {
     if error.kind() == ErrorKind::OutOfFuel {
-        return "it takes too much time or memory".to_owned();
+        return "it needs too much time or memory".to_owned();
     }
     match error.detail() {
         Some(detail) => detail.to_owned(),

@@ -22,7 +22,7 @@ pub(super) fn make_valid(imported: &mut Imported, notes: &mut Notes) {
         let speaks =
             scenario.message.is_some() || scenario.simulated_user.is_some() || !scenario.conversation.is_empty();
         if !speaks {
-            notes.add(scenario.id.as_str(), super::note::LEFT_OUT, "the user says nothing in it");
+            notes.add(scenario.id.as_str(), super::note::LEFT_OUT, "it has no user message");
             return false;
         }
         split_tags(scenario, notes);
@@ -41,8 +41,8 @@ fn keep_user_last(scenario: &mut Scenario, notes: &mut Notes) {
         scenario.conversation.pop();
         notes.add(
             scenario.id.as_str(),
-            "last answer of the assistant",
-            "the agent is to give it; it was left out of the conversation",
+            "final assistant message",
+            "the agent produces it; it was left out of the conversation",
         );
     }
 }
@@ -96,7 +96,7 @@ fn contradictions(scenario: &mut Scenario, notes: &mut Notes) {
             notes.add(
                 scenario.id.as_str(),
                 format!("`{}` expected and forbidden", forbidden.tool),
-                "it is expected now; give the forbidden call its arguments",
+                "it was imported as expected; give the forbidden call arguments",
             );
         }
         !contradicts
@@ -111,7 +111,7 @@ fn transcripts(imported: &mut Imported, notes: &mut Notes) {
         if !is_new {
             notes.add(
                 transcript.scenario.as_str(),
-                "second recording of a repeat",
+                "duplicate recording of a repeat",
                 format!("repeat {} was recorded already; number the repeats", transcript.repeat),
             );
         }
@@ -154,8 +154,8 @@ fn tool_names(imported: &mut Imported, notes: &mut Notes) {
     for (old, new) in changed {
         notes.add(
             format!("tool {old}"),
-            "name of a tool that providers refuse",
-            format!("it is `{new}` now: 1 to 64 letters, digits, _ and - are"),
+            "tool name that providers refuse",
+            format!("renamed to `{new}`; use 1 to 64 letters, digits, _ and -"),
         );
     }
 }
@@ -168,13 +168,13 @@ fn tools(imported: &mut Imported, notes: &mut Notes) {
             notes.add(
                 format!("tool {}", tool.name),
                 "parameters of a tool",
-                format!("{why}; they were left out, so any arguments will do"),
+                format!("{why}; they were left out, so any arguments are accepted"),
             );
             tool.parameters = None;
         }
         let is_new = names.insert(tool.name.clone());
         if !is_new {
-            notes.add(format!("tool {}", tool.name), "second definition of a tool", "the first one is kept");
+            notes.add(format!("tool {}", tool.name), "duplicate tool definition", "the first one is kept");
         }
         is_new
     });
@@ -190,7 +190,7 @@ fn tools(imported: &mut Imported, notes: &mut Notes) {
         notes.add(
             format!("tool {name}"),
             "tool without a definition",
-            "it is in tools.json by its name; add its description and parameters before an agent is run",
+            "only its name is in tools.json; add its description and parameters before running an agent",
         );
         imported.tools.push(ToolDefinition { name, description: None, parameters: None });
     }
@@ -198,11 +198,11 @@ fn tools(imported: &mut Imported, notes: &mut Notes) {
 
 fn wrong_parameters(parameters: &serde_json::Map<String, Value>) -> Option<String> {
     if parameters.get("type").is_some_and(|kind| kind != "object") {
-        return Some("they are no JSON Schema of type object".to_owned());
+        return Some("they are not a JSON Schema of type object".to_owned());
     }
     let schema = Value::Object(parameters.clone());
     let why = jsonschema::meta::validate(&schema).err()?.to_string();
-    Some(format!("they are no JSON Schema: {why}"))
+    Some(format!("they are not a valid JSON Schema: {why}"))
 }
 
 #[cfg(test)]
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(
             notes,
             [
-                "last answer of the assistant",
+                "final assistant message",
                 "part `small` of a split",
                 "part `test` of a split",
                 "regular expression",

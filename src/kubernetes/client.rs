@@ -1,4 +1,4 @@
-//! From a kubeconfig, or from inside a pod, to a client of the cluster.
+//! Creates a client from a kubeconfig, or from the service account of a pod.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -12,40 +12,40 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use super::proxy;
 use crate::api::document::nearest::hint;
 
-/// The longest that a connection may take to come about. Whoever waits for it sits in front of it.
+/// The timeout for establishing a connection. A user waits for it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Which cluster is meant, and which of its namespaces. What is left out comes from the environment.
+/// Selects a cluster and a namespace. Fields that are not set default to the environment.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// A kubeconfig file. `KUBECONFIG`, then `~/.kube/config`, then the service account of a pod when absent.
+    /// A kubeconfig file. Defaults to `KUBECONFIG`, then `~/.kube/config`, then the service account of a pod.
     pub kubeconfig: Option<PathBuf>,
-    /// A context of the kubeconfig. The current one when absent.
+    /// A context of the kubeconfig. Defaults to the current one.
     pub context: Option<String>,
-    /// A namespace. That of the context, else `default`, when absent.
+    /// A namespace. Defaults to that of the context, else `default`.
     pub namespace: Option<String>,
 }
 
-/// A way to a cluster. Nothing has been asked of it yet.
+/// A configured connection. No request has been made yet.
 #[derive(Clone)]
 pub struct Connection {
     /// The client.
     pub client: kube::Client,
-    /// The namespace that is meant.
+    /// The selected namespace.
     pub namespace: String,
     /// The URL of the API server.
     pub server: String,
 }
 
-/// There is no way to a cluster.
+/// A connection cannot be configured.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Nothing says which cluster is meant.
+    /// No cluster is configured.
     #[error(
-        "no cluster to ask: {0}, and this process is not in a pod; set KUBECONFIG or give --kubeconfig FILE, as kubectl takes them"
+        "no cluster is configured: {0}, and this process does not run in a pod; set KUBECONFIG or give --kubeconfig FILE"
     )]
     NoCluster(String),
-    /// A kubeconfig cannot be read.
+    /// The kubeconfig cannot be read.
     #[error("reading the kubeconfig {path}: {reason}")]
     Unreadable {
         /// The file.
@@ -53,38 +53,38 @@ pub enum ConnectError {
         /// Why.
         reason: String,
     },
-    /// A context is named that the kubeconfig does not have.
+    /// The kubeconfig does not have the given context.
     #[error("no context {context:?} in the kubeconfig{near}")]
     UnknownContext {
         /// The name.
         context: String,
-        /// What may have been meant.
+        /// A hint with similar names.
         near: String,
     },
     /// The kubeconfig has no current context.
     #[error(
-        "the kubeconfig has no current context{0}; give --context, or choose one with kubectl config use-context NAME"
+        "the kubeconfig has no current context{0}; give --context, or select one with kubectl config use-context NAME"
     )]
     NoCurrentContext(String),
     /// The context cannot be used.
-    #[error("using {context} of the kubeconfig: {reason}; mend it, or choose another with --context")]
+    #[error("using {context} of the kubeconfig: {reason}; fix it, or select another with --context")]
     Unusable {
         /// The context.
         context: String,
         /// Why.
         reason: String,
     },
-    /// In a pod, but not equipped for it.
+    /// The service account of the pod cannot be used.
     #[error("using the service account of this pod: {0}; mount its token, or give --kubeconfig FILE")]
     ServiceAccount(#[source] kube::config::InClusterError),
 }
 
-/// Finds the cluster that is meant. No request is made yet.
+/// Configures a connection. Makes no request.
 ///
 /// # Errors
-/// [`ConnectError`], with what to do about it.
+/// [`ConnectError`], with a remedy.
 pub async fn connect(access: &Access) -> Result<Connection, ConnectError> {
-    // Fails when it was done before, which is as good.
+    // Fails if it was called before, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (mut config, context) = configured(access).await?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
@@ -95,10 +95,10 @@ pub async fn connect(access: &Access) -> Result<Connection, ConnectError> {
     Ok(Connection { client, namespace, server })
 }
 
-/// How a cluster is reached, and the name of the context that says so.
+/// The configuration of a connection, and the name of its context.
 ///
 /// # Errors
-/// [`ConnectError`] when nothing says how, or it cannot be read.
+/// [`ConnectError`] if there is no configuration, or it cannot be read.
 pub async fn configured(access: &Access) -> Result<(Config, String), ConnectError> {
     let (mut config, context) = match kubeconfig(access)? {
         Found::Kubeconfig(kubeconfig) => of_context(*kubeconfig, access.context.as_deref()).await?,
@@ -113,7 +113,7 @@ pub async fn configured(access: &Access) -> Result<(Config, String), ConnectErro
     Ok((config, context))
 }
 
-/// Who the audit log of the cluster says has asked: program, version and system, as Kubernetes' own programs say it.
+/// The user agent in the cluster's audit log: program, version and system, in the format of Kubernetes' own programs.
 fn user_agent() -> &'static str {
     static WORDS: LazyLock<String> = LazyLock::new(|| {
         let (version, system, machine) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
@@ -124,7 +124,7 @@ fn user_agent() -> &'static str {
 
 enum Found {
     Kubeconfig(Box<Kubeconfig>),
-    /// And where it was looked for.
+    /// Describes where a kubeconfig was searched for.
     Nothing(String),
 }
 
@@ -135,14 +135,14 @@ fn kubeconfig(access: &Access) -> Result<Found, ConnectError> {
     let (paths, missing): (Vec<PathBuf>, _) = match std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()) {
         Some(value) => (
             std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect(),
-            format!("KUBECONFIG names {}, which is not there", value.display()),
+            format!("KUBECONFIG is {}, which does not exist", value.display()),
         ),
         None => (
             std::env::home_dir().map(|home| home.join(".kube").join("config")).into_iter().collect(),
             "KUBECONFIG is not set, there is no ~/.kube/config".to_owned(),
         ),
     };
-    // As kubectl does: of several files, those that are not there are passed over.
+    // Like kubectl, ignores files in the list that do not exist.
     let mut found: Option<Kubeconfig> = None;
     for path in paths.iter().filter(|path| path.exists()) {
         let next = read(path)?;
@@ -166,7 +166,7 @@ fn read(path: &Path) -> Result<Kubeconfig, ConnectError> {
     })
 }
 
-/// The configuration of a context, and how to speak of it.
+/// The configuration of a context, and its description for messages.
 async fn of_context(kubeconfig: Kubeconfig, name: Option<&str>) -> Result<(Config, String), ConnectError> {
     let names: Vec<String> = kubeconfig.contexts.iter().map(|context| context.name.clone()).collect();
     let Some(context) =
@@ -192,7 +192,7 @@ async fn of_context(kubeconfig: Kubeconfig, name: Option<&str>) -> Result<(Confi
     Ok((config, spoken))
 }
 
-/// Whether the cluster of a context names a proxy itself. Else the client takes that of the environment.
+/// Whether the cluster of a context sets a proxy. Otherwise the client uses that of the environment.
 fn has_own_proxy(kubeconfig: &Kubeconfig, context: &str) -> bool {
     let context = kubeconfig.contexts.iter().find(|named| named.name == context);
     let cluster = context.and_then(|named| named.context.as_ref()).map(|context| &context.cluster);
@@ -248,7 +248,7 @@ users:
     }
 
     #[tokio::test]
-    async fn a_wrong_context_is_told_with_a_remedy() {
+    async fn a_wrong_context_is_reported_with_a_remedy() {
         let said = |error: Option<ConnectError>| error.unwrap().to_string();
         let slip = said(connected(Some("stagin"), None).await.err());
         assert_eq!(slip, "no context \"stagin\" in the kubeconfig; did you mean \"staging\"?");
@@ -259,7 +259,7 @@ users:
     }
 
     #[tokio::test]
-    async fn a_kubeconfig_that_is_not_there_is_named() {
+    async fn a_missing_kubeconfig_is_named() {
         let access = Access { kubeconfig: Some("none/such".into()), ..Access::default() };
         let error = connect(&access).await.err().unwrap().to_string();
         assert!(error.starts_with("reading the kubeconfig none/such: No such file"), "{error}");

@@ -1,5 +1,5 @@
-//! Events about what was decided: each is one object whose name follows from what it says, so that it is published once, however
-//! often that is tried.
+//! Events about decisions. The name of an Event is derived from its content, so that it is published once even if publishing
+//! is retried.
 
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -14,19 +14,19 @@ use crate::domain::hash::ContentHash;
 /// The most bytes of an Event's note (events.k8s.io/v1).
 const NOTE_BYTES: usize = 1024;
 
-/// What became of an Event.
+/// The result of publishing an Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
-    /// It is there now.
+    /// It was created.
     Now,
-    /// It was there already.
+    /// It existed already.
     Before,
 }
 
-/// Publishes what was decided about an object.
+/// Publishes a decision about an object.
 ///
 /// # Errors
-/// When the API server does not answer, or refuses.
+/// The API server is unreachable or refuses the write.
 pub async fn publish(
     client: &Client,
     object: &AgentOptimization,
@@ -66,7 +66,7 @@ fn event(object: &AgentOptimization, reporter: &Reporter, notice: &Notice) -> Ev
     }
 }
 
-/// A text that fits into an Event.
+/// Truncates a text to the maximum length of a note.
 #[must_use]
 pub fn cut(text: &str) -> String {
     if text.len() <= NOTE_BYTES {

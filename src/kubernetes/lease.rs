@@ -1,12 +1,12 @@
 //! Leader election: one replica acts, the others wait.
 //!
-//! Who holds the Lease renews it three times in the time that it lasts, by a write that fails if anybody else has written since. It may
-//! act for as long as the Lease lasts, from before that write was sent and by the clock of its own process. Who does not hold it
-//! watches, and takes it when it has not seen it change for as long as it lasts: from after it was written. So no two act at once,
-//! whatever their clocks say. A replica that was paused, or pushed out, stops before it writes ([`Fence`]).
+//! The holder renews the Lease three times within its duration, with a write that fails if another replica has written since. It
+//! may act for the duration of the Lease, counted from before that write was sent, by its own clock. The other replicas watch the
+//! Lease, and acquire it if they have not seen it change for its duration, counted from after it was written. So no two replicas
+//! act at the same time, whatever their clocks show. A replica that was paused or replaced stops before it writes ([`Fence`]).
 //!
-//! Revisions never go back, unless somebody has restored the cluster to an older state. All that was read before is worth nothing then,
-//! and watches are silent for as long as it takes until the revisions have caught up. So the tenure ends, and everything is read anew.
+//! Revisions never decrease, unless the cluster was restored to an older state. Then everything read before is invalid, and watches
+//! deliver nothing until the revisions have caught up. So the tenure ends, and everything is read again.
 
 mod candidate;
 mod fence;
@@ -27,28 +27,28 @@ pub use self::fence::Fence;
 use self::candidate::Candidate;
 use crate::engine::ports::Clock;
 
-/// Where the Lease is, who we are, and how long it lasts.
+/// The Lease, the identity of this replica, and the duration.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The namespace of the Lease.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Who we are: unique among the replicas.
+    /// The identity of this replica, unique among the replicas.
     pub identity: String,
-    /// How long the Lease lasts after it was renewed, in whole seconds. It is renewed three times in that time.
+    /// The duration of the Lease after a renewal, in whole seconds. It is renewed three times within it.
     pub duration: Duration,
 }
 
-/// Whether this process is fit to hold the Lease, and who is told that it does.
+/// Whether this process can hold the Lease; is notified when it does.
 pub trait Fitness: Send + Sync + 'static {
-    /// It can act. Who cannot lets the Lease go.
+    /// Whether the process can act. If it cannot, the Lease is released.
     fn is_fit(&self) -> bool;
-    /// The Lease is held from now on, or is not any more.
+    /// The Lease was acquired or lost.
     fn holds(&self, holds: bool);
 }
 
-/// A candidacy that goes on until it is given up.
+/// A candidacy for the Lease, until it is dropped.
 pub struct Election {
     runtime: Handle,
     fence: Fence,
@@ -58,24 +58,24 @@ pub struct Election {
     candidacy: JoinHandle<()>,
 }
 
-/// A time in which we hold the Lease.
+/// A period in which this replica holds the Lease.
 pub struct Tenure {
-    /// Open as long as we hold the Lease: to be looked at before every write.
+    /// Open while this replica holds the Lease. Checked before every write.
     pub fence: Fence,
-    /// Cancelled when the Lease is lost.
+    /// Canceled when the Lease is lost.
     pub lost: CancellationToken,
 }
 
-/// The candidacy has ended although nobody gave it up: a defect.
+/// The candidacy has ended unexpectedly: a bug.
 #[derive(Debug, thiserror::Error)]
-#[error("the candidacy for the Lease has ended by itself; this is a defect of Whetstone")]
+#[error("the candidacy for the Lease has ended unexpectedly; this is a bug in Whetstone")]
 pub struct CandidacyEnded;
 
 impl Election {
-    /// Begins to campaign, on a runtime that nothing else may block. `client` must have been made in it.
+    /// Starts the candidacy on a runtime that nothing else may block. `client` must have been created in it.
     ///
     /// # Errors
-    /// When the Lease can be neither read nor created.
+    /// The Lease can neither be read nor created.
     pub async fn campaign(
         runtime: &Handle,
         client: Client,
@@ -100,10 +100,10 @@ impl Election {
         Ok(Self { runtime: runtime.clone(), fence, changed, leaving, candidacy })
     }
 
-    /// Waits until we hold the Lease.
+    /// Waits until this replica holds the Lease.
     ///
     /// # Errors
-    /// [`CandidacyEnded`] when we never will.
+    /// [`CandidacyEnded`] if it never will.
     pub async fn won(&mut self) -> Result<Tenure, CandidacyEnded> {
         loop {
             self.changed.borrow_and_update();
@@ -117,7 +117,7 @@ impl Election {
         }
     }
 
-    /// Gives the Lease back, so that another replica need not wait until it runs out.
+    /// Releases the Lease, so that another replica does not have to wait until it expires.
     pub async fn resign(self) {
         self.leaving.cancel();
         let _ = self.candidacy.await;

@@ -34,7 +34,7 @@ fn metadata(namespace: &str, name: &str, optimization: &str, labels: &[(&str, &s
 /// The target ConfigMap, as YAML.
 ///
 /// # Errors
-/// [`ManifestError`] when the content cannot be written as YAML.
+/// [`ManifestError`] if the content cannot be serialized.
 pub fn config_map(
     namespace: &str,
     name: &str,
@@ -49,7 +49,7 @@ pub fn config_map(
 /// A PromptVersion, as YAML. Its name is `OPTIMIZATION-VERSION`.
 ///
 /// # Errors
-/// [`ManifestError`] when the content cannot be written as YAML.
+/// [`ManifestError`] if the content cannot be serialized.
 pub fn prompt_version(namespace: &str, optimization: &str, version: &Version) -> Result<String, ManifestError> {
     let name = format!("{optimization}-{}", version.name);
     let mut object = PromptVersion::new(

@@ -6,13 +6,14 @@ use std::fmt;
 pub const FIELD_MANAGER: &str = "whetstone";
 /// The label that says which AgentOptimization an object belongs to.
 pub const OPTIMIZATION_LABEL: &str = "whetstone.dev/optimization";
-/// The label that says where a version stands.
+/// The label with the phase of a version.
 pub const PHASE_LABEL: &str = "whetstone.dev/phase";
-/// The annotation that says where a version comes from. One without it was applied by somebody else.
+/// The annotation with the origin of a version. A version without it was not created by the operator.
 pub const ORIGIN_ANNOTATION: &str = "whetstone.dev/origin";
 /// The annotation on the pods of a restarted workload: the hash of the prompt that it was restarted for.
 pub const PROMPT_HASH_ANNOTATION: &str = "whetstone.dev/prompt-hash";
-/// Holds an AgentOptimization back until its target has got the base prompt again (`spec.promotion.onDelete: Revert`).
+/// The finalizer that delays the deletion of an AgentOptimization until the base prompt was written to its target
+/// (`spec.promotion.onDelete: Revert`).
 pub const REVERT_FINALIZER: &str = "whetstone.dev/revert";
 
 /// The object name of a version.

@@ -1,4 +1,4 @@
-//! What the command line reads of AgentOptimizations and asks of them.
+//! Reads and changes of AgentOptimizations by the command line.
 
 use futures::{Stream, StreamExt as _};
 use kube::api::{ListParams, Patch, PatchParams};
@@ -11,18 +11,18 @@ use super::refusal::{Request, RequestError, is_missing_object};
 use crate::api::document::nearest::hint;
 use crate::api::{AgentOptimization, PromptVersion};
 
-/// Who the API server is told has changed something.
+/// The field manager of the command line.
 pub const FIELD_MANAGER: &str = "whetstone-cli";
 
 const OPTIMIZATIONS: &str = "agentoptimizations";
 const VERSIONS: &str = "promptversions";
 
-/// What has become of an object that is followed.
+/// A change of an object that is followed.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// It is there, and looks like this.
+    /// The object was created or changed.
     Seen(Box<AgentOptimization>),
-    /// It is not there any more: `NAMESPACE/NAME`.
+    /// The object was deleted: `NAMESPACE/NAME`.
     Gone(String),
 }
 
@@ -33,7 +33,7 @@ pub struct Optimizations {
 }
 
 impl Optimizations {
-    /// Those that a connection leads to.
+    /// The client of a connection.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
         Self { connection }
@@ -48,7 +48,7 @@ impl Optimizations {
     /// One of them.
     ///
     /// # Errors
-    /// [`RequestError`]; when there is none of this name, with those that may have been meant.
+    /// [`RequestError`]; if there is no such object, it lists similar names.
     pub async fn get(&self, name: &str) -> Result<AgentOptimization, RequestError> {
         let object = self.object(name);
         match self.api().get(name).await {
@@ -93,7 +93,7 @@ impl Optimizations {
         self.patch(name, &patch, &format!("setting the annotation {key} of")).await
     }
 
-    /// Takes an annotation away.
+    /// Removes an annotation.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -111,8 +111,8 @@ impl Optimizations {
         self.patch(name, &json!({"spec": {"suspend": suspend}}), attempt).await
     }
 
-    /// One of them as it is and whenever it changes. A connection that breaks is made again; what may pass by itself is
-    /// told and does not end the stream.
+    /// An object, now and after every change. The stream reconnects by itself; temporary errors are items of the stream and do not
+    /// end it.
     pub fn follow(&self, name: &str) -> impl Stream<Item = Result<Change, RequestError>> + Send + use<> {
         let attempt = format!("watching AgentOptimization {}", self.object(name));
         let object = self.object(name);
@@ -127,7 +127,7 @@ impl Optimizations {
         })
     }
 
-    /// All of them as they are and whenever one changes, likewise.
+    /// All objects, now and after every change of one of them.
     pub fn follow_all(&self, everywhere: bool) -> impl Stream<Item = Result<Change, RequestError>> + Send + use<> {
         let attempt = self.listing(everywhere).replace("listing", "watching");
         let this = self.clone();
@@ -183,13 +183,13 @@ impl Optimizations {
             .map_err(|error| self.failed(&error, "patch", OPTIMIZATIONS, attempt))
     }
 
-    /// The names that may have been meant, as far as they may be read.
+    /// A hint with similar names, if they may be listed.
     async fn near(&self, name: &str) -> String {
         let Ok(all) = self.list(false).await else { return String::new() };
         let names: Vec<String> = all.iter().map(kube::ResourceExt::name_any).collect();
         if names.is_empty() {
             return format!(
-                "; namespace {} has none at all: choose another with --namespace, or look everywhere with status -A",
+                "; namespace {} has none: select another with --namespace, or list all with status -A",
                 self.namespace()
             );
         }
@@ -200,14 +200,14 @@ impl Optimizations {
         RequestError::new(error, Request { verb, resource, attempt }, &self.connection.server)
     }
 
-    /// What went wrong with a watch; `None` when nothing did that is worth telling: it is begun anew by itself.
+    /// The error of a watch; `None` if it is not worth reporting, because the watch restarts by itself.
     fn watch_failed(&self, error: &watcher::Error, attempt: String) -> Option<RequestError> {
         let request = |verb| Request { verb, resource: OPTIMIZATIONS, attempt: attempt.clone() };
         let server = &self.connection.server;
         match error {
             watcher::Error::InitialListFailed(error) => Some(RequestError::new(error, request("list"), server)),
             watcher::Error::WatchStartFailed(error) => Some(RequestError::new(error, request("watch"), server)),
-            // The server has forgotten how things stood when the watch was interrupted: everything is listed again.
+            // The server no longer has the revision at which the watch was interrupted: the objects are listed again.
             watcher::Error::WatchError(status) if status.code == 410 => None,
             error => Some(RequestError::Unreachable { attempt, server: server.clone(), reason: error.to_string() }),
         }

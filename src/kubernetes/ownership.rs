@@ -1,8 +1,8 @@
-//! Who else has written an object, and may write it again.
+//! Detects GitOps tools that apply an object and may revert changes.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-/// Field managers of what applies objects from Git again and again, by how their names begin.
+/// Prefixes of the field managers of GitOps tools.
 const FROM_GIT: [(&str, &str); 8] = [
     ("argocd", "Argo CD"),
     ("kustomize-controller", "Flux"),
@@ -14,7 +14,7 @@ const FROM_GIT: [(&str, &str); 8] = [
     ("applier", "Config Sync"),
 ];
 
-/// Labels and annotations that the same tools put on what they apply.
+/// Labels and annotations that these tools set on applied objects.
 const MARKS: [(&str, &str); 4] = [
     ("argocd.argoproj.io/tracking-id", "Argo CD"),
     ("kustomize.toolkit.fluxcd.io/name", "Flux"),
@@ -22,16 +22,16 @@ const MARKS: [(&str, &str); 4] = [
     ("configsync.gke.io/resource-id", "Config Sync"),
 ];
 
-/// Something that keeps an object as it stands in Git.
+/// A tool that keeps an object in sync with Git.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitOps {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
-    /// Whether it has set the field that was asked about, so that a change of it is undone for certain.
+    /// Whether it manages the given field, so that it will revert a change.
     pub owns_field: bool,
 }
 
-/// What keeps an object as it stands in Git, if anything does, and whether it has set `spec.FIELD`.
+/// The tool that keeps an object in sync with Git, if any, and whether it manages `spec.FIELD`.
 #[must_use]
 pub fn gitops(metadata: &ObjectMeta, field: &str) -> Option<GitOps> {
     let mut found: Option<GitOps> = None;

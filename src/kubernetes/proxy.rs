@@ -1,9 +1,9 @@
-//! Which API servers are reached past the proxy of the environment.
+//! Which API servers are exempt from the proxy of the environment.
 
 use std::net::IpAddr;
 
-/// Whether `NO_PROXY` excepts a host: `*`, a name with everything below it, an address, or a network such as `10.0.0.0/8`.
-/// This machine is always excepted.
+/// Whether `NO_PROXY` exempts a host: `*`, a domain with its subdomains, an address, or a network such as `10.0.0.0/8`. The
+/// loopback device is always exempt.
 pub(super) fn is_excepted(host: &str, no_proxy: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
     let address: Option<IpAddr> = host.parse().ok();

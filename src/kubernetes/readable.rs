@@ -1,7 +1,7 @@
-//! Objects of which one that cannot be read does not hide the others.
+//! Lists in which an unreadable object does not hide the others.
 //!
-//! A list is read as a whole: one object that a type does not hold, such as one nested deeper than the parser goes, and there is
-//! no list. So each item is kept as text first and read by itself.
+//! Deserializing a list fails if a single object cannot be deserialized, such as one that is nested deeper than the parser
+//! allows. So each item is kept as text first and deserialized separately.
 
 use std::borrow::Cow;
 
@@ -14,13 +14,13 @@ use serde_json::value::RawValue;
 /// An object, or why it cannot be read.
 #[derive(Clone, Debug)]
 pub struct Readable<K> {
-    /// Its metadata; of an object that cannot be read what names it.
+    /// Its metadata; of an unreadable object, only what identifies it.
     pub metadata: ObjectMeta,
     /// The object.
     pub object: Result<K, String>,
 }
 
-/// As much of an object's metadata as names it.
+/// The part of the metadata that identifies an object.
 #[derive(Deserialize)]
 struct Named {
     metadata: Names,
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_nested_too_deep_is_told_and_hides_no_other() {
+    fn an_object_that_is_nested_too_deep_is_reported_and_hides_no_other() {
         let list = format!(
             r#"{{"kind":"AgentOptimizationList","apiVersion":"whetstone.dev/v1alpha1","metadata":{{"resourceVersion":"7"}},"items":[{},{}]}}"#,
             nested("good", 3),

@@ -1,8 +1,8 @@
 //! Watches over what optimizations refer to: ConfigMaps and Secrets, their metadata only.
 //!
 //! ConfigMaps are watched by namespace, one watch for each namespace that has an optimization. Secrets are watched one by
-//! one, so that a Role can name them. Nobody's content is held: a change says which optimizations to look at again, and
-//! the versions of the objects tell whether anything has changed since the last look.
+//! one, so that a Role can name them. No content is kept: a change triggers the reconciliation of the optimizations that
+//! refer to the object, and the resource versions show whether anything has changed since the last one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,13 +19,13 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-/// How long a watch over a Secret lasts before it is taken up again.
+/// The time after which a watch of a Secret is restarted.
 const WATCH_SECONDS: u32 = 290;
 
-/// How long the API server may take to begin an answer.
+/// The timeout until the API server begins its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What an optimization refers to. All of it is in the namespace of the optimization.
+/// An object that an optimization refers to, in the namespace of the optimization.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// A ConfigMap.
@@ -36,15 +36,15 @@ pub enum Kind {
 
 /// An optimization: namespace and name.
 pub type Owner = (String, String);
-/// An object that is referred to: its kind, namespace and name.
+/// A referenced object: its kind, namespace and name.
 type Named = (Kind, String, String);
-/// What one watch is over: a namespace, or one object in it.
+/// The scope of a watch: a namespace, or one object in it.
 type Scope = (Kind, String, Option<String>);
 
-/// Watches over what optimizations refer to.
+/// Watches of the objects that optimizations refer to.
 pub struct References {
     client: Client,
-    /// Where optimizations go that are to be looked at again.
+    /// Receives the optimizations to reconcile.
     trigger: mpsc::UnboundedSender<Owner>,
     state: Arc<Mutex<State>>,
 }
@@ -59,19 +59,19 @@ struct State {
 #[derive(Debug)]
 struct Watch {
     task: AbortHandle,
-    /// The versions of the objects, by name; complete once the first list is.
+    /// The versions of the objects, by name; complete after the first list.
     versions: BTreeMap<String, String>,
     is_complete: bool,
 }
 
 impl References {
-    /// Watches nothing yet. Optimizations that are to be looked at again go to `trigger`.
+    /// Watches nothing yet. Sends optimizations to reconcile to `trigger`.
     #[must_use]
     pub fn new(client: Client, trigger: mpsc::UnboundedSender<Owner>) -> Self {
         Self { client, trigger, state: Arc::default() }
     }
 
-    /// Notes what an optimization refers to now.
+    /// Sets the current references of an optimization.
     pub fn set(&self, owner: &Owner, wanted: BTreeSet<(Kind, String)>) {
         let wanted: BTreeSet<Named> = wanted.into_iter().map(|(kind, name)| (kind, owner.0.clone(), name)).collect();
         let mut state = lock(&self.state);
@@ -88,15 +88,15 @@ impl References {
         state.end_idle_watches();
     }
 
-    /// An optimization is gone.
+    /// Forgets a deleted optimization.
     pub fn forget(&self, owner: &Owner) {
         let mut state = lock(&self.state);
         state.forget(owner);
         state.end_idle_watches();
     }
 
-    /// The versions of all that an optimization refers to; `None` while they are not known yet. What does not exist has
-    /// none.
+    /// The versions of all objects that an optimization refers to; `None` while they are not known yet. An object that does not
+    /// exist has no version.
     #[must_use]
     pub fn versions(&self, owner: &Owner) -> Option<Vec<(String, Option<String>)>> {
         let state = lock(&self.state);
@@ -136,8 +136,8 @@ impl References {
     }
 }
 
-/// Follows one Secret, by `get` and `watch` alone: a `list` of Secrets would let their contents be read, and a watch that begins with
-/// a list is not served by every API server.
+/// Follows one Secret with `get` and `watch` only: permission to `list` would expose the contents of all Secrets, and not every
+/// API server supports watches that begin with a list.
 fn single(
     api: Api<Secret>,
     name: String,
@@ -147,8 +147,7 @@ fn single(
         let mut backoff = watcher::DefaultBackoff::default();
         loop {
             let failed = 'attempt: {
-                // From any version that the server still has: what is there comes first. The watch begins before the look, so that
-                // nothing can happen between the two.
+                // Version 0 sends the existing object first. The watch starts before the read, so that no change in between is missed.
                 let events = match tokio::time::timeout(PATIENCE, api.watch_metadata(&parameters, "0")).await {
                     Ok(Ok(events)) => events,
                     Ok(Err(error)) => break 'attempt Some(watcher::Error::WatchStartFailed(error)),
@@ -167,7 +166,7 @@ fn single(
                 }
                 backoff.reset();
                 let mut events = std::pin::pin!(events);
-                // A connection that is dead and does not know it must not keep the watch for ever.
+                // A connection that died unnoticed must not block the watch forever.
                 let until = Duration::from_secs(u64::from(WATCH_SECONDS)) + PATIENCE;
                 loop {
                     match tokio::time::timeout(until, events.next()).await.unwrap_or(None) {
@@ -255,7 +254,7 @@ async fn follow<K>(
             Ok(Event::Apply(object)) => {
                 let (name, version) = (object.name_any(), object.resource_version().unwrap_or_default());
                 let number = |version: &String| version.parse::<u64>().unwrap_or(0);
-                // A watch that begins anew tells what there was, perhaps not the newest.
+                // A restarted watch may begin with a stale state.
                 let is_known = watch.versions.get(&name).is_some_and(|known| number(known) >= number(&version));
                 if is_known {
                     Vec::new()
@@ -277,7 +276,7 @@ async fn follow<K>(
         for name in changed {
             let users = state.users.get(&(kind.clone(), namespace.clone(), name)).into_iter().flatten();
             for owner in users {
-                // The receiver is gone only when the operator ends.
+                // The receiver is dropped only when the operator shuts down.
                 let _ = trigger.send(owner.clone());
             }
         }

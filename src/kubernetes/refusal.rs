@@ -1,17 +1,17 @@
-//! Why the API server did not do what was asked, in a sentence with a remedy.
+//! Errors of the API server as sentences with a remedy.
 
-/// A request that was made: which verb on which resource, and how to speak of it.
+/// A request: its verb and resource, and a description of the attempt.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The verb of RBAC, such as `patch`.
     pub verb: &'static str,
     /// The resource, plural, such as `promptversions`.
     pub resource: &'static str,
-    /// What is attempted on what, such as `reading AgentOptimization shop/support`.
+    /// The attempt, such as `reading AgentOptimization shop/support`.
     pub attempt: String,
 }
 
-/// The API server did not do it, or was not reached.
+/// The API server refused a request, or was unreachable.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// There is no such object.
@@ -26,59 +26,61 @@ pub enum RequestError {
     },
     /// The resource definitions are not in the cluster.
     #[error(
-        "{attempt}: the cluster {server} does not know this resource; `whetstone crd | kubectl apply --server-side -f -` teaches it, or look whether it is another cluster than you meant (--context)"
+        "{attempt}: the CustomResourceDefinitions are not installed in the cluster {server}; run `whetstone crd | kubectl apply --server-side -f -`, or select another cluster with --context"
     )]
     NotInstalled {
-        /// What was attempted.
+        /// The attempt.
         attempt: String,
         /// The API server.
         server: String,
     },
     /// RBAC forbids it.
     #[error(
-        "{}: not allowed: {message}; a Role for you needs apiGroups: [whetstone.dev], resources: [{}], verbs: [{}]",
+        "{}: not allowed: {message}; the Role must include apiGroups: [whetstone.dev], resources: [{}], verbs: [{}]",
         request.attempt, request.resource, request.verb
     )]
     Forbidden {
         /// The request.
         request: Request,
-        /// The server's own words.
+        /// The message of the server.
         message: String,
     },
-    /// Who asks is not known.
+    /// The credentials are not accepted.
     #[error(
-        "{attempt}: {server} does not accept the credentials of this context; log in again, or choose another context"
+        "{attempt}: {server} does not accept the credentials of this context; log in again, or select another with --context"
     )]
     Unauthorized {
-        /// What was attempted.
+        /// The attempt.
         attempt: String,
         /// The API server.
         server: String,
     },
-    /// The object is not as it must be, or changed meanwhile, or an admission webhook is against it.
+    /// The object is invalid or was changed meanwhile, or an admission webhook refused it.
     #[error("{attempt}: refused: {message}")]
     Refused {
-        /// What was attempted.
+        /// The attempt.
         attempt: String,
-        /// The server's own words.
+        /// The message of the server.
         message: String,
     },
-    /// No answer, or none that is an API server's.
+    /// No answer, or not that of an API server.
     #[error(
-        "{attempt}: no answer from {server}: {reason}; is the cluster up, and is this the one you meant (--context, --kubeconfig)?"
+        "{attempt}: no answer from {server}: {reason}; check that the cluster is running, and that --context and --kubeconfig select the right one"
     )]
     Unreachable {
-        /// What was attempted.
+        /// The attempt.
         attempt: String,
         /// The API server.
         server: String,
         /// Why.
         reason: String,
     },
-    /// The answer cannot be understood.
-    #[error("{attempt}: {reason}; the resource definitions in the cluster may be of another version than this program")]
+    /// The answer cannot be parsed.
+    #[error(
+        "{attempt}: {reason}; the CustomResourceDefinitions in the cluster may have another version than this program"
+    )]
     Unreadable {
-        /// What was attempted.
+        /// The attempt.
         attempt: String,
         /// Why.
         reason: String,
@@ -86,7 +88,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// Gives an error of the client its sentence.
+    /// Converts an error of the client.
     #[must_use]
     pub fn new(error: &kube::Error, request: Request, server: &str) -> Self {
         let server = server.to_owned();
@@ -99,13 +101,13 @@ impl RequestError {
         }
     }
 
-    /// The same for an answer of the API server.
+    /// Converts an error response of the API server.
     #[must_use]
     pub fn answered(status: &kube::core::Status, request: Request, server: String) -> Self {
         let Request { attempt, .. } = request;
         let message = if status.message.is_empty() { status.reason.clone() } else { status.message.clone() };
         match status.code {
-            // An object that is missing is told with its kind; a path that is missing is not.
+            // A missing object is reported with its kind, a missing path is not.
             404 if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => {
                 Self::NotInstalled { attempt, server }
             }
@@ -116,19 +118,17 @@ impl RequestError {
         }
     }
 
-    /// What to say while it is tried again, when it may pass by itself: no answer, rather than an answer that says no.
+    /// The message to show while the request is retried, if the error may be temporary: no answer, rather than a refusal.
     #[must_use]
     pub fn passing(&self) -> Option<String> {
         match self {
-            Self::Unreachable { server, reason, .. } => {
-                Some(format!("no answer from {server}: {reason}; trying again"))
-            }
+            Self::Unreachable { server, reason, .. } => Some(format!("no answer from {server}: {reason}; retrying")),
             _ => None,
         }
     }
 }
 
-/// Whether the answer is that there is no such object, on a path that exists.
+/// Whether the object does not exist, on a path that does.
 #[must_use]
 pub fn is_missing_object(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
@@ -162,16 +162,16 @@ mod tests {
     #[test]
     fn what_is_not_allowed_names_the_missing_permission() {
         let forbidden = r#"{"status":"Failure","code":403,"reason":"Forbidden","message":"agentoptimizations.whetstone.dev \"support\" is forbidden: User \"ann\" cannot patch resource \"agentoptimizations\" in API group \"whetstone.dev\" in the namespace \"shop\""}"#;
-        insta::assert_snapshot!(said(forbidden), @r#"suspending AgentOptimization shop/support: not allowed: agentoptimizations.whetstone.dev "support" is forbidden: User "ann" cannot patch resource "agentoptimizations" in API group "whetstone.dev" in the namespace "shop"; a Role for you needs apiGroups: [whetstone.dev], resources: [agentoptimizations], verbs: [patch]"#);
+        insta::assert_snapshot!(said(forbidden), @r#"suspending AgentOptimization shop/support: not allowed: agentoptimizations.whetstone.dev "support" is forbidden: User "ann" cannot patch resource "agentoptimizations" in API group "whetstone.dev" in the namespace "shop"; the Role must include apiGroups: [whetstone.dev], resources: [agentoptimizations], verbs: [patch]"#);
     }
 
     #[test]
-    fn a_cluster_without_the_definitions_is_told_how_to_get_them() {
-        insta::assert_snapshot!(said(r#"{"status":"Failure","code":404,"message":"404 page not found"}"#), @"suspending AgentOptimization shop/support: the cluster https://10.0.0.1:6443 does not know this resource; `whetstone crd | kubectl apply --server-side -f -` teaches it, or look whether it is another cluster than you meant (--context)");
+    fn a_cluster_without_the_definitions_is_reported_with_the_command_to_install_them() {
+        insta::assert_snapshot!(said(r#"{"status":"Failure","code":404,"message":"404 page not found"}"#), @"suspending AgentOptimization shop/support: the CustomResourceDefinitions are not installed in the cluster https://10.0.0.1:6443; run `whetstone crd | kubectl apply --server-side -f -`, or select another cluster with --context");
     }
 
     #[test]
-    fn what_may_pass_is_told_from_what_will_not() {
+    fn temporary_errors_are_distinguished_from_permanent_ones() {
         let of = |code: u16| {
             let status = kube::core::Status::failure("no", "").with_code(code);
             let request = Request { verb: "get", resource: "agentoptimizations", attempt: String::new() };

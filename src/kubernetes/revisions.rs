@@ -1,18 +1,18 @@
-//! Revisions: how new what an API server says is. They grow for as long as nobody restores the cluster to an older state.
+//! Revisions, which order the states of a cluster. They increase unless the cluster is restored to an older state.
 
 use std::time::Duration;
 
 use kube::api::{Api, ListParams};
 use serde::de::DeserializeOwned;
 
-/// The revision as a number; zero for what is none. They are numbers that grow with every write of the cluster
+/// The revision as a number; zero if it is not a number. Revisions increase with every write
 /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>).
 #[must_use]
 pub fn revision(version: &str) -> u64 {
     version.parse().unwrap_or(0)
 }
 
-/// Waits until the revisions of a kind of object go back, looking every so often. A watch would only be silent.
+/// Waits until the revisions of a kind of object decrease, by polling. A watch would deliver nothing.
 pub async fn gone_back<K>(api: &Api<K>, every: Duration)
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
@@ -26,14 +26,14 @@ where
                     tracing::error!(
                         was = newest,
                         is = now,
-                        "what is watched has gone back to an older state: reading it anew"
+                        "the watched objects were restored to an older state; reading them again"
                     );
                     return;
                 }
                 newest = now;
             }
-            // The watches say what is wrong.
-            Err(error) => tracing::debug!(%error, "looking at the revision"),
+            // The watches report the error.
+            Err(error) => tracing::debug!(%error, "reading the revision"),
         }
         tokio::time::sleep(every).await;
     }

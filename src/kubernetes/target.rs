@@ -1,7 +1,7 @@
 //! The target ConfigMap: who owns it, what it holds, and the one write that changes it.
 //!
-//! It is ours when our field manager has applied it, or when its owner has handed it over by annotation. Then it is applied
-//! by force: what somebody else wrote over our keys is put back. What was never ours is not touched.
+//! Whetstone owns it if its field manager has applied it, or if an annotation hands it over. Then it is applied by force, which
+//! reverts other writers' changes of Whetstone's keys. A ConfigMap that Whetstone does not own is never changed.
 
 use std::collections::BTreeMap;
 
@@ -14,54 +14,54 @@ use super::names::{FIELD_MANAGER, OPTIMIZATION_LABEL};
 use crate::api::intent::annotations::ADOPT;
 use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 
-/// The key that holds the prompt of a challenger that is exposed.
+/// The key with the prompt of an exposed challenger.
 pub const CHALLENGER_PROMPT_KEY: &str = "challenger-prompt";
-/// The key that holds the version of a challenger that is exposed.
+/// The key with the version of an exposed challenger.
 pub const CHALLENGER_VERSION_KEY: &str = "challenger-version";
-/// The keys that are ours, whoever writes them.
+/// The keys that Whetstone owns.
 const OUR_KEYS: [&str; 5] = [PROMPT_KEY, VERSION_KEY, HASH_KEY, CHALLENGER_PROMPT_KEY, CHALLENGER_VERSION_KEY];
-/// The most that a ConfigMap may hold, in bytes of keys and values.
+/// The maximum size of a ConfigMap, in bytes of keys and values.
 pub const MOST_BYTES: usize = 1 << 20;
 
-/// What stands under the name of the target.
+/// What exists under the name of the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Nothing.
     Absent,
     /// Our ConfigMap.
     Ours(Held),
-    /// Somebody else's.
+    /// A ConfigMap that Whetstone does not own.
     Foreign {
-        /// Who has written it, by the names of their field managers.
+        /// The field managers that have written it.
         managers: Vec<String>,
     },
 }
 
-/// What our ConfigMap holds.
+/// The content of the target ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The version of the object.
     pub resource_version: String,
     /// Its texts.
     pub data: BTreeMap<String, String>,
-    /// Our field manager has applied it before; otherwise it was just handed over.
+    /// Whether the field manager has applied it before; otherwise it was just handed over.
     pub applied: bool,
-    /// It bears our labels.
+    /// Whether it has the operator's labels.
     pub labelled: bool,
 }
 
 impl Held {
-    /// Whether it holds exactly this: our keys with these values, the others of ours absent.
+    /// Whether it contains exactly these of Whetstone's keys, with these values.
     #[must_use]
     pub fn holds(&self, wanted: &BTreeMap<String, String>) -> bool {
         self.applied && self.labelled && OUR_KEYS.iter().all(|key| self.data.get(*key) == wanted.get(*key))
     }
 }
 
-/// Reads what stands under the name of the target.
+/// Reads the ConfigMap with the name of the target.
 ///
 /// # Errors
-/// When the API server does not answer, or does not let us.
+/// The API server is unreachable or refuses the read.
 pub async fn read(client: &Client, namespace: &str, name: &str, optimization: &str) -> Result<Target, kube::Error> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     Ok(api.get_opt(name).await?.map_or(Target::Absent, |found| told(found, optimization)))
@@ -89,25 +89,25 @@ fn told(found: ConfigMap, optimization: &str) -> Target {
 /// The target could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// It has changed since it was read, or has come to be.
+    /// It was changed since it was read, or was created.
     #[error("the ConfigMap {0:?} changed while it was being written")]
     Changed(String),
-    /// The API server does not answer, or refuses.
+    /// The API server is unreachable or refuses the write.
     #[error("writing the ConfigMap {name:?}: {source}")]
     Refused {
         /// The ConfigMap.
         name: String,
-        /// What the API server says.
+        /// The error of the API server.
         source: kube::Error,
     },
 }
 
 /// Writes the target in one apply: prompt, version and hash together.
 ///
-/// `held` is what was read before: if the ConfigMap has changed since, or has come to be, nothing is written.
+/// `held` is what was read before: if the ConfigMap was changed or created since, nothing is written.
 ///
 /// # Errors
-/// [`ApplyError::Changed`] when it is to be read again.
+/// [`ApplyError::Changed`] if it has to be read again.
 pub async fn apply(
     client: &Client,
     namespace: &str,
@@ -135,7 +135,7 @@ pub async fn apply(
     let written = api.patch(name, &parameters, &Patch::Apply(object)).await.map_err(failed)?;
     let others = written.managed_fields().iter().any(|entry| entry.manager.as_deref() != Some(FIELD_MANAGER));
     if held.is_none() && others {
-        // Somebody was faster with a ConfigMap of theirs: nothing of ours may stay in it.
+        // Another writer created the ConfigMap first: remove our keys from it.
         let nothing =
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}});
         api.patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(nothing)).await.map_err(failed)?;
@@ -145,7 +145,7 @@ pub async fn apply(
     let stray = OUR_KEYS.into_iter().filter(is_there).filter(|key| !data.contains_key(*key));
     let stray: BTreeMap<&str, Option<&str>> = stray.map(|key| (key, None)).collect();
     if !stray.is_empty() {
-        // Somebody else has set them, and an apply takes away only what we have set ourselves.
+        // An apply removes only keys that it has set itself, and these were set by another writer.
         let patch = json!({"metadata": {"resourceVersion": written.resource_version()}, "data": stray});
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         api.patch(name, &parameters, &Patch::Merge(patch)).await.map_err(failed)?;
@@ -153,7 +153,7 @@ pub async fn apply(
     Ok(())
 }
 
-/// How many bytes a ConfigMap with these texts has.
+/// The size of a ConfigMap with these texts, in bytes.
 #[must_use]
 pub fn bytes(data: &BTreeMap<String, String>) -> usize {
     data.iter().map(|(key, value)| key.len() + value.len()).sum()
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configmap_that_somebody_else_applied_is_not_ours_whatever_its_labels_say() {
+    fn a_configmap_that_another_manager_applied_is_not_ours_whatever_its_labels() {
         let found = config_map(
             "metadata: {name: live, labels: {whetstone.dev/optimization: support}, managedFields: [{manager: argocd, operation: Apply}]}",
         );
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edited_key_of_ours_is_seen_and_a_key_of_somebody_else_is_not_our_business() {
+    fn an_edited_key_of_ours_is_detected_and_other_keys_are_ignored() {
         let data = |prompt: &str| {
             BTreeMap::from([(PROMPT_KEY.to_owned(), prompt.to_owned()), ("theirs".to_owned(), "x".to_owned())])
         };

@@ -1,7 +1,7 @@
-//! PromptVersions: an index of what matters about each, without their prompts, and what is written to them.
+//! PromptVersions: an index without their prompts, and writes.
 //!
-//! A prompt may have a megabyte and there may be thousands of versions; decisions need their names, hashes and phases. So
-//! the index hashes a prompt when it sees it and lets it go.
+//! A prompt may have a megabyte and there may be thousands of versions, but decisions need only names, hashes and phases. So
+//! the index hashes a prompt and drops it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ use crate::domain::score::Score;
 /// A PromptVersion without its prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Indexed {
-    /// What decisions go by.
+    /// What decisions depend on.
     pub known: KnownVersion,
     /// Its status.
     pub status: PromptVersionStatus,
@@ -32,7 +32,7 @@ pub struct Indexed {
     pub generation: Option<i64>,
     /// The version that its spec names as its parent.
     pub parent: Option<String>,
-    /// The version of the object. They are numbers that grow.
+    /// The version of the object. Versions are increasing numbers.
     pub revision: u64,
 }
 
@@ -43,22 +43,22 @@ type Owner = (String, String);
 #[derive(Debug, Default)]
 pub struct Versions {
     all: Mutex<HashMap<Owner, BTreeMap<String, Indexed>>>,
-    /// What a watch that begins anew has listed so far, until the list is complete.
+    /// What a restarted watch has listed so far, until the list is complete.
     listed: Mutex<HashMap<Owner, BTreeMap<String, Indexed>>>,
-    /// The last objects that went, by namespace and name, with their last version.
+    /// The most recently deleted objects, by namespace and name, with their last version.
     gone: Mutex<VecDeque<((String, String), u64)>>,
-    /// A list has been complete once.
+    /// Whether the first list is complete.
     is_complete: AtomicBool,
 }
 
-/// How many objects of a list come at once. Each may have a megabyte.
+/// The page size of a list. Each object may have a megabyte.
 const PAGE: u32 = 50;
 
-/// How many of the objects that went are remembered. An answer to a write of ours is late by a few at most.
+/// The number of deleted objects that are remembered. The answer to a write is late by a few deletions at most.
 const GONE: usize = 256;
 
 impl Versions {
-    /// Takes in what a watch tells. Returns the optimizations that it concerns.
+    /// Processes an event of the watch. Returns the optimizations that it concerns.
     pub fn take_in(&self, event: &Event<PromptVersion>) -> Vec<Owner> {
         match event {
             Event::Init => {
@@ -75,7 +75,7 @@ impl Versions {
                 let mut all = lock(&self.all);
                 for (owner, versions) in &mut listed {
                     for (object, version) in versions {
-                        // A list may be older than what we have written since.
+                        // A list may be older than our own writes since.
                         let known = all.get(owner).and_then(|known| known.get(object));
                         if let Some(known) = known.filter(|known| known.revision > version.revision) {
                             *version = known.clone();
@@ -107,12 +107,12 @@ impl Versions {
         }
     }
 
-    /// Takes in what the API server has answered to a write of ours: decisions must not wait until the watch tells the same.
+    /// Adds the answer to one of our writes, so that decisions do not have to wait for the watch.
     pub fn note(&self, written: &PromptVersion) {
         self.keep(written);
     }
 
-    /// Keeps the newest of an object. Returns its optimization if there is news for it.
+    /// Keeps the newest state of an object. Returns its optimization if the object has changed.
     fn keep(&self, version: &PromptVersion) -> Option<Owner> {
         let (owner, object, new) = (owner_of(version), version.name_any(), indexed(version));
         let mut all = lock(&self.all);
@@ -124,20 +124,20 @@ impl Versions {
         if is_gone || old.is_some_and(|old| old.revision > new.revision) {
             return None;
         }
-        // Our own writes of the status come back: they are no reason to look again.
+        // Our own status writes come back through the watch and must not trigger a reconciliation.
         let is_news = old.is_none_or(|old| old.known != new.known);
         versions.insert(object, new);
         is_news.then_some(owner)
     }
 
-    /// Whether all versions have been seen. Nothing may be decided before: a version that is not known looks like none.
+    /// Whether all versions were listed. Nothing may be decided before, because an unknown version looks like a missing one.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.is_complete.load(Ordering::Acquire)
     }
 
-    /// What versions of an optimization cannot be called, because an object of that name is there: of another optimization
-    /// whose name begins alike, or one that a person has named.
+    /// Version names of an optimization that are unavailable because an object of that name exists: one of another optimization
+    /// with the same prefix, or one that a person created.
     #[must_use]
     pub fn taken(&self, namespace: &str, optimization: &str) -> Vec<String> {
         let all = lock(&self.all);
@@ -171,7 +171,7 @@ fn indexed(version: &PromptVersion) -> Indexed {
     let hash = ContentHash::of_bytes(version.spec.prompt.as_bytes());
     let fault = match &version.spec.hash {
         Some(said) if *said != hash.to_string() => Some(format!(
-            "spec.hash is {said} and its prompt has the hash {hash}: leave spec.hash out, or apply the prompt that belongs to it"
+            "spec.hash is {said}, but the prompt has the hash {hash}; remove spec.hash, or apply the matching prompt"
         )),
         _ if version.spec.prompt.trim().is_empty() => Some("spec.prompt is empty".to_owned()),
         _ => None,
@@ -197,11 +197,11 @@ fn indexed(version: &PromptVersion) -> Indexed {
     }
 }
 
-/// Creates a version of an optimization, which owns it, and returns the object. One that is there already will do if it has the
-/// same prompt and is not about to go with an optimization that was called the same; `None` when it will not.
+/// Creates a version that the optimization owns, and returns the object. Returns an existing object if it has the same prompt and
+/// is not about to be deleted with an earlier optimization of the same name; otherwise `None`.
 ///
 /// # Errors
-/// When the API server does not answer, or refuses.
+/// The API server is unreachable or refuses the write.
 pub async fn create(
     client: &Client,
     owner: &AgentOptimization,
@@ -247,10 +247,10 @@ pub async fn create(
     }
 }
 
-/// Writes the status of a version, and returns the object; `None` when somebody has deleted it.
+/// Writes the status of a version, and returns the object; `None` if it was deleted.
 ///
 /// # Errors
-/// When the API server does not answer, or refuses.
+/// The API server is unreachable or refuses the write.
 pub async fn report(
     client: &Client,
     namespace: &str,
@@ -265,10 +265,10 @@ pub async fn report(
     }
 }
 
-/// Deletes a version that is too old to keep.
+/// Deletes a version beyond the retention limit.
 ///
 /// # Errors
-/// When the API server does not answer, or refuses.
+/// The API server is unreachable or refuses the write.
 pub async fn delete(client: &Client, namespace: &str, object: &str) -> Result<(), kube::Error> {
     let api: Api<PromptVersion> = Api::namespaced(client.clone(), namespace);
     match api.delete(object, &DeleteParams::default()).await {
@@ -280,7 +280,7 @@ pub async fn delete(client: &Client, namespace: &str, object: &str) -> Result<()
 /// The versions of an optimization with their prompts.
 ///
 /// # Errors
-/// When the API server does not answer, or refuses.
+/// The API server is unreachable or refuses the request.
 pub async fn list(client: &Client, namespace: &str, optimization: &str) -> Result<Vec<PromptVersion>, kube::Error> {
     let api: Api<PromptVersion> = Api::namespaced(client.clone(), namespace);
     let selector = format!("spec.optimizationRef.name={optimization}");
@@ -299,7 +299,7 @@ pub async fn list(client: &Client, namespace: &str, optimization: &str) -> Resul
 /// The prompt of a version.
 ///
 /// # Errors
-/// When the API server does not answer, or refuses.
+/// The API server is unreachable or refuses the request.
 pub async fn prompt(client: &Client, namespace: &str, object: &str) -> Result<Option<String>, kube::Error> {
     let api: Api<PromptVersion> = Api::namespaced(client.clone(), namespace);
     Ok(api.get_opt(object).await?.map(|version| version.spec.prompt))

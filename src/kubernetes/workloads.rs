@@ -9,11 +9,11 @@ use super::names::{FIELD_MANAGER, PROMPT_HASH_ANNOTATION};
 use crate::api::promotion::{Workload, WorkloadKind};
 use crate::domain::hash::ContentHash;
 
-/// Annotates the pod template of a workload with the hash of the prompt. Once it bears the hash, doing it again changes
-/// nothing, so a promotion restarts a workload once.
+/// Annotates the pod template of a workload with the hash of the prompt. Repeating it changes nothing, so a promotion restarts a
+/// workload once.
 ///
 /// # Errors
-/// [`kube::Error::Api`] with code 404 when there is no such workload.
+/// [`kube::Error::Api`] with code 404 if there is no such workload.
 pub async fn restart(
     client: &Client,
     namespace: &str,

@@ -1,4 +1,4 @@
-//! What Prometheus says (<https://prometheus.io/docs/prometheus/latest/querying/api/>).
+//! Parses answers of Prometheus (<https://prometheus.io/docs/prometheus/latest/querying/api/>).
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -6,32 +6,32 @@ use serde_json::value::RawValue;
 
 use crate::decide::watch::{Answer, Gap};
 
-/// What a query found.
+/// The result of a query.
 #[derive(Debug, PartialEq)]
 pub(super) struct Found {
-    /// The number, or why there is none.
+    /// The number, or the reason why there is none.
     pub answer: Answer,
-    /// The query answers a scalar, not a vector.
+    /// Whether the query returns a scalar rather than a vector.
     pub is_scalar: bool,
 }
 
-/// Why there is no answer in a body.
+/// Why a body has no result.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unanswered {
-    /// Prometheus says that it has none: the kind of the error, and its words.
+    /// Prometheus returned an error.
     Refused {
         /// `errorType`, such as `bad_data`.
         kind: String,
         /// `error`.
         words: String,
     },
-    /// The query answers something that is no number: what, and what to do.
+    /// The query does not return a number: the problem with its remedy.
     Unfit(String),
     /// It is not an answer of this API.
     Foreign,
 }
 
-/// The outermost fields. `warnings` and `infos` do not change what a number is.
+/// The top-level fields. `warnings` and `infos` do not affect the result.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
@@ -50,7 +50,7 @@ struct Data<'a> {
     result: &'a RawValue,
 }
 
-/// A time in seconds, and a number as text.
+/// A time in seconds, and a number as a string.
 type Point = (f64, String);
 
 #[derive(Deserialize)]
@@ -59,7 +59,7 @@ struct Series {
     histogram: Option<IgnoredAny>,
 }
 
-/// Reads a body.
+/// Parses a body.
 pub(super) fn read(body: &[u8]) -> Result<Found, Unanswered> {
     let body: Body<'_> = serde_json::from_slice(body).map_err(|_| Unanswered::Foreign)?;
     match (body.status.as_str(), body.data) {
@@ -84,7 +84,7 @@ fn result(kind: &str, text: &str) -> Result<Found, Unanswered> {
             let answer = match (series.len(), series.pop()) {
                 (1, Some(Series { value: Some(point), .. })) => number(point)?,
                 (1, Some(Series { histogram: Some(_), .. })) => {
-                    return unfit("it answers a histogram; take a number of it, as histogram_quantile does");
+                    return unfit("it returns a histogram; reduce it to a number, for example with histogram_quantile");
                 }
                 (1, _) => return Err(Unanswered::Foreign),
                 (0, _) => Err(Gap::NoData),
@@ -92,8 +92,8 @@ fn result(kind: &str, text: &str) -> Result<Found, Unanswered> {
             };
             Ok(Found { answer, is_scalar: false })
         }
-        "matrix" => unfit("it answers a range of values; make one of them, as rate or avg_over_time does"),
-        "string" => unfit("it answers a text; write a query that answers a number"),
+        "matrix" => unfit("it returns a range of values; reduce it to one, for example with rate or avg_over_time"),
+        "string" => unfit("it returns a string; write a query that returns a number"),
         _ => Err(Unanswered::Foreign),
     }
 }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_told_in_its_own_words() {
+    fn an_error_is_reported_in_its_own_words() {
         let body = br#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": 1:4: parse error: unexpected end of input"}"#;
         let words = "invalid parameter \"query\": 1:4: parse error: unexpected end of input".to_owned();
         assert_eq!(read(body), Err(Unanswered::Refused { kind: "bad_data".to_owned(), words }));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_by_its_kind_is_told() {
+    fn a_result_that_is_not_a_number_is_reported() {
         for body in [
             r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#,
             r#"{"status":"success","data":{"resultType":"string","result":[1,"5"]}}"#,

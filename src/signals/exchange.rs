@@ -1,4 +1,4 @@
-//! One query: one HTTP request, and what came of it.
+//! Sends one query in one HTTP request.
 
 use std::error::Error as _;
 
@@ -14,12 +14,12 @@ use crate::domain::duration::HumanDuration;
 use crate::domain::presentable::one_line;
 use crate::domain::redact::Redactor;
 
-/// The longest answer that is read: a query that is fit for a signal answers in a few hundred bytes.
+/// The maximum length of an answer. A suitable query is answered in a few hundred bytes.
 const LONGEST_ANSWER: usize = 1 << 20;
-/// The most characters of a stranger's text that are shown.
+/// The maximum number of characters of untrusted text in a message.
 const MOST_SHOWN: usize = 300;
 
-/// Asks a query at a time, now if none is given. The error is what happened, and what to do.
+/// Sends a query for a point in time, now by default. The error is a message with a remedy.
 pub(super) async fn ask(prometheus: &Prometheus, query: &str, at: Option<Timestamp>) -> Result<Found, String> {
     let place = shown(&prometheus.url);
     match tokio::time::timeout(prometheus.timeout, exchange(prometheus, query, at, &place)).await {
@@ -37,7 +37,7 @@ async fn exchange(prometheus: &Prometheus, query: &str, at: Option<Timestamp>, p
     *request.body_mut() = Some(form(query, at).into());
     let mut response = prometheus.http.execute(request).await.map_err(|error| {
         let cause = presentable(prometheus, &root_cause(&error));
-        format!("cannot reach {place}: {cause}; is it running, and is spec.watch.prometheus.url right?")
+        format!("cannot reach {place}: {cause}; check that it is running and that spec.watch.prometheus.url is correct")
     })?;
     let status = response.status();
     let answered = || match status.canonical_reason() {
@@ -52,26 +52,26 @@ async fn exchange(prometheus: &Prometheus, query: &str, at: Option<Timestamp>, p
             answered()
         ));
     }
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("an unknown form");
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no content type");
     let kind = presentable(prometheus, kind);
     let body =
         body(&mut response).await.map_err(|why| format!("{}, but {}", answered(), presentable(prometheus, &why)))?;
     match read(&body) {
         Ok(found) if status.is_success() => Ok(found),
-        Err(Unanswered::Unfit(what)) if status.is_success() => Err(format!("the query cannot be used: {what}")),
+        Err(Unanswered::Unfit(what)) if status.is_success() => Err(format!("unsuitable query: {what}")),
         Err(Unanswered::Refused { kind, words }) => {
             let said = presentable(prometheus, &format!("{kind}: {words}"));
             Err(format!("{}: {}; {}", answered(), said.trim_end_matches('.'), remedy(prometheus, status, &kind)))
         }
         _ if status.is_success() => Err(format!(
-            "{}, but not with the JSON of the Prometheus API ({kind}); is spec.watch.prometheus.url right?",
+            "{}, but not with the JSON of the Prometheus API ({kind}); check spec.watch.prometheus.url",
             answered()
         )),
         _ => Err(format!("{}; {}", answered(), remedy(prometheus, status, ""))),
     }
 }
 
-/// The query as a form.
+/// The query as form data.
 fn form(query: &str, at: Option<Timestamp>) -> String {
     let mut form = Serializer::new(String::new());
     form.append_pair("query", query);
@@ -82,44 +82,46 @@ fn form(query: &str, at: Option<Timestamp>) -> String {
     form.finish()
 }
 
-/// The body of an answer, or why it cannot be had.
+/// Reads the body of an answer.
 async fn body(response: &mut Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() <= LONGEST_ANSWER => body.extend_from_slice(&chunk),
-            Ok(Some(_)) => return Err("the answer is longer than 1 MiB; the query must answer one series".to_owned()),
+            Ok(Some(_)) => {
+                return Err("the answer is longer than 1 MiB; write a query that returns a single series".to_owned());
+            }
             Ok(None) => return Ok(body),
             Err(error) => return Err(format!("the answer was cut short: {}", root_cause(&error))),
         }
     }
 }
 
-/// What to do about a refusal.
+/// The remedy for a refusal.
 fn remedy(prometheus: &Prometheus, status: StatusCode, kind: &str) -> String {
     match (status.as_u16(), kind) {
         (401 | 403 | 407, _) => prometheus.credentials.clone(),
         (_, "bad_data" | "execution") => "correct the query".to_owned(),
         (_, "timeout" | "canceled") => "make the query cheaper, or give Prometheus more time".to_owned(),
-        (404 | 405, _) => "is spec.watch.prometheus.url right?".to_owned(),
-        (429, _) => "it is asked too often; raise spec.watch.interval".to_owned(),
-        (500.., _) => "it is broken or overloaded: see its logs".to_owned(),
+        (404 | 405, _) => "check spec.watch.prometheus.url".to_owned(),
+        (429, _) => "it is queried too often; raise spec.watch.interval".to_owned(),
+        (500.., _) => "check its logs".to_owned(),
         _ => "correct the query, or spec.watch.prometheus".to_owned(),
     }
 }
 
-/// Text of a stranger, without our secrets and fit to be shown.
+/// Untrusted text without secrets and control characters.
 fn presentable(prometheus: &Prometheus, text: &str) -> String {
     let secrets = prometheus.secrets.iter().map(ExposeSecret::expose_secret);
     one_line(&Redactor::new(secrets, 0, "[secret]").text(text), MOST_SHOWN)
 }
 
-/// A URL without what may be secret in it: user, password and query.
+/// A URL without its potentially secret parts: user, password and query.
 fn shown(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
-/// The innermost reason of a transport error; the outer ones only say that there was one.
+/// The innermost cause of a transport error; the outer ones have no details.
 fn root_cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no connection in time".to_owned();

@@ -298,22 +298,22 @@ async fn a_redirect_is_not_followed() {
 async fn what_is_not_prometheus_is_told_without_showing_what_it_says() {
     let page = "<html><title>Intranet</title></html>";
     let server = Server::saying(reply("200 OK", "text/html; charset=utf-8", page)).await;
-    insta::assert_snapshot!(outage(&server).await, @"http://prometheus/prefix/api/v1/query answered 200 OK, but not with the JSON of the Prometheus API (text/html; charset=utf-8); is spec.watch.prometheus.url right?");
+    insta::assert_snapshot!(outage(&server).await, @"http://prometheus/prefix/api/v1/query answered 200 OK, but not with the JSON of the Prometheus API (text/html; charset=utf-8); check spec.watch.prometheus.url");
     let server = Server::saying(reply("502 Bad Gateway", "text/html", page)).await;
-    insta::assert_snapshot!(outage(&server).await, @"http://prometheus/prefix/api/v1/query answered 502 Bad Gateway; it is broken or overloaded: see its logs");
+    insta::assert_snapshot!(outage(&server).await, @"http://prometheus/prefix/api/v1/query answered 502 Bad Gateway; check its logs");
     let server = Server::saying(reply("404 Not Found", "text/plain", "404 page not found")).await;
-    insta::assert_snapshot!(outage(&server).await, @"http://prometheus/prefix/api/v1/query answered 404 Not Found; is spec.watch.prometheus.url right?");
+    insta::assert_snapshot!(outage(&server).await, @"http://prometheus/prefix/api/v1/query answered 404 Not Found; check spec.watch.prometheus.url");
     let success = r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;
     let server = Server::saying(json("500 Internal Server Error", success)).await;
     assert!(outage(&server).await.contains("answered 500"));
     let text = r#"{"status":"success","data":{"resultType":"string","result":[1,"x"]}}"#;
-    insta::assert_snapshot!(outage(&Server::saying(json("200 OK", text)).await).await, @"the query cannot be used: it answers a text; write a query that answers a number");
+    insta::assert_snapshot!(outage(&Server::saying(json("200 OK", text)).await).await, @"unsuitable query: it returns a string; write a query that returns a number");
 }
 
 #[tokio::test]
 async fn an_answer_without_an_end_is_given_up() {
     let huge = format!(r#"{{"status":"success","padding":"{}"}}"#, "x".repeat(2 << 20));
-    insta::assert_snapshot!(outage(&Server::saying(json("200 OK", &huge)).await).await, @"http://prometheus/prefix/api/v1/query answered 200 OK, but the answer is longer than 1 MiB; the query must answer one series");
+    insta::assert_snapshot!(outage(&Server::saying(json("200 OK", &huge)).await).await, @"http://prometheus/prefix/api/v1/query answered 200 OK, but the answer is longer than 1 MiB; write a query that returns a single series");
     let cut = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"status\":";
     let said = outage(&Server::saying(cut).await).await;
     assert!(said.contains("the answer was cut short"), "{said}");
@@ -328,7 +328,7 @@ async fn silence_and_nobody_at_all_are_outages() {
     let plan = PrometheusPlan { url: "http://127.0.0.1:1/".parse().unwrap(), ..server.plan() };
     let reading = read(&client(&plan), &signal("up")).await;
     let Err(Gap::Outage(said)) = reading.value else { panic!("{reading:?}") };
-    assert!(said.contains("Connection refused") && said.contains("is it running"), "{said}");
+    assert!(said.contains("Connection refused") && said.contains("check that it is running"), "{said}");
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn secrets_that_are_missing_or_cannot_be_sent_are_told_at_once() {
         _ => None,
     };
     let error = Prometheus::new(&plan, &secrets, http()).unwrap_err();
-    insta::assert_snapshot!(error, @r#"spec.watch.prometheus: key "absent" of Secret "prometheus" is missing or empty: add it; spec.watch.prometheus: key "empty" of Secret "prometheus" is missing or empty: add it; spec.watch.prometheus: key "broken" of Secret "prometheus" has characters that cannot be sent: correct it"#);
+    insta::assert_snapshot!(error, @r#"spec.watch.prometheus: key "absent" of Secret "prometheus" is missing or empty; add it; spec.watch.prometheus: key "empty" of Secret "prometheus" is missing or empty; add it; spec.watch.prometheus: key "broken" of Secret "prometheus" contains characters that are not allowed in a header; correct it"#);
 }
 
 #[tokio::test]

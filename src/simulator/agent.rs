@@ -1,4 +1,4 @@
-//! The simulated agent: does what the skills say, as well as its system prompt teaches them.
+//! The simulated agent: shows its skills, with a probability that depends on whether its system prompt teaches them.
 
 use serde_json::{Map, Value, json};
 
@@ -30,7 +30,7 @@ pub fn reply(world: &World, chat: &Chat<'_>, chances: &[f64]) -> Reply {
     }
 }
 
-/// What the agent is going to do in answer to the newest user message.
+/// The agent's plan for the newest user message.
 struct Plan {
     /// The calls, by step; steps are numbered without gaps.
     calls: Vec<Planned>,
@@ -94,7 +94,7 @@ fn offered(chat: &Chat<'_>, tool: &str) -> Option<Value> {
 
 fn add_right_calls(chat: &Chat<'_>, skill: &Skill, captured: &Captured<'_, '_>, calls: &mut Vec<Planned>) {
     let mut step = 0;
-    // Calls of other skills to the same tool are the same call; a second one of this skill is another.
+    // Calls of different skills to the same tool are one call; a second call of the same skill is another one.
     let others = calls.len();
     let mut merged = vec![false; others];
     for call in &skill.right.calls {
@@ -153,7 +153,7 @@ fn close_gaps(calls: &mut [Planned]) {
     }
 }
 
-/// How many turns with calls the agent has made since the newest user message.
+/// The number of turns with calls since the newest user message.
 fn calls_made(chat: &Chat<'_>) -> usize {
     chat.turns
         .iter()

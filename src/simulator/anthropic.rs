@@ -72,13 +72,13 @@ struct Choice {
     disable_parallel_tool_use: bool,
 }
 
-/// A request for a message, and what only this protocol knows.
+/// A request for a message, with the fields that only this protocol has.
 pub struct Request<'a> {
     /// The request.
     pub chat: Chat<'a>,
-    /// The tool whose input is the answer: structured output, as it is asked for here.
+    /// The tool whose input is the answer: the structured output of this protocol.
     pub answer_tool: Option<String>,
-    /// A part of the request is marked for the prompt cache; nothing is cached without.
+    /// Whether a part of the request is marked for the prompt cache; otherwise nothing is cached.
     pub caches: bool,
 }
 
@@ -135,7 +135,7 @@ pub fn read(bytes: &[u8]) -> Result<Request<'_>, Refusal> {
     Ok(Request { chat, answer_tool, caches: contains(bytes, b"\"cache_control\"") })
 }
 
-/// A single tool that must be called is how this protocol asks for an answer of a certain form.
+/// This protocol requests structured output with a single tool that must be called.
 fn take_answer_tool(chat: &mut Chat<'_>) -> Option<String> {
     let ToolChoice::Named(name) = &chat.choice else { return None };
     let [only] = chat.tools.as_slice() else { return None };
@@ -206,7 +206,7 @@ fn read_choice(choice: Option<Choice>, tools: &[Tool<'_>]) -> Result<ToolChoice,
     }
 }
 
-/// The reply as this protocol carries it: an answer of a certain form is the input of its tool.
+/// The reply in this protocol: a structured answer is the input of its tool.
 fn blocks(request: &Request<'_>, reply: &Reply, dice: Dice) -> Vec<Value> {
     let answer = request.answer_tool.as_ref().and_then(|tool| {
         let arguments = serde_json::from_str(&reply.text).ok()?;
@@ -235,7 +235,7 @@ fn stop_reason(reply: &Reply, blocks: &[Value]) -> &'static str {
 
 fn usage(request: &Request<'_>, tokens: Tokens) -> Value {
     let cached = if request.caches { tokens.cached } else { 0 };
-    // Cached tokens are not part of `input_tokens` here, unlike in the protocol of OpenAI.
+    // Unlike in OpenAI's protocol, cached tokens are not part of `input_tokens`.
     json!({
         "input_tokens": tokens.input - cached,
         "cache_creation_input_tokens": 0,

@@ -1,4 +1,4 @@
-//! The cast: tells whom a chat is for, and lets them answer.
+//! Dispatches a chat to the role that answers it.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use super::request::{Chat, Form, Reply, Role};
 use super::world::World;
 use super::{agent, judge, patch_writer, user};
 
-/// An answer, and whose it is.
+/// An answer and its role.
 pub struct Answer {
-    /// Who answered.
+    /// The role.
     pub role: Role,
-    /// What.
+    /// The answer.
     pub reply: Reply,
-    /// It is prose where JSON was asked for.
+    /// Whether it is prose although JSON was requested.
     pub is_prose: bool,
 }
 
@@ -41,7 +41,7 @@ fn is_prose(world: &World, chat: &Chat<'_>, role: Role, dice: Dice) -> bool {
     matches!(chat.form, Form::Schema(_)) && dice.happens(world.faults.prose.0 + own, "prose", "")
 }
 
-/// What a model says when it forgets that JSON was asked for.
+/// The answer of a model that ignores a request for JSON.
 fn prose(role: Role) -> Reply {
     Reply::text(match role {
         Role::Judge => "Overall the assistant did a good job here, though there is room for improvement.",

@@ -1,4 +1,4 @@
-//! What a server has answered, by kind: the world's own record, to hold against a ledger.
+//! Counts the answers of a server by kind, for comparison with a ledger.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,24 +8,24 @@ use serde::Serialize;
 use super::mishaps::Mishap;
 use super::request::Role;
 
-/// What a server has answered since it started.
+/// The counts since the server started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
-    /// Answers that were complete and well-formed when they were handed to the connection.
+    /// Answers that were sent completely and well-formed.
     pub answered: Answered,
     /// Faults.
     pub faults: FaultCounts,
-    /// Requests that were refused because something was wrong with them.
+    /// Invalid requests that were refused.
     pub refused: u64,
 }
 
 impl Counts {
     /// The counts in the text format of Prometheus.
     pub fn write(&self, out: &mut String) {
-        write_counters(out, "simulator_answers_total", "Answers, by what was asked for.", "role", &self.answered);
+        write_counters(out, "simulator_answers_total", "Answers, by role.", "role", &self.answered);
         write_counters(out, "simulator_faults_total", "Faults, by kind.", "kind", &self.faults);
-        let (name, help) = ("simulator_refused_total", "Requests that were wrong themselves.");
+        let (name, help) = ("simulator_refused_total", "Refused invalid requests.");
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}", self.refused);
     }
 }
@@ -39,15 +39,15 @@ fn write_counters(out: &mut String, name: &str, help: &str, label: &str, counts:
     }
 }
 
-/// Answers by what was asked.
+/// Answers by role.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answered {
     /// Turns of the agent.
     pub agent: u64,
-    /// Verdicts of the judge, prose among them.
+    /// Verdicts of the judge, including prose.
     pub judge: u64,
-    /// Proposals of the patch writer, prose among them.
+    /// Proposals of the patch writer, including prose.
     pub patch: u64,
     /// Turns of the simulated user.
     pub user: u64,
@@ -56,7 +56,7 @@ pub struct Answered {
 }
 
 impl Answered {
-    /// All of them.
+    /// The total.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.agent + self.judge + self.patch + self.user + self.embeddings
@@ -75,13 +75,13 @@ pub struct FaultCounts {
     pub server_error: u64,
     /// Connections cut in the middle of an answer.
     pub hang_up: u64,
-    /// Answers whose JSON breaks off.
+    /// Answers with truncated JSON.
     pub truncated_json: u64,
-    /// Answers that are none.
+    /// Malformed answers.
     pub malformed: u64,
-    /// Answers that came very late.
+    /// Stalled answers.
     pub stalled: u64,
-    /// Prose where JSON was asked for. These are answers as well.
+    /// Prose although JSON was requested. Counted as answers as well.
     pub prose: u64,
 }
 
@@ -102,12 +102,12 @@ pub enum Event {
     Refused,
 }
 
-/// Counts as they happen, from many connections at once.
+/// Concurrent counters.
 #[derive(Default)]
 pub struct Tally([AtomicU64; 14]);
 
 impl Tally {
-    /// One more of these.
+    /// Increments a count.
     pub fn add(&self, event: Event) {
         let place = match event {
             Event::Chat(Role::Agent) => 0,

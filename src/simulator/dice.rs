@@ -1,13 +1,13 @@
-//! Randomness that is a function of content: the same request throws the same dice, whenever and wherever it comes.
+//! Randomness as a function of content: equal requests draw equal numbers, whenever and wherever they arrive.
 
 use std::f64::consts::TAU;
 
-/// A source of independent draws, each under a label of its own.
+/// A source of independent draws, each identified by a label.
 #[derive(Clone, Copy, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Dice for some content. Parts are kept apart: `["ab", "c"]` is not `["a", "bc"]`.
+    /// Dice for some content. Its parts are separate: `["ab", "c"]` differs from `["a", "bc"]`.
     pub fn new(seed: u64, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes());
@@ -20,7 +20,7 @@ impl Dice {
         Self(u64::from_le_bytes(first))
     }
 
-    /// Dice of their own for the `n`th attempt at the same content.
+    /// Independent dice for the `n`th attempt at the same content.
     pub fn attempt(self, n: u32) -> Self {
         Self(mix(self.0 ^ mix(u64::from(n) + 1)))
     }

@@ -21,11 +21,11 @@ pub fn embed(settings: &Embeddings, text: &str, dimensions: usize) -> Vec<f32> {
             *counts.entry(feature).or_default() += 1;
         }
     }
-    // The first place is kept for what all texts share.
+    // The first component is the similarity that all texts share.
     let places = (dimensions - 1).max(1);
     let mut vector = vec![0.0_f64; dimensions];
     let mut features: Vec<(u64, u32)> = counts.into_iter().collect();
-    // Sums of floats depend on their order, and a map has none.
+    // Sums of floats depend on their order, and a map is unordered.
     features.sort_unstable();
     for (feature, count) in features {
         let place = (dimensions - places) + (feature % places as u64) as usize;

@@ -1,4 +1,4 @@
-//! The simulated judge: recognises the failures of the skills in a transcript, and grades with noise, bias and leniency.
+//! The simulated judge: recognizes the failures of the skills in a transcript, and grades with noise, bias and leniency.
 
 use serde_json::{Map, Value, json};
 
@@ -14,11 +14,11 @@ struct Fault<'w> {
     remark: String,
 }
 
-/// The verdict. The first user message holds the case; later ones are repairs, which change no score.
+/// The verdict. The first user message contains the case; later ones are repairs, which change no score.
 pub fn reply(world: &World, chat: &Chat<'_>) -> Reply {
     let case = chat.user_texts().next().unwrap_or_default();
     let transcript = fenced(case);
-    // What the judge knows besides the transcript (a reference, say) does not move its noise: only what it judges does.
+    // The noise depends only on the transcript, not on other parts of the request such as a reference answer.
     let sample = chat.seed.unwrap_or_default().to_le_bytes();
     let dice = Dice::new(world.seed, &[b"judge", transcript.as_bytes(), &sample]);
     let faults = faults(world, &exchanges(transcript));
@@ -106,7 +106,7 @@ fn shows(skill: &Skill, exchange: &Exchange, captured: &Captured<'_, '_>) -> boo
     }
 }
 
-/// Whether two values are the same to a reader: `12` and `"12"` are.
+/// Whether two values read the same, such as `12` and `"12"`.
 fn alike(a: &Value, b: &Value) -> bool {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     a == b || text(a) == text(b).replace(',', "") || text(a) == text(b)

@@ -1,8 +1,8 @@
-//! The agent in production: customers of the world write to it, and it serves whatever prompt lies in a file.
+//! The agent in production: it serves the prompt in a file to the customers of the world.
 //!
-//! It is the workload whose prompt Whetstone keeps: the file is the mounted target ConfigMap, and the counts are what
-//! a real agent would expose to Prometheus. What decides how a conversation ends are the world's skills under that prompt,
-//! as when the agent is asked over HTTP; nothing here knows which version it serves, or that there are versions.
+//! It simulates a workload whose prompt Whetstone manages: the file is the mounted target ConfigMap, and the counts are those
+//! that a real agent would expose to Prometheus. The world's skills under that prompt determine how a conversation ends, as over
+//! HTTP; this module does not know versions.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -34,9 +34,9 @@ impl Conversations {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets customers write, until it is stopped. A prompt that cannot be read serves nobody, and is tried again.
+    /// Simulates customers until it is stopped. While the prompt cannot be read, no customer is served.
     pub async fn serve(&self, world: &World, traffic: &Traffic, prompt: PathBuf, stop: CancellationToken) {
-        // Every series is there from the start: Prometheus cannot tell the first of a series from none.
+        // Every series exists from the start: Prometheus cannot detect the increase from no series to the first value.
         self.lock().by_topic.extend(traffic.customers.iter().map(|customer| (customer.topic.clone(), [0, 0])));
         let mut clock = interval(traffic.every.0);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -54,7 +54,7 @@ impl Conversations {
                 Err(error) => {
                     self.lock().prompt = None;
                     if !warned {
-                        tracing::warn!(%error, prompt = %prompt.display(), "the agent has no prompt and serves nobody");
+                        tracing::warn!(%error, prompt = %prompt.display(), "the agent has no prompt and serves no customers");
                         warned = true;
                     }
                 }
@@ -75,7 +75,7 @@ impl Conversations {
         counted.by_topic.entry(customer.topic.clone()).or_default()[usize::from(failed)] += 1;
     }
 
-    /// The counts in the text format of Prometheus; nothing before the agent serves anybody.
+    /// The counts in the text format of Prometheus; empty before the first conversation.
     pub fn write(&self, out: &mut String) {
         let counted = self.lock();
         if let Some(hash) = counted.prompt {
@@ -88,9 +88,7 @@ impl Conversations {
         if counted.by_topic.is_empty() {
             return;
         }
-        out.push_str(
-            "# HELP agent_conversations_total Conversations with customers, by topic and by how they ended.\n",
-        );
+        out.push_str("# HELP agent_conversations_total Conversations with customers, by topic and outcome.\n");
         out.push_str("# TYPE agent_conversations_total counter\n");
         for (topic, [solved, failed]) in &counted.by_topic {
             for (outcome, count) in [("solved", solved), ("failed", failed)] {

@@ -1,4 +1,4 @@
-//! What goes wrong with one attempt at a request, and how long it takes.
+//! Faults and latency of one attempt at a request.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -7,38 +7,38 @@ use std::time::Duration;
 use super::dice::Dice;
 use super::world::{Faults, Latency, Spread};
 
-/// Something that goes wrong with one attempt.
+/// A fault of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mishap {
-    /// 429; try again after this long.
+    /// 429, with the time to wait.
     RateLimited(Duration),
     /// 500.
     ServerError,
     /// The connection is cut in the middle of the answer.
     HangUp,
-    /// The JSON breaks off.
+    /// The JSON is truncated.
     TruncatedJson,
-    /// A 200 that is no answer.
+    /// A 200 with a malformed answer.
     Malformed,
-    /// The answer comes this late.
+    /// The answer is delayed.
     Stall(Duration),
 }
 
-/// How one attempt goes.
+/// The course of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fate {
-    /// How long it takes.
+    /// Its latency.
     pub latency: Duration,
-    /// What goes wrong, if anything does.
+    /// Its fault, if any.
     pub mishap: Option<Mishap>,
 }
 
-/// Which attempt each request is at. A request that was answered is forgotten: asked once more, it fares as it did at first.
+/// The number of attempts at each request. An answered request is forgotten, so that a repetition has the same course.
 #[derive(Default)]
 pub struct Attempts(Mutex<HashMap<u64, u32>>);
 
 impl Attempts {
-    /// How the next attempt at a request goes. `dice` are those of its bytes.
+    /// The course of the next attempt at a request. `dice` are those of its bytes.
     pub fn next(&self, faults: &Faults, dice: Dice) -> Fate {
         if faults.total() <= 0.0 {
             return Fate { latency: latency(faults, dice), mishap: None };
@@ -55,7 +55,7 @@ impl Attempts {
     }
 }
 
-/// How the `attempt`th attempt at a request goes, from 0.
+/// The course of the `attempt`th attempt at a request, from 0.
 pub fn fate(faults: &Faults, dice: Dice, attempt: u32) -> Fate {
     let dice = dice.attempt(attempt);
     let mishap = (attempt < faults.max_consecutive).then(|| mishap(faults, dice.unit("fault", ""))).flatten();
@@ -93,7 +93,7 @@ fn latency(faults: &Faults, dice: Dice) -> Duration {
             if mean <= 0.0 {
                 return Duration::ZERO;
             }
-            // The parameters of the logarithm that give this mean and deviation.
+            // The parameters of the normal distribution of the logarithm, for this mean and deviation.
             let variance = (sd / mean).powi(2).ln_1p();
             (mean.ln() - variance / 2.0 + variance.sqrt() * dice.normal("latency", "")).exp()
         }

@@ -105,7 +105,7 @@ pub fn text_of<'a>(content: Option<&'a RawValue>, param: &str) -> Result<Cow<'a,
     }
 }
 
-/// Texts as one, a line break between them.
+/// Joins texts with line breaks.
 pub fn join(mut texts: Vec<Cow<'_, str>>) -> Cow<'_, str> {
     match texts.len() {
         0 => Cow::Borrowed(""),
@@ -237,7 +237,7 @@ fn read_form(format: Option<Value>) -> Result<Form, Refusal> {
     }
 }
 
-/// When every answer was made: there is no clock in a world.
+/// The creation time of every answer: a world has no clock.
 const CREATED: u64 = 1_750_000_000;
 
 fn call_id(dice: Dice, index: usize) -> String {
@@ -334,10 +334,10 @@ pub fn stream_chat(chat: &Chat<'_>, reply: &Reply, tokens: Tokens, dice: Dice) -
     events
 }
 
-/// The most bytes of one piece of a streamed text.
+/// The maximum size of a piece of a streamed text, in bytes.
 const PIECE: usize = 24;
 
-/// A text in pieces, as a stream brings them.
+/// Splits a text into the pieces of a stream.
 pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {

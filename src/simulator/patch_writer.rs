@@ -1,7 +1,7 @@
-//! The simulated patch writer: proposes edits from what its request contains, and nothing else.
+//! The simulated patch writer: proposes edits from the content of its request only.
 //!
-//! It reads the prompt, its sections and the examples of failures from the request. A skill is taught only where the request,
-//! outside the prompt, has evidence that the skill failed; what is proposed otherwise is useless or does harm.
+//! It reads the prompt, its sections and the examples of failures from the request. It teaches a skill only if the request,
+//! outside the prompt, has evidence that the skill failed; other proposals are useless or harmful.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::request::{Chat, Form, Reply, Turn};
 use super::template::fixed_part;
 use super::world::{FailureKind, Harm, Skill, World};
 
-/// What it proposes when the world names nothing useless.
+/// The default useless proposals.
 const USELESS: [&str; 4] = [
     "Always read the request of the user twice before you answer.",
     "Be as helpful as possible in every situation.",
@@ -20,8 +20,7 @@ const USELESS: [&str; 4] = [
     "Keep a friendly and professional tone at all times.",
 ];
 
-/// The proposal. A request to mend an earlier one is another request: the dice are thrown anew, and what was proposed before
-/// counts as rejected.
+/// The proposal. A request to repair an earlier one is another request: it has other dice, and earlier proposals count as rejected.
 pub fn reply(world: &World, chat: &Chat<'_>) -> Reply {
     let Form::Schema(schema) = &chat.form else { return Reply::default() };
     let text = chat.user_texts().next().unwrap_or_default();
@@ -62,14 +61,15 @@ fn propose(world: &World, request: &Request<'_>, dice: Dice) -> (String, Vec<Val
         [] => USELESS.to_vec(),
         given => given.iter().map(String::as_str).collect(),
     };
-    // What stands in the request already, in the prompt or among what was rejected, is not proposed again if there is anything else.
+    // Lines that are in the request already, in the prompt or among rejected patches, are proposed only if nothing else is left.
     let fresh: Vec<&str> = useless.iter().copied().filter(|text| !request.mentions(text)).collect();
     let lines = if fresh.is_empty() { useless } else { fresh };
     let line = lines[dice.pick(lines.len(), "useless")];
     ("The agent should take more care.".to_owned(), vec![request.insert(line.trim(), dice, 0)])
 }
 
-/// The skills that this proposal teaches: some of those with an instruction, with evidence, and not taught yet, the more likely the more evidence.
+/// The skills that this proposal teaches: some of those that have an instruction and evidence and are not taught yet, more likely
+/// with more evidence.
 fn teachable<'w>(world: &'w World, request: &Request<'_>, dice: Dice) -> Vec<&'w Skill> {
     let mut open: Vec<(&Skill, f64)> = world
         .skills
@@ -79,7 +79,7 @@ fn teachable<'w>(world: &'w World, request: &Request<'_>, dice: Dice) -> Vec<&'w
         .map(|skill| (skill, evidence(skill, &request.rest) as f64))
         .filter(|(_, weight)| *weight > 0.0)
         .collect();
-    // What was rejected stands in the request, word for word: others first.
+    // Rejected lines are in the request verbatim; other skills come first.
     let rejected = |skill: &Skill| skill.instruction.as_deref().is_some_and(|text| request.mentions(text));
     if open.iter().any(|(skill, _)| !rejected(skill)) {
         open.retain(|(skill, _)| !rejected(skill));
@@ -94,8 +94,7 @@ fn teachable<'w>(world: &'w World, request: &Request<'_>, dice: Dice) -> Vec<&'w
     chosen
 }
 
-/// How often a text shows that a skill failed: 0 when it does not. Where examples stand in blocks of their own, need and failure must
-/// show in the same one.
+/// How often a text shows that a skill failed. If the examples are in separate blocks, need and failure must be in the same one.
 pub fn evidence(skill: &Skill, text: &str) -> usize {
     if let Some(pattern) = &skill.evidence {
         return pattern.find_iter(text).count();
@@ -117,8 +116,8 @@ fn examples(text: &str) -> Vec<&str> {
     blocks.flatten().collect()
 }
 
-/// How many marks of the failure a text has: the judge's remark, the words of the wrong answer, or a line about an error
-/// of tool calls that names the tool and its kind (for a wrong argument also the argument).
+/// How many signs of the failure a text has: the judge's remark, the words of the wrong answer, or a line about an error
+/// of tool calls with the tool and the kind (for a wrong argument also the argument).
 fn marks(skill: &Skill, text: &str) -> usize {
     let failure = &skill.failure;
     let said = |words: &Option<String>| {
@@ -138,13 +137,13 @@ fn marks(skill: &Skill, text: &str) -> usize {
     said(&failure.remark) + lines.filter(|line| kind.iter().any(|words| line.contains(words))).count()
 }
 
-/// What the request of the patch phase says.
+/// The parsed request of the patch phase.
 struct Request<'a> {
-    /// The prompt to mend.
+    /// The prompt to patch.
     prompt: &'a str,
     /// Everything else: cluster, examples, rejected patches.
     rest: Cow<'a, str>,
-    /// The words of the whole request and of what was proposed for it before, a single space between them.
+    /// The words of the whole request and of earlier proposals, separated by single spaces.
     words: String,
     /// The sections that may be edited.
     sections: Vec<Cow<'a, str>>,
@@ -166,7 +165,7 @@ impl<'a> Request<'a> {
         Self { prompt, rest, words, sections }
     }
 
-    /// Whether a line stands in the request already: in the prompt, or among what was rejected.
+    /// Whether a line is in the request already: in the prompt, or among rejected patches.
     fn mentions(&self, line: &str) -> bool {
         self.words.contains(&words(line))
     }
@@ -200,8 +199,8 @@ fn edit(op: &str, section: &str, find: Option<&str>, text: Option<&str>) -> Valu
     json!({"op": op, "section": section, "after": null, "find": find, "text": text})
 }
 
-/// Where the prompt stands: inside the first pair of tags whose name ends in `prompt`, else inside the first code
-/// fence after a line that speaks of the prompt.
+/// Finds the prompt: inside the first pair of tags whose name ends in `prompt`, else inside the first code fence after a line
+/// that mentions the prompt.
 fn fenced_prompt(text: &str) -> Option<(usize, usize)> {
     let mut from = 0;
     while let Some(open) = text[from..].find('<').map(|at| from + at) {
@@ -221,7 +220,7 @@ fn fenced_prompt(text: &str) -> Option<(usize, usize)> {
     Some((start, end))
 }
 
-/// The names of the prompt's sections, and the lines that open them: Markdown headings, or the top-level keys of YAML when there are none.
+/// The names of the prompt's sections, and the lines that open them: Markdown headings, else the top-level keys of YAML.
 fn headings(prompt: &str) -> impl Iterator<Item = (&str, &str)> {
     let markdown = prompt.lines().any(|line| heading(line).is_some());
     prompt.lines().filter_map(move |line| {
@@ -246,7 +245,7 @@ fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether the request says, on a line about protection or in the list after it, that a section is protected.
+/// Whether a section is protected according to a line about protection or the list after it.
 fn is_protected(request: &str, section: &str) -> bool {
     let mut listing = false;
     request.lines().any(|line| {
@@ -259,7 +258,7 @@ fn is_protected(request: &str, section: &str) -> bool {
     })
 }
 
-/// Whether a line has a name as a word of its own.
+/// Whether a line contains a name as a separate word.
 fn mentions(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| {
         let before = line[..at].chars().next_back();

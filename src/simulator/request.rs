@@ -1,4 +1,4 @@
-//! A chat request, whichever wire protocol it came over, and the answer to it.
+//! Chat requests and answers, independent of the wire protocol.
 
 use std::borrow::Cow;
 
@@ -20,13 +20,13 @@ pub struct Chat<'a> {
     pub tools: Vec<Tool<'a>>,
     /// Which of them may or must be called.
     pub choice: ToolChoice,
-    /// Several calls may be made in one turn.
+    /// Whether several calls may be made in one turn.
     pub parallel: bool,
-    /// The form that the answer must have.
+    /// The required form of the answer.
     pub form: Form,
-    /// Which of several independent samples is asked for.
+    /// Which of several independent samples is requested.
     pub seed: Option<i64>,
-    /// The most tokens of the answer.
+    /// The maximum number of tokens of the answer.
     pub max_tokens: Option<u64>,
     /// Stream the answer.
     pub stream: bool,
@@ -41,7 +41,7 @@ pub enum Turn<'a> {
     User(Cow<'a, str>),
     /// The assistant answered or called tools.
     Assistant {
-        /// What it said.
+        /// Its text.
         text: Cow<'a, str>,
         /// The ids of its calls.
         calls: Vec<Cow<'a, str>>,
@@ -50,7 +50,7 @@ pub enum Turn<'a> {
     Tool {
         /// The id of the call.
         id: Cow<'a, str>,
-        /// What it answered.
+        /// Its answer.
         content: Cow<'a, str>,
     },
 }
@@ -60,7 +60,7 @@ pub enum Turn<'a> {
 pub struct Tool<'a> {
     /// Its name.
     pub name: Cow<'a, str>,
-    /// The JSON Schema of its arguments, unread.
+    /// The JSON Schema of its arguments, not parsed.
     pub parameters: Option<&'a RawValue>,
 }
 
@@ -74,7 +74,7 @@ impl Tool<'_> {
 /// Which tools may or must be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToolChoice {
-    /// As the model sees fit.
+    /// The model decides.
     Auto,
     /// None.
     None,
@@ -95,7 +95,7 @@ pub enum Form {
     Schema(Value),
 }
 
-/// Who is asked, told from the shape of the request alone.
+/// The role that a request is for, inferred from the request alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The agent.
@@ -108,11 +108,11 @@ pub enum Role {
     User,
 }
 
-/// The words in a system message by which the simulated user is known.
+/// The words in a system message that identify a request to the simulated user.
 const USER_MARK: &str = "You are simulating a user";
 
 impl Chat<'_> {
-    /// Who is asked.
+    /// The role that the request is for.
     pub fn role(&self) -> Role {
         if let Form::Schema(schema) = &self.form {
             let properties = &schema["properties"];
@@ -145,7 +145,7 @@ impl Chat<'_> {
     /// Checks that every tool call is answered before the conversation goes on, as providers do.
     ///
     /// # Errors
-    /// The index of the first turn at which that is not so, and what is wrong.
+    /// The index of the first wrong turn, and the problem.
     pub fn check_calls(&self) -> Result<(), (usize, String)> {
         let mut open: Vec<&str> = Vec::new();
         for (index, turn) in self.turns.iter().enumerate() {
@@ -182,14 +182,14 @@ pub struct ReplyCall {
     pub arguments: Value,
 }
 
-/// What is answered.
+/// The content of an answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reply {
     /// The text.
     pub text: String,
     /// The tool calls.
     pub calls: Vec<ReplyCall>,
-    /// The text was cut short at `max_tokens`.
+    /// Whether the text was truncated at `max_tokens`.
     pub cut: bool,
 }
 
@@ -199,7 +199,7 @@ impl Reply {
         Self { text: text.into(), ..Self::default() }
     }
 
-    /// Cuts the text to so many tokens.
+    /// Truncates the text to a number of tokens.
     pub fn limit(&mut self, max_tokens: Option<u64>) {
         let Some(max) = max_tokens.and_then(|max| usize::try_from(max).ok()) else { return };
         if self.text.len().div_ceil(BYTES_PER_TOKEN) > max {
@@ -211,7 +211,7 @@ impl Reply {
 
 const BYTES_PER_TOKEN: usize = 4;
 
-/// The tokens of so many bytes of text: a quarter, rounded up. Cheap, the same everywhere, and about right for English.
+/// The estimated tokens of a text of this length in bytes: a quarter, rounded up. Deterministic, and about right for English.
 pub fn tokens(bytes: usize) -> u64 {
     bytes.div_ceil(BYTES_PER_TOKEN) as u64
 }
@@ -219,7 +219,7 @@ pub fn tokens(bytes: usize) -> u64 {
 /// The tokens of a request and of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tokens {
-    /// Of the request, the cached ones included.
+    /// Of the request, including cached ones.
     pub input: u64,
     /// Of the request, served from the prompt cache.
     pub cached: u64,
@@ -227,13 +227,13 @@ pub struct Tokens {
     pub output: u64,
 }
 
-/// Providers cache prefixes from this many tokens up, in steps of `CACHE_STEP`.
+/// The minimum length of a cached prefix in tokens. Longer ones are cached in steps of `CACHE_STEP`.
 const CACHE_FROM: u64 = 1024;
 const CACHE_STEP: u64 = 128;
 
 impl Chat<'_> {
-    /// The tokens of this request and an answer. What counts as cached is the prefix that all conversations under one prompt share:
-    /// system message and tools, as though it had been sent before.
+    /// The tokens of this request and an answer. The prefix that all conversations under one prompt share, system message and tools,
+    /// counts as cached.
     pub fn tokens(&self, reply: &Reply) -> Tokens {
         let prefix: usize = self.system.len()
             + self
@@ -265,7 +265,7 @@ fn text_len(arguments: &Value) -> usize {
     arguments.to_string().len()
 }
 
-/// A request that is refused: an error of whoever sent it.
+/// A refused request: an error of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status.

@@ -1,4 +1,4 @@
-//! HTTP responses: answers, errors in the form of either protocol, and answers that are broken on purpose.
+//! HTTP responses: answers, errors of either protocol, and deliberately broken answers.
 
 use std::io;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub enum Protocol {
     Anthropic,
 }
 
-/// An answer that is ready to be sent: whole, or as a stream of events.
+/// A serialized answer: a body, or a stream of events.
 pub enum Ready {
     /// The body.
     Whole(Vec<u8>),
@@ -30,7 +30,7 @@ pub enum Ready {
 }
 
 impl Ready {
-    /// All of it.
+    /// The complete text.
     pub fn into_bytes(self) -> Vec<u8> {
         match self {
             Self::Whole(bytes) => bytes,
@@ -39,7 +39,7 @@ impl Ready {
     }
 }
 
-/// A response with a body of some kind.
+/// A response with a body of a content type.
 pub fn respond(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -52,7 +52,7 @@ pub fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
     respond(status, "application/json", Body::from(body))
 }
 
-/// An error, with when to come back if that is known.
+/// An error, with the time to wait if known.
 pub fn error(protocol: Protocol, refusal: &Refusal, wait: Option<Duration>) -> Response<Body> {
     let body = match protocol {
         Protocol::OpenAi => openai::write_error(refusal),
@@ -82,13 +82,13 @@ pub fn server_error(protocol: Protocol) -> Response<Body> {
     error(protocol, &Refusal { status: 500, message, param: None, code: None }, None)
 }
 
-/// Promises the whole answer, sends half of it, and cuts the connection.
+/// Announces the whole answer, sends half of it, and cuts the connection.
 pub fn hang_up(mut body: Vec<u8>) -> Response<Body> {
     let promised = body.len();
     body.truncate(promised / 2);
     let half = stream::once(async { Ok(Bytes::from(body)) });
     let cut = stream::once(async {
-        // Lets the first half leave before the connection is cut.
+        // Sends the first half before the connection is cut.
         tokio::task::yield_now().await;
         Err(io::Error::from(io::ErrorKind::ConnectionAborted))
     });
@@ -97,7 +97,7 @@ pub fn hang_up(mut body: Vec<u8>) -> Response<Body> {
     response
 }
 
-/// A whole HTTP answer whose JSON breaks off.
+/// A complete HTTP answer with truncated JSON.
 pub fn truncated(ready: Ready) -> Response<Body> {
     let kind = match ready {
         Ready::Whole(_) => "application/json",
@@ -108,7 +108,7 @@ pub fn truncated(ready: Ready) -> Response<Body> {
     respond(StatusCode::OK, kind, Body::from(body))
 }
 
-/// A 200 that is no answer: without a message, one that broke off, or no JSON at all.
+/// A 200 with a malformed answer: without a message, truncated, or not JSON.
 pub fn malformed(protocol: Protocol, event: Event, dice: Dice) -> Response<Body> {
     let page = "<html><body><h1>502 Bad Gateway</h1></body></html>";
     let body = match (dice.pick(3, "malformed"), protocol, event) {

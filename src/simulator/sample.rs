@@ -1,11 +1,11 @@
-//! An example of a JSON Schema: the simplest value that fits, for answers and calls that the world does not describe.
+//! Generates the simplest value that satisfies a JSON Schema, for answers and calls that the world does not define.
 
 use serde_json::{Map, Value, json};
 
-/// How deep a schema is followed; one that refers to itself ends there.
+/// The depth to which a schema is followed, because it may refer to itself.
 const DEPTH: usize = 12;
 
-/// The simplest value that fits a schema: what it requires and no more.
+/// The simplest value that satisfies a schema: only what it requires.
 pub fn of(schema: &Value) -> Value {
     value(schema, schema, DEPTH)
 }

@@ -1,4 +1,4 @@
-//! The server: takes requests over HTTP, decides how each fares, and counts what it answered.
+//! The server: accepts requests over HTTP, injects faults, and counts its answers.
 
 use std::collections::HashMap;
 use std::io;
@@ -28,13 +28,13 @@ use super::responses::{
 use super::world::World;
 use super::{anthropic, cast, embeddings, openai};
 
-/// The largest request body. Transcripts and prompts are far smaller.
+/// The maximum size of a request body. Transcripts and prompts are far smaller.
 const BODY_LIMIT: usize = 64 << 20;
 
-/// How many system prompts are remembered with what they teach.
+/// The number of system prompts in the cache of what they teach.
 const PROMPTS: usize = 4096;
 
-/// A running simulator. It stops when it is shut down or dropped.
+/// A running simulator. Stops when it is shut down or dropped.
 pub struct Server {
     address: SocketAddr,
     simulator: Arc<Simulator>,
@@ -42,16 +42,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to serve a world. Port 0 takes any free one. Must be called inside a Tokio runtime.
+    /// Starts serving a world. Port 0 selects a free port. Must be called inside a Tokio runtime.
     ///
     /// # Errors
-    /// The address cannot be listened on.
+    /// The address cannot be bound.
     pub fn start(world: World, address: SocketAddr) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|connection| {
-            // Without it every answer waits for the acknowledgement of the one before. A connection that is gone says so later.
+            // Otherwise every answer waits for the acknowledgment of the previous one. A closed connection is noticed later.
             drop(connection.set_nodelay(true));
         });
         let simulator = Arc::new(Simulator::new(world));
@@ -71,7 +71,7 @@ impl Server {
         Ok(Self { address, simulator, stop })
     }
 
-    /// Where OpenAI clients find it: `http://ADDRESS/v1`. Anthropic clients leave out the `/v1`.
+    /// The base URL for OpenAI clients: `http://ADDRESS/v1`. That for Anthropic clients has no `/v1`.
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
@@ -83,14 +83,14 @@ impl Server {
         self.address
     }
 
-    /// What it has answered so far.
+    /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.simulator.tally.read()
     }
 
-    /// Lets the customers of `traffic` write to an agent that serves the prompt in a file, read anew for each of them.
-    /// `GET /metrics` says how that goes. Nobody writes in a world without traffic.
+    /// Simulates the customers of `traffic` and an agent that serves the prompt in a file, which is read for each of them.
+    /// `GET /metrics` has the counts. Does nothing in a world without traffic.
     pub fn go_live(&self, prompt: PathBuf) {
         let (simulator, stop) = (Arc::clone(&self.simulator), self.stop.clone());
         tokio::spawn(async move {
@@ -100,7 +100,7 @@ impl Server {
         });
     }
 
-    /// Stops it: no new connections are taken.
+    /// Stops accepting connections.
     pub fn shutdown(self) {
         self.stop.cancel();
     }
@@ -133,12 +133,12 @@ struct Simulator {
     tally: Arc<Tally>,
     conversations: Conversations,
     under_way: AtomicU32,
-    /// The chances of the skills under each system prompt: matching a prompt against many patterns is the dearest part of an answer,
-    /// and prompts are few.
+    /// Caches the chances of the skills under each system prompt: matching a prompt against many patterns is the most expensive part
+    /// of an answer, and there are few prompts.
     chances: Mutex<HashMap<u64, Arc<[f64]>>>,
 }
 
-/// One request under way.
+/// A running request.
 struct UnderWay<'a>(&'a AtomicU32);
 
 impl Drop for UnderWay<'_> {
@@ -159,7 +159,7 @@ impl Simulator {
         }
     }
 
-    /// Answers a request whose answer `answer` makes, with whatever goes wrong on the way.
+    /// Answers a request with the result of `answer`, after injecting faults.
     async fn serve(
         &self,
         protocol: Protocol,
@@ -213,7 +213,7 @@ impl Simulator {
         }
     }
 
-    /// Sends events one by one, and counts the answer once the last is handed over.
+    /// Sends events one by one, and counts the answer after the last.
     fn stream(&self, event: Event, events: Vec<String>) -> Response<Body> {
         let tally = Arc::clone(&self.tally);
         let last = events.len() - 1;
@@ -260,7 +260,7 @@ impl Simulator {
         })
     }
 
-    /// What a chat is answered with, and who answered. `dice` are those of the whole request.
+    /// The answer to a chat, and its role. `dice` are those of the whole request.
     fn reply(&self, chat: &Chat<'_>, dice: Dice) -> (Event, Reply) {
         let answer = cast::answer(&self.world, chat, dice, |system| self.chances(system));
         if answer.is_prose {

@@ -1,4 +1,4 @@
-//! Texts with places to fill in: `{order}` is what a pattern captured from the conversation.
+//! Templates: the placeholder `{order}` is replaced with what a pattern captured from the conversation.
 
 use std::borrow::Cow;
 
@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 
 use super::world::Pattern;
 
-/// What stands in a place that nothing was captured for.
+/// The replacement of a placeholder without a capture.
 const UNKNOWN: &str = "unknown";
 
-/// What the named groups of some patterns captured.
+/// The captures of named groups.
 #[derive(Debug, Default)]
 pub struct Captured<'p, 't>(Vec<(&'p str, &'t str)>);
 
@@ -34,7 +34,7 @@ impl<'p, 't> Captured<'p, 't> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
     }
 
-    /// The text with its places filled in.
+    /// Fills in a text.
     pub fn fill<'s>(&self, template: &'s str) -> Cow<'s, str> {
         let mut filled = String::new();
         let mut rest = template;
@@ -51,7 +51,7 @@ impl<'p, 't> Captured<'p, 't> {
         Cow::Owned(filled)
     }
 
-    /// Arguments with their places filled in, each text turned into the type that the tool's schema asks for.
+    /// Fills in arguments, and converts each text to the type in the tool's schema.
     pub fn arguments(&self, templates: &Map<String, Value>, schema: &Value) -> Map<String, Value> {
         templates
             .iter()
@@ -59,7 +59,7 @@ impl<'p, 't> Captured<'p, 't> {
             .collect()
     }
 
-    /// A value with its places filled in.
+    /// Fills in a value.
     pub fn value(&self, template: &Value, schema: &Value) -> Value {
         match template {
             Value::String(text) => typed(&self.fill(text), schema),
@@ -70,7 +70,7 @@ impl<'p, 't> Captured<'p, 't> {
     }
 }
 
-/// The longest piece of a template without places in it: what every filled text shares.
+/// The longest piece of a template without placeholders, which every filled text contains.
 pub fn fixed_part(template: &str) -> &str {
     let mut longest = "";
     let mut rest = template;
@@ -83,7 +83,7 @@ pub fn fixed_part(template: &str) -> &str {
     if rest.len() > longest.len() { rest.trim() } else { longest.trim() }
 }
 
-/// The text before the next place, what stands in the place, and the text after it.
+/// The text before the next placeholder, the placeholder, and the text after it.
 fn next_place(text: &str) -> Option<(&str, &str, &str)> {
     let mut from = 0;
     while let Some(open) = text[from..].find('{').map(|at| from + at) {

@@ -1,16 +1,16 @@
-//! A transcript read back from the text that a judge gets: who said what, which tools were called, what they returned.
+//! Parses a transcript from the text that a judge gets: messages, tool calls and their results.
 //!
-//! Read leniently: turns begin with `user:`, `assistant:`, `assistant calls NAME(JSON)` or `tool NAME returned:` at
-//! the start of a line, and everything else goes on with the turn before.
+//! The parser is lenient: turns begin with `user:`, `assistant:`, `assistant calls NAME(JSON)` or `tool NAME returned:` at
+//! the start of a line, and all other lines continue the previous turn.
 
 use serde_json::Value;
 
-/// What happened after one message of the user, up to the next.
+/// A message of the user and everything up to the next one.
 #[derive(Debug, Default, PartialEq)]
 pub struct Exchange {
     /// What the user said.
     pub user: String,
-    /// The tools called, with their arguments (`Null` when they are no JSON).
+    /// The tools called, with their arguments (`Null` if they are not JSON).
     pub calls: Vec<(String, Value)>,
     /// What the tools returned.
     pub results: Vec<String>,
@@ -18,7 +18,7 @@ pub struct Exchange {
     pub answer: String,
 }
 
-/// A request's transcript: inside `<transcript …>`, or the whole text when there is no such fence.
+/// The transcript in a request: inside `<transcript …>`, or the whole text if there is no such tag.
 pub fn fenced(text: &str) -> &str {
     let Some(open) = text.find("<transcript") else { return text };
     let inside = text[open..].find('>').map_or(open, |end| open + end + 1);
@@ -81,7 +81,7 @@ fn turns(transcript: &str) -> Vec<SpokenTurn> {
     turns
 }
 
-/// Who begins to speak on this line, and what they say on it.
+/// The speaker whose turn begins on this line, and the text on it.
 fn opening(line: &str) -> Option<(Who, &str)> {
     if let Some(text) = line.strip_prefix("user:") {
         return Some((Who::User, text));

@@ -1,13 +1,13 @@
-//! The simulated user: answers the agent's questions as its instructions and the world say, then stops.
+//! The simulated user: answers the agent's questions according to its instructions and the world, then stops.
 
 use super::request::{Chat, Reply, Turn};
 use super::template::Captured;
 use super::world::World;
 
-/// What the user says when done.
+/// The last message of the user.
 const DONE: &str = "Thank you, that is all. ###STOP###";
 
-/// The user's next message. The agent's messages come as the user's of this request, its own as the assistant's.
+/// The user's next message. In this request the agent's messages have the role `user`, and the user's the role `assistant`.
 pub fn reply(world: &World, chat: &Chat<'_>) -> Reply {
     let rules = &world.user;
     let system = chat.system.as_ref();
@@ -36,7 +36,7 @@ pub fn reply(world: &World, chat: &Chat<'_>) -> Reply {
     Reply::text(answer.map_or_else(|| DONE.to_owned(), std::borrow::Cow::into_owned))
 }
 
-/// The last paragraph that does not talk about how to stop.
+/// The last paragraph that is not about stopping.
 fn last_paragraph(text: &str) -> &str {
     let paragraphs = text.rsplit("\n\n").map(str::trim);
     paragraphs

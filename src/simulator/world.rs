@@ -1,4 +1,4 @@
-//! The world file: everything that the simulator does, as data. `docs/world.md` describes it for those who write one.
+//! The world file, which defines the behavior of the simulator. `docs/world.md` documents it for users.
 
 mod faults;
 mod models;
@@ -25,25 +25,25 @@ use crate::api::problem::{Place, Problem, Problems};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(title = "World", description = "A simulated world for `whetstone simulate`.")]
 pub struct World {
-    /// Seeds every draw. 0 when absent.
+    /// The seed of every random draw. Defaults to 0.
     #[serde(default)]
     pub seed: u64,
-    /// The key that requests must carry. Any or none when absent.
+    /// The API key that requests must have. By default any key or none is accepted.
     #[serde(default)]
     pub api_key: Option<String>,
-    /// The models that there are; others are answered with 404. Any when empty.
+    /// The names of the models; requests for others are answered with 404. By default every name is accepted.
     #[serde(default)]
     pub models: Vec<String>,
-    /// What the agent can do. When a conversation needs several, all of them apply, in this order.
+    /// The skills of the agent. If a conversation needs several, all of them apply, in this order.
     #[serde(default)]
     pub skills: Vec<Skill>,
-    /// What the agent says when a conversation needs no skill. A polite sentence when absent.
+    /// The agent's answer if a conversation needs no skill. Defaults to a polite sentence.
     #[serde(default)]
     pub fallback: Option<String>,
-    /// Which instructions get in each other's way.
+    /// Instructions that interfere with skills.
     #[serde(default)]
     pub interference: Vec<Interference>,
-    /// What long prompts cost. Nothing when absent.
+    /// The effect of long prompts. By default they have none.
     #[serde(default)]
     pub prompt_cost: Option<PromptCost>,
     /// The judge.
@@ -58,19 +58,19 @@ pub struct World {
     /// The embedding model.
     #[serde(default)]
     pub embeddings: Embeddings,
-    /// What goes wrong.
+    /// Faults.
     #[serde(default)]
     pub faults: Faults,
-    /// The most requests at once. Any number when absent.
+    /// The limit of concurrent requests. By default there is none.
     #[serde(default)]
     pub overload: Option<Overload>,
-    /// The customers of the agent in production. Only `whetstone simulate --live-prompt` has any.
+    /// The customers of the agent in production. Only used by `whetstone simulate --live-prompt`.
     #[serde(default)]
     pub traffic: Option<Traffic>,
-    /// The `taughtBy` patterns of the skills, then the `pattern`s of the interferences, to try all at once.
+    /// The `taughtBy` patterns of the skills, then the `pattern`s of the interferences, to match all at once.
     #[serde(skip)]
     taught: RegexSet,
-    /// For each skill and interference the places in `taught`, if it has a pattern.
+    /// For each skill and interference its index in `taught`, if it has a pattern.
     #[serde(skip)]
     taught_at: Vec<Option<usize>>,
 }
@@ -103,7 +103,7 @@ impl World {
         let mut world = parsed.map_err(|error| {
             let at = error.location();
             let message = error.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
-            // The place is told apart.
+            // The place is reported separately.
             let message = message.split(" at line ").next().unwrap_or_default().trim().to_owned();
             let field = field.replace(".value", "").trim_matches('.').to_owned();
             Problems(vec![Problem { place: place(at), field, message }])
@@ -127,7 +127,7 @@ impl World {
         schemars::schema_for!(Self).to_value()
     }
 
-    /// What a system prompt teaches: for each skill and then each interference, whether its pattern is found.
+    /// What a system prompt teaches: for each skill and then each interference, whether its pattern matches.
     pub fn teaches(&self, prompt: &str) -> Vec<bool> {
         let found = self.taught.matches(prompt);
         let mut taught: Vec<bool> =
@@ -141,7 +141,7 @@ impl World {
         taught
     }
 
-    /// The chance of success of each skill under a system prompt of so many tokens that teaches so much.
+    /// The chance of success of each skill, given the length of the system prompt in tokens and what it teaches.
     pub fn chances(&self, taught: &[bool], tokens: u64) -> Vec<f64> {
         let cost =
             self.prompt_cost.map_or(0.0, |cost| cost.per1000.0 * tokens.saturating_sub(cost.above) as f64 / 1000.0);
@@ -174,14 +174,14 @@ impl World {
                 Some(patterns.len() - 1)
             })
             .collect();
-        // Patterns that compile one by one can only exceed the size limit together; without one they cannot.
+        // Patterns that compile separately can fail together only because of the size limit, which is disabled.
         self.taught = regex::RegexSetBuilder::new(&patterns)
             .size_limit(usize::MAX)
             .build()
             .expect("every pattern was compiled before, and there is no limit on their sum");
     }
 
-    /// What no single field shows: field, place, message.
+    /// Problems that involve several fields: field, place, message.
     fn contradictions(&self) -> Vec<(String, Option<serde_saphyr::Location>, String)> {
         let mut found = Vec::new();
         let mut names = BTreeSet::new();
@@ -192,15 +192,18 @@ impl World {
                 found.push((format!("skills[{index}].{field}"), at, format!("skill {name:?}: {message}")));
             };
             if !names.insert(name.as_str()) {
-                wrong("name", "another skill has this name; give each its own".to_owned());
+                wrong("name", "duplicate name; rename one of the skills".to_owned());
             }
             if skill.needs.pattern.is_none() && skill.needs.tag.is_none() {
-                wrong("needs", "no conversation would need it; give a pattern or a tag".to_owned());
+                wrong("needs", "no conversation needs it; give a pattern or a tag".to_owned());
             }
             if let (Some(taught_by), Some(instruction)) = (&skill.taught_by, &skill.instruction)
                 && !taught_by.is_match(instruction)
             {
-                let message = format!("taughtBy {:?} does not match it, so it would not teach it", taught_by.as_str());
+                let message = format!(
+                    "taughtBy {:?} does not match this text, so it would not teach the skill",
+                    taught_by.as_str()
+                );
                 wrong("instruction", message);
             }
             for (field, missing) in skill.failure.missing() {
@@ -237,18 +240,18 @@ impl World {
 }
 
 impl Failure {
-    /// The fields that its kind needs and that are not there.
+    /// The missing fields of its kind.
     fn missing(&self) -> Vec<(&'static str, String)> {
         let mut missing = Vec::new();
         let answers = matches!(self.kind, FailureKind::WrongAnswer | FailureKind::UnsafeAnswer);
         if answers && self.answer.as_deref().is_none_or(|answer| answer.trim().is_empty()) {
-            missing.push(("failure.answer", format!("{:?} needs the answer that the agent gives", self.kind)));
+            missing.push(("failure.answer", format!("{:?} requires the answer that the agent gives", self.kind)));
         }
         if !answers && self.tool.is_none() {
-            missing.push(("failure.tool", format!("{:?} needs the tool that it concerns", self.kind)));
+            missing.push(("failure.tool", format!("{:?} requires the tool that it concerns", self.kind)));
         }
         if self.kind == FailureKind::WrongArgument && self.argument.is_none() {
-            missing.push(("failure.argument", "WrongArgument needs the argument that is wrong".to_owned()));
+            missing.push(("failure.argument", "WrongArgument requires the argument that is wrong".to_owned()));
         }
         missing
     }

@@ -261,7 +261,7 @@ pub(super) async fn a_vector_that_is_no_number_is_refused(store: &dyn Store) {
     let answer = Answer::Embeddings(Embeddings { vectors, usage: Usage::default(), estimated: false });
     let error = store.record(LedgerEntry { answer, ..entry("infinite") }).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Other);
-    assert!(error.message.contains("model \"worker\" answered a vector"), "{error}");
+    assert!(error.message.contains("model \"worker\" returned a vector"), "{error}");
     assert_eq!(store.find(CallKey(hash("infinite"))).await.unwrap(), None);
 }
 

@@ -1,11 +1,11 @@
 //! The store in one SQLite file.
 //!
-//! - **One writer.** A single task owns the only connection that writes. Callers queue; it takes all that waits, writes it in
-//!   one transaction, and wakes them after the commit. So a hundred concurrent calls share one flush to disk.
-//! - **Durable.** Write-ahead log with `synchronous = FULL`: what was acknowledged survives a kill of the process and also a
-//!   power cut. `NORMAL` would lose the tail in a power cut, and with it paid answers; sharing the flush makes `FULL` affordable.
-//! - **Lookups are grouped** in the same way: one task, one query for all that wait.
-//! - **Other processes** may read and write the same file at the same time. A lock is waited for, for [`PATIENCE`].
+//! - **One writer.** A single task owns the only connection that writes. Callers queue; the task writes all queued calls in one
+//!   transaction, and wakes the callers after the commit. So a hundred concurrent calls share one flush to disk.
+//! - **Durable.** Write-ahead log with `synchronous = FULL`: acknowledged writes survive a killed process and a power failure.
+//!   `NORMAL` would lose the newest writes in a power failure, and with them paid answers; sharing the flush makes `FULL` affordable.
+//! - **Lookups are grouped** in the same way: one task, one query for all queued lookups.
+//! - **Other processes** may read and write the same file at the same time. A lock is waited for, up to [`PATIENCE`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -43,13 +43,13 @@ use identity::Identity;
 pub use lock::ObjectLock;
 use writer::{Job, Reply};
 
-/// How long a lock of another process is waited for.
+/// The maximum wait for a lock of another process.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many callers may queue before the next ones wait for room: it bounds what is in memory.
+/// The length of the queue, which limits the memory.
 const QUEUE: usize = 1024;
 
-/// How many connections read for `history`, `show` and reports.
+/// The number of read connections for `history`, `show` and reports.
 const READERS: u32 = 2;
 
 /// The store in one SQLite file. Clones share it.
@@ -63,12 +63,12 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the store in this file, and creates the file and its folder when they are not there. Must be called inside a
+    /// Opens the store in this file, and creates the file and its directory if they do not exist. Must be called inside a
     /// Tokio runtime.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Newer`] for a file of a newer version of this program, [`StoreErrorKind::Damaged`] for one that is no
-    /// store, [`StoreErrorKind::Locked`] when another process keeps it locked, [`StoreErrorKind::Full`] without space.
+    /// [`StoreErrorKind::Newer`] for a file of a newer version of this program, [`StoreErrorKind::Damaged`] for one that is not a
+    /// store, [`StoreErrorKind::Locked`] if another process keeps it locked, [`StoreErrorKind::Full`] if the disk is full.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         Self::open_with(path, PATIENCE).await
     }
@@ -100,26 +100,26 @@ impl Sqlite {
         &self.place.path
     }
 
-    /// Sees whether the file is still there under its name. What is looked up and recorded is held against that anyway, so that
-    /// nothing is paid that would be lost; this is for whoever wants to know before.
+    /// Checks that the file was neither deleted nor replaced. Lookups and writes check it as well, so that no paid answer is lost;
+    /// this is for callers that want to know before.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Replaced`] when it was deleted, or another one has taken its place.
+    /// [`StoreErrorKind::Replaced`] if the file was deleted or replaced.
     pub fn check(&self) -> Result<(), StoreError> {
-        self.identity.check(&self.place, "go on with it")
+        self.identity.check(&self.place, "use it")
     }
 
-    /// Writes what is queued, folds the write-ahead log into the file and closes it. Afterwards every method fails.
+    /// Writes all queued calls, merges the write-ahead log into the file and closes it. Afterwards every method fails.
     ///
     /// # Errors
-    /// [`StoreError`] when the file could not be closed in order. What was acknowledged is kept all the same.
+    /// [`StoreError`] if the file could not be closed properly. Acknowledged writes are kept anyway.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.readers.close().await;
         self.ask(&self.lookups, "close it", |reply| Lookup::Finish { reply }).await?;
         self.ask(&self.jobs, "close it", |reply| Job::Finish { reply }).await
     }
 
-    /// Hands a request to one of the tasks and waits for its answer.
+    /// Sends a request to one of the tasks and waits for its answer.
     async fn ask<T, R>(
         &self,
         task: &mpsc::Sender<R>,

@@ -1,4 +1,4 @@
-//! An event is one line, whatever a stranger writes into it: nobody forges another one, or commands the terminal that shows it.
+//! Writes each event as one line, whatever untrusted text it contains: no text can forge another event or control the terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -9,11 +9,11 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::LogFormat;
 use crate::domain::presentable::is_obeyed;
 
-/// Writers that write each event as one line.
+/// Creates writers that write each event as one line.
 pub(super) struct Lines<W> {
     pub(super) inner: W,
     pub(super) format: LogFormat,
-    /// The formatter paints.
+    /// Whether the formatter uses colors.
     pub(super) colour: bool,
 }
 
@@ -29,7 +29,7 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for Lines<W> {
     }
 }
 
-/// Writes one event. The formatter hands it over whole, with a line break at its end.
+/// Writes one event. The formatter passes it as a whole, with a line break at its end.
 pub(super) struct Line<W> {
     inner: W,
     format: LogFormat,
@@ -58,7 +58,7 @@ impl<W: Write> Write for Line<W> {
     }
 }
 
-/// The event with escapes in place of what would be obeyed: those of JSON in JSON, where they say the same, else those of Rust.
+/// The event with control characters escaped: as in JSON if it is JSON, otherwise as in Rust.
 fn escaped(event: &str, format: LogFormat, colour: bool) -> String {
     let mut line = String::with_capacity(event.len() + 32);
     let mut rest = event;
@@ -71,7 +71,7 @@ fn escaped(event: &str, format: LogFormat, colour: bool) -> String {
         }
         match (is_obeyed(letter), format) {
             (false, _) => line.push(letter),
-            // All of them are in the plane that four digits reach.
+            // Four digits suffice for all of them.
             (true, LogFormat::Json) => {
                 let _ = write!(line, "\\u{:04x}", u32::from(letter));
             }
@@ -82,7 +82,7 @@ fn escaped(event: &str, format: LogFormat, colour: bool) -> String {
     line
 }
 
-/// The length of the colour that a text begins with, 0 if it begins with none. The formatter escapes those of strangers itself.
+/// The length of the color code at the beginning of a text, or 0. The formatter escapes color codes in untrusted text itself.
 fn paint(text: &str) -> usize {
     let Some(parameters) = text.strip_prefix("\x1b[") else { return 0 };
     let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(parameters.len());

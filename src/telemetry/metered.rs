@@ -1,4 +1,4 @@
-//! The ports of the engine, measured: a store whose paid calls are counted, and progress that times the phases.
+//! Instrumented ports of the engine: a store that counts paid calls, and progress that times the phases.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +14,9 @@ use crate::engine::ports::{
     CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Progress, Recorded, StoreError,
 };
 
-/// A store whose paid calls are counted.
+/// A store that counts paid calls.
 pub struct Metered<S> {
-    /// Goes when nothing can be recorded any more.
+    /// Dropped when nothing can be recorded anymore.
     _kept: Option<Box<dyn Any + Send + Sync>>,
     store: Arc<S>,
     metrics: Arc<Metrics>,
@@ -25,12 +25,12 @@ pub struct Metered<S> {
 }
 
 impl<S> Metered<S> {
-    /// Counts what is recorded in a store for an object.
+    /// Counts the calls that are recorded in a store for an object.
     pub fn new(store: Arc<S>, metrics: Arc<Metrics>, owner: Owner, currency: String) -> Self {
         Self { _kept: None, store, metrics, owner, currency }
     }
 
-    /// Keeps something for as long as anything may still be recorded.
+    /// Keeps a value alive while calls may still be recorded.
     #[must_use]
     pub fn keeping(self, what: impl Any + Send + Sync) -> Self {
         Self { _kept: Some(Box::new(what)), ..self }
@@ -91,7 +91,7 @@ pub struct Timed {
 }
 
 impl Timed {
-    /// Times what goes to `progress`.
+    /// Times the phases that are reported to `progress`.
     pub fn new(progress: Arc<dyn Progress>, metrics: Arc<Metrics>) -> Self {
         Self { progress, metrics, began: Mutex::default() }
     }

@@ -1,7 +1,7 @@
 //! Metrics in the text format of Prometheus and OpenMetrics, named as the Prometheus and Kubernetes projects name theirs.
 //!
-//! Labels are bounded: an object's series go when the object goes, models are those of its spec, everything else is an
-//! enumeration of ours. Amounts and tokens are counted where they are recorded, in the ledger, so the metrics add up to it.
+//! Labels are bounded: the series of an object are removed with it, models are those of its spec, and all other values are enums.
+//! Amounts and tokens are counted where they are recorded, in the ledger, so the metrics agree with it.
 
 mod labels;
 
@@ -56,7 +56,7 @@ pub struct Metrics {
     known: Mutex<HashMap<Owner, Known>>,
 }
 
-/// The series of one object, so that they can be taken away with it.
+/// The series of one object, so that they can be removed with it.
 #[derive(Debug, Default)]
 struct Known {
     phase: Option<String>,
@@ -73,7 +73,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Creates the metrics, all zero.
     #[must_use]
     pub fn new() -> Self {
         let minutes = || Histogram::new(exponential_buckets(0.5, 2.0, 14));
@@ -107,68 +107,67 @@ impl Metrics {
 
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register("cycles", "Cycles that have ended, by what they did and what came out", self.cycles.clone());
-        registry.register_with_unit(
-            "cycle_duration",
-            "How long cycles took",
-            Unit::Seconds,
-            self.cycle_duration.clone(),
-        );
+        registry.register("cycles", "Ended cycles, by kind and verdict", self.cycles.clone());
+        registry.register_with_unit("cycle_duration", "Duration of cycles", Unit::Seconds, self.cycle_duration.clone());
         registry.register_with_unit(
             "phase_duration",
-            "How long phases of the loop took",
+            "Duration of the phases of the loop",
             Unit::Seconds,
             self.phase_duration.clone(),
         );
         registry.register("model_calls", "Paid calls", self.calls.clone());
-        registry.register("ledger_answers", "Answers that were in the ledger", self.ledger_answers.clone());
+        registry.register("ledger_answers", "Calls answered from the ledger", self.ledger_answers.clone());
         registry.register(
             "model_tokens",
-            "Tokens of paid calls: input (cached aside), cached, output",
+            "Tokens of paid calls: input (without cached), cached, output",
             self.tokens.clone(),
         );
-        registry.register("cost", "What paid calls cost, in the currency of the label", self.cost.clone());
-        registry.register("promotions", "Versions that came to serve, by how they did", self.promotions.clone());
-        registry.register("rollbacks", "Versions that were taken back", self.rollbacks.clone());
-        registry.register("cycles_running", "Cycles under way", self.running.clone());
-        registry.register("cycles_queued", "Cycles that wait for their turn", self.queued.clone());
+        registry.register("cost", "Cost of paid calls, in the currency of the label", self.cost.clone());
+        registry.register("promotions", "Versions that became champion, by origin", self.promotions.clone());
+        registry.register("rollbacks", "Versions that were rolled back", self.rollbacks.clone());
+        registry.register("cycles_running", "Running cycles", self.running.clone());
+        registry.register("cycles_queued", "Queued cycles", self.queued.clone());
         registry.register(
             "cycles_parked",
-            "Cycles that have given up their turn while all their calls wait for their providers",
+            "Cycles that do not count as running because all their calls wait for their providers",
             self.parked.clone(),
         );
         registry.register_with_unit(
             "reconcile_duration",
-            "How long reconciling one object took",
+            "Duration of the reconciliation of one object",
             Unit::Seconds,
             self.reconcile_duration.clone(),
         );
-        registry.register("reconcile_errors", "Failed reconciles, by category", self.reconcile_errors.clone());
-        registry.register("leader", "1 when this replica holds the Lease", self.leader.clone());
+        registry.register("reconcile_errors", "Failed reconciliations, by category", self.reconcile_errors.clone());
+        registry.register("leader", "1 if this replica holds the Lease", self.leader.clone());
         registry.register("optimizations", "AgentOptimizations by phase", self.optimizations.clone());
         registry.register(
             "blind_signals",
-            "Live signals of the version on trial that gave no evidence at their last reading",
+            "Live signals of the watched version whose last reading has no evidence",
             self.blind_signals.clone(),
         );
         registry.register(
             "cycles_waiting",
-            "1 for an AgentOptimization whose cycle has failed and waits to be tried again",
+            "1 for an AgentOptimization whose cycle has failed and will be retried",
             self.waiting.clone(),
         );
         registry.register(
             "store_lost",
-            "1 for a namespace whose store was deleted or replaced while it was open; nothing is paid there",
+            "1 for a namespace whose store was deleted or replaced while it was open; no calls are made there",
             self.lost_stores.clone(),
         );
-        registry.register("not_ready", "1 for an AgentOptimization that is not ready, and why", self.not_ready.clone());
+        registry.register(
+            "not_ready",
+            "1 for an AgentOptimization that is not ready, by reason",
+            self.not_ready.clone(),
+        );
     }
 
     /// All metrics as text.
     #[must_use]
     pub fn text(&self) -> String {
         let mut written = String::new();
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = text::encode(&mut written, &self.registry);
         written
     }
@@ -178,26 +177,26 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// A cycle has ended.
+    /// Records the end of a cycle.
     pub fn cycle_ended(&self, kind: &str, outcome: &str, took: Duration) {
         let labels = CycleLabels { kind: kind.to_owned(), outcome: outcome.to_owned() };
         self.cycles.get_or_create(&labels).inc();
         self.cycle_duration.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// A cycle has failed, and will be tried again. How long it took tells nothing.
+    /// Records a failed attempt of a cycle that will be retried, without its duration.
     pub fn cycle_failed(&self, kind: &str) {
         let labels = CycleLabels { kind: kind.to_owned(), outcome: "Failed".to_owned() };
         self.cycles.get_or_create(&labels).inc();
     }
 
-    /// A phase of a cycle has ended.
+    /// Records the end of a phase.
     pub fn phase_ended(&self, phase: Phase, took: Duration) {
         let labels = PhaseLabels { phase: phase.as_str().to_owned() };
         self.phase_duration.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// A reconcile has ended, with an error of this category if it failed.
+    /// Records the end of a reconciliation, with the category of its error if it failed.
     pub fn reconciled(&self, took: Duration, failed: Option<&str>) {
         self.reconcile_duration.observe(took.as_secs_f64());
         if let Some(category) = failed {
@@ -205,19 +204,19 @@ impl Metrics {
         }
     }
 
-    /// A version came to serve.
+    /// Records a promotion.
     pub fn promoted(&self, owner: &Owner, origin: &str) {
         self.known(owner, |known| known.origins.insert(origin.to_owned()));
         self.promotions.get_or_create(&promotion(owner, origin)).inc();
     }
 
-    /// A version was taken back.
+    /// Records a rollback.
     pub fn rolled_back(&self, owner: &Owner, reason: &str) {
         self.known(owner, |known| known.reasons.insert(reason.to_owned()));
         self.rollbacks.get_or_create(&because(owner, reason)).inc();
     }
 
-    /// What goes on with an object.
+    /// Sets the phase of an object.
     pub fn set_phase(&self, owner: &Owner, phase: &str) {
         let before = self.known(owner, |known| known.phase.replace(phase.to_owned()));
         if before.as_deref() == Some(phase) {
@@ -229,7 +228,7 @@ impl Metrics {
         self.optimizations.get_or_create(&PhaseLabels { phase: phase.to_owned() }).inc();
     }
 
-    /// Why an object is not ready; `None` when it is.
+    /// Sets the reason why an object is not ready; `None` if it is.
     pub fn set_not_ready(&self, owner: &Owner, reason: Option<&str>) {
         let before = self.known(owner, |known| std::mem::replace(&mut known.not_ready, reason.map(str::to_owned)));
         if before.as_deref() == reason {
@@ -243,7 +242,7 @@ impl Metrics {
         }
     }
 
-    /// Whether the cycle of an object has failed and waits to be tried again.
+    /// Sets whether the cycle of an object has failed and will be retried.
     pub fn set_waiting(&self, owner: &Owner, waits: bool) {
         if waits {
             self.known(owner, |_| ());
@@ -253,13 +252,13 @@ impl Metrics {
         }
     }
 
-    /// Whether the file of a namespace's store was deleted or replaced while it was open.
+    /// Sets whether the file of a namespace's store was deleted or replaced while it was open.
     pub fn set_store_lost(&self, namespace: &str, is_lost: bool) {
         let labels = NamespaceLabels { namespace: namespace.to_owned() };
         self.lost_stores.get_or_create(&labels).set(i64::from(is_lost));
     }
 
-    /// This replica does not look after objects any more: how they stand is another's to tell.
+    /// Removes the state of all objects, because this replica no longer reconciles them and another one reports it.
     pub fn rest(&self) {
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for (owner, known) in all.iter_mut() {
@@ -274,7 +273,7 @@ impl Metrics {
         }
     }
 
-    /// How many live signals of the version on trial gave no evidence at their last reading; `None` when none is on trial.
+    /// Sets the number of live signals without evidence at their last reading; `None` if no version is watched.
     pub fn set_blind_signals(&self, owner: &Owner, blind: Option<usize>) {
         match blind {
             Some(blind) => {
@@ -285,25 +284,25 @@ impl Metrics {
         }
     }
 
-    /// Counts a cycle as queued for as long as what is returned is kept.
+    /// Counts a cycle as queued until the returned guard is dropped.
     #[must_use]
     pub fn queued(&self) -> Counted {
         Counted::new(&self.queued)
     }
 
-    /// Counts a cycle as running for as long as what is returned is kept.
+    /// Counts a cycle as running until the returned guard is dropped.
     #[must_use]
     pub fn running(&self) -> Counted {
         Counted::new(&self.running)
     }
 
-    /// Counts a cycle as parked for as long as what is returned is kept.
+    /// Counts a cycle as parked until the returned guard is dropped.
     #[must_use]
     pub fn parked(&self) -> Counted {
         Counted::new(&self.parked)
     }
 
-    /// An object is gone, and its series with it.
+    /// Removes the series of a deleted object.
     pub fn forget(&self, owner: &Owner) {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(owner);
         let Some(known) = known else { return };
@@ -331,12 +330,12 @@ impl Metrics {
         }
     }
 
-    /// An answer was found in the ledger.
+    /// Records an answer from the ledger.
     pub(super) fn answered_by_ledger(&self, owner: &Owner) {
         self.ledger_answers.get_or_create(&of(owner)).inc();
     }
 
-    /// A paid call was recorded.
+    /// Records a paid call.
     pub(super) fn paid(&self, owner: &Owner, currency: &str, entry: &LedgerEntry) {
         let model = entry.model.as_str();
         self.known(owner, |known| known.models.insert((model.to_owned(), currency.to_owned())));
@@ -357,7 +356,7 @@ impl Metrics {
     }
 }
 
-/// Something that is counted while it is kept.
+/// A guard that counts while it is alive.
 pub struct Counted(Gauge);
 
 impl Counted {

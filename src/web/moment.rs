@@ -1,4 +1,4 @@
-//! Points in time and spans as people say them: `3m ago`, `in 4h`, `2m 10s`. The present is an argument.
+//! Points in time and durations for people: `3m ago`, `in 4h`, `2m 10s`. The current time is an argument.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -6,7 +6,7 @@ const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// `3m ago`, or `in 3m` for what is still to come.
+/// `3m ago`, or `in 3m` for the future.
 #[must_use]
 pub fn relative(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs();
@@ -17,13 +17,13 @@ pub fn relative(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// `3m`: the age of something.
+/// `3m`: an age.
 #[must_use]
 pub fn age(then: Timestamp, now: Timestamp) -> String {
     rough(now.duration_since(then).as_secs().max(0))
 }
 
-/// `2m 10s`: how long something took.
+/// `2m 10s`: a duration.
 #[must_use]
 pub fn took(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().max(0);
@@ -34,7 +34,7 @@ pub fn took(duration: SignedDuration) -> String {
     }
 }
 
-/// One unit, as large as keeps two digits where it can.
+/// A duration in a single unit: the largest one that keeps two digits, if possible.
 fn rough(seconds: i64) -> String {
     match seconds {
         ..120 => format!("{seconds}s"),
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_took_time_is_told_in_two_units() {
+    fn a_duration_is_given_in_two_units() {
         for (seconds, said) in [(0, "0s"), (59, "59s"), (130, "2m 10s"), (3660, "1h 1m"), (90_000, "25h 0m")] {
             assert_eq!(took(SignedDuration::from_secs(seconds)), said);
         }

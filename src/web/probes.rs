@@ -1,7 +1,7 @@
-//! `/healthz`, `/readyz` and `/metrics`: what the kubelet and Prometheus ask the operator.
+//! `/healthz`, `/readyz` and `/metrics`, for the kubelet and Prometheus.
 //!
-//! Anybody in the cluster may be able to connect here. So a connection that says nothing is closed, none lasts for ever, and where
-//! there are too many the oldest gives way to the newest: whoever holds connections keeps no probe out.
+//! Every pod in the cluster may be able to connect. So idle connections are closed, no connection lasts forever, and if there are
+//! too many, the oldest is closed for the newest: a client that holds connections cannot block the probes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,27 +20,27 @@ use tokio_util::sync::CancellationToken;
 
 /// The media type of the metrics.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// How long the head of a request may take to come, the time that a connection lies idle before it included. Prometheus scrapes more
-/// often, as a rule, and connects again where it does not.
+/// The timeout for the head of a request, including the idle time before it. Prometheus usually scrapes more often, and reconnects
+/// if it does not.
 const HEAD: Duration = Duration::from_secs(65);
-/// How long a connection may last. Who scrapes over it connects again.
+/// The maximum duration of a connection. Clients reconnect.
 const CONNECTION: Duration = Duration::from_mins(10);
-/// How many connections there are at once.
+/// The maximum number of connections.
 const CONNECTIONS: usize = 64;
-/// The longest head of a request.
+/// The maximum length of the head of a request.
 const HEAD_BYTES: usize = 16 << 10;
 
-/// What there is to ask.
+/// The source of the answers.
 pub trait Probes: Send + Sync + 'static {
-    /// The process need not be restarted.
+    /// Whether the process is alive. If not, it has to be restarted.
     fn is_alive(&self) -> bool;
-    /// The process can do its work, or stands by to do it.
+    /// Whether the process can do its work, or is on standby.
     fn is_ready(&self) -> bool;
     /// The metrics as text.
     fn metrics(&self) -> String;
 }
 
-/// What those who connect may take.
+/// Limits for clients.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     head: Duration,
@@ -62,7 +62,7 @@ async fn serve_within(bounds: Bounds, listener: TcpListener, probes: Arc<dyn Pro
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    // The client has gone already, or there are too many files open: some will be closed.
+                    // The client has disconnected already, or too many files are open, some of which will be closed.
                     tracing::debug!(%error, "accepting a connection to the probes");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
@@ -93,22 +93,22 @@ async fn connection(stream: TcpStream, router: Router, bounds: Bounds, stop: Can
         () = tokio::time::sleep(bounds.connection) => return,
         () = stop.cancelled() => served.as_mut().graceful_shutdown(),
     }
-    // What was asked before the end is answered, by those who listen.
+    // Requests that arrived before the end are still answered.
     let _ = tokio::time::timeout(Duration::from_secs(1), served).await;
 }
 
 fn router(probes: Arc<dyn Probes>) -> Router {
     let (alive, ready, metrics) = (Arc::clone(&probes), Arc::clone(&probes), probes);
     Router::new()
-        .route("/healthz", get(move || std::future::ready(told(alive.is_alive()))))
-        .route("/readyz", get(move || std::future::ready(told(ready.is_ready()))))
+        .route("/healthz", get(move || std::future::ready(answer(alive.is_alive()))))
+        .route("/readyz", get(move || std::future::ready(answer(ready.is_ready()))))
         .route(
             "/metrics",
             get(move || std::future::ready(([(header::CONTENT_TYPE, OPENMETRICS)], metrics.metrics()).into_response())),
         )
 }
 
-fn told(holds: bool) -> Response {
+fn answer(holds: bool) -> Response {
     if holds { "ok\n".into_response() } else { (StatusCode::SERVICE_UNAVAILABLE, "not yet\n").into_response() }
 }
 

@@ -1,4 +1,4 @@
-//! The report of a cycle in words: a summary for the terminal, and Markdown for a pull request or a job summary.
+//! The report of a cycle as text: a summary for the terminal, and Markdown for a pull request or a job summary.
 
 mod patches;
 
@@ -24,15 +24,15 @@ const LISTED_SCENARIOS: usize = 12;
 pub fn summary(report: &Report) -> String {
     let mut text = format!("{}\n\n", headline(report));
     let _ = writeln!(text, "{}", scores(report, presets::NOTHING));
-    for out_of_the_ordinary in answers(report) {
-        let _ = writeln!(text, " {out_of_the_ordinary}");
+    for unusual in answers(report) {
+        let _ = writeln!(text, " {unusual}");
     }
-    text.push_str("\nwhy\n");
+    text.push_str("\nreasons\n");
     for reason in &report.reasons {
         let _ = writeln!(text, "  {} {}", mark(reason), line(&reason.message));
     }
     if !report.clusters.is_empty() {
-        text.push_str("\nwhat the champion failed\n");
+        text.push_str("\nfailures of the champion\n");
         for cluster in report.clusters.iter().take(SUMMARY_CLUSTERS) {
             let _ = writeln!(text, "  {:>4} × {}{}", cluster.size, line(&cluster.label), round_of(report, cluster));
         }
@@ -41,7 +41,7 @@ pub fn summary(report: &Report) -> String {
         }
     }
     if let Some(critical) = report.critical.as_ref().filter(|critical| !critical.dropped.is_empty()) {
-        text.push_str("\nwhat was left out because it breaks something critical\n");
+        text.push_str("\nedits left out because they break critical scenarios\n");
         for dropped in &critical.dropped {
             let _ = writeln!(text, "  {}", line(&dropped_line(dropped)));
         }
@@ -49,12 +49,12 @@ pub fn summary(report: &Report) -> String {
     if let Some(challenger) = &report.challenger
         && !challenger.failing.is_empty()
     {
-        let _ = writeln!(text, "\nwhat the challenger still fails\n  {}", listed(&challenger.failing, line));
+        let _ = writeln!(text, "\nscenarios that the challenger still fails\n  {}", listed(&challenger.failing, line));
     }
     if let Some(challenger) = &report.challenger
         && !challenger.diff.is_empty()
     {
-        text.push_str("\nwhat the challenger changes\n");
+        text.push_str("\nchanges in the challenger\n");
         for changed in changed_lines(&challenger.diff) {
             let _ = writeln!(text, "  {}", harmless(changed));
         }
@@ -69,14 +69,14 @@ pub fn markdown(report: &Report) -> String {
     let mut text = format!("# {}\n\n", headline(report));
     let cycle: String = report.cycle.chars().take(12).collect();
     let _ = writeln!(text, "{}, cycle `{cycle}`\n", code(&report.object));
-    text.push_str("## Why\n\n");
+    text.push_str("## Reasons\n\n");
     for reason in &report.reasons {
         let _ = writeln!(text, "- {} **{}**: {}", mark(reason), reason.code, escaped(&reason.message));
     }
     let _ = writeln!(text, "\n## Scores\n\n{}", scores(report, presets::ASCII_MARKDOWN));
     let _ = writeln!(text, "\n{}", measured_on(&report.champion));
-    for out_of_the_ordinary in answers(report) {
-        let _ = writeln!(text, "\n{out_of_the_ordinary}");
+    for unusual in answers(report) {
+        let _ = writeln!(text, "\n{unusual}");
     }
     if let Some(challenger) = &report.challenger {
         markdown_challenger(challenger, &mut text);
@@ -94,7 +94,7 @@ pub fn markdown(report: &Report) -> String {
     text
 }
 
-/// The first few ids, made fit for where they go, and how many more there are.
+/// The first few ids, escaped by `fit`, and the number of others.
 fn listed(ids: &[String], fit: impl Fn(&str) -> String) -> String {
     let first: Vec<String> = ids.iter().take(LISTED_SCENARIOS).map(|id| fit(id)).collect();
     let more = ids.len().saturating_sub(LISTED_SCENARIOS);
@@ -105,16 +105,16 @@ fn listed(ids: &[String], fit: impl Fn(&str) -> String) -> String {
 fn headline(report: &Report) -> String {
     let champion = &report.champion.version;
     match (report.verdict, &report.challenger) {
-        // Reports of earlier versions say `promoted` of what was compared.
+        // Reports of earlier versions have the verdict `promoted` for a comparison.
         (Verdict::Passed, _) => format!("Passed: the challenger is better than {champion}"),
         (Verdict::Promoted, _) if report.kind == Kind::Compare => {
             format!("Passed: the challenger is better than {champion}")
         }
         (Verdict::Promoted, Some(challenger)) => format!("Promoted: {} replaces {champion}", challenger.version),
         (Verdict::Promoted, None) => "Promoted".to_owned(),
-        (Verdict::Kept, _) => format!("Kept: {champion} stays"),
-        (Verdict::BelowThreshold, _) => format!("Kept, below its threshold: {champion} stays"),
-        (Verdict::Inconclusive, _) => format!("Inconclusive: {champion} stays for now"),
+        (Verdict::Kept, _) => format!("Kept: {champion} remains the champion"),
+        (Verdict::BelowThreshold, _) => format!("Kept, below its threshold: {champion} remains the champion"),
+        (Verdict::Inconclusive, _) => format!("Inconclusive: {champion} remains the champion for now"),
     }
 }
 
@@ -126,10 +126,10 @@ fn mark(reason: &Reason) -> &'static str {
     }
 }
 
-/// What the scores rest on, in one sentence.
+/// A sentence about the scenarios behind the scores.
 fn measured_on(side: &Side) -> String {
     let what = match side.measured_on {
-        MeasuredOn::HeldOut => "held out: the optimizer never saw them",
+        MeasuredOn::HeldOut => "held out, never seen by the optimizer",
         MeasuredOn::Training => "training and regression part",
         MeasuredOn::All => "all of them",
     };
@@ -138,13 +138,13 @@ fn measured_on(side: &Side) -> String {
         0 => format!("None of {all} could be scored ({what})."),
         scored => {
             let of =
-                if side.unscored == 0 { all } else { format!("{scored} of {all}, since the others have no score") };
+                if side.unscored == 0 { all } else { format!("{scored} of {all}, because the others have no score") };
             format!("Measured on {of} ({what}); the scores are means weighted by impact, from 0 to 1.")
         }
     }
 }
 
-/// One row for the aggregate, the pass rate and each dimension; one column a side.
+/// One row for the aggregate, the pass rate and each dimension; one column for champion and challenger each.
 fn scores(report: &Report, style: TableStyle) -> Table {
     let sides: Vec<&Side> = std::iter::once(&report.champion).chain(&report.challenger).collect();
     let mut table = Table::new();
@@ -173,14 +173,14 @@ fn scores(report: &Report, style: TableStyle) -> Table {
     table
 }
 
-/// For each side, the runs in which an answer was out of the ordinary: they are scored like all others, and explain a score.
+/// For each side, the number of runs with unusual answers. They are scored like all others, and may explain a score.
 fn answers(report: &Report) -> Vec<String> {
     let sides = [("champion", Some(&report.champion)), ("challenger", report.challenger.as_ref())];
     let line = |(name, side): (&str, Option<&Side>)| {
         let AnswerCounts { silent, cut_short, filtered, refused } = side?.answers;
         let kinds = [
-            (silent, "without a word"),
-            (cut_short, "cut at the token limit"),
+            (silent, "empty"),
+            (cut_short, "cut off at the token limit"),
             (filtered, "stopped by the content filter"),
             (refused, "refused by the model"),
         ];
@@ -200,7 +200,7 @@ fn round_of(report: &Report, cluster: &ClusterReport) -> String {
     if several { format!("  (round {})", cluster.round) } else { String::new() }
 }
 
-/// The lines of a diff that were added or taken away.
+/// The added and removed lines of a diff.
 fn changed_lines(diff: &str) -> impl Iterator<Item = &str> {
     diff.lines().filter(|line| {
         (line.starts_with('+') || line.starts_with('-')) && !line.starts_with("+++") && !line.starts_with("---")
@@ -220,7 +220,7 @@ fn bill(report: &Report) -> String {
     )
 }
 
-/// The mark of figures that rest on estimates.
+/// Marks figures that are based on estimates.
 fn estimated(answers: u64) -> String {
     if answers == 0 { String::new() } else { format!(" ({} with estimated tokens)", counted(answers, "answer")) }
 }
@@ -251,7 +251,7 @@ fn markdown_clusters(report: &Report, text: &mut String) {
     if report.clusters.is_empty() {
         return;
     }
-    text.push_str("\n## What the champion failed\n\n");
+    text.push_str("\n## Failures of the champion\n\n");
     for grouping in &report.groupings {
         let _ = writeln!(text, "{}", how_grouped(report, grouping));
     }
@@ -269,21 +269,21 @@ fn markdown_clusters(report: &Report, text: &mut String) {
     }
 }
 
-/// How the groups of a round were found, in one sentence.
+/// A sentence about how the failures of a round were grouped.
 fn how_grouped(report: &Report, of_round: &RoundGrouping) -> String {
     let Grouping { of, failures, threshold, from, silhouette, groups } = &of_round.grouping;
     let of = match of {
         Grouped::All => "",
         Grouped::Found => " with a wrong tool call or a failed check",
-        Grouped::Judged => " found by a judge alone",
+        Grouped::Judged => " found only by a judge",
     };
     let from = match (from, silhouette) {
-        (ThresholdFrom::Spec, _) => "written in the spec".to_owned(),
+        (ThresholdFrom::Spec, _) => "set in the spec".to_owned(),
         (ThresholdFrom::Silhouette, Some(silhouette)) => {
-            format!("chosen from the failures: there the groups are furthest apart, silhouette {silhouette:.2}")
+            format!("chosen from the failures, where the groups are best separated, silhouette {silhouette:.2}")
         }
         (ThresholdFrom::Silhouette, None) => "chosen from the failures".to_owned(),
-        (ThresholdFrom::Default, _) => "the default: the failures fall into no groups that are apart".to_owned(),
+        (ThresholdFrom::Default, _) => "the default, because the failures do not form separate groups".to_owned(),
     };
     let several = report.groupings.iter().any(|grouping| grouping.round > 1);
     let round = if several { format!("Round {}: ", of_round.round) } else { String::new() };
@@ -307,7 +307,7 @@ fn markdown_bill(report: &Report, text: &mut String) {
     let _ = writeln!(text, "{table}");
 }
 
-/// Untrusted text on one line, cut to a readable length, unable to become Markdown of its own.
+/// Untrusted text on one line, shortened, with Markdown escaped.
 fn inline(text: &str) -> String {
     const CHARS: usize = 300;
     let whole = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -317,14 +317,14 @@ fn inline(text: &str) -> String {
     }
 }
 
-/// The same, whole.
+/// The same, not shortened.
 fn escaped(text: &str) -> String {
     let line = line(text);
     let mut escaped = String::with_capacity(line.len() + 8);
     let mut before = None;
     let mut letters = line.chars().peekable();
     while let Some(c) = letters.next() {
-        // Within a word it is no mark.
+        // Within a word it is not markup.
         let is_within = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
         let is_mark = match c {
             '\\' | '`' | '*' | '[' | ']' | '<' | '>' | '!' | '#' => true,
@@ -340,7 +340,7 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Untrusted text as code in a line.
+/// Untrusted text as inline code.
 fn code(text: &str) -> String {
     let text = line(text);
     let fence = "`".repeat(text.split(|c| c != '`').map(str::len).max().unwrap_or(0) + 1);

@@ -1,5 +1,4 @@
-//! How an AgentOptimization of the cluster stands, in words for a terminal. Pure: what was read of the cluster and the
-//! present go in, text comes out.
+//! The status of an AgentOptimization as text for a terminal. Pure: objects and the current time go in, text comes out.
 
 mod list;
 mod next;
@@ -25,26 +24,26 @@ use crate::api::status::{AgentOptimizationStatus, Progress, RunningCycle, WatchS
 use crate::api::{AgentOptimization, PromptVersion};
 use crate::domain::words::counted;
 
-/// Where the text behind a label begins.
+/// The column in which the text after a label begins.
 const COLUMN: usize = 13;
 
-/// Who looks, and when.
+/// How and when the text is rendered.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The present.
+    /// The current time.
     pub now: Timestamp,
-    /// What is written to.
+    /// The terminal.
     pub terminal: Terminal,
-    /// How the program was called, such as `kubectl whetstone`, for the commands that are suggested.
+    /// The name under which the program was called, such as `kubectl whetstone`, for suggested commands.
     pub program: &'a str,
-    /// The flags that lead to this cluster, such as `--context kind-shop`; empty when none are needed.
+    /// The flags that select this cluster, such as `--context kind-shop`; empty if none are needed.
     pub cluster: &'a str,
-    /// The flag that leads to this namespace, such as `--namespace shop`; empty when none is needed.
+    /// The flag that selects this namespace, such as `--namespace shop`; empty if none is needed.
     pub namespace: &'a str,
 }
 
 impl View<'_> {
-    /// A command that can be typed as it stands.
+    /// A command that can be run as shown.
     #[must_use]
     pub fn command(&self, words: &str) -> String {
         joined(&[self.program, words, self.namespace, self.cluster])
@@ -56,12 +55,12 @@ impl View<'_> {
         joined(&[self.program, words, "--all-namespaces", self.cluster])
     }
 
-    /// A command of kubectl, whose flags for cluster and namespace are the same.
+    /// A kubectl command, which has the same flags for cluster and namespace.
     fn kubectl(&self, words: &str) -> String {
         joined(&["kubectl", words, self.namespace, self.cluster])
     }
 
-    /// How to see whether an operator runs, wherever it is. The labels are those of the chart and the manifests.
+    /// The command that shows whether an operator is running in any namespace. The labels are those of the chart and the manifests.
     #[must_use]
     pub fn operator(&self) -> String {
         joined(&[
@@ -70,8 +69,8 @@ impl View<'_> {
         ])
     }
 
-    /// How to see which replica acts. The operator makes the Lease itself, without labels; that is its name unless
-    /// `--lease-name` gives another.
+    /// The command that shows which replica is active. The operator creates the Lease, without labels, under this name unless
+    /// `--lease-name` sets another.
     #[must_use]
     pub fn lease(&self) -> String {
         joined(&["kubectl get leases --all-namespaces --field-selector metadata.name=whetstone", self.cluster])
@@ -82,7 +81,7 @@ fn joined(words: &[&str]) -> String {
     words.iter().copied().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// One page: how it stands, since when and why, what was tried, and what can be done next.
+/// One page: the state and its reasons, the last cycles, the versions, and what can be done next.
 #[must_use]
 pub fn page(object: &AgentOptimization, versions: &[PromptVersion], view: &View<'_>) -> String {
     let mut text = headline(object, view);
@@ -135,7 +134,7 @@ pub fn condition<'a>(object: &'a AgentOptimization, kind: &str) -> Option<&'a Co
     object.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == kind)
 }
 
-/// Whether `Ready` is true, be something under way or not.
+/// Whether `Ready` is true, even if something is in progress.
 fn is_ready(object: &AgentOptimization) -> bool {
     condition(object, "Ready").is_some_and(|ready| ready.status == "True")
 }
@@ -144,21 +143,21 @@ fn headline(object: &AgentOptimization, view: &View<'_>) -> String {
     let health = Health::of(object);
     let (tone, mark) = health.mark();
     let phase = object.status.as_ref().and_then(|status| status.phase);
-    let stands = match (phase, health) {
-        (None, _) => "nothing known yet".to_owned(),
+    let state = match (phase, health) {
+        (None, _) => "no status yet".to_owned(),
         (Some(phase), Health::Ready) => format!("{}, ready", phase.as_str()),
         (Some(phase), Health::Stalled) => phase.as_str().to_owned(),
         (Some(phase), Health::NotReady) if is_ready(object) => format!("{}, in progress", phase.as_str()),
         (Some(phase), Health::NotReady) => format!("{}, not ready", phase.as_str()),
     };
     let name = view.terminal.paint(Tone::Strong, &object_of(object));
-    let mut text = format!("{name}  {}\n", view.terminal.paint(tone, &format!("{mark} {stands}")));
+    let mut text = format!("{name}  {}\n", view.terminal.paint(tone, &format!("{mark} {state}")));
     let mut say = |tone: Tone, words: &str| text.push_str(&view.terminal.labelled("", 0, tone, words));
     if let Some(ready) = condition(object, "Ready") {
         say(Tone::Plain, &lines(&ready.message));
     }
     if object.metadata.deletion_timestamp.is_some() {
-        say(Tone::Notable, "it is being deleted");
+        say(Tone::Notable, "being deleted");
     }
     match object.status.as_ref().and_then(|status| status.observed_generation) {
         None => {
@@ -166,19 +165,19 @@ fn headline(object: &AgentOptimization, view: &View<'_>) -> String {
             say(
                 Tone::Notable,
                 &format!(
-                    "the operator has not looked at it yet: is it running, and does it watch the namespace {namespace}?"
+                    "not reconciled yet; check that the operator is running and watches the namespace {namespace}"
                 ),
             );
         }
         Some(observed) if Some(observed) != object.metadata.generation => {
-            say(Tone::Notable, "the spec was changed, and the operator has not looked at it since");
+            say(Tone::Notable, "the spec was changed and has not been reconciled yet");
         }
         Some(_) => {}
     }
     text
 }
 
-/// A line of the page: what it is about, and what is to be said.
+/// A labeled line of the page.
 struct Fact {
     label: &'static str,
     tone: Tone,
@@ -201,28 +200,28 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
         );
     }
     if let Some(before) = &status.predecessor {
-        let goes_back = if spec.pin.is_none() { ": a rollback goes back to it" } else { "" };
-        add("predecessor", Tone::Plain, format!("{}{goes_back}", before.version));
+        let restored = if spec.pin.is_none() { ", which a rollback restores" } else { "" };
+        add("predecessor", Tone::Plain, format!("{}{restored}", before.version));
     }
     if let Some(challenger) = &status.challenger {
-        let (tone, stands) = if challenger.awaits_approval {
+        let (tone, state) = if challenger.awaits_approval {
             (Tone::Notable, "has passed the gate and waits for approval")
         } else {
             (Tone::Plain, "in the gate")
         };
-        add("challenger", tone, format!("{}{}, {stands}", challenger.version, scored(challenger.score.as_ref())));
+        add("challenger", tone, format!("{}{}, {state}", challenger.version, scored(challenger.score.as_ref())));
     }
-    // What serves all the same is not said to be in quarantine.
+    // A pinned version that serves is not listed as quarantined.
     let serves = |hash: &str| status.champion.as_ref().is_some_and(|champion| champion.hash == hash);
-    let quarantine = status.quarantine.iter().filter(|taken_back| !serves(&taken_back.hash));
-    let names: Vec<&str> = quarantine.map(|taken_back| taken_back.version.as_str()).collect();
+    let quarantine = status.quarantine.iter().filter(|version| !serves(&version.hash));
+    let names: Vec<&str> = quarantine.map(|version| version.version.as_str()).collect();
     if !names.is_empty() {
-        add("quarantine", Tone::Plain, format!("{}: not promoted again unless somebody asks", names.join(", ")));
+        add("quarantine", Tone::Plain, format!("{}: not promoted again unless requested", names.join(", ")));
     }
     if let Some(cycle) = &status.cycle {
         let words = cycle_words(cycle, view);
         if spec.suspend {
-            add("cycle", Tone::Faint, format!("{words}; stopped, and goes on where it was"));
+            add("cycle", Tone::Faint, format!("{words}; stopped, continues when resumed"));
         } else {
             add("cycle", Tone::Busy, words);
         }
@@ -233,9 +232,8 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
             let times =
                 if waiting.failures == 1 { "once".to_owned() } else { format!("{} times in a row", waiting.failures) };
             let until = relative(waiting.until, view.now);
-            let again =
-                if cycle.progress.is_some() { "being tried again".to_owned() } else { format!("tried again {until}") };
-            add("", Tone::Bad, format!("failed {times}, {again}: {}", lines(&waiting.message)));
+            let retry = if cycle.progress.is_some() { "retrying now".to_owned() } else { format!("retry {until}") };
+            add("", Tone::Bad, format!("failed {times}, {retry}: {}", lines(&waiting.message)));
         }
     }
     if let Some(watch) = &status.watch {
@@ -246,17 +244,17 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
     if let (1.., Some(at)) = (status.reevaluations, status.reevaluated_at) {
         let times =
             if status.reevaluations == 1 { "once".to_owned() } else { format!("{} times", status.reevaluations) };
-        add("measured", Tone::Plain, format!("again with fresh answers {times}, last {}", relative(at, view.now)));
+        add("re-evaluated", Tone::Plain, format!("{times}, last {}", relative(at, view.now)));
     }
     if let Some(pin) = &spec.pin {
         add("pin", Tone::Notable, pin_words(pin, status));
     }
     if spec.suspend {
-        add("suspended", Tone::Notable, "no cycle is started; what serves is still watched".to_owned());
+        add("suspended", Tone::Notable, "no cycles start; the champion is still watched".to_owned());
     }
     let approval = spec.promotion.as_ref().and_then(|promotion| promotion.approval);
     if approval.unwrap_or_else(|| Defaults::of(spec.profile).approval) == Approval::Manual {
-        add("approval", Tone::Plain, "each promotion waits for a person".to_owned());
+        add("approval", Tone::Plain, "every promotion requires manual approval".to_owned());
     }
     if let Some(schedule) = &spec.schedule {
         let zone = schedule.time_zone.as_deref().unwrap_or("UTC");
@@ -267,14 +265,14 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
         };
         add("schedule", Tone::Plain, format!("{} ({zone}){next}", schedule.cron));
     }
-    for (label, tone, text) in asked(object, view.now) {
+    for (label, tone, text) in request_lines(object, view.now) {
         add(label, tone, text);
     }
     if let Some(cost) = &status.cost {
         let cycles = counted(status.cycles, "cycle");
         add("cost", Tone::Plain, format!("{} {} in {cycles}", cost.amount, cost.currency));
     }
-    // What the headline says already is not said again.
+    // Conditions whose message is in the headline already are not repeated.
     let said = condition(object, "Ready").map(|ready| ready.message.as_str());
     let unusual = |condition: &&Condition| words::is_unusual(condition) && said != Some(condition.message.as_str());
     for condition in status.conditions.iter().filter(unusual) {
@@ -288,9 +286,9 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
 
 fn pin_words(pin: &str, status: &AgentOptimizationStatus) -> String {
     match &status.champion {
-        Some(champion) if champion.version == pin => format!("spec.pin keeps {pin} serving, whatever the gate says"),
-        Some(champion) => format!("spec.pin names {pin}, and {} serves", champion.version),
-        None => format!("spec.pin names {pin}, and nothing serves yet"),
+        Some(champion) if champion.version == pin => format!("spec.pin keeps {pin} serving, regardless of the gate"),
+        Some(champion) => format!("spec.pin is {pin}, but {} serves", champion.version),
+        None => format!("spec.pin is {pin}, but no version serves yet"),
     }
 }
 
@@ -302,7 +300,7 @@ fn cycle_words(cycle: &RunningCycle, view: &View<'_>) -> String {
     let what = words::kind(cycle.kind);
     let whom = cycle.challenger.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     let attempt =
-        if cycle.attempt > 0 { format!(", attempt {} at these inputs", cycle.attempt + 1) } else { String::new() };
+        if cycle.attempt > 0 { format!(", attempt {} with these inputs", cycle.attempt + 1) } else { String::new() };
     let since = relative(cycle.started_at, view.now);
     format!("{what}{whom} ({}), started {since}{attempt}", words::cause(cycle.cause))
 }
@@ -328,65 +326,71 @@ fn progress_words(progress: &Progress, currency: &str, with_bar: bool) -> String
 fn watch_words(watch: &WatchStatus, limit: u32, view: &View<'_>) -> (Tone, String) {
     let version = &watch.version;
     if watch.breaches > 0 {
-        let counted = format!("{} of {limit} breaches in a row until it is taken back", watch.breaches);
+        let counted = format!("{} of {limit} consecutive breaches before a rollback", watch.breaches);
         return (Tone::Bad, format!("{version}: {counted}"));
     }
     if watch.established {
-        return (Tone::Good, format!("{version} is established: it has come through its window"));
+        return (Tone::Good, format!("{version} is established"));
     }
     if signals::is_silent(watch) {
-        return (Tone::Notable, format!("{version}: not established until every signal can be read"));
+        return (Tone::Notable, format!("{version}: cannot be established until every signal can be read"));
     }
     if watch.until <= view.now {
-        return (Tone::Notable, format!("{version} is established once every signal has been read within its limits"));
+        return (
+            Tone::Notable,
+            format!("{version} will be established once every signal has been read within its limits"),
+        );
     }
-    (Tone::Plain, format!("{version}, established {} if nothing is wrong with it", relative(watch.until, view.now)))
+    (
+        Tone::Plain,
+        format!("{version}, will be established {} unless it breaches a limit", relative(watch.until, view.now)),
+    )
 }
 
-/// Something that is asked for once, by annotation.
-struct Asked<'a> {
+/// A one-time request by annotation.
+struct Request<'a> {
     what: &'static str,
     value: &'a str,
     is_answered: bool,
 }
 
-/// What was asked by annotation, and whether the operator has answered.
-fn requests(object: &AgentOptimization) -> Vec<Asked<'_>> {
+/// The requests by annotation, and whether the operator has answered them.
+fn requests(object: &AgentOptimization) -> Vec<Request<'_>> {
     let handled = object.status.as_ref().and_then(|status| status.handled.clone()).unwrap_or_default();
     let known = [
-        (annotations::RUN_AT, "for a cycle", handled.run_at),
-        (annotations::APPROVE, "to approve", handled.approve),
-        (annotations::ROLLBACK_TO, "to roll back to", handled.rollback_to),
+        (annotations::RUN_AT, "a cycle,", handled.run_at),
+        (annotations::APPROVE, "approval of", handled.approve),
+        (annotations::ROLLBACK_TO, "rollback to", handled.rollback_to),
     ];
-    let asked = known.into_iter().filter_map(|(key, what, answered)| {
+    let requests = known.into_iter().filter_map(|(key, what, answered)| {
         let value = object.annotations().get(key)?;
-        Some(Asked { what, value, is_answered: answered.as_ref() == Some(value) })
+        Some(Request { what, value, is_answered: answered.as_ref() == Some(value) })
     });
-    asked.collect()
+    requests.collect()
 }
 
-/// Whether something was asked that the operator has not answered.
-fn is_asked(object: &AgentOptimization) -> bool {
-    requests(object).iter().any(|asked| !asked.is_answered)
+/// Whether a request is pending.
+fn has_pending_request(object: &AgentOptimization) -> bool {
+    requests(object).iter().any(|request| !request.is_answered)
 }
 
-/// The requests as label, tone and words.
-fn asked(object: &AgentOptimization, now: Timestamp) -> Vec<(&'static str, Tone, String)> {
+/// The requests as label, tone and text.
+fn request_lines(object: &AgentOptimization, now: Timestamp) -> Vec<(&'static str, Tone, String)> {
     let requests = requests(object);
-    let told = requests.iter().map(|Asked { what, value, is_answered }| {
-        // A cycle is asked for by the time, but any other text will do.
+    let lines_of = requests.iter().map(|Request { what, value, is_answered }| {
+        // The value of a request for a cycle is usually the time, but may be any text.
         let value = value.parse().map_or_else(|_| line(value), |at: Timestamp| relative(at, now));
         let (tone, answered) =
             if *is_answered { (Tone::Plain, "answered") } else { (Tone::Notable, "not answered yet") };
-        ("asked", tone, format!("{what} {value}: {answered}"))
+        ("requested", tone, format!("{what} {value}: {answered}"))
     });
-    let mut told: Vec<_> = told.collect();
+    let mut rows: Vec<_> = lines_of.collect();
     let answer = object.status.as_ref().and_then(|status| status.handled.as_ref()?.message.as_ref());
-    // While something is pending, it would be read as the answer to that.
-    if let Some(message) = answer.filter(|_| requests.iter().all(|asked| asked.is_answered)) {
-        told.push(("answer", Tone::Plain, lines(message)));
+    // While a request is pending, an older answer would be mistaken for its answer.
+    if let Some(message) = answer.filter(|_| requests.iter().all(|request| request.is_answered)) {
+        rows.push(("answer", Tone::Plain, lines(message)));
     }
-    told
+    rows
 }
 
 #[cfg(test)]

@@ -1,27 +1,27 @@
-//! Text for a terminal: colours where it has them, lines that end where it ends, and nothing in a text that could command it.
+//! Text for a terminal: colors, wrapped lines, and no control characters from untrusted text.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::domain::presentable::is_obeyed;
 
-/// What the text is written to.
+/// The properties of a terminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terminal {
-    /// It shows colours, and they are wanted.
+    /// Whether colors are supported and wanted.
     pub colours: bool,
-    /// Its width in columns. Nothing is wrapped when absent.
+    /// Its width in columns. If absent, lines are not wrapped.
     pub width: Option<u16>,
 }
 
-/// What a text is, which says how it is painted.
+/// The meaning of a text, which determines its color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     /// Nothing special.
     Plain,
     /// As it should be.
     Good,
-    /// Under way.
+    /// In progress.
     Busy,
     /// Worth a look.
     Notable,
@@ -49,7 +49,7 @@ impl Tone {
 }
 
 impl Terminal {
-    /// Paints a text.
+    /// Colors a text.
     #[must_use]
     pub fn paint(self, tone: Tone, text: &str) -> String {
         match tone.code() {
@@ -58,7 +58,7 @@ impl Terminal {
         }
     }
 
-    /// Rows in columns that are as wide as their widest text, two spaces apart. A line has no space at its end.
+    /// Rows in columns that are as wide as their widest text, two spaces apart, without trailing spaces.
     #[must_use]
     pub fn columns(self, rows: &[Vec<(Tone, String)>]) -> Vec<String> {
         let wide = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -68,7 +68,7 @@ impl Terminal {
         let widths: Vec<usize> = (0..wide).map(width).collect();
         let line = |row: &Vec<(Tone, String)>| {
             let mut line = String::new();
-            // A column in which nothing stands takes no room.
+            // Empty columns are omitted.
             let mut owed = 0;
             for ((tone, text), width) in row.iter().zip(&widths).filter(|(_, width)| **width > 0) {
                 if !text.is_empty() {
@@ -83,8 +83,8 @@ impl Terminal {
         rows.iter().map(line).collect()
     }
 
-    /// A text behind a label, broken at its line breaks and between words where the terminal ends, and every further line as far
-    /// to the right as the first. Ends with a line break.
+    /// A text after a label, wrapped between words at the width of the terminal, with all lines indented like the first. Ends with a
+    /// line break.
     #[must_use]
     pub fn labelled(self, label: &str, column: usize, tone: Tone, text: &str) -> String {
         let mut block = format!("{label:<column$}");
@@ -121,20 +121,19 @@ impl Terminal {
     }
 }
 
-/// Text from elsewhere (a model, a scenario, another program), with nothing in it that a terminal obeys: its lines, without
-/// empty ones.
+/// Untrusted text (from a model, a scenario, another program) without control characters: its lines, without empty ones.
 fn each_line(text: &str) -> impl Iterator<Item = String> {
     let lines = text.lines().map(|line| harmless(&line.split_whitespace().collect::<Vec<_>>().join(" ")));
     lines.filter(|line| !line.is_empty())
 }
 
-/// Text from elsewhere on lines of its own, for [`Terminal::labelled`]: several problems stand below each other.
+/// Untrusted text with its line breaks, for [`Terminal::labelled`]: each of several problems has a line.
 #[must_use]
 pub fn lines(text: &str) -> String {
     each_line(text).collect::<Vec<_>>().join("\n")
 }
 
-/// Text from elsewhere on one line: what stood on several is told apart by semicolons.
+/// Untrusted text on one line: its lines are joined by semicolons.
 #[must_use]
 pub fn line(text: &str) -> String {
     let mut joined = String::new();
@@ -147,7 +146,7 @@ pub fn line(text: &str) -> String {
     joined
 }
 
-/// The same, cut to a number of characters.
+/// The same, truncated to a number of characters.
 #[must_use]
 pub fn short(text: &str, characters: usize) -> String {
     let text = line(text);
@@ -158,14 +157,13 @@ pub fn short(text: &str, characters: usize) -> String {
     format!("{}…", cut.trim_end())
 }
 
-/// Replaces what a terminal would obey, tabs aside.
+/// Replaces control characters except tabs.
 #[must_use]
 pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if c != '\t' && is_obeyed(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// A whole text that is about to be written out: its lines, and nothing else that a terminal would obey but the colours of
-/// [`Terminal::paint`].
+/// A complete output text: keeps line breaks and the colors of [`Terminal::paint`], and replaces all other control characters.
 #[must_use]
 pub fn safe(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| !matches!(c, '\n' | '\t') && is_obeyed(c)) {
@@ -185,13 +183,13 @@ pub fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// JSON that says the same, with escapes in place of what a terminal would obey.
+/// Equivalent JSON in which control characters are escaped.
 #[must_use]
 pub fn json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            // Outside of texts there are no other control characters, and in them no raw ones of these.
+            // Outside of strings JSON has no other control characters, and inside of them no raw ones of these.
             '\n' | '\t' => escaped.push(c),
             c if is_obeyed(c) => {
                 let _ = write!(escaped, "\\u{:04x}", u32::from(c));
@@ -202,7 +200,7 @@ pub fn json(text: &str) -> String {
     escaped
 }
 
-/// What [`Terminal::paint`] writes.
+/// A code written by [`Terminal::paint`].
 const CODES: [&str; 7] = ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[36m"];
 
 #[cfg(test)]
@@ -210,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_from_elsewhere_cannot_command_the_terminal() {
+    fn untrusted_text_cannot_control_the_terminal() {
         assert_eq!(line("a\x1b]0;title\x07  b\u{202e}c"), "a\u{fffd}]0;title\u{fffd} b\u{fffd}c");
         assert_eq!(short("one two three", 8), "one two…");
         assert_eq!(short("one two", 7), "one two");
@@ -230,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn json_says_the_same_without_what_a_terminal_obeys() {
+    fn json_is_equivalent_without_control_characters() {
         let value = serde_json::json!({"a\u{9b}": "b\u{202e}\n\u{1b}[2J\u{7f}"});
         let written = json(&serde_json::to_string_pretty(&value).unwrap());
         assert!(!written.chars().any(|c| c != '\n' && is_obeyed(c)), "{written:?}");

@@ -349,7 +349,7 @@ fn a_comparison_is_not_warned_of_what_it_does_not_use() {
     let provider = Provider::start(Duration::ZERO, |_| Reply::words("yes"));
     let shop = shop(&provider, MODEL, CHECKS, &forty(), "");
     let run = shop.run_for_real();
-    assert!(run.stderr.contains("spec.patching.model: no model writes patches"), "{run}");
+    assert!(run.stderr.contains("spec.patching.model: there is no model to write patches"), "{run}");
     let compared = compare(&shop);
     assert_eq!(shop.report().get("warnings").cloned().unwrap_or(json!([])), json!([]), "{compared}");
     assert!(!compared.stderr.contains("warning"), "{compared}");

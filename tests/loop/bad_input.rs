@@ -66,7 +66,7 @@ fn a_dimension_without_a_judge_is_refused_by_name() {
 fn an_empty_suite_is_refused() {
     let shop = Shop::new();
     shop.write(SCENARIOS, "");
-    insta::assert_snapshot!(shop.refusal(), @"error: optimization.yaml:18:3: spec.scenarios: the suite is empty; there must be at least one scenario");
+    insta::assert_snapshot!(shop.refusal(), @"error: optimization.yaml:18:3: spec.scenarios: the suite is empty; add a scenario");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_protected_section_that_the_prompt_does_not_have_is_refused_with_the_nearest
 fn an_unknown_price_with_a_budget_is_refused_and_without_one_is_not_taken_for_zero() {
     let price = "      price: {inputPerMillion: \"3\", outputPerMillion: \"15\"}\n";
     let said = refusal(&[(RESOURCE, price, "")]);
-    insta::assert_snapshot!(said, @r#"error: optimization.yaml:15:7: spec.models[1].price: the price of "judge" is not known, so spec.budget.perCycle cannot be kept; give inputPerMillion and outputPerMillion ("0" for a model that costs nothing)"#);
+    insta::assert_snapshot!(said, @r#"error: optimization.yaml:15:7: spec.models[1].price: the price of "judge" is unknown, so spec.budget.perCycle cannot be enforced; give inputPerMillion and outputPerMillion ("0" for a model that costs nothing)"#);
     let shop = Shop::with(&[(RESOURCE, price, ""), (RESOURCE, "  budget: {perCycle: \"50.00\"}\n", "")]);
     assert_eq!(shop.run().code, Some(0));
 }
@@ -490,10 +490,7 @@ fn a_full_disk_is_an_error_that_says_so_and_the_next_run_goes_on_when_there_is_s
     let mut command = std::process::Command::new("unshare");
     command.args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_whetstone")]).args(run).current_dir(shop.path("."));
     let ended = Running::start(command).wait();
-    ended.says(
-        1,
-        &["ledger disk/store.db: could not record a call: no space is left on its disk", "will not be paid again"],
-    );
+    ended.says(1, &["ledger disk/store.db: could not record a call: the disk is full", "will not be paid again"]);
     let lost = simulator.answered() - shop.ledger().calls;
     assert!(lost <= 16, "{lost} answers could not be recorded, more than were under way");
 }

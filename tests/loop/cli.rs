@@ -36,10 +36,10 @@ fn a_run_that_keeps_the_champion_exits_with_10() {
     let shop = Shop::with(&[("world.yaml", "rightChance: 0.7", "rightChance: 0")]);
     let ended = shop.run();
     assert_eq!(ended.code, Some(10), "{ended}");
-    assert!(ended.stdout.starts_with("Kept: v1 stays\n"), "{ended}");
+    assert!(ended.stdout.starts_with("Kept: v1 remains the champion\n"), "{ended}");
     let report = shop.report();
     assert_eq!(report["verdict"], "kept");
-    assert!(!report["attempts"].as_array().unwrap().is_empty(), "what was tried is told");
+    assert!(!report["attempts"].as_array().unwrap().is_empty(), "the report lists the patches");
     let served = yaml(&shop.read("out/manifests/configmap-shop-prompt-live.yaml"));
     assert_eq!(served["data"]["system-prompt"].as_str().unwrap(), shop.read("prompt.md"));
     assert_eq!(served["data"]["version"], "v1");
@@ -61,7 +61,7 @@ fn a_champion_that_stays_below_its_threshold_exits_with_11() {
 fn too_little_evidence_exits_with_12_and_says_how_much_there_was() {
     let shop = Shop::with(&[(RESOURCE, "promotion: {", "promotion: {gate: {minimumSampleSize: 30}, ")]);
     let ended = shop.run();
-    ended.says(12, &["warning: spec.split.heldOut: 16 of 40 scenarios are held out and the gate demands 30"]);
+    ended.says(12, &["warning: spec.split.heldOut: 16 of 40 scenarios are held out, and the gate requires 30"]);
     assert!(ended.stdout.contains("16 scenarios"), "{ended}");
     assert_eq!(shop.report()["verdict"], "inconclusive");
     let served = yaml(&shop.read("out/manifests/configmap-shop-prompt-live.yaml"));
@@ -328,7 +328,7 @@ fn without_a_cluster_the_verbs_say_what_to_set() {
     ];
     for verb in verbs {
         let ended = shop.whetstone(&verb.split(' ').collect::<Vec<_>>());
-        ended.says(1, &["no cluster to ask: KUBECONFIG is not set", "--kubeconfig FILE"]);
+        ended.says(1, &["no cluster is configured: KUBECONFIG is not set", "--kubeconfig FILE"]);
     }
     shop.write(
         "kubeconfig",
@@ -368,7 +368,7 @@ fn history_reads_the_store_that_is_named_and_else_the_cluster() {
     command.env("WHETSTONE_STORE", "store.db");
     let of_store = super::support::Running::start(command).wait();
     assert!(of_store.code == Some(0) && of_store.stdout.contains("default/shop"), "{of_store}");
-    shop.whetstone(&["history", "shop"]).says(1, &["no cluster to ask"]);
+    shop.whetstone(&["history", "shop"]).says(1, &["no cluster is configured"]);
     shop.whetstone(&["history"]).says(1, &["no store at .whetstone/whetstone.db"]);
     std::fs::create_dir(shop.path(".whetstone")).unwrap();
     std::fs::copy(shop.path("store.db"), shop.path(".whetstone/whetstone.db")).unwrap();

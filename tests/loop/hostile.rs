@@ -68,8 +68,8 @@ fn a_store_that_is_taken_away_under_a_run_ends_it_before_anything_more_is_paid()
     let paid = simulator.answered();
     let ended = run.wait();
     assert_eq!(ended.code, Some(1), "{ended}");
-    assert!(ended.stderr.contains("the file is gone from under its name"), "{ended}");
-    assert!(ended.stderr.contains("nothing more is paid"), "{ended}");
+    assert!(ended.stderr.contains("the file was deleted while it was in use"), "{ended}");
+    assert!(ended.stderr.contains("no more calls are made"), "{ended}");
     let lost = simulator.answered() - paid;
     assert!(lost <= 4, "{lost} calls were paid after it");
 }

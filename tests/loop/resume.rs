@@ -88,7 +88,10 @@ fn ctrl_c_in_any_phase_records_what_is_under_way_says_how_to_go_on_and_the_next_
         eventually("an answer", || (so_far() >= answers).then_some(()));
         run.interrupt();
         let ended = run.wait();
-        ended.says(130, &["stopping after the running calls are answered and recorded", "press Ctrl-C again to stop at once"]);
+        ended.says(
+            130,
+            &["stopping after the running calls are answered and recorded", "press Ctrl-C again to stop at once"],
+        );
         ended.says(
             130,
             &["error: stopped; everything that was paid for is in the ledger, and the same command goes on"],

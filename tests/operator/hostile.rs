@@ -254,7 +254,7 @@ fn patterns_that_take_long_to_compile_are_refused_and_hold_up_nobody() {
     shop.until_served("v2");
 }
 
-/// A store whose file goes away is noticed, told, and nothing more is paid; put back, it goes on.
+/// A store whose file is deleted is reported, and no more calls are made; once it is restored, work continues.
 #[test]
 fn a_store_whose_file_is_taken_away_is_told_and_pays_nothing_more() {
     let shop = Shop::open("taken");
@@ -266,13 +266,13 @@ fn a_store_whose_file_is_taken_away_is_told_and_pays_nothing_more() {
     std::fs::rename(&file, &elsewhere).unwrap();
     let lost = format!("whetstone_store_lost{{namespace=\"{}\"}}", shop.namespace.name());
     eventually("it is noticed", Duration::from_secs(10), || (operator.metric(&lost) > 0.5).then_some(()));
-    assert!(operator.log().contains("nothing more is paid"), "{}", operator.log());
+    assert!(operator.log().contains("no more calls are made"), "{}", operator.log());
 
     let paid = shop.world.answered();
     shop.annotate("whetstone.dev/run-at", &super::operator::now().to_string());
     let told = shop.until("the cycle cannot run", |status| {
         let waiting = status.cycle.as_ref().and_then(|cycle| cycle.waiting.as_ref());
-        waiting.is_some_and(|waiting| waiting.message.contains("gone from under its name"))
+        waiting.is_some_and(|waiting| waiting.message.contains("deleted while it was in use"))
     });
     assert!(has(&told, "Ready", "False", &condition(&told, "Ready").unwrap().reason), "{told:?}");
     assert_eq!(shop.world.answered(), paid, "nothing more is paid");

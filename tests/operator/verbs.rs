@@ -180,7 +180,7 @@ fn says(ended: &Ended, code: i32, words: &[&str]) {
 #[test]
 fn status_tells_a_script_by_its_exit_code_how_things_stand() {
     let shop = Shop::new();
-    says(&shop.run(&["status", "support"]), 3, &["nothing known yet", "is it running"]);
+    says(&shop.run(&["status", "support"]), 3, &["no status yet", "check that the operator is running"]);
     shop.operator_says(&shop.conditions(&[("Ready", "True")]));
     shop.operator_says(&json!({"phase": "Idle", "champion": serving("v2", "Gate")}));
     says(&shop.run(&["status", "support"]), 0, &["Idle, ready", "v2, score 0.9, promoted by the gate"]);
@@ -438,7 +438,7 @@ fn who_may_not_is_told_which_permission_is_missing() {
         command.env("KUBECONFIG", kubeconfig.path());
         Verb { child: Some(command.spawn().unwrap()) }.wait()
     };
-    says(&as_reader(&["status", "support"]), 3, &["nothing known yet", "resources: [promptversions], verbs: [list]"]);
+    says(&as_reader(&["status", "support"]), 3, &["no status yet", "resources: [promptversions], verbs: [list]"]);
     for verb in ["suspend", "run"] {
         says(&as_reader(&[verb, "support"]), 1, &["not allowed", "resources: [agentoptimizations], verbs: [patch]"]);
     }

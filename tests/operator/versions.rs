@@ -39,7 +39,7 @@ fn a_version_applied_by_hand_is_gated_like_any_other_and_none_is_gated_twice() {
     shop.apply_version("forged", "You lie about your hash.", &json!({"spec": {"hash": hash(&better)}}));
     let told = shop.until_version("forged", "Rejected");
     let expected = format!(
-        "spec.hash is {} and its prompt has the hash {}: leave spec.hash out, or apply the prompt that belongs to it",
+        "spec.hash is {}, but the prompt has the hash {}; remove spec.hash, or apply the matching prompt",
         hash(&better),
         hash("You lie about your hash.")
     );

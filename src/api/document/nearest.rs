@@ -1,14 +1,14 @@
-//! The name that somebody probably meant.
+//! Suggests the name that was probably intended.
 
-/// The longest name that a slip is looked for in, in bytes: the comparison takes the product of both lengths.
+/// The maximum length of a name that is compared, in bytes. The comparison takes the product of both lengths.
 const LONGEST: usize = 200;
-/// The most candidates that are compared.
+/// The maximum number of candidates that are compared.
 const MOST: usize = 1_000;
-/// The most candidates that a hint lists.
+/// The maximum number of candidates that a hint lists.
 const LISTED: usize = 20;
 
-/// The candidate nearest to a name that is not one of them, if any is near enough to be a slip: other capitals or
-/// separators, a few letters off, or a beginning that only one candidate has.
+/// The candidate nearest to an unknown name, if any is near enough to be a typo: other case or separators, a few different
+/// letters, or a prefix of only one candidate.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain =
         |text: &str| -> String { text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect() };
@@ -23,14 +23,14 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .take(MOST)
         .map(|candidate| (strsim::damerau_levenshtein(&wanted, &plain(candidate)), candidate))
         .filter(|(distance, candidate)| {
-            // A one-letter name is not a slip of another one-letter name.
+            // A one-letter name is not a typo of another one-letter name.
             *distance <= allowed && *distance < plain(candidate).chars().count().max(1)
         })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
-/// `; did you mean "x"?` or, when nothing is near, the whole list: `; known: a, b, c`.
+/// `; did you mean "x"?` or, if no candidate is near, the whole list: `; known: a, b, c`.
 pub fn hint<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     let mut candidates: Vec<&str> = candidates.into_iter().collect();
     candidates.dedup();
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_finds_its_name_and_another_word_does_not() {
+    fn a_typo_finds_its_name_and_another_word_does_not() {
         let known = ["scenarios", "scoring", "maxClusters", "baseURL", "profile"];
         for (written, meant) in [
             ("scenario", Some("scenarios")),

@@ -1,4 +1,4 @@
-//! Reading a document as a type of the API: by the type's own schema, with every problem at once.
+//! Converts a document to a type of the API, using the schema of the type. Reports all problems at once.
 
 use std::marker::PhantomData;
 
@@ -12,7 +12,7 @@ use super::shape::{Form, Others, Shape, TextForm, duration};
 use super::tree::{Content, Field, Node, excerpt, extend};
 use crate::api::problem::{Place, Problem};
 
-/// Reads values of one type. Making one compiles the schema of the type; keep it for many values.
+/// Reads values of one type. Creating it compiles the schema of the type, so reuse it for many values.
 pub struct Reader<T> {
     shape: Shape,
     of: PhantomData<fn() -> T>,
@@ -25,9 +25,9 @@ impl<T: JsonSchema + DeserializeOwned> Default for Reader<T> {
 }
 
 impl<T: JsonSchema + DeserializeOwned> Reader<T> {
-    /// Reads one node of a document, which stands at `path` in it. Every problem is noted; a value is given whenever one
-    /// can be had in spite of them (an unknown field, a number out of range), so that what depends on it can be checked in
-    /// the same go. A field whose name is a slip counts as the field that was meant.
+    /// Reads the node of a document at `path`. Records all problems; returns a value in spite of them if possible (an unknown field, a
+    /// number out of range), so that dependent checks can run at the same time. A field with a typo in its name counts as the
+    /// intended field.
     pub fn read(&self, document: &Document, node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<T> {
         let before = problems.len();
         let mut walk = Walk { document, problems };
@@ -57,7 +57,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Checks a value and gives it without places, slips in names of fields mended.
+    /// Checks a value and returns it without places, with typos in the names of fields corrected.
     fn value(&mut self, shape: &Shape, node: &Node, path: &str) -> Value {
         if let (Content::Null, true) = (&node.content, shape.nullable) {
             return Value::Null;
@@ -105,8 +105,8 @@ impl Walk<'_> {
     ) -> Value {
         let known = |key: &str| fields.iter().find(|(name, _)| name == key).map(|(_, shape)| shape);
         if let Some((field, definition)) = openai_tool(fields, written) {
-            let message = "this is the form of the OpenAI API; write the name, description and parameters that stand under it in \
-                           its place, or name the file in toolsFrom, where that form is read";
+            let message = "this is the format of the OpenAI API; move name, description and parameters up one level, or reference \
+                           the file in toolsFrom, which accepts this format";
             let place = Some(self.at_key(field));
             let problem = Problem { place, field: extend(path, &field.key), message: message.to_owned() };
             self.problems.push(problem);
@@ -133,7 +133,7 @@ impl Walk<'_> {
                 }
             };
             let value = self.value(shape, &field.node, &inner);
-            // What is absent and what is null are the same to a reader of the resource.
+            // An absent field and null mean the same in a resource.
             let may_go = shape.nullable || !required.iter().any(|name| name == key);
             let is_nothing = value.is_null() && !matches!(shape.form, Form::Any);
             if !(is_nothing && may_go) {
@@ -151,7 +151,7 @@ impl Walk<'_> {
         Value::Object(values)
     }
 
-    /// Checks a text; false if nothing could be made of it.
+    /// Checks a string; false if it is unusable.
     fn text(&mut self, form: &TextForm, text: &str, node: &Node, path: &str) -> bool {
         let length = text.chars().count();
         let shown = excerpt(text);
@@ -207,7 +207,7 @@ impl Walk<'_> {
                 _ => String::new(),
             },
             (Form::Number { .. } | Form::Bool, Content::Text(text)) if is_quoted_value(&shape.form, text) => {
-                "; leave the quotes out".to_owned()
+                "; remove the quotes".to_owned()
             }
             (Form::List { .. }, Content::Map(_)) => "; begin each item with a dash".to_owned(),
             (Form::Map { required, .. }, Content::Text(name)) if *required == ["name"] => {
@@ -230,7 +230,7 @@ impl Walk<'_> {
     }
 }
 
-/// The definition in a tool that is written in the form of the OpenAI API: `{type: function, function: {name: …}}`.
+/// The definition inside a tool in the format of the OpenAI API: `{type: function, function: {name: …}}`.
 fn openai_tool<'n>(fields: &[(String, Shape)], written: &'n [Field]) -> Option<(&'n Field, &'n [Field])> {
     let is_known = |key: &str| fields.iter().any(|(name, _)| name == key);
     if is_known("function") || !(is_known("name") && is_known("parameters")) {
@@ -243,8 +243,8 @@ fn openai_tool<'n>(fields: &[(String, Shape)], written: &'n [Field]) -> Option<(
     }
 }
 
-/// What to go on with instead of a value of the wrong kind, so that the rest can be checked too: what was evidently meant, or
-/// nothing, which will do where the field may be left out.
+/// A substitute for a value of the wrong type, so that the rest can be checked too: the evidently intended value, or null, which is
+/// sufficient for an optional field.
 fn in_its_place(shape: &Shape, node: &Node) -> Value {
     match (&shape.form, &node.content) {
         (Form::Text(form), Content::Number { written, .. }) if form.one_of.is_empty() => {
@@ -294,8 +294,8 @@ fn expected(form: &Form) -> String {
         Form::Text(TextForm { duration: true, .. }) => "a duration such as 200ms, 30s or 1h 30m".to_owned(),
         Form::Text(TextForm { pattern: Some((_, words)), .. }) => (*words).to_owned(),
         Form::Text(TextForm { one_of, .. }) if !one_of.is_empty() => alternatives(one_of),
-        Form::Text(_) => "a text".to_owned(),
-        Form::Number { whole: true, .. } => "a whole number".to_owned(),
+        Form::Text(_) => "a string".to_owned(),
+        Form::Number { whole: true, .. } => "an integer".to_owned(),
         Form::Number { whole: false, .. } => "a number".to_owned(),
         Form::List { .. } => "a list".to_owned(),
         Form::Map { .. } => "a mapping".to_owned(),
@@ -312,6 +312,6 @@ fn alternatives(words: &[String]) -> String {
     match quoted.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
         Some((last, _)) => last.clone(),
-        None => "a text".to_owned(),
+        None => "a string".to_owned(),
     }
 }

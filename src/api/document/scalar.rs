@@ -4,10 +4,10 @@ use serde_json::Number;
 
 use super::tree::Content;
 
-/// What a plain (unquoted) scalar means.
+/// The value of a plain (unquoted) scalar.
 ///
 /// # Errors
-/// What is wrong with a number that JSON, and so the cluster, cannot hold.
+/// The number cannot be represented in JSON.
 pub fn plain(text: &str) -> Result<Content, String> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Ok(Content::Null),
@@ -17,14 +17,14 @@ pub fn plain(text: &str) -> Result<Content, String> {
     }
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
-        return Err(format!("{text} cannot be kept: numbers must be finite"));
+        return Err(format!("{text} is not a finite number"));
     }
     if !is_number(text, unsigned) {
         return Ok(Content::Text(text.to_owned()));
     }
     match number(text) {
         Some(value) => Ok(Content::Number { value, written: text.into() }),
-        None => Err(format!("the number {text} is too big; put it in quotes if it is a text")),
+        None => Err(format!("the number {text} is too big; put it in quotes if it is a string")),
     }
 }
 
@@ -35,7 +35,7 @@ fn is_number(text: &str, unsigned: &str) -> bool {
         || is_float(unsigned)
 }
 
-/// The value of a number; `None` if it cannot be held.
+/// The value of a number; `None` if it cannot be represented.
 fn number(text: &str) -> Option<Number> {
     if let Some(octal) = text.strip_prefix("0o") {
         return u64::from_str_radix(octal, 8).ok().map(Number::from);

@@ -1,4 +1,4 @@
-//! The form that a value must have, compiled once from the JSON Schema of a type.
+//! The required form of a value, compiled from the JSON Schema of a type.
 
 use regex::Regex;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -7,21 +7,21 @@ use serde_json::{Map, Value};
 use crate::api::patterns;
 use crate::domain::duration::HumanDuration;
 
-/// The form that a value must have.
+/// The required form of a value.
 #[derive(Debug)]
 pub struct Shape {
-    /// What it may be.
+    /// The allowed form.
     pub form: Form,
-    /// Nothing may stand in its place.
+    /// Whether it may be null.
     pub nullable: bool,
-    /// What the field is for, in one sentence.
+    /// The description of the field, in one sentence.
     pub about: String,
 }
 
 /// The forms of values that the types of the API have.
 #[derive(Debug)]
 pub enum Form {
-    /// Anything at all.
+    /// Any value.
     Any,
     /// True or false.
     Bool,
@@ -33,33 +33,33 @@ pub enum Form {
     List { item: Box<Shape>, min: usize },
     /// A mapping.
     Map { fields: Vec<(String, Shape)>, required: Vec<String>, others: Others },
-    /// One of several forms, told apart by what kind of value they are.
+    /// One of several forms, which have different types.
     Either(Vec<Shape>),
 }
 
-/// What a text must be.
+/// The constraints of a string.
 #[derive(Debug, Default)]
 pub struct TextForm {
-    /// The only texts that will do; any when empty.
+    /// The allowed strings; any if empty.
     pub one_of: Vec<String>,
-    /// The fewest characters.
+    /// The minimum number of characters.
     pub min: usize,
-    /// The most characters.
+    /// The maximum number of characters.
     pub max: Option<usize>,
-    /// A pattern, and the form in words.
+    /// A pattern, and its description.
     pub pattern: Option<(Regex, &'static str)>,
-    /// It is read as a duration.
+    /// Whether it is a duration.
     pub duration: bool,
 }
 
-/// What becomes of fields that are not listed.
+/// How unlisted fields are treated.
 #[derive(Debug)]
 pub enum Others {
-    /// They are mistakes.
+    /// They are errors.
     Unknown,
-    /// They are the user's own.
+    /// They may have any value.
     Free,
-    /// They are the user's own, each of this form.
+    /// They must have this form.
     Of(Box<Shape>),
 }
 
@@ -197,10 +197,10 @@ fn first_sentence(text: &str) -> String {
     text[..end].trim_end_matches('.').to_owned()
 }
 
-/// Whether a text is a duration, and if not, why.
+/// Checks that a string is a duration.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The reason why it is not.
 pub fn duration(text: &str) -> Result<(), String> {
     text.parse::<HumanDuration>().map(|_| ())
 }

@@ -8,14 +8,14 @@ use serde_json::{Map, Number, Value};
 use super::scalar;
 use crate::api::problem::{Place, Problem};
 
-/// How deep values may be nested: as deep as `serde_json` reads, so that nothing that was read here is refused elsewhere.
+/// The maximum depth of values: that of `serde_json`, so that a value that is parsed here is not refused elsewhere.
 const MAX_DEPTH: usize = 128;
-/// How many values aliases may stand for in one file.
+/// The maximum number of values to which aliases may expand in one file.
 const MAX_ALIASED: usize = 100_000;
-/// How many bytes of a text count as another value.
+/// The number of bytes of a string that count as another value.
 const BYTES_A_VALUE: usize = 32;
 
-/// A value and where it begins, line and column from 1.
+/// A value with its place, line and column from 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// The value.
@@ -29,7 +29,7 @@ pub struct Node {
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
-    /// Nothing.
+    /// Null.
     Null,
     /// True or false.
     Bool(bool),
@@ -37,18 +37,18 @@ pub enum Content {
     Number {
         /// The number.
         value: Number,
-        /// As the user wrote it, so that a decimal fraction is not lost.
+        /// The number as written, so that a decimal fraction is not lost.
         written: Box<str>,
     },
     /// A text.
     Text(String),
     /// A list.
     List(Vec<Node>),
-    /// Fields, in the order in which they were written; each key once.
+    /// Fields in their original order, each key once.
     Map(Vec<Field>),
 }
 
-/// A field of a mapping and where its key begins.
+/// A field of a mapping, with the place of its key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
     /// The key.
@@ -106,13 +106,13 @@ impl Node {
         }
     }
 
-    /// What it is, for a message: `the text "five"`, `a list`.
+    /// A description for messages: `the string "five"`, `a list`.
     pub fn described(&self) -> String {
         match &self.content {
             Content::Null => "nothing".to_owned(),
             Content::Bool(value) => value.to_string(),
             Content::Number { written, .. } => format!("the number {written}"),
-            Content::Text(text) => format!("the text {:?}", excerpt(text)),
+            Content::Text(text) => format!("the string {:?}", excerpt(text)),
             Content::List(_) => "a list".to_owned(),
             Content::Map(_) => "a mapping".to_owned(),
         }
@@ -127,7 +127,7 @@ pub fn excerpt(text: &str) -> String {
     }
 }
 
-/// A value, how many values it has in it and how deep they are nested.
+/// A value, with the number and the depth of its nested values.
 #[derive(Clone)]
 struct Built {
     node: Node,
@@ -135,7 +135,7 @@ struct Built {
     depth: usize,
 }
 
-/// A list or mapping that is not closed yet.
+/// An open list or mapping.
 struct Open {
     anchor: usize,
     line: u32,
@@ -167,10 +167,10 @@ struct Builder<'a> {
     problems: Vec<Problem>,
 }
 
-/// Something after which reading on makes no sense.
+/// An error that stops the parser.
 struct Fatal(Problem);
 
-/// The roots of all documents of a text. A fatal problem leaves none.
+/// The roots of all documents of a text; none after a fatal problem.
 pub fn parse(file: &str, text: &str, lines_before: usize, problems: &mut Vec<Problem>) -> Vec<Node> {
     let mut builder = Builder {
         file,
@@ -220,7 +220,7 @@ impl Builder<'_> {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_merge = style == ScalarStyle::Plain && tag.is_none() && text == "<<";
                 let content = self.scalar(&text, style, tag.as_deref(), line, column);
-                // A long text counts as much as the values that would take its place.
+                // A long string counts as several values.
                 let size = 1 + text.len() / BYTES_A_VALUE;
                 let built = Built { node: Node { content, line, column }, size, depth: 1 };
                 self.add(built, anchor, Some((&text, is_merge)))?;
@@ -237,11 +237,11 @@ impl Builder<'_> {
             Event::SequenceEnd | Event::MappingEnd => self.end()?,
             Event::Alias(anchor) => {
                 let Some(mut built) = self.anchors.get(&anchor).cloned() else {
-                    return Err(self.fatal_at(line, column, "an alias stands inside the value that it stands for"));
+                    return Err(self.fatal_at(line, column, "an alias refers to a value that contains it"));
                 };
                 self.aliased += built.size;
                 if self.aliased > MAX_ALIASED {
-                    let message = format!("aliases stand for more than {MAX_ALIASED} values; write the values out");
+                    let message = format!("aliases expand to more than {MAX_ALIASED} values; write the values out");
                     return Err(self.fatal_at(line, column, &message));
                 }
                 (built.node.line, built.node.column) = (line, column);
@@ -265,7 +265,7 @@ impl Builder<'_> {
                 Some("int" | "float" | "bool" | "null") => true,
                 _ if tag.parts() == ("", "!") => false,
                 _ => {
-                    self.note(line, column, format!("tag {} is not understood; leave it out", tag.original()));
+                    self.note(line, column, format!("tag {} is not supported; remove it", tag.original()));
                     style == ScalarStyle::Plain
                 }
             },
@@ -284,7 +284,7 @@ impl Builder<'_> {
             && tag.core_suffix() != Some(own)
             && tag.parts() != ("", "!")
         {
-            self.note(line, column, format!("tag {} is not understood; leave it out", tag.original()));
+            self.note(line, column, format!("tag {} is not supported; remove it", tag.original()));
         }
     }
 
@@ -314,13 +314,14 @@ impl Builder<'_> {
         self.add(Built { node: Node { content, line, column }, size, depth }, anchor, None)
     }
 
-    /// Puts a finished value where it belongs: a root, an item, a key or the value of a key.
+    /// Adds a completed value as a root, an item, a key or the value of a key.
     fn add(&mut self, built: Built, anchor: usize, scalar: Option<(&str, bool)>) -> Result<(), Fatal> {
         if anchor != 0 {
             self.aliased += built.size;
             if self.aliased > MAX_ALIASED {
                 let (line, column) = (built.node.line, built.node.column);
-                let message = format!("anchors and aliases hold more than {MAX_ALIASED} values; write the values out");
+                let message =
+                    format!("anchors and aliases expand to more than {MAX_ALIASED} values; write the values out");
                 return Err(self.fatal_at(line, column, &message));
             }
             self.anchors.insert(anchor, built.clone());
@@ -345,12 +346,12 @@ impl Builder<'_> {
                         Content::Map(_) => merged.push(node),
                         Content::List(items) => merged.extend(items),
                         _ => {
-                            let message = "<< takes a mapping or a list of mappings".to_owned();
+                            let message = "<< requires a mapping or a list of mappings".to_owned();
                             misplaced = Some((line, column, text, message));
                         }
                     }
                 } else if let Some(first) = known.get(&text) {
-                    let message = format!("duplicate key {text:?}, first written in line {first}; keep one of them");
+                    let message = format!("duplicate key {text:?}, first defined on line {first}; keep one of them");
                     misplaced = Some((line, column, text, message));
                 } else {
                     known.insert(text.clone(), line);
@@ -362,11 +363,7 @@ impl Builder<'_> {
                 match scalar {
                     Some((text, merge)) => *key = Some(Key { text: text.to_owned(), line, column, merge }),
                     None => {
-                        return Err(self.fatal_at(
-                            line,
-                            column,
-                            "a key must be a text; this one is a list or a mapping",
-                        ));
+                        return Err(self.fatal_at(line, column, "a key must be a string, not a list or a mapping"));
                     }
                 }
             }
@@ -379,7 +376,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The path of the value that is being read.
+    /// The path of the current value.
     fn path(&self) -> String {
         self.open.iter().fold(String::new(), |path, open| match &open.inside {
             Inside::List(items) => format!("{path}[{}]", items.len()),
@@ -409,12 +406,12 @@ impl Builder<'_> {
     }
 }
 
-/// A path, one field further.
+/// A path extended by a field.
 pub fn extend(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// Adds the fields of a merged mapping that are not there yet.
+/// Adds the fields of a merged mapping, except existing ones.
 fn merge(fields: &mut Vec<Field>, node: Node) {
     let Content::Map(others) = node.content else { return };
     for other in others {

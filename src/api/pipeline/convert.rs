@@ -1,4 +1,4 @@
-//! From the template to the resource.
+//! Converts the template to the resource.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::domain::call::{Parameters, Temperature};
 use crate::domain::duration::HumanDuration;
 use crate::domain::tool::ToolDefinition;
 
-/// Where scenarios are looked for when the template names no place.
+/// The default location of scenarios.
 const SCENARIOS: &str = "scenarios";
 const PRICING: &str = "pipeline.observability.cost_tracking.token_pricing";
 const OPENAI_KEY: &str = "OPENAI_API_KEY";
@@ -120,12 +120,11 @@ impl Conversion<'_> {
             (model.clone(), "pipeline.agent.model".to_owned())
         } else if let Some((index, judge)) = self.first_judge() {
             let path = format!("pipeline.evaluation.dimensions[{index}].judge_model");
-            let message =
-                format!("the file does not say which model the agent runs on; {judge:?}, the judge's, is used");
+            let message = format!("the file does not name the agent's model; using the judge's model, {judge:?}");
             self.warnings.push(format!("pipeline.agent.model: {message}"));
             (judge, path)
         } else {
-            let message = "missing: the model that the agent runs on (there is no judge_model to use instead)";
+            let message = "missing: the agent's model (there is no judge_model to use instead)";
             self.problems.push(self.document.problem("pipeline.agent.model", message));
             return None;
         };
@@ -154,7 +153,7 @@ impl Conversion<'_> {
             let path = format!("pipeline.evaluation.dimensions[{index}].judge_model");
             self.came_from("spec.scoring.judge.ref", &path);
         }
-        // 0 is what a judge is asked at where nothing is written.
+        // 0 is the default temperature of a judge.
         let temperature = pipeline.evaluation.temperature.filter(|temperature| *temperature != 0.0);
         let parameters = temperature.map(|temperature| Parameters {
             temperature: Some(Temperature::Value(temperature)),
@@ -259,7 +258,7 @@ impl Conversion<'_> {
         if rollback.enabled != Some(true) {
             return None;
         }
-        // The template names no signal. What is left to go by is the suite itself.
+        // The template has no signals, so the rollback depends on re-evaluations of the suite.
         let every = HumanDuration(Duration::from_hours(24));
         Some(Watch { reevaluation: Some(Reevaluation { every, max_drop: None }), ..Watch::default() })
     }
@@ -268,7 +267,7 @@ impl Conversion<'_> {
         let costs = self.pipeline.observability.as_ref()?.cost_tracking.as_ref()?;
         self.came_from("spec.budget", "pipeline.observability.cost_tracking");
         if costs.enabled == Some(true) && costs.token_pricing.is_none() {
-            let message = "missing: cost tracking is on and no price is known; give input and output, for one token";
+            let message = "missing: cost tracking requires prices; give input and output, per token";
             self.problems.push(self.document.problem(PRICING, message));
         }
         let currency = costs.currency.clone()?;
@@ -278,12 +277,12 @@ impl Conversion<'_> {
     fn note_what_stays_behind(&mut self) {
         let pipeline = self.pipeline;
         if pipeline.observability.as_ref().is_some_and(|observability| observability.tracing.is_some()) {
-            let message = "the exporter of traces is not built yet; nothing is sent";
+            let message = "exporting traces is not implemented yet; no traces are sent";
             self.warnings.push(format!("pipeline.observability.tracing: {message}"));
         }
     }
 
-    /// Adds a model, unless it is there already. Its provider is told from its name.
+    /// Adds a model, unless it exists. Its provider is inferred from its name.
     fn model(&mut self, name: &str, path: &str) {
         if self.models.iter().any(|model| model.name == name) {
             return;
@@ -296,7 +295,7 @@ impl Conversion<'_> {
             ["gpt", "chatgpt", "o1", "o3", "o4", "text-embedding"].iter().any(|beginning| name.starts_with(beginning));
         if !is_anthropic && !is_openai && self.openai_base_url.is_none() {
             let message = format!(
-                "the name {name:?} tells no provider; set OPENAI_BASE_URL to the OpenAI-compatible endpoint that serves it"
+                "the provider of {name:?} is unknown; set OPENAI_BASE_URL to the OpenAI-compatible endpoint that serves it"
             );
             self.problems.push(self.document.problem(path, message));
         }
@@ -333,7 +332,7 @@ impl Conversion<'_> {
         })
     }
 
-    /// A price per million tokens from one per token, exact: from the digits that the user wrote.
+    /// Converts a price per token to one per million tokens, exactly, from the original digits.
     fn per_million(&mut self, field: &str) -> Option<String> {
         let path = format!("{PRICING}.{field}");
         let Some(Content::Number { written, .. }) = self.document.node(&path).map(|node| &node.content) else {
@@ -342,7 +341,7 @@ impl Conversion<'_> {
         let price = Decimal::from_str_exact(written).or_else(|_| Decimal::from_scientific(written)).ok();
         let million = price.and_then(|price| price.checked_mul(Decimal::from(1_000_000)));
         if million.is_none() {
-            let message = format!("the price {written} cannot be kept exactly; write it as a decimal number");
+            let message = format!("the price {written} cannot be represented exactly; write it as a decimal number");
             self.problems.push(self.document.problem(path, message));
         }
         million.map(|million| million.normalize().to_string())
@@ -353,12 +352,12 @@ impl Conversion<'_> {
     }
 }
 
-/// A name of at most so many characters that an object of the cluster may have.
+/// A valid object name with at most this many characters.
 fn object_name(text: &str, longest: usize) -> String {
     let letters = text.to_lowercase().replace(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '.'), "-");
     let parts: Vec<&str> = letters.split('.').map(|part| part.trim_matches('-')).filter(|it| !it.is_empty()).collect();
     let name: String = parts.join(".").chars().take(longest).collect();
-    // Cut anywhere, it may end with what no name ends with.
+    // The truncated name may end with a character that is not allowed there.
     let name = name.trim_end_matches(['-', '.']);
     if name.is_empty() { "pipeline".to_owned() } else { name.to_owned() }
 }

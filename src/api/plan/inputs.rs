@@ -1,8 +1,8 @@
-//! The identity of a plan: what a person has written, in a canonical form that outlives releases.
+//! The identity of a plan: the user's input in a canonical form that is stable across releases.
 //!
-//! The form is JSON with sorted keys and a version. A field that is added later is left out at its default, so that plans which
-//! do not use it keep their identity; everything else that changes the form raises [`VERSION`], and the form before it goes to
-//! [`legacy`](super::legacy), so that what was recorded under it is still recognised. A golden test pins the form.
+//! The form is JSON with sorted keys and a version. A field that is added later is omitted at its default, so that plans which
+//! do not use it keep their identity; any other change of the form raises [`VERSION`], and the previous form moves to
+//! [`legacy`](super::legacy), so that recorded identities are still recognized. A golden test pins the form.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,8 +18,8 @@ use crate::domain::series::Series;
 /// The version of the form.
 const VERSION: u32 = 2;
 
-/// The identity of what a person has written: of the inputs of a cycle but for the champion. As long as it is the same, another
-/// cycle is another attempt. Written as `v2:` and the hash; identities of version 1 are the hash alone.
+/// The identity of the user's input: of the inputs of a cycle except the champion. While it is the same, another cycle is another
+/// attempt. Formatted as `v2:` and the hash; identities of version 1 are the hash alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputsId {
     hash: ContentHash,
@@ -27,7 +27,7 @@ pub struct InputsId {
 }
 
 impl InputsId {
-    /// Whether something was recorded for the same inputs by an earlier release, in the form that it used.
+    /// Whether `recorded` is the identity of the same inputs in the form of an earlier release.
     #[must_use]
     pub fn is_legacy(&self, recorded: &str) -> bool {
         recorded == self.legacy.to_string()
@@ -74,7 +74,7 @@ impl Plan {
         inputs
     }
 
-    /// What all versions of the form have in common.
+    /// The common part of all versions of the form.
     pub(super) fn unversioned(&self) -> Value {
         let runtime = match &self.runtime {
             RuntimePlan::Model { model, parameters, max_turns } => {

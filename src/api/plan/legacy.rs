@@ -1,5 +1,5 @@
-//! The first form of a plan's inputs, which releases before 0.2 have recorded: parts of it were hashed as Rust's `Debug` prints
-//! them. It is built from separate types, which must not change.
+//! The first form of a plan's inputs, recorded by releases before 0.2: parts of it are hashed in Rust's `Debug` format. It is
+//! built from separate types, which must not change.
 
 use std::fmt::Debug;
 
@@ -12,7 +12,7 @@ use crate::domain::call;
 use crate::domain::ids::{DimensionName, ModelName};
 use crate::domain::score::Score;
 
-/// The thresholds of clustering where nothing was written.
+/// The default threshold of clustering.
 const BUILTIN_THRESHOLD: f64 = 0.6;
 const EMBEDDING_THRESHOLD: f64 = 0.75;
 
@@ -90,7 +90,7 @@ impl<'a> From<&'a call::Parameters> for Parameters<'a> {
     }
 }
 
-/// A model without parameters read as its name alone.
+/// A model without parameters was printed as its name alone.
 struct Use<'a>(&'a super::ModelUse);
 
 impl Debug for Use<'_> {

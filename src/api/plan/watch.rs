@@ -1,4 +1,4 @@
-//! The plan of the watch: `spec.watch` after the door.
+//! The plan of the watch: the resolved `spec.watch`.
 
 use std::time::Duration;
 
@@ -6,24 +6,24 @@ use url::Url;
 
 use crate::api::source::SecretKeyRef;
 
-/// What the re-evaluation is called among the signals. No signal may have this name.
+/// The name of the re-evaluation among the signals. No signal may have this name.
 pub const REEVALUATION: &str = "reevaluation";
 
-/// How a promoted prompt is watched, and when it is taken back.
+/// How a promoted prompt is watched, and when it is rolled back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WatchPlan {
-    /// How long a promoted prompt is watched before it is established; and how far back the mean before the promotion goes.
+    /// The duration of the watch before a promoted prompt is established, and of the baseline before the promotion.
     pub window: Duration,
-    /// How often the signals are read. At least a second, and so short that the window holds [`breaches`](Self::breaches)
-    /// readings.
+    /// The interval of the readings. At least a second, and short enough for [`breaches`](Self::breaches) readings within the
+    /// window.
     pub interval: Duration,
-    /// How many readings of one signal in a row must breach a limit before the prompt is taken back. At least 1.
+    /// The number of consecutive breaches of a signal that cause a rollback. At least 1.
     pub breaches: u32,
-    /// The Prometheus that is asked; always there when there are signals.
+    /// The Prometheus; always set if there are signals.
     pub prometheus: Option<PrometheusPlan>,
-    /// Live signals and their limits, each under a name of its own.
+    /// Live signals and their limits, with unique names.
     pub signals: Vec<SignalPlan>,
-    /// When the suite is run again.
+    /// The re-evaluations of the suite.
     pub reevaluation: Option<ReevaluationPlan>,
 }
 
@@ -34,16 +34,16 @@ impl WatchPlan {
     }
 }
 
-/// A Prometheus, or anything that speaks its HTTP API.
+/// A Prometheus, or another server with its HTTP API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PrometheusPlan {
     /// Its URL, without `/api/v1`: http or https, with a host, without credentials, query and fragment.
     pub url: Url,
-    /// How we say who we are.
+    /// The credentials.
     pub credential: Option<CredentialPlan>,
-    /// Further headers: names that HTTP allows, each once, none that the client sets itself.
+    /// Additional headers: valid and unique names, none that the client sets itself.
     pub headers: Vec<(String, HeaderPlan)>,
-    /// The longest that a query may take.
+    /// The timeout of a query.
     pub timeout: Duration,
 }
 
@@ -60,14 +60,14 @@ impl PrometheusPlan {
     }
 }
 
-/// How we say who we are.
+/// The credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialPlan {
     /// A bearer token.
     Bearer(SecretKeyRef),
     /// User and password.
     Basic {
-        /// The user; no colon in it.
+        /// The user name, without colons.
         user: String,
         /// The password.
         password: SecretKeyRef,
@@ -77,31 +77,31 @@ pub enum CredentialPlan {
 /// The value of a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderPlan {
-    /// It stands in the resource.
+    /// A literal in the resource.
     Value(String),
-    /// It is in a Secret.
+    /// A key of a Secret.
     Secret(SecretKeyRef),
 }
 
-/// A live signal and its limits, of which there is at least one.
+/// A live signal with at least one limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SignalPlan {
-    /// What to call it.
+    /// Its name.
     pub name: String,
     /// An instant query.
     pub query: String,
-    /// The most that the value may be.
+    /// The maximum value.
     pub max: Option<f64>,
-    /// The least that the value may be; not above `max`.
+    /// The minimum value; not above `max`.
     pub min: Option<f64>,
     /// How far the value may rise above its mean before the promotion.
     pub max_increase: Option<Margin>,
     /// How far the value may fall below its mean before the promotion.
     pub max_decrease: Option<Margin>,
-    /// How much traffic a reading must rest on.
+    /// The minimum traffic behind a reading.
     pub samples: Option<SamplesPlan>,
-    /// A short hash of everything that a reading is held against: the Prometheus, the queries, the limits, and the window of
-    /// the mean before the promotion. Readings under different definitions say nothing about each other.
+    /// A short hash of everything that determines a reading and its limits: the Prometheus, the queries, the limits, and the window
+    /// of the mean before the promotion. Readings with different definitions are not comparable.
     pub definition: String,
 }
 
@@ -118,24 +118,24 @@ impl SignalPlan {
 pub enum Margin {
     /// In the unit of the query.
     Absolute(f64),
-    /// As a share of the size of the mean: 0.2 for `20%`.
+    /// As a fraction of the absolute mean: 0.2 for `20%`.
     Share(f64),
 }
 
-/// How much traffic a reading must rest on.
+/// The minimum traffic behind a reading.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplesPlan {
     /// An instant query that counts it.
     pub query: String,
-    /// The least count. Finite, and at least 1.
+    /// The minimum count. Finite, and at least 1.
     pub minimum: f64,
 }
 
-/// When the suite is run again.
+/// The re-evaluations of the suite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReevaluationPlan {
-    /// How often. At least a minute.
+    /// The interval, at least a minute.
     pub every: Duration,
-    /// How far the aggregate score may fall below the one that the prompt was promoted with, 0 to 1.
+    /// The maximum drop of the aggregate score below that of the promotion, 0 to 1.
     pub max_drop: f64,
 }

@@ -1,4 +1,4 @@
-//! What comes to light while a resource is resolved.
+//! Problems and warnings found while a resource is resolved.
 
 use std::sync::Arc;
 
@@ -30,13 +30,12 @@ impl<'a> Findings<'a> {
         if self.problems.is_empty() { Ok(self.warnings) } else { Err(self.into_problems()) }
     }
 
-    /// The problems, when there is no plan without what they are about.
+    /// The problems, if they prevent a plan.
     pub fn into_problems(self) -> Problems {
         Problems::sorted(self.problems)
     }
 
-    /// Something is wrong with a field of the resource. A field whose form was found wrong when it was read is not blamed a
-    /// second time.
+    /// Records a problem with a field of the resource. A field whose form was already reported is not reported again.
     pub fn problem(&mut self, field: &str, message: impl Into<String>) {
         let problem = self.submission.problem(field, message);
         let mut earlier = self.submission.problems.iter();
@@ -45,27 +44,27 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// The same, ready to be added later.
+    /// Creates a problem to be added later.
     pub fn problem_at(&self, field: &str, message: impl Into<String>) -> Problem {
         self.submission.problem(field, message)
     }
 
-    /// Something is wrong with a text that the resource refers to.
+    /// Records a problem with a referenced text.
     pub fn add(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
 
-    /// Where problems of other documents go.
+    /// The problems of other documents.
     pub fn problems(&mut self) -> &mut Vec<Problem> {
         &mut self.problems
     }
 
-    /// Something that the user should know about a field.
+    /// Records a warning about a field.
     pub fn warn(&mut self, field: &str, message: impl AsRef<str>) {
         self.warnings.push(format!("{}: {}", self.submission.path(field), message.as_ref()));
     }
 
-    /// The name of the one that is given; otherwise the problem is noted.
+    /// The name of the only given field; otherwise records a problem.
     pub fn exactly_one(&mut self, field: &str, options: &[(&'static str, bool)]) -> Option<&'static str> {
         match exactly_one(options) {
             Ok(name) => Some(name),
@@ -76,7 +75,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// A model by its name, which must be among `spec.models`.
+    /// Checks that a model exists in `spec.models`.
     pub fn model(&mut self, field: &str, name: &str) -> Option<ModelName> {
         let models = &self.submission.resource.spec.models;
         if models.iter().any(|model| model.name == name) {
@@ -87,7 +86,7 @@ impl<'a> Findings<'a> {
         None
     }
 
-    /// Names of sections, which must exist in the prompt.
+    /// Checks that sections exist in the prompt.
     pub fn sections(&mut self, field: &str, names: &[String], prompt: Option<&Prompt>) {
         let Some(prompt) = prompt else { return };
         for (index, name) in names.iter().enumerate() {
@@ -98,11 +97,11 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// Sampling parameters whose free part must not set what has a field of its own.
+    /// Checks that the free-form part of sampling parameters does not set dedicated fields.
     pub fn parameters(&mut self, field: &str, parameters: Option<&Parameters>) {
         const OWN: [(&str, &str); 9] = [
-            ("temperature", "temperature has a field of its own"),
-            ("top_p", "topP has a field of its own"),
+            ("temperature", "use the field temperature"),
+            ("top_p", "use the field topP"),
             (
                 "max_tokens",
                 "write maxOutputTokens, and openAI.tokenLimit: MaxTokens of the model to have it sent by this name",
@@ -112,7 +111,7 @@ impl<'a> Findings<'a> {
                 "write maxOutputTokens, and openAI.tokenLimit: MaxCompletionTokens of the model to have it sent by this name",
             ),
             ("model", "the model is set in spec.models"),
-            ("messages", "messages are the conversation's"),
+            ("messages", "the messages are those of the conversation"),
             ("tools", "tools are set in spec.agent"),
             ("seed", "the seed is the index of the repeat"),
             ("stream", "answers are not streamed"),
@@ -128,7 +127,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// A model that is asked in words, and how: its name must be among `spec.models`.
+    /// Resolves a chat model with its parameters; it must exist in `spec.models`.
     pub fn chat_model(&mut self, field: &str, named: &ChatModelRef) -> Option<ModelUse> {
         let ChatModelRef { model, parameters } = named;
         self.parameters(&format!("{field}.parameters"), parameters.as_ref());
@@ -136,7 +135,7 @@ impl<'a> Findings<'a> {
         Some(ModelUse { model, parameters: Arc::new(parameters.clone().unwrap_or_default()) })
     }
 
-    /// The text of a source: what stands in it, or what was read for it.
+    /// The text of a source: the inline text, or the one that was read for it.
     pub fn text(&mut self, field: &str, source: &TextSource, references: &References) -> Option<Text> {
         let options = [
             ("configMapKeyRef", source.config_map_key_ref.is_some()),
@@ -157,7 +156,7 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// The name of the one that is given, or what to say when none or several are.
+/// The name of the only given field, or a message if none or several are given.
 pub fn exactly_one(options: &[(&'static str, bool)]) -> Result<&'static str, String> {
     let names: Vec<&str> = options.iter().map(|(name, _)| *name).collect();
     let given: Vec<&'static str> = options.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();

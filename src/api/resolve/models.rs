@@ -21,7 +21,7 @@ const OPENAI_KEY: &str = "OPENAI_API_KEY";
 const ANTHROPIC_URL: &str = "https://api.anthropic.com";
 const ANTHROPIC_KEY: &str = "ANTHROPIC_API_KEY";
 
-/// Every model that is sound.
+/// All valid models.
 pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> BTreeMap<ModelName, ModelPlan> {
     let is_budgeted = spec.budget.as_ref().is_some_and(|budget| budget.per_cycle.is_some());
     let mut names = BTreeSet::new();
@@ -29,11 +29,12 @@ pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> BTr
     for (index, model) in spec.models.iter().enumerate() {
         let path = format!("spec.models[{index}]");
         if !names.insert(&model.name) {
-            findings.problem(&format!("{path}.name"), format!("a second model {:?}; give it another name", model.name));
+            findings
+                .problem(&format!("{path}.name"), format!("duplicate model {:?}; give it another name", model.name));
         }
         if is_budgeted && model.price.is_none() {
             let message = format!(
-                "the price of {:?} is not known, so spec.budget.perCycle cannot be kept; give inputPerMillion and \
+                "the price of {:?} is unknown, so spec.budget.perCycle cannot be enforced; give inputPerMillion and \
                  outputPerMillion (\"0\" for a model that costs nothing)",
                 model.name
             );
@@ -46,12 +47,12 @@ pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> BTr
     plans
 }
 
-/// Names the models that nothing refers to.
+/// Warns about unused models.
 pub fn warn_of_unused(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {
     let used = super::used_models(spec);
     for (index, model) in spec.models.iter().enumerate() {
         if !used.contains(model.name.as_str()) {
-            findings.warn(&format!("spec.models[{index}]"), format!("nothing uses the model {:?}", model.name));
+            findings.warn(&format!("spec.models[{index}]"), format!("the model {:?} is not used", model.name));
         }
     }
 }
@@ -63,7 +64,7 @@ fn plan(model: &Model, path: &str, findings: &mut Findings<'_>) -> Option<ModelP
     let headers = headers(model, path, findings);
     let structured = model.structured_output.unwrap_or_default();
     if structured == StructuredOutput::JsonObject && model.anthropic.is_some() {
-        let message = "Anthropic has no JsonObject; write JsonSchema, Plain or Auto";
+        let message = "Anthropic does not support JsonObject; use JsonSchema, Plain or Auto";
         findings.problem(&format!("{path}.structuredOutput"), message);
     }
     let path = format!("{path}.{given}");
@@ -73,8 +74,7 @@ fn plan(model: &Model, path: &str, findings: &mut Findings<'_>) -> Option<ModelP
     };
     let sent = api.key_header;
     if api.names_a_key && headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(sent)) {
-        let message =
-            format!("the key is sent as the header {sent}, and headers have another one; leave one of both out");
+        let message = format!("the key is sent as the header {sent}, which headers also set; remove one of them");
         findings.problem(&format!("{path}.apiKey"), message);
     }
     Some(ModelPlan {
@@ -143,7 +143,7 @@ fn anthropic_api(anthropic: &Anthropic, path: &str, findings: &mut Findings<'_>)
     })
 }
 
-/// Headers that a request sets itself.
+/// Headers that the client sets itself.
 const OWN_HEADERS: [&str; 10] = [
     "accept",
     "connection",
@@ -164,13 +164,13 @@ fn headers(model: &Model, path: &str, findings: &mut Findings<'_>) -> Vec<(Strin
         let path = format!("{path}.headers[{index}]");
         let name = header.name.to_ascii_lowercase();
         if OWN_HEADERS.contains(&name.as_str()) {
-            findings.problem(&format!("{path}.name"), format!("the request sets {name:?} itself; leave it out"));
+            findings.problem(&format!("{path}.name"), format!("{name:?} is set by Whetstone itself; remove it"));
         }
         if let Some(value) = self::header(header, &path, findings) {
             plans.push((name.clone(), value));
         }
         if !names.insert(name) {
-            findings.problem(&format!("{path}.name"), format!("a second header {:?}; keep one of them", header.name));
+            findings.problem(&format!("{path}.name"), format!("duplicate header {:?}; keep one of them", header.name));
         }
     }
     plans
@@ -190,14 +190,13 @@ fn header(written: &ModelHeader, path: &str, findings: &mut Findings<'_>) -> Opt
     }
     let value = value.as_ref()?;
     if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        let message =
-            "only letters, digits and signs of ASCII can be sent in a header; put anything else into a Secret, encoded";
+        let message = "a header value must be printable ASCII; encode anything else and put it into a Secret";
         findings.problem(&format!("{path}.value"), message);
     }
     if ["authorization", "proxy-authorization", "cookie", "api-key", "x-api-key"]
         .contains(&name.to_ascii_lowercase().as_str())
     {
-        let message = "whoever may read the resource reads this credential; put it into a Secret and name it by valueFrom.secretKeyRef";
+        let message = "everyone who can read the resource can read this credential; put it into a Secret and use valueFrom.secretKeyRef";
         findings.warn(&format!("{path}.value"), message);
     }
     Some(HeaderPlan::Value(value.clone()))
@@ -207,7 +206,7 @@ fn from_env(variable: &str, required: bool) -> KeyPlan {
     KeyPlan { env: Some(variable.to_owned()), secret: None, required }
 }
 
-/// A key that the user asked for. Both a Secret and a variable may be given: one for the cluster, one for the command line.
+/// A key from the given source. Both a Secret and a variable may be given: one for the operator, one for the command line.
 fn key(source: &SecretSource, usual: &str, path: &str, findings: &mut Findings<'_>) -> KeyPlan {
     if source.secret_key_ref.is_none() && source.env.is_none() {
         let message = "secretKeyRef (for the cluster), env (for the command line) or both are required; none is given";
@@ -220,7 +219,7 @@ fn key(source: &SecretSource, usual: &str, path: &str, findings: &mut Findings<'
     }
 }
 
-/// A base URL without the slash at its end.
+/// A base URL without a trailing slash.
 fn endpoint(written: Option<&str>, usual: &str, path: &str, findings: &mut Findings<'_>) -> Option<String> {
     let Some(written) = written else { return Some(usual.to_owned()) };
     match base_url(written, usual, "apiKey") {
@@ -232,7 +231,7 @@ fn endpoint(written: Option<&str>, usual: &str, path: &str, findings: &mut Findi
     }
 }
 
-/// A base URL, or what is wrong with it in words: `usual` is an example of a right one, and `credentials` is where those go.
+/// Parses a base URL, or returns a message. `usual` is an example of a correct one, and `credentials` is the field for credentials.
 pub fn base_url(written: &str, usual: &str, credentials: &str) -> Result<Url, String> {
     match Url::parse(written) {
         Err(error) => Err(format!("{written:?} is not a URL ({error}); write it like {usual}")),
@@ -240,10 +239,10 @@ pub fn base_url(written: &str, usual: &str, credentials: &str) -> Result<Url, St
             Err(format!("{written:?} is not an http or https URL; write it like {usual}"))
         }
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            Err(format!("a URL must not hold credentials; put the key into {credentials}"))
+            Err(format!("a URL must not contain credentials; put the key into {credentials}"))
         }
         Ok(url) if url.query().is_some() || url.fragment().is_some() => {
-            Err(format!("{written:?} has a query or fragment; a base URL has none"))
+            Err(format!("{written:?} has a query or fragment; remove it"))
         }
         Ok(url) => Ok(url),
     }
@@ -259,7 +258,7 @@ fn price(written: &TokenPrice, path: &str, findings: &mut Findings<'_>) -> Optio
     Some(Price { input: input?, cached_input: cached?, output: output? })
 }
 
-/// The price of one token. Text that is no decimal number at all was noted when the resource was read.
+/// The price of one token. Text that is not a decimal number was reported when the resource was parsed.
 fn per_token(per_million: &str, path: &str, findings: &mut Findings<'_>) -> Option<Decimal> {
     let exact = Decimal::from_str_exact(per_million).ok();
     let price = exact.filter(|price| price.scale() <= 12).and_then(|price| price.checked_mul(Decimal::new(1, 6)));

@@ -1,4 +1,4 @@
-//! Names that reports and logs show must command neither. (Ids and tags of scenarios are looked at with their scenario.)
+//! Validates names that appear in reports and logs. (Ids and tags of scenarios are validated with their scenario.)
 
 use super::super::Submission;
 use super::findings::Findings;
@@ -6,10 +6,10 @@ use super::promotion::is_object_name;
 use crate::domain::presentable::fault_of_name;
 use crate::domain::tool::ToolDefinition;
 
-/// The most characters of the value of a label.
+/// The maximum length of the value of a label.
 const LONGEST_LABEL: usize = 63;
 
-/// Looks at the names of the resource, its models, dimensions and tools.
+/// Validates the names of the resource, its models, dimensions and tools.
 pub fn check(submission: &Submission, tools: Option<&[ToolDefinition]>, findings: &mut Findings<'_>) {
     let (spec, metadata) = (&submission.resource.spec, &submission.resource.metadata);
     let mut check = |field: &str, name: &str| {
@@ -38,7 +38,7 @@ pub fn check(submission: &Submission, tools: Option<&[ToolDefinition]>, findings
         if !name.is_empty() && fault_of_name(name).is_none() && !is_right {
             let dots = if field == "metadata.name" { ", dashes and dots" } else { " and dashes" };
             let message = format!(
-                "an API server refuses {name:?}: write lower-case letters, digits{dots}, with a letter or digit at either end{}",
+                "{name:?} is not a valid name of an object; use lower-case letters, digits{dots}, with a letter or digit at either end{}",
                 as_object_name(name).map(|name| format!(", such as {name:?}")).unwrap_or_default()
             );
             findings.problem(field, message);
@@ -46,12 +46,13 @@ pub fn check(submission: &Submission, tools: Option<&[ToolDefinition]>, findings
     }
     let length = name.chars().count();
     if length > LONGEST_LABEL {
-        let why = "its versions and its target bear it as a label";
-        findings.problem("metadata.name", format!("has {length} characters; give it at most {LONGEST_LABEL}: {why}"));
+        let why = "it is the value of a label of the versions and the target";
+        findings
+            .problem("metadata.name", format!("has {length} characters; use at most {LONGEST_LABEL}, because {why}"));
     }
 }
 
-/// A name made fit for an object of the cluster, if anything is left of it.
+/// Converts a name to a valid object name, if possible.
 fn as_object_name(name: &str) -> Option<String> {
     if !name.is_ascii() {
         return None;

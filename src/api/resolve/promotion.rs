@@ -15,14 +15,14 @@ pub fn currency(spec: &AgentOptimizationSpec) -> String {
     spec.budget.as_ref().and_then(|budget| budget.currency.clone()).unwrap_or_else(|| "USD".to_owned())
 }
 
-/// What a cycle may cost.
+/// The budget of a cycle.
 pub fn budget(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Option<Money> {
     let written = spec.budget.as_ref()?.per_cycle.as_ref()?;
     let path = "spec.budget.perCycle";
     match Decimal::from_str_exact(written) {
         Ok(amount) if amount > Decimal::ZERO => Some(Money::from(amount)),
         Ok(_) => {
-            findings.problem(path, "a budget of nothing allows no cycle; leave it out for none, or give an amount");
+            findings.problem(path, "a budget of 0 allows no cycle; remove it for no limit, or give a positive amount");
             None
         }
         Err(_) => {
@@ -32,7 +32,7 @@ pub fn budget(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Opti
     }
 }
 
-/// What a challenger must prove.
+/// The requirements for a challenger.
 pub fn gate(
     spec: &AgentOptimizationSpec,
     defaults: &Defaults,
@@ -54,7 +54,7 @@ pub fn gate(
     };
     if plan.minimum_sample_size > plan.shadow_sample_size {
         let message = format!(
-            "at most {} {} compared and at least {} demanded, so no verdict could ever stand; raise \
+            "at most {} {} compared, but at least {} required, so no verdict is possible; raise \
              shadowSampleSize or lower minimumSampleSize",
             counted(plan.shadow_sample_size, "scenario"),
             by_number(plan.shadow_sample_size, "is", "are"),
@@ -65,21 +65,21 @@ pub fn gate(
     plan
 }
 
-/// Notes a target that is somebody else's.
+/// Reports a target that is a source of the resource.
 pub fn target(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {
     let Some(target) = super::promotion_of(spec).and_then(|promotion| promotion.target.as_ref()) else { return };
     let path = "spec.promotion.target.configMap";
     let name = target.config_map.as_str();
     if !is_object_name(name) {
-        let message = format!("{name:?} is no name for a ConfigMap: lower-case letters, digits, - and . are");
+        let message = format!("{name:?} is not a valid name of a ConfigMap; use lower-case letters, digits, - and .");
         findings.problem(path, message);
     }
     let prompt = spec.agent.prompt.config_map_key_ref.as_ref();
     if prompt.is_some_and(|source| source.name == name) {
-        let message = format!("{name:?} holds the base prompt, which is never written; name a ConfigMap of its own");
+        let message = format!("{name:?} contains the base prompt, which is only read; name a separate ConfigMap");
         findings.problem(path, message);
     } else if read_from(spec).any(|source| source == name) {
-        findings.problem(path, format!("{name:?} is read by this resource; name a ConfigMap of its own"));
+        findings.problem(path, format!("{name:?} is an input of this resource; name a separate ConfigMap"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The prompt that serves.
+//! The champion's prompt.
 
 use super::super::AgentOptimizationSpec;
 use super::super::source::TextSource;
@@ -6,12 +6,12 @@ use super::findings::Findings;
 use super::references::{Reference, References, Text};
 use crate::domain::prompt::{Prompt, PromptFormat};
 
-/// The most that a ConfigMap may hold, in bytes of keys and values.
+/// The maximum size of a ConfigMap, in bytes of keys and values.
 pub const MOST_CONFIG_MAP_BYTES: usize = 1 << 20;
-/// What the other keys of a target take, at most, in bytes.
+/// The maximum size of the other keys of a target, in bytes.
 const BESIDE_PROMPT: usize = 1 << 10;
 
-/// The champion: the target ConfigMap's prompt where there is one, else the base prompt.
+/// The champion: the prompt in the target ConfigMap if it exists, else the base prompt.
 pub fn champion(spec: &AgentOptimizationSpec, references: &References, findings: &mut Findings<'_>) -> Option<Prompt> {
     let source = &spec.agent.prompt;
     let path = "spec.agent.prompt";
@@ -38,7 +38,7 @@ pub fn champion(spec: &AgentOptimizationSpec, references: &References, findings:
     }
 }
 
-/// What is known of the target before anything is promoted into it.
+/// Reports problems with the target before anything is promoted.
 fn note_target(name: &str, references: &References, findings: &mut Findings<'_>) {
     let path = "spec.promotion.target.configMap";
     if references.is_immutable(name) {
@@ -49,14 +49,13 @@ fn note_target(name: &str, references: &References, findings: &mut Findings<'_>)
         findings.problem(path, message);
     }
     if references.is_edited(name) {
-        let message = format!(
-            "the prompt of the ConfigMap {name:?} is not the one that its prompt-hash says: it was edited by hand"
-        );
+        let message =
+            format!("the prompt of the ConfigMap {name:?} does not match its prompt-hash, so it was edited manually");
         findings.warn(path, message);
     }
 }
 
-/// Warns of a prompt that its target cannot hold.
+/// Warns about a prompt that is too large for its target.
 pub fn check_room(prompt: &Prompt, spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {
     let Some(target) = super::promotion_of(spec).and_then(|promotion| promotion.target.as_ref()) else { return };
     let bytes = prompt.text().len();
@@ -94,7 +93,7 @@ fn told_from_name(source: &TextSource) -> PromptFormat {
     }
 }
 
-/// Notes a prompt that has more tokens than allowed.
+/// Reports a prompt with more tokens than allowed.
 pub fn check_length(prompt: &Prompt, allowed: usize, findings: &mut Findings<'_>) {
     if !prompt.fits(allowed) {
         let tokens = prompt.tokens();

@@ -1,4 +1,4 @@
-//! What a resource refers to, and the texts that the front door read for it.
+//! References of a resource, and the texts that were read for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,15 +12,15 @@ use super::super::source::TextSource;
 use super::super::{AgentOptimization, Submission};
 use crate::domain::hash::ContentHash;
 
-/// The key of the target ConfigMap that holds the champion.
+/// The key of the target ConfigMap with the champion's prompt.
 pub const CHAMPION_KEY: &str = "system-prompt";
-/// The key of the target ConfigMap that holds the champion's hash.
+/// The key of the target ConfigMap with the champion's hash.
 const HASH_KEY: &str = "prompt-hash";
 
-/// The endings of files and keys that hold scenarios.
+/// The extensions of files and keys with scenarios.
 const SCENARIO_ENDINGS: [&str; 4] = [".yaml", ".yml", ".json", ".jsonl"];
 
-/// Something that must be read before a resource can be resolved.
+/// A reference that must be read before a resource can be resolved.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reference {
     /// One key of a ConfigMap.
@@ -30,17 +30,16 @@ pub enum Reference {
         /// The key.
         key: String,
     },
-    /// Every key of a ConfigMap that holds scenarios (see [`Reference::holds_scenarios`]).
+    /// All keys of a ConfigMap with scenarios (see [`Reference::holds_scenarios`]).
     ConfigMap {
         /// The ConfigMap.
         name: String,
     },
     /// One file, relative to the resource file.
     File(String),
-    /// A file with scenarios, or a directory: then every file in it, however deep, that holds scenarios, sorted by path.
+    /// A file with scenarios, or a directory: then all files with scenarios in it and its subdirectories, sorted by path.
     Files(String),
-    /// The champion: the key `system-prompt` of the target ConfigMap. It need not exist: leave it out of the
-    /// [`References`] then, and the base prompt is the champion.
+    /// The champion: the key `system-prompt` of the target ConfigMap. If it does not exist, the base prompt is the champion.
     Champion {
         /// The target ConfigMap.
         config_map: String,
@@ -48,17 +47,17 @@ pub enum Reference {
 }
 
 impl Reference {
-    /// Whether a file or key of this name holds scenarios, by its ending.
+    /// Whether a file or key of this name has scenarios, by its extension.
     pub fn holds_scenarios(name: &str) -> bool {
         SCENARIO_ENDINGS.iter().any(|ending| name.ends_with(ending))
     }
 
-    /// Whether a text of this name is JSONL. A key of a ConfigMap is called `configmap/NAME[KEY]`.
+    /// Whether a text of this name is JSONL. The name of a key of a ConfigMap is `configmap/NAME[KEY]`.
     pub(super) fn holds_lines(name: &str) -> bool {
         name.trim_end_matches(']').rsplit('.').next() == Some("jsonl")
     }
 
-    /// The reference of a text source; `None` if the text stands in it, or it is not one.
+    /// The reference of a text source; `None` if the text is inline or the source is invalid.
     fn of(source: &TextSource) -> Option<Self> {
         match source {
             TextSource { config_map_key_ref: Some(key), file: None, inline: None } => {
@@ -73,30 +72,29 @@ impl Reference {
 /// A text that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
-    /// What to call it in a message: the file as the user named it, or `configmap/NAME[KEY]`.
+    /// Its name for messages: the file as the user named it, or `configmap/NAME[KEY]`.
     pub name: String,
     /// The text.
     pub text: String,
 }
 
-/// What the front door read: for each reference its texts, or why they could not be read.
+/// The texts that were read for each reference, or the error.
 #[derive(Clone, Debug, Default)]
 pub struct References {
     read: BTreeMap<Reference, Result<Vec<Text>, String>>,
-    /// The keys of the ConfigMaps that were given, by name.
+    /// The keys of the given ConfigMaps, by name.
     given: BTreeMap<String, Vec<String>>,
-    /// They were read from a namespace of a cluster, and there is no command line.
+    /// Whether they were read from a namespace of a cluster rather than by the command line.
     in_cluster: bool,
-    /// Those of the ConfigMaps that may not be written.
+    /// The immutable ConfigMaps.
     immutable: BTreeSet<String>,
-    /// Those whose prompt is another one than their hash says.
+    /// The ConfigMaps whose prompt does not match their hash.
     edited: BTreeSet<String>,
 }
 
 impl References {
-    /// Reads what a submission refers to. References to ConfigMaps are answered from those in the submission and in
-    /// `manifests`; `read` answers the rest: files always, ConfigMaps only where they are not among them. It returns
-    /// `Ok(None)` for what does not exist, and says why for what cannot be read.
+    /// Reads all references of a submission. ConfigMaps are taken from the submission and from `manifests`; `read` reads files and
+    /// other ConfigMaps. It returns `Ok(None)` if the text does not exist, and a message if it cannot be read.
     pub fn gather(
         submission: &Submission,
         manifests: &[ConfigMap],
@@ -125,23 +123,23 @@ impl References {
         references
     }
 
-    /// The same, for messages in a cluster's terms: all of them were read from one namespace, and there is no command line.
+    /// The same, with messages for the cluster: all of them were read from one namespace.
     #[must_use]
     pub fn in_cluster(self) -> Self {
         Self { in_cluster: true, ..self }
     }
 
-    /// Notes what was read for a reference, or why it could not be read.
+    /// Adds the texts that were read for a reference, or the error.
     pub fn insert(&mut self, reference: Reference, texts: Result<Vec<Text>, String>) {
         self.read.insert(reference, texts);
     }
 
-    /// What was read for a reference; `None` if it does not exist.
+    /// The texts of a reference; `None` if it does not exist.
     pub fn get(&self, reference: &Reference) -> Option<&Result<Vec<Text>, String>> {
         self.read.get(reference)
     }
 
-    /// What was read for a text source.
+    /// The text of a source.
     pub(super) fn of_source(&self, source: &TextSource) -> Option<Result<&Text, String>> {
         let reference = Reference::of(source)?;
         Some(match self.get(&reference) {
@@ -151,17 +149,17 @@ impl References {
         })
     }
 
-    /// Whether a ConfigMap was given that may not be written.
+    /// Whether a given ConfigMap is immutable.
     pub(super) fn is_immutable(&self, name: &str) -> bool {
         self.immutable.contains(name)
     }
 
-    /// Whether a ConfigMap was given whose prompt is another one than its hash says.
+    /// Whether the prompt of a given ConfigMap does not match its hash.
     pub(super) fn is_edited(&self, name: &str) -> bool {
         self.edited.contains(name)
     }
 
-    /// Says that what a reference names does not exist, and where it was looked for.
+    /// The message for a reference to something that does not exist.
     pub(super) fn missing(&self, reference: &Reference) -> String {
         match reference {
             Reference::ConfigMapKey { name, key } => match self.given.get(name) {
@@ -190,7 +188,7 @@ impl References {
     }
 }
 
-/// Everything that a resource refers to, each thing once.
+/// All references of a resource, without duplicates.
 pub fn requested(resource: &AgentOptimization) -> Vec<Reference> {
     let spec = &resource.spec;
     let replay = spec.agent.runtime.replay.as_ref().map(|replay| &replay.transcripts);
@@ -207,19 +205,19 @@ pub fn requested(resource: &AgentOptimization) -> Vec<Reference> {
     references
 }
 
-/// A ConfigMap that was given as a document.
+/// A ConfigMap from a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigMap {
     /// Its name.
     pub name: String,
     /// Its texts, by key.
     pub data: BTreeMap<String, String>,
-    /// It may not be written.
+    /// Whether it is immutable.
     pub immutable: bool,
 }
 
 impl ConfigMap {
-    /// Whether its prompt is another one than its hash says.
+    /// Whether its prompt does not match its hash.
     fn is_edited(&self) -> bool {
         let hash = |prompt: &String| ContentHash::of_bytes(prompt.as_bytes()).to_string();
         match (self.data.get(CHAMPION_KEY), self.data.get(HASH_KEY)) {
@@ -228,7 +226,7 @@ impl ConfigMap {
         }
     }
 
-    /// The ConfigMaps among the documents of a file; everything else in it is passed over.
+    /// The ConfigMaps among the documents of a file; others are ignored.
     pub fn read_all(file: &str, text: &str, problems: &mut Vec<Problem>) -> Vec<Self> {
         let documents = Document::read_all(file, text, problems);
         let is_config_map =
@@ -255,7 +253,7 @@ impl ConfigMap {
                     problems.push(Problem {
                         place: Some(document.place(&field.node)),
                         field: format!("data.{}", field.key),
-                        message: format!("expected a text, found {found}; write it as a block (key: |)"),
+                        message: format!("expected a string, found {found}; write it as a block (key: |)"),
                     });
                 }
             }
@@ -268,7 +266,7 @@ impl ConfigMap {
         Some(Self { name: name.to_owned(), data, immutable })
     }
 
-    /// The texts that this ConfigMap has for a reference; `None` if the reference is to something else.
+    /// The texts of this ConfigMap for a reference; `None` if the reference is to another object.
     pub fn answer(&self, reference: &Reference) -> Option<Vec<Text>> {
         let text =
             |key: &str, text: &str| Text { name: format!("configmap/{}[{key}]", self.name), text: text.to_owned() };
@@ -288,7 +286,7 @@ impl ConfigMap {
     }
 }
 
-/// The texts among the `binaryData` of a ConfigMap, where some tools put every file.
+/// The texts in the `binaryData` of a ConfigMap, which some tools use for all files.
 fn read_binary(document: &Document, data: &mut BTreeMap<String, String>, problems: &mut Vec<Problem>) {
     let Some(Content::Map(fields)) = document.root().get("binaryData").map(|data| &data.content) else { return };
     for field in fields {
@@ -300,7 +298,7 @@ fn read_binary(document: &Document, data: &mut BTreeMap<String, String>, problem
             Some(Ok(text)) => {
                 data.entry(field.key.clone()).or_insert(text);
             }
-            // What is no text is nothing that a resource can refer to.
+            // A resource can only refer to text.
             Some(Err(_)) => {}
             None => problems.push(Problem {
                 place: Some(document.place(&field.node)),

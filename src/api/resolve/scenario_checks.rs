@@ -1,4 +1,4 @@
-//! What can be wrong with a scenario beyond its form.
+//! Validation of a scenario beyond its form.
 
 use std::collections::BTreeSet;
 
@@ -16,16 +16,16 @@ use crate::domain::presentable::fault_of_name;
 use crate::domain::scenario::{Check, Scenario, ScriptedTurn, ToolMock};
 use crate::domain::schema;
 
-/// What scenarios may refer to, ready to be looked up.
+/// The names that scenarios may refer to.
 pub struct Known<'a> {
-    /// The names of the tools; `None` when they are not known, so that nothing is said about tools.
+    /// The names of the tools; `None` if they are unknown, so that tools are not checked.
     tools: Option<Vec<&'a str>>,
     dimensions: Vec<(&'a str, Scorer)>,
 }
 
 impl<'a> Known<'a> {
     pub fn new(suite: &Suite<'a>) -> Self {
-        // An endpoint or a recording has its tools itself; ours may be listed for the judge's sake, or not.
+        // An endpoint or a recording has its own tools, which the resource may list for the judge.
         let has_own_tools = !matches!(suite.runtime, Some(RuntimePlan::Model { .. }));
         let tools = suite.tools.filter(|tools| !(has_own_tools && tools.is_empty()));
         Self {
@@ -35,14 +35,14 @@ impl<'a> Known<'a> {
     }
 }
 
-/// What the patterns and schemas of a suite may still take.
+/// The remaining budget for the patterns and schemas of a suite.
 #[derive(Debug, Default)]
 pub struct Allowance {
     patterns: pattern::Allowance,
     schemas: schema::Allowance,
 }
 
-/// Everything wrong with a scenario: the field, and what to say about it.
+/// All problems of a scenario, each with its field.
 pub fn wrong_with(scenario: &Scenario, known: &Known<'_>, allowance: &mut Allowance) -> Vec<(String, String)> {
     let mut wrong = Wrong(Vec::new());
     allowance.patterns.next_scenario();
@@ -56,7 +56,7 @@ pub fn wrong_with(scenario: &Scenario, known: &Known<'_>, allowance: &mut Allowa
         wrong.tool(&field, &mock.tool, known);
         let ToolMock { returns, error, .. } = mock;
         if returns.is_some() && error.is_some() {
-            wrong.add(field, "a tool answers or fails; keep returns or error");
+            wrong.add(field, "a mock either returns or fails; keep returns or error");
         }
     }
     let expect = &scenario.expect;
@@ -64,7 +64,7 @@ pub fn wrong_with(scenario: &Scenario, known: &Known<'_>, allowance: &mut Allowa
         wrong.tool(&format!("expect.calls[{index}]"), &call.tool, known);
         let forbidden = expect.forbidden_calls.iter();
         if forbidden.filter(|forbidden| forbidden.arguments.is_none()).any(|forbidden| forbidden.tool == call.tool) {
-            let message = format!("{:?} is expected and forbidden; give the forbidden call its arguments", call.tool);
+            let message = format!("{:?} is both expected and forbidden; give the forbidden call arguments", call.tool);
             wrong.add(format!("expect.calls[{index}].tool"), message);
         }
     }
@@ -123,7 +123,7 @@ fn user(scenario: &Scenario, wrong: &mut Wrong) {
         let last = scenario.conversation.len() - 1;
         wrong.add(
             format!("conversation[{last}]"),
-            "the user must have the last turn, so that the agent has something to answer",
+            "the last message must be the user's, so that the agent has something to answer",
         );
     }
 }
@@ -139,7 +139,7 @@ fn tags(scenario: &Scenario, wrong: &mut Wrong) {
             asked.insert(*part as usize);
         } else {
             let near = hint(name, Part::NAMES.iter().map(|(known, _)| *known));
-            wrong.add(format!("tags[{index}]"), format!("there is no part {name:?} to put the scenario into{near}"));
+            wrong.add(format!("tags[{index}]"), format!("there is no part {name:?} of the split{near}"));
         }
     }
     if asked.len() > 1 {
@@ -164,12 +164,12 @@ fn check(check: &Check, path: &str, known: &Known<'_>, allowance: &mut Allowance
         && let Err(why) = allowance.patterns.take(written)
     {
         let written = excerpt(written);
-        wrong.add(format!("{path}.regex"), format!("{written:?} cannot be used as a regular expression: {why}"));
+        wrong.add(format!("{path}.regex"), format!("{written:?} is not a valid regular expression: {why}"));
     }
     if let Some(schema) = json_schema
         && let Err(why) = allowance.schemas.take(schema, &mut allowance.patterns)
     {
-        wrong.add(format!("{path}.jsonSchema"), format!("cannot be used as a JSON Schema: {why}"));
+        wrong.add(format!("{path}.jsonSchema"), format!("not a valid JSON Schema: {why}"));
     }
     let name = dimension.as_ref().map_or(ACCURACY, DimensionName::as_str);
     let field = if dimension.is_some() { format!("{path}.dimension") } else { path.to_owned() };
@@ -179,7 +179,7 @@ fn check(check: &Check, path: &str, known: &Known<'_>, allowance: &mut Allowance
             let dimensions = known.dimensions.iter().filter(|(_, scorer)| looks(scorer)).map(|(name, _)| *name);
             let remedy = match dimensions.collect::<Vec<&str>>().join(", ") {
                 none if none.is_empty() => {
-                    format!("add the dimension {ACCURACY:?} with the scorer Checks: no other looks at checks")
+                    format!("add the dimension {ACCURACY:?} with the scorer Checks: no other dimension uses checks")
                 }
                 dimensions => format!("say which: {dimensions}"),
             };
@@ -191,7 +191,7 @@ fn check(check: &Check, path: &str, known: &Known<'_>, allowance: &mut Allowance
             wrong.add(field, format!("no dimension {name:?} is scored{near}"));
         }
         Some((_, scorer @ (Scorer::ToolCalls | Scorer::Judge))) => {
-            let message = format!("the dimension {name:?} is scored by {scorer:?}, which looks at no checks");
+            let message = format!("the dimension {name:?} is scored by {scorer:?}, which ignores checks");
             wrong.add(field, message);
         }
         Some((_, Scorer::Checks | Scorer::ChecksOrJudge)) => {}

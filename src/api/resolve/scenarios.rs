@@ -17,18 +17,18 @@ use crate::domain::tool::ToolDefinition;
 use crate::domain::transcript::Transcript;
 use crate::domain::words::{by_number, counted};
 
-/// What scenarios may refer to.
+/// The objects that scenarios may refer to.
 #[derive(Clone, Copy)]
 pub struct Suite<'a> {
     /// The agent's tools; `None` if they could not be read.
     pub tools: Option<&'a [ToolDefinition]>,
-    /// What is scored.
+    /// The dimensions.
     pub dimensions: &'a [DimensionPlan],
-    /// How the agent is reached; `None` if that is not clear.
+    /// The runtime of the agent; `None` if it is invalid.
     pub runtime: Option<&'a RuntimePlan>,
 }
 
-/// Where a scenario was written.
+/// The origin of a scenario.
 enum At<'a> {
     /// In a scenario file: the document, and the path in it.
     File(&'a Document, &'a str),
@@ -50,7 +50,7 @@ impl At<'_> {
         }
     }
 
-    /// How another problem refers to it: `FILE:LINE:COLUMN`, or its path.
+    /// Its location for messages: `FILE:LINE:COLUMN`, or its path.
     fn shown(&self, findings: &Findings<'_>) -> String {
         let problem = self.problem("id", "", findings);
         match problem.place {
@@ -77,24 +77,24 @@ pub fn resolve(
     let is_complete = reading.sources(spec, references, findings);
     let mut scenarios = reading.scenarios;
     if scenarios.is_empty() && is_complete {
-        findings.problem("spec.scenarios", "the suite is empty; there must be at least one scenario");
+        findings.problem("spec.scenarios", "the suite is empty; add a scenario");
     }
     if !scenarios.is_empty() && scenarios.iter().all(|scenario| scenario.impact() == 0.0) {
-        findings.problem("spec.scenarios", "the weight of every scenario is 0; at least one must count");
+        findings.problem("spec.scenarios", "the weight of every scenario is 0; give at least one a positive weight");
     }
     scenarios.sort_by(|a, b| a.id.cmp(&b.id));
     match suite.runtime {
         Some(RuntimePlan::Replay { transcripts }) => recorded(scenarios, transcripts, findings),
         Some(RuntimePlan::Endpoint { .. }) => {
-            with_mocks_in_vain(&scenarios, findings);
+            warn_of_unused_mocks(&scenarios, findings);
             scenarios
         }
         _ => scenarios,
     }
 }
 
-/// An endpoint runs tools of its own: what the scenarios say of their answers is not used.
-fn with_mocks_in_vain(scenarios: &[Arc<Scenario>], findings: &mut Findings<'_>) {
+/// Warns about mocks in scenarios of an endpoint, which runs its own tools.
+fn warn_of_unused_mocks(scenarios: &[Arc<Scenario>], findings: &mut Findings<'_>) {
     let mut with_mocks = scenarios.iter().filter(|scenario| !scenario.mocks.is_empty() || scenario.state.is_some());
     if let Some(first) = with_mocks.next() {
         let count = 1 + with_mocks.count();
@@ -108,18 +108,18 @@ fn with_mocks_in_vain(scenarios: &[Arc<Scenario>], findings: &mut Findings<'_>) 
     }
 }
 
-/// Scenarios as they are read. Each is checked while its document is there, so that no more than one is.
+/// The scenarios read so far. Each is checked while its document is in memory, so that only one document is at a time.
 struct Reading<'a> {
     known: Known<'a>,
     reader: Reader<Scenario>,
     allowance: Allowance,
     scenarios: Vec<Arc<Scenario>>,
-    /// Where each id was used first.
+    /// The location where each id was used first.
     first: HashMap<ScenarioId, String>,
 }
 
 impl Reading<'_> {
-    /// Reads every source; false if one could not be read whole.
+    /// Reads all sources; false if one could not be read completely.
     fn sources(&mut self, spec: &AgentOptimizationSpec, references: &References, findings: &mut Findings<'_>) -> bool {
         let mut is_complete = true;
         for (index, source) in spec.scenarios.iter().enumerate() {
@@ -140,9 +140,10 @@ impl Reading<'_> {
             let files = source.file.as_ref().map(|file| Reference::Files(file.clone()));
             let Some(reference) = map.or(files) else { continue };
             let why = match references.get(&reference) {
-                Some(Ok(texts)) if texts.is_empty() => {
-                    Some("nothing in it ends in .yaml, .yml, .json or .jsonl, so it holds no scenarios".to_owned())
-                }
+                Some(Ok(texts)) if texts.is_empty() => Some(
+                    "it has no file or key that ends in .yaml, .yml, .json or .jsonl, so it has no scenarios"
+                        .to_owned(),
+                ),
                 Some(Ok(texts)) => {
                     for text in texts {
                         is_complete &= self.text(text, findings);
@@ -201,7 +202,7 @@ impl Reading<'_> {
     }
 }
 
-/// The scenarios of a document: a list, a list under `scenarios`, or one alone.
+/// The scenarios of a document: a list, a list under `scenarios`, or a single one.
 fn listed<'a>(document: &'a Document, problems: &mut Vec<Problem>) -> Vec<(&'a Node, String)> {
     let root = document.root();
     let (list, path) = match root.get("scenarios") {
@@ -210,7 +211,7 @@ fn listed<'a>(document: &'a Document, problems: &mut Vec<Problem>) -> Vec<(&'a N
     };
     if let (Content::Map(fields), "scenarios") = (&root.content, path) {
         for field in fields.iter().filter(|field| field.key != "scenarios") {
-            let message = format!("unknown field {:?}; beside \"scenarios\" there is none", field.key);
+            let message = format!("unknown field {:?}; the only field is \"scenarios\"", field.key);
             problems.push(document.problem(field.key.as_str(), message));
         }
     }
@@ -228,7 +229,7 @@ fn listed<'a>(document: &'a Document, problems: &mut Vec<Problem>) -> Vec<(&'a N
     }
 }
 
-/// Recorded transcripts: JSONL, one a line. `None` if some could not be read.
+/// Recorded transcripts: JSONL, one per line. `None` if some could not be read.
 pub fn transcripts(
     source: &TextSource,
     references: &References,
@@ -247,12 +248,13 @@ pub fn transcripts(
                 transcripts.push(transcript);
                 continue;
             }
-            Ok(Transcript { scenario, repeat, .. }) => {
-                (1, format!("a second transcript of scenario {scenario:?}, repeat {repeat}; number the repeats from 0"))
-            }
+            Ok(Transcript { scenario, repeat, .. }) => (
+                1,
+                format!("duplicate transcript of scenario {scenario:?}, repeat {repeat}; number the repeats from 0"),
+            ),
             Err(error) => {
                 let text = error.to_string();
-                // It counts lines inside this one line.
+                // The parser's line number is relative to this line.
                 let why = text.split(" at line ").next().unwrap_or_default();
                 (error.column().max(1), format!("not a transcript: {why}"))
             }
@@ -268,7 +270,7 @@ pub fn transcripts(
     is_sound.then_some(transcripts)
 }
 
-/// The scenarios that were recorded. The others are left out, and a warning says how many.
+/// The recorded scenarios. The others are left out with a warning.
 fn recorded(
     scenarios: Vec<Arc<Scenario>>,
     transcripts: &[Transcript],
@@ -280,18 +282,16 @@ fn recorded(
     let strangers: Vec<_> = ids.iter().filter(|id| !kept.iter().any(|scenario| scenario.id == ***id)).collect();
     if kept.is_empty() && !left_out.is_empty() {
         let example = transcripts.first().map(|transcript| transcript.scenario.as_str()).unwrap_or_default();
-        let message = format!("no transcript is of a scenario of the suite (the first is of {example:?})");
+        let message = format!("no transcript belongs to a scenario of the suite (the first belongs to {example:?})");
         findings.problem(path, message);
     } else if let Some(first) = left_out.first() {
         let count = left_out.len();
-        findings.warn(path, format!("scenarios left out for want of a transcript: {count}, such as {:?}", first.id));
+        findings.warn(path, format!("scenarios without a transcript, ignored: {count}, such as {:?}", first.id));
     }
     if let (Some(first), false) = (strangers.first(), kept.is_empty()) {
         let count = strangers.len();
-        findings.warn(
-            path,
-            format!("recorded scenarios that are not in the suite, passed over: {count}, such as {first:?}"),
-        );
+        findings
+            .warn(path, format!("recorded scenarios that are not in the suite, ignored: {count}, such as {first:?}"));
     }
     kept
 }

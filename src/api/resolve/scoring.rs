@@ -13,15 +13,15 @@ use crate::domain::ids::DimensionName;
 use crate::domain::scenario::Scenario;
 use crate::domain::score::Score;
 
-/// The dimension that a check counts for when it names none.
+/// The default dimension of a check.
 pub const ACCURACY: &str = "accuracy";
 const SAFETY: &str = "safety";
 const TOOL_COMPLIANCE: &str = "tool_compliance";
 
-/// How far the sum of the weights may be from 1.
+/// The tolerance of the sum of the weights.
 const WEIGHT_SLACK: f64 = 1e-9;
 
-/// What is scored, in the order of the resource.
+/// The dimensions, in the order of the resource.
 pub fn resolve(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut Findings<'_>) -> Vec<DimensionPlan> {
     let scoring = spec.scoring.clone().unwrap_or_default();
     let common = match &scoring.judge {
@@ -37,7 +37,7 @@ pub fn resolve(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut
         let path = format!("spec.scoring.dimensions[{index}]");
         sum += dimension.weight;
         if !names.insert(dimension.name.clone()) {
-            let message = format!("a second dimension {:?}; keep one of them", dimension.name);
+            let message = format!("duplicate dimension {:?}; keep one of them", dimension.name);
             findings.problem(&format!("{path}.name"), message);
         }
         plans.push(plan(dimension, &common, defaults, &path, findings));
@@ -49,7 +49,7 @@ pub fn resolve(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut
     plans
 }
 
-/// The judge of a dimension: named and known, named and not known (which is noted once), or not named.
+/// The judge of a dimension: given and known, given and unknown (which is reported once), or not given.
 #[derive(Clone)]
 enum Judge {
     Known(ModelUse),
@@ -86,7 +86,7 @@ fn plan(
         findings.problem(path, message);
     }
     if asks_judge && rubric.is_none() && !has_rubric(&name) {
-        let message = format!("the dimension {name:?} has no rubric; say what the judge is to look for");
+        let message = format!("the dimension {name:?} has no rubric; describe what the judge looks for");
         findings.problem(&format!("{path}.rubric"), message);
     }
     DimensionPlan {
@@ -125,12 +125,12 @@ fn out_of_the_box() -> Vec<Dimension> {
         .into()
 }
 
-/// Whether a dimension comes with a rubric of its own (`engine/score/rubric.rs`), which an empty one stands for.
+/// Whether a dimension has a built-in rubric (`engine/score/rubric.rs`), which is the default.
 fn has_rubric(dimension: &str) -> bool {
     matches!(dimension, ACCURACY | SAFETY | TOOL_COMPLIANCE)
 }
 
-/// Names the dimensions that no scenario says anything about.
+/// Warns about dimensions that apply to no scenario.
 pub fn warn_of_idle_dimensions(dimensions: &[DimensionPlan], scenarios: &[Arc<Scenario>], findings: &mut Findings<'_>) {
     for dimension in dimensions {
         let name = &dimension.name;
@@ -153,7 +153,7 @@ fn has_check_for(scenario: &Scenario, dimension: &DimensionName) -> bool {
     })
 }
 
-/// A sum without the noise of binary fractions.
+/// A sum, rounded to remove floating-point noise.
 pub fn round(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
 }

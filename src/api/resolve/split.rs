@@ -1,4 +1,4 @@
-//! The split: which scenarios are learned from, which guard against regressions, and which the optimizer never sees.
+//! The split of the suite into training, regression and held-out part.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::domain::hash::ContentHash;
 use crate::domain::scenario::Scenario;
 use crate::domain::words::{by_number, counted};
 
-/// The beginning of a tag that puts a scenario into a part by the user's will.
+/// The prefix of a tag that assigns a scenario to a part.
 pub const SPLIT_TAG: &str = "split:";
-/// Strata with fewer scenarios than this are pooled: a share of fewer says nothing.
+/// Strata with fewer scenarios than this are pooled, because shares of fewer are meaningless.
 const SMALLEST_STRATUM: usize = 5;
-/// How far the sum of the shares may be from 1.
+/// The tolerance of the sum of the shares.
 const SHARE_SLACK: f64 = 1e-9;
 
 /// The parts, in the order of [`Part::index`].
@@ -31,7 +31,7 @@ pub enum Part {
 
 impl Part {
     const ALL: [Self; 3] = [Self::Train, Self::Regression, Self::HeldOut];
-    /// The tags that name parts; `test` is what others call the held-out part.
+    /// The tags of the parts; `test` is an alias of the held-out part.
     pub const NAMES: [(&'static str, Self); 4] = [
         ("train", Self::Train),
         ("regression", Self::Regression),
@@ -43,14 +43,14 @@ impl Part {
         self as usize
     }
 
-    /// The part that a scenario's tags ask for.
+    /// The part to which the tags of a scenario assign it.
     fn asked_for(scenario: &Scenario) -> Option<Self> {
         let asked = scenario.tags.iter().find_map(|tag| tag.strip_prefix(SPLIT_TAG))?;
         Self::NAMES.iter().find(|(name, _)| *name == asked).map(|(_, part)| *part)
     }
 }
 
-/// Divides the scenarios of a resource, and warns when a part is too small for what it is for.
+/// Splits the scenarios of a resource, and warns if a part is too small for its purpose.
 pub fn resolve(
     spec: &AgentOptimizationSpec,
     defaults: &Defaults,
@@ -65,12 +65,12 @@ pub fn resolve(
         return split;
     }
     if split.train.is_empty() && spec.agent.runtime.replay.is_none() {
-        findings.warn("spec.split.train", "no scenario is left to learn from, so nothing can be patched");
+        findings.warn("spec.split.train", "the training part is empty, so nothing can be patched");
     }
     let held_out = split.held_out.len();
     if held_out < minimum_sample_size && spec.agent.runtime.replay.is_none() {
         let message = format!(
-            "{held_out} of {} {} held out and the gate demands {minimum_sample_size} \
+            "{held_out} of {} {} held out, and the gate requires {minimum_sample_size} \
              (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut \
              or lower minimumSampleSize",
             counted(scenarios.len(), "scenario"),
@@ -81,7 +81,7 @@ pub fn resolve(
     split
 }
 
-/// The shares as written; those that are not written divide what is left in the proportion of the profile.
+/// The given shares; the others divide the remainder in the proportions of the profile.
 fn shares(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut Findings<'_>) -> Option<Shares> {
     let written = spec.split.as_ref().map_or([None; 3], |split| [split.train, split.regression, split.held_out]);
     let usual = [defaults.train, defaults.regression, defaults.held_out];
@@ -101,9 +101,9 @@ fn shares(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut Find
     Some(shares)
 }
 
-/// Divides scenarios, given sorted by id. It depends only on ids, tags, shares and seed: inside a stratum, scenarios stand in
-/// the order of a hash of seed and id, and each part takes its share of them; what the shares leave over goes to the parts that
-/// are furthest behind over all strata.
+/// Splits scenarios, which are sorted by id. The split depends only on ids, tags, shares and seed: within a stratum, scenarios are
+/// sorted by a hash of seed and id, and each part takes its share of them; the remaining ones go to the parts that are furthest
+/// behind over all strata.
 fn divide(scenarios: &[Arc<Scenario>], shares: Shares, seed: u64) -> SplitPlan {
     let mut parts: [Vec<usize>; 3] = Default::default();
     let mut free = Vec::new();
@@ -132,7 +132,7 @@ fn divide(scenarios: &[Arc<Scenario>], shares: Shares, seed: u64) -> SplitPlan {
     SplitPlan { train, regression, held_out }
 }
 
-/// Scenarios with the same tags; few ones are pooled by their first tag, and what is then still few in one last stratum.
+/// Groups scenarios with the same tags; small groups are pooled by their first tag, and remaining small ones in a last stratum.
 fn strata(scenarios: &[Arc<Scenario>], free: Vec<usize>) -> Vec<Vec<usize>> {
     let tags = |index: usize| -> Vec<&str> {
         let tags = scenarios[index].tags.iter().map(String::as_str);
@@ -148,7 +148,7 @@ fn strata(scenarios: &[Arc<Scenario>], free: Vec<usize>) -> Vec<Vec<usize>> {
     strata
 }
 
-/// Groups by a key; the members of groups that are too small come apart.
+/// Groups by a key; the members of groups that are too small are returned separately.
 fn group(members: Vec<usize>, key: impl Fn(usize) -> String) -> (Vec<Vec<usize>>, Vec<usize>) {
     let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for index in members {
@@ -158,10 +158,10 @@ fn group(members: Vec<usize>, key: impl Fn(usize) -> String) -> (Vec<Vec<usize>>
     (large, small.concat())
 }
 
-/// How many of `size` scenarios each part gets. `behind` is how far each is behind its share so far, and is kept up.
+/// The number of `size` scenarios for each part. `behind` is how far each part is behind its share so far, and is updated.
 fn counts(size: usize, shares: Shares, behind: &mut Shares) -> [usize; 3] {
     let quota = shares.map(|share| share * size as f64);
-    // A quota that is a whole number up to rounding noise is that number.
+    // A quota that is an integer up to rounding noise is that integer.
     let mut counts = quota.map(|quota| (quota + 1e-9).floor() as usize);
     for part in Part::ALL.map(Part::index) {
         behind[part] += quota[part] - counts[part] as f64;
@@ -170,7 +170,7 @@ fn counts(size: usize, shares: Shares, behind: &mut Shares) -> [usize; 3] {
     for _ in 0..left {
         let takes = |part: &usize| shares[*part] > 0.0;
         let furthest = Part::ALL.map(Part::index).into_iter().filter(takes).max_by(|a, b| {
-            // On a tie the later part: evidence for the gate is what is short most often.
+            // On a tie, prefer the later part, because the gate lacks evidence most often.
             behind[*a].total_cmp(&behind[*b])
         });
         let Some(part) = furthest else { break };
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_puts_a_scenario_where_the_user_wants_it() {
+    fn a_tag_assigns_a_scenario_to_a_part() {
         let mut suite = suite(&[1; 20]);
         suite.push(scenario("u", &["split:test"]));
         suite.push(scenario("v", &["split:train", "search"]));

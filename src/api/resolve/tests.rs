@@ -1,4 +1,4 @@
-//! What a user reads who wrote something wrong, and what a plan holds for one who did not.
+//! Messages for invalid resources, and plans of valid ones.
 
 mod watch;
 
@@ -90,7 +90,7 @@ fn plan(text: &str) -> Plan {
     outcome(text, &[]).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-/// What is said about a resource after some changes; each must apply.
+/// The messages about a resource after some changes, each of which must apply.
 fn said(changes: &[(&str, &str)]) -> String {
     outcome(&changed(changes), &[]).map_or_else(|problems| problems.to_string(), |plan| plan.warnings.join("\n"))
 }
@@ -102,7 +102,7 @@ fn changed(changes: &[(&str, &str)]) -> String {
     })
 }
 
-/// What is said about scenarios in a file.
+/// The messages about scenarios in a file.
 fn said_of_scenarios(name: &str, scenarios: &str) -> String {
     let text = changed(&[("{configMapRef: {name: support-scenarios}}", "{file: suite}")]);
     outcome(&text, &[(name, scenarios)]).map_or_else(|problems| problems.to_string(), |plan| plan.warnings.join("\n"))
@@ -189,7 +189,7 @@ fn a_sound_resource_becomes_a_plan_with_every_default_filled_in() {
     assert_eq!(plan.budget.unwrap().to_string(), "5");
     assert_eq!((plan.execution.repeats, plan.gate.repeats, plan.gate.test), (3, 3, Test::Permutation));
     assert!(plan.clustering.embeddings.is_none() && plan.clustering.threshold.is_none(), "chosen from the failures");
-    insta::assert_snapshot!(plan.warnings.join("\n"), @"spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize");
+    insta::assert_snapshot!(plan.warnings.join("\n"), @"spec.split.heldOut: 2 of 4 scenarios are held out, and the gate requires 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize");
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn whatever_is_wrong_is_told_at_once() {
     agent.yaml:20:22: spec.budget.perCycle: expected a decimal number in quotes, such as "0.15", found the number 5.00; put it in quotes: "5.00" (The maximum cost of one cycle, as a decimal string such as `5.00`)
     configmap/support-scenarios[a.yaml]:5:3: [1].id: duplicate id "refund-1", first used at configmap/support-scenarios[a.yaml]:1:3
     configmap/support-scenarios[b.jsonl]:1:49: weight: expected a number of at least 0, found -1
-    configmap/support-tools[tools.json]:1:2: [0]: "re fund" is no name for a tool: 1 to 64 letters, digits, _ and - are
+    configmap/support-tools[tools.json]:1:2: [0]: "re fund" is not a valid name of a tool; use 1 to 64 letters, digits, _ and -
     "#);
 }
 
@@ -298,12 +298,12 @@ fn forms_of_values_are_checked_with_words_for_what_would_be_right() {
     agent.yaml:12:56: spec.models[0].price.outputPerMillion: expected a decimal number in quotes, such as "0.15", found "cheap"
     agent.yaml:13:13: spec.models[1].name: must not be empty
     agent.yaml:18:12: spec.profile: expected "Prototype", "Production", "MultiAgent", "Budget" or "Compliance", found "production"; did you mean "Production"?
-    agent.yaml:19:24: spec.execution.repeats: expected a whole number, found the text "five" (Number of runs of each scenario per measurement)
+    agent.yaml:19:24: spec.execution.repeats: expected an integer, found the string "five" (Number of runs of each scenario per measurement)
     agent.yaml:19:43: spec.execution.concurrency: expected a number from 1 to 10000, found 0
     agent.yaml:19:63: spec.execution.scenarioTimeout: "soon" is not a duration; write it like 200ms, 30s or 1h 30m
     agent.yaml:19:85: spec.execution.errorTolerance: expected a number from 0 to 1, found 1.5
-    agent.yaml:20:29: spec.clustering.maxClusters: expected a whole number, found the number 1.5 (Maximum number of clusters)
-    agent.yaml:20:45: spec.clustering.threshold: expected a number, found the text "0.5"; leave the quotes out (The cosine similarity, 0 to 1, at which two groups are merged)
+    agent.yaml:20:29: spec.clustering.maxClusters: expected an integer, found the number 1.5 (Maximum number of clusters)
+    agent.yaml:20:45: spec.clustering.threshold: expected a number, found the string "0.5"; remove the quotes (The cosine similarity, 0 to 1, at which two groups are merged)
     agent.yaml:21:27: spec.validation.sentinels: expected a number from 0 to 1000, found -1
     agent.yaml:22:33: spec.patching.protectedSections: expected a list, found a mapping; begin each item with a dash (Names of the sections that no patch may change)
     "#);
@@ -318,8 +318,8 @@ fn malformed_yaml_is_one_problem_with_its_place() {
 #[test]
 fn a_file_that_is_something_else_is_told_what_it_should_be() {
     let said = |text: &str| outcome(text, &[]).unwrap_err().to_string();
-    insta::assert_snapshot!(said(""), @"agent.yaml:1:1: the file is empty; an optimization begins with apiVersion: whetstone.dev/v1alpha1, kind: AgentOptimization");
-    insta::assert_snapshot!(said("just text"), @r#"agent.yaml:1:1: expected a resource (apiVersion, kind, metadata, spec) or a pipeline, found the text "just text""#);
+    insta::assert_snapshot!(said(""), @"agent.yaml:1:1: the file is empty; a resource begins with apiVersion: whetstone.dev/v1alpha1, kind: AgentOptimization");
+    insta::assert_snapshot!(said("just text"), @r#"agent.yaml:1:1: expected a resource (apiVersion, kind, metadata, spec) or a pipeline, found the string "just text""#);
     insta::assert_snapshot!(said("kind: Deployment\napiVersion: apps/v1\n"), @"agent.yaml:1:1: no AgentOptimization and no pipeline in this file; found Deployment");
     insta::assert_snapshot!(said("spec: {}\n"), @r#"
     agent.yaml:1:1: apiVersion: missing: `whetstone.dev/v1alpha1`
@@ -331,7 +331,7 @@ fn a_file_that_is_something_else_is_told_what_it_should_be() {
     insta::assert_snapshot!(said(&changed(&[("kind: AgentOptimization", "kind: AgentOptimisation")])), @r#"agent.yaml:2:1: kind: expected "AgentOptimization", found "AgentOptimisation""#);
     insta::assert_snapshot!(said(&changed(&[("v1alpha1", "v1beta1")])), @r#"agent.yaml:1:1: apiVersion: expected "whetstone.dev/v1alpha1", found "whetstone.dev/v1beta1""#);
     let two = format!("{RESOURCE}---\n{RESOURCE}");
-    insta::assert_snapshot!(said(&two), @"agent.yaml:59:1: a second resource in one file; give each a file of its own");
+    insta::assert_snapshot!(said(&two), @"agent.yaml:59:1: more than one resource in a file; put each into a separate file");
 }
 
 #[test]
@@ -346,25 +346,25 @@ fn models_are_checked() {
     ]);
     insta::assert_snapshot!(said, @r#"
     agent.yaml:8:57: spec.agent.runtime.model.parameters.extra.seed: the seed is the index of the repeat
-    agent.yaml:8:66: spec.agent.runtime.model.parameters.extra.top_p: topP has a field of its own
+    agent.yaml:8:66: spec.agent.runtime.model.parameters.extra.top_p: use the field topP
     agent.yaml:11:16: spec.models[0].openAI.baseURL: "litellm.llm:4000/v1" is not an http or https URL; write it like https://api.openai.com/v1
     agent.yaml:13:7: spec.models[1]: exactly one of openAI, anthropic is allowed; openAI and anthropic are given
-    agent.yaml:13:7: spec.models[1].name: a second model "worker"; give it another name
-    agent.yaml:13:7: spec.models[1].price: the price of "worker" is not known, so spec.budget.perCycle cannot be kept; give inputPerMillion and outputPerMillion ("0" for a model that costs nothing)
+    agent.yaml:13:7: spec.models[1].name: duplicate model "worker"; give it another name
+    agent.yaml:13:7: spec.models[1].price: the price of "worker" is unknown, so spec.budget.perCycle cannot be enforced; give inputPerMillion and outputPerMillion ("0" for a model that costs nothing)
     agent.yaml:17:21: spec.scoring.judge.ref: no model "judge" in spec.models; known: worker
     "#);
 }
 
 #[test]
 fn a_url_never_holds_a_key() {
-    insta::assert_snapshot!(said(&[("http://litellm", "http://user:secret@litellm")]), @"agent.yaml:11:16: spec.models[0].openAI.baseURL: a URL must not hold credentials; put the key into apiKey");
-    insta::assert_snapshot!(said(&[(":4000/v1", ":4000/v1?key=1")]), @r#"agent.yaml:11:16: spec.models[0].openAI.baseURL: "http://litellm.llm:4000/v1?key=1" has a query or fragment; a base URL has none"#);
+    insta::assert_snapshot!(said(&[("http://litellm", "http://user:secret@litellm")]), @"agent.yaml:11:16: spec.models[0].openAI.baseURL: a URL must not contain credentials; put the key into apiKey");
+    insta::assert_snapshot!(said(&[(":4000/v1", ":4000/v1?key=1")]), @r#"agent.yaml:11:16: spec.models[0].openAI.baseURL: "http://litellm.llm:4000/v1?key=1" has a query or fragment; remove it"#);
 }
 
 #[test]
 fn a_price_that_is_not_known_is_an_error_only_with_a_budget() {
     let price = "\n      price: {inputPerMillion: \"3\", outputPerMillion: \"15\"}";
-    insta::assert_snapshot!(said(&[(price, "")]), @r#"agent.yaml:13:7: spec.models[1].price: the price of "judge" is not known, so spec.budget.perCycle cannot be kept; give inputPerMillion and outputPerMillion ("0" for a model that costs nothing)"#);
+    insta::assert_snapshot!(said(&[(price, "")]), @r#"agent.yaml:13:7: spec.models[1].price: the price of "judge" is unknown, so spec.budget.perCycle cannot be enforced; give inputPerMillion and outputPerMillion ("0" for a model that costs nothing)"#);
     let plan = plan(&changed(&[(price, ""), ("  budget: {perCycle: \"5.00\"}\n", "")]));
     assert!(plan.models["judge"].price.is_none());
 }
@@ -378,9 +378,9 @@ fn dimensions_are_checked() {
     agent.yaml:18:5: spec.scoring.dimensions: the weights add up to 0.9; they must add up to 1
     agent.yaml:19:7: spec.scoring.dimensions[0]: the dimension "accuracy" has no judge; set spec.scoring.judge, or its own judge, or scorer: Checks if checks alone score it
     agent.yaml:20:7: spec.scoring.dimensions[1]: the dimension "accuracy" has no judge; set spec.scoring.judge, or its own judge, or scorer: Checks if checks alone score it
-    agent.yaml:20:8: spec.scoring.dimensions[1].name: a second dimension "accuracy"; keep one of them
+    agent.yaml:20:8: spec.scoring.dimensions[1].name: duplicate dimension "accuracy"; keep one of them
     agent.yaml:20:37: spec.scoring.dimensions[1].threshold: exactly one of value, percentile is allowed; value and percentile are given
-    agent.yaml:21:7: spec.scoring.dimensions[2].rubric: the dimension "tone" has no rubric; say what the judge is to look for
+    agent.yaml:21:7: spec.scoring.dimensions[2].rubric: the dimension "tone" has no rubric; describe what the judge looks for
     agent.yaml:21:41: spec.scoring.dimensions[2].judge.ref: no model "juge" in spec.models; did you mean "judge"?
     "#);
 }
@@ -390,7 +390,7 @@ fn a_dimension_that_never_applies_is_a_warning() {
     let dimensions = "{judge: {ref: judge}, dimensions: [{name: accuracy, weight: 0.5}, \
                       {name: format, weight: 0.5, scorer: Checks}]}";
     insta::assert_snapshot!(said(&[("{judge: {ref: judge}}", dimensions)]), @r#"
-    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    spec.split.heldOut: 2 of 4 scenarios are held out, and the gate requires 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
     spec.scoring.dimensions: no scenario has checks for it, so the dimension "format" never applies
     "#);
 }
@@ -460,8 +460,8 @@ fn a_reading_that_failed_says_why() {
 
 #[test]
 fn the_target_is_a_configmap_of_its_own() {
-    insta::assert_snapshot!(said(&[("support-prompt-live", "support-prompt")]), @r#"agent.yaml:19:24: spec.promotion.target.configMap: "support-prompt" holds the base prompt, which is never written; name a ConfigMap of its own"#);
-    insta::assert_snapshot!(said(&[("support-prompt-live", "support-tools")]), @r#"agent.yaml:19:24: spec.promotion.target.configMap: "support-tools" is read by this resource; name a ConfigMap of its own"#);
+    insta::assert_snapshot!(said(&[("support-prompt-live", "support-prompt")]), @r#"agent.yaml:19:24: spec.promotion.target.configMap: "support-prompt" contains the base prompt, which is only read; name a separate ConfigMap"#);
+    insta::assert_snapshot!(said(&[("support-prompt-live", "support-tools")]), @r#"agent.yaml:19:24: spec.promotion.target.configMap: "support-tools" is an input of this resource; name a separate ConfigMap"#);
     insta::assert_snapshot!(said(&[("support-prompt-live", "Support_Prompt")]), @r#"agent.yaml:19:35: spec.promotion.target.configMap: expected the name of an object (lower-case letters, digits, - and .), such as "support-prompt", found "Support_Prompt""#);
 }
 
@@ -477,20 +477,20 @@ fn what_only_the_operator_acts_on_is_told_with_what_the_command_line_does() {
     ]);
     let submission = Submission::read("agent.yaml", &text, None).unwrap();
     insta::assert_snapshot!(super::left_to_the_operator(&submission.resource.spec).join("\n"), @r#"
-    spec.suspend: the operator acts on it; this command runs a cycle all the same
-    spec.pin: the operator acts on it; a run looks for a better prompt all the same
-    spec.schedule: the operator acts on it; start the command by the schedule of your CI
-    spec.promotion.approval: the operator acts on it; review what a run writes before you apply it
-    spec.promotion.maxVersionsRetained: the operator acts on it; the store keeps every version
-    spec.promotion.target.restart: the operator acts on it; restart the workloads after you apply the ConfigMap
-    spec.watch: the operator acts on it; watch what you apply yourself
+    spec.suspend: only the operator uses it; this command runs a cycle anyway
+    spec.pin: only the operator uses it; a run searches for a better prompt anyway
+    spec.schedule: only the operator uses it; schedule the command in your CI
+    spec.promotion.approval: only the operator uses it; review what a run writes before you apply it
+    spec.promotion.maxVersionsRetained: only the operator uses it; the store keeps every version
+    spec.promotion.target.restart: only the operator uses it; restart the workloads after applying the ConfigMap
+    spec.watch: only the operator uses it; watch the prompt that you apply
     "#);
 }
 
 #[test]
 fn the_gate_must_be_one_that_can_decide() {
     let gate = "{target: {configMap: support-prompt-live}, gate: {shadowSampleSize: 10, minimumSampleSize: 30}}";
-    insta::assert_snapshot!(said(&[("{target: {configMap: support-prompt-live}}", gate)]), @"agent.yaml:19:64: spec.promotion.gate.shadowSampleSize: at most 10 scenarios are compared and at least 30 are demanded, so no verdict could ever stand; raise shadowSampleSize or lower minimumSampleSize");
+    insta::assert_snapshot!(said(&[("{target: {configMap: support-prompt-live}}", gate)]), @"agent.yaml:19:64: spec.promotion.gate.shadowSampleSize: at most 10 scenarios are compared, but at least 30 are required, so no verdict is possible; raise shadowSampleSize or lower minimumSampleSize");
 }
 
 #[test]
@@ -507,18 +507,18 @@ fn shares_add_up_and_unwritten_ones_take_the_rest() {
 fn phases_that_are_not_built_yet_are_warned_of_by_name() {
     let later = "  calibration: {references: x}\n  probe: {}\n  export: {}\n  scoring:";
     insta::assert_snapshot!(said(&[("  scoring:", later)]), @r#"
-    spec.calibration: not built yet; it is kept and not acted on
-    spec.probe: not built yet; it is kept and not acted on
-    spec.export: not built yet; it is kept and not acted on
-    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    spec.calibration: not implemented yet; the setting has no effect
+    spec.probe: not implemented yet; the setting has no effect
+    spec.export: not implemented yet; the setting has no effect
+    spec.split.heldOut: 2 of 4 scenarios are held out, and the gate requires 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
     "#);
     insta::assert_snapshot!(said(&[("spec:\n", "spec:\n  profile: Compliance\n")]), @r#"
-    spec.profile: Compliance requires calibration of the judge, which is not built yet
-    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 50 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    spec.profile: Compliance requires calibration of the judge, which is not implemented yet
+    spec.split.heldOut: 2 of 4 scenarios are held out, and the gate requires 50 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
     "#);
     insta::assert_snapshot!(said(&[("spec:\n", "spec:\n  profile: MultiAgent\n")]), @r#"
-    spec.profile: MultiAgent includes red-team attacks, which are not built yet
-    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    spec.profile: MultiAgent includes red-team attacks, which are not implemented yet
+    spec.split.heldOut: 2 of 4 scenarios are held out, and the gate requires 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
     "#);
 }
 
@@ -530,8 +530,8 @@ fn a_model_that_nothing_uses_is_a_warning() {
         {inputPerMillion: \"1\", outputPerMillion: \"1\"}\n    - name: judge\n",
     )]);
     insta::assert_snapshot!(said, @r#"
-    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
-    spec.models[1]: nothing uses the model "spare"
+    spec.split.heldOut: 2 of 4 scenarios are held out, and the gate requires 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    spec.models[1]: the model "spare" is not used
     "#);
 }
 
@@ -545,8 +545,8 @@ fn tools_are_checked() {
         ),
     ]);
     insta::assert_snapshot!(said, @r#"
-    configmap/support-tools[tools.json]:1:2: [0]: parameters of "refund" are no JSON Schema: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword
-    configmap/support-tools[tools.json]:3:2: [1]: a second tool "refund"; keep one of them
+    configmap/support-tools[tools.json]:1:2: [0]: parameters of "refund" are not a valid JSON Schema: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword
+    configmap/support-tools[tools.json]:3:2: [1]: duplicate tool "refund"; keep one of them
     configmap/support-tools[tools.json]:3:23: [2].nam: unknown field "nam"; did you mean "name"?
     configmap/support-tools[tools.json]:3:36: [3]: expected a mapping, found the number 5 (A tool that the agent may call, as the model sees it)
     "#);
@@ -595,22 +595,22 @@ fn scenarios_are_checked_in_yaml() {
     suite/a.yaml:2:3: scenarios[0]: exactly one of message, conversation, simulatedUser is required; none is given
     suite/a.yaml:3:3: scenarios[1]: exactly one of message, conversation, simulatedUser is allowed; message and simulatedUser are given
     suite/a.yaml:7:18: scenarios[2].conversation[0]: exactly one of user, assistant is allowed; user and assistant are given
-    suite/a.yaml:7:43: scenarios[2].conversation[1]: the user must have the last turn, so that the agent has something to answer
-    suite/a.yaml:10:11: scenarios[3].mocks[0]: a tool answers or fails; keep returns or error
+    suite/a.yaml:7:43: scenarios[2].conversation[1]: the last message must be the user's, so that the agent has something to answer
+    suite/a.yaml:10:11: scenarios[3].mocks[0]: a mock either returns or fails; keep returns or error
     suite/a.yaml:10:12: scenarios[3].mocks[0].tool: the agent has no tool "refunds"; did you mean "refund"?
     suite/a.yaml:12:14: scenarios[3].expect.calls[0].tool: the agent has no tool "lookup"; did you mean "look_up"?
-    suite/a.yaml:12:30: scenarios[3].expect.calls[1].tool: "search" is expected and forbidden; give the forbidden call its arguments
+    suite/a.yaml:12:30: scenarios[3].expect.calls[1].tool: "search" is both expected and forbidden; give the forbidden call arguments
     suite/a.yaml:14:17: scenarios[3].expect.freeTools[0]: the agent has no tool "time"; known: refund, look_up, search
     suite/a.yaml:19:7: scenarios[4].expect.checks[0]: exactly one of equals, contains, notContains, regex, jsonSchema, number is required; none is given
     suite/a.yaml:20:7: scenarios[4].expect.checks[1]: exactly one of equals, contains, notContains, regex, jsonSchema, number is allowed; equals and contains are given
-    suite/a.yaml:21:8: scenarios[4].expect.checks[2].regex: "(a" cannot be used as a regular expression: unclosed group
-    suite/a.yaml:22:8: scenarios[4].expect.checks[3].jsonSchema: cannot be used as a JSON Schema: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword
+    suite/a.yaml:21:8: scenarios[4].expect.checks[2].regex: "(a" is not a valid regular expression: unclosed group
+    suite/a.yaml:22:8: scenarios[4].expect.checks[3].jsonSchema: not a valid JSON Schema: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword
     suite/a.yaml:23:8: scenarios[4].expect.checks[4].dimension: no dimension "acuracy" is scored; did you mean "accuracy"?
-    suite/a.yaml:24:8: scenarios[4].expect.checks[5].dimension: the dimension "tool_compliance" is scored by ToolCalls, which looks at no checks
+    suite/a.yaml:24:8: scenarios[4].expect.checks[5].dimension: the dimension "tool_compliance" is scored by ToolCalls, which ignores checks
     suite/a.yaml:27:9: scenarios[5].tier: expected a number from 1 to 10, found 11
     suite/a.yaml:28:11: scenarios[5].weight: expected a number of at least 0, found -1
     suite/a.yaml:29:3: scenarios[5].tags: a scenario belongs to one part; keep one of its split: tags
-    suite/a.yaml:29:10: scenarios[5].tags[0]: there is no part "hold-out" to put the scenario into; did you mean "held-out"?
+    suite/a.yaml:29:10: scenarios[5].tags[0]: there is no part "hold-out" of the split; did you mean "held-out"?
     suite/a.yaml:30:3: scenarios[6].id: missing: A name that is unique in the suite and stays the same over time
     suite/a.yaml:32:3: scenarios[7].mesage: unknown field "mesage"; did you mean "message"?
     suite/a.yaml:33:3: scenarios[7].expected: unknown field "expected"; did you mean "expect"?
@@ -633,11 +633,11 @@ fn duplicate_ids_name_both_places_across_files() {
 
 #[test]
 fn an_empty_suite_is_an_error() {
-    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "scenarios: []\n"), @"agent.yaml:16:3: spec.scenarios: the suite is empty; there must be at least one scenario");
-    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "# nothing\n"), @"agent.yaml:16:3: spec.scenarios: the suite is empty; there must be at least one scenario");
-    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "text\n"), @r#"suite/a.yaml:1:1: expected a list of scenarios, found the text "text""#);
-    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "{id: a, message: b, weight: 0}\n"), @"agent.yaml:16:3: spec.scenarios: the weight of every scenario is 0; at least one must count");
-    insta::assert_snapshot!(said(&[("  a.yaml: |", "  a.txt: |"), ("  b.jsonl: |", "  b.txt: |")]), @"agent.yaml:16:16: spec.scenarios[0].configMapRef: nothing in it ends in .yaml, .yml, .json or .jsonl, so it holds no scenarios");
+    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "scenarios: []\n"), @"agent.yaml:16:3: spec.scenarios: the suite is empty; add a scenario");
+    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "# nothing\n"), @"agent.yaml:16:3: spec.scenarios: the suite is empty; add a scenario");
+    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "text\n"), @r#"suite/a.yaml:1:1: expected a list of scenarios, found the string "text""#);
+    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "{id: a, message: b, weight: 0}\n"), @"agent.yaml:16:3: spec.scenarios: the weight of every scenario is 0; give at least one a positive weight");
+    insta::assert_snapshot!(said(&[("  a.yaml: |", "  a.txt: |"), ("  b.jsonl: |", "  b.txt: |")]), @"agent.yaml:16:16: spec.scenarios[0].configMapRef: it has no file or key that ends in .yaml, .yml, .json or .jsonl, so it has no scenarios");
 }
 
 #[test]
@@ -667,16 +667,16 @@ fn a_replay_uses_every_recorded_repeat_and_leaves_out_what_was_not_recorded() {
     let marked = format!("\u{feff}{}", line("a", 0));
     assert!(replay(suite, &marked).is_ok(), "a byte order mark is not part of a transcript");
     insta::assert_snapshot!(plan.warnings.join("\n"), @r#"
-    spec.agent.runtime.replay.transcripts: scenarios left out for want of a transcript: 1, such as "b"
-    spec.agent.runtime.replay.transcripts: recorded scenarios that are not in the suite, passed over: 1, such as "z"
+    spec.agent.runtime.replay.transcripts: scenarios without a transcript, ignored: 1, such as "b"
+    spec.agent.runtime.replay.transcripts: recorded scenarios that are not in the suite, ignored: 1, such as "z"
     spec.scoring.dimensions: no scenario has tool calls, so the dimension "tool_compliance" never applies
-    spec.models[0]: nothing uses the model "unused"
+    spec.models[0]: the model "unused" is not used
     "#);
-    insta::assert_snapshot!(replay(suite, &line("z", 0)).unwrap_err(), @r#"agent.yaml:8:24: spec.agent.runtime.replay.transcripts: no transcript is of a scenario of the suite (the first is of "z")"#);
+    insta::assert_snapshot!(replay(suite, &line("z", 0)).unwrap_err(), @r#"agent.yaml:8:24: spec.agent.runtime.replay.transcripts: no transcript belongs to a scenario of the suite (the first belongs to "z")"#);
     insta::assert_snapshot!(replay(suite, "\n").unwrap_err(), @"agent.yaml:8:24: spec.agent.runtime.replay.transcripts: runs.jsonl has no transcripts; a replay needs at least one");
     let broken = [line("a", 0), line("a", 0), "{\"scenario\": \"b\"}\n".to_owned(), "nonsense\n".to_owned()].concat();
     insta::assert_snapshot!(replay(suite, &broken).unwrap_err(), @r#"
-    runs.jsonl:2:1: a second transcript of scenario "a", repeat 0; number the repeats from 0
+    runs.jsonl:2:1: duplicate transcript of scenario "a", repeat 0; number the repeats from 0
     runs.jsonl:3:17: not a transcript: missing field `repeat`
     runs.jsonl:4:2: not a transcript: expected ident
     "#);
@@ -688,9 +688,9 @@ fn without_a_judge_or_patch_model_nothing_is_patched_and_a_warning_says_so() {
     let plan = plan(&changed(&[("{judge: {ref: judge}}", checks)]));
     assert!(plan.patching.is_none());
     insta::assert_snapshot!(plan.warnings.join("\n"), @r#"
-    spec.patching.model: no model writes patches, so failures are found and nothing is mended; name a model, or a judge
-    spec.split.heldOut: 2 of 4 scenarios are held out and the gate demands 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
-    spec.models[1]: nothing uses the model "judge"
+    spec.patching.model: there is no model to write patches, so failures are found but not fixed; name a model, or a judge
+    spec.split.heldOut: 2 of 4 scenarios are held out, and the gate requires 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
+    spec.models[1]: the model "judge" is not used
     "#);
 }
 
@@ -757,7 +757,11 @@ fn every_reference_of_a_chat_model_takes_parameters() {
         ("{model: {ref: worker}}", "{model: {ref: worker, parameters: {temperature: omit}}}"),
     ]));
     let judge = plan.dimensions[0].judge.as_ref().unwrap();
-    assert_eq!(judge.parameters.temperature, Some(Temperature::Omit), "a judge has one unless it is told to omit it");
+    assert_eq!(
+        judge.parameters.temperature,
+        Some(Temperature::Omit),
+        "a judge has one unless it is omitted explicitly"
+    );
     assert_eq!(judge.parameters.max_output_tokens, Some(900));
     let patching = plan.patching.as_ref().unwrap();
     assert_eq!((&patching.parameters.temperature, patching.parameters.max_output_tokens), (&None, Some(800)));
@@ -768,7 +772,7 @@ fn every_reference_of_a_chat_model_takes_parameters() {
     assert_eq!(parameters.temperature, None, "what is left out is not part of any key");
 }
 
-/// Whoever writes no parameters has the cycle that they always had.
+/// Without parameters, the identity of a cycle does not change.
 #[test]
 fn the_identity_of_a_cycle_knows_parameters_only_where_some_are_written() {
     let before = plan(RESOURCE);
@@ -860,8 +864,7 @@ fn a_prompt_in_binary_data_is_read_and_a_target_is_looked_at() {
     assert_eq!(with_maps(&target(""), inline).0, [""; 0]);
     let immutable = with_maps(&target("immutable: true"), inline).0;
     assert!(immutable[0].contains("the ConfigMap \"live\" is immutable"), "{immutable:?}");
-    let hand =
-        |warnings: &[String]| warnings.iter().any(|warning| warning.contains("not the one that its prompt-hash says"));
+    let hand = |warnings: &[String]| warnings.iter().any(|warning| warning.contains("does not match its prompt-hash"));
     assert!(!hand(&with_maps(&target(""), inline).1));
     assert!(hand(&with_maps(&target("").replace("\"# Role\"", "\"# Roles\""), inline).1));
 }
@@ -900,7 +903,7 @@ fn the_remedy_for_checks_names_only_dimensions_that_look_at_them() {
 fn a_name_that_no_label_holds_is_refused_where_it_is_written() {
     let named = |length: usize| format!("metadata: {{name: {}}}", "n".repeat(length));
     assert_eq!(said(&[("metadata: {name: support-assistant}", &named(63))]), said(&[]));
-    insta::assert_snapshot!(said(&[("metadata: {name: support-assistant}", &named(64))]), @"agent.yaml:3:12: metadata.name: has 64 characters; give it at most 63: its versions and its target bear it as a label");
+    insta::assert_snapshot!(said(&[("metadata: {name: support-assistant}", &named(64))]), @"agent.yaml:3:12: metadata.name: has 64 characters; use at most 63, because it is the value of a label of the versions and the target");
 }
 
 #[test]
@@ -910,15 +913,15 @@ fn a_name_that_an_api_server_refuses_is_refused_on_the_command_line_too() {
         assert_eq!(named(name), said(&[]), "{name}");
     }
     insta::assert_snapshot!(["Support Assistant", "support_assistant", "-support", "\"\\u00dcber\"", "'!'"].map(named).join("\n"), @r#"
-    agent.yaml:3:12: metadata.name: an API server refuses "Support Assistant": write lower-case letters, digits, dashes and dots, with a letter or digit at either end, such as "support-assistant"
-    agent.yaml:3:12: metadata.name: an API server refuses "support_assistant": write lower-case letters, digits, dashes and dots, with a letter or digit at either end, such as "support-assistant"
-    agent.yaml:3:12: metadata.name: an API server refuses "-support": write lower-case letters, digits, dashes and dots, with a letter or digit at either end, such as "support"
-    agent.yaml:3:12: metadata.name: an API server refuses "Über": write lower-case letters, digits, dashes and dots, with a letter or digit at either end
-    agent.yaml:3:12: metadata.name: an API server refuses "!": write lower-case letters, digits, dashes and dots, with a letter or digit at either end
+    agent.yaml:3:12: metadata.name: "Support Assistant" is not a valid name of an object; use lower-case letters, digits, dashes and dots, with a letter or digit at either end, such as "support-assistant"
+    agent.yaml:3:12: metadata.name: "support_assistant" is not a valid name of an object; use lower-case letters, digits, dashes and dots, with a letter or digit at either end, such as "support-assistant"
+    agent.yaml:3:12: metadata.name: "-support" is not a valid name of an object; use lower-case letters, digits, dashes and dots, with a letter or digit at either end, such as "support"
+    agent.yaml:3:12: metadata.name: "Über" is not a valid name of an object; use lower-case letters, digits, dashes and dots, with a letter or digit at either end
+    agent.yaml:3:12: metadata.name: "!" is not a valid name of an object; use lower-case letters, digits, dashes and dots, with a letter or digit at either end
     "#);
     let spaced =
         said(&[("metadata: {name: support-assistant}", "metadata: {name: support-assistant, namespace: My.Team}")]);
-    insta::assert_snapshot!(spaced, @r#"agent.yaml:3:37: metadata.namespace: an API server refuses "My.Team": write lower-case letters, digits and dashes, with a letter or digit at either end, such as "my-team""#);
+    insta::assert_snapshot!(spaced, @r#"agent.yaml:3:37: metadata.namespace: "My.Team" is not a valid name of an object; use lower-case letters, digits and dashes, with a letter or digit at either end, such as "my-team""#);
 }
 
 #[test]
@@ -932,14 +935,10 @@ fn embeddings_have_parameters_of_their_own() {
     assert_eq!(used.parameters.extra.as_ref().unwrap()["dimensions"], 256);
     let none = with("{}").unwrap();
     let embeddings = serde_json::to_value(none.clustering.embeddings).unwrap();
-    assert_eq!(
-        embeddings,
-        serde_json::json!({"model": "worker"}),
-        "nothing is part of the identity that is not written"
-    );
+    assert_eq!(embeddings, serde_json::json!({"model": "worker"}), "unset fields are not part of the identity");
     insta::assert_snapshot!(with("{model: x, input: [y]}").unwrap_err(), @"
     agent.yaml:18:63: spec.clustering.embeddings.parameters.extra.model: the model is set in spec.models
-    agent.yaml:18:73: spec.clustering.embeddings.parameters.extra.input: the texts are the failures'
+    agent.yaml:18:73: spec.clustering.embeddings.parameters.extra.input: the texts are those of the failures
     ");
 }
 
@@ -962,11 +961,11 @@ fn a_tool_in_another_form_is_refused_with_what_to_write() {
     };
     assert_eq!(tools("[{name: refund}]"), "refund");
     let named = tools("[refund]");
-    let words = "spec.agent.tools[0]: expected a mapping, found the text \"refund\"; write it as {name: refund} (";
+    let words = "spec.agent.tools[0]: expected a mapping, found the string \"refund\"; write it as {name: refund} (";
     assert!(named.contains(words) && named.lines().count() == 1, "{named}");
     let openai = tools("[{type: function, function: {name: refund, parameters: {type: object}}}]");
-    let words = "spec.agent.tools[0].function: this is the form of the OpenAI API; write the name, description and parameters that \
-                 stand under it in its place, or name the file in toolsFrom, where that form is read";
+    let words = "spec.agent.tools[0].function: this is the format of the OpenAI API; move name, description and parameters up one \
+                 level, or reference the file in toolsFrom, which accepts this format";
     assert!(openai.ends_with(words) && openai.lines().count() == 1, "{openai}");
     let nameless = tools("[{type: function, function: {description: no name}}]");
     assert!(nameless.contains(words) && nameless.contains("spec.agent.tools[0].name: missing"), "{nameless}");

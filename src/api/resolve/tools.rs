@@ -14,7 +14,7 @@ use crate::domain::free;
 use crate::domain::ids::ToolName;
 use crate::domain::tool::ToolDefinition;
 
-/// The form of the OpenAI API.
+/// The format of the OpenAI API.
 #[derive(Deserialize, JsonSchema)]
 struct OpenAiTool {
     /// `function`
@@ -33,18 +33,18 @@ enum ToolKind {
 
 #[derive(Deserialize, JsonSchema)]
 struct OpenAiFunction {
-    /// The name that the model calls it by.
+    /// Its name.
     name: String,
-    /// What it does.
+    /// Its description.
     #[serde(default)]
     description: Option<String>,
     /// Its arguments.
     #[serde(default)]
     #[schemars(schema_with = "free::object")]
     parameters: Option<Map<String, Value>>,
-    /// Whether the provider enforces the schema; not used here.
+    /// Whether the provider enforces the schema; ignored.
     #[serde(default)]
-    #[expect(dead_code, reason = "known, so that a definition can be pasted as it is")]
+    #[expect(dead_code, reason = "accepted, so that a definition can be pasted unchanged")]
     strict: Option<bool>,
 }
 
@@ -64,7 +64,7 @@ pub fn resolve(
             findings.problem(&path, message);
         }
         if !names.insert(tool.name.clone()) {
-            findings.problem(&path, format!("a second tool {:?}; keep one of them", tool.name));
+            findings.problem(&path, format!("duplicate tool {:?}; keep one of them", tool.name));
         }
         tools.push(tool.clone());
     }
@@ -89,7 +89,7 @@ pub fn resolve(
                     findings.add(document.problem(&*path, message));
                 }
                 if !names.insert(tool.name.clone()) {
-                    findings.add(document.problem(&*path, format!("a second tool {:?}; keep one of them", tool.name)));
+                    findings.add(document.problem(&*path, format!("duplicate tool {:?}; keep one of them", tool.name)));
                 }
                 tools.push(tool);
             }
@@ -99,7 +99,7 @@ pub fn resolve(
     is_complete.then_some(tools)
 }
 
-/// The items of a list of tools, which may stand under `tools`.
+/// The items of a list of tools, which may be under `tools`.
 fn listed<'a>(document: &'a Document, findings: &mut Findings<'_>) -> Vec<(&'a Node, String)> {
     let root = document.root();
     let (list, path) = match root.get("tools") {
@@ -121,7 +121,7 @@ struct Readers {
 }
 
 impl Readers {
-    /// A tool in any of the forms: a mere name, ours, or that of the OpenAI API.
+    /// A tool in any format: only a name, Whetstone's own, or that of the OpenAI API.
     fn read(
         &self,
         document: &Document,
@@ -141,18 +141,18 @@ impl Readers {
     }
 }
 
-/// What a provider would refuse, once tools are sent to one.
+/// Problems because of which a provider would refuse the tool.
 fn wrong_with(tool: &ToolDefinition, are_sent: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     if are_sent && !is_tool_name(&tool.name) {
-        wrong.push(format!("{:?} is no name for a tool: 1 to 64 letters, digits, _ and - are", tool.name));
+        wrong.push(format!("{:?} is not a valid name of a tool; use 1 to 64 letters, digits, _ and -", tool.name));
     }
     if let Some(parameters) = &tool.parameters {
         let schema = Value::Object(parameters.clone());
         if parameters.get("type").is_some_and(|kind| kind != "object") {
             wrong.push(format!("parameters of {:?} must be a JSON Schema of type object", tool.name));
         } else if let Err(error) = jsonschema::meta::validate(&schema) {
-            wrong.push(format!("parameters of {:?} are no JSON Schema: {error}", tool.name));
+            wrong.push(format!("parameters of {:?} are not a valid JSON Schema: {error}", tool.name));
         }
     }
     wrong

@@ -15,11 +15,11 @@ use super::models::base_url;
 use super::promotion::is_object_name;
 use crate::domain::duration::HumanDuration;
 use crate::domain::hash::ContentHash;
-use crate::domain::words::{by_number, counted};
+use crate::domain::words::counted;
 
 const WINDOW: Duration = Duration::from_hours(1);
 const INTERVAL: Duration = Duration::from_secs(30);
-/// `spec.watch.breaches` when it is left out.
+/// The default of `spec.watch.breaches`.
 pub const BREACHES: u32 = 3;
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_DROP: f64 = 0.05;
@@ -42,7 +42,7 @@ const OWN_HEADERS: [&str; 10] = [
     "upgrade",
 ];
 
-/// The plan of the watch; `None` when nothing is watched. It is to be used only when no problem was found.
+/// The plan of the watch; `None` if nothing is watched. Only valid if no problem was found.
 pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Option<WatchPlan> {
     let path = "spec.watch";
     let watch = spec.watch.as_ref()?;
@@ -62,8 +62,7 @@ pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Opt
         findings.problem(&format!("{path}.prometheus"), message);
     }
     if watch.prometheus.is_some() && signals.is_empty() {
-        findings
-            .warn(&format!("{path}.prometheus"), "there are no signals, so it is never asked; add spec.watch.signals");
+        findings.warn(&format!("{path}.prometheus"), "there are no signals, so it is not used; add spec.watch.signals");
     }
     let mut names = BTreeSet::new();
     let mut plans = Vec::new();
@@ -74,8 +73,8 @@ pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Opt
     }
     let reevaluation = reevaluation.as_ref().map(|written| self::reevaluation(spec, written, findings));
     if plans.is_empty() && reevaluation.is_none() {
-        let message = "nothing is watched, so a promoted prompt is established at once; give signals, or reevaluation, or leave \
-                       watch out";
+        let message = "nothing is watched, so a promoted prompt is established at once; give signals or reevaluation, \
+                       or remove watch";
         findings.warn(path, message);
         return None;
     }
@@ -85,7 +84,7 @@ pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Opt
     Some(WatchPlan { window, interval, breaches, prometheus, signals: plans, reevaluation })
 }
 
-/// A short hash of everything that a reading is held against.
+/// A short hash of everything that determines a reading and its limits.
 fn definition(plan: &SignalPlan, prometheus: Option<&PrometheusPlan>, window: Duration, interval: Duration) -> String {
     let SignalPlan { name, query, max, min, max_increase, max_decrease, samples, definition: _ } = plan;
     let url = prometheus.map(|prometheus| prometheus.url.as_str());
@@ -94,11 +93,12 @@ fn definition(plan: &SignalPlan, prometheus: Option<&PrometheusPlan>, window: Du
     ContentHash::of_bytes(described.as_bytes()).short()
 }
 
-/// The window must have room for as many readings as it takes to take a prompt back.
+/// Checks that the window is long enough for the number of readings that a rollback requires.
 fn check_times(window: Duration, interval: Duration, breaches: u32, findings: &mut Findings<'_>) {
     let (window_text, interval_text) = (HumanDuration(window), HumanDuration(interval));
     if interval < SHORTEST_INTERVAL {
-        let message = format!("{interval_text} is too short, for every reading asks Prometheus; give at least 1s");
+        let message =
+            format!("{interval_text} is too short, because every reading queries Prometheus; give at least 1s");
         findings.problem("spec.watch.interval", message);
     } else if window > LONGEST_WINDOW {
         let message = format!("{window_text} is too long; give at most {}", HumanDuration(LONGEST_WINDOW));
@@ -106,9 +106,8 @@ fn check_times(window: Duration, interval: Duration, breaches: u32, findings: &m
     } else if interval.checked_mul(breaches).is_none_or(|needed| window < needed) {
         let readings = window.as_nanos() / interval.as_nanos();
         let message = format!(
-            "in {window_text} there {} {}, one each {interval_text}, and {breaches} that breach a limit are \
-             needed to take a prompt back; lengthen the window, or lower interval or breaches",
-            by_number(readings, "is", "are"),
+            "a window of {window_text} has {}, one every {interval_text}, and a rollback requires {breaches} that breach a \
+             limit; lengthen the window, or lower interval or breaches",
             counted(readings, "reading"),
         );
         findings.problem("spec.watch.window", message);
@@ -125,7 +124,7 @@ fn prometheus(
     let usual = "http://prometheus.monitoring:9090";
     let url = base_url(url, usual, "bearerToken, basicAuth or headers").and_then(|parsed| {
         let is_api = ["/api/v1", "/api/v1/query"].iter().any(|end| parsed.path().trim_end_matches('/').ends_with(end));
-        if is_api { Err(format!("{url:?} goes too far; leave out what begins with /api/v1")) } else { Ok(parsed) }
+        if is_api { Err(format!("{url:?} must end before /api/v1; remove the rest")) } else { Ok(parsed) }
     });
     let url = url.map_err(|message| findings.problem(&format!("{path}.url"), message)).ok();
     let credential = match (bearer_token, basic_auth) {
@@ -140,8 +139,10 @@ fn prometheus(
         }
         (None, Some(basic)) => {
             if basic.username.chars().any(|letter| letter == ':' || letter.is_control()) {
-                let message =
-                    format!("{:?} is no name of a user: it has a colon or a control character", basic.username);
+                let message = format!(
+                    "{:?} is not a valid user name: it contains a colon or a control character",
+                    basic.username
+                );
                 findings.problem(&format!("{path}.basicAuth.username"), message);
             }
             let password = basic.password.secret_key_ref.clone();
@@ -162,13 +163,9 @@ fn prometheus(
         Some(HumanDuration(timeout)) => {
             if timeout.is_zero() || *timeout > interval {
                 let message = format!(
-                    "{} is {}; give more than nothing, and at most the interval of {}",
+                    "{} is {}; give a positive duration of at most the interval, {}",
                     HumanDuration(*timeout),
-                    if timeout.is_zero() {
-                        "too short for any answer"
-                    } else {
-                        "longer than the time between two readings"
-                    },
+                    if timeout.is_zero() { "too short" } else { "longer than the interval" },
                     HumanDuration(interval)
                 );
                 findings.problem(&format!("{path}.timeout"), message);
@@ -181,7 +178,8 @@ fn prometheus(
 
 fn check_secret(secret: &SecretKeyRef, path: &str, findings: &mut Findings<'_>) {
     if !is_object_name(&secret.name) {
-        let message = format!("{:?} is no name for a Secret: lower-case letters, digits, - and . are", secret.name);
+        let message =
+            format!("{:?} is not a valid name of a Secret; use lower-case letters, digits, - and .", secret.name);
         findings.problem(&format!("{path}.name"), message);
     }
 }
@@ -197,13 +195,13 @@ fn check_header_name(
     // RFC 9110, 5.6.2: a token.
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let message = if name.is_empty() || !name.bytes().all(is_token) {
-        format!("{name:?} is no name for a header: letters, digits and - are")
+        format!("{name:?} is not a valid name of a header; use letters, digits and -")
     } else if OWN_HEADERS.contains(&plain.as_str()) {
-        format!("{name:?} is set by Whetstone itself; leave it out")
+        format!("{name:?} is set by Whetstone itself; remove it")
     } else if plain == "authorization" && has_credential {
         format!("{name:?} is set by bearerToken or basicAuth; keep one of them")
     } else if names.contains(&plain) {
-        format!("a second header {name:?}; keep one of them")
+        format!("duplicate header {name:?}; keep one of them")
     } else {
         names.insert(plain);
         return;
@@ -220,13 +218,12 @@ fn header(written: &Header, path: &str, findings: &mut Findings<'_>) -> Option<H
     }
     let value = value.as_ref()?;
     if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        let message =
-            "only letters, digits and signs of ASCII can be sent in a header; put anything else into a Secret, encoded";
+        let message = "a header value must be printable ASCII; encode anything else and put it into a Secret";
         findings.problem(&format!("{path}.value"), message);
     }
     if ["authorization", "proxy-authorization", "cookie"].contains(&written.name.to_ascii_lowercase().as_str()) {
         let message =
-            "whoever may read the resource reads this credential; put it into a Secret and refer to it by secretKeyRef";
+            "everyone who can read the resource can read this credential; put it into a Secret and use secretKeyRef";
         findings.warn(&format!("{path}.value"), message);
     }
     Some(HeaderPlan::Value(value.clone()))
@@ -234,11 +231,13 @@ fn header(written: &Header, path: &str, findings: &mut Findings<'_>) -> Option<H
 
 fn check_name<'a>(name: &'a str, names: &mut BTreeSet<&'a str>, path: &str, findings: &mut Findings<'_>) {
     let message = if name == REEVALUATION {
-        format!("{name:?} is what status calls the re-evaluation; give the signal another name")
+        format!("{name:?} is the name of the re-evaluation in the status; rename the signal")
     } else if name.trim() != name || name.is_empty() || name.chars().any(char::is_control) {
-        format!("{name:?} is no name for a signal: it is empty, or has space around it or control characters in it")
+        format!(
+            "{name:?} is not a valid name of a signal: it is empty, has surrounding space or contains control characters"
+        )
     } else if !names.insert(name) {
-        format!("a second signal {name:?}; give it another name")
+        format!("duplicate signal {name:?}; give it another name")
     } else {
         return;
     };
@@ -250,13 +249,13 @@ fn signal(written: &Signal, path: &str, findings: &mut Findings<'_>) -> SignalPl
     check_query(query, &format!("{path}.query"), findings);
     for (field, limit) in [("max", max), ("min", min)] {
         if limit.is_some_and(|limit| !limit.is_finite()) {
-            findings.problem(&format!("{path}.{field}"), "a limit is a finite number; leave it out for none");
+            findings.problem(&format!("{path}.{field}"), "a limit must be a finite number; remove it for no limit");
         }
     }
     if let (Some(min), Some(max)) = (min, max)
         && min > max
     {
-        let message = format!("no value is at least {min} and at most {max}; exchange min and max, or leave one out");
+        let message = format!("min {min} is above max {max}, so every value would breach; swap them, or remove one");
         findings.problem(&format!("{path}.min"), message);
     }
     if max.is_none() && min.is_none() && max_increase.is_none() && max_decrease.is_none() {
@@ -267,7 +266,7 @@ fn signal(written: &Signal, path: &str, findings: &mut Findings<'_>) -> SignalPl
         let written = written.as_ref()?;
         let margin = self::margin(written);
         if margin.is_none() {
-            let message = format!("{written:?} is no margin; write it like 0.02, in the unit of the query, or 20%");
+            let message = format!("{written:?} is not a margin; write it like 0.02, in the unit of the query, or 20%");
             findings.problem(&format!("{path}.{field}"), message);
         }
         margin
@@ -276,7 +275,7 @@ fn signal(written: &Signal, path: &str, findings: &mut Findings<'_>) -> SignalPl
     let samples = samples.as_ref().map(|Samples { query, minimum }| {
         check_query(query, &format!("{path}.samples.query"), findings);
         if !(minimum.is_finite() && *minimum >= 1.0) {
-            findings.problem(&format!("{path}.samples.minimum"), "the least count is a number of at least 1");
+            findings.problem(&format!("{path}.samples.minimum"), "the minimum must be a number of at least 1");
         }
         SamplesPlan { query: query.clone(), minimum: *minimum }
     });
@@ -294,7 +293,7 @@ fn signal(written: &Signal, path: &str, findings: &mut Findings<'_>) -> SignalPl
 
 fn check_query(query: &str, path: &str, findings: &mut Findings<'_>) {
     if query.trim().is_empty() {
-        findings.problem(path, "an empty query asks nothing; write one in PromQL, such as sum(rate(errors_total[5m]))");
+        findings.problem(path, "the query is empty; write one in PromQL, such as sum(rate(errors_total[5m]))");
     }
 }
 
@@ -311,15 +310,14 @@ fn reevaluation(spec: &AgentOptimizationSpec, written: &Reevaluation, findings: 
     if every.0 < SHORTEST_EVERY {
         findings.problem(
             &format!("{path}.every"),
-            format!("{every} is too short, for every time is paid for; give at least 1m"),
+            format!("{every} is too short, because every re-evaluation is paid for; give at least 1m"),
         );
     }
     if max_drop.is_some_and(|drop| !(0.0..=1.0).contains(&drop)) {
-        findings.problem(&format!("{path}.maxDrop"), "a drop of the score is a number from 0 to 1");
+        findings.problem(&format!("{path}.maxDrop"), "a drop of the score must be a number from 0 to 1");
     }
     if spec.agent.runtime.replay.is_some() {
-        findings
-            .warn(path, "recorded transcripts never change, so running the suite again finds nothing; leave it out");
+        findings.warn(path, "recorded transcripts never change, so a re-evaluation finds nothing; remove it");
     }
     ReevaluationPlan { every: every.0, max_drop: max_drop.unwrap_or(MAX_DROP) }
 }

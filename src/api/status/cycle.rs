@@ -1,4 +1,4 @@
-//! Cycles in the status: the one under way, and those that have ended.
+//! Cycles in the status: the running one and the finished ones.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;

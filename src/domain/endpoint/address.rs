@@ -1,28 +1,28 @@
-//! Which addresses are never asked, in whatever form they are written.
+//! Classifies addresses in all their forms.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What an address or a host is, the worst last.
+/// The class of an address or a host, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
-    /// None of the others.
+    /// An ordinary address.
     Ordinary,
     /// The operator's own machine.
     Loopback,
-    /// One that is never asked, and what it is.
+    /// An address that is always refused, with the reason.
     Forbidden(&'static str),
 }
 
-const LINK_LOCAL: &str = "is link-local, where clouds hand out credentials";
-const METADATA: &str = "is where a cloud hands out credentials";
-const UNSPECIFIED: &str = "is the unspecified address, which means this very machine";
+const LINK_LOCAL: &str = "is link-local, where cloud metadata services serve credentials";
+const METADATA: &str = "is a cloud metadata service, which serves credentials";
+const UNSPECIFIED: &str = "is the unspecified address, which refers to this machine";
 const NOT_ONE_HOST: &str = "is a multicast or broadcast address";
 
 /// Metadata services outside the link-local range: Alibaba, Azure, Oracle.
 const METADATA_V4: [Ipv4Addr; 3] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
 
-/// What an address is. An IPv6 address that an IPv4 address is embedded in is what that one is, if it is worse.
+/// The class of an address. An IPv6 address with an embedded IPv4 address has the worse of both classes.
 pub(super) fn class(address: IpAddr) -> Class {
     match address {
         IpAddr::V4(address) => of_v4(address),
@@ -60,18 +60,18 @@ fn of_v6(address: Ipv6Addr) -> Class {
     }
 }
 
-/// The IPv4 addresses that an IPv6 address may lead to, where something on the way translates it.
+/// The IPv4 addresses to which an IPv6 address may be translated.
 fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
     let octets = address.octets();
     let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
     let last = || at([12, 13, 14, 15]);
     let mut found = match address.segments() {
-        // Addresses of their own.
+        // Not translated.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Vec::new(),
         // Mapped (RFC 4291, 2.5.5.2), compatible (2.5.5.1), translated (RFC 2765, 2.1), NAT64 (RFC 6052, 2.1).
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![last()],
-        // NAT64 of one's own (RFC 8215): where the address stands depends on the length of the prefix (RFC 6052, 2.2). What
-        // begins with 0 is read at the wrong place.
+        // Local-use NAT64 (RFC 8215): the position of the address depends on the length of the prefix (RFC 6052, 2.2). A value
+        // that begins with 0 is from the wrong position.
         [0x64, 0xff9b, 1, ..] => {
             let places = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]];
             places.map(at).into_iter().filter(|address| address.octets()[0] != 0).collect()

@@ -50,8 +50,8 @@ fn a_host_that_is_not_listed_is_refused_by_name() {
     ] {
         assert!(matches!(check(&[entry], url), Err(Refusal::NotListed(_))), "{entry} {url}");
     }
-    insta::assert_snapshot!(refused(&[], "http://user:secret@litellm.llm:4000/v1?key=secret"), @"host litellm.llm:4000 is not in the operator's --allow-endpoint list; correct the URL, or have whoever runs the operator add it");
-    insta::assert_snapshot!(refused(&["*"], "file:///etc/passwd"), @"file: is not asked; only http and https URLs with a host are");
+    insta::assert_snapshot!(refused(&[], "http://user:secret@litellm.llm:4000/v1?key=secret"), @"host litellm.llm:4000 is not in the operator's --allow-endpoint list; correct the URL, or ask the administrator of the operator to add it");
+    insta::assert_snapshot!(refused(&["*"], "file:///etc/passwd"), @"file: is not supported; write an http or https URL with a host");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn metadata_services_are_refused_whatever_is_listed_and_however_they_are_written
         let refusal = check(&["*", "*.internal", "*.google.internal"], url);
         assert!(matches!(refusal, Err(Refusal::Forbidden { .. })), "{url}: {refusal:?}");
     }
-    insta::assert_snapshot!(refused(&["*"], "http://169.254.169.254/"), @"host 169.254.169.254 is link-local, where clouds hand out credentials; no setting of the operator allows it: correct the URL");
+    insta::assert_snapshot!(refused(&["*"], "http://169.254.169.254/"), @"host 169.254.169.254 is link-local, where cloud metadata services serve credentials, which no setting of the operator allows; correct the URL");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn the_operators_own_machine_must_be_spelled_out() {
     assert_eq!(check(&["127.0.0.1:9090"], "http://127.0.0.1:9090/"), Ok(()));
     assert_eq!(check(&["localhost"], "http://localhost:9090/"), Ok(()));
     assert_eq!(check(&["[::1]"], "http://[::1]:9090/"), Ok(()));
-    insta::assert_snapshot!(refused(&["*"], "http://localhost:8001/"), @"host localhost:8001 is the operator's own machine, and only an --allow-endpoint entry that spells it out allows that; correct the URL, or have whoever runs the operator list it");
+    insta::assert_snapshot!(refused(&["*"], "http://localhost:8001/"), @"host localhost:8001 is the operator's own machine, which only an --allow-endpoint entry for exactly this host allows; correct the URL, or have whoever runs the operator list it");
 }
 
 #[test]
@@ -103,9 +103,9 @@ fn entries_that_cannot_be_one_are_told_with_the_flag_and_the_forms() {
     insta::assert_snapshot!(said("https://llm.example/v1"), @r#"--allow-endpoint "https://llm.example/v1": an entry is a host, not a URL; write it like llm.example, llm.example:4000, *.svc.cluster.local, or * for every host"#);
     insta::assert_snapshot!(said("10.0.0.0/8"), @r#"--allow-endpoint "10.0.0.0/8": it is not a host (invalid international domain name); write it like llm.example, llm.example:4000, *.svc.cluster.local, or * for every host"#);
     insta::assert_snapshot!(said("llm.example:http"), @r#"--allow-endpoint "llm.example:http": the port is a number from 1 to 65535; write it like llm.example, llm.example:4000, *.svc.cluster.local, or * for every host"#);
-    insta::assert_snapshot!(said("llm.*.example"), @r#"--allow-endpoint "llm.*.example": a * stands for whole names at the beginning, nowhere else; write it like llm.example, llm.example:4000, *.svc.cluster.local, or * for every host"#);
-    insta::assert_snapshot!(said("*.10.0.0.1"), @r#"--allow-endpoint "*.10.0.0.1": nothing stands below an address; write it like llm.example, llm.example:4000, *.svc.cluster.local, or * for every host"#);
-    insta::assert_snapshot!(said("169.254.169.254"), @r#"--allow-endpoint "169.254.169.254": is link-local, where clouds hand out credentials, and is refused whatever is listed; leave it out"#);
+    insta::assert_snapshot!(said("llm.*.example"), @r#"--allow-endpoint "llm.*.example": a * is only allowed in place of the first labels of a name; write it like llm.example, llm.example:4000, *.svc.cluster.local, or * for every host"#);
+    insta::assert_snapshot!(said("*.10.0.0.1"), @r#"--allow-endpoint "*.10.0.0.1": an address has no subdomains; write it like llm.example, llm.example:4000, *.svc.cluster.local, or * for every host"#);
+    insta::assert_snapshot!(said("169.254.169.254"), @r#"--allow-endpoint "169.254.169.254": is link-local, where cloud metadata services serve credentials, which is always refused; remove it"#);
     for entry in ["", ":80", "a b", "llm.example:0", "llm.example:70000", "[::1", "metadata.google.internal", "fe80::1"]
     {
         assert!(entry.parse::<AllowedEndpoint>().is_err(), "{entry:?}");
@@ -128,7 +128,7 @@ fn a_name_is_not_followed_to_an_address_that_no_name_may_lead_to() {
     assert_eq!(admits("LOCALHOST.", "::1"), Ok(()));
     assert!(matches!(admits("a.localhost", "127.0.0.1"), Err(Refusal::Loopback(_))));
     insta::assert_snapshot!(admits("litellm.llm", "127.0.0.1").unwrap_err(), @"litellm.llm resolves to 127.0.0.1, the operator's own machine, which only localhost may; correct the URL, or write the address");
-    insta::assert_snapshot!(admits("litellm.llm", "::ffff:169.254.169.254").unwrap_err(), @"host litellm.llm (::ffff:169.254.169.254) is link-local, where clouds hand out credentials; no setting of the operator allows it: correct the URL");
+    insta::assert_snapshot!(admits("litellm.llm", "::ffff:169.254.169.254").unwrap_err(), @"host litellm.llm (::ffff:169.254.169.254) is link-local, where cloud metadata services serve credentials, which no setting of the operator allows; correct the URL");
 }
 
 proptest! {

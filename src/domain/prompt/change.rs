@@ -1,4 +1,4 @@
-//! What changed between two prompts.
+//! The difference between two prompts.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,11 @@ use similar::{Algorithm, DiffTag, TextDiff, capture_diff_slices};
 use super::Prompt;
 use crate::domain::words::counted;
 
-/// The most lines or words, of both prompts together and between those that they begin and end with alike, that are compared
-/// one by one. Comparing takes up to the product of both.
+/// The maximum number of lines or words that are compared one by one, of both prompts together and without their common
+/// beginning and end. The comparison takes up to the product of both.
 const MOST_COMPARED: usize = 20_000;
 
-/// Whether what lies between the common beginning and the common end is short enough to be compared part by part.
+/// Whether the parts between the common beginning and the common end are short enough to be compared one by one.
 fn is_comparable(old: &[&str], new: &[&str]) -> bool {
     let before = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let (old, new) = (&old[before..], &new[before..]);
@@ -19,9 +19,9 @@ fn is_comparable(old: &[&str], new: &[&str]) -> bool {
     old.len() + new.len() - 2 * after <= MOST_COMPARED
 }
 
-/// The share of the text that changed, by words, from 0 (the same words) to 1 (nothing in common): the words taken away or
-/// the words added, whichever are more, over the words of the longer text. White space alone changes nothing. Where thousands
-/// of words differ, their order is of no account.
+/// The fraction of the words that changed, from 0 (the same words) to 1 (nothing in common): the removed or the added words,
+/// whichever are more, relative to the words of the longer text. White space does not count. If thousands of words differ,
+/// their order is ignored.
 #[must_use]
 pub fn edit_share(before: &Prompt, after: &Prompt) -> f64 {
     let old: Vec<&str> = before.text().split_whitespace().collect();
@@ -34,7 +34,7 @@ pub fn edit_share(before: &Prompt, after: &Prompt) -> f64 {
     removed.max(added) as f64 / longer as f64
 }
 
-/// The words taken away, and those added.
+/// The number of removed and of added words.
 fn changed_in_order(old: &[&str], new: &[&str]) -> (usize, usize) {
     let (mut removed, mut added) = (0, 0);
     for change in capture_diff_slices(Algorithm::Myers, old, new) {
@@ -46,7 +46,7 @@ fn changed_in_order(old: &[&str], new: &[&str]) -> (usize, usize) {
     (removed, added)
 }
 
-/// The same, whatever their order.
+/// The same, ignoring the order.
 fn changed(old: &[&str], new: &[&str]) -> (usize, usize) {
     let mut counts: HashMap<&str, i64> = HashMap::new();
     for word in old {
@@ -59,8 +59,8 @@ fn changed(old: &[&str], new: &[&str]) -> (usize, usize) {
     (sum(-1), sum(1))
 }
 
-/// The difference in unified form with three lines of context; empty when there is none. `names` are what stands behind
-/// `---` and `+++`. Prompts that differ in thousands of lines are not compared line by line.
+/// The unified diff with three lines of context; empty if there is no difference. `names` are the names after `---` and `+++`.
+/// Prompts that differ in thousands of lines are not compared line by line.
 #[must_use]
 pub fn diff(before: &Prompt, after: &Prompt, names: (&str, &str)) -> String {
     let old: Vec<&str> = before.text().split_inclusive('\n').collect();
@@ -76,7 +76,7 @@ pub fn diff(before: &Prompt, after: &Prompt, names: (&str, &str)) -> String {
         .to_string()
 }
 
-/// The sections whose text differs, in the order of `after`, then those that are gone.
+/// The sections whose text differs, in the order of `after`, then the removed ones.
 #[must_use]
 pub fn changed_sections(before: &Prompt, after: &Prompt) -> Vec<String> {
     let text_of = |prompt: &Prompt, name: &str| {

@@ -179,9 +179,9 @@ fn a_yaml_prompt_that_is_none_says_where_and_why() {
     a YAML prompt is a mapping whose top-level keys are its sections, but this one is empty; write `key: |` above the text, or say that it is Markdown (`promptFormat: Markdown`)
     a YAML prompt is a mapping whose top-level keys are its sections, but this one is a list; write `key: |` above the text, or say that it is Markdown (`promptFormat: Markdown`)
     a YAML prompt is a mapping whose top-level keys are its sections, but this one is plain text; write `key: |` above the text, or say that it is Markdown (`promptFormat: Markdown`)
-    prompt is not valid YAML, line 2: unclosed bracket '['; correct it, or say that it is Markdown (`promptFormat: Markdown`)
-    prompt is not valid YAML, line 2: duplicate mapping key: a; correct it, or say that it is Markdown (`promptFormat: Markdown`)
-    prompt, line 1: the top-level key "a" must begin a line of its own
+    prompt is not valid YAML, line 2: unclosed bracket '['; correct it, or set promptFormat: Markdown
+    prompt is not valid YAML, line 2: duplicate mapping key: a; correct it, or set promptFormat: Markdown
+    prompt, line 1: the top-level key "a" must begin a line
     "#);
 }
 

@@ -27,7 +27,7 @@ pub(super) fn say(scenario: &mut Scenario, input: &Item, notes: &mut Notes) -> R
                 return converse(scenario, &messages, notes);
             }
             let (name, text) = the_text(fields, &SAID).ok_or_else(|| {
-                input.error("has no field that is a text", format!("name what the user says {:?}", SAID[0]))
+                input.error("has no string field", format!("put the user's message into {:?}", SAID[0]))
             })?;
             note_others(input, fields, name, notes);
             scenario.message = Some(text);
@@ -36,7 +36,7 @@ pub(super) fn say(scenario: &mut Scenario, input: &Item, notes: &mut Notes) -> R
         _ => {
             let text = input.scalar()?;
             if text.trim().is_empty() {
-                return Err(input.error("is empty", "say what the user asks"));
+                return Err(input.error("is empty", "write the user's message"));
             }
             scenario.message = Some(text);
             Ok(None)
@@ -60,7 +60,7 @@ fn note_others(item: &Item, fields: &Map<String, Value>, taken: &str, notes: &mu
         notes.add(
             item.place(),
             format!("field `{name}` beside `{taken}`"),
-            "one of them is taken; write the other into it, or into mocks, if it counts",
+            "only one of them was imported; add the other to it, or to mocks, if it matters",
         );
     }
 }
@@ -71,7 +71,7 @@ fn converse(scenario: &mut Scenario, messages: &Item, notes: &mut Notes) -> Resu
     let read = chat::conversation(&items, |_| false, notes)?;
     set_conversation(scenario, chat::scripted(read.messages, &messages.place(), notes));
     if scenario.message.is_none() && !scenario.conversation.iter().any(|turn| turn.user.is_some()) {
-        return Err(messages.error("has no message of the user", "add one with the role user"));
+        return Err(messages.error("has no user message", "add one with the role user"));
     }
     Ok(read.system)
 }
@@ -153,14 +153,14 @@ fn last_answer(expect: &mut Expectation, messages: &[Message], item: &Item, note
                     notes.add(
                         item.place(),
                         "tool calls in the expected output",
-                        "add them as `calls` if they must be made",
+                        "add them as `calls` if they are required",
                     );
                 }
             }
             Message::User { .. } | Message::Tool { .. } => {
                 notes.add(
                     item.place(),
-                    "other messages in the expected output",
+                    "further messages in the expected output",
                     "only the last answer is the reference",
                 );
             }

@@ -42,7 +42,7 @@ pub(super) fn import(logs: &[(&str, Value)], notes: &mut Notes) -> Result<Logged
             let read = reader.read(&sample.holding(&whole), index, &prefix, &scorers, notes);
             notes.keep(read);
         }
-        notes.add(base(file), "recorded scores", "the transcripts are scored anew");
+        notes.add(base(file), "recorded scores", "the transcripts are scored again");
     }
     if !reader.seen.is_empty() {
         let file = logs.first().map_or("", |(file, _)| *file);

@@ -56,7 +56,7 @@ impl<'a> Evaluation<'a> {
                     notes.add(
                         found.place(),
                         format!("`{key}` of the run"),
-                        "name the model and its parameters in the resource",
+                        "set the model and its parameters in the resource",
                     );
                 }
             }
@@ -85,7 +85,7 @@ impl<'a> Evaluation<'a> {
             let input = named.or_else(|| MESSAGES.iter().find_map(|key| item.get(key))).ok_or_else(|| {
                 item.error(
                     format!("has none of the fields {}", MESSAGES.join(", ")),
-                    "rename the field that the user says, or give the run with its input_messages",
+                    "rename the field with the user's message, or import the run with its input_messages",
                 )
             })?;
             super::set_input(&mut scenario, &input, notes)?
@@ -101,7 +101,7 @@ impl<'a> Evaluation<'a> {
             notes.add(
                 item.place(),
                 "scorer",
-                "no testing criteria were given: the expected output is the reference answer for the judge",
+                "no testing criteria were given: the expected output becomes the reference answer for the judge",
             );
         }
         Ok(Draft { scenario, system, place: item.place() })
@@ -113,7 +113,7 @@ pub(super) fn items<'a>(file: &'a str, document: &Value, notes: &mut Notes) -> O
     let root = Item::new(file, "", document);
     let source = root.get("data_source")?.get("source")?;
     if let Some(id) = source.get("id") {
-        notes.add(id.place(), "file of items", "it is with OpenAI; download it and give it too");
+        notes.add(id.place(), "file of items", "it is stored at OpenAI; download and import it as well");
     }
     let content = source.get("content")?;
     let items = content.value.as_array()?;
@@ -133,12 +133,16 @@ impl Filling<'_> {
         match self.engine.render(text, &self.variables) {
             Ok(rendered) => {
                 for name in rendered.missing {
-                    notes.add(&self.place, format!("variable `{name}` without a value"), "nothing stands in its place");
+                    notes.add(
+                        &self.place,
+                        format!("variable `{name}` without a value"),
+                        "it was replaced with nothing",
+                    );
                 }
                 rendered.text
             }
             Err(why) => {
-                notes.add(&self.place, "template", format!("it is not understood ({why}); it stands as it is"));
+                notes.add(&self.place, "template", format!("unsupported syntax ({why}); it was kept as it is"));
                 text.to_owned()
             }
         }
@@ -173,7 +177,7 @@ fn expect(expect: &mut Expectation, criterion: &Item, filling: &Filling, notes: 
                 other => notes.add(
                     criterion.place(),
                     format!("operation `{other}`"),
-                    "no check says that an answer is not exactly a text; write a rubric",
+                    "there is no check that an answer is not exactly a text; write a rubric",
                 ),
             }
         }
@@ -189,7 +193,7 @@ fn expect(expect: &mut Expectation, criterion: &Item, filling: &Filling, notes: 
         other => notes.add(
             criterion.place(),
             format!("criterion `{other}`"),
-            "it runs code, or combines others; write it as a check or a rubric",
+            "it runs code or combines other criteria; write it as a check or a rubric",
         ),
     }
     Ok(())
@@ -213,7 +217,7 @@ fn model_graded(
         }
     }
     let Some(mut rubric) = rubric else {
-        notes.add(criterion.place(), format!("criterion `{kind}`"), "it has no prompt that could be the rubric");
+        notes.add(criterion.place(), format!("criterion `{kind}`"), "it has no prompt to use as the rubric");
         return Ok(());
     };
     let labels = |key: &str| -> Result<Vec<String>, ImportError> {
@@ -228,7 +232,7 @@ fn model_graded(
     notes.add(
         criterion.place(),
         format!("criterion `{kind}`"),
-        "its prompt is the rubric; the grade, its range and threshold are the judge's own",
+        "its prompt becomes the rubric; grade, range and threshold are those of the judge",
     );
     Ok(())
 }

@@ -52,14 +52,14 @@ impl Registry {
         match (named.next(), self.0.as_slice()) {
             (Some(first), _) => {
                 for other in named {
-                    notes.add(&other.place, "second eval of the same samples", "only the first is carried over");
+                    notes.add(&other.place, "second eval of the same samples", "only the first was imported");
                 }
                 Some(first)
             }
             (None, [only]) => Some(only),
             (None, []) => None,
             (None, _) => {
-                notes.add(base(&file), "samples that no registry entry names", "nothing says how they are scored");
+                notes.add(base(&file), "samples that no registry entry names", "their scoring is unknown");
                 None
             }
         }
@@ -78,7 +78,7 @@ pub(super) fn expect(
     if ideal.is_empty() && grader.class != "JsonValidator" && grader.class != "ModelBasedClassify" {
         return Err(sample.error(
             format!("has no \"ideal\", which the class {} compares with", grader.class),
-            "add the ideal answer, or a list of those that will do",
+            "add the ideal answer, or a list of acceptable answers",
         ));
     }
     match grader.class.as_str() {
@@ -93,7 +93,7 @@ pub(super) fn expect(
             notes.add(
                 &grader.place,
                 "class `FuzzyMatch`",
-                "an answer that is only a part of the ideal one fails now, and articles and punctuation count",
+                "an answer that is only a part of the ideal one now fails, and articles and punctuation count",
             );
         }
         "JsonMatch" => {
@@ -110,7 +110,7 @@ pub(super) fn expect(
         other => notes.add(
             &grader.place,
             format!("class `{other}`"),
-            "it has no counterpart; the judge scores instead, with `ideal` as reference answer",
+            "not supported; the judge scores instead, with `ideal` as reference answer",
         ),
     }
     Ok(())

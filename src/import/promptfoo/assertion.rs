@@ -55,14 +55,18 @@ fn add_one(
     let kind = kind.text()?;
     let named = if kind == "assert-set" { "an assertion set".to_owned() } else { format!("`{kind}`") };
     if item.get("weight").is_some_and(|weight| weight.value.as_f64() == Some(0.0)) {
-        reading.notes.add(item.place(), format!("assertion of weight 0: {named}"), "it always passes; it was left out");
+        reading.notes.add(
+            item.place(),
+            format!("assertion of weight 0: {named}"),
+            "it always passes, so it was left out",
+        );
         return Ok(());
     }
     if kind == "assert-set" {
         note_options(&item, &named, &[], reading);
         for inner in item.need("assert")?.list()? {
             if depth == MAX_DEPTH {
-                return Err(inner.error("stands in too many sets of assertions", "take it out of them"));
+                return Err(inner.error("is nested in too many assertion sets", "reduce the nesting"));
             }
             if let Err(error) = add_one(expect, &inner, variables, reading, depth + 1) {
                 reading.notes.could_not_read("assertion that could not be read", error);
@@ -74,7 +78,7 @@ fn add_one(
         reading.notes.add(
             item.place(),
             format!("assertion `{kind}` with a transform"),
-            "it looks at a changed answer; write a check of the answer itself",
+            "it tests a transformed answer; write a check of the answer itself",
         );
         return Ok(());
     }
@@ -105,12 +109,12 @@ fn note_options(item: &Item, named: &str, read: &[&str], reading: &mut Reading) 
         let detail = match key.as_str() {
             key if READ.contains(&key) || read.contains(&key) => continue,
             "threshold" if named == "`tool-call-f1`" => "every call must be made, and no other",
-            "threshold" => "a check holds or not, and the judge's grade is held against `passAt` of the dimension",
-            "weight" => "all checks of a dimension count alike",
+            "threshold" => "a check passes or fails, and the judge's score is compared with `passAt` of the dimension",
+            "weight" => "all checks of a dimension have the same weight",
             "metric" => "checks count for accuracy; set `dimension` on them",
-            "provider" => "the judge of the resource scores",
-            "rubricPrompt" => "the judge has a prompt of its own",
-            _ => "nothing in a scenario corresponds to it",
+            "provider" => "the resource sets the judge",
+            "rubricPrompt" => "the judge has its own prompt",
+            _ => "scenarios have no such field",
         };
         if let Some(found) = item.get(key) {
             reading.notes.add(found.place(), format!("`{key}` of {named}"), detail);
@@ -139,7 +143,7 @@ fn value_of(item: &Item, variables: &minijinja::Value, reading: &mut Reading) ->
 impl Assertion<'_> {
     /// The value as a text that is not empty.
     fn text(&self) -> Result<String, ImportError> {
-        scalar(&self.value).filter(|text| !text.is_empty()).ok_or_else(|| self.wrong("a text"))
+        scalar(&self.value).filter(|text| !text.is_empty()).ok_or_else(|| self.wrong("a string"))
     }
 
     /// The value as texts that are not empty; of one text, what its commas divide.
@@ -149,7 +153,7 @@ impl Assertion<'_> {
             value => scalar(value).map(|text| divided(&text)),
         };
         let full = |texts: &Vec<String>| !texts.is_empty() && texts.iter().all(|text| !text.is_empty());
-        texts.filter(full).ok_or_else(|| self.wrong("a list of texts"))
+        texts.filter(full).ok_or_else(|| self.wrong("a list of strings"))
     }
 
     /// The value as texts for a person or a judge: commas do not divide, and an object is written as JSON.
@@ -160,7 +164,7 @@ impl Assertion<'_> {
                 reading.notes.add(
                     self.item.place(),
                     format!("object as the value of `{}`", self.kind),
-                    "it stands in the rubric as JSON; write it out in words",
+                    "it was added to the rubric as JSON; write it in words",
                 );
                 Ok(vec![self.value.to_string()])
             }
@@ -172,7 +176,7 @@ impl Assertion<'_> {
         let found = match &self.value {
             Value::Null => "has no value",
             Value::String(text) if text.is_empty() => "has an empty value",
-            _ => "has a value that does not fit",
+            _ => "has an unsuitable value",
         };
         self.item.error(format!("`{}` {found}", self.kind), format!("make \"value\" {expected}"))
     }
@@ -199,7 +203,7 @@ fn add(expect: &mut Expectation, assertion: &Assertion, reading: &mut Reading) -
                 let schema = Map::from_iter([("const".to_owned(), assertion.value.clone())]);
                 expect.checks.push(satisfies(schema));
             }
-            value => expect.checks.push(equals(scalar(value).ok_or_else(|| assertion.wrong("a text"))?)),
+            value => expect.checks.push(equals(scalar(value).ok_or_else(|| assertion.wrong("a string"))?)),
         },
         ("contains", false) => expect.checks.push(contains_one_of(&[assertion.text()?], true)),
         ("icontains", false) => expect.checks.push(contains_one_of(&[assertion.text()?], false)),
@@ -236,7 +240,7 @@ fn add(expect: &mut Expectation, assertion: &Assertion, reading: &mut Reading) -
             reading.notes.add(
                 assertion.item.place(),
                 format!("assertion `{kind}`"),
-                "its text is the reference answer for the judge; no distance is measured",
+                "its text becomes the reference answer for the judge; no distance is measured",
             );
         }
         (kind, _) if kind == "tool-call-f1" || kind.starts_with("trajectory:") => {
@@ -252,7 +256,7 @@ fn add_absent(expect: &mut Expectation, texts: Vec<String>, assertion: &Assertio
     let cased = !assertion.kind.starts_with("icontains");
     if cased && texts.iter().any(|text| text.chars().any(char::is_alphabetic)) {
         let what = format!("case of `not-{}`", assertion.kind);
-        reading.notes.add(assertion.item.place(), what, "upper and lower case are alike now");
+        reading.notes.add(assertion.item.place(), what, "case is ignored now");
     }
     expect.checks.extend(texts.into_iter().map(not_contains));
 }
@@ -264,9 +268,7 @@ fn add_regex(expect: &mut Expectation, assertion: &Assertion, reading: &mut Read
         Err(why) => reading.notes.add(
             assertion.item.place(),
             "assertion `regex`",
-            format!(
-                "the pattern cannot be used ({why}): look-ahead and the like are JavaScript's own; write it another way"
-            ),
+            format!("unsupported pattern ({why}): look-ahead and similar are specific to JavaScript; rewrite it"),
         ),
     }
     Ok(true)

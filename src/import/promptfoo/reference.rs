@@ -67,15 +67,15 @@ impl Resolver<'_, '_> {
             item: place.to_owned(),
             field: String::new(),
             problem: format!("refers to {reference:?}, {problem}"),
-            fix: "write out what it names".to_owned(),
+            fix: "write the referenced value in its place".to_owned(),
         };
         let error = if depth >= MAX_DEPTH || self.values > MAX_VALUES {
-            error("through too many other references")
+            error("which needs too many nested references")
         } else if file.is_empty() {
             if let Some(found) = self.root.pointer(pointer) {
                 return Some(self.value(found, depth + 1, place));
             }
-            error("which is not there")
+            error("which does not exist")
         } else {
             let null = Value::Null;
             match self.reading.resources.value(file, &Item::new(self.file, place, &null)) {
@@ -84,14 +84,14 @@ impl Resolver<'_, '_> {
                         self.values += count(found);
                         return Some(found.clone());
                     }
-                    error("which is not there")
+                    error("which does not exist")
                 }
                 Err(error) => error,
             }
         };
         let in_schema = ["tools", "functions", "parameters", "value"].iter().any(|key| place.contains(key));
         if !in_schema {
-            self.reading.notes.could_not_read("reference that leads nowhere", error);
+            self.reading.notes.could_not_read("broken reference", error);
         }
         None
     }

@@ -63,7 +63,7 @@ impl<'a> Resources<'a> {
 }
 
 pub(super) fn missing(reference: &str, from: &Item) -> ImportError {
-    from.error(format!("names {reference:?}, which was not given"), "give that file too")
+    from.error(format!("references {reference:?}, which was not given"), "import that file as well")
 }
 
 /// Whether a reference is to a program, a service or a workbook, which cannot be read here. A function may be named after

@@ -33,7 +33,7 @@ pub(super) fn config(file: &str, document: &Value, reading: &mut Reading) -> Res
         reading.notes.add(
             base(file),
             "recorded results",
-            "the tests are imported, and not what was answered to them: run the agent anew",
+            "the tests were imported without the recorded answers; run the agent again",
         );
     }
     if !has_all(&config, "tests", reading) && config.get("scenarios").is_none() {
@@ -47,8 +47,8 @@ pub(super) fn config(file: &str, document: &Value, reading: &mut Reading) -> Res
         if tests.is_empty() {
             return Err(ImportError::of_file(
                 file,
-                "is a file of results without the tests that were run",
-                "give the configuration and the files of tests that it names",
+                "is a results file without its tests",
+                "import the configuration and its test files instead",
             ));
         }
         config["tests"] = tests.into_values().collect();

@@ -29,8 +29,8 @@ pub(super) fn simulated(
         file: test.file.clone(),
         item: test.place.clone(),
         field: "vars.instructions".to_owned(),
-        problem: format!("is missing, and {SIMULATED_USER} plays by it"),
-        fix: "add what the user is to do, there or in the provider's config".to_owned(),
+        problem: format!("is missing, but {SIMULATED_USER} requires it"),
+        fix: "describe what the user does, there or in the provider's config".to_owned(),
     })?;
     let instructions = reading.filled(instructions, variables, &place);
     let turns = config.get("maxTurns").and_then(Value::as_u64);
@@ -38,17 +38,13 @@ pub(super) fn simulated(
         reading.notes.add(
             &place,
             "`maxTurns` of the simulated user",
-            format!("it is {MOST_TURNS} now, the most there can be"),
+            format!("reduced to the maximum of {MOST_TURNS}"),
         );
     }
     let opening = opening(test, vars, config, variables, reading);
     for key in config.as_object().into_iter().flat_map(Map::keys) {
         if !["instructions", "maxTurns", "initialMessages"].contains(&key.as_str()) {
-            reading.notes.add(
-                &place,
-                format!("`{key}` of the simulated user"),
-                "nothing in a scenario corresponds to it",
-            );
+            reading.notes.add(&place, format!("`{key}` of the simulated user"), "scenarios have no such field");
         }
     }
     let max_turns = turns.and_then(|turns| u32::try_from(turns.clamp(1, MOST_TURNS)).ok());
@@ -82,7 +78,7 @@ fn opening(
         reading.notes.add(
             &place,
             "messages before the simulated user's own",
-            "a simulated user begins the conversation; tell it in its instructions what was said before",
+            "a simulated user begins the conversation; describe the earlier messages in its instructions",
         );
     }
     None

@@ -7,9 +7,9 @@ const NO_TEXT: [(&[u8], &str, &str); 6] = [
     (
         b"PK\x03\x04",
         "is a zip archive",
-        "unpack it; of an Inspect log (.eval) give the JSON that `inspect log dump` writes, of a workbook (.xlsx) a CSV file",
+        "unpack it; convert an Inspect log (.eval) with `inspect log dump`, and a workbook (.xlsx) to CSV",
     ),
-    (b"PK\x05\x06", "is an empty zip archive", "give the files that belong into it"),
+    (b"PK\x05\x06", "is an empty zip archive", "import the files that it should contain"),
     (b"\x1f\x8b", "is compressed with gzip", "unpack it with gunzip"),
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it with unzstd"),
     (b"PAR1", "is a Parquet file", "write it as JSONL, such as with duckdb or pandas"),
@@ -41,7 +41,7 @@ pub fn decode(file: &str, bytes: Vec<u8>) -> Result<String, ImportError> {
                 ..ImportError::of_file(
                     file,
                     format!(
-                        "is not UTF-8: byte {:#04x} stands there; it may be Latin-1 or Windows-1252",
+                        "is not UTF-8: found byte {:#04x}; it may be Latin-1 or Windows-1252",
                         error.as_bytes()[at]
                     ),
                     "save it as UTF-8, such as with iconv -f WINDOWS-1252 -t UTF-8",
@@ -52,7 +52,7 @@ pub fn decode(file: &str, bytes: Vec<u8>) -> Result<String, ImportError> {
     if text.starts_with("version https://git-lfs.github.com/") {
         return Err(ImportError::of_file(
             file,
-            "is a pointer of Git LFS, not the file itself",
+            "is a Git LFS pointer, not the file itself",
             "fetch the file with git lfs pull",
         ));
     }
@@ -67,7 +67,7 @@ fn utf_16(file: &str, bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, 
     });
     char::decode_utf16(units)
         .collect::<Result<String, _>>()
-        .map_err(|_| ImportError::of_file(file, "begins like UTF-16 and is not", "save it as UTF-8"))
+        .map_err(|_| ImportError::of_file(file, "has a UTF-16 byte order mark but is not UTF-16", "save it as UTF-8"))
 }
 
 #[cfg(test)]

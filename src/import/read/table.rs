@@ -17,13 +17,13 @@ pub fn csv(file: &str, text: &str, notes: &mut Notes) -> Result<Vec<(String, Val
         item: error.position().map(|place| format!("line {}", place.line())).unwrap_or_default(),
         field: String::new(),
         problem: format!("is not CSV: {error}"),
-        fix: "quote cells that hold commas or line breaks, and close every quotation mark".to_owned(),
+        fix: "quote cells that contain commas or line breaks, and close every quotation mark".to_owned(),
     };
     let header = reader.headers().map_err(|error| failed(&error))?.clone();
     let columns: Vec<&str> = header.iter().map(str::trim).collect();
     for (index, column) in columns.iter().enumerate() {
         if columns[..index].contains(column) {
-            notes.add(base(file), format!("second column `{column}`"), "only the last one of a name is read");
+            notes.add(base(file), format!("duplicate column `{column}`"), "only the last column of a name is read");
         }
     }
     let mut rows = Vec::new();
@@ -44,7 +44,7 @@ pub fn csv(file: &str, text: &str, notes: &mut Notes) -> Result<Vec<(String, Val
                 item: format!("line {line}"),
                 field: String::new(),
                 problem: format!("has {} cells where the header has {}", row.len(), columns.len()),
-                fix: "give every row as many cells as the header, and quote cells that hold commas or line breaks"
+                fix: "give every row as many cells as the header, and quote cells that contain commas or line breaks"
                     .to_owned(),
             });
             continue;

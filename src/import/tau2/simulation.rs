@@ -40,7 +40,7 @@ fn read_run(
         "" | "agent_stop" => Ending::Answered,
         other => {
             let what = format!("simulation that ended with `{other}`");
-            notes.add(run.place(), what, "that is no failure of the prompt; there is no transcript");
+            notes.add(run.place(), what, "it is not a failure of the prompt, so there is no transcript");
             return Ok(None);
         }
     };
@@ -48,8 +48,8 @@ fn read_run(
     let trial = run.get("trial").and_then(|trial| trial.value.as_u64()).unwrap_or(0);
     let repeat = u32::try_from(trial).unwrap_or(u32::MAX);
     if !taken.insert((task.clone(), repeat)) {
-        let problem = format!("task {task} has trial {repeat} already");
-        return Err(run.error(problem, "import the results of one run at a time"));
+        let problem = format!("task {task} already has trial {repeat}");
+        return Err(run.error(problem, "import the results of each run separately"));
     }
     Ok(Some(Transcript { scenario: task.into(), repeat, prompt: policy, messages, ending }))
 }

@@ -1,4 +1,4 @@
-//! A candidate for the Lease: watches it, takes it, renews it, lets it go.
+//! A candidate for the Lease: watches, acquires, renews and releases it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use crate::engine::ports::Clock;
 use crate::kubernetes::names::FIELD_MANAGER;
 use crate::kubernetes::revisions::revision;
 
-/// How long after a failure the Lease is asked for again.
+/// The delay before a failed request for the Lease is retried.
 const RETRY: Duration = Duration::from_millis(500);
-/// How long after the cluster was restored watches are not believed: an API server may still tell of what is no more.
+/// How long watches are ignored after the cluster was restored, because an API server may still serve stale objects.
 const UNBELIEVED: Duration = Duration::from_mins(10);
 
-/// How long after a failure the Lease is watched again.
+/// The delay before a failed watch of the Lease is restarted.
 #[derive(Clone)]
 struct AtOnce;
 
@@ -43,19 +43,19 @@ impl Backoff for AtOnce {
     fn reset(&mut self) {}
 }
 
-/// The Lease as it was seen last.
+/// The Lease as last seen.
 #[derive(Clone, Debug)]
 struct Seen {
     spec: LeaseSpec,
-    /// As the API server writes it: what a write is conditional on.
+    /// The resource version, on which writes are conditional.
     version: String,
     revision: u64,
-    /// When it may be taken, unless it changes before.
+    /// When it may be acquired, unless it changes before.
     expires: Instant,
 }
 
 impl Seen {
-    /// What is seen of a Lease at this moment, after what was seen before.
+    /// Records an observation of a Lease, given the previous one.
     fn now(lease: &Lease, before: Option<&Self>, now: Instant, clock: jiff::Timestamp) -> Self {
         let spec = lease.spec.clone().unwrap_or_default();
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
@@ -64,7 +64,7 @@ impl Seen {
             _ if holder(&spec).is_none() => now,
             Some(before) if before.spec == spec => before.expires,
             Some(_) => now + lasts,
-            // One that was given up long ago need not be waited for. Clocks may differ by as long as it lasts.
+            // A Lease that expired long ago can be acquired at once. Clocks may differ by its duration.
             None => {
                 let renewed = spec.renew_time.as_ref().map_or(jiff::Timestamp::MIN, |time| time.0);
                 let age = Duration::try_from(clock.duration_since(renewed)).unwrap_or_default();
@@ -79,7 +79,7 @@ fn holder(spec: &LeaseSpec) -> Option<&str> {
     spec.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
-/// Who campaigns.
+/// The state of a candidate.
 pub(super) struct Candidate {
     api: Api<Lease>,
     settings: Settings,
@@ -88,21 +88,21 @@ pub(super) struct Candidate {
     tell: watch::Sender<u64>,
     fitness: Arc<dyn Fitness>,
     seen: Option<Seen>,
-    /// The newest revision that was ever seen.
+    /// The newest revision seen so far.
     newest: u64,
     holds: bool,
-    /// When something is to be done.
+    /// When the next action is due.
     due: Instant,
-    /// What was seen may be wrong.
+    /// Whether the last observation may be stale.
     must_read: bool,
-    /// From when on the watch is believed.
+    /// When the watch can be trusted again.
     hears_from: Instant,
-    /// That it fails was said already.
+    /// Whether the current failure was already logged.
     has_complained: bool,
 }
 
 impl Candidate {
-    /// Has seen nothing yet.
+    /// A candidate that has seen nothing yet.
     pub(super) fn new(
         api: Api<Lease>,
         settings: Settings,
@@ -143,7 +143,7 @@ impl Candidate {
                     }
                     Some(Ok(Event::InitDone)) if is_there => {}
                     Some(Ok(Event::InitDone | Event::Delete(_))) => self.read_at_once(),
-                    // What was seen last counts until it has run out.
+                    // The last observation remains valid until the Lease expires.
                     Some(Err(error)) => tracing::debug!(%error, "watching the Lease"),
                     None => events = self.watch(),
                 },
@@ -163,7 +163,7 @@ impl Candidate {
         self.due = Instant::now();
     }
 
-    /// Takes in what the watch says.
+    /// Processes an event of the watch.
     fn hear(&mut self, lease: &Lease) {
         let now = Instant::now();
         let seen = Seen::now(lease, self.seen.as_ref(), now, self.clock.now());
@@ -171,30 +171,30 @@ impl Candidate {
             return;
         }
         if seen.revision < self.newest {
-            // An old one, or revisions have gone back.
+            // A stale event, or the revisions have decreased.
             return self.read_at_once();
         }
         self.take_in(seen);
         self.due = self.next(now);
     }
 
-    /// Takes in how the Lease stands.
+    /// Processes the current state of the Lease.
     fn take_in(&mut self, seen: Seen) {
         self.newest = seen.revision;
         if self.holds && holder(&seen.spec) != Some(self.settings.identity.as_str()) {
-            tracing::warn!(holder = holder(&seen.spec), "the Lease was taken away");
+            tracing::warn!(holder = holder(&seen.spec), "another replica has acquired the Lease");
             self.lose();
         }
         self.seen = Some(seen);
     }
 
-    /// When something is to be done, as things stand.
+    /// When the next action is due in the current state.
     fn next(&self, now: Instant) -> Instant {
         if self.must_read {
             return now;
         }
         match &self.seen {
-            // It was renewed when this long was left.
+            // The time of the next renewal.
             _ if self.holds => self.fence.present().until().map_or(now, |until| until - self.settings.duration * 2 / 3),
             Some(seen) if holder(&seen.spec) == Some(self.settings.identity.as_str()) => now,
             Some(seen) if now < self.hears_from => seen.expires.min(now + self.settings.duration / 3),
@@ -203,26 +203,26 @@ impl Candidate {
         }
     }
 
-    /// Renews or takes the Lease, or reads it.
+    /// Renews, acquires or reads the Lease.
     async fn act(&mut self) {
         if self.holds && !self.fence.present().is_open() {
-            tracing::warn!("the Lease has run out before it could be renewed");
+            tracing::warn!("the Lease expired before it could be renewed");
             self.lose();
         }
         let now = Instant::now();
         if !self.fitness.is_fit() {
             if self.holds {
-                tracing::error!("this process holds the Lease and cannot act: letting go");
+                tracing::error!("this process holds the Lease but cannot act; releasing it");
                 self.release().await;
             }
-            // Another replica has its chance first.
+            // Gives another replica the first chance.
             self.due = Instant::now() + self.settings.duration;
             self.must_read = true;
             return;
         }
         let done = if self.must_read || (!self.holds && now < self.hears_from) {
             let read = self.read().await;
-            // What is free now is taken now.
+            // A free Lease is acquired at once.
             if read.is_ok() && self.next(Instant::now()) <= Instant::now() { self.write().await } else { read }
         } else if self.holds || self.next(now) <= now {
             self.write().await
@@ -233,7 +233,7 @@ impl Candidate {
         self.due = match done {
             Ok(()) => {
                 if std::mem::take(&mut self.has_complained) {
-                    tracing::info!("the Lease can be reached again");
+                    tracing::info!("the Lease is available again");
                 }
                 self.next(now)
             }
@@ -242,16 +242,16 @@ impl Candidate {
                 now
             }
             Err(error) => {
-                // Twice a second for as long as an API server is away would be all that is in the log.
+                // Logged once per outage: retries happen twice a second.
                 if !std::mem::replace(&mut self.has_complained, true) {
-                    tracing::warn!(%error, "the Lease could not be read, taken or renewed; trying again");
+                    tracing::warn!(%error, "reading, acquiring or renewing the Lease failed; retrying");
                 }
                 now + RETRY
             }
         };
     }
 
-    /// Reads the Lease from where it is kept, past every cache; one that is not there is created.
+    /// Reads the Lease from etcd rather than from a cache. Creates it if it does not exist.
     pub(super) async fn read(&mut self) -> Result<(), kube::Error> {
         let found = self.within(self.api.get_opt(&self.settings.name)).await?;
         let lease = if let Some(lease) = found {
@@ -260,7 +260,7 @@ impl Candidate {
             let metadata = ObjectMeta { name: Some(self.settings.name.clone()), ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: None };
             if self.seen.is_some() {
-                tracing::warn!(name = self.settings.name, "the Lease was deleted, and is created again");
+                tracing::warn!(name = self.settings.name, "the Lease was deleted; creating it again");
             }
             self.within(self.api.create(&PostParams::default(), &lease)).await?
         };
@@ -283,13 +283,13 @@ impl Candidate {
         Ok(())
     }
 
-    /// Renews the Lease, or takes it, if it is as we have seen it.
+    /// Renews or acquires the Lease, if it has not changed since it was seen.
     async fn write(&mut self) -> Result<(), kube::Error> {
         let Some(seen) = &self.seen else {
             self.must_read = true;
             return Ok(());
         };
-        // The time counts from before anybody can have seen what we write.
+        // The duration counts from before any replica can see this write.
         let (began, time) = (Instant::now(), MicroTime(self.clock.now()));
         let is_ours = holder(&seen.spec) == Some(self.settings.identity.as_str());
         let transitions = seen.spec.lease_transitions.unwrap_or(0);
@@ -306,7 +306,7 @@ impl Candidate {
         let lease = self.patch(&json!({"metadata": {"resourceVersion": seen.version}, "spec": spec})).await?;
         let seen = Seen::now(&lease, None, Instant::now(), self.clock.now());
         if seen.revision < self.newest {
-            // It cannot be: what was written over was newer.
+            // Impossible unless the revisions decreased: the overwritten Lease was newer.
             self.must_read = true;
         }
         self.newest = self.newest.max(seen.revision);
@@ -325,7 +325,7 @@ impl Candidate {
         self.within(self.api.patch(&self.settings.name, &parameters, &Patch::Merge(patch))).await
     }
 
-    /// Gives up on a request while there is time for another one.
+    /// Times a request out early enough for another attempt.
     async fn within<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
         let patience = self.settings.duration / 3;
         tokio::time::timeout(patience, request).await.unwrap_or_else(|_| {
@@ -334,7 +334,7 @@ impl Candidate {
         })
     }
 
-    /// We do not hold the Lease any more.
+    /// Marks the Lease as lost.
     fn lose(&mut self) {
         self.fence.close();
         self.holds = false;
@@ -342,7 +342,7 @@ impl Candidate {
         self.tell.send_modify(|changes| *changes += 1);
     }
 
-    /// Gives the Lease back, if we hold it.
+    /// Releases the Lease, if this replica holds it.
     async fn release(&mut self) {
         if !self.holds {
             return;
@@ -351,7 +351,7 @@ impl Candidate {
         let Some(seen) = &self.seen else { return };
         let patch = json!({"metadata": {"resourceVersion": seen.version}, "spec": {"holderIdentity": null}});
         if let Err(error) = self.patch(&patch).await {
-            tracing::warn!(%error, "the Lease could not be given back; it runs out by itself");
+            tracing::warn!(%error, "releasing the Lease failed; it will expire");
         }
     }
 }

@@ -1,34 +1,34 @@
-//! The fence: until when this process may act.
+//! The fence, which limits how long this process may act.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Until when we may act.
+/// The time until which this process may act.
 #[derive(Clone, Debug, Default)]
 pub struct Fence {
     held: Arc<Mutex<Held>>,
-    /// The tenure that this is the fence of. One that is over never opens again.
+    /// The tenure of this fence. After the tenure has ended, the fence never opens again.
     tenure: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
-    /// Counts the times that we have held the Lease.
+    /// The number of tenures so far.
     tenure: u64,
     until: Option<Instant>,
 }
 
 impl Fence {
-    /// A fence that is always open, for programs that act without a Lease.
+    /// A fence that is always open, for programs without a Lease.
     #[must_use]
     pub fn open() -> Self {
         let until = Some(Instant::now() + Duration::from_hours(24 * 365));
         Self { held: Arc::new(Mutex::new(Held { tenure: 0, until })), tenure: 0 }
     }
 
-    /// Whether we hold the Lease at this moment.
+    /// Whether this process holds the Lease now.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.until().is_some_and(|until| Instant::now() < until)
@@ -39,7 +39,7 @@ impl Fence {
         held.until.filter(|_| held.tenure == self.tenure)
     }
 
-    /// The fence of the present tenure.
+    /// The fence of the current tenure.
     pub(super) fn present(&self) -> Self {
         Self { held: Arc::clone(&self.held), tenure: self.lock().tenure }
     }

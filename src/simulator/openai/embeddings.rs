@@ -12,9 +12,9 @@ pub struct Request {
     pub model: String,
     /// The texts.
     pub texts: Vec<String>,
-    /// The length of the vectors, if it is asked for.
+    /// The requested length of the vectors, if any.
     pub dimensions: Option<usize>,
-    /// The vectors go as little-endian bytes in base64 instead of numbers.
+    /// Whether the vectors are sent as little-endian bytes in base64 instead of numbers.
     pub base64: bool,
 }
 
@@ -79,7 +79,7 @@ pub fn write(request: &Request, vectors: &[Vec<f32>], tokens: u64) -> Vec<u8> {
     json!({"object": "list", "data": data, "model": request.model, "usage": usage}).to_string().into_bytes()
 }
 
-/// RFC 4648, section 4.
+/// Base64 as in RFC 4648, section 4.
 fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);

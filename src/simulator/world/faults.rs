@@ -1,4 +1,4 @@
-//! Faults: what goes wrong between a request and its answer.
+//! Faults between a request and its answer.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use serde::Deserialize;
 use super::values::Chance;
 use crate::domain::duration::HumanDuration;
 
-/// What goes wrong. Each is drawn from the seed, the bytes of the request and the number of the attempt at it.
+/// Faults. Each is drawn from the seed, the bytes of the request and the number of the attempt.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Faults {
-    /// How long an answer takes. No time at all when absent.
+    /// The latency of an answer. Defaults to none.
     #[serde(default)]
     pub latency: Option<Latency>,
     /// 429 with Retry-After.
@@ -24,20 +24,20 @@ pub struct Faults {
     /// The chance that the connection is cut in the middle of the answer.
     #[serde(default)]
     pub hang_up: Chance,
-    /// The chance of a 200 whose JSON breaks off.
+    /// The chance of a 200 with truncated JSON.
     #[serde(default)]
     pub truncated_json: Chance,
-    /// The chance of a 200 that is no answer: without a message, with one that broke off, or a page of HTML.
+    /// The chance of a 200 with a malformed answer: without a message, with a truncated one, or a page of HTML.
     #[serde(default)]
     pub malformed: Chance,
-    /// No answer for a long time.
+    /// Answers that are delayed for a long time.
     #[serde(default)]
     pub stall: Option<Stall>,
-    /// The chance that a request for JSON with a schema is answered in prose. It is drawn from the request alone, so
-    /// that asking the same again does not help and asking differently may; `maxConsecutive` does not apply.
+    /// The chance that a request for JSON with a schema is answered in prose. It is drawn from the request alone, so repeating
+    /// the same request does not help, but a different one may; `maxConsecutive` does not apply.
     #[serde(default)]
     pub prose: Chance,
-    /// The most faults in a row to the same request: the next attempt is answered. 2 when absent.
+    /// The maximum number of consecutive faults of the same request: the next attempt is answered. Defaults to 2.
     #[serde(default = "two")]
     pub max_consecutive: u32,
 }
@@ -63,7 +63,7 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// The chances of the faults that `maxConsecutive` bounds, added up.
+    /// The sum of the chances of the faults that `maxConsecutive` limits.
     pub fn total(&self) -> f64 {
         self.rate_limited.map_or(0.0, |limit| limit.chance.0)
             + self.server_error.0
@@ -74,11 +74,11 @@ impl Faults {
     }
 }
 
-/// How long an answer takes.
+/// The latency of an answer.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Latency {
-    /// Always the same.
+    /// Constant.
     Fixed(HumanDuration),
     /// Normally distributed, never below 0.
     Normal(Spread),
@@ -102,30 +102,30 @@ pub struct Spread {
 pub struct RateLimited {
     /// The chance.
     pub chance: Chance,
-    /// What Retry-After says: whole seconds, rounded up; `retry-after-ms` says it exactly. `1s` when absent.
+    /// The value of Retry-After: whole seconds, rounded up; `retry-after-ms` is exact. Defaults to `1s`.
     #[serde(default = "second")]
     pub retry_after: HumanDuration,
 }
 
-/// No answer for a long time, then the right one.
+/// A long delay, then the answer.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Stall {
     /// The chance.
     pub chance: Chance,
-    /// How long. `10m` when absent.
+    /// The delay. Defaults to `10m`.
     #[serde(default = "ten_minutes", rename = "for")]
     pub duration: HumanDuration,
 }
 
-/// Too many requests at once. The only rule that depends on what else is under way.
+/// The limit of concurrent requests. The only fault that depends on other requests.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Overload {
-    /// The most requests under way; those beyond get a 429.
+    /// The maximum number of concurrent requests; further ones get a 429.
     #[schemars(range(min = 1))]
     pub max_concurrent: u32,
-    /// What Retry-After says. `1s` when absent.
+    /// The value of Retry-After. Defaults to `1s`.
     #[serde(default = "second")]
     pub retry_after: HumanDuration,
 }

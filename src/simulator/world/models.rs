@@ -8,39 +8,39 @@ use serde::Deserialize;
 use super::skills::FailureKind;
 use super::values::{Amount, Chance, Pattern};
 
-/// The simulated judge. It recognises the failures of the skills in the transcript, and errs as it is told here.
+/// The simulated judge. It recognizes the failures of the skills in the transcript, and errs as configured here.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Judge {
-    /// The standard deviation of its noise, in points of the scale from 1 to 5, before it rounds. 0 when absent.
+    /// The standard deviation of its noise, in points of the scale from 1 to 5, before rounding. Defaults to 0.
     #[serde(default)]
     pub noise: Amount,
-    /// Bias and leniency, by dimension; `*` stands for every other one.
+    /// Bias and leniency, by dimension; `*` applies to every other one.
     #[serde(default)]
     pub dimensions: BTreeMap<String, JudgeDimension>,
-    /// How many points each kind of failure costs, by dimension (`*` for every other one). A kind that is given here
-    /// replaces the default of that kind.
+    /// The points that each kind of failure costs, by dimension (`*` for every other one). A kind that is set here replaces
+    /// the default of that kind.
     #[serde(default)]
     pub falls: BTreeMap<FailureKind, BTreeMap<String, Amount>>,
-    /// The chance that it answers in prose instead of JSON, besides `faults.prose`.
+    /// The chance that it answers in prose instead of JSON, in addition to `faults.prose`.
     #[serde(default)]
     pub prose_chance: Chance,
     /// The chance that it gives a score outside the scale.
     #[serde(default)]
     pub out_of_range_chance: Chance,
-    /// A transcript that contains this makes it give full marks: a judge that follows instructions in what it judges.
+    /// A transcript with this text gets the maximum score: a judge that follows instructions in the transcript.
     #[serde(default)]
     pub obeys: Option<Pattern>,
 }
 
-/// How the judge errs in one dimension.
+/// The errors of the judge in one dimension.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JudgeDimension {
     /// Points added to every score; negative ones for a harsh judge.
     #[serde(default)]
     pub bias: f64,
-    /// The share of each fall that it overlooks, from 0 (none) to 1 (all).
+    /// The fraction of each fall that it ignores, from 0 (none) to 1 (all).
     #[serde(default)]
     pub leniency: Chance,
 }
@@ -54,7 +54,7 @@ impl Judge {
         }
     }
 
-    /// How it errs in a dimension.
+    /// Its errors in a dimension.
     pub fn dimension(&self, name: &str) -> JudgeDimension {
         listed(&self.dimensions, name).copied().unwrap_or_default()
     }
@@ -65,7 +65,7 @@ pub fn listed<'a, T>(entries: &'a BTreeMap<String, T>, dimension: &str) -> Optio
     entries.get(dimension).or_else(|| entries.get("*"))
 }
 
-/// The points that kinds of failures cost unless the world says otherwise (the table of `docs/world.md`).
+/// The default points that kinds of failures cost (the table in `docs/world.md`).
 fn usual_fall(kind: FailureKind, dimension: &str) -> f64 {
     let [accuracy, safety, tool_compliance, other] = match kind {
         FailureKind::WrongArgument => [2.0, 0.0, 3.0, 1.0],
@@ -83,29 +83,29 @@ fn usual_fall(kind: FailureKind, dimension: &str) -> f64 {
     }
 }
 
-/// The simulated patch writer. It sees what the request contains and nothing else: it teaches a skill only where the request
-/// has evidence that the skill failed.
+/// The simulated patch writer. It knows only the request, and teaches a skill only if the request has evidence that the
+/// skill failed.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PatchWriter {
     /// The chance that a proposal is right: the instruction of a skill with evidence that the prompt does not teach yet.
-    /// 0.6 when absent.
+    /// Defaults to 0.6.
     #[serde(default = "usually")]
     pub right_chance: Chance,
-    /// The most skills that one proposal teaches. 1 when absent.
+    /// The maximum number of skills that one proposal teaches. Defaults to 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
     pub skills_per_patch: usize,
-    /// The share of harmful ones among the proposals that are not right; the rest is useless. 0.3 when absent.
+    /// The fraction of the wrong proposals that are harmful; the others are useless. Defaults to 0.3.
     #[serde(default = "sometimes")]
     pub harmful_share: Chance,
-    /// Lines that sound plausible and change nothing. A few of its own when empty.
+    /// Lines that sound plausible and have no effect. By default it has a few of its own.
     #[serde(default)]
     pub useless: Vec<String>,
-    /// What does harm. Useless proposals are made instead when empty.
+    /// Harmful edits. If empty, useless proposals are made instead.
     #[serde(default)]
     pub harmful: Vec<Harm>,
-    /// The chance that it answers in prose instead of JSON, besides `faults.prose`.
+    /// The chance that it answers in prose instead of JSON, in addition to `faults.prose`.
     #[serde(default)]
     pub prose_chance: Chance,
 }
@@ -139,10 +139,10 @@ impl Default for PatchWriter {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Harm {
-    /// Adds these lines: name them in `interference[].pattern`.
+    /// Adds these lines, which `interference[].pattern` should match.
     Insert(String),
-    /// Deletes the first line outside the protected sections that matches: the `taughtBy` of a skill that the prompt
-    /// teaches, say.
+    /// Deletes the first line outside the protected sections that matches, for example the `taughtBy` of a skill that the prompt
+    /// teaches.
     Delete(Pattern),
 }
 
@@ -150,24 +150,24 @@ pub enum Harm {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct User {
-    /// Patterns with named groups, applied to the user's instructions; `{group}` stands for what they capture.
+    /// Patterns with named groups, applied to the user's instructions; `{group}` is replaced with the captured text.
     #[serde(default)]
     pub captures: Vec<Pattern>,
-    /// The first message. The last paragraph of the instructions when absent.
+    /// The first message. Defaults to the last paragraph of the instructions.
     #[serde(default)]
     pub opening: Option<String>,
-    /// What it says to the agent's questions; the first that fits and was not said yet. It is done when none is left.
+    /// Replies to the agent's questions: the first one that matches and was not used yet. If there is none, the user is done.
     #[serde(default)]
     pub answers: Vec<UserAnswer>,
 }
 
-/// What the simulated user says to a question.
+/// A reply of the simulated user.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserAnswer {
-    /// What the agent's last message matches.
+    /// A pattern for the agent's last message.
     pub asked: Pattern,
-    /// What the user says.
+    /// The reply.
     pub says: String,
 }
 
@@ -175,15 +175,15 @@ pub struct UserAnswer {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Embeddings {
-    /// The length of the vectors, unless the request asks for another. 256 when absent.
+    /// The length of the vectors, unless the request sets another. Defaults to 256.
     #[serde(default = "dimensions")]
     #[schemars(range(min = 1, max = 8192))]
     pub dimensions: usize,
-    /// The longest run of words that counts as a feature. 2 when absent.
+    /// The maximum number of words in a feature. Defaults to 2.
     #[serde(default = "two")]
     #[schemars(range(min = 1, max = 5))]
     pub ngrams: usize,
-    /// The cosine similarity of texts that share nothing, as real models have one. 0 when absent.
+    /// The cosine similarity of texts that share nothing, as real models have it. Defaults to 0.
     #[serde(default)]
     pub baseline: Chance,
 }

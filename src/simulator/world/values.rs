@@ -1,4 +1,4 @@
-//! Values of a world file that are checked where they are read, so that an error knows its line.
+//! Values of a world file that are validated while they are parsed, so that an error has a line.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -23,7 +23,7 @@ impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Regex::new(&text).map(Self).map_err(|error| {
-            // The last line says what is wrong; those before it draw the pattern again.
+            // The last line has the error; the lines before it show the pattern.
             let error = error.to_string();
             let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
             de::Error::custom(format!("{text:?} is not a regular expression: {why}"))
@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for Amount {
         if value.is_finite() && value >= 0.0 {
             Ok(Self(value))
         } else {
-            Err(de::Error::custom(format!("{value} is not allowed here; write a number from 0 up")))
+            Err(de::Error::custom(format!("{value} is not allowed here; write a number of at least 0")))
         }
     }
 }

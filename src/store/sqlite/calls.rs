@@ -14,7 +14,7 @@ use crate::engine::ports::{LedgerEntry, Recorded, StoreError, StoreErrorKind};
 
 #[derive(Serialize)]
 struct Row<'a> {
-    /// `None` for an answer that nobody is to find: the row gets a key at random.
+    /// `None` for an answer that must not be found again: the row gets a random key.
     key: Option<ContentHash>,
     cycle: ContentHash,
     phase: &'a str,
@@ -32,14 +32,14 @@ struct Row<'a> {
     answer: String,
 }
 
-/// Prepares a call for writing: its row as a JSON object. Done where the call is made, so that the writer has little to do.
+/// Serializes a call as a JSON object, in the task of the caller rather than that of the writer.
 pub(super) fn encode(place: &Place, entry: &LedgerEntry) -> Result<String, StoreError> {
     let LedgerEntry { key, identity, model, answer, cost, latency, tags } = entry;
-    // JSON has no NaN and no infinity: such a vector would be written as nulls, and the call could never be read again.
+    // JSON has no NaN and no infinity: such a vector would be written as nulls, and could not be read again.
     if let Answer::Embeddings(embeddings) = answer
         && embeddings.vectors.iter().flatten().any(|number| !number.is_finite())
     {
-        let why = format!("model {:?} answered a vector that has a number which is not finite", model.as_str());
+        let why = format!("model {:?} returned a vector with a number that is not finite", model.as_str());
         return Err(place.error(StoreErrorKind::Other, "record a call", why));
     }
     let usage = answer.usage();
@@ -62,7 +62,7 @@ pub(super) fn encode(place: &Place, entry: &LedgerEntry) -> Result<String, Store
     }))
 }
 
-/// Reads a call back.
+/// Parses a row.
 pub(super) fn decode(place: &Place, key: CallKey, found: &Found) -> Result<Recorded, StoreError> {
     let damaged = |what: &str, why: &dyn std::fmt::Display| {
         place.damaged("look up a call", format_args!("the {what} under key {} cannot be read: {why}", key.0))
@@ -74,8 +74,8 @@ pub(super) fn decode(place: &Place, key: CallKey, found: &Found) -> Result<Recor
     })
 }
 
-/// Writes the calls of a JSON array of rows, except those whose key is known. One statement for all: a statement for each
-/// would spend most of its time on the way to the thread of the connection and back.
+/// Writes the calls of a JSON array of rows, except those whose key exists. A single statement, because separate statements would
+/// spend most of their time in the communication with the thread of the connection.
 pub(super) async fn insert(connection: &mut SqliteConnection, rows: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO calls (key, cycle, phase, purpose, scenario, model, input_tokens, cached_tokens, output_tokens,
@@ -94,7 +94,7 @@ pub(super) async fn insert(connection: &mut SqliteConnection, rows: &str) -> Res
     Ok(())
 }
 
-/// Takes calls off their keys, so that nobody finds their answers any more.
+/// Replaces the keys of calls, so that their answers are not found anymore.
 pub(super) async fn discard(connection: &mut SqliteConnection, keys: &[CallKey]) -> Result<(), sqlx::Error> {
     let keys = write_json(&keys);
     sqlx::query!("UPDATE calls SET key = randomblob(32) WHERE key IN (SELECT unhex(value) FROM json_each(?))", keys,)

@@ -1,4 +1,4 @@
-//! What a failure of SQLite means to the user, and what to do about it.
+//! Converts errors of SQLite into messages with remedies.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ const NOTADB: i32 = 26;
 /// `SQLITE_IOERR_SHMSIZE`: the shared memory beside the write-ahead log could not grow, which is how a full disk shows there.
 const IOERR_SHMSIZE: i32 = 4874;
 
-/// Where the store is: what an error message must name.
+/// The location of the store, for error messages.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) path: Arc<PathBuf>,
@@ -40,15 +40,14 @@ impl Place {
 
     /// Something in the file cannot be read back.
     pub(super) fn damaged(&self, doing: &str, what: impl fmt::Display) -> StoreError {
-        let advice =
-            "the file is damaged, or was changed by another program; restore it, or choose another with --store";
+        let advice = "the file is damaged or was changed by another program; restore it, or name another with --store";
         self.error(StoreErrorKind::Damaged, doing, format_args!("{what}: {advice}"))
     }
 
-    /// The file under the name is not the one that is open.
+    /// The file was deleted or replaced while it was open.
     pub(super) fn replaced(&self, doing: &str, what: &str) -> StoreError {
         let why = format!(
-            "{what}; what is written now would be lost, so nothing more is paid: put the file back, or start again to go on \
+            "{what}; writes would be lost, so no more calls are made; restore the file, or restart to continue \
              with what is there"
         );
         self.error(StoreErrorKind::Replaced, doing, why)
@@ -57,11 +56,11 @@ impl Place {
     /// The file was written by a newer version of this program.
     pub(super) fn newer(&self) -> StoreError {
         let why =
-            "it was written by a newer version of whetstone; upgrade whetstone, or choose another file with --store";
+            "it was written by a newer version of whetstone; upgrade whetstone, or name another file with --store";
         self.error(StoreErrorKind::Newer, "open it", why)
     }
 
-    /// What a failed statement means.
+    /// Converts the error of a statement.
     pub(super) fn failed(&self, doing: &str, error: &sqlx::Error) -> StoreError {
         let Some(code) = result_code(error) else {
             return match error {
@@ -78,7 +77,7 @@ impl Place {
                 StoreErrorKind::Locked,
                 doing,
                 format_args!(
-                    "another process has kept it locked for {:?}; wait until that is done, or end it, and run again. What was \
+                    "another process has kept it locked for {:?}; wait for that process or stop it, and run again. What was \
                      recorded is kept",
                     self.patience
                 ),
@@ -88,19 +87,19 @@ impl Place {
             READONLY | CANTOPEN => self.error(
                 StoreErrorKind::Other,
                 doing,
-                format_args!("{error}; the file and its folder must be writable: mend that, or choose another with --store"),
+                format_args!("{error}; make the file and its directory writable, or name another with --store"),
             ),
             _ => self.error(StoreErrorKind::Other, doing, error),
         }
     }
 
     fn full(&self, doing: &str) -> StoreError {
-        let why = "no space is left on its disk; free some and run again. Every call recorded so far is kept and will not be \
+        let why = "the disk is full; free some space and run again. Every call recorded so far is kept and will not be \
                    paid again";
         self.error(StoreErrorKind::Full, doing, why)
     }
 
-    /// What a failed migration means.
+    /// Converts the error of a migration.
     pub(super) fn not_migrated(&self, error: &MigrateError) -> StoreError {
         match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => self.failed("open it", error),

@@ -1,4 +1,4 @@
-//! The one task that looks calls up: it takes all that waits and asks once.
+//! The task that looks up calls: it answers all queued lookups with one query.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -13,16 +13,16 @@ use super::identity::Identity;
 use super::writer::Reply;
 use crate::domain::call::CallKey;
 
-/// The most keys in one query.
+/// The maximum number of keys in one query.
 const BATCH: usize = 256;
 
-/// The bytes of answers that have been found and not been read yet.
-const ROOM: usize = 16 << 20;
+/// The maximum size of the answers that were found but not read yet, in bytes.
+const UNREAD_BYTES: usize = 16 << 20;
 
-/// Something to find, and whom to tell.
+/// A lookup, and the channel for its answer.
 #[derive(Debug)]
 pub(super) enum Lookup {
-    /// What is recorded under a key.
+    /// The call under a key.
     Find { key: CallKey, reply: Reply<Option<Found>> },
     /// No more lookups.
     Finish { reply: Reply<()> },
@@ -35,11 +35,11 @@ pub(super) struct Found {
     pub(super) answer: String,
     /// The hash of the cycle that paid it.
     pub(super) cycle: Vec<u8>,
-    /// Its share of [`ROOM`], until it has been read.
+    /// Its share of [`UNREAD_BYTES`], until it has been read.
     _held: Option<OwnedSemaphorePermit>,
 }
 
-/// Looks up until everybody who could ask is gone, or the store is closed.
+/// Answers lookups until all senders are dropped or the store is closed.
 pub(super) async fn run(
     mut connection: SqliteConnection,
     place: Place,
@@ -48,7 +48,7 @@ pub(super) async fn run(
 ) {
     let mut lookups = Vec::with_capacity(BATCH);
     let mut finds = Vec::with_capacity(BATCH);
-    let room = Arc::new(Semaphore::new(ROOM));
+    let room = Arc::new(Semaphore::new(UNREAD_BYTES));
     let mut finished = None;
     while finished.is_none() && queue.recv_many(&mut lookups, BATCH).await > 0 {
         for lookup in lookups.drain(..) {
@@ -65,11 +65,11 @@ pub(super) async fn run(
     }
 }
 
-/// Who waits for what is recorded under each key.
+/// The pending lookups by key.
 type Waiting = HashMap<Vec<u8>, Vec<Reply<Option<Found>>>>;
 
-/// Finds answers with one query and tells everybody who waits for one. Whoever has stopped waiting is passed over. What is found
-/// goes out row by row: answers are long, and hundreds may be asked for at once.
+/// Finds calls with one query and answers the lookups. Canceled lookups are skipped. Rows are sent one by one, because answers are
+/// long and hundreds may be looked up at once.
 async fn find(
     connection: &mut SqliteConnection,
     place: &Place,
@@ -96,7 +96,7 @@ async fn find(
     }
 }
 
-/// Tells everybody whose call is recorded what it is. Whoever is left waiting has none.
+/// Answers the lookups of recorded calls. The remaining ones have no record.
 async fn tell(
     connection: &mut SqliteConnection,
     room: &Arc<Semaphore>,
@@ -110,7 +110,7 @@ async fn tell(
     let mut rows = query.fetch(connection);
     while let Some(row) = rows.try_next().await? {
         for reply in waiting.remove(&row.key).into_iter().flatten() {
-            let size = u32::try_from(row.answer.len().min(ROOM)).unwrap_or(u32::MAX);
+            let size = u32::try_from(row.answer.len().min(UNREAD_BYTES)).unwrap_or(u32::MAX);
             let held = Arc::clone(room).acquire_many_owned(size).await.ok();
             let found = Found { answer: row.answer.clone(), cycle: row.cycle.clone(), _held: held };
             let _ = reply.send(Ok(Some(found)));

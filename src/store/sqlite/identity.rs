@@ -1,8 +1,8 @@
-//! Whether the file that is open is still the one under its name.
+//! Detects that the open file was deleted or replaced.
 //!
-//! A file that is deleted or replaced while it is open goes on taking writes, and all of them are lost when it is closed.
-//! The write-ahead log beside it holds the newest of them, so it counts as well. Nobody but SQLite may take that one away,
-//! and it does not while a connection is open.
+//! A file that is deleted or replaced while it is open still accepts writes, and all of them are lost when it is closed.
+//! The write-ahead log contains the newest writes, so it is checked as well. Only SQLite may delete it, and does not while a
+//! connection is open.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -10,10 +10,10 @@ use std::sync::{Arc, OnceLock};
 use super::error::Place;
 use crate::engine::ports::StoreError;
 
-/// A file, by what the file system calls it: device and inode.
+/// The identity of a file in the file system: device and inode.
 type Inode = (u64, u64);
 
-/// Which files a store has open. Clones are of the same.
+/// The open files of a store. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Identity(Arc<Files>);
 
@@ -21,12 +21,12 @@ pub(super) struct Identity(Arc<Files>);
 struct Files {
     store: Option<Inode>,
     log_path: PathBuf,
-    /// Known once something was written: SQLite makes it then at the latest.
+    /// Known after the first write, when SQLite creates it at the latest.
     log: OnceLock<Inode>,
 }
 
 impl Identity {
-    /// That of a store whose connections have just been opened.
+    /// The identity of a store whose connections were just opened.
     pub(super) fn of(path: &Path) -> Self {
         let mut log_path = path.as_os_str().to_owned();
         log_path.push("-wal");
@@ -39,34 +39,34 @@ impl Identity {
         identity
     }
 
-    /// Notes which file the write-ahead log is, once there is one.
+    /// Records the identity of the write-ahead log, once it exists.
     pub(super) fn note_log(&self) {
         if self.0.log.get().is_none()
             && let Ok(Some(log)) = inode(&self.0.log_path)
         {
-            // The first one counts.
+            // Only the first one is recorded.
             let _ = self.0.log.set(log);
         }
     }
 
-    /// The files are still there, under their names.
+    /// Checks that the files were neither deleted nor replaced.
     ///
     /// # Errors
-    /// [`StoreError`] of the kind `Replaced` when one is not.
+    /// [`StoreError`] of the kind `Replaced` if one was.
     pub(super) fn check(&self, place: &Place, doing: &str) -> Result<(), StoreError> {
         let Files { store, log_path, log } = &*self.0;
         let what = match (store, inode(&place.path)) {
             // Without inodes there is nothing to compare.
             (None, _) | (_, Ok(None)) => return Ok(()),
-            (Some(_), Err(error)) => Some(format!("the file is gone from under its name ({error})")),
+            (Some(_), Err(error)) => Some(format!("the file was deleted while it was in use ({error})")),
             (Some(store), Ok(Some(found))) if *store != found => {
-                Some("another file has taken its place while it was in use".to_owned())
+                Some("the file was replaced while it was in use".to_owned())
             }
             (Some(_), Ok(Some(_))) => match log.get().map(|log| (log, inode(log_path))) {
                 Some((log, Ok(Some(found)))) if *log != found => {
-                    Some(format!("another file has taken the place of its log {}", log_path.display()))
+                    Some(format!("its log {} was replaced", log_path.display()))
                 }
-                Some((_, Err(error))) => Some(format!("its log {} is gone ({error})", log_path.display())),
+                Some((_, Err(error))) => Some(format!("its log {} was deleted ({error})", log_path.display())),
                 _ => None,
             },
         };
@@ -74,7 +74,7 @@ impl Identity {
     }
 }
 
-/// The inode of what stands under a path; `None` where there are no inodes.
+/// The identity of the file at a path; `None` on systems without inodes.
 #[cfg(unix)]
 fn inode(path: &Path) -> std::io::Result<Option<Inode>> {
     use std::os::unix::fs::MetadataExt as _;

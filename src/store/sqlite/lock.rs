@@ -1,5 +1,5 @@
-//! One cycle of an object at a time, over all processes that share the store: what one of them pays, the next finds in the ledger.
-//! Without it two processes that ask the same at the same time would both pay for it.
+//! Serializes the cycles of an object over all processes that share the store, so that two of them do not pay for the same calls:
+//! what one pays, the next finds in the ledger.
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
@@ -11,13 +11,13 @@ use crate::engine::ports::{StoreError, StoreErrorKind};
 
 const DOING: &str = "lock it for this cycle";
 
-/// Between the name of the store and what tells the objects apart, in the names of lock files.
+/// The part between the name of the store and that of the object in the names of lock files.
 const INFIX: &str = "-lock-";
 
-/// The right to run cycles of one object. Given back when it is dropped, or when the process ends, however it does.
+/// The lock of one object. Released when it is dropped or the process ends.
 #[derive(Debug)]
 pub struct ObjectLock {
-    /// The operating system keeps the lock for as long as this is open. `None` where it has no locks.
+    /// The operating system holds the lock while this file is open. `None` on systems without locks.
     file: Option<File>,
     path: PathBuf,
 }
@@ -25,17 +25,17 @@ pub struct ObjectLock {
 impl Drop for ObjectLock {
     fn drop(&mut self) {
         if cfg!(unix) && self.file.is_some() {
-            // Before the lock goes: whoever gets it next sees that the file is not there any more, and makes another.
+            // Removed before the lock is released, so that the next holder notices and creates another file.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
 impl Sqlite {
-    /// Takes the right at once, or not at all: `None` when another process has it.
+    /// Acquires the lock without waiting; `None` if another process holds it.
     ///
     /// # Errors
-    /// [`StoreError`] when the lock file cannot be made or locked.
+    /// [`StoreError`] if the lock file cannot be created or locked.
     pub fn try_lock_object(&self, object: &str) -> Result<Option<ObjectLock>, StoreError> {
         let path = self.lock_path(object);
         loop {
@@ -44,7 +44,7 @@ impl Sqlite {
                 Ok(()) if !is_still(&file, &path) => {}
                 Ok(()) => return Ok(Some(ObjectLock { file: Some(file), path })),
                 Err(TryLockError::WouldBlock) => return Ok(None),
-                // Then nothing is lost, but who starts the same cycle twice at once may pay twice.
+                // Without locks, a cycle that is started twice at the same time may be paid for twice.
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
                     return Ok(Some(ObjectLock { file: None, path }));
                 }
@@ -64,15 +64,15 @@ impl Sqlite {
     }
 
     fn lock_failed(&self, error: &std::io::Error) -> StoreError {
-        let why = format!("{error}; its folder must be writable: change that, or choose another with --store");
+        let why = format!("{error}; make its directory writable, or name another with --store");
         self.place.error(StoreErrorKind::Other, DOING, why)
     }
 
-    /// Waits until no other process runs a cycle of this object (`namespace/name`) on this store. `on_wait` is called if there
-    /// is something to wait for. The lock is on an empty file of its own, beside the store, which goes with it.
+    /// Waits until no other process runs a cycle of this object (`namespace/name`) on this store. Calls `on_wait` if it has to wait.
+    /// The lock is on a separate empty file beside the store, which is removed with it.
     ///
     /// # Errors
-    /// [`StoreError`] when that file cannot be made or locked.
+    /// [`StoreError`] if the lock file cannot be created or locked.
     pub async fn lock_object(&self, object: &str, on_wait: impl FnOnce()) -> Result<ObjectLock, StoreError> {
         if let Some(lock) = self.try_lock_object(object)? {
             return Ok(lock);
@@ -89,8 +89,7 @@ impl Sqlite {
         }
     }
 
-    /// Removes the lock files that processes have left behind which were killed, and that nobody holds. It reads the folder of the
-    /// store.
+    /// Removes the lock files of killed processes from the directory of the store.
     pub fn sweep_locks(&self) {
         let path = self.path();
         let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
@@ -107,7 +106,7 @@ impl Sqlite {
     }
 }
 
-/// Whether a file that was opened is the one at this path. Whoever had it locked before may have removed it.
+/// Whether an opened file is still the one at this path. Its last holder may have removed it.
 #[cfg(unix)]
 fn is_still(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;

@@ -1,4 +1,4 @@
-//! Opening a cycle: what earlier cycles have to say to it, pinned so that a resumed cycle is told the same.
+//! Opening a cycle: what it knows of earlier cycles is pinned, so that a resumed cycle knows the same.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -36,11 +36,11 @@ async fn open_inside(connection: &mut SqliteConnection, place: &Place, start: &C
     let (pinned, ended) = known.map_or((None, false), |row| (row.memory, row.ended_at.is_some()));
     let memory = match pinned {
         Some(text) => {
-            let mut memory: Memory = read_json(place, "what a cycle was told of earlier ones", &text)?;
+            let mut memory: Memory = read_json(place, "the memory of a cycle", &text)?;
             if ended || !is_taken(connection, &start.object, memory.next_version).await? {
                 return Ok(memory);
             }
-            // Another cycle ended in between and gave the number away. No decision depends on it.
+            // Another cycle ended in between and used the number. No decision depends on it.
             memory.next_version = next_version(connection, &start.object).await?;
             memory
         }
@@ -63,7 +63,7 @@ async fn open_inside(connection: &mut SqliteConnection, place: &Place, start: &C
     Ok(memory)
 }
 
-/// What the object's finished cycles, other than this one, have to say. The champion becomes a version if it is none yet.
+/// What the object's other finished cycles have recorded. The champion becomes a version if it is not one yet.
 async fn remember(connection: &mut SqliteConnection, place: &Place, start: &CycleStart) -> Result<Memory, Failure> {
     let champion = Version {
         name: format!("v{}", next_version(connection, &start.object).await?).into(),
@@ -83,7 +83,7 @@ async fn remember(connection: &mut SqliteConnection, place: &Place, start: &Cycl
     })
 }
 
-/// The patches that cycles of the champion and of its ancestors did not take, newest first, each prompt once.
+/// The patches that cycles of the champion and of its ancestors rejected, newest first, each prompt once.
 async fn rejected(
     connection: &mut SqliteConnection,
     place: &Place,
@@ -125,8 +125,8 @@ async fn rejected(
     Ok(patches)
 }
 
-/// How the champions of finished cycles scored on the held-out scenarios, oldest first. Older versions of this program recorded
-/// what was measured on other parts as well; the report says on which.
+/// The held-out scores of the champions of finished cycles, oldest first. Older versions of this program recorded scores of other
+/// parts as well; the report has the part.
 async fn champion_scores(
     connection: &mut SqliteConnection,
     place: &Place,

@@ -1,4 +1,4 @@
-//! Opening the file: settings of a connection, whose file it is, and the schema.
+//! Opening the file: settings of a connection, the identification of the file, and the schema.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 /// `whst`, as `0001_store.sql` writes it into the header of the file.
 const APPLICATION_ID: i64 = 0x7768_7374;
 
-/// Pages of the write-ahead log (4 KiB each) after which it is folded into the file: 64 MB. Keys are random, so each record
-/// touches its own page of their index. A long log lets a page be touched many times before it is copied once: a log of 4 MB, the
-/// default, halves the speed.
+/// Pages of the write-ahead log (4 KiB each) after which it is merged into the file: 64 MB. Keys are random, so each record
+/// changes a different page of their index. With a long log a page is changed many times before it is copied once: a log of 4 MB,
+/// the default, halves the speed.
 const CHECKPOINT_PAGES: &str = "16000";
 
-/// Bytes to which the write-ahead log is cut back after it had to grow.
+/// The size to which the write-ahead log is truncated after it has grown.
 const LOG_LIMIT: &str = "67108864";
 
-/// Memory of the writing connection for pages of the file, in KiB, negative as SQLite wants it.
+/// The page cache of the writing connection, in KiB, negative as SQLite requires.
 const WRITER_CACHE: &str = "-16000";
 
 fn options(place: &Place) -> SqliteConnectOptions {
@@ -40,14 +40,14 @@ pub(super) async fn reading(place: &Place) -> Result<SqliteConnection, StoreErro
     read_options(place).connect().await.map_err(|error| place.failed("open it", &error))
 }
 
-/// The connection that writes, on a file that is there, is ours, and has the schema of this version.
+/// The connection that writes. Creates or identifies the file, and migrates its schema.
 pub(super) async fn writing(place: &Place) -> Result<SqliteConnection, StoreError> {
     if let Some(folder) = place.path.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(|error| {
             place.error(
                 StoreErrorKind::Other,
-                "create its folder",
-                format_args!("{error}; choose another with --store"),
+                "create its directory",
+                format_args!("{error}; name another with --store"),
             )
         })?;
     }
@@ -65,7 +65,7 @@ pub(super) async fn writing(place: &Place) -> Result<SqliteConnection, StoreErro
     Ok(connection)
 }
 
-/// Connects. SQLite does not wait for a lock when it turns the write-ahead log on, as it does the first time, so we do.
+/// Connects. Retries, because SQLite does not wait for a lock when it enables the write-ahead log for the first time.
 async fn connect(place: &Place, options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
     let deadline = Instant::now() + place.patience;
     loop {
@@ -79,9 +79,9 @@ async fn connect(place: &Place, options: &SqliteConnectOptions) -> Result<Sqlite
     }
 }
 
-/// Whether the file has our schema, all of it. Takes no lock, so that a busy store can be read.
+/// Whether the file has the complete schema. Takes no lock, so that a busy store can be read.
 async fn is_current(place: &Place, connection: &mut SqliteConnection) -> Result<bool, StoreError> {
-    // One statement, so that what another process creates at the same time is seen whole or not at all.
+    // A single statement, so that a schema that another process creates at the same time is seen completely or not at all.
     let (application, tables): (i64, i64) = sqlx::query_as(
         "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)",
     )
@@ -103,7 +103,7 @@ async fn is_current(place: &Place, connection: &mut SqliteConnection) -> Result<
         .all(|ours| applied.iter().any(|theirs| theirs.version == ours.version && theirs.checksum == ours.checksum)))
 }
 
-/// Brings the schema up to date, all or nothing, and one process at a time.
+/// Migrates the schema, atomically and in one process at a time.
 async fn migrate(place: &Place, connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let failed = |error: sqlx::Error| place.failed("open it", &error);
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;

@@ -1,4 +1,4 @@
-//! Closing a cycle: everything that came out of it, in one transaction, and what is too old to keep.
+//! Closing a cycle: writes its results and prunes old ones, in one transaction.
 
 use sqlx::SqliteConnection;
 
@@ -28,7 +28,7 @@ async fn close_inside(connection: &mut SqliteConnection, place: &Place, record: 
     let hash = record.cycle.as_bytes().as_slice();
     let at = record.at.as_microsecond();
     let report = write_json(&record.report);
-    // Nothing rather than an empty map: only cycles that have measured their champion count towards what is remembered.
+    // NULL rather than an empty map, because only cycles that measured their champion are part of its history.
     let verdict = record.verdict.as_str();
     let scores = (!record.champion_scores.is_empty()).then(|| write_json(&record.champion_scores));
     let cycle = sqlx::query_scalar!(
@@ -138,8 +138,8 @@ async fn save_rejected(connection: &mut SqliteConnection, cycle: i64, record: &C
     Ok(())
 }
 
-/// Leaves one line of each finished cycle that is not among the newest of its object: its report, scores, clusters and pinned
-/// memory go. Calls, versions and rejected patches stay.
+/// Deletes report, scores, clusters and pinned memory of all but the newest finished cycles of an object. Keeps one row of each
+/// cycle, and all calls, versions and rejected patches.
 async fn prune(connection: &mut SqliteConnection, object: &str, keep: u32) -> Result<(), sqlx::Error> {
     let old = sqlx::query_scalar!(
         r#"SELECT id AS "id!" FROM cycles

@@ -1,4 +1,4 @@
-//! What a person asks: lists, reports, totals.
+//! Queries for people: lists, reports, totals.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::domain::version::{Version, VersionPhase};
 use crate::engine::ports::StoreError;
 use crate::store::{CallRow, ClusterRow, CycleSummary, ScoreRow, Store, Total, VersionRow};
 
-/// How many cycles a prefix may match before the rest is left out.
+/// The maximum number of cycles returned for a prefix.
 const MATCHES: i64 = 16;
 
 struct CycleColumns {
@@ -223,11 +223,11 @@ impl Store for Sqlite {
 
     fn totals(&self, cycle: Option<ContentHash>) -> BoxFuture<'_, Result<Vec<Total>, StoreError>> {
         Box::pin(async move {
-            // A range, because SQLite would not use the index for "this one, or all".
+            // A range, because SQLite would not use the index for "one or all".
             let (low, high) = cycle
                 .map_or((ContentHash::from_bytes([0; 32]), ContentHash::from_bytes([0xff; 32])), |only| (only, only));
             let (low, high) = (low.as_bytes().as_slice(), high.as_bytes().as_slice());
-            // SQLite adds binary fractions only, so rows of one price are counted here and multiplied below, exactly.
+            // SQLite can only add binary fractions, so equal prices are counted here and multiplied exactly below.
             let mut rows = sqlx::query!(
                 r#"SELECT cycle AS "cycle!", phase AS "phase!", model AS "model!", cost, count(*) AS "calls!: i64",
                           sum(input_tokens) AS "input!: i64", sum(cached_tokens) AS "cached!: i64",

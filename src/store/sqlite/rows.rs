@@ -1,4 +1,4 @@
-//! Values as they are written in rows, and what can go wrong with one.
+//! Conversion of values to and from columns.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,7 +26,7 @@ impl From<StoreError> for Failure {
 }
 
 impl Failure {
-    /// The error that the caller gets.
+    /// The error for the caller.
     pub(super) fn of(self, place: &Place, doing: &str) -> StoreError {
         match self {
             Self::Sql(error) => place.failed(doing, &error),
@@ -40,13 +40,13 @@ pub(super) fn write_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("domain values serialise to JSON")
 }
 
-/// A value back from its JSON.
+/// Parses a value.
 pub(super) fn read_json<T: DeserializeOwned>(place: &Place, what: &str, text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| place.damaged("read the history", format_args!("{what}: {error}")))
 }
 
-/// A hash back from its bytes.
+/// Parses a hash.
 pub(super) fn hash(place: &Place, bytes: &[u8]) -> Result<ContentHash, StoreError> {
-    let bytes = bytes.try_into().map_err(|_| place.damaged("read the history", "a hash has not 32 bytes"))?;
+    let bytes = bytes.try_into().map_err(|_| place.damaged("read the history", "a hash does not have 32 bytes"))?;
     Ok(ContentHash::from_bytes(bytes))
 }

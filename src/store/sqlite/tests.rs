@@ -173,7 +173,7 @@ async fn a_lock_of_another_process_is_waited_for_then_named() {
     assert_eq!(error.kind, StoreErrorKind::Locked);
     assert!(error.kind.is_retryable());
     let expected = format!(
-        "ledger {}: could not record a call: another process has kept it locked for 50ms; wait until that is done, or end it, \
+        "ledger {}: could not record a call: another process has kept it locked for 50ms; wait for that process or stop it, \
          and run again. What was recorded is kept",
         path.display()
     );
@@ -216,7 +216,7 @@ async fn a_full_disk_loses_nothing_and_is_over_when_there_is_space() {
     }
     let error = refused.expect("200 calls of 10 KB do not fit into 60 pages");
     assert_eq!(error.kind, StoreErrorKind::Full);
-    assert!(error.message.contains("ledger.db: could not record a call: no space is left on its disk"), "{error}");
+    assert!(error.message.contains("ledger.db: could not record a call: the disk is full"), "{error}");
     assert!(error.message.contains("kept and will not be paid again"), "{error}");
     assert!(recorded.len() > 5);
     for _ in 0..3 {
@@ -252,8 +252,7 @@ async fn a_store_of_a_newer_version_is_left_alone() {
     stranger(store.path()).await.execute(newer).await.unwrap();
     let error = Sqlite::open(store.path()).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Newer);
-    let advice =
-        "it was written by a newer version of whetstone; upgrade whetstone, or choose another file with --store";
+    let advice = "it was written by a newer version of whetstone; upgrade whetstone, or name another file with --store";
     assert_eq!(error.message, format!("ledger {}: could not open it: {advice}", store.path().display()));
 }
 
@@ -281,9 +280,9 @@ async fn what_is_no_store_is_refused_and_left_as_it_is() {
 
     let error = Sqlite::open(folder.path()).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Other);
-    assert!(error.message.contains("must be writable"), "{error}");
+    assert!(error.message.contains("make the file and its directory writable"), "{error}");
     let error = Sqlite::open(&folder.path().join("notes.txt/ledger.db")).await.unwrap_err();
-    assert!(error.message.contains("could not create its folder"), "{error}");
+    assert!(error.message.contains("could not create its directory"), "{error}");
 }
 
 #[tokio::test]
@@ -304,16 +303,16 @@ type Harm = fn(&Path);
 async fn a_file_that_is_deleted_or_replaced_while_it_is_open_is_noticed_before_anything_is_paid() {
     let beside = |path: &Path, ending: &str| PathBuf::from(format!("{}{ending}", path.display()));
     let harms: [(&str, Harm); 4] = [
-        ("the file is gone from under its name", |path| std::fs::remove_file(path).unwrap()),
-        ("another file has taken its place", |path| {
+        ("the file was deleted while it was in use", |path| std::fs::remove_file(path).unwrap()),
+        ("the file was replaced while it was in use", |path| {
             std::fs::remove_file(path).unwrap();
             std::fs::write(path, "").unwrap();
         }),
-        ("the file is gone from under its name", |path| {
+        ("the file was deleted while it was in use", |path| {
             let folder = path.parent().unwrap();
             std::fs::rename(folder, folder.with_extension("old")).unwrap();
         }),
-        ("ledger.db-wal is gone", |path| std::fs::remove_file(format!("{}-wal", path.display())).unwrap()),
+        ("ledger.db-wal was deleted", |path| std::fs::remove_file(format!("{}-wal", path.display())).unwrap()),
     ];
     for (what, harm) in harms {
         let folder = tempfile::tempdir().unwrap();
@@ -330,7 +329,7 @@ async fn a_file_that_is_deleted_or_replaced_while_it_is_open_is_noticed_before_a
         for error in [looked, recorded, checked] {
             assert_eq!(error.kind, StoreErrorKind::Replaced, "{error}");
             assert!(!error.kind.is_retryable());
-            assert!(error.message.contains(what) && error.message.contains("nothing more is paid"), "{error}");
+            assert!(error.message.contains(what) && error.message.contains("no more calls are made"), "{error}");
             assert!(error.message.contains(&path.display().to_string()), "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! The names of prompt versions: one for each hash of an object, never given twice.
+//! The names of prompt versions: one for each hash of an object, never assigned twice.
 
 use sqlx::SqliteConnection;
 
@@ -34,7 +34,7 @@ pub(super) async fn next_version(connection: &mut SqliteConnection, object: &str
     Ok(u32::try_from(highest.unwrap_or(0)).unwrap_or(u32::MAX).saturating_add(1))
 }
 
-/// Saves versions that were not found by a cycle of this store. See [`crate::store::Store::remember`].
+/// Saves versions that no cycle of this store has created. See [`crate::store::Store::remember`].
 pub(super) async fn remember(
     connection: &mut SqliteConnection,
     place: &Place,
@@ -56,8 +56,8 @@ pub(super) async fn remember(
     saved.await.map_err(|error| place.failed("remember versions", &error))
 }
 
-/// Saves a version and returns the name that it has: a known hash keeps its name, and a name that another hash has is not given
-/// again. Where it came from is kept when the new record does not say. At most one version of an object is the champion.
+/// Saves a version and returns its name: a known hash keeps its name, and the name of another hash is not assigned again. The
+/// parent is kept if the new record has none. At most one version of an object is the champion.
 pub(super) async fn save_version(
     connection: &mut SqliteConnection,
     object: &str,

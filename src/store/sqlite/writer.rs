@@ -1,4 +1,4 @@
-//! The one task that writes: it takes all that waits and commits it together.
+//! The task that writes: it commits all queued jobs together.
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
@@ -11,35 +11,35 @@ use crate::domain::call::CallKey;
 use crate::domain::version::Version;
 use crate::engine::ports::{CycleRecord, CycleStart, Memory, StoreError};
 
-/// The most calls in one transaction. It bounds how long the first of them waits.
+/// The maximum number of calls in one transaction, which limits how long the first of them waits.
 const BATCH: usize = 512;
 
-/// The most bytes in one statement, unless a single call has more.
+/// The maximum size of a statement in bytes, unless a single call is larger.
 const STATEMENT: usize = 4 << 20;
 
-/// Where the outcome of a job goes.
+/// The channel for the result of a job.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// Something to write, and whom to tell.
+/// A job, and the channel for its result.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// A paid call, as `calls::encode` made it.
+    /// A paid call, serialized by `calls::encode`.
     Record { row: String, reply: Reply<()> },
-    /// Calls whose answers nobody is to find any more.
+    /// Calls whose answers must not be found anymore.
     Discard { keys: Vec<CallKey>, reply: Reply<()> },
     /// A cycle begins.
     Open { start: Box<CycleStart>, reply: Reply<Memory> },
     /// A cycle ends.
     Close { record: Box<CycleRecord>, reply: Reply<()> },
-    /// Versions that somebody else knows of.
+    /// Versions that were not created by a cycle of this store.
     Remember { object: String, versions: Vec<Version>, at: jiff::Timestamp, reply: Reply<()> },
     /// No more jobs.
     Finish { reply: Reply<()> },
 }
 
-/// Writes until everybody who could send a job is gone, or the store is closed.
+/// Runs jobs until all senders are dropped or the store is closed.
 ///
-/// A reply that nobody waits for any more is no error: its caller was cancelled, and what it asked for is done all the same.
+/// Replies of canceled callers are ignored; their jobs are done anyway.
 pub(super) async fn run(
     mut connection: SqliteConnection,
     place: Place,
@@ -79,14 +79,14 @@ pub(super) async fn run(
         }
         record(&mut connection, &place, &identity, &mut waiting).await;
     }
-    // The last connection to close folds the write-ahead log into the file.
+    // The last connection to close merges the write-ahead log into the file.
     let closed = connection.close().await.map_err(|error| place.failed("close it", &error));
     if let Some(reply) = finished {
         let _ = reply.send(closed);
     }
 }
 
-/// Writes calls in one transaction and tells everybody who waits for one of them.
+/// Writes calls in one transaction and replies to the callers.
 async fn record(
     connection: &mut SqliteConnection,
     place: &Place,
@@ -98,7 +98,7 @@ async fn record(
     }
     let outcome = insert(connection, calls).await;
     identity.note_log();
-    // What went into a file that is not there any more is not recorded.
+    // A write into a deleted file does not count as recorded.
     let outcome = match outcome {
         Ok(()) => identity.check(place, "record a call"),
         Err(error) => Err(place.failed("record a call", &error)),
@@ -120,7 +120,7 @@ async fn insert(connection: &mut SqliteConnection, calls: &[(String, Reply<()>)]
     end(connection, inserted).await
 }
 
-/// As many rows as one statement should have, at least one, as a JSON array, and how many these are.
+/// The rows of the next statement, at least one, as a JSON array, and their number.
 fn json_array<'a>(rows: impl Iterator<Item = &'a str>) -> (String, usize) {
     let mut array = String::with_capacity(64 << 10);
     let mut taken = 0;
@@ -138,13 +138,13 @@ fn json_array<'a>(rows: impl Iterator<Item = &'a str>) -> (String, usize) {
 
 /// Begins a transaction that may write.
 ///
-/// Not by `Connection::begin`: SQLite ends a transaction on its own when the disk is full, and sqlx then counts it as open for
-/// ever, so that one full disk would spoil the connection.
+/// Does not use `Connection::begin`: SQLite ends a transaction by itself if the disk is full, and sqlx would consider it open
+/// forever, so a full disk would make the connection unusable.
 pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     sqlx::query("BEGIN IMMEDIATE").execute(connection).await.map(drop)
 }
 
-/// Ends a transaction: keeps all of it if everything in it went well, else nothing.
+/// Ends a transaction: commits if all statements succeeded, otherwise rolls back.
 pub(super) async fn end<T, E: From<sqlx::Error>>(
     connection: &mut SqliteConnection,
     outcome: Result<T, E>,
@@ -154,7 +154,7 @@ pub(super) async fn end<T, E: From<sqlx::Error>>(
         failed => failed,
     };
     if outcome.is_err() {
-        // Fails when SQLite has ended it already, and then there is nothing left to do.
+        // Fails if SQLite has ended it already, which is fine.
         let _ = sqlx::query("ROLLBACK").execute(connection).await;
     }
     outcome

@@ -102,7 +102,7 @@ pub(super) fn because(owner: &Owner, reason: &str) -> ReasonLabels {
     ReasonLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), reason: reason.to_owned() }
 }
 
-/// A label's value that somebody else has chosen. The library writes values as they are
+/// An untrusted label value. The library does not escape values
 /// (<https://prometheus.io/docs/instrumenting/exposition_formats/#comments-help-text-and-type-information>).
 fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")

@@ -1,4 +1,4 @@
-//! Patches in the report: what was tried, what they say, and what was left out because something critical fails with it.
+//! Patches in the report: their outcomes and edits, and the edits that were left out because they break critical scenarios.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use crate::web::terminal::line;
 /// Patches whose text the Markdown report shows; `report.json` has all of them.
 const SHOWN_PATCHES: usize = 40;
 
-/// What an edit does and what it breaks, on one line.
+/// An edit and what it breaks, on one line.
 pub(super) fn dropped_line(dropped: &DroppedEdit) -> String {
     format!("{} — newly fails: {}", edit_line(&dropped.edit), named(&dropped.breaks))
 }
@@ -29,7 +29,7 @@ fn edit_line(edit: &Edit) -> String {
     }
 }
 
-/// What seemed to newly fail in critical dimensions, and the edits that were left out for it.
+/// Apparent new failures in critical dimensions, and the edits that were left out because of them.
 pub(super) fn markdown_critical(report: &Report, text: &mut String) {
     let Some(critical) = &report.critical else { return };
     if critical.failures.is_empty() && critical.dropped.is_empty() {
@@ -72,19 +72,19 @@ pub(super) fn markdown_critical(report: &Report, text: &mut String) {
         row.push(standing.to_owned());
         table.add_row(row);
     }
-    let _ = writeln!(text, "\nWhat seemed to newly fail, and what further repeats say:\n\n{table}");
+    let _ = writeln!(text, "\nApparent new failures, and the results of further repeats:\n\n{table}");
     let more = critical.failures_in_all.saturating_sub(critical.failures.len());
     if more > 0 {
         let _ = writeln!(text, "\nand {more} more");
     }
 }
 
-/// What became of every patch, and what each of them says.
+/// The outcome and the edits of every patch.
 pub(super) fn markdown_attempts(report: &Report, text: &mut String) {
     if report.attempts.is_empty() {
         return;
     }
-    text.push_str("\n## What was tried\n\n");
+    text.push_str("\n## Patches\n\n");
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["round", "cluster", "prompt", "", "outcome"]);

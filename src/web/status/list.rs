@@ -1,4 +1,4 @@
-//! Many at a glance, and one line for each change.
+//! The list of objects, and one line for each change.
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -9,13 +9,13 @@ use crate::api::status::AgentOptimizationStatus;
 use crate::web::moment::age;
 use crate::web::terminal::{Tone, line, short};
 
-/// The least room that a message is worth showing in.
+/// The minimum width in which a message is shown.
 const LEAST_MESSAGE: usize = 20;
 
-/// The most of a message that is shown where no terminal says how much room there is.
+/// The maximum length of a message if the width of the terminal is unknown.
 const MOST_MESSAGE: usize = 100;
 
-/// A table, one line each. `everywhere` adds the namespace.
+/// A table with one line for each object. `everywhere` adds the namespace.
 #[must_use]
 pub fn list(objects: &[AgentOptimization], everywhere: bool, view: &View<'_>) -> String {
     let header = ["NAMESPACE", "NAME", "PHASE", "READY", "CHAMPION", "CHALLENGER", "SCORE", "COST", "AGE"];
@@ -63,13 +63,13 @@ fn message(object: &AgentOptimization) -> &str {
     condition(object, "Ready").map(|ready| ready.message.as_str()).unwrap_or_default()
 }
 
-/// What is worth a line when it changes: phase, what the running cycle does, and the message of `Ready`.
+/// The line that is printed when it changes: phase, progress of the running cycle, and the message of `Ready`.
 #[must_use]
 pub fn change(object: &AgentOptimization, view: &View<'_>) -> String {
     let status = object.status.as_ref();
     let (tone, phase) = match status.and_then(|status| status.phase) {
         Some(phase) => (words::phase(phase), phase.as_str()),
-        None => (Tone::Faint, "nothing known yet"),
+        None => (Tone::Faint, "no status yet"),
     };
     let progress = status
         .and_then(|status| status.cycle.as_ref()?.progress.as_ref())

@@ -1,4 +1,4 @@
-//! What has been: cycles, and versions with why they stand where they stand.
+//! The history: cycles, and versions with the reasons for their phases.
 
 use std::fmt::Write as _;
 
@@ -12,10 +12,10 @@ use crate::domain::words::counted;
 use crate::web::moment::{relative, took};
 use crate::web::terminal::{Tone, harmless, line, lines, short};
 
-/// Where the sentences below a row begin.
+/// The indentation of the reasons below a row.
 const REASON_COLUMN: usize = 6;
 
-/// The last cycles, and all versions with every reason.
+/// The last cycles, and all versions with all reasons.
 #[must_use]
 pub fn history(object: &AgentOptimization, versions: &[PromptVersion], limit: usize, view: &View<'_>) -> String {
     let cycles = object.status.as_ref().map(|status| status.history.as_slice()).unwrap_or_default();
@@ -23,7 +23,7 @@ pub fn history(object: &AgentOptimization, versions: &[PromptVersion], limit: us
     let mut text = format!("{}\n", view.terminal.paint(Tone::Strong, &object_of(object)));
     if shown.is_empty() && versions.is_empty() {
         let status = view.command(&format!("status {}", object.name_any()));
-        let _ = writeln!(text, "no cycle has ended yet; {status} shows what goes on");
+        let _ = writeln!(text, "no cycle has ended yet; see the current state with {status}");
     }
     section(&mut text, "cycles", &self::cycles(shown, currency(object), view), view);
     section(&mut text, "versions", &lineage(versions, usize::MAX, view), view);
@@ -59,18 +59,18 @@ pub(super) fn cycles(cycles: &[FinishedCycle], currency: &str, view: &View<'_>) 
     text
 }
 
-/// The versions, newest first, with at most so many reasons each.
+/// The versions, newest first, with a limited number of reasons each.
 pub(super) fn lineage(versions: &[PromptVersion], reasons: usize, view: &View<'_>) -> String {
     const ADDRESSED: usize = 100;
     let newest = newest_first(versions);
     let row = |version: &&PromptVersion| {
         let status = version.status.clone().unwrap_or_default();
         let (tone, mark) = version_mark(status.phase);
-        let stands = status.phase.map_or("not looked at yet", |phase| phase.as_str());
+        let phase = status.phase.map_or("not reconciled yet", |phase| phase.as_str());
         vec![
             (tone, mark.to_owned()),
             (Tone::Strong, version_name(version)),
-            (tone, stands.to_owned()),
+            (tone, phase.to_owned()),
             (Tone::Plain, status.since.map(|since| relative(since, view.now)).unwrap_or_default()),
             (Tone::Plain, status.score.map(|score| format!("score {score}")).unwrap_or_default()),
             (Tone::Faint, origin_of(version).map(|parent| format!("from {parent}")).unwrap_or_default()),
@@ -109,14 +109,14 @@ fn reason(text: &mut String, message: &str, view: &View<'_>) {
     }
 }
 
-/// Its name in the lineage: what the operator calls it, else what its author did.
+/// Its name in the lineage: the one that the operator assigned, else the one that its author gave.
 #[must_use]
 pub fn version_name(version: &PromptVersion) -> String {
     let given = version.status.as_ref().and_then(|status| status.version.as_ref()).or(version.spec.version.as_ref());
     line(given.unwrap_or(&version.name_any()))
 }
 
-/// The version that it was made from, or gated against.
+/// Its parent, or the version that it was gated against.
 pub(super) fn origin_of(version: &PromptVersion) -> Option<&str> {
     let gated = version.status.as_ref().and_then(|status| status.parent.as_deref());
     version.spec.parent.as_deref().or(gated)
@@ -127,7 +127,7 @@ fn number(version: &PromptVersion) -> Option<u64> {
     version_name(version).trim_start_matches('v').parse().ok()
 }
 
-/// A diff in unified form, coloured, of at most so many lines.
+/// A unified diff in color, with a limited number of lines.
 pub(super) fn diff(diff: &str, most: usize, view: &View<'_>) -> String {
     let lines: Vec<&str> = diff.lines().filter(|line| !line.starts_with("---") && !line.starts_with("+++")).collect();
     let mut text = String::new();

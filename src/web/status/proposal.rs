@@ -1,4 +1,4 @@
-//! What a person is about to decide, before the decision is asked for.
+//! The effects of an approval or a rollback, shown before the confirmation.
 
 use std::fmt::Write as _;
 
@@ -12,13 +12,13 @@ use crate::domain::version::VersionPhase;
 use crate::web::moment::relative;
 use crate::web::terminal::{Tone, line, short};
 
-/// The most lines of a difference that are shown.
+/// The maximum number of lines of a diff.
 const LINES: usize = 60;
 
-/// The most characters of what a version addresses that are shown.
+/// The maximum length of what a version addresses.
 const ADDRESSED: usize = 160;
 
-/// The version of a name: not one that was refused because another one has that name, else the oldest.
+/// The version of a name. A version that was refused because of a duplicate name is not considered; of several, the oldest.
 #[must_use]
 pub fn find<'a>(versions: &'a [PromptVersion], name: &str) -> Option<&'a PromptVersion> {
     let named = versions.iter().filter(|version| version_name(version) == name);
@@ -28,7 +28,7 @@ pub fn find<'a>(versions: &'a [PromptVersion], name: &str) -> Option<&'a PromptV
     })
 }
 
-/// What an approval would put into service, instead of what.
+/// The version that an approval would promote, and the one that it would replace.
 #[must_use]
 pub fn approval(
     object: &AgentOptimization,
@@ -48,12 +48,12 @@ pub fn approval(
     let serving = champion.map(|champion| champion.version.as_str());
     match find(versions, &challenger.version) {
         Some(version) => about(&mut text, version, serving.and_then(|name| find(versions, name)), serving, view),
-        None => text.push_str("\nits PromptVersion is not there, so that what it changes cannot be shown\n"),
+        None => text.push_str("\nits PromptVersion does not exist, so its changes cannot be shown\n"),
     }
     text
 }
 
-/// What a rollback would put into service, and what it would end.
+/// The version that a rollback would restore, and the one that it would quarantine.
 #[must_use]
 pub fn rollback(object: &AgentOptimization, to: &str, versions: &[PromptVersion], view: &View<'_>) -> String {
     let mut text = format!("{}\n\n", view.terminal.paint(Tone::Strong, &object_of(object)));
@@ -63,15 +63,15 @@ pub fn rollback(object: &AgentOptimization, to: &str, versions: &[PromptVersion]
     if let Some(champion) = champion {
         let since = relative(champion.since, view.now);
         let serves = format!(
-            "{}{}, {since}: is quarantined, and does not come back by itself",
+            "{}{}, {since}: will be quarantined and not be promoted again automatically",
             champion.version,
             scored(champion.score.as_ref())
         );
         text.push_str(&view.terminal.labelled("  serves", 14, Tone::Plain, &serves));
     }
     text.push_str(&view.terminal.labelled("  instead", 14, Tone::Notable, &format!("{to}{}", scored(score))));
-    let stands = target.and_then(|version| version.status.as_ref());
-    if let Some((phase, reason)) = stands.and_then(|status| Some((status.phase?, status.reasons.first()?))) {
+    let status = target.and_then(|version| version.status.as_ref());
+    if let Some((phase, reason)) = status.and_then(|status| Some((status.phase?, status.reasons.first()?))) {
         text.push_str(&view.terminal.labelled("", 14, Tone::Faint, &format!("{}: {}", phase.as_str(), line(reason))));
     }
     if let (Some(target), Some(serving)) = (target, champion.and_then(|champion| find(versions, &champion.version))) {
@@ -80,7 +80,7 @@ pub fn rollback(object: &AgentOptimization, to: &str, versions: &[PromptVersion]
     text
 }
 
-/// Why a version is there, and what it changes.
+/// The reasons for a version, and its changes.
 fn about(
     text: &mut String,
     version: &PromptVersion,
@@ -92,13 +92,13 @@ fn about(
     listed(text, "  addresses", addresses, view);
     let mut reasons: Vec<String> = Vec::new();
     for reason in version.status.iter().flat_map(|status| &status.reasons).map(|reason| line(reason)) {
-        // A sentence that the one before has word for word tells nothing more.
+        // Skips a sentence that equals the previous one.
         if !reasons.last().is_some_and(|before| before.contains(&reason)) {
             reasons.push(reason);
         }
     }
     listed(text, "  because", reasons.into_iter(), view);
-    // The recorded difference is from its parent, which need not be what serves.
+    // The recorded diff is from the parent, which is not necessarily the champion.
     let recorded = version.spec.diff.as_ref().filter(|_| origin_of(version) == serving || champion.is_none());
     match (recorded, champion) {
         (Some(recorded), _) => change(text, recorded, view),
@@ -107,7 +107,7 @@ fn about(
     }
 }
 
-/// Texts below each other, behind one label.
+/// Several texts under one label.
 fn listed(text: &mut String, label: &str, items: impl Iterator<Item = String>, view: &View<'_>) {
     for (index, item) in items.enumerate() {
         let label = if index == 0 { label } else { "" };
@@ -127,6 +127,6 @@ fn change(text: &mut String, unified: &str, view: &View<'_>) {
     if changed.is_empty() {
         text.push_str("\nthe prompt is the same\n");
     } else {
-        let _ = write!(text, "\n{}\n{changed}", view.terminal.paint(Tone::Strong, "what changes"));
+        let _ = write!(text, "\n{}\n{changed}", view.terminal.paint(Tone::Strong, "changes"));
     }
 }

@@ -1,4 +1,4 @@
-//! The live signals of a watch: what was read last, and the limits that it is held against.
+//! The live signals of a watch: their last readings and their limits.
 
 use std::fmt::Write as _;
 
@@ -12,12 +12,12 @@ use crate::web::terminal::{Tone, line, lines};
 /// Significant digits of a value.
 const DIGITS: i32 = 4;
 
-/// Whether a signal gave no evidence when it was read last: an outage is no pass.
+/// Whether the last reading of a signal has no evidence. An outage does not count as a pass.
 pub(super) fn is_silent(watch: &WatchStatus) -> bool {
     watch.signals.iter().any(|signal| signal.state == SignalState::NoEvidence)
 }
 
-/// One line each, and below it what the reading says in words.
+/// One line for each signal, followed by the description of the reading.
 pub(super) fn table(watch: &WatchStatus, spec: Option<&Watch>, view: &View<'_>) -> String {
     if watch.signals.is_empty() {
         return String::new();
@@ -51,7 +51,7 @@ pub(super) fn table(watch: &WatchStatus, spec: Option<&Watch>, view: &View<'_>) 
     text
 }
 
-/// The limits of a signal by the names that they have in the spec; a dash for one that the spec has no longer.
+/// The limits of a signal, named as in the spec; a dash if the spec no longer has the signal.
 fn limits(status: &SignalStatus, spec: &Watch) -> String {
     let Some(signal) = spec.signals.iter().find(|signal| signal.name == status.name) else { return "—".to_owned() };
     let Signal { max, min, max_increase, max_decrease, .. } = signal;
@@ -64,7 +64,7 @@ fn limits(status: &SignalStatus, spec: &Watch) -> String {
     limits.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// A value as short as its message has it; what is no number as it stands.
+/// A value, rounded as in the message; text that is not a number is unchanged.
 fn shown(value: &str) -> String {
     let number = value.parse().ok().filter(|number: &f64| number.is_finite());
     number.map_or_else(|| line(value), |number| figure(number, DIGITS))

@@ -163,7 +163,7 @@ fn a_request_that_is_pending_has_no_answer_yet() {
     insta::assert_snapshot!(asked("2026-11-22T10:55:00Z"));
     let answered = asked("2026-11-23T11:57:00.123456789Z");
     assert!(
-        answered.contains("asked        for a cycle 2m ago: answered\nanswer       a cycle was started\n"),
+        answered.contains("requested    a cycle, 2m ago: answered\nanswer       a cycle was started\n"),
         "{answered}"
     );
 }
@@ -184,21 +184,21 @@ fn what_is_suggested_can_be_done_now() {
     for (status, instead) in [
         (
             with(&condition("BudgetExhausted")),
-            "raise spec.budget.perCycle, which the last cycle has used up kubectl edit agentoptimizations.whetstone.dev support\n",
+            "raise spec.budget.perCycle, which the last cycle used up kubectl edit agentoptimizations.whetstone.dev support\n",
         ),
-        (with(&condition("Reconciling")), "follow it"),
-        (idle().replace(", established: true", ""), "follow it"),
+        (with(&condition("Reconciling")), "follow the progress"),
+        (idle().replace(", established: true", ""), "follow the progress"),
         (
             idle().replace("status: 'True', reason: Serving", "status: 'False', reason: ReferenceMissing"),
-            "mend what is said above",
+            "fix the problem above",
         ),
         (
             idle().replace("observedGeneration: 4\n", "observedGeneration: 3\n"),
-            "see whether an operator runs kubectl get deployments,pods --all-namespaces",
+            "check whether an operator is running kubectl get deployments,pods --all-namespaces",
         ),
     ] {
-        let told = next("", &status.replace("phase: Idle", "phase: Watching"));
-        assert!(told.contains(instead) && !told.contains(run), "{told}");
+        let suggested = next("", &status.replace("phase: Idle", "phase: Watching"));
+        assert!(suggested.contains(instead) && !suggested.contains(run), "{suggested}");
     }
 }
 
@@ -250,14 +250,11 @@ fn a_signal_that_cannot_be_read_keeps_a_version_from_being_established() {
     };
     let of = |page: &str| page.lines().find_map(|line| line.strip_prefix("watch        ")).unwrap().to_owned();
     let fine = watched("Ok", "2026-11-23T12:30:00Z");
-    assert_eq!(of(&fine), "v2, established in 30m if nothing is wrong with it");
+    assert_eq!(of(&fine), "v2, will be established in 30m unless it breaches a limit");
     for until in ["2026-11-23T12:30:00Z", "2026-11-23T11:59:00Z"] {
-        assert_eq!(of(&watched("NoEvidence", until)), "v2: not established until every signal can be read");
+        assert_eq!(of(&watched("NoEvidence", until)), "v2: cannot be established until every signal can be read");
     }
-    assert!(
-        fine.contains("  signal    reading  value  limit   read\n"),
-        "a column with nothing in it is left out: {fine}"
-    );
+    assert!(fine.contains("  signal    reading  value  limit   read\n"), "empty columns are left out: {fine}");
 }
 
 #[test]
@@ -344,12 +341,12 @@ fn idle_with_history() {
 }
 
 #[test]
-fn a_pin_is_told_as_it_is() {
-    for (pin, told) in
-        [("v2", "spec.pin keeps v2 serving, whatever the gate says"), ("v77", "spec.pin names v77, and v2 serves")]
+fn a_pin_is_reported() {
+    for (pin, expected) in
+        [("v2", "spec.pin keeps v2 serving, regardless of the gate"), ("v77", "spec.pin is v77, but v2 serves")]
     {
         let page = seen(&format!("  pin: {pin}\n"), &idle(), "[]");
-        assert!(page.contains(&format!("pin          {told}\n")), "{page}");
+        assert!(page.contains(&format!("pin          {expected}\n")), "{page}");
     }
     let pinned = idle() + "  quarantine: [{version: v2, hash: aa}, {version: v0, hash: dd}]\n";
     let page = seen("  pin: v2\n", &pinned, "[]");

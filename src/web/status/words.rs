@@ -1,4 +1,4 @@
-//! What the words of the API mean to people.
+//! Plain words for the enums of the API.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -8,19 +8,19 @@ use crate::api::status::{Cause, CycleKind, CycleVerdict, Origin, Phase};
 use crate::domain::version::VersionPhase;
 use crate::web::terminal::Tone;
 
-/// How it stands, in the three ways that a script tells apart. As kstatus: `Current`, `InProgress`, `Failed`.
+/// The health of an object, as scripts distinguish it. Corresponds to kstatus' `Current`, `InProgress` and `Failed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
-    /// The operator has seen the last change, and all is as the spec wants it.
+    /// The last change was reconciled, and the state is as specified.
     Ready,
-    /// Something is under way, or not known yet.
+    /// Something is in progress, or the state is unknown.
     NotReady,
-    /// It does not go on without a person.
+    /// A person has to fix a problem.
     Stalled,
 }
 
 impl Health {
-    /// Reads it from generation, deletion and conditions.
+    /// Derives it from generation, deletion and conditions.
     #[must_use]
     pub fn of(object: &AgentOptimization) -> Self {
         let is_true = |kind| condition(object, kind).is_some_and(|condition| condition.status == "True");
@@ -37,7 +37,7 @@ impl Health {
         }
     }
 
-    /// How it is shown.
+    /// Its color and symbol.
     pub(super) fn mark(self) -> (Tone, &'static str) {
         match self {
             Self::Ready => (Tone::Good, "●"),
@@ -47,8 +47,8 @@ impl Health {
     }
 }
 
-/// What a person must mend before anything goes on: the message of `Stalled`, or of `Ready` where that is false and speaks of
-/// this spec. `None` while the champion is being written, which passes.
+/// The problem that a person has to fix: the message of `Stalled`, or of `Ready` if that is false for this generation of the
+/// spec. `None` while the champion is being written, which is temporary.
 #[must_use]
 pub fn obstacle(object: &AgentOptimization) -> Option<&str> {
     let observed = object.status.as_ref()?.observed_generation?;
@@ -57,7 +57,7 @@ pub fn obstacle(object: &AgentOptimization) -> Option<&str> {
     }
     let stalled = condition(object, "Stalled").filter(|stalled| stalled.status == "True");
     let ready = condition(object, "Ready").filter(|ready| ready.status == "False" && ready.reason != "Applying");
-    // With these, a cycle that somebody asks for starts all the same.
+    // These do not prevent a requested cycle from starting.
     let hinders = |reason: &str| !matches!(reason, "PinnedVersionUnknown" | "CycleFailed");
     stalled.or(ready).filter(|it| hinders(&it.reason)).map(|condition| condition.message.as_str())
 }
@@ -65,14 +65,14 @@ pub fn obstacle(object: &AgentOptimization) -> Option<&str> {
 /// How a version came to serve.
 pub(super) fn origin(origin: Origin) -> &'static str {
     match origin {
-        Origin::Base => "the base prompt, taken up",
+        Origin::Base => "taken from the base prompt",
         Origin::Found => "found in the target ConfigMap",
         Origin::Gate => "promoted by the gate",
         Origin::Approval => "promoted by approval",
         Origin::Adopted => "adopted from a changed base prompt",
         Origin::Pin => "pinned",
-        Origin::Rollback => "brought back after a breach",
-        Origin::Requested => "brought back on request",
+        Origin::Rollback => "restored by an automatic rollback",
+        Origin::Requested => "restored by a requested rollback",
     }
 }
 
@@ -86,19 +86,19 @@ pub(super) fn kind(kind: CycleKind) -> &'static str {
 
 pub(super) fn cause(cause: Cause) -> &'static str {
     match cause {
-        Cause::First => "the first one",
+        Cause::First => "first cycle",
         Cause::InputsChanged => "inputs changed",
         Cause::Schedule => "by schedule",
         Cause::Requested => "on request",
         Cause::BaseChanged => "base prompt changed",
         Cause::VersionApplied => "version applied",
-        Cause::Watch => "for the watch",
+        Cause::Watch => "re-evaluation due",
         Cause::Drift => "champion drifted",
         Cause::BudgetRaised => "budget raised",
     }
 }
 
-/// What a verdict of `status.history` is in words, and how good it is.
+/// A verdict in `status.history` in words, and its color.
 #[must_use]
 pub fn verdict_words(verdict: &CycleVerdict) -> (Tone, &str) {
     match verdict {
@@ -108,7 +108,7 @@ pub fn verdict_words(verdict: &CycleVerdict) -> (Tone, &str) {
         CycleVerdict::Kept => (Tone::Plain, "kept"),
         CycleVerdict::BelowThreshold => (Tone::Notable, "kept, below threshold"),
         CycleVerdict::Inconclusive => (Tone::Notable, "inconclusive"),
-        CycleVerdict::Worse => (Tone::Bad, "worse, and kept"),
+        CycleVerdict::Worse => (Tone::Bad, "worse, but kept"),
         CycleVerdict::Drifted => (Tone::Notable, "drifted"),
         CycleVerdict::RolledBack => (Tone::Bad, "rolled back"),
         CycleVerdict::Failed => (Tone::Bad, "failed"),
@@ -116,7 +116,7 @@ pub fn verdict_words(verdict: &CycleVerdict) -> (Tone, &str) {
     }
 }
 
-/// How a phase is painted.
+/// The color of a phase.
 pub(super) fn phase(phase: Phase) -> Tone {
     match phase {
         Phase::Pending => Tone::Faint,
@@ -127,7 +127,7 @@ pub(super) fn phase(phase: Phase) -> Tone {
     }
 }
 
-/// The sign of a version in the lineage.
+/// The symbol of a version in the lineage.
 pub(super) fn version_mark(phase: Option<VersionPhase>) -> (Tone, &'static str) {
     match phase {
         Some(VersionPhase::Champion) => (Tone::Good, "●"),
@@ -139,10 +139,10 @@ pub(super) fn version_mark(phase: Option<VersionPhase>) -> (Tone, &'static str) 
     }
 }
 
-/// Whether a condition says what the rest of the page does not.
+/// Whether a condition contains information that the rest of the page does not.
 pub(super) fn is_unusual(condition: &Condition) -> bool {
     let usual = match condition.type_.as_str() {
-        // Told in the headline, or by what goes on.
+        // Shown in the headline, or by the running cycle.
         "Ready" | "Reconciling" | "Promoted" => return false,
         "Stalled" | "RolledBack" | "BudgetExhausted" | "Degraded" => "False",
         _ => "True",

@@ -114,19 +114,19 @@ fn a_watch_needs_neither_prompt_nor_scenarios() {
 #[test]
 fn a_watch_over_nothing_is_a_warning() {
     assert_eq!(watch_plan("{}"), None);
-    insta::assert_snapshot!(said_of("{}"), @"spec.watch: nothing is watched, so a promoted prompt is established at once; give signals, or reevaluation, or leave watch out");
-    insta::assert_snapshot!(said_of("{prometheus: {url: \"http://p:9090\"}, reevaluation: {every: 1h}}"), @"spec.watch.prometheus: there are no signals, so it is never asked; add spec.watch.signals");
+    insta::assert_snapshot!(said_of("{}"), @"spec.watch: nothing is watched, so a promoted prompt is established at once; give signals or reevaluation, or remove watch");
+    insta::assert_snapshot!(said_of("{prometheus: {url: \"http://p:9090\"}, reevaluation: {every: 1h}}"), @"spec.watch.prometheus: there are no signals, so it is not used; add spec.watch.signals");
 }
 
 #[test]
 fn times_that_leave_no_room_for_a_verdict_are_told() {
     let signals = "prometheus: {url: \"http://p\"}, signals: [{name: s, query: q, max: 1}]";
     let said = |times: &str| said_of(&format!("{{{times}, {signals}}}"));
-    insta::assert_snapshot!(said("window: 1m"), @"agent.yaml:20:11: spec.watch.window: in 1m there are 2 readings, one each 30s, and 3 that breach a limit are needed to take a prompt back; lengthen the window, or lower interval or breaches");
-    insta::assert_snapshot!(said("interval: 100ms"), @"agent.yaml:20:11: spec.watch.interval: 100ms is too short, for every reading asks Prometheus; give at least 1s");
+    insta::assert_snapshot!(said("window: 1m"), @"agent.yaml:20:11: spec.watch.window: a window of 1m has 2 readings, one every 30s, and a rollback requires 3 that breach a limit; lengthen the window, or lower interval or breaches");
+    insta::assert_snapshot!(said("interval: 100ms"), @"agent.yaml:20:11: spec.watch.interval: 100ms is too short, because every reading queries Prometheus; give at least 1s");
     insta::assert_snapshot!(said("window: 800h"), @"agent.yaml:20:11: spec.watch.window: 800h is too long; give at most 720h");
     insta::assert_snapshot!(said_of("{reevaluation: {every: 10s, maxDrop: 2}}"), @r"
-    agent.yaml:20:26: spec.watch.reevaluation.every: 10s is too short, for every time is paid for; give at least 1m
+    agent.yaml:20:26: spec.watch.reevaluation.every: 10s is too short, because every re-evaluation is paid for; give at least 1m
     agent.yaml:20:47: spec.watch.reevaluation.maxDrop: expected a number from 0 to 1, found 2
     ");
     assert_eq!(said("window: 2s, interval: 1s, breaches: 2"), "");
@@ -140,14 +140,14 @@ fn a_prometheus_that_cannot_be_asked_is_told() {
     };
     insta::assert_snapshot!(said_of("{signals: [{name: s, query: q, max: 1}]}"), @"agent.yaml:20:3: spec.watch.prometheus: missing: the Prometheus that answers the signals; give its url, such as http://prometheus.monitoring:9090");
     insta::assert_snapshot!(said("url: \"prometheus:9090\""), @r#"agent.yaml:20:24: spec.watch.prometheus.url: "prometheus:9090" is not an http or https URL; write it like http://prometheus.monitoring:9090"#);
-    insta::assert_snapshot!(said("url: \"http://p:9090/api/v1/\""), @r#"agent.yaml:20:24: spec.watch.prometheus.url: "http://p:9090/api/v1/" goes too far; leave out what begins with /api/v1"#);
-    insta::assert_snapshot!(said("url: \"http://u:secret@p:9090\""), @"agent.yaml:20:24: spec.watch.prometheus.url: a URL must not hold credentials; put the key into bearerToken, basicAuth or headers");
-    insta::assert_snapshot!(said("url: \"http://p\", timeout: 1m"), @"agent.yaml:20:41: spec.watch.prometheus.timeout: 1m is longer than the time between two readings; give more than nothing, and at most the interval of 30s");
-    insta::assert_snapshot!(said("url: \"http://p\", timeout: 0s"), @"agent.yaml:20:41: spec.watch.prometheus.timeout: 0s is too short for any answer; give more than nothing, and at most the interval of 30s");
+    insta::assert_snapshot!(said("url: \"http://p:9090/api/v1/\""), @r#"agent.yaml:20:24: spec.watch.prometheus.url: "http://p:9090/api/v1/" must end before /api/v1; remove the rest"#);
+    insta::assert_snapshot!(said("url: \"http://u:secret@p:9090\""), @"agent.yaml:20:24: spec.watch.prometheus.url: a URL must not contain credentials; put the key into bearerToken, basicAuth or headers");
+    insta::assert_snapshot!(said("url: \"http://p\", timeout: 1m"), @"agent.yaml:20:41: spec.watch.prometheus.timeout: 1m is longer than the interval; give a positive duration of at most the interval, 30s");
+    insta::assert_snapshot!(said("url: \"http://p\", timeout: 0s"), @"agent.yaml:20:41: spec.watch.prometheus.timeout: 0s is too short; give a positive duration of at most the interval, 30s");
     let token = "bearerToken: {secretKeyRef: {name: Token, key: t}}";
     insta::assert_snapshot!(said(&format!("url: \"http://p\", {token}")), @r#"agent.yaml:20:76: spec.watch.prometheus.bearerToken.secretKeyRef.name: expected the name of an object (lower-case letters, digits, - and .), such as "support-prompt", found "Token""#);
     let basic = "basicAuth: {username: \"a:b\", password: {secretKeyRef: {name: p, key: p}}}";
-    insta::assert_snapshot!(said(&format!("url: \"http://p\", {basic}")), @r#"agent.yaml:20:53: spec.watch.prometheus.basicAuth.username: "a:b" is no name of a user: it has a colon or a control character"#);
+    insta::assert_snapshot!(said(&format!("url: \"http://p\", {basic}")), @r#"agent.yaml:20:53: spec.watch.prometheus.basicAuth.username: "a:b" is not a valid user name: it contains a colon or a control character"#);
     let token = token.replace("name: Token", "name: token");
     insta::assert_snapshot!(said(&format!("url: \"http://p\", {basic}, {token}")), @"agent.yaml:20:11: spec.watch.prometheus: at most one of bearerToken, basicAuth is allowed; bearerToken and basicAuth are given");
 }
@@ -162,16 +162,16 @@ fn headers_are_checked() {
     );
     insta::assert_snapshot!(said, @r#"
     agent.yaml:21:14: spec.watch.prometheus.headers[0].name: expected the name of a header, such as "X-Scope-OrgID", found "X Key"
-    agent.yaml:22:8: spec.watch.prometheus.headers[1].name: "Host" is set by Whetstone itself; leave it out
+    agent.yaml:22:8: spec.watch.prometheus.headers[1].name: "Host" is set by Whetstone itself; remove it
     agent.yaml:23:8: spec.watch.prometheus.headers[2].name: "AUTHORIZATION" is set by bearerToken or basicAuth; keep one of them
-    agent.yaml:25:8: spec.watch.prometheus.headers[4].name: a second header "x-a"; keep one of them
+    agent.yaml:25:8: spec.watch.prometheus.headers[4].name: duplicate header "x-a"; keep one of them
     agent.yaml:26:7: spec.watch.prometheus.headers[5]: exactly one of value, secretKeyRef is required; none is given
-    agent.yaml:27:19: spec.watch.prometheus.headers[6].value: only letters, digits and signs of ASCII can be sent in a header; put anything else into a Secret, encoded
+    agent.yaml:27:19: spec.watch.prometheus.headers[6].value: a header value must be printable ASCII; encode anything else and put it into a Secret
     "#);
     let said = said_of(
         "{prometheus: {url: \"http://p\", headers: [{name: Authorization, value: Bearer x}]}, signals: [{name: s, query: q, max: 1}]}",
     );
-    insta::assert_snapshot!(said, @"spec.watch.prometheus.headers[0].value: whoever may read the resource reads this credential; put it into a Secret and refer to it by secretKeyRef");
+    insta::assert_snapshot!(said, @"spec.watch.prometheus.headers[0].value: everyone who can read the resource can read this credential; put it into a Secret and use secretKeyRef");
 }
 
 #[test]
@@ -184,13 +184,13 @@ fn signals_are_checked() {
     );
     insta::assert_snapshot!(said, @r#"
     agent.yaml:21:7: spec.watch.signals[0]: "a" has no limit; give max, min, maxIncrease or maxDecrease
-    agent.yaml:22:17: spec.watch.signals[1].query: an empty query asks nothing; write one in PromQL, such as sum(rate(errors_total[5m]))
-    agent.yaml:23:8: spec.watch.signals[2].name: a second signal "b"; give it another name
-    agent.yaml:23:35: spec.watch.signals[2].min: no value is at least 2 and at most 1; exchange min and max, or leave one out
-    agent.yaml:24:8: spec.watch.signals[3].name: "reevaluation" is what status calls the re-evaluation; give the signal another name
-    agent.yaml:25:8: spec.watch.signals[4].name: " c" is no name for a signal: it is empty, or has space around it or control characters in it
-    agent.yaml:25:43: spec.watch.signals[4].maxIncrease: expected a decimal number in quotes, such as "0.02", or a share, such as "20%", found "20 %"
-    agent.yaml:25:64: spec.watch.signals[4].maxDecrease: expected a decimal number in quotes, such as "0.02", or a share, such as "20%", found "-1"
+    agent.yaml:22:17: spec.watch.signals[1].query: the query is empty; write one in PromQL, such as sum(rate(errors_total[5m]))
+    agent.yaml:23:8: spec.watch.signals[2].name: duplicate signal "b"; give it another name
+    agent.yaml:23:35: spec.watch.signals[2].min: min 2 is above max 1, so every value would breach; swap them, or remove one
+    agent.yaml:24:8: spec.watch.signals[3].name: "reevaluation" is the name of the re-evaluation in the status; rename the signal
+    agent.yaml:25:8: spec.watch.signals[4].name: " c" is not a valid name of a signal: it is empty, has surrounding space or contains control characters
+    agent.yaml:25:43: spec.watch.signals[4].maxIncrease: expected a decimal number in quotes, such as "0.02", or a percentage, such as "20%", found "20 %"
+    agent.yaml:25:64: spec.watch.signals[4].maxDecrease: expected a decimal number in quotes, such as "0.02", or a percentage, such as "20%", found "-1"
     agent.yaml:26:52: spec.watch.signals[5].samples.query: must not be empty
     agent.yaml:26:65: spec.watch.signals[5].samples.minimum: expected a number of at least 1, found 0
     "#);
@@ -214,5 +214,5 @@ fn running_recorded_transcripts_again_is_a_warning() {
     let submission = Submission::read("agent.yaml", &text, None).unwrap();
     let mut findings = Findings::new(&submission);
     assert!(super::super::watch::resolve(&submission.resource.spec, &mut findings).is_some());
-    insta::assert_snapshot!(findings.finish().unwrap().join("\n"), @"spec.watch.reevaluation: recorded transcripts never change, so running the suite again finds nothing; leave it out");
+    insta::assert_snapshot!(findings.finish().unwrap().join("\n"), @"spec.watch.reevaluation: recorded transcripts never change, so a re-evaluation finds nothing; remove it");
 }

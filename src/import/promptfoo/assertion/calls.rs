@@ -106,7 +106,7 @@ fn arguments_match(
         reading.notes.add(
             assertion.item.place(),
             "exact arguments with defaults or ignored ones",
-            "other arguments are allowed now",
+            "other arguments are accepted now",
         );
     }
     let matching = if exact && !loose { ArgumentMatch::Exact } else { ArgumentMatch::Subset };

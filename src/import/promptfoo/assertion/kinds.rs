@@ -179,24 +179,24 @@ pub(super) fn why_not(kind: &str, negated: bool) -> &'static str {
         | "answer-relevance"
         | "conversation-relevance"
         | "noise-sensitivity"
-        | "citation-faithfulness" => "write what the judge is to look for as a rubric",
-        "select-best" | "max-score" => "it compares several prompts; the gate compares champion and challenger",
-        "human" => "nobody grades by hand here; write what counts as a rubric",
+        | "citation-faithfulness" => "write what the judge looks for as a rubric",
+        "select-best" | "max-score" => "it compares several prompts, which is what the gate does",
+        "human" => "there is no manual grading; write the criteria as a rubric",
         "agent-rubric" | "research-rubric" | "search-rubric" | "video-rubric" => {
-            "its judge looks things up or watches; ours reads the transcript. Write it as a rubric if that is enough"
+            "its judge has access to more than the transcript; write it as a rubric if the transcript is enough"
         }
         "trace-error-spans" | "trace-span-count" | "trace-span-duration" | "trajectory:step-count" | "skill-used" => {
-            "there are no spans to look into; expect or forbid calls instead"
+            "spans are not recorded; expect or forbid calls instead"
         }
         "guardrails" | "moderation" | "classifier" | "perplexity" | "perplexity-score" | "finish-reason" => {
-            "it looks at what a provider or another model says of the answer; write it as a rubric"
+            "it depends on a provider's or another model's assessment of the answer; write it as a rubric"
         }
         "is-valid-function-call" | "is-valid-openai-function-call" | "is-valid-openai-tools-call" => {
             "expect the calls themselves, with their arguments"
         }
         "equals" | "regex" | "starts-with" | "is-json" | "factuality" | "model-graded-factuality" if negated => {
-            "no check says that an answer is not something, but for `notContains`; write it as a rubric"
+            "`notContains` is the only negated check; write it as a rubric"
         }
-        _ => "it has no counterpart; write it as a check or a rubric",
+        _ => "not supported; write it as a check or a rubric",
     }
 }
