@@ -1,8 +1,13 @@
 //! What an earlier release has recorded, this one finds again: the identity of a cycle, the keys of its calls, the parts of its
 //! scenarios and the prompts that it comes to. A change of one of these literals makes every user pay again.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
+use whetstone::decide::conclude::Verdict;
 use whetstone::domain::hash::ContentHash;
+use whetstone::engine::ports::{CycleStart, History as _, Ledger as _, Memory};
+use whetstone::engine::report::Report;
 use whetstone::store::{Sqlite, Store as _};
 
 use super::support::{Shop, block_on};
@@ -56,4 +61,77 @@ fn a_cycle_has_the_identity_asks_the_calls_and_comes_to_the_prompt_of_earlier_re
         "keys": "f1c636eb271c",
     });
     assert_eq!(found, recorded);
+}
+
+/// A store of every earlier release, as `tests/fixtures/upgrade` keeps them.
+fn stores_of_earlier_releases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/upgrade");
+    let releases = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path().join("store.db"));
+    let stores: Vec<PathBuf> = releases.collect();
+    assert!(!stores.is_empty());
+    stores
+}
+
+/// The places of what was recorded that `now` does not have, or has otherwise. It may have more.
+fn missing(recorded: &Value, now: &Value, place: &str) -> Vec<String> {
+    match (recorded, now) {
+        (Value::Object(fields), Value::Object(others)) => fields
+            .iter()
+            .flat_map(|(name, value)| {
+                missing(value, others.get(name).unwrap_or(&Value::Null), &format!("{place}.{name}"))
+            })
+            .collect(),
+        (Value::Array(items), Value::Array(others)) if items.len() == others.len() => {
+            let pairs = items.iter().zip(others).enumerate();
+            pairs.flat_map(|(index, (item, other))| missing(item, other, &format!("{place}[{index}]"))).collect()
+        }
+        (recorded, now) if recorded == now => Vec::new(),
+        _ => vec![place.to_owned()],
+    }
+}
+
+#[test]
+fn everything_in_a_store_of_an_earlier_release_is_read() {
+    for recorded in stores_of_earlier_releases() {
+        let place = tempfile::tempdir().unwrap();
+        let copy = place.path().join("store.db");
+        std::fs::copy(&recorded, &copy).unwrap();
+        block_on(async {
+            let store = Sqlite::open(&copy).await.unwrap();
+            let [cycle]: [_; 1] = store.cycles(None, 10).await.unwrap().try_into().unwrap();
+            assert_eq!(cycle.object, "upgraded/shop");
+
+            let fields = store.report(&cycle.object, cycle.cycle).await.unwrap().unwrap();
+            let report: Report = serde_json::from_value(fields.clone()).unwrap();
+            assert_eq!((report.cycle.as_str(), report.verdict), (cycle.cycle.to_string().as_str(), Verdict::Promoted));
+            let lost = missing(&fields, &serde_json::to_value(&report).unwrap(), "report");
+            assert_eq!(lost, Vec::<String>::new(), "nothing of the report is lost or renamed");
+
+            let versions = store.versions(&cycle.object).await.unwrap();
+            assert_eq!(versions.iter().map(|row| row.version.name.as_str()).collect::<Vec<_>>(), ["v1", "v2"]);
+            let calls = store.calls(cycle.cycle).await.unwrap();
+            assert_eq!(calls.len(), 472);
+            for call in &calls {
+                let found = store.find(call.key).await.unwrap().expect("a recorded call has an answer");
+                assert_eq!(found.cycle, cycle.cycle);
+            }
+
+            // The memory was pinned when the cycle began, and is what the same cycle gets again.
+            let champion = versions[0].version.clone();
+            let start = CycleStart {
+                cycle: cycle.cycle,
+                object: cycle.object.clone(),
+                champion: champion.hash,
+                champion_text: champion.text,
+                at: cycle.started_at,
+            };
+            let memory = store.open(start.clone()).await.unwrap();
+            assert_eq!(memory, Memory { champion_version: "v1".to_owned(), next_version: 2, ..Memory::default() });
+            // The next one remembers what this one rejected, and how its champion did.
+            let next = CycleStart { cycle: ContentHash::of_bytes(b"another"), ..start };
+            let memory = store.open(next).await.unwrap();
+            assert_eq!((memory.next_version, memory.rejected.len(), memory.champion_scores.len()), (3, 2, 1));
+            store.close().await.unwrap();
+        });
+    }
 }

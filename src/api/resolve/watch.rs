@@ -1,7 +1,9 @@
 //! `spec.watch`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use super::super::AgentOptimizationSpec;
 use super::super::plan::watch::{
@@ -84,13 +86,27 @@ pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Opt
     Some(WatchPlan { window, interval, breaches, prometheus, signals: plans, reevaluation })
 }
 
-/// A short hash of everything that determines a reading and its limits.
+/// A short hash of everything that determines a reading and its limits, over canonical JSON without what is absent. A change of
+/// this form makes every running watch count its breaches from zero once.
 fn definition(plan: &SignalPlan, prometheus: Option<&PrometheusPlan>, window: Duration, interval: Duration) -> String {
     let SignalPlan { name, query, max, min, max_increase, max_decrease, samples, definition: _ } = plan;
-    let url = prometheus.map(|prometheus| prometheus.url.as_str());
-    let baseline = plan.has_baseline().then_some((window, interval));
-    let described = format!("{:?}", (name, query, max, min, max_increase, max_decrease, samples, url, baseline));
-    ContentHash::of_bytes(described.as_bytes()).short()
+    let margin = |margin: &Margin| match margin {
+        Margin::Absolute(value) => json!({"absolute": value}),
+        Margin::Share(share) => json!({"share": share}),
+    };
+    let fields = [
+        ("name", Some(json!(name))),
+        ("query", Some(json!(query))),
+        ("max", max.map(|limit| json!(limit))),
+        ("min", min.map(|limit| json!(limit))),
+        ("maxIncrease", max_increase.as_ref().map(margin)),
+        ("maxDecrease", max_decrease.as_ref().map(margin)),
+        ("samples", samples.as_ref().map(|it| json!({"query": it.query, "minimum": it.minimum}))),
+        ("prometheus", prometheus.map(|it| json!(it.url.as_str()))),
+        ("baseline", plan.has_baseline().then(|| json!([window.as_secs_f64(), interval.as_secs_f64()]))),
+    ];
+    let present: BTreeMap<&str, Value> = fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    ContentHash::of_json(&("signal", 1, present)).short()
 }
 
 /// Checks that the window is long enough for the number of readings that a rollback requires.
@@ -320,4 +336,37 @@ fn reevaluation(spec: &AgentOptimizationSpec, written: &Reevaluation, findings: 
         findings.warn(path, "recorded transcripts never change, so a re-evaluation finds nothing; remove it");
     }
     ReevaluationPlan { every: every.0, max_drop: max_drop.unwrap_or(MAX_DROP) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Watches under way are compared by it: a change makes each of them count its breaches from zero.
+    #[test]
+    fn the_definition_of_a_signal_never_changes() {
+        let plain = SignalPlan {
+            name: "errors".to_owned(),
+            query: "sum(errors)".to_owned(),
+            max: Some(0.05),
+            min: None,
+            max_increase: None,
+            max_decrease: None,
+            samples: None,
+            definition: String::new(),
+        };
+        let relative = SignalPlan {
+            max: None,
+            max_increase: Some(Margin::Share(0.2)),
+            samples: Some(SamplesPlan { query: "sum(requests)".to_owned(), minimum: 20.0 }),
+            ..plain.clone()
+        };
+        let of =
+            |plan: &SignalPlan, window| definition(plan, None, Duration::from_secs(window), Duration::from_secs(30));
+        insta::assert_snapshot!([of(&plain, 60), of(&relative, 60)].join(" "), @"869d30f087fe 810e92845c94");
+        assert_eq!(of(&plain, 60), of(&plain, 90), "the window matters only for a baseline");
+        assert_ne!(of(&relative, 60), of(&relative, 90));
+        let absolute = SignalPlan { max_increase: Some(Margin::Absolute(0.2)), ..relative.clone() };
+        assert_ne!(of(&absolute, 60), of(&relative, 60));
+    }
 }
