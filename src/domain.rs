@@ -22,6 +22,7 @@ pub mod scenario;
 pub mod schema;
 pub mod score;
 pub mod series;
+pub mod suite;
 pub mod tool;
 pub mod transcript;
 pub mod version;

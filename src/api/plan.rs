@@ -20,9 +20,9 @@ use crate::domain::call::{ModelIdentity, Parameters};
 use crate::domain::ids::{DimensionName, ModelName};
 use crate::domain::money::{Money, Price};
 use crate::domain::prompt::Prompt;
-use crate::domain::scenario::Scenario;
 use crate::domain::score::Score;
 use crate::domain::series::Series;
+use crate::domain::suite::{ScenarioKey, Suite};
 use crate::domain::tool::ToolDefinition;
 use crate::domain::transcript::Transcript;
 
@@ -43,8 +43,8 @@ pub struct Plan {
     pub runtime: RuntimePlan,
     /// The models, by name.
     pub models: BTreeMap<ModelName, ModelPlan>,
-    /// The scenarios, sorted by id.
-    pub scenarios: Vec<Arc<Scenario>>,
+    /// The scenarios of the spec. What later cycles grow is another suite, and no part of the [inputs](Plan::inputs).
+    pub scenarios: Suite,
     /// The split of the scenarios.
     pub split: SplitPlan,
     /// How the agent is run.
@@ -190,21 +190,21 @@ pub struct KeyPlan {
     pub required: bool,
 }
 
-/// The parts of the suite, as ascending indices into [`Plan::scenarios`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// The parts of the suite, each sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SplitPlan {
     /// The training part, from whose failures the optimizer learns.
-    pub train: Vec<usize>,
+    pub train: Vec<ScenarioKey>,
     /// The regression part, on which a candidate must not be worse.
-    pub regression: Vec<usize>,
+    pub regression: Vec<ScenarioKey>,
     /// The held-out part, which the optimizer never sees and on which the gate decides.
-    pub held_out: Vec<usize>,
+    pub held_out: Vec<ScenarioKey>,
 }
 
 impl SplitPlan {
     /// Training and regression part together, on which candidates are tested.
     #[must_use]
-    pub fn suite(&self) -> Vec<usize> {
+    pub fn suite(&self) -> Vec<ScenarioKey> {
         let mut suite = [self.train.as_slice(), self.regression.as_slice()].concat();
         suite.sort_unstable();
         suite

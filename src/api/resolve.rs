@@ -39,6 +39,7 @@ use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::prompt::Prompt;
 use crate::domain::scenario::Scenario;
 use crate::domain::series::Series;
+use crate::domain::suite::Suite;
 
 /// Resolves a submission into a plan.
 ///
@@ -62,15 +63,16 @@ pub fn resolve(submission: &Submission, references: &References) -> Result<Plan,
     let validation = validation(spec, &defaults, champion.as_ref(), &mut findings);
     let clustering = clustering(spec, &defaults, &mut findings);
     let gate = promotion::gate(spec, &defaults, runtime.as_ref(), &mut findings);
-    let suite = scenarios::Suite { tools: tools.as_deref(), dimensions: &dimensions, runtime: runtime.as_ref() };
-    let scenarios = scenarios::resolve(spec, references, &suite, &mut findings);
+    let referents =
+        scenarios::Referents { tools: tools.as_deref(), dimensions: &dimensions, runtime: runtime.as_ref() };
+    let scenarios = Suite::new(scenarios::resolve(spec, references, &referents, &mut findings));
     let split = split::resolve(spec, &defaults, &scenarios, gate.minimum_sample_size, &mut findings);
     promotion::target(spec, &mut findings);
     watch::resolve(spec, &mut findings);
-    scoring::warn_of_idle_dimensions(&dimensions, &scenarios, &mut findings);
+    scoring::warn_of_idle_dimensions(&dimensions, scenarios.scenarios(), &mut findings);
     models::warn_of_unused(spec, &mut findings);
 
-    let user_model = user_model(spec, &scenarios, &mut findings);
+    let user_model = user_model(spec, scenarios.scenarios(), &mut findings);
 
     let (Some(champion), Some(tools), Some(runtime)) = (champion, tools, runtime) else {
         return Err(findings.into_problems());

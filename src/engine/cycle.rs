@@ -27,6 +27,7 @@ use crate::decide::critical::NewFailure;
 use crate::domain::call::Phase;
 use crate::domain::cluster::Failure;
 use crate::domain::hash::ContentHash;
+use crate::domain::suite::ScenarioKey;
 use crate::domain::words::counted;
 
 /// A cycle under way.
@@ -127,7 +128,7 @@ impl Cycle {
     }
 
     /// *Shadow*: both prompts on the same scenarios.
-    async fn shadow(&self, challenger: &Arc<Subject>, from: &[usize]) -> Result<Paired, CycleError> {
+    async fn shadow(&self, challenger: &Arc<Subject>, from: &[ScenarioKey]) -> Result<Paired, CycleError> {
         let drawn = shadow::sample(&self.plan, from);
         let total = (2 * drawn.len() * self.plan.gate.repeats as usize) as u64;
         self.progress.begin(Phase::Shadow, "champion and challenger on the same scenarios", Some(total));
@@ -137,12 +138,17 @@ impl Cycle {
     }
 
     /// *Gate*: the evidence, judged.
-    fn gate(&self, paired: &Paired, again: &[(usize, NewFailure)], others: &[Option<f64>]) -> decide::gate::Report {
+    fn gate(
+        &self,
+        paired: &Paired,
+        again: &[(ScenarioKey, NewFailure)],
+        others: &[Option<f64>],
+    ) -> decide::gate::Report {
         self.progress.begin(Phase::Gate, "judging the evidence", None);
         phase_span(Phase::Gate).in_scope(|| gate::judge(&self.plan, paired, &self.memory, again, others))
     }
 
-    fn failures(&self, subject: &Subject, scenarios: &[usize], repeats: u32) -> Vec<Failure> {
+    fn failures(&self, subject: &Subject, scenarios: &[ScenarioKey], repeats: u32) -> Vec<Failure> {
         self.evaluator.failures(subject, scenarios, &(0..repeats)).into_iter().map(|(_, failure)| failure).collect()
     }
 

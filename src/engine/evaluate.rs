@@ -37,6 +37,7 @@ use crate::domain::hash::ContentHash;
 use crate::domain::ids::ModelName;
 use crate::domain::scenario::Scenario;
 use crate::domain::score::{Evaluation, Sample, ScenarioResult};
+use crate::domain::suite::{ScenarioKey, Suite};
 use crate::domain::transcript::Transcript;
 
 /// Transcripts of a cycle that are examined at once, where that may take long.
@@ -77,7 +78,7 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// An evaluator for the scenarios and dimensions of a plan.
+    /// An evaluator for the agent and the dimensions of a plan. Its scenarios may be of any suite.
     #[must_use]
     pub fn new(plan: Arc<Plan>, calls: Arc<Calls>, progress: Arc<dyn Progress>, stop: CancellationToken) -> Self {
         let slots = Semaphore::new(plan.execution.concurrency);
@@ -94,32 +95,30 @@ impl Evaluator {
         }
     }
 
-    /// Runs a subject in each of the scenarios (indices into [`Plan::scenarios`]), once for each of the repeats, and scores
-    /// it. Progress is told as a step a run.
+    /// Runs a subject in each of the scenarios, once for each of the repeats, and scores it. Each run is a step of progress.
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either, or more runs ended in errors than the plan tolerates.
     pub async fn evaluate(
         self: &Arc<Self>,
         subject: &Arc<Subject>,
-        scenarios: &[usize],
+        scenarios: &[ScenarioKey],
         repeats: Range<u32>,
         counted: CountedAs,
     ) -> Result<Evaluation, CycleError> {
-        let mut missing: Vec<(usize, u32)> = {
+        let mut missing: Vec<(ScenarioKey, u32)> = {
             let mut measured = self.outcomes();
             measured.look_at(subject, self.most_repeats());
             scenarios
                 .iter()
-                .flat_map(|&scenario| repeats.clone().map(move |repeat| (scenario, repeat)))
-                .filter(|&(scenario, repeat)| !measured.contains((subject.id, scenario, repeat)))
+                .flat_map(|scenario| repeats.clone().map(move |repeat| (scenario.clone(), repeat)))
+                .filter(|(scenario, repeat)| !measured.contains(&(subject.id, scenario.clone(), *repeat)))
                 .collect()
         };
         self.progress.advance((scenarios.len() * repeats.len() - missing.len()) as u64);
         if self.plan.budget.is_some() {
             // When the money runs out, what counts most has been measured.
-            let impact = |scenario: usize| self.plan.scenarios[scenario].impact();
-            missing.sort_by(|a, b| impact(b.0).total_cmp(&impact(a.0)));
+            missing.sort_by(|a, b| b.0.impact().total_cmp(&a.0.impact()));
         }
         self.measure(subject, missing, counted).await?;
         Ok(self.measured(subject, scenarios, &repeats))
@@ -127,26 +126,31 @@ impl Evaluator {
 
     /// The failures of a subject in those of the scenarios that it fails: it does not pass more than half of its repeats.
     #[must_use]
-    pub fn failures(&self, subject: &Subject, scenarios: &[usize], repeats: &Range<u32>) -> Vec<(usize, Failure)> {
+    pub fn failures(
+        &self,
+        subject: &Subject,
+        scenarios: &[ScenarioKey],
+        repeats: &Range<u32>,
+    ) -> Vec<(ScenarioKey, Failure)> {
         self.outcomes().failures(subject, scenarios, repeats)
     }
 
     /// Those of the scenarios that a subject fails.
     #[must_use]
-    pub fn failing(&self, subject: &Subject, scenarios: &[usize], repeats: &Range<u32>) -> Vec<usize> {
+    pub fn failing(&self, subject: &Subject, scenarios: &[ScenarioKey], repeats: &Range<u32>) -> Vec<ScenarioKey> {
         self.failures(subject, scenarios, repeats).into_iter().map(|(scenario, _)| scenario).collect()
     }
 
     /// What has been measured of a subject in these scenarios, without measuring more.
     #[must_use]
-    pub fn measured(&self, subject: &Subject, scenarios: &[usize], repeats: &Range<u32>) -> Evaluation {
-        self.outcomes().measured(&self.plan, subject, scenarios, repeats)
+    pub fn measured(&self, subject: &Subject, scenarios: &[ScenarioKey], repeats: &Range<u32>) -> Evaluation {
+        self.outcomes().measured(subject, scenarios, repeats)
     }
 
-    /// What was out of the ordinary about the agent's answers in the runs of an evaluation.
+    /// What was out of the ordinary about the agent's answers in the runs of an evaluation, of scenarios of a suite.
     #[must_use]
-    pub fn answers(&self, measured: &Evaluation) -> AnswerCounts {
-        self.outcomes().answers(&self.plan, measured)
+    pub fn answers(&self, suite: &Suite, measured: &Evaluation) -> AnswerCounts {
+        self.outcomes().answers(suite, measured)
     }
 
     /// What a person should know of the runs so far.
@@ -204,7 +208,7 @@ impl Evaluator {
     async fn measure(
         self: &Arc<Self>,
         subject: &Arc<Subject>,
-        missing: Vec<(usize, u32)>,
+        missing: Vec<(ScenarioKey, u32)>,
         counted: CountedAs,
     ) -> Result<(), CycleError> {
         let runs = missing.len();
@@ -222,10 +226,10 @@ impl Evaluator {
                 let Some((scenario, repeat)) = queue.next() else { break };
                 let this = Arc::clone(self);
                 let subject = Arc::clone(subject);
-                let span = tracing::info_span!("scenario", id = %self.plan.scenarios[scenario].id, repeat);
+                let span = tracing::info_span!("scenario", id = %scenario.id, repeat);
                 under_way.spawn(
                     async move {
-                        let outcome = this.measure_one(&subject, scenario, repeat, counted).await;
+                        let outcome = this.measure_one(&subject, &scenario, repeat, counted).await;
                         (subject.id, scenario, repeat, outcome)
                     }
                     .instrument(span),
@@ -272,12 +276,11 @@ impl Evaluator {
     async fn measure_one(
         &self,
         subject: &Subject,
-        scenario: usize,
+        what: &ScenarioKey,
         repeat: u32,
         counted: CountedAs,
     ) -> Result<Outcome, CycleError> {
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
-        let what = &self.plan.scenarios[scenario];
         let held = self.texts.run();
         let ran = match run(&self.plan, &self.calls, counted.run, subject, what, repeat, &held).await {
             Ok(ran) => ran,
@@ -293,11 +296,11 @@ impl Evaluator {
                     RunError::SilentUser { key, .. } => vec![*key],
                     _ => Vec::new(),
                 };
-                let cause = ContentHash::of_json(&(subject.id, scenario, repeat));
+                let cause = ContentHash::of_json(&(subject.id, what.suite(), &what.id, repeat));
                 return Ok(Outcome::Errored(RunFailure { message: error.to_string(), is_retryable, cause, useless }));
             }
         };
-        let examined = examine(what, &self.plan.dimensions, &ran.transcript, &self.desk).await;
+        let examined = examine(what.scenario(), &self.plan.dimensions, &ran.transcript, &self.desk).await;
         let mut examined = examined.expect("the checks of a plan have been compiled once already");
         if self.may_hide_calls(&ran.transcript) && what.expects_tools() {
             examined = examined.without_calls();
@@ -401,3 +404,6 @@ fn by_model(asked: &Mutex<Vec<(ModelName, CallKey)>>, model: &ModelName) -> Vec<
 fn counted(n: usize, one: &str, several: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { several })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,11 @@
 //! Phase *gate*: paired scores → the evidence that [`decide::gate`](crate::decide::gate) judges.
 
-use std::sync::Arc;
-
 use super::ports::Memory;
 use super::shadow::Paired;
 use crate::api::Plan;
 use crate::decide::critical::NewFailure;
 use crate::decide::gate::{Evidence, Report, Rules, gate};
-use crate::domain::scenario::Scenario;
+use crate::domain::suite::ScenarioKey;
 
 /// Judges what shadow has measured. `again` are the scenarios that seemed to newly fail in a critical dimension, with further
 /// repeats: whether they fail is judged by all repeats together. The scores stay those of the first, which were not chosen.
@@ -17,16 +15,14 @@ pub fn judge(
     plan: &Plan,
     paired: &Paired,
     memory: &Memory,
-    again: &[(usize, NewFailure)],
+    again: &[(ScenarioKey, NewFailure)],
     others: &[Option<f64>],
 ) -> Report {
-    let scenarios: Vec<Arc<Scenario>> =
-        paired.scenarios.iter().map(|&scenario| Arc::clone(&plan.scenarios[scenario])).collect();
     let mut evidence = Evidence {
         history: memory.champion_scores.clone(),
         rejected_before: memory.rejected.iter().any(|rejected| rejected.prompt == paired.challenger.prompt),
         other_challengers: others.to_vec(),
-        ..Evidence::pair(&paired.champion, &paired.challenger, &scenarios)
+        ..Evidence::pair(&paired.champion, &paired.challenger, &paired.scenarios)
     };
     for (_, failure) in again {
         let Some(pair) = evidence.pairs.iter_mut().find(|pair| pair.scenario == failure.scenario) else { continue };

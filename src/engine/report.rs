@@ -363,8 +363,7 @@ pub struct Means {
 pub fn means(plan: &Plan, evaluation: &Evaluation) -> Means {
     let weights: Vec<f64> = plan.dimensions.iter().map(|dimension| dimension.weight).collect();
     let impact = |result: &crate::domain::score::ScenarioResult| {
-        let found = plan.scenarios.binary_search_by(|scenario| scenario.id.cmp(&result.scenario));
-        found.map_or(1.0, |index| plan.scenarios[index].impact())
+        plan.scenarios.get(&result.scenario).map_or(1.0, |scenario| scenario.impact())
     };
     let mean = |figure: &dyn Fn(&crate::domain::score::ScenarioResult) -> Option<f64>| {
         let (mut sum, mut weight) = (0.0, 0.0);

@@ -13,12 +13,13 @@ use crate::api::Plan;
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ScenarioId;
 use crate::domain::score::{Evaluation, ScenarioResult};
+use crate::domain::suite::ScenarioKey;
 
 /// Champion and challenger on the same scenarios, in the same order.
 #[derive(Clone, Debug)]
 pub struct Paired {
-    /// The scenarios, as indices into the plan.
-    pub scenarios: Vec<usize>,
+    /// The scenarios.
+    pub scenarios: Vec<ScenarioKey>,
     /// How the champion did.
     pub champion: Evaluation,
     /// How the challenger did.
@@ -66,10 +67,10 @@ fn scored_as_well(result: &ScenarioResult, other: &ScenarioResult) -> ScenarioRe
 /// Draws the scenarios to compare on: at most `spec.promotion.gate.shadowSampleSize` of `from`, at random, but always the
 /// same ones for the same seed.
 #[must_use]
-pub fn sample(plan: &Plan, from: &[usize]) -> Vec<usize> {
+pub fn sample(plan: &Plan, from: &[ScenarioKey]) -> Vec<ScenarioKey> {
     let mut drawn = from.to_vec();
     let seed = plan.execution.seed;
-    drawn.sort_by_key(|&scenario| ContentHash::of_json(&("shadow", seed, &plan.scenarios[scenario].id)));
+    drawn.sort_by_cached_key(|scenario| ContentHash::of_json(&("shadow", seed, &scenario.id)));
     drawn.truncate(plan.gate.shadow_sample_size);
     drawn.sort_unstable();
     drawn
@@ -84,7 +85,7 @@ pub async fn compare(
     evaluator: &Arc<Evaluator>,
     champion: &Arc<Subject>,
     challenger: &Arc<Subject>,
-    scenarios: Vec<usize>,
+    scenarios: Vec<ScenarioKey>,
 ) -> Result<Paired, CycleError> {
     let measure = |subject| evaluator.evaluate(subject, &scenarios, 0..plan.gate.repeats, CountedAs::SHADOW);
     futures::try_join!(measure(champion), measure(challenger))?;
@@ -121,7 +122,7 @@ mod tests {
             {"scenario": "b", "samples": [], "errors": ["timed out"]},
             {"scenario": "c", "samples": [sample([Some(0.9), Some(0.9)])]},
         ]));
-        let compared = Paired { scenarios: vec![0, 1, 2], champion, challenger }.compared();
+        let compared = Paired { scenarios: Vec::new(), champion, challenger }.compared();
         let means = |evaluation: &Evaluation| -> Vec<(String, Option<f64>)> {
             let aggregate = |result: &ScenarioResult| (result.scenario.to_string(), result.aggregate(&[0.5, 0.5]));
             evaluation.results.iter().map(aggregate).collect()

@@ -36,6 +36,7 @@ use crate::domain::cluster::Cluster;
 use crate::domain::ids::ScenarioId;
 use crate::domain::patch::{EditKey, RejectedPatch};
 use crate::domain::score::Evaluation;
+use crate::domain::suite::ScenarioKey;
 
 /// Scenarios of a cluster that a candidate is tried on before the rest of them is paid for.
 const FIRST_LOOK: usize = 4;
@@ -78,7 +79,7 @@ impl Survivor {
 #[derive(Clone, Debug, Default)]
 struct Gains {
     /// The scenarios that it fixes, in whole or in part.
-    scenarios: Vec<usize>,
+    scenarios: Vec<ScenarioKey>,
     /// The sum of their gains of aggregate score.
     sum: f64,
     /// How many scenarios could be compared: the runs of others ended in errors.
@@ -154,7 +155,7 @@ impl Arena<'_> {
     /// Targeted first: the cluster's own scenarios, then sentinels, then, if it is complex, everything.
     async fn try_candidate(&self, candidate: &Candidate, cluster: &Cluster) -> Result<Outcome, CycleError> {
         let subject = &candidate.subject;
-        let members = self.indices(cluster.scenarios());
+        let members = self.keys(cluster.scenarios());
         let first_look = spread(&members, FIRST_LOOK);
         let first = self.gains(subject, &first_look).await?;
         if first.compared == 0 {
@@ -195,7 +196,7 @@ impl Arena<'_> {
     }
 
     /// What newly fails in a critical dimension, confirmed by further repeats.
-    async fn newly_failed(&self, subject: &Arc<Subject>, scenarios: &[usize]) -> Result<Vec<Broken>, CycleError> {
+    async fn newly_failed(&self, subject: &Arc<Subject>, scenarios: &[ScenarioKey]) -> Result<Vec<Broken>, CycleError> {
         let failures = self.guard().new_failures(subject, scenarios).await?;
         let confirmed = failures.iter().filter(|(_, failure)| failure.standing() == Standing::Confirmed);
         Ok(confirmed.map(|(_, failure)| Broken::from(failure)).collect())
@@ -215,7 +216,7 @@ impl Arena<'_> {
     async fn evaluate(
         &self,
         subject: &Arc<Subject>,
-        scenarios: &[usize],
+        scenarios: &[ScenarioKey],
         repeats: Range<u32>,
     ) -> Result<Evaluation, CycleError> {
         self.evaluator.evaluate(subject, scenarios, repeats, CountedAs::VALIDATE).await
@@ -225,14 +226,14 @@ impl Arena<'_> {
         0..self.plan.execution.repeats
     }
 
-    fn indices<'s>(&self, scenarios: impl Iterator<Item = &'s ScenarioId>) -> Vec<usize> {
-        scenarios.filter_map(|id| self.plan.scenarios.binary_search_by(|scenario| scenario.id.cmp(id)).ok()).collect()
+    fn keys<'s>(&self, scenarios: impl Iterator<Item = &'s ScenarioId>) -> Vec<ScenarioKey> {
+        scenarios.filter_map(|id| self.plan.scenarios.key(id)).collect()
     }
 }
 
 /// At most `n` of the items, evenly spread over them: members of a cluster are sorted by how typical they are, and a cause that
 /// few of them have must not be overlooked.
-fn spread(items: &[usize], n: usize) -> Vec<usize> {
+fn spread(items: &[ScenarioKey], n: usize) -> Vec<ScenarioKey> {
     let n = n.min(items.len());
-    (0..n).map(|index| items[index * items.len() / n]).collect()
+    (0..n).map(|index| items[index * items.len() / n].clone()).collect()
 }

@@ -9,11 +9,12 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::{Plan, RuntimePlan};
+use super::{Plan, RuntimePlan, SplitPlan};
 use crate::domain::call::{ModelIdentity, Parameters};
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ModelName;
 use crate::domain::series::Series;
+use crate::domain::suite::ScenarioKey;
 
 /// The version of the form.
 const VERSION: u32 = 2;
@@ -74,6 +75,15 @@ impl Plan {
         inputs
     }
 
+    /// The parts as positions in the suite, which is how all versions of the form have them.
+    fn split_by_position(&self) -> Value {
+        let SplitPlan { train, regression, held_out } = &self.split;
+        let positions = |part: &[ScenarioKey]| -> Vec<usize> {
+            part.iter().filter_map(|scenario| self.scenarios.position(&scenario.id)).collect()
+        };
+        json!({"train": positions(train), "regression": positions(regression), "held_out": positions(held_out)})
+    }
+
     /// The common part of all versions of the form.
     pub(super) fn unversioned(&self) -> Value {
         let runtime = match &self.runtime {
@@ -91,7 +101,7 @@ impl Plan {
             "runtime": runtime,
             "models": models,
             "scenarios": self.scenarios,
-            "split": self.split,
+            "split": self.split_by_position(),
             "repeats": self.execution.repeats,
             "user": self.execution.user_model.as_ref().map(|user| &user.model),
             "seed": self.execution.seed,

@@ -7,7 +7,7 @@ use super::super::document::nearest::hint;
 use super::super::plan::RuntimePlan;
 use super::super::scoring::Scorer;
 use super::findings::exactly_one;
-use super::scenarios::Suite;
+use super::scenarios::Referents;
 use super::scoring::ACCURACY;
 use super::split::{Part, SPLIT_TAG};
 use crate::domain::ids::{DimensionName, ToolName};
@@ -24,7 +24,7 @@ pub struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    pub fn new(suite: &Suite<'a>) -> Self {
+    pub fn new(suite: &Referents<'a>) -> Self {
         // An endpoint or a recording has its own tools, which the resource may list for the judge.
         let has_own_tools = !matches!(suite.runtime, Some(RuntimePlan::Model { .. }));
         let tools = suite.tools.filter(|tools| !(has_own_tools && tools.is_empty()));

@@ -19,7 +19,7 @@ use crate::domain::words::{by_number, counted};
 
 /// The objects that scenarios may refer to.
 #[derive(Clone, Copy)]
-pub struct Suite<'a> {
+pub struct Referents<'a> {
     /// The agent's tools; `None` if they could not be read.
     pub tools: Option<&'a [ToolDefinition]>,
     /// The dimensions.
@@ -64,7 +64,7 @@ impl At<'_> {
 pub fn resolve(
     spec: &AgentOptimizationSpec,
     references: &References,
-    suite: &Suite<'_>,
+    suite: &Referents<'_>,
     findings: &mut Findings<'_>,
 ) -> Vec<Arc<Scenario>> {
     let mut reading = Reading {

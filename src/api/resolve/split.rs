@@ -1,7 +1,6 @@
 //! The split of the suite into training, regression and held-out part.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::super::AgentOptimizationSpec;
 use super::super::plan::SplitPlan;
@@ -10,6 +9,7 @@ use super::findings::Findings;
 use super::scoring::round;
 use crate::domain::hash::ContentHash;
 use crate::domain::scenario::Scenario;
+use crate::domain::suite::{ScenarioKey, Suite};
 use crate::domain::words::{by_number, counted};
 
 /// The prefix of a tag that assigns a scenario to a part.
@@ -54,7 +54,7 @@ impl Part {
 pub fn resolve(
     spec: &AgentOptimizationSpec,
     defaults: &Defaults,
-    scenarios: &[Arc<Scenario>],
+    scenarios: &Suite,
     minimum_sample_size: usize,
     findings: &mut Findings<'_>,
 ) -> SplitPlan {
@@ -101,24 +101,21 @@ fn shares(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut Find
     Some(shares)
 }
 
-/// Splits scenarios, which are sorted by id. The split depends only on ids, tags, shares and seed: within a stratum, scenarios are
+/// Splits scenarios. The split depends only on ids, tags, shares and seed: within a stratum, scenarios are
 /// sorted by a hash of seed and id, and each part takes its share of them; the remaining ones go to the parts that are furthest
 /// behind over all strata.
-fn divide(scenarios: &[Arc<Scenario>], shares: Shares, seed: u64) -> SplitPlan {
-    let mut parts: [Vec<usize>; 3] = Default::default();
+fn divide(scenarios: &Suite, shares: Shares, seed: u64) -> SplitPlan {
+    let mut parts: [Vec<ScenarioKey>; 3] = Default::default();
     let mut free = Vec::new();
-    for (index, scenario) in scenarios.iter().enumerate() {
-        match Part::asked_for(scenario) {
-            Some(part) => parts[part.index()].push(index),
-            None => free.push(index),
+    for scenario in scenarios.keys() {
+        match Part::asked_for(&scenario) {
+            Some(part) => parts[part.index()].push(scenario),
+            None => free.push(scenario),
         }
     }
     let mut behind = [0.0; 3];
-    for mut stratum in strata(scenarios, free) {
-        stratum.sort_by_key(|index| {
-            let id = scenarios[*index].id.as_str();
-            (ContentHash::of_bytes(format!("{seed}\n{id}").as_bytes()), *index)
-        });
+    for mut stratum in strata(free) {
+        stratum.sort_by_cached_key(|scenario| ContentHash::of_bytes(format!("{seed}\n{}", scenario.id).as_bytes()));
         let counts = counts(stratum.len(), shares, &mut behind);
         let mut members = stratum.into_iter();
         for (part, count) in parts.iter_mut().zip(counts) {
@@ -133,26 +130,28 @@ fn divide(scenarios: &[Arc<Scenario>], shares: Shares, seed: u64) -> SplitPlan {
 }
 
 /// Groups scenarios with the same tags; small groups are pooled by their first tag, and remaining small ones in a last stratum.
-fn strata(scenarios: &[Arc<Scenario>], free: Vec<usize>) -> Vec<Vec<usize>> {
-    let tags = |index: usize| -> Vec<&str> {
-        let tags = scenarios[index].tags.iter().map(String::as_str);
-        let mut tags: Vec<&str> = tags.filter(|tag| !tag.starts_with(SPLIT_TAG)).collect();
-        tags.sort_unstable();
-        tags.dedup();
-        tags
-    };
-    let (mut strata, few) = group(free, |index| tags(index).join("\n"));
-    let (pooled, rest) = group(few, |index| tags(index).first().copied().unwrap_or_default().to_owned());
+fn strata(free: Vec<ScenarioKey>) -> Vec<Vec<ScenarioKey>> {
+    let (mut strata, few) = group(free, |scenario| tags(scenario).join("\n"));
+    let (pooled, rest) = group(few, |scenario| tags(scenario).first().copied().unwrap_or_default().to_owned());
     strata.extend(pooled);
     strata.push(rest);
     strata
 }
 
+/// The tags of a scenario that say what it is about, each once, sorted.
+fn tags(scenario: &Scenario) -> Vec<&str> {
+    let tags = scenario.tags.iter().map(String::as_str);
+    let mut tags: Vec<&str> = tags.filter(|tag| !tag.starts_with(SPLIT_TAG)).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    tags
+}
+
 /// Groups by a key; the members of groups that are too small are returned separately.
-fn group(members: Vec<usize>, key: impl Fn(usize) -> String) -> (Vec<Vec<usize>>, Vec<usize>) {
-    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for index in members {
-        groups.entry(key(index)).or_default().push(index);
+fn group(members: Vec<ScenarioKey>, key: impl Fn(&Scenario) -> String) -> (Vec<Vec<ScenarioKey>>, Vec<ScenarioKey>) {
+    let mut groups: BTreeMap<String, Vec<ScenarioKey>> = BTreeMap::new();
+    for scenario in members {
+        groups.entry(key(&scenario)).or_default().push(scenario);
     }
     let (large, small): (Vec<_>, Vec<_>) = groups.into_values().partition(|group| group.len() >= SMALLEST_STRATUM);
     (large, small.concat())
@@ -183,6 +182,7 @@ fn counts(size: usize, shares: Shares, behind: &mut Shares) -> [usize; 3] {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use proptest::prelude::*;
 
@@ -193,15 +193,16 @@ mod tests {
         Arc::new(serde_json::from_value(value).unwrap())
     }
 
-    fn suite(tags: &[u8]) -> Vec<Arc<Scenario>> {
+    fn suite(tags: &[u8]) -> Suite {
+        Suite::new(scenarios(tags))
+    }
+
+    fn scenarios(tags: &[u8]) -> Vec<Arc<Scenario>> {
         let names = ["search", "ticket", "escalation", "refund"];
         let of = |bits: u8| -> Vec<&str> {
             names.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0).map(|(_, name)| *name).collect()
         };
-        let mut suite: Vec<_> =
-            tags.iter().enumerate().map(|(index, bits)| scenario(&format!("s{index:04}"), &of(*bits))).collect();
-        suite.sort_by(|a, b| a.id.cmp(&b.id));
-        suite
+        tags.iter().enumerate().map(|(index, bits)| scenario(&format!("s{index:04}"), &of(*bits))).collect()
     }
 
     fn shares() -> impl Strategy<Value = Shares> {
@@ -218,8 +219,8 @@ mod tests {
         ) {
             let suite = suite(&tags);
             let SplitPlan { train, regression, held_out } = divide(&suite, shares, seed);
-            let all: Vec<usize> = [train, regression, held_out].concat();
-            let distinct: BTreeSet<usize> = all.iter().copied().collect();
+            let all: Vec<ScenarioKey> = [train, regression, held_out].concat();
+            let distinct: BTreeSet<&ScenarioKey> = all.iter().collect();
             prop_assert_eq!(all.len(), suite.len());
             prop_assert_eq!(distinct.len(), suite.len());
         }
@@ -249,11 +250,12 @@ mod tests {
     /// Which scenario is held out is recorded in reports and in what a gate has seen: it must not move with a release.
     #[test]
     fn the_parts_are_those_of_earlier_releases() {
-        let mut suite = suite(&(0..60).map(|index| [0, 1, 3, 4, 12][index % 5]).collect::<Vec<u8>>());
+        let mut suite = scenarios(&(0..60).map(|index| [0, 1, 3, 4, 12][index % 5]).collect::<Vec<u8>>());
         suite.push(scenario("t", &["split:test"]));
+        let suite = Suite::new(suite);
         let parts = [0, 7].map(|seed| {
             let SplitPlan { train, regression, held_out } = divide(&suite, [0.45, 0.1, 0.45], seed);
-            let ids = |part: Vec<usize>| part.into_iter().map(|index| suite[index].id.clone()).collect::<Vec<_>>();
+            let ids = |part: Vec<ScenarioKey>| part.iter().map(|scenario| scenario.id.clone()).collect::<Vec<_>>();
             let parts = [train, regression, held_out].map(ids);
             (parts.each_ref().map(Vec::len), ContentHash::of_json(&parts).short())
         });
@@ -267,7 +269,7 @@ mod tests {
         let split = divide(&suite, [0.4, 0.2, 0.4], 7);
         for (part, expected) in [(&split.train, 8), (&split.regression, 4), (&split.held_out, 8)] {
             for tag in ["search", "ticket", "escalation", "refund"] {
-                let count = part.iter().filter(|index| suite[**index].tags == [tag]).count();
+                let count = part.iter().filter(|scenario| scenario.tags == [tag]).count();
                 assert_eq!(count, expected, "{tag}");
             }
         }
@@ -275,23 +277,26 @@ mod tests {
 
     #[test]
     fn a_new_scenario_moves_at_most_two_others_of_another_stratum() {
-        let before = suite(&[[1; 40], [2; 40]].concat());
-        let mut after = before.clone();
-        after.push(scenario("z", &["search"]));
-        let part_of = |split: &SplitPlan, index: usize| (split.train.contains(&index), split.held_out.contains(&index));
-        let (one, two) = (divide(&before, [0.45, 0.1, 0.45], 3), divide(&after, [0.45, 0.1, 0.45], 3));
-        let moved = (40..80).filter(|index| part_of(&one, *index) != part_of(&two, *index)).count();
+        let before = scenarios(&[[1; 40], [2; 40]].concat());
+        let after = [before.clone(), vec![scenario("z", &["search"])]].concat();
+        let has = |part: &[ScenarioKey], of: &Scenario| part.iter().any(|scenario| scenario.id == of.id);
+        let part_of = |split: &SplitPlan, of: &Scenario| (has(&split.train, of), has(&split.held_out, of));
+        let divided = |scenarios: &[_]| divide(&Suite::new(scenarios.to_vec()), [0.45, 0.1, 0.45], 3);
+        let (one, two) = (divided(&before), divided(&after));
+        let moved = before[40..].iter().filter(|scenario| part_of(&one, scenario) != part_of(&two, scenario)).count();
         assert!(moved <= 2, "{moved}");
     }
 
     #[test]
     fn a_tag_assigns_a_scenario_to_a_part() {
-        let mut suite = suite(&[1; 20]);
+        let mut suite = scenarios(&[1; 20]);
         suite.push(scenario("u", &["split:test"]));
         suite.push(scenario("v", &["split:train", "search"]));
         suite.push(scenario("w", &["split:regression"]));
+        let suite = Suite::new(suite);
         let split = divide(&suite, [0.0, 0.0, 1.0], 0);
-        assert_eq!((split.train, split.regression), (vec![21], vec![22]));
-        assert_eq!(split.held_out, (0..=20).collect::<Vec<_>>());
+        let key = |id: &str| suite.key(&id.into()).unwrap();
+        assert_eq!((split.train, split.regression), (vec![key("v")], vec![key("w")]));
+        assert_eq!(split.held_out, suite.keys().take(21).collect::<Vec<_>>());
     }
 }

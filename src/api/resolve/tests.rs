@@ -162,7 +162,7 @@ fn a_sound_resource_becomes_a_plan_with_every_default_filled_in() {
     assert_eq!(plan.champion.sections().len(), 3);
     let tools: Vec<&str> = plan.tools.iter().map(|tool| tool.name.as_str()).collect();
     assert_eq!(tools, ["refund", "look_up", "search"]);
-    let ids: Vec<&str> = plan.scenarios.iter().map(|scenario| scenario.id.as_str()).collect();
+    let ids: Vec<&str> = plan.scenarios.scenarios().iter().map(|scenario| scenario.id.as_str()).collect();
     assert_eq!(ids, ["look-up-1", "refund-1", "search-1", "search-2"], "sorted by id");
     let worker = &plan.models["worker"];
     assert_eq!(worker.identity.endpoint, "http://litellm.llm:4000/v1");

@@ -1,12 +1,11 @@
 //! What is known of champion and challenger when the gate decides.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::rules::Rules;
 use crate::domain::ids::{DimensionName, ScenarioId};
-use crate::domain::scenario::Scenario;
 use crate::domain::score::{Evaluation, ScenarioResult};
+use crate::domain::suite::ScenarioKey;
 
 /// What is known of champion and challenger when the gate decides.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +52,7 @@ pub struct Scored {
 impl Evidence {
     /// Pairs two evaluations on the given scenarios. Whatever else is known is left empty.
     #[must_use]
-    pub fn pair(champion: &Evaluation, challenger: &Evaluation, scenarios: &[Arc<Scenario>]) -> Self {
+    pub fn pair(champion: &Evaluation, challenger: &Evaluation, scenarios: &[ScenarioKey]) -> Self {
         let (champion, challenger) = (by_scenario(champion), by_scenario(challenger));
         let mut evidence = Self::default();
         for scenario in scenarios {
@@ -132,16 +131,20 @@ fn scored(result: &ScenarioResult, dimension: usize) -> Option<Scored> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
+    use crate::domain::suite::Suite;
 
     fn evaluation(results: &serde_json::Value) -> Evaluation {
         serde_json::from_value(json!({"prompt": "0".repeat(64), "results": results})).unwrap()
     }
 
-    fn scenarios(ids: &[&str]) -> Vec<Arc<Scenario>> {
-        ids.iter().map(|id| Arc::new(serde_json::from_value(json!({"id": id, "weight": 2.0})).unwrap())).collect()
+    fn scenarios(ids: &[&str]) -> Vec<ScenarioKey> {
+        let scenarios = ids.iter().map(|id| serde_json::from_value(json!({"id": id, "weight": 2.0})).unwrap());
+        Suite::new(scenarios.map(Arc::new).collect()).keys().collect()
     }
 
     fn sample(score: f64, passed: bool) -> serde_json::Value {

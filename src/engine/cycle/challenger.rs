@@ -14,6 +14,7 @@ use crate::decide::gate;
 use crate::domain::call::Phase;
 use crate::domain::cluster::{Cluster, Failure};
 use crate::domain::patch::RejectedPatch;
+use crate::domain::suite::ScenarioKey;
 use crate::domain::words::counted;
 use crate::engine::cluster::Clustered;
 use crate::engine::error::CycleError;
@@ -73,8 +74,8 @@ pub(super) struct Gated {
     pub finalist: Finalist,
     pub paired: Paired,
     pub report: gate::Report,
-    /// What newly fails in a critical dimension where the gate looked, as indices into the plan.
-    pub fatal: Vec<(usize, Broken)>,
+    /// What newly fails in a critical dimension where the gate looked.
+    pub fatal: Vec<(ScenarioKey, Broken)>,
 }
 
 impl Finalist {
@@ -143,7 +144,7 @@ impl<'a> ChallengerSearch<'a> {
         if challenger.id == champion.id {
             return Ok(End::Nothing(NoChallenger::SamePrompt));
         }
-        let all: Vec<usize> = (0..plan.scenarios.len()).collect();
+        let all: Vec<ScenarioKey> = plan.scenarios.keys().collect();
         let paired = self.cycle.shadow(&challenger, &all).await?;
         let gated = self.judge(Finalist { subject: challenger, units: Vec::new() }, paired, &[]).await?;
         let failures = self.cycle.failures(champion, &gated.paired.scenarios, plan.gate.repeats);
@@ -155,7 +156,7 @@ impl<'a> ChallengerSearch<'a> {
     async fn rounds(&mut self) -> Result<Rounds, CycleError> {
         let Cycle { plan, champion, .. } = self.cycle;
         let last = plan.patching.as_ref().map_or(1, |patching| patching.rounds);
-        let guard = LeakGuard::new(plan.scenarios.iter().map(AsRef::as_ref), &champion.prompt, &plan.tools);
+        let guard = LeakGuard::new(plan.scenarios.scenarios().iter().map(AsRef::as_ref), &champion.prompt, &plan.tools);
         let mut failures = self.cycle.failures(champion, &plan.split.train, plan.execution.repeats);
         let mut rounds = Rounds { failures: failures.len(), merged: Vec::new() };
         let mut base = Arc::clone(champion);
@@ -254,8 +255,11 @@ impl<'a> ChallengerSearch<'a> {
             return Ok(Stands::Refused(NoChallenger::FailedRegression { reason: result.to_string() }));
         }
         if guard.is_on() {
-            let part =
-                |part, scenarios: &[usize]| PartChecked { part, scenarios: scenarios.len(), checked: scenarios.len() };
+            let part = |part, scenarios: &[ScenarioKey]| PartChecked {
+                part,
+                scenarios: scenarios.len(),
+                checked: scenarios.len(),
+            };
             self.findings.critical.checked =
                 vec![part(Part::Training, &plan.split.train), part(Part::Regression, &plan.split.regression)];
         }
@@ -310,7 +314,7 @@ impl<'a> ChallengerSearch<'a> {
     async fn without_fatal(&mut self, gated: &Gated) -> Result<Option<Finalist>, CycleError> {
         let plan = &self.cycle.plan;
         let guard = self.cycle.guard(plan.gate.repeats, CountedAs::SHADOW);
-        let mut fatal: Vec<usize> = gated.fatal.iter().map(|(scenario, _)| *scenario).collect();
+        let mut fatal: Vec<ScenarioKey> = gated.fatal.iter().map(|(scenario, _)| scenario.clone()).collect();
         fatal.dedup();
         let settle = guard.settle(&gated.finalist.units, &fatal);
         let (kept, dropped) = settle.instrument(phase_span(Phase::Validate)).await?;
@@ -337,7 +341,7 @@ impl<'a> ChallengerSearch<'a> {
             checked.push(PartChecked { part, scenarios: all, checked: paired.scenarios.len() });
         }
         let confirmed = again.iter().filter(|(_, failure)| failure.standing() == Standing::Confirmed);
-        let fatal = confirmed.map(|(scenario, failure)| (*scenario, Broken::from(failure))).collect();
+        let fatal = confirmed.map(|(scenario, failure)| (scenario.clone(), Broken::from(failure))).collect();
         let report = self.cycle.gate(&paired, &again, others);
         self.findings.critical.add(again.into_iter().map(|(_, failure)| failure));
         Ok(Gated { finalist, paired, report, fatal })

@@ -212,7 +212,7 @@ impl Cycle {
             measured_on,
             scenarios: measured.results.len(),
             unscored: named(|result| result.pass_rate().is_none()).count(),
-            answers: self.evaluator.answers(measured),
+            answers: self.evaluator.answers(&self.plan.scenarios, measured),
             diff: version.diff.clone(),
             addresses: version.addresses.clone(),
         }

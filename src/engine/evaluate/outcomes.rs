@@ -8,16 +8,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::errors::RunFailure;
-use crate::api::Plan;
 use crate::domain::cluster::Failure;
 use crate::domain::hash::ContentHash;
 use crate::domain::score::{Evaluation, Passes, Sample, ScenarioResult};
+use crate::domain::suite::{ScenarioKey, Suite};
 use crate::engine::report::AnswerCounts;
 use crate::engine::run::Unusual;
 use crate::engine::subject::Subject;
 
-/// A run: subject, scenario (index into [`Plan::scenarios`]) and repeat.
-pub(super) type Run = (ContentHash, usize, u32);
+/// A run: subject, scenario and repeat.
+pub(super) type Run = (ContentHash, ScenarioKey, u32);
 
 /// What one run came to.
 #[derive(Clone, Debug)]
@@ -89,8 +89,8 @@ impl Outcomes {
         self.unused.values().sum()
     }
 
-    pub(super) fn contains(&self, run: Run) -> bool {
-        self.runs.contains_key(&run)
+    pub(super) fn contains(&self, run: &Run) -> bool {
+        self.runs.contains_key(run)
     }
 
     /// Whether every run of the cycle so far has come to nothing: then nothing works. A small set of errors is bad luck otherwise.
@@ -102,10 +102,11 @@ impl Outcomes {
     fn readings<'a>(
         &'a self,
         subject: ContentHash,
-        scenario: usize,
+        scenario: &ScenarioKey,
         repeats: &Range<u32>,
-    ) -> impl Iterator<Item = &'a Reading> + Clone {
-        repeats.clone().filter_map(move |repeat| match self.runs.get(&(subject, scenario, repeat))? {
+    ) -> impl Iterator<Item = &'a Reading> + Clone + use<'a> {
+        let scenario = scenario.clone();
+        repeats.clone().filter_map(move |repeat| match self.runs.get(&(subject, scenario.clone(), repeat))? {
             Outcome::Scored(scored) => {
                 Some(scored.without_calls.as_ref().filter(|_| !self.any_calls).unwrap_or(&scored.reading))
             }
@@ -114,19 +115,13 @@ impl Outcomes {
     }
 
     /// What has been measured of a subject in these scenarios.
-    pub(super) fn measured(
-        &self,
-        plan: &Plan,
-        subject: &Subject,
-        scenarios: &[usize],
-        repeats: &Range<u32>,
-    ) -> Evaluation {
-        let results = scenarios.iter().map(|&scenario| ScenarioResult {
-            scenario: plan.scenarios[scenario].id.clone(),
+    pub(super) fn measured(&self, subject: &Subject, scenarios: &[ScenarioKey], repeats: &Range<u32>) -> Evaluation {
+        let results = scenarios.iter().map(|scenario| ScenarioResult {
+            scenario: scenario.id.clone(),
             samples: self.readings(subject.id, scenario, repeats).map(|reading| reading.sample.clone()).collect(),
             errors: repeats
                 .clone()
-                .filter_map(|repeat| match self.runs.get(&(subject.id, scenario, repeat))? {
+                .filter_map(|repeat| match self.runs.get(&(subject.id, scenario.clone(), repeat))? {
                     Outcome::Errored(failure) => Some(failure.message.clone()),
                     Outcome::Scored(_) | Outcome::NotRecorded(_) => None,
                 })
@@ -139,10 +134,10 @@ impl Outcomes {
     pub(super) fn failures(
         &self,
         subject: &Subject,
-        scenarios: &[usize],
+        scenarios: &[ScenarioKey],
         repeats: &Range<u32>,
-    ) -> Vec<(usize, Failure)> {
-        let worst_of = |scenario: usize| {
+    ) -> Vec<(ScenarioKey, Failure)> {
+        let worst_of = |scenario: &ScenarioKey| {
             let readings = self.readings(subject.id, scenario, repeats);
             let passes: Passes = readings.clone().filter_map(|reading| reading.sample.passed()).collect();
             // The first of those that are equally bad.
@@ -151,19 +146,18 @@ impl Outcomes {
                 .reduce(|worst, failure| if failure.score < worst.score { failure } else { worst });
             worst.filter(|_| passes.majority() == Some(false))
         };
-        let failures = scenarios.iter().map(|&scenario| (scenario, worst_of(scenario)));
-        failures.filter_map(|(scenario, worst)| Some((scenario, Failure::clone(worst?)))).collect()
+        let failures = scenarios.iter().map(|scenario| (scenario, worst_of(scenario)));
+        failures.filter_map(|(scenario, worst)| Some((scenario.clone(), Failure::clone(worst?)))).collect()
     }
 
-    /// What was out of the ordinary about the answers in the runs of an evaluation.
-    pub(super) fn answers(&self, plan: &Plan, measured: &Evaluation) -> AnswerCounts {
+    /// What was out of the ordinary about the answers in the runs of an evaluation, of scenarios of a suite.
+    pub(super) fn answers(&self, suite: &Suite, measured: &Evaluation) -> AnswerCounts {
         let mut counts = AnswerCounts::default();
         for result in &measured.results {
-            let Ok(scenario) = plan.scenarios.binary_search_by(|scenario| scenario.id.cmp(&result.scenario)) else {
-                continue;
-            };
+            let Some(scenario) = suite.key(&result.scenario) else { continue };
             for sample in &result.samples {
-                if let Some(Outcome::Scored(scored)) = self.runs.get(&(measured.prompt, scenario, sample.repeat)) {
+                let run = (measured.prompt, scenario.clone(), sample.repeat);
+                if let Some(Outcome::Scored(scored)) = self.runs.get(&run) {
                     counts.add(scored.unusual);
                 }
             }

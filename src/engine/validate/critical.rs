@@ -13,6 +13,7 @@ use crate::api::Plan;
 use crate::api::plan::RuntimePlan;
 use crate::decide::critical::{Broken, NewFailure, Part, Standing};
 use crate::domain::score::Passes;
+use crate::domain::suite::ScenarioKey;
 use crate::engine::error::CycleError;
 use crate::engine::evaluate::{CountedAs, Evaluator};
 use crate::engine::subject::Subject;
@@ -58,23 +59,23 @@ impl Guard<'_> {
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
-    pub async fn guard(&self, units: Vec<Unit>, scenarios: &[usize]) -> Result<Guarded, CycleError> {
+    pub async fn guard(&self, units: Vec<Unit>, scenarios: &[ScenarioKey]) -> Result<Guarded, CycleError> {
         let mut guarded = Guarded { subject: self.compose(&units), units, failures: Vec::new(), dropped: Vec::new() };
         let mut fatal = BTreeSet::new();
         // Each time around, at least one edit goes.
         while !guarded.units.is_empty() {
             let failures = self.new_failures(&guarded.subject, scenarios).await?;
-            let confirmed: Vec<usize> = failures
+            let confirmed: Vec<ScenarioKey> = failures
                 .iter()
                 .filter(|(_, failure)| failure.standing() == Standing::Confirmed)
-                .map(|(scenario, _)| *scenario)
+                .map(|(scenario, _)| scenario.clone())
                 .collect();
             guarded.failures.extend(failures.into_iter().map(|(_, failure)| failure));
             if confirmed.is_empty() {
                 break;
             }
             fatal.extend(confirmed);
-            let fatal: Vec<usize> = fatal.iter().copied().collect();
+            let fatal: Vec<ScenarioKey> = fatal.iter().cloned().collect();
             let (kept, dropped) = self.settle(&guarded.units, &fatal).await?;
             guarded.subject = self.compose(&kept);
             guarded.units = kept;
@@ -93,21 +94,20 @@ impl Guard<'_> {
     pub async fn new_failures(
         &self,
         subject: &Arc<Subject>,
-        scenarios: &[usize],
-    ) -> Result<Vec<(usize, NewFailure)>, CycleError> {
+        scenarios: &[ScenarioKey],
+    ) -> Result<Vec<(ScenarioKey, NewFailure)>, CycleError> {
         if !self.is_on() || subject.id == self.base.id {
             return Ok(Vec::new());
         }
         let mut suspects = self.compare(subject, scenarios, 0..self.repeats).await?;
-        let mut ids: Vec<usize> = suspects.iter().map(|(scenario, _)| *scenario).collect();
+        let mut ids: Vec<ScenarioKey> = suspects.iter().map(|(scenario, _)| scenario.clone()).collect();
         ids.dedup();
-        let impact = |scenario: usize| self.plan.scenarios[scenario].impact();
-        ids.sort_by(|a, b| impact(*b).total_cmp(&impact(*a)).then(a.cmp(b)));
+        ids.sort_by(|a, b| b.impact().total_cmp(&a.impact()).then_with(|| a.cmp(b)));
         let mut run_again = 0;
         for batch in ids.chunks(AT_ONCE) {
             self.run_again(subject, batch, &mut suspects).await?;
             run_again += batch.len();
-            let is_confirmed = |(scenario, failure): &(usize, NewFailure)| {
+            let is_confirmed = |(scenario, failure): &(ScenarioKey, NewFailure)| {
                 batch.contains(scenario) && failure.standing() == Standing::Confirmed
             };
             if suspects.iter().any(is_confirmed) {
@@ -133,8 +133,8 @@ impl Guard<'_> {
     async fn run_again(
         &self,
         subject: &Arc<Subject>,
-        batch: &[usize],
-        suspects: &mut [(usize, NewFailure)],
+        batch: &[ScenarioKey],
+        suspects: &mut [(ScenarioKey, NewFailure)],
     ) -> Result<(), CycleError> {
         let is_recorded = matches!(self.plan.runtime, RuntimePlan::Replay { .. });
         if is_recorded || self.base.transcripts.is_some() || subject.transcripts.is_some() {
@@ -158,18 +158,18 @@ impl Guard<'_> {
     async fn compare(
         &self,
         subject: &Arc<Subject>,
-        scenarios: &[usize],
+        scenarios: &[ScenarioKey],
         repeats: Range<u32>,
-    ) -> Result<Vec<(usize, NewFailure)>, CycleError> {
+    ) -> Result<Vec<(ScenarioKey, NewFailure)>, CycleError> {
         let before = self.evaluator.evaluate(self.base, scenarios, repeats.clone(), self.counted).await?;
         let after = self.evaluator.evaluate(subject, scenarios, repeats, self.counted).await?;
         let mut found = Vec::new();
-        for (index, &scenario) in scenarios.iter().enumerate() {
+        for (index, scenario) in scenarios.iter().enumerate() {
             for dimension in self.dimensions() {
                 let (before, after) = (before.results[index].passes(dimension), after.results[index].passes(dimension));
                 if NewFailure::seems(before, after) {
                     let failure = NewFailure {
-                        scenario: self.plan.scenarios[scenario].id.clone(),
+                        scenario: scenario.id.clone(),
                         part: self.part(scenario),
                         dimension: self.plan.dimensions[dimension].name.clone(),
                         prompt: subject.id.short(),
@@ -178,7 +178,7 @@ impl Guard<'_> {
                         before_again: Passes::default(),
                         after_again: Passes::default(),
                     };
-                    found.push((scenario, failure));
+                    found.push((scenario.clone(), failure));
                 }
             }
         }
@@ -194,7 +194,7 @@ impl Guard<'_> {
     pub async fn settle(
         &self,
         units: &[Unit],
-        fatal: &[usize],
+        fatal: &[ScenarioKey],
     ) -> Result<(Vec<Unit>, Vec<(Unit, Vec<Broken>)>), CycleError> {
         let repeats = 0..self.repeats + FURTHER_REPEATS;
         let (mut kept, mut dropped) = (Vec::new(), Vec::new());
@@ -228,12 +228,12 @@ impl Guard<'_> {
         compose(self.plan.patching.as_ref(), &self.base.prompt, units)
     }
 
-    fn part(&self, scenario: usize) -> Part {
+    fn part(&self, scenario: &ScenarioKey) -> Part {
         let split = &self.plan.split;
         match scenario {
             _ if self.is_comparison => Part::Compared,
-            scenario if split.held_out.binary_search(&scenario).is_ok() => Part::HeldOut,
-            scenario if split.regression.binary_search(&scenario).is_ok() => Part::Regression,
+            scenario if split.held_out.binary_search(scenario).is_ok() => Part::HeldOut,
+            scenario if split.regression.binary_search(scenario).is_ok() => Part::Regression,
             _ => Part::Training,
         }
     }

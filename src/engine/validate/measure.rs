@@ -8,6 +8,7 @@ use super::{Arena, CONFIRMING_REPEATS, Gains};
 use crate::api::Plan;
 use crate::domain::hash::ContentHash;
 use crate::domain::score::{Evaluation, ScenarioResult};
+use crate::domain::suite::ScenarioKey;
 use crate::engine::error::CycleError;
 use crate::engine::evaluate::{CountedAs, Evaluator};
 use crate::engine::subject::Subject;
@@ -26,16 +27,16 @@ const REGRESSION_LEVEL: f64 = 0.05;
 
 impl Arena<'_> {
     /// Those of the scenarios in which a subject does better than the base.
-    pub(super) async fn gains(&self, subject: &Arc<Subject>, scenarios: &[usize]) -> Result<Gains, CycleError> {
+    pub(super) async fn gains(&self, subject: &Arc<Subject>, scenarios: &[ScenarioKey]) -> Result<Gains, CycleError> {
         let before = self.evaluate(self.base, scenarios, self.repeats()).await?;
         let after = self.evaluate(subject, scenarios, self.repeats()).await?;
         let mut gains = Gains::default();
-        for (&scenario, (before, after)) in scenarios.iter().zip(before.results.iter().zip(&after.results)) {
+        for (scenario, (before, after)) in scenarios.iter().zip(before.results.iter().zip(&after.results)) {
             let Some((after, before)) = self.score(after).zip(self.score(before)) else { continue };
             let gain = after - before;
             gains.compared += 1;
             if reaches(gain, FIXES) {
-                gains.scenarios.push(scenario);
+                gains.scenarios.push(scenario.clone());
                 gains.sum += gain;
             }
         }
@@ -46,7 +47,7 @@ impl Arena<'_> {
     pub(super) async fn fresh(
         &self,
         subject: &Arc<Subject>,
-        scenarios: &[usize],
+        scenarios: &[ScenarioKey],
     ) -> Result<(Evaluation, Evaluation), CycleError> {
         let more = CONFIRMING_REPEATS.max(CONFIRMING_RUNS.div_ceil(scenarios.len().max(1) as u32));
         let fresh = self.plan.execution.repeats..self.plan.execution.repeats + more;
@@ -61,14 +62,15 @@ impl Arena<'_> {
     }
 
     /// Scenarios that the base passes in most of their repeats, in an order that is random but always the same.
-    pub(super) fn sentinels(&self, except: &[usize]) -> Vec<usize> {
+    pub(super) fn sentinels(&self, except: &[ScenarioKey]) -> Vec<ScenarioKey> {
         let train = &self.plan.split.train;
         let measured = self.evaluator.measured(self.base, train, &self.repeats());
         let passes = |result: &ScenarioResult| result.passes_in_all().majority() == Some(true);
-        let passing = train.iter().zip(&measured.results).filter(|(_, result)| passes(result)).map(|(index, _)| *index);
-        let mut passing: Vec<usize> = passing.filter(|scenario| !except.contains(scenario)).collect();
+        let passing =
+            train.iter().zip(&measured.results).filter(|(_, result)| passes(result)).map(|(scenario, _)| scenario);
+        let mut passing: Vec<ScenarioKey> = passing.filter(|scenario| !except.contains(scenario)).cloned().collect();
         let seed = self.plan.execution.seed;
-        passing.sort_by_key(|&scenario| ContentHash::of_json(&(seed, &self.plan.scenarios[scenario].id)));
+        passing.sort_by_cached_key(|scenario| ContentHash::of_json(&(seed, &scenario.id)));
         passing.truncate(self.plan.validation.sentinels);
         passing
     }
@@ -77,17 +79,17 @@ impl Arena<'_> {
     pub(super) async fn try_sentinels(
         &self,
         subject: &Arc<Subject>,
-        sentinels: &[usize],
+        sentinels: &[ScenarioKey],
     ) -> Result<Sentinels, CycleError> {
         let scenarios = sentinels.len();
         // Less than half a scenario is within what a single unlucky repeat does.
         let tolerated = self.plan.gate.regression_tolerance.max(0.5 / scenarios.max(1) as f64);
         let after = self.evaluate(subject, sentinels, self.repeats()).await?;
-        let suspects: Vec<usize> = sentinels
+        let suspects: Vec<ScenarioKey> = sentinels
             .iter()
             .zip(&after.results)
             .filter(|(_, result)| result.pass_rate().is_some_and(|rate| rate < 1.0))
-            .map(|(&scenario, _)| scenario)
+            .map(|(scenario, _)| scenario.clone())
             .collect();
         if suspects.is_empty() {
             return Ok(Sentinels { scenarios, broken: 0, loss: 0.0, tolerated });
