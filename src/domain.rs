@@ -17,6 +17,7 @@ pub mod patch;
 pub mod pattern;
 pub mod presentable;
 pub mod prompt;
+pub mod prompt_set;
 pub mod redact;
 pub mod scenario;
 pub mod schema;

@@ -425,7 +425,7 @@ mod tests {
         let price = judge.price.unwrap();
         assert_eq!((price.input.to_string(), price.output.to_string()), ("0.000003".to_owned(), "0.000015".to_owned()));
         assert_eq!(plan.patching.unwrap().max_prompt_tokens, 2048);
-        assert_eq!(plan.champion.sections().len(), 4);
+        assert_eq!(plan.champion.system().sections().len(), 4);
     }
 
     #[test]

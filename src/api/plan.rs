@@ -19,7 +19,7 @@ use super::scoring::Scorer;
 use crate::domain::call::{ModelIdentity, Parameters};
 use crate::domain::ids::{DimensionName, ModelName};
 use crate::domain::money::{Money, Price};
-use crate::domain::prompt::Prompt;
+use crate::domain::prompt_set::PromptSet;
 use crate::domain::score::Score;
 use crate::domain::series::Series;
 use crate::domain::suite::{ScenarioKey, Suite};
@@ -35,8 +35,8 @@ pub struct Plan {
     pub name: String,
     /// The profile that provided the defaults.
     pub profile: Profile,
-    /// The champion's prompt: that of the target ConfigMap if it exists, else the base prompt.
-    pub champion: Prompt,
+    /// The champion's prompts: that of the target ConfigMap if it exists, else the base prompt.
+    pub champion: PromptSet,
     /// The tools.
     pub tools: Arc<[ToolDefinition]>,
     /// How the agent is run.

@@ -68,7 +68,7 @@ pub(super) async fn compare(arguments: Arguments) -> anyhow::Result<Exit> {
     let challenger = match (challenger.challenger, challenger.challenger_transcripts) {
         (Some(path), _) => {
             let text = embed::read_text_file(&path)?;
-            let prompt = Prompt::parse(&text, plan.champion.format())
+            let prompt = Prompt::parse(&text, plan.champion.system().format())
                 .with_context(|| format!("parsing the challenger's prompt {}", path.display()))?;
             Subject::prompt(prompt)
         }

@@ -36,7 +36,7 @@ fn describe(plan: &Plan) -> String {
         RuntimePlan::Endpoint { model, .. } => format!("endpoint {model}"),
         RuntimePlan::Replay { transcripts } => counted(transcripts.len(), "recorded transcript"),
     };
-    let sections: Vec<&str> = plan.champion.sections().iter().map(|section| section.name.as_str()).collect();
+    let sections: Vec<&str> = plan.champion.system().sections().iter().map(|section| section.name.as_str()).collect();
     let split = &plan.split;
     let dimensions: Vec<String> =
         plan.dimensions.iter().map(|dimension| format!("{} {}", dimension.name, dimension.weight)).collect();

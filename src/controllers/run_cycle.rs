@@ -130,7 +130,7 @@ async fn attempt(
             let wanted = record.challenger.as_ref().filter(|challenger| challenger.version == *version);
             let text = wanted.and_then(|challenger| text_of(challenger.hash));
             let text = text.ok_or_else(|| failed(format!("the PromptVersion of {version} is gone")))?;
-            match Prompt::parse(&text, plan.champion.format()) {
+            match Prompt::parse(&text, plan.champion.system().format()) {
                 Ok(prompt) => Some(prompt),
                 Err(error) => return Ok(CycleFacts::Unreadable(unreadable(&error))),
             }
@@ -139,7 +139,7 @@ async fn attempt(
     };
     // One of another format, from before the agent changed it, cannot be measured any more.
     let predecessor = record.predecessor.as_ref().and_then(|before| text_of(before.hash));
-    let predecessor = predecessor.and_then(|text| Prompt::parse(&text, plan.champion.format()).ok());
+    let predecessor = predecessor.and_then(|text| Prompt::parse(&text, plan.champion.system().format()).ok());
 
     let store = stores.of(&namespace).await?;
     let lock = lock_object(&store, &format!("{namespace}/{name}"), &stop).await?;

@@ -71,6 +71,10 @@ name! {
     ToolName
 }
 name! {
+    /// Whose prompt of a set it is: `system` for the agent itself, else such as `agents/triage`.
+    Participant
+}
+name! {
     /// The name of a prompt version, such as `v3`.
     VersionName
 }

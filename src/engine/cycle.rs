@@ -58,7 +58,7 @@ impl Cycle {
                 cycle: id,
                 object: object.clone(),
                 champion: plan.champion.hash(),
-                champion_text: plan.champion.text().to_owned(),
+                champion_text: plan.champion.system().text().to_owned(),
                 at: clock.now(),
             })
             .await?;

@@ -20,7 +20,8 @@ use crate::api::plan::{Plan, ValidationPlan};
 use crate::domain::call::{ChatAnswer, ChatRequest, Finish, Phase, Purpose};
 use crate::domain::cluster::Cluster;
 use crate::domain::patch::{Patch, RejectedPatch};
-use crate::domain::prompt::{Prompt, changed_sections, edit_share};
+use crate::domain::prompt::{changed_sections, edit_share};
+use crate::domain::prompt_set::PromptSet;
 use crate::domain::transcript::Message;
 
 /// A prompt that may be better.
@@ -37,16 +38,17 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// The candidate that a patch makes of a base prompt.
+    /// The candidate that a patch makes of base prompts.
     #[must_use]
-    pub fn new(base: &Prompt, prompt: Prompt, patch: Patch, rules: &ValidationPlan) -> Self {
-        let share = edit_share(base, &prompt);
-        let core = changed_sections(base, &prompt).iter().any(|section| rules.core_sections.contains(section));
+    pub fn new(base: &PromptSet, made: PromptSet, patch: Patch, rules: &ValidationPlan) -> Self {
+        let share = edit_share(base.system(), made.system());
+        let core =
+            changed_sections(base.system(), made.system()).iter().any(|section| rules.core_sections.contains(section));
         Self {
             patch,
             edit_share: share,
             complex: core || share > rules.complexity_threshold,
-            subject: Arc::new(Subject::prompt(prompt)),
+            subject: Arc::new(Subject::prompt(made)),
         }
     }
 }
@@ -134,7 +136,7 @@ pub struct Asking<'a> {
 /// [`CycleError`] when nothing else can work either.
 pub async fn propose(
     asking: &Asking<'_>,
-    base: &Prompt,
+    base: &PromptSet,
     cluster: &Cluster,
     attempt: u32,
 ) -> Result<Proposal, CycleError> {
@@ -142,9 +144,9 @@ pub async fn propose(
     let patching = plan.patching.as_ref().expect("patches are only asked for when the plan says how");
     let mut request = ChatRequest {
         system: request::SYSTEM.into(),
-        messages: vec![Message::User { text: request::describe(plan, base, cluster, asking.rejected) }],
+        messages: vec![Message::User { text: request::describe(plan, base.system(), cluster, asking.rejected) }],
         tools: Arc::from([]),
-        answer_schema: Some(Arc::new(request::answer_schema(base, &patching.protected_sections))),
+        answer_schema: Some(Arc::new(request::answer_schema(base.system(), &patching.protected_sections))),
         parameters: Arc::clone(&patching.parameters),
         repeat: attempt,
     };
@@ -195,7 +197,7 @@ impl Wrong {
 }
 
 /// Everything that must hold before a proposal is worth a single run.
-fn check(asking: &Asking<'_>, base: &Prompt, answer: &ChatAnswer) -> Result<Candidate, Box<Wrong>> {
+fn check(asking: &Asking<'_>, base: &PromptSet, answer: &ChatAnswer) -> Result<Candidate, Box<Wrong>> {
     let patching = asking.plan.patching.as_ref().expect("patches are only asked for when the plan says how");
     let patch = request::parse(&answer.text).map_err(|why| {
         let reason = match answer.finish {
@@ -205,7 +207,7 @@ fn check(asking: &Asking<'_>, base: &Prompt, answer: &ChatAnswer) -> Result<Cand
         };
         Box::new(Wrong::answer(reason, &answer.text))
     })?;
-    let (prompt, edits) = match base.apply_new(&patch.edits, &BTreeSet::new(), &patching.protected_sections) {
+    let (prompt, edits) = match base.system().apply_new(&patch.edits, &BTreeSet::new(), &patching.protected_sections) {
         Ok(made) => made,
         Err(error) => return Err(Box::new(Wrong::patch(Unusable::DoesNotApply(error.to_string()), patch))),
     };
@@ -223,21 +225,29 @@ fn check(asking: &Asking<'_>, base: &Prompt, answer: &ChatAnswer) -> Result<Cand
             return Err(Box::new(Wrong::patch(reason, patch)));
         }
     }
-    if let Some(before) = tried_before(asking, base, &prompt, &patch) {
+    let made = base.with_system(prompt);
+    if let Some(before) = tried_before(asking, base, &made, &patch) {
         return Err(Box::new(Wrong::patch(Unusable::TriedBefore(before.reason.clone()), patch)));
     }
     let patch = Patch { edits, ..patch };
-    Ok(Candidate::new(base, prompt, patch, &asking.plan.validation))
+    Ok(Candidate::new(base, made, patch, &asking.plan.validation))
 }
 
 /// The patch that was tried before and made this prompt, or that made one of the same base by edits that are the same but
 /// for case, punctuation and place.
-fn tried_before<'a>(asking: &Asking<'a>, base: &Prompt, prompt: &Prompt, patch: &Patch) -> Option<&'a RejectedPatch> {
-    let (hash, key) = (prompt.hash(), patch.key());
+fn tried_before<'a>(
+    asking: &Asking<'a>,
+    base: &PromptSet,
+    made: &PromptSet,
+    patch: &Patch,
+) -> Option<&'a RejectedPatch> {
+    let (hash, key) = (made.hash(), patch.key());
     let protected = asking.plan.patching.as_ref().map_or(&[][..], |patching| &patching.protected_sections);
     asking.rejected.iter().find(|rejected| {
-        let is_of_this_base =
-            || base.apply(&rejected.patch.edits, protected).is_ok_and(|made| made.hash() == rejected.prompt);
+        let is_of_this_base = || {
+            let made = base.system().apply(&rejected.patch.edits, protected);
+            made.is_ok_and(|made| base.with_system(made).hash() == rejected.prompt)
+        };
         rejected.prompt == hash || (rejected.patch.key() == key && is_of_this_base())
     })
 }

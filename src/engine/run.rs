@@ -218,7 +218,7 @@ impl<'a> Conversation<'a> {
             repeat,
             answer: plan.execution.series.sample(repeat),
             system: Arc::clone(&subject.system),
-            prompt: subject.prompt.hash(),
+            prompt: subject.prompts.hash(),
             agent: Agent::of(plan),
             mocks: Mocks::new(scenario),
             messages: Vec::new(),

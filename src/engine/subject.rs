@@ -1,37 +1,38 @@
-//! What is measured: a prompt, or the transcripts that stand in for its runs.
+//! What is measured: the prompts of an agent, or the transcripts that stand in for its runs.
 
 use std::sync::Arc;
 
 use crate::api::plan::{Plan, RuntimePlan};
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ScenarioId;
-use crate::domain::prompt::Prompt;
+use crate::domain::prompt_set::PromptSet;
 use crate::domain::transcript::Transcript;
 
 /// What is measured.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The prompt.
-    pub prompt: Prompt,
-    /// The prompt's text, as it is sent.
+    /// The prompts.
+    pub prompts: PromptSet,
+    /// The text of the agent's own, as it is sent.
     pub system: Arc<str>,
     /// Recorded transcripts that stand in for runs, sorted by scenario and repeat.
     pub transcripts: Option<Arc<[Transcript]>>,
-    /// Tells subjects apart: the prompt's hash, or that of the transcripts.
+    /// Tells subjects apart: the hash of the prompts, or that of the transcripts.
     pub id: ContentHash,
 }
 
 impl Subject {
-    /// A prompt to be run.
+    /// Prompts to be run.
     #[must_use]
-    pub fn prompt(prompt: Prompt) -> Self {
-        Self { system: prompt.text().into(), id: prompt.hash(), transcripts: None, prompt }
+    pub fn prompt(prompts: impl Into<PromptSet>) -> Self {
+        let prompts = prompts.into();
+        Self { system: prompts.system().text().into(), id: prompts.hash(), transcripts: None, prompts }
     }
 
-    /// Transcripts that were recorded with a prompt. Those of a scenario count as its repeats in their order, whatever
+    /// Transcripts that were recorded with prompts. Those of a scenario count as its repeats in their order, whatever
     /// numbers they bear: trials 2 and 3 of a longer recording are as good as trials 0 and 1.
     #[must_use]
-    pub fn replay(prompt: Prompt, transcripts: &[Transcript]) -> Self {
+    pub fn replay(prompts: PromptSet, transcripts: &[Transcript]) -> Self {
         let mut transcripts = transcripts.to_vec();
         transcripts.sort_by(|a, b| (&a.scenario, a.repeat).cmp(&(&b.scenario, b.repeat)));
         for index in 0..transcripts.len() {
@@ -39,8 +40,8 @@ impl Subject {
             let previous = before.last().filter(|previous| previous.scenario == rest[0].scenario);
             rest[0].repeat = previous.map_or(0, |previous| previous.repeat + 1);
         }
-        let id = ContentHash::of_json(&(prompt.hash(), &transcripts));
-        Self { system: prompt.text().into(), id, transcripts: Some(transcripts.into()), prompt }
+        let id = ContentHash::of_json(&(prompts.hash(), &transcripts));
+        Self { system: prompts.system().text().into(), id, transcripts: Some(transcripts.into()), prompts }
     }
 
     /// The transcript that stands in for a run; `None` when there is none for this repeat.

@@ -159,7 +159,7 @@ fn the_first_resource_is_sound_and_says_what_it_refers_to() {
 fn a_sound_resource_becomes_a_plan_with_every_default_filled_in() {
     let plan = plan(RESOURCE);
     assert_eq!((plan.namespace.as_str(), plan.name.as_str()), ("default", "support-assistant"));
-    assert_eq!(plan.champion.sections().len(), 3);
+    assert_eq!(plan.champion.system().sections().len(), 3);
     let tools: Vec<&str> = plan.tools.iter().map(|tool| tool.name.as_str()).collect();
     assert_eq!(tools, ["refund", "look_up", "search"]);
     let ids: Vec<&str> = plan.scenarios.scenarios().iter().map(|scenario| scenario.id.as_str()).collect();
@@ -244,7 +244,7 @@ fn the_champion_is_what_the_target_configmap_holds() {
     let target = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: support-prompt-live}\ndata:\n  system-prompt: |\n    \
                   You help.\n    # Safety\n    Never.\n";
     let plan = plan(&format!("{RESOURCE}{target}"));
-    assert_eq!(plan.champion.text(), "You help.\n# Safety\nNever.\n");
+    assert_eq!(plan.champion.system().text(), "You help.\n# Safety\nNever.\n");
 }
 
 #[test]

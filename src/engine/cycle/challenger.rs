@@ -156,7 +156,11 @@ impl<'a> ChallengerSearch<'a> {
     async fn rounds(&mut self) -> Result<Rounds, CycleError> {
         let Cycle { plan, champion, .. } = self.cycle;
         let last = plan.patching.as_ref().map_or(1, |patching| patching.rounds);
-        let guard = LeakGuard::new(plan.scenarios.scenarios().iter().map(AsRef::as_ref), &champion.prompt, &plan.tools);
+        let guard = LeakGuard::new(
+            plan.scenarios.scenarios().iter().map(AsRef::as_ref),
+            champion.prompts.system(),
+            &plan.tools,
+        );
         let mut failures = self.cycle.failures(champion, &plan.split.train, plan.execution.repeats);
         let mut rounds = Rounds { failures: failures.len(), merged: Vec::new() };
         let mut base = Arc::clone(champion);

@@ -91,17 +91,19 @@ impl Cycle {
     /// Champion and challenger as versions; the challenger's is new unless the store knows its prompt.
     async fn versions(&self, concluded: &Concluded) -> Result<Vec<Version>, CycleError> {
         // Transcripts of the same prompt are compared without there being another version.
-        let other = concluded.gated().filter(|gated| gated.finalist.subject.prompt != self.champion.prompt);
+        let other = concluded.gated().filter(|gated| gated.finalist.subject.prompts != self.champion.prompts);
         let challenger = match other {
             Some(Gated { finalist, .. }) => {
-                let prompt = &finalist.subject.prompt;
-                let known = self.history.version_of(&self.object, prompt.hash()).await?;
+                let prompts = &finalist.subject.prompts;
+                let known = self.history.version_of(&self.object, prompts.hash()).await?;
+                // A version holds one text as yet, and so does every set of prompts that a resource can give.
+                let prompt = prompts.system();
                 let name = known.unwrap_or_else(|| format!("v{}", self.memory.next_version).into());
                 Some(apply::Challenger { name, prompt, addresses: finalist.addresses(), phase: concluded.fate() })
             }
             None => None,
         };
-        Ok(apply::versions(&self.champion.prompt, challenger, &self.memory))
+        Ok(apply::versions(self.champion.prompts.system(), challenger, &self.memory))
     }
 
     async fn record(self, concluded: Concluded, versions: Vec<Version>) -> Result<Outcome, CycleError> {

@@ -9,6 +9,7 @@ use crate::decide::critical::{Broken, DroppedEdit};
 use crate::domain::hash::ContentHash;
 use crate::domain::patch::{Edit, EditKey, Patch};
 use crate::domain::prompt::Prompt;
+use crate::domain::prompt_set::PromptSet;
 
 /// A cluster that a prompt addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +68,8 @@ impl Unit {
 /// A prompt composed of a base and edits.
 #[derive(Clone, Debug)]
 pub struct Composed {
-    /// The prompt.
-    pub prompt: Prompt,
+    /// The prompts.
+    pub prompts: PromptSet,
     /// The edits in it, in their order. Those that say what is said already are not among them.
     pub units: Vec<Unit>,
     /// Patches of which something is in the prompt, or was there before.
@@ -77,22 +78,22 @@ pub struct Composed {
     pub left_out: usize,
 }
 
-/// Makes edits one after the other, the edits of a patch all or none. What another has done already is not done twice.
+/// Makes edits of the agent's own prompt one after the other, the edits of a patch all or none. What another has done already is not done twice.
 #[must_use]
-pub fn compose(patching: Option<&PatchingPlan>, base: &Prompt, units: &[Unit]) -> Composed {
+pub fn compose(patching: Option<&PatchingPlan>, base: &PromptSet, units: &[Unit]) -> Composed {
     let protected = patching.map_or(&[][..], |patching| &patching.protected_sections);
     let fits = |prompt: &Prompt| patching.is_none_or(|patching| prompt.fits(patching.max_prompt_tokens));
-    let mut composed = Composed { prompt: base.clone(), units: Vec::new(), patches: 0, left_out: 0 };
+    let mut composed = Composed { prompts: base.clone(), units: Vec::new(), patches: 0, left_out: 0 };
     let mut done: BTreeSet<EditKey> = BTreeSet::new();
     for of_one_patch in units.chunk_by(|a, b| Arc::ptr_eq(&a.origin, &b.origin)) {
         let edits: Vec<Edit> = of_one_patch.iter().map(|unit| unit.edit.clone()).collect();
-        let made = composed.prompt.apply_new(&edits, &done, protected);
+        let made = composed.prompts.system().apply_new(&edits, &done, protected);
         let Some((prompt, made)) = made.ok().filter(|(prompt, _)| fits(prompt)) else {
             composed.left_out += 1;
             continue;
         };
         done.extend(edits.iter().map(Edit::key));
-        composed.prompt = prompt;
+        composed.prompts = composed.prompts.with_system(prompt);
         let origin = &of_one_patch[0].origin;
         composed.units.extend(made.into_iter().map(|edit| Unit { edit, origin: Arc::clone(origin) }));
         composed.patches += 1;
@@ -120,7 +121,7 @@ mod tests {
 
     fn composed(patches: &[Vec<Unit>]) -> Composed {
         let base = Prompt::parse(BASE, PromptFormat::Markdown).unwrap();
-        compose(None, &base, &patches.concat())
+        compose(None, &base.into(), &patches.concat())
     }
 
     #[test]
@@ -132,7 +133,7 @@ mod tests {
         ];
         let composed = composed(&patches);
         assert_eq!(
-            composed.prompt.text(),
+            composed.prompts.system().text(),
             "# Role\nYou help.\n- Say yes to everything.\n\n# Policies\n- Be polite.\n- Ask for the order number.\n"
         );
         assert_eq!((composed.patches, composed.left_out, composed.units.len()), (3, 0, 2));
@@ -147,14 +148,14 @@ mod tests {
         };
         let same =
             composed(&[patch("c1", &[replace("Be kind and brief.")]), patch("c2", &[replace("be kind, and brief")])]);
-        assert_eq!((same.patches, same.left_out), (2, 0), "{}", same.prompt.text());
+        assert_eq!((same.patches, same.left_out), (2, 0), "{}", same.prompts.system().text());
         let other = composed(&[patch("c1", &[replace("Be kind and brief.")]), patch("c2", &[replace("Be strict.")])]);
-        assert_eq!((other.patches, other.left_out), (1, 1), "{}", other.prompt.text());
-        assert!(other.prompt.text().contains("- Be kind and brief.\n"), "{}", other.prompt.text());
+        assert_eq!((other.patches, other.left_out), (1, 1), "{}", other.prompts.system().text());
+        assert!(other.prompts.system().text().contains("- Be kind and brief.\n"), "{}", other.prompts.system().text());
     }
 
     #[test]
     fn without_units_nothing_changes() {
-        assert_eq!(composed(&[]).prompt.text(), BASE);
+        assert_eq!(composed(&[]).prompts.system().text(), BASE);
     }
 }

@@ -221,11 +221,11 @@ impl Guard<'_> {
     /// The prompt that edits make of the base.
     #[must_use]
     pub fn compose(&self, units: &[Unit]) -> Arc<Subject> {
-        Arc::new(Subject::prompt(self.composed(units).prompt))
+        Arc::new(Subject::prompt(self.composed(units).prompts))
     }
 
     fn composed(&self, units: &[Unit]) -> Composed {
-        compose(self.plan.patching.as_ref(), &self.base.prompt, units)
+        compose(self.plan.patching.as_ref(), &self.base.prompts, units)
     }
 
     fn part(&self, scenario: &ScenarioKey) -> Part {

@@ -96,8 +96,9 @@ impl Arena<'_> {
     /// A merged prompt has to gain nearly what its parts gained, and to break nothing that the base passed.
     async fn try_merger(&self, parts: &[Survivor], found: &mut Found) -> Result<Option<Merged>, CycleError> {
         let units: Vec<Unit> = parts.iter().flat_map(|part| part.units.iter().cloned()).collect();
-        let Composed { prompt, units, left_out, .. } = compose(self.plan.patching.as_ref(), &self.base.prompt, &units);
-        let merged = Merged::of(units, Arc::new(Subject::prompt(prompt)));
+        let Composed { prompts, units, left_out, .. } =
+            compose(self.plan.patching.as_ref(), &self.base.prompts, &units);
+        let merged = Merged::of(units, Arc::new(Subject::prompt(prompts)));
         let outcome = match left_out {
             0 => Outcome::Together(self.try_together(&merged.subject, parts).await?),
             left_out => Outcome::Incompatible { patches: parts.len(), left_out },

@@ -95,7 +95,7 @@ impl Arena<'_> {
         let asked = asking.iter().map(|&cluster| async move {
             let Open { cluster: failures, rejected, .. } = &open[cluster];
             let asking = Asking { rejected, ..self.asking };
-            let proposal = propose(&asking, &self.base.prompt, failures, attempt).await?;
+            let proposal = propose(&asking, &self.base.prompts, failures, attempt).await?;
             Ok::<_, CycleError>((cluster, proposal))
         });
         stream::iter(asked).buffered(CLUSTERS_AT_ONCE).try_collect().await
