@@ -14,7 +14,7 @@ use whetstone::engine::cluster::{DIMENSIONS, cluster, vectorise};
 const FAILURES: usize = 5_000;
 const MISTAKES: usize = 40;
 
-/// Failures of forty mistakes, told in a few dozen words each.
+/// Failures of forty mistakes, described in a few dozen words each.
 fn failures(rng: &mut ChaCha8Rng) -> Vec<Failure> {
     let words: Vec<String> = (0..2_000)
         .map(|_| (0..rng.random_range(4..9)).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect())

@@ -1,4 +1,4 @@
-//! The loop inside a program of your own: reads a resource, runs a cycle, prints what it came to.
+//! The loop inside your own program: reads a resource, runs a cycle, prints the verdict.
 //!
 //! `cargo run --example embed` runs the quickstart against its simulated world.
 

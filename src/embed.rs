@@ -1,4 +1,4 @@
-//! From files to a cycle that runs: what the command line and programs that embed the loop have in common.
+//! Reading files and starting cycles, shared by the command line and programs that embed the loop.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -24,11 +24,11 @@ impl Clock for SystemClock {
     }
 }
 
-/// Reads a resource file and everything that it refers to. `manifests` is a directory with the ConfigMaps that it refers
-/// to, unless they stand in the same file.
+/// Reads a resource file and everything it refers to. `manifests` is a directory with the ConfigMaps that it refers to, unless
+/// they are in the same file.
 ///
 /// # Errors
-/// [`Problems`], every one with its place and remedy; or what could not be read.
+/// [`Problems`], each with its place and remedy; or a file that could not be read.
 pub fn read_plan(file: impl AsRef<Path>, manifests: Option<&Path>) -> anyhow::Result<Plan> {
     let file = file.as_ref();
     let submission = read_submission(file)?;
@@ -47,12 +47,11 @@ pub fn read_plan(file: impl AsRef<Path>, manifests: Option<&Path>) -> anyhow::Re
     Ok(plan)
 }
 
-/// Starts a simulated world on a free loopback port and sends every model of the plan there, each over its own
-/// protocol. What identifies a call in the ledger becomes the world, not the port that it happens to listen on. The world
-/// ends when what is returned is dropped.
+/// Starts a simulated world on a free loopback port and redirects all models of the plan to it, each with its own protocol. The
+/// ledger identifies its calls by the world file rather than by the port. The world stops when the returned server is dropped.
 ///
 /// # Errors
-/// What is wrong with the world file, or why no port could be had.
+/// The world file is invalid, or no port is available.
 pub fn simulate(plan: &mut Plan, world: impl AsRef<Path>) -> anyhow::Result<Server> {
     let path = world.as_ref();
     let text = read_text_file(path)?;
@@ -71,7 +70,7 @@ pub fn simulate(plan: &mut Plan, world: impl AsRef<Path>) -> anyhow::Result<Serv
 /// Reads a resource file; a pipeline file is converted.
 ///
 /// # Errors
-/// [`Problems`] when there is no resource to go on with; or why the file could not be read.
+/// [`Problems`] if there is no usable resource, or the file could not be read.
 pub fn read_submission(file: &Path) -> anyhow::Result<Submission> {
     let openai_base_url = std::env::var("OPENAI_BASE_URL").ok().filter(|url| !url.is_empty());
     let text = read_text_file(file)?;
@@ -81,7 +80,7 @@ pub fn read_submission(file: &Path) -> anyhow::Result<Submission> {
 /// Reads a text file.
 ///
 /// # Errors
-/// Why it could not be read, with its path.
+/// The file could not be read.
 pub fn read_text_file(path: &Path) -> Result<String, Problems> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let message = format!("reading {}: {error}", path.display());
@@ -90,10 +89,10 @@ pub fn read_text_file(path: &Path) -> Result<String, Problems> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// Reads transcripts, one a line.
+/// Reads transcripts, one per line.
 ///
 /// # Errors
-/// The first line that is no transcript; or why the file could not be read.
+/// A line is not a transcript, or the file could not be read.
 pub fn read_transcripts(path: &Path) -> anyhow::Result<Vec<Transcript>> {
     let text = read_text_file(path)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -104,7 +103,7 @@ pub fn read_transcripts(path: &Path) -> anyhow::Result<Vec<Transcript>> {
         .collect()
 }
 
-/// The ConfigMaps among the manifests of a directory.
+/// Reads the ConfigMaps in the manifests of a directory.
 fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Vec<ConfigMap>> {
     let mut maps = Vec::new();
     let paths = files(dir).map_err(|error| {
@@ -119,7 +118,7 @@ fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Vec
     Ok(maps)
 }
 
-/// Reads what a resource refers to. ConfigMaps were among the manifests, or there are none here.
+/// Reads a reference of a resource. ConfigMaps are only read from manifests.
 fn read_reference(base: &Path, reference: &Reference) -> Result<Option<Vec<Text>>, String> {
     match reference {
         Reference::File(name) => read_text(&base.join(name)).map(|text| text.map(|text| vec![text])),
@@ -151,7 +150,7 @@ fn read_text(path: &Path) -> Result<Option<Text>, String> {
     }
 }
 
-/// Every file below a directory, sorted by path.
+/// All files in a directory and its subdirectories, sorted by path.
 fn files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {

@@ -1,8 +1,8 @@
-//! Import: the files of other evaluation tools become scenarios and transcripts.
+//! Import: converts files of other evaluation tools to scenarios and transcripts.
 //!
-//! Text goes in, values come out; whoever calls reads and writes the files. Nothing is dropped in silence: what a
-//! scenario cannot say becomes a [`Note`], and what cannot be read at all is an [`ImportError`] that names file,
-//! item and field. `docs/import.md` lists for every format what is carried over.
+//! Text goes in, values come out; the caller reads and writes the files. Nothing is dropped silently: what scenarios do not
+//! support becomes a [`Note`], and what cannot be read at all is an [`ImportError`] with file,
+//! item and field. `docs/import.md` lists for every format what is imported.
 
 mod chat;
 mod datasets;

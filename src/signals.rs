@@ -124,21 +124,21 @@ impl Prometheus {
     ) -> Result<Self, SetupError> {
         let mut url = plan.url.clone();
         url.path_segments_mut().expect("http and https URLs have a path").pop_if_empty().extend(["api", "v1", "query"]);
-        let mut secrets_in_use = Wallet { find: secrets, found: Vec::new(), problems: Vec::new() };
+        let mut collected = CollectedSecrets { find: secrets, found: Vec::new(), problems: Vec::new() };
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         let credential = match &plan.credential {
             None => None,
-            Some(CredentialPlan::Bearer(token)) => secrets_in_use.header(token, |token| format!("Bearer {token}")),
-            Some(CredentialPlan::Basic { user, password }) => secrets_in_use
+            Some(CredentialPlan::Bearer(token)) => collected.header(token, |token| format!("Bearer {token}")),
+            Some(CredentialPlan::Basic { user, password }) => collected
                 .header(password, |password| format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))),
         };
         headers.extend(credential.map(|credential| (AUTHORIZATION, credential)));
         for (name, value) in &plan.headers {
             let value = match value {
                 HeaderPlan::Value(value) => HeaderValue::from_str(value).ok(),
-                HeaderPlan::Secret(secret) => match secrets_in_use.header(secret, str::to_owned) {
+                HeaderPlan::Secret(secret) => match collected.header(secret, str::to_owned) {
                     None => continue,
                     found => found,
                 },
@@ -148,8 +148,8 @@ impl Prometheus {
             };
             headers.insert(key, value);
         }
-        if !secrets_in_use.problems.is_empty() {
-            return Err(SetupError::Secrets(secrets_in_use.problems));
+        if !collected.problems.is_empty() {
+            return Err(SetupError::Secrets(collected.problems));
         }
         let places: Vec<String> = plan.secrets().map(place).collect();
         let credentials = if places.is_empty() {
@@ -157,7 +157,7 @@ impl Prometheus {
         } else {
             format!("check {}", places.join(" and "))
         };
-        Ok(Self { http, url, headers, secrets: secrets_in_use.found, credentials, timeout: plan.timeout })
+        Ok(Self { http, url, headers, secrets: collected.found, credentials, timeout: plan.timeout })
     }
 
     /// Reads a signal now. `since` is the time of the promotion: the mean over the `window` before it is queried, with one point
@@ -229,13 +229,13 @@ fn mean_over(query: &str, is_scalar: bool, window: Duration, interval: Duration)
 }
 
 /// Collects the secrets of a plan.
-struct Wallet<'a> {
+struct CollectedSecrets<'a> {
     find: &'a dyn Fn(&SecretKeyRef) -> Option<SecretString>,
     found: Vec<SecretString>,
     problems: Vec<SecretProblem>,
 }
 
-impl Wallet<'_> {
+impl CollectedSecrets<'_> {
     /// A header value with a secret, marked as sensitive; records a problem with the secret.
     fn header(&mut self, place: &SecretKeyRef, write: impl Fn(&str) -> String) -> Option<HeaderValue> {
         // A Secret that was created from a file often ends in a line break.

@@ -29,7 +29,7 @@ pub fn reaches(score: f64, limit: f64) -> bool {
     score >= limit - TIE
 }
 
-/// How many resamples bootstrap and permutation draw unless told otherwise.
+/// The default number of resamples of bootstrap and permutation.
 pub const RESAMPLES: usize = 10_000;
 
 /// A test of where the mean of a population lies, for any null, with the confidence bounds that invert it.

@@ -27,10 +27,10 @@ pub const CLUSTER_EXAMPLES: usize = 5;
 /// How many of the newest cycles of an object keep their report, scores and clusters. Older ones keep one line.
 pub const CYCLES_KEPT: u32 = 100;
 
-/// How many rejected patches, the newest ones, a cycle is told of.
+/// The number of the newest rejected patches in the memory of a cycle.
 pub const REJECTED_REMEMBERED: u32 = 256;
 
-/// How many earlier cycles, the newest ones, a cycle is told the champion's scores of.
+/// The number of the newest earlier cycles whose champion's scores are in the memory of a cycle.
 pub const SCORES_REMEMBERED: u32 = 100;
 
 /// The reading side of a store, for `history`, `show` and reports.

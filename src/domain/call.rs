@@ -463,7 +463,7 @@ mod tests {
         }
     }
 
-    /// A judge that nobody gave parameters has the key that it always had.
+    /// The key of a judge without parameters never changes.
     #[test]
     fn a_preferred_temperature_counts_as_one_that_is_written() {
         let written = |temperature| Parameters { temperature, ..Parameters::default() };

@@ -157,7 +157,7 @@ pub enum Refusal {
     /// It is the operator's own machine, and no entry is exactly this host.
     #[error(
         "host {0} is the operator's own machine, which only an --allow-endpoint entry for exactly this host allows; correct the \
-         URL, or have whoever runs the operator list it"
+         URL, or ask the administrator of the operator to add it"
     )]
     Loopback(String),
     /// Another name than localhost resolves to the operator's own machine.

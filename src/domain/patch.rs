@@ -68,7 +68,7 @@ impl Edit {
         edit
     }
 
-    /// What tells edits apart: two edits with the same key do the same to a prompt, as far as a reader of it can tell. Case,
+    /// The identity of an edit: two edits with the same key have the same effect on a prompt, as far as a reader can tell. Case,
     /// white space and punctuation do not count, nor does the place where lines are inserted.
     #[must_use]
     pub fn key(&self) -> EditKey {
@@ -87,7 +87,7 @@ impl Edit {
     }
 }
 
-/// What tells edits apart; see [`Edit::key`].
+/// The identity of an edit; see [`Edit::key`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EditKey {
     /// The words that are inserted.
@@ -137,22 +137,22 @@ pub struct Patch {
 }
 
 impl Patch {
-    /// What tells patches apart: the keys of their edits, whatever their order. Two proposals with the same key are one patch.
+    /// The identity of a patch: the keys of its edits, in any order. Two proposals with the same key are one patch.
     #[must_use]
     pub fn key(&self) -> BTreeSet<EditKey> {
         self.edits.iter().map(Edit::key).collect()
     }
 }
 
-/// A patch that was tried before and not taken, kept so that it is not tried again.
+/// A rejected patch, kept so that it is not tested again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RejectedPatch {
-    /// The hash of the prompt that it made.
+    /// The hash of the resulting prompt.
     pub prompt: ContentHash,
     /// The patch.
     pub patch: Patch,
-    /// Why it was not taken.
+    /// Why it was rejected.
     pub reason: String,
 }
 

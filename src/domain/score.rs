@@ -59,7 +59,7 @@ impl<'de> Deserialize<'de> for Score {
     }
 }
 
-/// What was wrong with a tool call.
+/// The kind of an error of a tool call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ToolErrorKind {
@@ -76,7 +76,7 @@ pub enum ToolErrorKind {
 }
 
 impl ToolErrorKind {
-    /// The words for it in labels and rules, such as `wrong arguments`.
+    /// Its name in labels and rules, such as `wrong arguments`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -95,11 +95,11 @@ impl fmt::Display for ToolErrorKind {
     }
 }
 
-/// One thing that was wrong with the tool calls of a transcript.
+/// An error of the tool calls of a transcript.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolError {
-    /// What was wrong.
+    /// The kind of error.
     pub kind: ToolErrorKind,
     /// The tool.
     pub tool: ToolName,
@@ -108,12 +108,12 @@ pub struct ToolError {
     pub arguments: Vec<String>,
     /// One sentence for a person and for the patch model: expected what, got what.
     pub detail: String,
-    /// The dimension that it was found in, where it stands apart from its score.
+    /// The dimension in which it was found, if it is separate from its score.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dimension: Option<DimensionName>,
 }
 
-/// What a check of the final answer looks at.
+/// What a check of the final answer tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum CheckKind {
@@ -127,32 +127,32 @@ pub enum CheckKind {
     NotContains,
     /// A pattern.
     Regex,
-    /// Its form as JSON.
+    /// JSON that satisfies a schema.
     JsonSchema,
     /// A number in it.
     Number,
 }
 
 impl CheckKind {
-    /// Whether checks of this kind usually differ from scenario to scenario, so that two that fail are alike for their kind.
+    /// Whether checks of this kind usually differ between scenarios, so that failures are similar if only the kind is the same.
     #[must_use]
     pub fn is_of_one_scenario(self) -> bool {
         matches!(self, Self::Equals | Self::Contains | Self::Number)
     }
 }
 
-/// A check that an answer did not satisfy.
+/// A failed check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailedCheck {
-    /// What it looks at.
+    /// What it tests.
     pub kind: CheckKind,
     /// What it expected, in words that are the same for every answer that fails in this way, such as
     /// `the answer to contain "refund"`.
     pub expected: String,
     /// One sentence for a person and for the patch model: expected what, got what.
     pub detail: String,
-    /// The dimension that it was found in, where it stands apart from its score.
+    /// The dimension in which it was found, if it is separate from its score.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dimension: Option<DimensionName>,
 }
@@ -161,9 +161,9 @@ pub struct FailedCheck {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DimensionScore {
-    /// How good it was.
+    /// The score.
     pub score: Score,
-    /// Whether that is good enough (`spec.scoring.dimensions[].passAt`).
+    /// Whether it passes (`spec.scoring.dimensions[].passAt`).
     pub passed: bool,
     /// Why: the judge's words, or what the scorer found. Empty for a perfect deterministic score.
     #[serde(default, skip_serializing_if = "str::is_empty")]
@@ -197,8 +197,8 @@ impl Sample {
     }
 }
 
-/// How one prompt did in one scenario: its repeats. Repeats that ended in an error (a broken judge, an outage)
-/// are counted apart and never as failures.
+/// The repeats of one prompt on one scenario. Repeats that ended in an error (a broken judge, an outage)
+/// are counted separately and never as failures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScenarioResult {
@@ -308,13 +308,13 @@ impl ScenarioResult {
     }
 }
 
-/// How one prompt did in a set of scenarios.
+/// The results of one prompt on a set of scenarios.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Evaluation {
     /// The prompt.
     pub prompt: ContentHash,
-    /// One result a scenario, in the order of the plan.
+    /// One result per scenario, in the order of the plan.
     pub results: Vec<ScenarioResult>,
 }
 

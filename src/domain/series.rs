@@ -69,7 +69,7 @@ mod tests {
         assert_eq!([Series::default().sample(2), Series { number: 3, apart: None }.sample(2)], [2, 3002]);
     }
 
-    /// Re-evaluations under way are keyed by this: a change means that they are paid again.
+    /// Running re-evaluations depend on this key: after a change they are paid again.
     #[test]
     fn the_key_in_a_series_never_changes() {
         let series = |apart: &str| Series { number: 1, apart: Some(ContentHash::of_bytes(apart.as_bytes())) };

@@ -5,25 +5,25 @@ use serde::{Deserialize, Serialize};
 use super::hash::ContentHash;
 use super::ids::VersionName;
 
-/// Where a version stands in its life.
+/// The phase of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum VersionPhase {
-    /// Written, not yet compared.
+    /// Created, not yet compared.
     Candidate,
     /// Being compared with the champion.
     Challenger,
     /// Serving.
     Champion,
-    /// Served until a better one came.
+    /// Served before the current champion.
     Superseded,
-    /// Compared and not taken.
+    /// Rejected by the gate.
     Rejected,
-    /// Taken back after it had served.
+    /// Rolled back.
     RolledBack,
 }
 
 impl VersionPhase {
-    /// The name, as the API spells it.
+    /// Its name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -50,12 +50,12 @@ pub struct Version {
     /// The version that it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<VersionName>,
-    /// The difference from the parent, in unified form; empty without a parent.
+    /// The unified diff from the parent; empty without a parent.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub diff: String,
     /// The labels of the clusters that it addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
-    /// Where it stands.
+    /// Its phase.
     pub phase: VersionPhase,
 }

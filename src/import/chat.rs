@@ -1,4 +1,4 @@
-//! Chat messages in the forms that the tools write: OpenAI's, Inspect's and tau2's.
+//! Chat messages in the formats of the tools: OpenAI's, Inspect's and tau2's.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,15 +11,15 @@ use crate::domain::scenario::ScriptedTurn;
 use crate::domain::tool::ToolCall;
 use crate::domain::transcript::{Message, Opaque};
 
-/// A conversation as it was read.
+/// A parsed conversation.
 pub(super) struct Conversation {
     /// The system messages, joined.
     pub system: Option<String>,
-    /// The other messages. The ids of the calls differ.
+    /// The other messages. The ids of the calls are unique.
     pub messages: Vec<Message>,
 }
 
-/// Reads messages. A tool has failed when its message says so (`error`), or when `failed` says so of its content.
+/// Reads messages. A tool has failed if its message has `error`, or if `failed` returns true for its content.
 pub(super) fn conversation(
     items: &[Item],
     failed: impl Fn(&str) -> bool,
@@ -63,7 +63,7 @@ fn error_message(item: &Item) -> String {
     message.and_then(|message| message.scalar().ok()).unwrap_or_default()
 }
 
-/// The text of a message; parts that are no text are left out.
+/// The text of a message; other parts are left out.
 pub(super) fn content(item: &Item, notes: &mut Notes) -> Result<String, ImportError> {
     let Some(content) = item.get("content") else { return Ok(String::new()) };
     if !content.value.is_array() && !content.value.is_object() {
@@ -75,7 +75,7 @@ pub(super) fn content(item: &Item, notes: &mut Notes) -> Result<String, ImportEr
             (Value::String(text), _) => texts.push(text.clone()),
             (_, Some(text)) => texts.push(text.scalar()?),
             _ => match part.get("type").map(|kind| kind.scalar()).transpose()?.as_deref() {
-                // What the model thought to itself was not said to anyone.
+                // Reasoning is not part of the message.
                 Some("reasoning" | "thinking") => {}
                 kind => notes.add(
                     part.place(),
@@ -116,12 +116,12 @@ fn tool_call(item: &Item, id: String) -> Result<ToolCall, ImportError> {
     Ok(ToolCall { id, name: name.text()?.into(), arguments })
 }
 
-/// The calls of a conversation, to which answers find their way. Recorded ids may repeat (gpt-4o's do in tau-bench) or
-/// be missing, and the answer of one call must not be taken for that of another: such calls get an id of their own.
+/// Matches answers with the calls of a conversation. Recorded ids may repeat (gpt-4o's do in tau-bench) or be missing, and the
+/// answers of calls must not be confused: such calls get unique ids.
 #[derive(Default)]
 struct OpenCalls {
     taken: HashSet<String>,
-    /// Under the id in the source: the calls that wait for an answer, the oldest first.
+    /// By the id in the source: the calls without an answer, oldest first.
     waiting: HashMap<String, Vec<(String, String)>>,
 }
 

@@ -1,7 +1,6 @@
 //! Datasets of tracing platforms and of DeepEval: an input, what is expected, and metadata.
 //!
-//! None of them says in the file how answers are scored, so what is expected becomes the reference answer for the
-//! judge.
+//! None of the files defines how answers are scored, so the expected output becomes the reference answer for the judge.
 
 mod content;
 
@@ -14,7 +13,7 @@ use super::scenario::{Draft, append, empty, settle_prompt};
 use super::{Format, Imported, Notes, metadata};
 use crate::domain::scenario::{ExpectedCall, Scenario, SimulatedUser};
 
-/// Where the answers of APIs and the files of SDKs have their records.
+/// The fields with the records, in responses of APIs and files of SDKs.
 pub(super) const LISTS: [&str; 9] = [
     "data",
     "events",
@@ -27,14 +26,14 @@ pub(super) const LISTS: [&str; 9] = [
     "conversationalGoldens",
 ];
 
-/// Which fields of a record mean what. Each list has the names that versions and languages of the tool write.
+/// The fields of a record. Each list has the names in the versions and languages of the tool.
 struct Fields {
     input: &'static [&'static str],
     expected: &'static [&'static str],
     metadata: &'static [&'static str],
-    /// Fields by which the tool keeps its books; they say nothing of the entry.
+    /// Fields for bookkeeping of the tool, which are ignored.
     books: &'static [&'static str],
-    /// Fields that are read here besides those.
+    /// Additional fields that are read here.
     others: &'static [&'static str],
 }
 
@@ -148,7 +147,7 @@ pub(super) fn import(format: Format, files: &[(&str, &str)], notes: &mut Notes) 
     Ok(Imported { scenarios, prompt, ..Imported::default() })
 }
 
-/// The records of a document that has them under a name.
+/// The records of a document, under one of the known names.
 fn lists(document: &Value) -> Option<Vec<(String, Value)>> {
     let mut all = Vec::new();
     for key in LISTS {
@@ -193,12 +192,12 @@ fn read_record(record: &Item, id: String, fields: &Fields, notes: &mut Notes) ->
     Ok(Some(Draft { scenario, system, place: record.place() }))
 }
 
-/// A field that is there under one of its names, and not an empty cell.
+/// A field under one of its names, unless it is an empty cell.
 fn field<'a>(record: &Item<'a>, names: &[&str]) -> Option<Item<'a>> {
     names.iter().find_map(|name| record.get(name)).filter(|item| item.value.as_str() != Some(""))
 }
 
-/// A conversation of DeepEval: a user who is played.
+/// A conversation of DeepEval, with a simulated user.
 fn play(scenario: &mut Scenario, played: &Item, record: &Item) -> Result<(), ImportError> {
     let mut instructions = Some(played.text()?.to_owned());
     if let Some(user) = field(record, &["user_description", "userDescription"]) {
@@ -212,7 +211,7 @@ fn play(scenario: &mut Scenario, played: &Item, record: &Item) -> Result<(), Imp
     Ok(())
 }
 
-/// The tools that DeepEval expects to be called: objects with a name, or names in a cell, divided by semicolons.
+/// The tools that DeepEval expects to be called: objects with a name, or names in a cell, separated by semicolons.
 fn expected_tools(scenario: &mut Scenario, record: &Item, notes: &mut Notes) -> Result<(), ImportError> {
     let Some(tools) = field(record, &["expected_tools", "expectedTools"]) else { return Ok(()) };
     let parsed = read::cell(tools.value);
@@ -245,7 +244,7 @@ fn call(name: &str) -> ExpectedCall {
     ExpectedCall { tool: name.into(), arguments: None, matching: None }
 }
 
-/// Tags, the kinds among the metadata, and the part of the dataset.
+/// Tags, kinds in the metadata, and the part of the dataset.
 fn tags(record: &Item, fields: &Fields, notes: &mut Notes) -> Result<Vec<String>, ImportError> {
     let mut tags = Vec::new();
     if fields.others.contains(&"tags")
@@ -267,7 +266,7 @@ fn tags(record: &Item, fields: &Fields, notes: &mut Notes) -> Result<Vec<String>
         if let Some(object) = value.as_object_mut() {
             splits.extend(object.shift_remove("dataset_split"));
         }
-        // Anything may be metadata; only an object tells anything apart.
+        // Metadata may be any value; only an object has names.
         if value.is_object() {
             tags.extend(metadata::tags(&item.holding(&value), notes)?);
         } else {
@@ -276,7 +275,7 @@ fn tags(record: &Item, fields: &Fields, notes: &mut Notes) -> Result<Vec<String>
     }
     for split in splits {
         let names = split.as_array().map_or_else(|| vec![&split], |list| list.iter().collect());
-        // Every example is in `base`, so it tells nothing.
+        // Every example is in `base`, so it is not informative.
         let names = names.into_iter().filter_map(read::scalar).filter(|name| name != "base");
         tags.extend(names.map(|name| format!("split:{name}")));
     }

@@ -1,17 +1,17 @@
-//! Which format a file has, told by its content.
+//! Detects the format of a file by its content.
 //!
-//! No format is told by one field alone: many tools call something `input`. A record belongs to a tool if it has two of
-//! its fields, and nothing that only another tool writes.
+//! No format is detected by a single field, because many tools have a field like `input`. A record belongs to a tool if it has two
+//! of its fields, and none that only another tool has.
 
 use serde_json::Value;
 
 use super::note::Notes;
 use super::{Format, ImportError, inspect, promptfoo, read};
 
-/// How many records of a file are looked at.
+/// The number of records of a file that are inspected.
 const RECORDS: usize = 20;
 
-/// The format of a file, by its name and text; `None` if it is none of them, or only goes along with one (a policy,
+/// The format of a file, by its name and text; `None` if it has none of them, or only accompanies other files (a policy,
 /// a split, a prompt).
 #[must_use]
 pub fn detect(file: &str, text: &str) -> Option<Format> {
@@ -27,7 +27,7 @@ pub fn detect(file: &str, text: &str) -> Option<Format> {
     }
 }
 
-/// Why a file that should have data in it cannot be read; a text that only goes along with others is never wrong.
+/// The syntax error of a file that should contain data; a text that only accompanies other files has none.
 #[must_use]
 pub fn fault(file: &str, text: &str) -> Option<ImportError> {
     match read::extension(file).as_str() {
@@ -52,7 +52,7 @@ fn of_header(text: &str) -> Option<Format> {
     of_record(&Value::Object(columns)).filter(|format| *format != Format::Promptfoo)
 }
 
-/// By what one record of a list has.
+/// Detects the format by the fields of a record.
 fn of_record(record: &Value) -> Option<Format> {
     let fields = record.as_object()?;
     let has = |key: &str| fields.contains_key(key);
@@ -70,7 +70,7 @@ fn of_record(record: &Value) -> Option<Format> {
     } else if any(&["vars", "assert"]) && only(&promptfoo::TEST_FIELDS) {
         Some(Format::Promptfoo)
     } else if has("input") && (has("expectedOutput") || has("status") && any(&["datasetId", "datasetName"])) {
-        // DeepEval writes that name too, beside others of its own.
+        // DeepEval uses that name too, together with its own names.
         let of_deep_eval = any(&["actualOutput", "retrievalContext", "additionalMetadata", "expectedTools"]);
         Some(if of_deep_eval { Format::DeepEval } else { Format::Langfuse })
     } else if is_object("inputs") && any(&["outputs", "dataset_id", "metadata"]) {
@@ -88,7 +88,7 @@ fn of_record(record: &Value) -> Option<Format> {
     }
 }
 
-/// By what a document has: a configuration, a list of records, or an answer of an API with a list of them.
+/// Detects the format of a document: a configuration, a list of records, or a response of an API with such a list.
 fn of_document(document: &Value) -> Option<Format> {
     if let Some(items) = document.as_array() {
         return items.iter().take(RECORDS).find_map(of_record);
@@ -120,12 +120,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_format_is_told_by_its_content() {
+    fn every_format_is_detected_by_its_content() {
         for (format, names) in FIXTURES {
             let files = files(names);
-            let told: Vec<Option<Format>> = files.iter().map(|(name, text)| detect(name, text)).collect();
-            assert!(told.contains(&Some(format)), "{names:?}: {told:?}");
-            assert!(told.iter().flatten().all(|other| *other == format), "{names:?}: {told:?}");
+            let found: Vec<Option<Format>> = files.iter().map(|(name, text)| detect(name, text)).collect();
+            assert!(found.contains(&Some(format)), "{names:?}: {found:?}");
+            assert!(found.iter().flatten().all(|other| *other == format), "{names:?}: {found:?}");
         }
         for name in ["promptfoo/prompts/chat.json", "tau2/policy.md", "tau2/split_tasks.json"] {
             assert_eq!(detect(name, &files(&[name])[0].1), None, "{name}");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn no_format_is_told_by_one_field() {
+    fn no_format_is_detected_by_one_field() {
         let fields = [
             "input", "inputs", "output", "expected", "target", "ideal", "vars", "prompts", "tests", "eval", "samples",
             "scenario", "messages", "item", "data", "class", "assert", "metadata", "status",
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_told_by_its_header_whatever_divides_it() {
+    fn a_table_is_detected_by_its_header_with_any_separator() {
         assert_eq!(detect("a.csv", "question;__expected\n"), Some(Format::Promptfoo));
         assert_eq!(detect("a.csv", "input,expected_output,source\n"), Some(Format::DeepEval));
         assert_eq!(detect("a.csv", "id,input,expectedOutput,status\n"), Some(Format::Langfuse));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A file could not be imported. The message says where, what is wrong, and what to do.
+/// A file could not be imported. The message has the location, the problem and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportError {
     /// The file, as the user named it.
@@ -11,9 +11,9 @@ pub struct ImportError {
     pub item: String,
     /// The path of the field in the item, such as `info.task.actions[0].name`; empty for the whole item.
     pub field: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
-    /// What to do.
+    /// The remedy.
     pub fix: String,
 }
 
@@ -23,7 +23,7 @@ impl ImportError {
         Self { file: file.into(), item: String::new(), field: String::new(), problem: problem.into(), fix: fix.into() }
     }
 
-    /// The same error with another word on what to do.
+    /// The same error with another remedy.
     pub(super) fn with_fix(self, fix: &str) -> Self {
         Self { fix: fix.to_owned(), ..self }
     }
@@ -34,7 +34,7 @@ impl ImportError {
         "malformed_import"
     }
 
-    /// Whether trying again can help: it cannot, the file stays what it is.
+    /// Whether a retry can help: it cannot.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         false

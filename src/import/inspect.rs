@@ -1,7 +1,7 @@
 //! Inspect (`inspect_ai`): datasets of samples, and evaluation logs.
 //!
-//! A dataset says nothing of how answers are scored, so a target becomes the reference answer for the judge. A log
-//! names its scorers, and has what the agent did.
+//! A dataset does not define how answers are scored, so a target becomes the reference answer for the judge. A log
+//! names its scorers, and contains the runs of the agent.
 
 mod log;
 mod scorers;
@@ -35,7 +35,7 @@ pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Import
             _ => drafts.extend(dataset(file, &records, notes)),
         }
     }
-    // First, so that no scenario of a dataset takes an id that transcripts refer to.
+    // Logs first, so that no scenario of a dataset gets an id that transcripts refer to.
     let logged = log::import(&logs, notes)?;
     drafts.splice(..0, logged.drafts);
     let (scenarios, prompt) = settle_prompt(drafts, notes);
@@ -101,7 +101,7 @@ fn read_sample(sample: &Item, index: usize, notes: &mut Notes) -> Result<Draft, 
     Ok(Draft { scenario, system, place: sample.place() })
 }
 
-/// A field that is there and not an empty cell.
+/// A field that exists and is not an empty cell.
 fn field<'a>(sample: &Item<'a>, key: &str) -> Option<Item<'a>> {
     sample.get(key).filter(|item| item.value.as_str() != Some(""))
 }
@@ -111,7 +111,7 @@ fn targets(sample: &Item) -> Result<Vec<String>, ImportError> {
     target.one_or_many().iter().map(Item::scalar).filter(|text| text.as_deref() != Ok("")).collect()
 }
 
-/// The choices; in a CSV cell they are divided by commas, or by white space if there is no comma.
+/// The choices; in a CSV cell they are separated by commas, or by white space if there is no comma.
 fn choices(sample: &Item) -> Result<Vec<String>, ImportError> {
     let Some(choices) = field(sample, "choices") else { return Ok(Vec::new()) };
     let Some(text) = choices.value.as_str() else {
@@ -140,7 +140,7 @@ fn add_choices(scenario: &mut Scenario, choices: &[String]) {
     }
 }
 
-/// The targets as a reference answer; a letter is spelt out with its choice.
+/// The targets as a reference answer; a letter is expanded with its choice.
 fn reference(targets: &[String], choices: &[String]) -> Option<String> {
     let spell = |target: &String| {
         let index = (0..choices.len()).find(|index| target.as_str() == letter(*index).to_string());

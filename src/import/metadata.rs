@@ -1,4 +1,4 @@
-//! Metadata of an entry as tags.
+//! Converts metadata of an entry to tags.
 
 use serde_json::Value;
 
@@ -6,10 +6,10 @@ use super::Notes;
 use super::error::ImportError;
 use super::read::{self, Item};
 
-/// Metadata that tell what kind of entry it is.
+/// Metadata with the kind of the entry.
 const KINDS: [&str; 7] = ["category", "difficulty", "domain", "subject", "tags", "topic", "type"];
 
-/// The metadata that become tags; the others are noted. In a cell of a table, metadata are JSON.
+/// The tags for metadata; other metadata are reported. In a cell of a table, metadata are JSON.
 pub(super) fn tags(metadata: &Item, notes: &mut Notes) -> Result<Vec<String>, ImportError> {
     let parsed;
     let object = match metadata.value {

@@ -1,4 +1,4 @@
-//! Notes: what could not be carried over.
+//! Notes: what could not be imported.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -8,25 +8,25 @@ use serde::Serialize;
 use super::error::ImportError;
 use super::read::base;
 
-/// Something in the source that a scenario or transcript cannot say, or says differently.
+/// Something in the source that scenarios or transcripts do not support, or support differently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Note {
-    /// Where it stands in the source, such as `promptfooconfig.yaml: tests[2].assert[0]`.
+    /// Its location in the source, such as `promptfooconfig.yaml: tests[2].assert[0]`.
     pub item: String,
-    /// What it is, such as ``assertion `javascript` ``. Notes are grouped by it.
+    /// Its kind, such as ``assertion `javascript` ``. Notes are grouped by it.
     pub what: String,
-    /// Why, what was done instead, or what to do.
+    /// The reason, the substitute, or the remedy.
     pub detail: String,
 }
 
-/// What a note says of an entry of the source that became nothing at all.
+/// The kind of a note about an entry that was not imported at all.
 pub(super) const LEFT_OUT: &str = "entry left out";
 
-/// Notes as they are collected.
+/// Collects notes.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     list: Vec<Note>,
-    /// Why the first entry was left out: the error of the import if nothing else is left.
+    /// The error of the first entry that was left out, which becomes the error of the import if no entry is left.
     refused: Option<ImportError>,
 }
 
@@ -35,12 +35,12 @@ impl Notes {
         self.list.push(Note { item: item.into(), what: what.into(), detail: detail.into() });
     }
 
-    /// Leaves one entry out (a test, a sample, a row), so that it does not refuse the others.
+    /// Leaves out one entry (a test, a sample, a row), without affecting the others.
     pub fn leave_out(&mut self, error: ImportError) {
         self.could_not_read(LEFT_OUT, error);
     }
 
-    /// Says that a part of an entry could not be read, and why.
+    /// Adds a note about a part of an entry that could not be read.
     pub fn could_not_read(&mut self, what: impl Into<String>, error: ImportError) {
         let parts = [base(&error.file), &error.item, &error.field];
         let item = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
@@ -48,7 +48,7 @@ impl Notes {
         self.refused.get_or_insert(error);
     }
 
-    /// The value, or a note that its entry was left out.
+    /// The value; otherwise adds a note that its entry was left out.
     pub fn keep<T>(&mut self, read: Result<T, ImportError>) -> Option<T> {
         read.map_err(|error| self.leave_out(error)).ok()
     }
@@ -58,16 +58,16 @@ impl Notes {
         self.refused = self.refused.take().or(other.refused);
     }
 
-    /// The notes, and why the first entry was left out.
+    /// The notes, and the error of the first entry that was left out.
     pub fn finish(self) -> (Vec<Note>, Option<ImportError>) {
         (self.list, self.refused)
     }
 }
 
-/// How many places a group of notes names.
+/// The number of locations listed for a group of notes.
 const EXAMPLES: usize = 3;
 
-/// One line a kind of note, the most frequent first: how often, what, why, and where for example.
+/// One line per kind of note, the most frequent first: count, kind, detail, and example locations.
 pub(super) fn summary(notes: &[Note]) -> String {
     let mut groups: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     let mut index: HashMap<(&str, &str), usize> = HashMap::new();

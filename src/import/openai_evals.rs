@@ -1,4 +1,4 @@
-//! OpenAI evals: samples as JSONL, with the registry entry that says how they are scored if it is given, and the items
+//! OpenAI evals: samples as JSONL, optionally with the registry entry that defines their scoring, and the items
 //! of the later Evals API with its testing criteria.
 
 mod api;
@@ -34,7 +34,7 @@ pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Import
     let evaluation = api::Evaluation::read(&evals, notes)?;
     let mut drafts = Vec::new();
     if samples.is_empty() {
-        // A run may have its items inside.
+        // A run may contain its items.
         for (file, document) in &evals {
             samples.extend(api::items(file, document, notes));
         }
@@ -56,7 +56,7 @@ pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Import
     Ok(Imported { scenarios, prompt, ..Imported::default() })
 }
 
-/// The name of a samples file without its folder and ending; `samples` and `data` are named for their folder.
+/// The name of a samples file without directory and extension; `samples` and `data` are named after their directory.
 fn stem(file: &str) -> String {
     let mut parts = file.rsplit(['/', '\\']);
     let name = parts.next().unwrap_or(file);
@@ -93,7 +93,7 @@ fn read_sample(
     Ok(Draft { scenario, system, place: sample.place() })
 }
 
-/// What the user says: a text, or chat messages. Returns the system message. Examples, which the registry writes as
+/// Sets the user's message: a text, or chat messages. Returns the system message. Examples, which the registry has as
 /// system messages named `example_user` and `example_assistant`, become turns.
 fn set_input(scenario: &mut Scenario, input: &Item, notes: &mut Notes) -> Result<Option<String>, ImportError> {
     if input.value.is_string() {
@@ -116,7 +116,7 @@ fn set_input(scenario: &mut Scenario, input: &Item, notes: &mut Notes) -> Result
     }
     let mut turns = chat::scripted(messages, &input.place(), notes);
     if !turns.iter().any(|turn| turn.user.is_some()) {
-        // Many samples put the question into the system message.
+        // Many samples have the question in the system message.
         let text = system.take().ok_or_else(|| input.error("has no message", "add one with the role user"))?;
         turns.push(crate::domain::scenario::ScriptedTurn { user: Some(text), assistant: None });
     }
@@ -124,7 +124,7 @@ fn set_input(scenario: &mut Scenario, input: &Item, notes: &mut Notes) -> Result
     Ok(system)
 }
 
-/// The ideal answers, of which any will do.
+/// The ideal answers, any of which is acceptable.
 fn ideal(sample: &Item) -> Result<Vec<String>, ImportError> {
     let Some(ideal) = sample.get("ideal") else { return Ok(Vec::new()) };
     ideal

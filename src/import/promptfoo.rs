@@ -1,8 +1,7 @@
-//! promptfoo: a configuration with its prompts and tests, a file of results with its configuration, or files of tests
-//! alone.
+//! promptfoo: a configuration with its prompts and tests, a results file with its configuration, or only files of tests.
 //!
-//! promptfoo fills variables into a prompt and sends the whole. Whetstone keeps the prompt, which it improves, apart
-//! from what the user says, so the two are taken apart again: see [`prompt`].
+//! promptfoo fills variables into a prompt and sends it as a whole. Whetstone optimizes the prompt separately from the user's
+//! message, so the two are separated again: see [`prompt`].
 
 mod assertion;
 mod prompt;
@@ -29,7 +28,7 @@ use crate::domain::tool::ToolDefinition;
 pub(super) use self::results::is_results;
 pub(super) use self::test::TEST_FIELDS;
 
-/// Fields of a configuration that are read; the others are noted.
+/// Fields of a configuration that are read; the others are reported.
 const CONFIG_FIELDS: [&str; 10] = [
     "$schema",
     "description",
@@ -43,7 +42,7 @@ const CONFIG_FIELDS: [&str; 10] = [
     "metadata",
 ];
 
-/// What reading needs everywhere.
+/// The context of reading.
 struct Reading<'a> {
     resources: Resources<'a>,
     engine: Engine,
@@ -51,8 +50,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Fills in a template; one that is not understood stays as it is. Both that and variables without a value are
-    /// noted.
+    /// Fills in a template; one with unsupported syntax is unchanged. Both that and variables without a value are reported.
     fn filled(&mut self, text: &str, variables: &minijinja::Value, place: &str) -> String {
         match self.engine.render(text, variables) {
             Ok(rendered) => {
@@ -77,7 +75,7 @@ impl Reading<'_> {
         }
     }
 
-    /// A value with every text in it filled in.
+    /// A value with all strings filled in.
     fn filled_value(&mut self, value: &Value, variables: &minijinja::Value, place: &str) -> Value {
         match value {
             Value::String(text) => Value::from(self.filled(text, variables, place)),
@@ -99,7 +97,7 @@ pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Import
     let mut configs = 0;
     for (file, text) in files {
         let may_be_config = matches!(extension(file).as_str(), "yaml" | "yml" | "json");
-        // Any other file is read when something refers to it, and its faults are told then.
+        // Other files are read, and their errors reported, when they are referenced.
         let Some(document) = may_be_config.then(|| read::yaml(file, text)).and_then(Result::ok) else { continue };
         let config = match results::config(file, &document, &mut reading)? {
             Some(config) => config,
@@ -119,7 +117,7 @@ pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Import
     Ok(Imported { scenarios, tools, prompt, ..Imported::default() })
 }
 
-/// Whether a document is a configuration: it has two of its parts, or tests that are a list of tests.
+/// Whether a document is a configuration: it has two of its fields, or a list of tests.
 pub(super) fn is_config(document: &Value) -> bool {
     let Some(fields) = document.as_object() else { return false };
     let parts = ["prompts", "providers", "targets", "tests", "scenarios", "defaultTest", "redteam"];
@@ -147,7 +145,7 @@ fn read_config(
     };
     tests.extend(test::of_scenarios(config, reading, &default));
     for key in config.object()?.keys() {
-        // Keys of one's own hold what anchors are for.
+        // Custom keys are used for anchors.
         if CONFIG_FIELDS.contains(&key.as_str()) || key.starts_with("x-") || key.starts_with('.') {
             continue;
         }
@@ -221,7 +219,7 @@ fn draft(
     Ok(Draft { scenario, system, place: test.at() })
 }
 
-/// Where something stands, for a note: the file without its folders.
+/// The location of an item, for a note: the file without its directories.
 fn at(file: &str, place: &str) -> String {
     let file = base(file);
     if place.is_empty() { file.to_owned() } else { format!("{file}: {place}") }

@@ -1,4 +1,4 @@
-//! Reading: text to JSON values, and a cursor into them that knows where it stands.
+//! Reading: parses text to JSON values, with a cursor that knows its location.
 
 mod decode;
 mod table;
@@ -12,17 +12,17 @@ use crate::api::document::Document;
 pub use decode::decode;
 pub(super) use table::{csv, delimiter};
 
-/// A text without the byte order mark that some editors put first.
+/// A text without a byte order mark.
 fn without_bom(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// The end of a file name, in lower case: `jsonl` for `a/B.JSONL`.
+/// The extension of a file name, in lower case: `jsonl` for `a/B.JSONL`.
 pub(super) fn extension(file: &str) -> String {
     base(file).rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase()).unwrap_or_default()
 }
 
-/// A file name without its folders.
+/// A file name without its directories.
 pub(super) fn base(file: &str) -> &str {
     file.rsplit(['/', '\\']).next().unwrap_or(file)
 }
@@ -38,13 +38,13 @@ pub(super) fn json(file: &str, text: &str) -> Result<Value, ImportError> {
     })
 }
 
-/// The message of a JSON error without its place, which is told apart.
+/// The message of a JSON error without its place, which is reported separately.
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())
 }
 
-/// One YAML document (JSON is YAML too), by the core schema of YAML 1.2, as js-yaml reads it: `yes` and `on` are texts,
+/// One YAML document (JSON is YAML too), with the core schema of YAML 1.2, like js-yaml: `yes` and `on` are strings,
 /// `01234` is 1234 and `1e3` is 1000.
 pub(super) fn yaml(file: &str, text: &str) -> Result<Value, ImportError> {
     let text = without_bom(text);
@@ -80,9 +80,9 @@ fn document_line(document: &Document) -> u32 {
     document.root().line
 }
 
-/// A value whose numbers look as JavaScript prints them: a whole one has no fraction.
+/// A value with numbers formatted like in JavaScript: an integer has no fraction.
 fn as_javascript(value: Value) -> Value {
-    /// The whole numbers that a double holds exactly.
+    /// The integers that a double represents exactly.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Number(number) => match number.as_f64() {
@@ -99,8 +99,8 @@ fn as_javascript(value: Value) -> Value {
     }
 }
 
-/// The records of a JSON array or of JSONL, each with its place: `item 3` or `line 3`, from 1. A lone JSON object is
-/// one record. A line that is no JSON is left out, and noted.
+/// The records of a JSON array or of JSONL, each with its place: `item 3` or `line 3`, from 1. A single JSON object is
+/// one record. A line that is not JSON is left out and reported.
 pub(super) fn records(file: &str, text: &str, notes: &mut Notes) -> Result<Vec<(String, Value)>, ImportError> {
     let text = without_bom(text);
     let whole = match extension(file).as_str() {
@@ -112,7 +112,7 @@ pub(super) fn records(file: &str, text: &str, notes: &mut Notes) -> Result<Vec<(
             Ok(items.into_iter().enumerate().map(|(index, item)| (format!("item {}", index + 1), item)).collect())
         }
         Some(Ok(other)) => Ok(vec![(String::new(), other)]),
-        // JSONL often has the name of JSON.
+        // JSONL files often have the extension json.
         Some(Err(error)) if extension(file) == "json" && !is_lines(text) => Err(error),
         _ => {
             let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -139,7 +139,7 @@ fn is_lines(text: &str) -> bool {
     first == [true, true]
 }
 
-/// A value in a file, and where it stands.
+/// A value in a file, with its location.
 #[derive(Clone, Debug)]
 pub(super) struct Item<'a> {
     file: &'a str,
@@ -153,7 +153,7 @@ impl<'a> Item<'a> {
         Self { file, place, path: String::new(), value }
     }
 
-    /// Where it stands, for a note: `file: item: path`, the file without its folders.
+    /// Its location for a note: `file: item: path`, the file without its directories.
     pub fn place(&self) -> String {
         let parts = [base(self.file), self.place, &self.path];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
@@ -163,7 +163,7 @@ impl<'a> Item<'a> {
         self.file
     }
 
-    /// Another value at the same place.
+    /// Another value at the same location.
     pub fn holding<'b>(&self, value: &'b Value) -> Item<'b>
     where
         'a: 'b,
@@ -185,14 +185,14 @@ impl<'a> Item<'a> {
         self.error(format!("is {}", kind(self.value)), format!("make it {expected}"))
     }
 
-    /// A field, if it is there and not null.
+    /// A field, if it exists and is not null.
     pub fn get(&self, key: &str) -> Option<Self> {
         let value = self.value.get(key).filter(|value| !value.is_null())?;
         let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
         Some(Self { path, value, ..self.clone() })
     }
 
-    /// Says which fields are not among these: nothing reads them. Empty ones say nothing.
+    /// Reports the fields that are not in this list, except empty ones.
     pub fn note_others(&self, known: &[&str], notes: &mut Notes) {
         let Some(fields) = self.value.as_object() else { return };
         for (key, value) in fields {
@@ -209,7 +209,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// A field that must be there.
+    /// A required field.
     pub fn need(&self, key: &str) -> Result<Self, ImportError> {
         if !self.value.is_object() {
             return Err(self.wrong("an object"));
@@ -221,7 +221,7 @@ impl<'a> Item<'a> {
         self.value.as_str().ok_or_else(|| self.wrong("a string"))
     }
 
-    /// A text, or a number or truth value as text.
+    /// A string, or a number or boolean as a string.
     pub fn scalar(&self) -> Result<String, ImportError> {
         scalar(self.value).ok_or_else(|| self.wrong("a string or number"))
     }
@@ -239,18 +239,18 @@ impl<'a> Item<'a> {
         Self { path: format!("{}[{index}]", self.path), value, ..self.clone() }
     }
 
-    /// The items of a list field; empty when it is absent.
+    /// The items of a list field; empty if it is absent.
     pub fn list_or_empty(&self, key: &str) -> Result<Vec<Self>, ImportError> {
         self.get(key).map_or_else(|| Ok(Vec::new()), |item| item.list())
     }
 
-    /// The items of a list, or the one item itself.
+    /// The items of a list, or a single item.
     pub fn one_or_many(&self) -> Vec<Self> {
         self.list().unwrap_or_else(|_| vec![self.clone()])
     }
 }
 
-/// A text in a cell of a table that is JSON (a list, an object, a text in quotes) as that; anything else as it is.
+/// The value of a cell that is JSON (a list, an object, a quoted string); other cells are strings.
 pub(super) fn cell(value: &Value) -> Value {
     match value {
         Value::String(text) if text.trim_start().starts_with(['{', '[', '"']) => {
@@ -260,7 +260,7 @@ pub(super) fn cell(value: &Value) -> Value {
     }
 }
 
-/// A text, or a number or truth value as text.
+/// A string, or a number or boolean as a string.
 pub(super) fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! What every format does alike: empty scenarios, ids, and the one system prompt.
+//! Shared by all formats: empty scenarios, ids, and the common system prompt.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use crate::domain::hash::ContentHash;
 use crate::domain::ids::ScenarioId;
 use crate::domain::scenario::{Check, Expectation, Scenario, ScriptedTurn};
 
-/// A scenario that says nothing yet.
+/// An empty scenario.
 pub(super) fn empty(id: impl Into<ScenarioId>) -> Scenario {
     Scenario {
         id: id.into(),
@@ -23,7 +23,7 @@ pub(super) fn empty(id: impl Into<ScenarioId>) -> Scenario {
     }
 }
 
-/// A check that checks nothing yet.
+/// An empty check.
 pub(super) const NO_CHECK: Check = Check {
     dimension: None,
     equals: None,
@@ -54,7 +54,7 @@ pub(super) fn satisfies(schema: serde_json::Map<String, serde_json::Value>) -> C
     Check { json_schema: Some(schema), ..NO_CHECK }
 }
 
-/// The answer contains one of the texts, as a check: upper and lower case count if `cased`.
+/// A check that the answer contains one of the texts, case-sensitive if `cased`.
 pub(super) fn contains_one_of(texts: &[String], cased: bool) -> Check {
     let has_case = |text: &str| text.chars().any(|c| c.is_uppercase() || c.is_lowercase());
     match texts {
@@ -63,7 +63,7 @@ pub(super) fn contains_one_of(texts: &[String], cased: bool) -> Check {
     }
 }
 
-/// A regular expression that matches a text as it stands, and reads like it: only what has a meaning is escaped.
+/// A readable regular expression that matches a text literally: only special characters are escaped.
 pub(super) fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {
@@ -75,7 +75,7 @@ pub(super) fn literal(text: &str) -> String {
     pattern
 }
 
-/// A regular expression that matches each of the texts as it stands.
+/// A regular expression that matches each of the texts literally.
 pub(super) fn alternatives(texts: &[String]) -> String {
     let escaped: Vec<String> = texts.iter().map(|text| literal(text)).collect();
     match escaped.as_slice() {
@@ -84,7 +84,7 @@ pub(super) fn alternatives(texts: &[String]) -> String {
     }
 }
 
-/// Adds a paragraph to a text that may not be there yet.
+/// Adds a paragraph to an optional text.
 pub(super) fn append(text: &mut Option<String>, paragraph: &str) {
     match text {
         Some(text) => {
@@ -95,16 +95,16 @@ pub(super) fn append(text: &mut Option<String>, paragraph: &str) {
     }
 }
 
-/// A scenario as it was read, with the system message that its source gives it.
+/// A parsed scenario, with its system message in the source.
 pub(super) struct Draft {
     pub scenario: Scenario,
     pub system: Option<String>,
-    /// Where it stands in the source.
+    /// Its location in the source.
     pub place: String,
 }
 
-/// The one system message of all drafts becomes the prompt. Where they differ, each is put before what the user says
-/// first, so that the scenario stays whole.
+/// The common system message of all drafts becomes the prompt. If they differ, each is put before the user's first message, so
+/// that the scenario stays complete.
 pub(super) fn settle_prompt(drafts: Vec<Draft>, notes: &mut Notes) -> (Vec<Scenario>, Option<String>) {
     let systems: HashSet<Option<&String>> = drafts.iter().map(|draft| draft.system.as_ref()).collect();
     if systems.len() <= 1 {
@@ -141,7 +141,7 @@ fn put_before(scenario: &mut Scenario, system: &str) {
     }
 }
 
-/// What the user says: one message, or turns with the answers of the assistant that are given.
+/// Sets the user's input: one message, or turns with given answers of the assistant.
 pub(super) fn set_conversation(scenario: &mut Scenario, mut turns: Vec<ScriptedTurn>) {
     match turns.as_mut_slice() {
         [ScriptedTurn { user: Some(text), assistant: None }] => scenario.message = Some(std::mem::take(text)),
@@ -149,11 +149,11 @@ pub(super) fn set_conversation(scenario: &mut Scenario, mut turns: Vec<ScriptedT
     }
 }
 
-/// The longest id of a scenario.
+/// The maximum length of the id of a scenario.
 const LONGEST_ID: usize = 253;
 
-/// Makes ids fit their length and differ: the second `a` becomes `a-2`. Of scenarios with the same id, transcripts
-/// belong to the first.
+/// Truncates ids and makes them unique: the second `a` becomes `a-2`. Transcripts belong to the first of several scenarios with
+/// the same id.
 pub(super) fn make_ids_valid(imported: &mut Imported) {
     for scenario in &mut imported.scenarios {
         scenario.id = fitting(&scenario.id);
@@ -178,8 +178,7 @@ pub(super) fn make_ids_valid(imported: &mut Imported) {
     }
 }
 
-/// The id without what a terminal or a reader would be fooled by, cut to its greatest length; a hash keeps those apart
-/// that begin alike.
+/// The id without invisible characters, truncated to the maximum length; a hash distinguishes ids with the same beginning.
 fn fitting(id: &ScenarioId) -> ScenarioId {
     let text: String = id.as_str().chars().map(|c| if is_printed(c) { c } else { '-' }).collect();
     let text = text.trim();
@@ -194,13 +193,13 @@ fn fitting(id: &ScenarioId) -> ScenarioId {
     ScenarioId::from(format!("{kept}-{hash}"))
 }
 
-/// Whether a character shows: no control character, no mark that changes the direction of what follows, no line break.
+/// Whether a character is visible: not a control character, a direction mark or a line break.
 fn is_printed(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// A text as an id: its letters and digits in lower case, anything else as one dash.
+/// Converts a text to an id: letters and digits in lower case, with dashes in between.
 pub(super) fn slug(text: &str) -> String {
     let mut id = String::new();
     for c in text.chars() {

@@ -1,8 +1,8 @@
-//! What tau-bench and tau2 share: their domains' tools, and how they compare what the agent did.
+//! Shared by tau-bench and tau2: the tools of their domains, and the comparison of runs.
 //!
 //! Both compare the database after the run with the database after the expected actions. A transcript has no database,
-//! so the calls that change it are compared: those expected, with exactly their arguments, and no others. Calls that
-//! only read are free, and so are `think`, `calculate` and `transfer_to_human_agents`, which change nothing.
+//! so the calls that change it are compared: only the expected ones, with exactly their arguments. Read-only calls are free, and so
+//! are `think`, `calculate` and `transfer_to_human_agents`, which change nothing.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -14,13 +14,13 @@ use crate::domain::ids::ToolName;
 use crate::domain::scenario::{CallOrder, Check, Expectation, ExpectedCall, ExtraCalls};
 use crate::domain::transcript::Message;
 
-/// What a simulated user writes at the end: it has nothing more to say, was handed over, or is asked what it is not told.
+/// The marks with which a simulated user ends: it is done, was transferred, or does not know the answer to a question.
 const MARKS: [&str; 3] = ["###STOP###", "###TRANSFER###", "###OUT-OF-SCOPE###"];
 
-/// The most messages of a simulated user. A run of tau-bench ends after 30 steps of the agent.
+/// The maximum number of messages of a simulated user. A run of tau-bench ends after 30 steps of the agent.
 pub(super) const MAX_TURNS: u32 = 30;
 
-/// The tool with which an agent hands over to a person; a run ends with it.
+/// The tool with which an agent transfers the user to a person, which ends a run.
 pub(super) const TRANSFER: &str = "transfer_to_human_agents";
 
 /// A domain of the benchmarks.
@@ -102,14 +102,13 @@ const DOMAINS: [Domain; 3] = [
 ];
 
 impl Domain {
-    /// The tools of the domain, but for `think`, which tau2 does not have.
+    /// The tools of the domain, except `think`, which tau2 does not have.
     pub fn tools(&self) -> impl Iterator<Item = &'static str> {
         self.reads.iter().chain(self.writes).copied().filter(|tool| *tool != "think")
     }
 }
 
-/// Takes the mark of the end out of the last message, and says whether there was one. A message that is nothing else
-/// goes altogether.
+/// Removes the end mark from the last message, and returns whether there was one. A message with nothing else is removed.
 pub(super) fn take_mark(messages: &mut Vec<Message>) -> bool {
     let Some(Message::User { text }) = messages.last_mut() else { return false };
     let Some(mark) = MARKS.into_iter().find(|mark| text.contains(mark)) else { return false };
@@ -121,7 +120,7 @@ pub(super) fn take_mark(messages: &mut Vec<Message>) -> bool {
     true
 }
 
-/// Adds the calls that tell something about the tools: those that did not fail.
+/// Adds the calls from which tools are inferred: those that did not fail.
 pub(super) fn see_calls(messages: &[Message], seen: &mut SeenCalls) {
     let failed: HashSet<&str> = messages
         .iter()
@@ -139,7 +138,7 @@ pub(super) fn see_calls(messages: &[Message], seen: &mut SeenCalls) {
     }
 }
 
-/// Whether a tool only reads, told by its name for those of other domains.
+/// Whether a tool is read-only, inferred from its name for tools of other domains.
 pub(super) fn only_reads(tool: &str) -> bool {
     let listed =
         |names: fn(&Domain) -> &'static [&'static str]| DOMAINS.iter().any(|domain| names(domain).contains(&tool));
@@ -150,7 +149,7 @@ pub(super) fn only_reads(tool: &str) -> bool {
         || ["get_", "find_", "list_", "search_", "check_"].iter().any(|start| tool.starts_with(start))
 }
 
-/// The domain with most of these tools, if one has any that the others lack.
+/// The domain with most of these tools, if it has any that the others do not have.
 pub(super) fn domain<'a>(tools: impl Iterator<Item = &'a str>) -> Option<&'static Domain> {
     let tools: BTreeSet<&str> = tools.collect();
     let count =
@@ -160,7 +159,7 @@ pub(super) fn domain<'a>(tools: impl Iterator<Item = &'a str>) -> Option<&'stati
     (ranked[0].0 > ranked[1].0).then_some(ranked[0].1)
 }
 
-/// The tools of a file that only read; their calls are free in every scenario. Tools of no known domain are noted.
+/// The read-only tools of a file, whose calls are free in every scenario. Tools of unknown domains are reported.
 pub(super) fn free_tools<'a>(
     tools: impl Iterator<Item = &'a ToolName>,
     file: &str,
@@ -185,7 +184,7 @@ pub(super) fn free_tools<'a>(
     free
 }
 
-/// The expectation that only these calls change anything.
+/// The expectation that only these calls change the database.
 pub(super) fn only_these_changes(calls: Vec<ExpectedCall>, free_tools: &[ToolName]) -> Expectation {
     Expectation {
         calls,
@@ -196,9 +195,9 @@ pub(super) fn only_these_changes(calls: Vec<ExpectedCall>, free_tools: &[ToolNam
     }
 }
 
-/// The check that the agent told the user something. Both benchmarks take the commas out of what the agent said before
-/// they look for it, so a number may be written with or without them between its thousands.
-pub(super) fn tells(output: &str) -> Check {
+/// The check that the agent said something to the user. Both benchmarks remove commas from the agent's messages before they search
+/// them, so a number may have thousands separators or not.
+pub(super) fn communicates(output: &str) -> Check {
     if output.len() < 4 || !output.bytes().all(|byte| byte.is_ascii_digit()) {
         return contains(output);
     }
@@ -220,14 +219,14 @@ mod tests {
 
     #[test]
     fn a_number_may_have_commas_between_its_thousands() {
-        assert_eq!(tells("23553"), matches("23,?553"));
-        assert_eq!(tells("1000000"), matches("1,?000,?000"));
-        assert_eq!(tells("327"), contains("327"));
-        assert_eq!(tells("blue card"), contains("blue card"));
+        assert_eq!(communicates("23553"), matches("23,?553"));
+        assert_eq!(communicates("1000000"), matches("1,?000,?000"));
+        assert_eq!(communicates("327"), contains("327"));
+        assert_eq!(communicates("blue card"), contains("blue card"));
     }
 
     #[test]
-    fn a_domain_is_told_by_its_tools() {
+    fn a_domain_is_detected_by_its_tools() {
         let of = |tools: &[&str]| domain(tools.iter().copied()).map(|domain| domain.name);
         assert_eq!(of(&["get_user_details", "cancel_reservation"]), Some("airline"));
         assert_eq!(of(&["get_user_details", "modify_user_address"]), Some("retail"));

@@ -22,7 +22,7 @@ struct Action {
     arguments: serde_json::Map<String, Value>,
 }
 
-/// A task as it was read, before the tools of all tasks are known.
+/// A parsed task, before the tools of all tasks are known.
 struct Task {
     scenario: Scenario,
     actions: Vec<Action>,
@@ -50,7 +50,7 @@ pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Import
     let mut transcripts = Vec::new();
     for (file, document) in &documents {
         let root = Item::new(file, "", document);
-        // A file of simulations has the tasks among other things.
+        // A file of simulations also contains the tasks.
         let list = root.get("tasks").unwrap_or_else(|| root.clone()).list()?;
         if root.get("simulations").is_some() {
             transcripts.extend(simulation::read(&root, notes)?);
@@ -80,7 +80,7 @@ fn add_split(split: &Item, imported: &mut Imported, notes: &mut Notes) -> Result
     let ids = imported.scenarios.iter().enumerate();
     let index: HashMap<String, usize> = ids.map(|(at, scenario)| (task_id(scenario).to_owned(), at)).collect();
     for part in split.object()?.keys() {
-        // Every task is in `base`, so it tells nothing.
+        // Every task is in `base`, so it is not informative.
         if part == "base" {
             continue;
         }
@@ -95,7 +95,7 @@ fn add_split(split: &Item, imported: &mut Imported, notes: &mut Notes) -> Result
     Ok(())
 }
 
-/// The id of the task that a scenario was made from: its own begins with the domain.
+/// The id of the task of a scenario, whose own id begins with the domain.
 fn task_id(scenario: &Scenario) -> &str {
     let domain = scenario.tags.first().map_or("", String::as_str);
     let id = scenario.id.as_str();
@@ -122,7 +122,7 @@ fn read_task(item: &Item, notes: &mut Notes) -> Result<Task, ImportError> {
     Ok(task)
 }
 
-/// What the simulated user is told, in one text.
+/// The instructions of the simulated user, in one text.
 fn instructions(user: &Item) -> Result<String, ImportError> {
     let instructions = user.need("instructions")?;
     let mut text = None;
@@ -158,8 +158,8 @@ fn read_criteria(criteria: &Item, task: &mut Task, notes: &mut Notes) -> Result<
         }
     }
     let expect = &mut task.scenario.expect;
-    for told in criteria.list_or_empty("communicate_info")? {
-        expect.checks.push(tau::tells(&told.scalar()?));
+    for info in criteria.list_or_empty("communicate_info")? {
+        expect.checks.push(tau::communicates(&info.scalar()?));
     }
     let assertions: Vec<String> =
         criteria.list_or_empty("nl_assertions")?.iter().map(Item::scalar).collect::<Result<_, _>>()?;
@@ -183,7 +183,7 @@ fn read_criteria(criteria: &Item, task: &mut Task, notes: &mut Notes) -> Result<
 fn read_action(action: &Item) -> Result<Action, ImportError> {
     let arguments = action.get("arguments").map(|arguments| arguments.object().cloned()).transpose()?;
     let arguments = arguments.unwrap_or_default();
-    // `compare_args` names the arguments that count; all do when it is absent.
+    // `compare_args` lists the arguments that are compared. Defaults to all.
     let (compared, matching) = match action.get("compare_args") {
         None => (Some(arguments.clone()), Some(ArgumentMatch::Exact)),
         Some(names) => {
@@ -206,7 +206,7 @@ fn assemble(tasks: Vec<Task>, mut transcripts: Vec<Transcript>, file: &str, note
         tau::see_calls(&transcript.messages, &mut seen);
     }
     let domain = tau::domain(seen.names().map(ToolName::as_str));
-    // The agent has tools that no task expects it to call; of those, only the names are known.
+    // The agent has tools that no task expects to be called; only their names are known.
     for tool in domain.into_iter().flat_map(tau::Domain::tools) {
         seen.add(&tool.into(), &Value::Null);
     }
@@ -234,8 +234,8 @@ fn assemble(tasks: Vec<Task>, mut transcripts: Vec<Transcript>, file: &str, note
     Imported { scenarios, transcripts, tools: seen.definitions(), ..Imported::default() }
 }
 
-/// The scenario of a task, once the free tools are known. tau2 compares the database if its basis says `DB`, and each
-/// action if it says `ACTION`.
+/// The scenario of a task, given the free tools. tau2 compares the database if its reward basis has `DB`, and each
+/// action if it has `ACTION`.
 fn finish(task: Task, domain: &str, free: &[ToolName], notes: &mut Notes) -> Scenario {
     let Task { mut scenario, actions, basis, place } = task;
     let counts = |part: &str| basis.iter().any(|name| name == part);
@@ -245,7 +245,7 @@ fn finish(task: Task, domain: &str, free: &[ToolName], notes: &mut Notes) -> Sce
     for Action { mut call, arguments } in actions {
         let changes = !tau::only_reads(call.tool.as_str());
         if database && changes {
-            // The database shows every argument, whichever of them `compare_args` names.
+            // Comparing the database compares all arguments, regardless of `compare_args`.
             call.arguments = Some(arguments);
             call.matching = Some(ArgumentMatch::Exact);
         }

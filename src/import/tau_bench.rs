@@ -1,7 +1,7 @@
-//! tau-bench: the result files that its `run.py` writes, one entry a task and trial.
+//! tau-bench: the result files of its `run.py`, with one entry per task and trial.
 //!
-//! One scenario a task, one transcript an entry. The reward of an entry is 1 if the database is in the state that the
-//! expected actions lead to and everything in `outputs` was said, after a run that came to its end within its steps.
+//! One scenario per task, one transcript per entry. The reward of an entry is 1 if the database is in the state after the
+//! expected actions, everything in `outputs` was said, and the run ended within its steps.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +17,7 @@ use crate::domain::ids::{ScenarioId, ToolName};
 use crate::domain::scenario::{ArgumentMatch, ExpectedCall, Scenario, SimulatedUser};
 use crate::domain::transcript::{Ending, Message, Transcript};
 
-/// The action with which an agent speaks to the user; it is no tool.
+/// The action with which an agent speaks to the user, which is not a tool.
 const RESPOND: &str = "respond";
 
 struct Task {
@@ -118,7 +118,7 @@ fn read_run(entry: &Item, task: String, notes: &mut Notes) -> Result<Run, Import
 }
 
 /// tau-bench answers `Error: ...` for a tool that refuses, and `Unknown action ...` for one that does not exist; the
-/// database stays as it was.
+/// database is unchanged.
 fn tool_failed(content: &str) -> bool {
     content.starts_with("Error:") || content.starts_with("Unknown action")
 }
@@ -129,7 +129,7 @@ fn end(messages: &mut Vec<Message>) -> Ending {
         return Ending::UserDone;
     }
     match messages.last() {
-        // Handing over to a person ends a run, and is the agent's last answer.
+        // Transferring the user to a person ends a run, and is the agent's last answer.
         Some(Message::Tool { name, .. }) if name.as_str() == tau::TRANSFER => Ending::Answered,
         Some(Message::Assistant { .. }) => Ending::Answered,
         Some(Message::User { .. } | Message::Tool { .. }) | None => Ending::TurnLimit,
@@ -220,7 +220,7 @@ fn scenario(id: ScenarioId, domain: &str, task: Task, free: &[ToolName]) -> Scen
     scenario.simulated_user =
         Some(SimulatedUser { instructions: task.instruction, opening: None, max_turns: Some(tau::MAX_TURNS) });
     scenario.expect = tau::only_these_changes(changes, free);
-    scenario.expect.checks = task.outputs.iter().map(|output| tau::tells(output)).collect();
+    scenario.expect.checks = task.outputs.iter().map(|output| tau::communicates(output)).collect();
     scenario
 }
 
@@ -275,7 +275,7 @@ mod tests {
         let free: Vec<&str> = expect.free_tools.iter().map(ToolName::as_str).collect();
         assert_eq!(free, ["get_user_details", "think", "transfer_to_human_agents"]);
         assert_eq!(imported.scenario("airline-1").expect.calls, [], "handing over changes nothing");
-        assert_eq!(expect.checks, [tau::tells("1628")]);
+        assert_eq!(expect.checks, [tau::communicates("1628")]);
         let tags = &imported.scenario("airline-0").tags;
         assert_eq!(tags, &["airline", "cancel_reservation", "update_reservation_baggages"]);
     }

@@ -1,8 +1,8 @@
-//! Templates of nunjucks (and of what resembles it), filled in by minijinja.
+//! Templates of nunjucks (and similar engines), rendered by minijinja.
 //!
-//! Both are Jinja: comments, conditions, loops and most filters are the same. What JavaScript writes differently is
-//! translated first; what minijinja does not have (`{% switch %}`, filters of one's own, includes) is an error, and the text
-//! stays as it is.
+//! Both are Jinja: comments, conditions, loops and most filters are the same. Differences of JavaScript are
+//! translated first; features that minijinja does not support (`{% switch %}`, custom filters, includes) are an error, and the text
+//! is unchanged.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use minijinja::value::{Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 use regex::{Captures, Regex};
 
-/// What one rendering may cost: about so many instructions, or 64 times as many bytes.
+/// The limit of one rendering: about this many instructions, or 64 times as many bytes.
 const FUEL: u64 = 500_000;
 
 static PLACEHOLDER: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\{\{-?\s*([\w.]+)\s*-?\}\}").expect("the pattern is constant and a test uses it"));
 
-/// A tag, or something in which there are none.
+/// A tag, or a region without tags.
 static TAG: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?s)\{#.*?#\}|\{%-?\s*(?:raw|verbatim)\s*-?%\}.*?\{%-?\s*end(?:raw|verbatim)\s*-?%\}|\{\{(?:'[^']*'|.)*?\}\}|\{%(?:'[^']*'|.)*?%\}",
@@ -27,24 +27,24 @@ static TAG: LazyLock<Regex> = LazyLock::new(|| {
     .expect("the pattern is constant and a test uses it")
 });
 
-/// A quoted text, or what JavaScript writes differently.
+/// A quoted text, or a difference of JavaScript.
 static JAVASCRIPT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"(?s)"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|===|!==|\.length\b|\belseif\b|\bverbatim\b|\bendverbatim\b"#)
         .expect("the pattern is constant and a test uses it")
 });
 
-/// A text with its template filled in.
+/// A rendered template.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rendered {
     pub text: String,
-    /// Names of variables that have no value, of which some were printed as nothing.
+    /// The names of variables without a value, some of which were rendered as nothing.
     pub missing: Vec<String>,
 }
 
 /// The engine.
 pub(super) struct Engine {
     environment: Environment<'static>,
-    /// How many values that are not there were printed in one rendering.
+    /// The number of missing values in one rendering.
     printed_nothing: Arc<AtomicUsize>,
 }
 
@@ -81,7 +81,7 @@ impl Engine {
     /// Fills in a template.
     ///
     /// # Errors
-    /// What in it is not understood, in one line, or that it takes too much.
+    /// The unsupported syntax in one line, or the exceeded limit.
     pub fn render(&self, text: &str, variables: &Value) -> Result<Rendered, String> {
         if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
             return Ok(Rendered { text: text.to_owned(), missing: Vec::new() });
@@ -102,7 +102,7 @@ impl Engine {
         Ok(Rendered { text, missing })
     }
 
-    /// Whether the template names no variable at all; `None` if it is not understood.
+    /// Whether the template has no variables; `None` if its syntax is not supported.
     pub fn is_constant(&self, text: &str) -> Option<bool> {
         let source = translated(text);
         let template = self.environment.template_from_str(&source).ok()?;
@@ -133,7 +133,7 @@ fn reason(error: &minijinja::Error) -> String {
     }
 }
 
-/// The template with what JavaScript writes differently as Jinja has it, inside of tags and outside of quotes.
+/// The template with differences of JavaScript converted to Jinja, inside tags and outside quotes.
 fn translated(text: &str) -> Cow<'_, str> {
     TAG.replace_all(text, |tag: &Captures| {
         if tag[0].starts_with("{#") {
@@ -156,12 +156,12 @@ fn translated(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// The names of the placeholders of a text that are a name and nothing more.
+/// The names of the placeholders in a text that consist only of a name.
 pub(super) fn names(text: &str) -> Vec<String> {
     PLACEHOLDER.captures_iter(text).map(|found| found[1].to_owned()).collect()
 }
 
-/// The text before a placeholder, if the text ends with it and it stands there only.
+/// The text before a placeholder, if the text ends with it and has no other occurrence.
 pub(super) fn before_last(text: &str, name: &str) -> Option<String> {
     let mut places = PLACEHOLDER.captures_iter(text).filter(|found| &found[1] == name);
     let whole = places.next()?.get(0)?;

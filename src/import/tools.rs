@@ -1,4 +1,4 @@
-//! Tool definitions: read where the source has them, inferred from calls where it has not.
+//! Tool definitions: read from the source if it has them, else inferred from calls.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::read::Item;
 use crate::domain::ids::ToolName;
 use crate::domain::tool::ToolDefinition;
 
-/// The arguments with which each tool was seen called.
+/// The observed arguments of each tool.
 #[derive(Default)]
 pub(super) struct SeenCalls(BTreeMap<ToolName, Vec<Value>>);
 
@@ -29,7 +29,7 @@ impl SeenCalls {
         self.0.keys()
     }
 
-    /// One definition a tool, by name: the parameters are those that were seen, required if every call had them.
+    /// One definition per tool, by name: the parameters are the observed ones, required if every call had them.
     pub fn definitions(&self) -> Vec<ToolDefinition> {
         let definition = |(name, calls): (&ToolName, &Vec<Value>)| ToolDefinition {
             name: name.clone(),
@@ -43,7 +43,7 @@ impl SeenCalls {
     }
 }
 
-/// A JSON Schema that every one of the values satisfies, and that says no more than what they have in common.
+/// The most specific JSON Schema that all values satisfy.
 fn schema(values: &[&Value]) -> Value {
     let mut types: Vec<&str> = Vec::new();
     for value in values {

@@ -1,5 +1,4 @@
-//! What an import writes, `whetstone validate` accepts: whatever a source has that a suite must not have is taken out
-//! here, for every format, and noted.
+//! Makes every import valid for `whetstone validate`: removes whatever a suite must not have, for every format, and reports it.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -12,10 +11,10 @@ use crate::domain::pattern;
 use crate::domain::scenario::{Check, Scenario};
 use crate::domain::tool::ToolDefinition;
 
-/// The tags that put a scenario into a part of the split.
+/// The tags that assign a scenario to a part of the split.
 const PARTS: [&str; 4] = ["split:train", "split:regression", "split:held-out", "split:test"];
 
-/// Makes what was imported valid.
+/// Makes an import valid.
 pub(super) fn make_valid(imported: &mut Imported, notes: &mut Notes) {
     imported.scenarios.retain_mut(|scenario| {
         keep_user_last(scenario, notes);
@@ -35,7 +34,7 @@ pub(super) fn make_valid(imported: &mut Imported, notes: &mut Notes) {
     tools(imported, notes);
 }
 
-/// A scripted conversation ends with the user, so that the agent has something to answer.
+/// Removes final assistant messages, so that the agent has a message to answer.
 fn keep_user_last(scenario: &mut Scenario, notes: &mut Notes) {
     while scenario.conversation.last().is_some_and(|turn| turn.user.is_none()) {
         scenario.conversation.pop();
@@ -65,7 +64,7 @@ fn split_tags(scenario: &mut Scenario, notes: &mut Notes) {
     });
 }
 
-/// Checks that no answer could be held against.
+/// Removes invalid checks.
 fn checks(scenario: &mut Scenario, notes: &mut Notes) {
     let id = scenario.id.clone();
     scenario.expect.checks.retain(|check| match wrong_with(check) {
@@ -82,12 +81,12 @@ fn wrong_with(check: &Check) -> Option<(String, String)> {
         return Some(("regular expression".to_owned(), why));
     }
     let schema = check.json_schema.clone().map(Value::Object)?;
-    // Only the document itself: nothing is fetched.
+    // Only the document itself: references are not fetched.
     let error = jsonschema::validator_for(&schema).err()?;
     Some(("JSON Schema".to_owned(), error.to_string()))
 }
 
-/// A call cannot be expected and forbidden whatever its arguments.
+/// Removes forbidden calls that are also expected and have no arguments.
 fn contradictions(scenario: &mut Scenario, notes: &mut Notes) {
     let expected: BTreeSet<&ToolName> = scenario.expect.calls.iter().map(|call| &call.tool).collect();
     scenario.expect.forbidden_calls.retain(|forbidden| {
@@ -103,7 +102,7 @@ fn contradictions(scenario: &mut Scenario, notes: &mut Notes) {
     });
 }
 
-/// One transcript for each scenario and repeat.
+/// Keeps one transcript for each scenario and repeat.
 fn transcripts(imported: &mut Imported, notes: &mut Notes) {
     let mut seen = HashSet::new();
     imported.transcripts.retain(|transcript| {
@@ -119,10 +118,10 @@ fn transcripts(imported: &mut Imported, notes: &mut Notes) {
     });
 }
 
-/// The longest name of a tool that providers take.
+/// The maximum length of the name of a tool that providers accept.
 const LONGEST_TOOL_NAME: usize = 64;
 
-/// Names of tools that providers would refuse are changed wherever they stand. A recording keeps them: it sends none.
+/// Renames tools whose names providers would refuse. A recording keeps them, because it sends none.
 fn tool_names(imported: &mut Imported, notes: &mut Notes) {
     if !imported.transcripts.is_empty() {
         return;
@@ -160,7 +159,7 @@ fn tool_names(imported: &mut Imported, notes: &mut Notes) {
     }
 }
 
-/// Every tool that a scenario speaks of is among the agent's, once, with parameters that are a JSON Schema of an object.
+/// Makes sure that every tool in the scenarios is defined, once, with parameters that are a JSON Schema of an object.
 fn tools(imported: &mut Imported, notes: &mut Notes) {
     let mut names: HashSet<ToolName> = HashSet::new();
     imported.tools.retain_mut(|tool| {
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_validate_would_refuse_is_taken_out_and_noted() {
+    fn what_validate_would_refuse_is_removed_and_reported() {
         let (scenario, notes, tools) = made_valid(json!({
             "id": "a", "tags": ["x", "split:small", "split:train", "split:test"],
             "conversation": [{"user": "Hi"}, {"assistant": "Hello"}],
@@ -251,8 +250,8 @@ mod tests {
                 "tool without a definition",
             ]
         );
-        let (nobody, notes, _) = made_valid(json!({"id": "b", "conversation": [{"assistant": "Hello"}]}));
-        assert_eq!(nobody, None);
+        let (scenario, notes, _) = made_valid(json!({"id": "b", "conversation": [{"assistant": "Hello"}]}));
+        assert_eq!(scenario, None);
         assert_eq!(notes.last().map(String::as_str), Some(super::super::note::LEFT_OUT));
     }
 }

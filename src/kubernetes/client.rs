@@ -250,8 +250,8 @@ users:
     #[tokio::test]
     async fn a_wrong_context_is_reported_with_a_remedy() {
         let said = |error: Option<ConnectError>| error.unwrap().to_string();
-        let slip = said(connected(Some("stagin"), None).await.err());
-        assert_eq!(slip, "no context \"stagin\" in the kubeconfig; did you mean \"staging\"?");
+        let typo = said(connected(Some("stagin"), None).await.err());
+        assert_eq!(typo, "no context \"stagin\" in the kubeconfig; did you mean \"staging\"?");
         let other = said(connected(Some("x"), None).await.err());
         assert_eq!(other, "no context \"x\" in the kubeconfig; known: staging, production, broken");
         let broken = said(connected(Some("broken"), None).await.err());

@@ -129,8 +129,8 @@ async fn guard(fence: Fence, mut changed: watch::Receiver<u64>, lost: Cancellati
     while let Some(until) = fence.until().filter(|until| Instant::now() < *until) {
         tokio::select! {
             () = tokio::time::sleep_until(until) => {}
-            told = changed.changed() => {
-                if told.is_err() {
+            change = changed.changed() => {
+                if change.is_err() {
                     break;
                 }
             }

@@ -108,8 +108,8 @@ mod tests {
         );
         assert!(serde_json::from_str::<ObjectList<AgentOptimization>>(&list).is_err(), "or none of this is needed");
         let list: ObjectList<Readable<AgentOptimization>> = serde_json::from_str(&list).unwrap();
-        let told: Vec<_> = list.items.iter().map(|it| (it.metadata.name.as_deref(), it.object.is_ok())).collect();
-        assert_eq!(told, [(Some("good"), true), (Some("deep"), false)]);
+        let names: Vec<_> = list.items.iter().map(|it| (it.metadata.name.as_deref(), it.object.is_ok())).collect();
+        assert_eq!(names, [(Some("good"), true), (Some("deep"), false)]);
         let event = format!(r#"{{"type":"ADDED","object":{}}}"#, nested("deep", 500));
         let event: WatchEvent<Readable<AgentOptimization>> = serde_json::from_str(&event).unwrap();
         assert!(matches!(event, WatchEvent::Added(it) if it.object.is_err()));

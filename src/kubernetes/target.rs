@@ -64,10 +64,10 @@ impl Held {
 /// The API server is unreachable or refuses the read.
 pub async fn read(client: &Client, namespace: &str, name: &str, optimization: &str) -> Result<Target, kube::Error> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    Ok(api.get_opt(name).await?.map_or(Target::Absent, |found| told(found, optimization)))
+    Ok(api.get_opt(name).await?.map_or(Target::Absent, |found| classify(found, optimization)))
 }
 
-fn told(found: ConfigMap, optimization: &str) -> Target {
+fn classify(found: ConfigMap, optimization: &str) -> Target {
     let managers: Vec<String> = found.managed_fields().iter().filter_map(|entry| entry.manager.clone()).collect();
     let applied = found
         .managed_fields()
@@ -172,7 +172,7 @@ mod tests {
         let found = config_map(
             "metadata: {name: live, labels: {whetstone.dev/optimization: support}, managedFields: [{manager: argocd, operation: Apply}]}",
         );
-        assert_eq!(told(found, "support"), Target::Foreign { managers: vec!["argocd".to_owned()] });
+        assert_eq!(classify(found, "support"), Target::Foreign { managers: vec!["argocd".to_owned()] });
     }
 
     #[test]
@@ -180,9 +180,9 @@ mod tests {
         let found = config_map(
             "metadata: {name: live, annotations: {whetstone.dev/adopt: support}, managedFields: [{manager: kubectl, operation: Update}]}\ndata: {system-prompt: hello}",
         );
-        let Target::Ours(held) = told(found.clone(), "support") else { panic!("it was handed over") };
+        let Target::Ours(held) = classify(found.clone(), "support") else { panic!("it was handed over") };
         assert!(!held.holds(&held.data), "it was never applied by us");
-        assert!(matches!(told(found, "other"), Target::Foreign { .. }));
+        assert!(matches!(classify(found, "other"), Target::Foreign { .. }));
     }
 
     #[test]

@@ -132,7 +132,7 @@ traffic:
         assert!((200..300).contains(&worse[1]), "{worse:?}");
     }
 
-    /// The quickstart on a cluster tells a story: a prompt that passes its scenarios fails its customers, and one that leaves
+    /// The quickstart on a cluster is a story: a prompt that passes its scenarios fails its customers, and one that leaves
     /// a single instruction out does not.
     #[test]
     fn in_the_quickstart_one_instruction_fails_the_customers_that_no_scenario_knows_of() {

@@ -135,7 +135,7 @@ impl Bca {
         normal_cdf(self.bias + shifted / stretch)
     }
 
-    /// The inverse of [`Self::share_at`]: the normal quantile whose bound stands at a share of the distribution.
+    /// The inverse of [`Self::share_at`]: the normal quantile whose bound is at a share of the distribution.
     fn quantile_at(&self, share: f64) -> f64 {
         let least = Self::least_share(self.means.len());
         let shifted = normal_quantile(share.clamp(least, 1.0 - least)) - self.bias;

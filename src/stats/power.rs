@@ -6,7 +6,7 @@
 use super::TIE;
 use super::distributions::{LARGEST_NONCENTRALITY, noncentral_t_sf, normal_cdf, normal_quantile, student_isf};
 
-/// The power that is asked for unless told otherwise: an effect is noticed four times in five.
+/// The default power: an effect is detected four times in five.
 pub const POWER: f64 = 0.8;
 
 /// The most units that are ever recommended; beyond it an effect is not worth finding.

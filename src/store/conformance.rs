@@ -362,21 +362,21 @@ pub(super) async fn a_killed_cycle_is_told_the_same_when_it_is_resumed(store: &d
     let earlier = CycleRecord { rejected: vec![rejection("x")], champion_scores: scores, ..kept("earlier", 1) };
     store.close(earlier).await.unwrap();
 
-    let told = store.open(start("killed", "base")).await.unwrap();
-    assert_eq!((prompts(&told), told.champion_scores.len()), (vec![hash("x")], 1));
+    let memory = store.open(start("killed", "base")).await.unwrap();
+    assert_eq!((prompts(&memory), memory.champion_scores.len()), (vec![hash("x")], 1));
     store.open(start("meanwhile", "base")).await.unwrap();
     store.close(CycleRecord { rejected: vec![rejection("y")], ..kept("meanwhile", 2) }).await.unwrap();
     let late = CycleStart { at: at(3), ..start("killed", "base") };
-    assert_eq!(store.open(late).await.unwrap(), told);
+    assert_eq!(store.open(late).await.unwrap(), memory);
 }
 
 /// A run that is repeated with a full ledger must come to the same decision, also after it rejected something itself.
 pub(super) async fn a_repeated_cycle_is_told_the_same(store: &dyn Store) {
-    let told = store.open(start("one", "base")).await.unwrap();
+    let memory = store.open(start("one", "base")).await.unwrap();
     let challenger = version("v2", "better", Some("v1"), VersionPhase::Champion);
     let promoted = CycleRecord { versions: vec![challenger], rejected: vec![rejection("x")], ..kept("one", 1) };
     store.close(promoted.clone()).await.unwrap();
-    assert_eq!(store.open(start("one", "base")).await.unwrap(), told);
+    assert_eq!(store.open(start("one", "base")).await.unwrap(), memory);
     store.close(promoted).await.unwrap();
     assert_eq!(
         names(&store.versions(OBJECT).await.unwrap()),
@@ -385,13 +385,13 @@ pub(super) async fn a_repeated_cycle_is_told_the_same(store: &dyn Store) {
 }
 
 pub(super) async fn a_version_number_that_was_given_away_meanwhile_is_not_given_twice(store: &dyn Store) {
-    let told = store.open(start("killed", "base")).await.unwrap();
-    assert_eq!(told.next_version, 2);
+    let memory = store.open(start("killed", "base")).await.unwrap();
+    assert_eq!(memory.next_version, 2);
     store.open(start("meanwhile", "base")).await.unwrap();
     let challenger = version("v2", "better", Some("v1"), VersionPhase::Rejected);
     store.close(CycleRecord { versions: vec![challenger], ..kept("meanwhile", 1) }).await.unwrap();
 
-    let resumed = Memory { next_version: 3, ..told };
+    let resumed = Memory { next_version: 3, ..memory };
     assert_eq!(store.open(start("killed", "base")).await.unwrap(), resumed);
     assert_eq!(store.open(start("killed", "base")).await.unwrap(), resumed);
 }
@@ -488,7 +488,7 @@ pub(super) async fn only_one_version_is_champion(store: &dyn Store) {
         names(&store.versions(OBJECT).await.unwrap()),
         [("v2", "better", "Champion"), ("v1", "base", "Superseded")]
     );
-    // Somebody went back by hand.
+    // An earlier version was restored manually.
     store.open(start("two", "base")).await.unwrap();
     assert_eq!(
         names(&store.versions(OBJECT).await.unwrap()),

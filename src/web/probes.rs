@@ -179,7 +179,7 @@ mod tests {
         let mut slow = TcpStream::connect(address).await.unwrap();
         slow.write_all(b"GET /healthz HTTP/1.1\r\nhost: ").await.unwrap();
         assert!(closes(&mut slow).await < Duration::from_secs(10));
-        // An answer that nobody takes.
+        // An answer that is not read.
         let (address, _stop) = started(Bounds { connection: Duration::from_millis(300), ..BOUNDS }).await;
         let mut deaf = TcpStream::connect(address).await.unwrap();
         deaf.write_all(&b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50)).await.unwrap();

@@ -83,7 +83,7 @@ fn a_challenger_that_falls_silent_fails_where_it_does_and_is_asked_once() {
     assert_eq!(report["champion"].get("answers"), None, "nothing is out of the ordinary there");
     assert_eq!(report["gate"]["excluded"], json!(0));
     assert_eq!(provider.requests().len(), 80, "silence is an answer, and none is asked for twice");
-    let words = "answers of the challenger: without a word in 4 runs";
+    let words = "answers of the challenger: empty in 4 runs";
     assert!(ended.stdout.contains(words), "{ended}");
     assert!(shop.read("out/report.md").contains(words), "{}", shop.read("out/report.md"));
     let paid = provider.requests().len();
@@ -270,7 +270,7 @@ fn nothing_is_said_to_pass_where_nothing_could_be_scored() {
         "the champion fails none of 1 training scenario that could be scored (2 could not)"
     );
     let text = shop.read("out/report.md");
-    assert!(text.contains("Measured on 1 of 3 scenarios, since the others have no score"), "{text}");
+    assert!(text.contains("Measured on 1 of 3 scenarios, because the others have no score"), "{text}");
 }
 
 #[test]

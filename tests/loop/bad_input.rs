@@ -534,5 +534,5 @@ fn a_broken_file_is_not_taken_for_an_unknown_format() {
     shop.write("cut.json", r#"{"tests":"#);
     shop.write("plain.yaml", "a: 1\n");
     shop.whetstone(&["import", "cut.json", "--out", "out"]).says(2, &["cut.json", "JSON"]);
-    shop.whetstone(&["import", "plain.yaml", "--out", "out"]).says(2, &["plain.yaml", "no format", "--format"]);
+    shop.whetstone(&["import", "plain.yaml", "--out", "out"]).says(2, &["plain.yaml", "unknown format", "--format"]);
 }

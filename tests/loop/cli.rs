@@ -372,8 +372,7 @@ fn history_reads_the_store_that_is_named_and_else_the_cluster() {
     shop.whetstone(&["history"]).says(1, &["no store at .whetstone/whetstone.db"]);
     std::fs::create_dir(shop.path(".whetstone")).unwrap();
     std::fs::copy(shop.path("store.db"), shop.path(".whetstone/whetstone.db")).unwrap();
-    shop.whetstone(&["history", "shop"])
-        .says(1, &["for the store on this machine give --store .whetstone/whetstone.db"]);
+    shop.whetstone(&["history", "shop"]).says(1, &["--store .whetstone/whetstone.db reads the store instead"]);
 }
 
 #[test]

@@ -15,11 +15,11 @@ fn commands(text: &str) -> Option<char> {
 }
 
 #[test]
-fn names_that_would_command_a_terminal_are_refused_with_their_place() {
+fn names_that_would_control_a_terminal_are_refused_with_their_place() {
     for (from, to, field) in [
-        (r#""id": "refund-00""#, r#""id": "refund\u001b[2J""#, "id: has the control character U+001B"),
-        (r#""id": "refund-00""#, r#""id": "refund\n- forged""#, "id: has the control character U+000A"),
-        (r#""id": "refund-00""#, r#""id": "refund\u202e""#, "id: has the control character U+202E"),
+        (r#""id": "refund-00""#, r#""id": "refund\u001b[2J""#, "id: contains the control character U+001B"),
+        (r#""id": "refund-00""#, r#""id": "refund\n- forged""#, "id: contains the control character U+000A"),
+        (r#""id": "refund-00""#, r#""id": "refund\u202e""#, "id: contains the control character U+202E"),
     ] {
         let said = Shop::with(&[(SCENARIOS, from, to)]).refusal();
         assert!(said.starts_with("error: scenarios.jsonl:1:") && said.contains(field), "{said}");

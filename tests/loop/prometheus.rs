@@ -141,7 +141,7 @@ fn a_regression_is_seen_against_the_mean_before_the_promotion_and_an_outage_is_n
     let said = outage(value(&prometheus, "agent_requests[5m]"));
     assert!(said.contains("a range of values"), "{said}");
     let said = outage(value(&prometheus, "\"text\""));
-    assert!(said.contains("a text"), "{said}");
+    assert!(said.contains("a string"), "{said}");
 
     exporter.remove("agent_flaky_ratio");
     eventually("staleness", || (value(&prometheus, "agent_flaky_ratio") == Err(Gap::NoData)).then_some(()));

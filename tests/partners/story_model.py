@@ -47,7 +47,7 @@ def better_and_worse(model):
     same("calls and tokens that the model's server has billed", [ran.calls["paidCalls"], *ran.usage()], billed)
     cut = [ran.report[side].get("answers", {}).get("cutShort", 0) for side in ("champion", "challenger")]
     expect("most answers to the bad prompt, and fewer to the good one, to be cut at maxOutputTokens", cut[0] > 20 > cut[1], cut)
-    expect("the count of them for a person", f"cut at the token limit in {cut[0]} runs" in ran.text, ran.text)
+    expect("the count of them for a person", f"cut off at the token limit in {cut[0]} runs" in ran.text, ran.text)
     figures = f"passed {ran.scores()}; {billed[0]} calls paid, {billed[1]} + {billed[2]} tokens, as billed"
     say("model: a bad and a good prompt", f"{figures}; {cut[0]} and {cut[1]} answers cut short", ran.seconds)
 

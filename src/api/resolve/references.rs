@@ -221,7 +221,7 @@ impl ConfigMap {
     fn is_edited(&self) -> bool {
         let hash = |prompt: &String| ContentHash::of_bytes(prompt.as_bytes()).to_string();
         match (self.data.get(CHAMPION_KEY), self.data.get(HASH_KEY)) {
-            (Some(prompt), Some(told)) => hash(prompt) != *told,
+            (Some(prompt), Some(expected)) => hash(prompt) != *expected,
             _ => false,
         }
     }

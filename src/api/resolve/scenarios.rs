@@ -279,7 +279,7 @@ fn recorded(
     let path = "spec.agent.runtime.replay.transcripts";
     let ids: BTreeSet<_> = transcripts.iter().map(|transcript| &transcript.scenario).collect();
     let (kept, left_out): (Vec<_>, Vec<_>) = scenarios.into_iter().partition(|scenario| ids.contains(&scenario.id));
-    let strangers: Vec<_> = ids.iter().filter(|id| !kept.iter().any(|scenario| scenario.id == ***id)).collect();
+    let unknown: Vec<_> = ids.iter().filter(|id| !kept.iter().any(|scenario| scenario.id == ***id)).collect();
     if kept.is_empty() && !left_out.is_empty() {
         let example = transcripts.first().map(|transcript| transcript.scenario.as_str()).unwrap_or_default();
         let message = format!("no transcript belongs to a scenario of the suite (the first belongs to {example:?})");
@@ -288,8 +288,8 @@ fn recorded(
         let count = left_out.len();
         findings.warn(path, format!("scenarios without a transcript, ignored: {count}, such as {:?}", first.id));
     }
-    if let (Some(first), false) = (strangers.first(), kept.is_empty()) {
-        let count = strangers.len();
+    if let (Some(first), false) = (unknown.first(), kept.is_empty()) {
+        let count = unknown.len();
         findings
             .warn(path, format!("recorded scenarios that are not in the suite, ignored: {count}, such as {first:?}"));
     }

@@ -181,11 +181,7 @@ fn a_sound_resource_becomes_a_plan_with_every_default_filled_in() {
         ]
     );
     assert!(plan.dimensions.iter().all(|dimension| dimension.rubric.is_empty()), "the built-in rubrics stand");
-    assert_eq!(
-        plan.patching.as_ref().unwrap().model.as_str(),
-        "judge",
-        "the judge writes patches unless told otherwise"
-    );
+    assert_eq!(plan.patching.as_ref().unwrap().model.as_str(), "judge", "the judge writes patches by default");
     assert_eq!(plan.budget.unwrap().to_string(), "5");
     assert_eq!((plan.execution.repeats, plan.gate.repeats, plan.gate.test), (3, 3, Test::Permutation));
     assert!(plan.clustering.embeddings.is_none() && plan.clustering.threshold.is_none(), "chosen from the failures");
@@ -872,9 +868,9 @@ fn a_prompt_in_binary_data_is_read_and_a_target_is_looked_at() {
 #[test]
 fn a_prompt_that_its_target_cannot_hold_is_told() {
     let prompt = |words: usize| format!("{{inline: \"{}\"}}", "word ".repeat(words));
-    let told = |warnings: &[String]| warnings.iter().any(|warning| warning.contains("Kubernetes will refuse it"));
-    assert!(told(&with_maps("", &prompt(250_000)).1));
-    assert!(!told(&with_maps("", &prompt(150_000)).1));
+    let warns = |warnings: &[String]| warnings.iter().any(|warning| warning.contains("Kubernetes will refuse it"));
+    assert!(warns(&with_maps("", &prompt(250_000)).1));
+    assert!(!warns(&with_maps("", &prompt(150_000)).1));
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn the_operators_own_machine_must_be_spelled_out() {
     assert_eq!(check(&["127.0.0.1:9090"], "http://127.0.0.1:9090/"), Ok(()));
     assert_eq!(check(&["localhost"], "http://localhost:9090/"), Ok(()));
     assert_eq!(check(&["[::1]"], "http://[::1]:9090/"), Ok(()));
-    insta::assert_snapshot!(refused(&["*"], "http://localhost:8001/"), @"host localhost:8001 is the operator's own machine, which only an --allow-endpoint entry for exactly this host allows; correct the URL, or have whoever runs the operator list it");
+    insta::assert_snapshot!(refused(&["*"], "http://localhost:8001/"), @"host localhost:8001 is the operator's own machine, which only an --allow-endpoint entry for exactly this host allows; correct the URL, or ask the administrator of the operator to add it");
 }
 
 #[test]

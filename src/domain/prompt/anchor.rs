@@ -1,11 +1,11 @@
-//! Edits of a stretch of text by anchors: lines go in after one, or a text found in it is replaced or taken away.
+//! Edits of a range of text by anchors: lines are inserted after an anchor, or the anchor is replaced or deleted.
 
 use std::ops::Range;
 
 use super::markdown::begins_underlined;
 use crate::domain::patch::Edit;
 
-/// Why an edit cannot be made in a stretch of text.
+/// Why an edit cannot be made in a range of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Miss {
     /// The anchor is blank.
@@ -18,9 +18,9 @@ pub(super) enum Miss {
     NoEffect,
 }
 
-/// Makes an edit in `text[within]` and gives back the whole text.
+/// Makes an edit in `text[within]` and returns the whole text.
 ///
-/// `heading` is the line above the stretch: as the anchor of an insertion it stands for the stretch's beginning. With
+/// `heading` is the line above the range: as the anchor of an insertion it means the beginning of the range. With
 /// `keep_indent`, inserted lines are indented like the line that they follow.
 pub(super) fn edit(
     text: &str,
@@ -65,12 +65,12 @@ pub(super) fn edit(
     }
 }
 
-/// Line ends of one kind, and no blank lines around.
+/// Normalizes line ends, and removes surrounding blank lines.
 fn clean(added: &str) -> String {
     added.replace("\r\n", "\n").trim_matches('\n').to_owned()
 }
 
-/// The edited text, with line ends of Windows if all those of the original are.
+/// The edited text, with Windows line ends if the original has only those.
 pub(super) fn with_line_ends_of(original: &str, edited: String) -> String {
     let of_windows = original.matches("\r\n").count();
     if of_windows > 0 && of_windows == original.matches('\n').count() {
@@ -79,20 +79,20 @@ pub(super) fn with_line_ends_of(original: &str, edited: String) -> String {
     edited
 }
 
-/// A name as it is compared: models write `## Rules` or `rules:` for the section `Rules`.
+/// A name normalized for comparison: models write `## Rules` or `rules:` for the section `Rules`.
 pub(super) fn bare(name: &str) -> String {
     name.trim().trim_matches(['#', ':']).trim().to_lowercase()
 }
 
-/// Whether these lines, one after the other and each as a whole, stand in the body already.
+/// Whether the body already contains these lines, consecutively and completely.
 fn has_lines(body: &str, added: &str) -> bool {
     let body: Vec<&str> = body.lines().map(str::trim_end).collect();
     let added: Vec<&str> = added.lines().map(str::trim_end).collect();
     body.windows(added.len().max(1)).any(|window| window == added)
 }
 
-/// The one place where an anchor occurs, without line breaks at its ends. White space at the ends of lines is forgiven
-/// when the anchor is not found as it is.
+/// The only place where an anchor occurs, without surrounding line breaks. If the anchor is not found verbatim, white space at
+/// the ends of lines is ignored.
 fn find_once(body: &str, anchor: &str) -> Result<Range<usize>, Miss> {
     if anchor.trim().is_empty() {
         return Err(Miss::Blank);
@@ -116,7 +116,7 @@ fn only(body: &str, anchor: &str) -> Result<usize, Miss> {
     if body[next..].contains(anchor) { Err(Miss::Ambiguous) } else { Ok(first) }
 }
 
-/// The text without white space at the ends of its lines, and where each byte of it comes from.
+/// The text without white space at the ends of its lines, and the original position of each byte.
 fn strip_line_ends(text: &str) -> (String, Vec<usize>) {
     let mut stripped = String::with_capacity(text.len());
     let mut offsets = Vec::with_capacity(text.len());
@@ -134,12 +134,12 @@ fn strip_line_ends(text: &str) -> (String, Vec<usize>) {
     (stripped, offsets)
 }
 
-/// The offset behind the line that holds the byte before `offset`, its line break included.
+/// The offset after the line with the byte before `offset`, including its line break.
 fn end_of_line(text: &str, offset: usize) -> usize {
     text[offset..].find('\n').map_or(text.len(), |length| offset + length + 1)
 }
 
-/// The offset behind the last line that is not blank, its line break included; 0 when all are.
+/// The offset after the last line that is not blank, including its line break; 0 if all are.
 fn end_of_last_line(body: &str) -> usize {
     let mut offset = 0;
     let mut end = 0;
@@ -166,13 +166,13 @@ fn insert_lines(text: &str, at: usize, added: &str) -> String {
     [&before, gap(&before, added), added, tail, after].concat()
 }
 
-/// The empty line between a text and a heading underneath it that is underlined: without one the heading takes the paragraph in.
+/// The empty line between a text and an underlined heading below it, without which the paragraph would become part of the heading.
 fn gap(above: &str, below: &str) -> &'static str {
     let ends_in_words = above.ends_with('\n') && above.lines().next_back().is_some_and(|line| !line.trim().is_empty());
     if ends_in_words && begins_underlined(below) { "\n" } else { "" }
 }
 
-/// Indents the added lines like the line before `at`, or like the first line of the stretch at its beginning or end.
+/// Indents the added lines like the line before `at`, or like the first line of the range at its beginning or end.
 fn indent_like(text: &str, within: &Range<usize>, at: usize, added: &str) -> String {
     let body = &text[within.clone()];
     let last = within.start + end_of_last_line(body);
@@ -195,7 +195,7 @@ fn indent_like(text: &str, within: &Range<usize>, at: usize, added: &str) -> Str
     lines.join("\n")
 }
 
-/// Takes a range away, and with it a line of which nothing but white space or a list mark would be left.
+/// Deletes a range, including a line of which only white space or a list mark would be left.
 fn delete(text: &str, at: Range<usize>) -> String {
     let line_start = text[..at.start].rfind('\n').map_or(0, |newline| newline + 1);
     let line_end = text[at.end..].find('\n').map_or(text.len(), |length| at.end + length);
@@ -206,7 +206,7 @@ fn delete(text: &str, at: Range<usize>) -> String {
     if line_end < text.len() {
         [&text[..line_start], &text[line_end + 1..]].concat()
     } else {
-        // The last line goes together with the line break before it.
+        // The last line is deleted together with the line break before it.
         let kept = &text[..line_start];
         kept.strip_suffix("\r\n").or_else(|| kept.strip_suffix('\n')).unwrap_or(kept).to_owned()
     }

@@ -1,4 +1,4 @@
-//! Edits: each is made in its section, and what it must not touch is checked afterwards.
+//! Edits: each is made in its section, and is checked afterwards for unintended changes.
 
 use thiserror::Error;
 
@@ -12,12 +12,12 @@ pub enum EditError {
     /// The prompt has no such section.
     #[error("no section {section:?}{}", hint(nearest.as_ref()))]
     UnknownSection {
-        /// The name that was asked for.
+        /// The given name.
         section: String,
-        /// The section whose name is most like it.
+        /// The section with the most similar name.
         nearest: Option<String>,
     },
-    /// The section, or one that it is nested under, may not be changed.
+    /// The section, or one that it is nested under, is protected.
     #[error("section {section:?} is protected and may not be changed")]
     Protected {
         /// The section.
@@ -45,21 +45,21 @@ pub enum EditError {
         /// The section.
         section: String,
     },
-    /// The edit would leave the prompt as it is.
+    /// The edit would not change the prompt.
     #[error("the edit of section {section:?} changes nothing: what it adds is blank or stands there already")]
     NoEffect {
         /// The section.
         section: String,
     },
-    /// The patch as a whole leaves the prompt as it is.
+    /// The patch as a whole would not change the prompt.
     #[error("the patch changes nothing: it has no edits, or they undo each other")]
     EmptyPatch,
-    /// The edit would add, take away, rename or reach into other sections.
+    /// The edit would add, delete, rename or change other sections.
     #[error("the edit of section {section:?} would break the prompt's structure: {why}")]
     BreaksStructure {
         /// The section.
         section: String,
-        /// What would happen.
+        /// The effect.
         why: String,
     },
 }
@@ -68,10 +68,10 @@ fn hint(nearest: Option<&String>) -> String {
     nearest.map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
 }
 
-/// Patches made one after the other on one prompt.
+/// The result of applying several patches to one prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merged {
-    /// The prompt with every patch that still applied.
+    /// The prompt with all patches that applied.
     pub prompt: Prompt,
     /// The patches that applied, by their index.
     pub applied: Vec<usize>,
@@ -80,15 +80,15 @@ pub struct Merged {
 }
 
 impl Prompt {
-    /// Makes edits one after the other, all or none. Sections are looked up by name, marks and case forgiven.
+    /// Makes edits one after the other, all or none. Sections are found by name, ignoring marks and case.
     ///
-    /// `find` and `after` must occur exactly once in the [body](Self::body) of the section, white space at line ends
-    /// forgiven. An insertion goes after the line that contains `after`, or to the end of the section; a deletion that
-    /// leaves nothing of a line takes the line. In Markdown the new text may have headings only of a deeper level than the
-    /// section's and with names of their own. In YAML a string is written as a block and a list of strings gets one item
-    /// for each new line, so any text is safe there; anything nested is edited as raw YAML and must stay what it is.
+    /// `find` and `after` must occur exactly once in the [body](Self::body) of the section, ignoring white space at line ends.
+    /// An insertion goes after the line that contains `after`, or to the end of the section; a deletion that
+    /// leaves an empty line deletes the line. In Markdown, headings in the new text must have a deeper level than that of the
+    /// section, and unique names. In YAML a string is written as a block and a list of strings gets one item
+    /// per new line, so any text is safe; nested values are edited as raw YAML and must keep their structure.
     ///
-    /// A section of `protected` does not change, nor does any that is nested under it by its heading's level.
+    /// Sections in `protected`, and those nested under them by the level of their headings, do not change.
     ///
     /// # Errors
     /// [`EditError`] for the first edit that cannot be made.
@@ -180,7 +180,7 @@ impl Prompt {
         false
     }
 
-    /// Checks that an edit of one section left all others as they were, and named what it added properly.
+    /// Checks that an edit of one section did not change others, and that added headings are valid.
     fn check_markdown(&self, index: usize, edited: &Self) -> Result<(), EditError> {
         let section = &self.sections[index];
         let texts = |prompt: &Self, range: std::ops::Range<usize>| -> Vec<(String, String)> {
@@ -191,7 +191,7 @@ impl Prompt {
         };
         let reaches =
             || breaks(section, "it reaches into another section (a heading or a code fence is cut)".to_owned());
-        // A preamble that was emptied is gone from the list.
+        // An empty preamble is not in the list.
         let kept = usize::from(!(section.level == 0 && edited.sections.first().is_some_and(|first| first.level > 0)));
         let behind = self.sections.len() - index - 1;
         let Some(added_end) = edited.sections.len().checked_sub(behind).filter(|end| *end >= index + kept) else {

@@ -2,14 +2,14 @@
 
 use super::{PREAMBLE, Section};
 
-/// The longest line that is taken for a setext heading, in bytes: `---` under a whole sentence is meant as a rule.
+/// The maximum length of a setext heading, in bytes: `---` under a whole sentence is probably a rule.
 const LONGEST_SETEXT: usize = 100;
 
-/// The sections of a text, names not yet made unique. An empty text is an empty preamble.
+/// The sections of a text, with names that are not unique yet. An empty text is an empty preamble.
 pub(super) fn sections(text: &str) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     let mut inside = Inside::Text;
-    // A line that would be a heading if the next one underlined it: where it begins, and its words.
+    // A line that is a heading if the next one underlines it: its offset and its words.
     let mut paragraph: Option<(usize, &str)> = None;
     let mut after_break = true;
     let mut offset = front_matter(text);
@@ -35,7 +35,7 @@ pub(super) fn sections(text: &str) -> Vec<Section> {
                 } else if let (Some((start, title)), Some(level)) = (under, underline(line)) {
                     section(title, level, start);
                 } else {
-                    // Only the first line of a paragraph: one of several lines is a text with a rule under it.
+                    // Only the first line of a paragraph: several lines are text with a rule below it.
                     paragraph = setext_title(line).filter(|_| after_break).map(|title| (start, title));
                     // A rule ends a paragraph, as an empty line does.
                     after_break = line.trim().is_empty() || underline(line).is_some();
@@ -67,7 +67,7 @@ pub(super) fn heading(line: &str) -> Option<(u8, &str)> {
     }
     let title = rest.trim();
     let open = title.trim_end_matches('#');
-    // Closing marks count as such only after white space.
+    // Closing marks require white space before them.
     let title = if open.is_empty() || open.ends_with([' ', '\t']) { open.trim_end() } else { title };
     Some((u8::try_from(level).ok()?, title))
 }
@@ -86,7 +86,7 @@ pub(super) fn begins_underlined(text: &str) -> bool {
         && lines.next().is_some_and(|line| underline(line).is_some())
 }
 
-/// The words of a line that may be a setext heading: no item of a list, no quotation, no table, nothing long.
+/// The words of a line that may be a setext heading: not a list item, a quotation, a table or a long line.
 fn setext_title(line: &str) -> Option<&str> {
     let title = unindent(line)?.trim();
     let number = title.trim_start_matches(|char: char| char.is_ascii_digit());
@@ -95,7 +95,7 @@ fn setext_title(line: &str) -> Option<&str> {
     (!title.is_empty() && title.len() <= LONGEST_SETEXT && !is_item).then_some(title)
 }
 
-/// Where a text begins behind its front matter: `---` in its first line up to the next such line. 0 without any.
+/// The offset of a text after its front matter, from `---` in its first line to the next such line. 0 without front matter.
 fn front_matter(text: &str) -> usize {
     let mut lines = text.split_inclusive('\n');
     let Some(first) = lines.next().filter(|line| line.trim_end() == "---") else { return 0 };
@@ -112,12 +112,12 @@ fn front_matter(text: &str) -> usize {
     0
 }
 
-/// Whether a line begins a comment that it does not end (CommonMark 0.31, section 4.6, the second kind).
+/// Whether a line begins a comment without ending it (CommonMark 0.31, section 4.6, the second kind).
 fn opens_comment(line: &str) -> bool {
     unindent(line).and_then(|line| line.strip_prefix("<!--")).is_some_and(|rest| !rest.contains("-->"))
 }
 
-/// What the lines of a text are.
+/// The kind of the current lines.
 enum Inside {
     /// Text.
     Text,

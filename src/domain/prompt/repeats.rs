@@ -1,4 +1,4 @@
-//! What a prompt says already: an edit adds no line that stands in the prompt, whatever its case and punctuation.
+//! Repetitions: an edit adds no line that is in the prompt already, ignoring case and punctuation.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
@@ -6,13 +6,13 @@ use std::collections::{BTreeSet, HashSet};
 use super::{EditError, Prompt};
 use crate::domain::patch::{Edit, EditKey, plain_words};
 
-/// A line of fewer words may be there twice for a good reason, such as `Example:` above each of several examples.
+/// Lines with fewer words may be repeated for a good reason, such as `Example:` above each of several examples.
 const TELLING_WORDS: usize = 3;
 
 impl Prompt {
-    /// Makes edits one after the other, all or none, like [`apply`](Self::apply), but nothing twice: an edit that is the same as
-    /// an earlier one or as one that is `done`, and lines that the prompt has already, are left out. Returns the edits that
-    /// were made as well; without any the prompt is as it was.
+    /// Makes edits one after the other, all or none, like [`apply`](Self::apply), but without repetitions: an edit that equals
+    /// an earlier one or one in `done`, and lines that the prompt has already, are left out. Also returns the edits that
+    /// were made; without any the prompt is unchanged.
     ///
     /// # Errors
     /// [`EditError`] for the first edit that cannot be made.
@@ -36,8 +36,8 @@ impl Prompt {
         Ok((prompt, made))
     }
 
-    /// The edit without the lines that stand in the prompt already, in whatever section, case and punctuation aside. `None`
-    /// when nothing else is left of an insertion. A text with a code fence is taken or left as a whole.
+    /// The edit without the lines that are in the prompt already, in any section, ignoring case and punctuation. `None` if
+    /// nothing is left of an insertion. A text with a code fence is kept or left out as a whole.
     #[must_use]
     pub fn without_repeats<'e>(&self, edit: &'e Edit) -> Option<Cow<'e, Edit>> {
         let (added, replaced) = match edit {
@@ -46,7 +46,7 @@ impl Prompt {
             Edit::Delete { .. } => return Some(Cow::Borrowed(edit)),
         };
         let mut said = said(&self.text);
-        // What is replaced may come back.
+        // A replaced line may be added again.
         for line in replaced.lines() {
             said.remove(&plain_words(line));
         }
@@ -54,7 +54,7 @@ impl Prompt {
         let says_nothing = |line: &str| plain_words(line).is_empty();
         if added.lines().all(|line| says_nothing(line) || is_said(line)) {
             let is_insertion = matches!(edit, Edit::Insert { .. });
-            // A replacement by what is said elsewhere still takes away what it replaces.
+            // A replacement by lines that are elsewhere in the prompt still deletes the replaced text.
             return (!is_insertion).then_some(Cow::Borrowed(edit));
         }
         if added.contains("```") || added.contains("~~~") {
@@ -75,7 +75,7 @@ fn said(text: &str) -> HashSet<String> {
     units.map(plain_words).filter(|words| !words.is_empty()).collect()
 }
 
-/// Whether a line, or each of its sentences, is said.
+/// Whether the prompt contains a line, or each of its sentences.
 fn is_said(line: &str, said: &HashSet<String>) -> bool {
     let is_said = |text: &str| said.contains(&plain_words(text));
     is_said(line) || sentences(line).filter(|sentence| !plain_words(sentence).is_empty()).all(is_said)

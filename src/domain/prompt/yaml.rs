@@ -1,4 +1,4 @@
-//! YAML prompts: where the top-level keys are, and how an edited value is written back so that nothing else changes.
+//! YAML prompts: finds the top-level keys, and writes an edited value without other changes.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use super::anchor::{self, Miss};
 use super::{PromptError, Section};
 use crate::domain::patch::Edit;
 
-/// A top-level key: where it stands and what it holds.
+/// A top-level key: its position and value.
 pub(super) struct Entry {
     pub section: Section,
     pub value: Value,
@@ -20,13 +20,13 @@ pub(super) struct Entry {
 
 /// Why an edit of a YAML section failed.
 pub(super) enum EditFailure {
-    /// The anchor does not fit, or nothing changes.
+    /// The anchor does not match, or nothing changes.
     Miss(Miss),
-    /// The result would not be what was meant.
+    /// The result would not have the intended structure.
     Breaks(String),
 }
 
-/// The entries of a document, in order. They cover the text: what stands before the first key belongs to it, and comments
+/// The entries of a document, in order. They cover the text: text before the first key belongs to it, and comments
 /// belong to the key above them.
 pub(super) fn entries(text: &str) -> Result<Vec<Entry>, PromptError> {
     let Document(pairs) = serde_saphyr::from_str(text).map_err(|error| refusal(text, &error))?;
@@ -68,7 +68,7 @@ pub(super) fn body<'a>(text: &'a str, section: &Section) -> Cow<'a, str> {
     }
 }
 
-/// Makes an edit in the entry of an index and gives back the whole text, in which every other value is what it was.
+/// Makes an edit in the entry of an index and returns the whole text, in which all other values are unchanged.
 pub(super) fn edit(text: &str, index: usize, edit: &Edit) -> Result<String, EditFailure> {
     let entries = entries(text).map_err(|error| EditFailure::Breaks(error.to_string()))?;
     let Entry { section, value } = &entries[index];
@@ -105,7 +105,7 @@ pub(super) fn edit(text: &str, index: usize, edit: &Edit) -> Result<String, Edit
     Err(EditFailure::Breaks(why))
 }
 
-/// Whether a text has the same entries, apart from the one that was edited.
+/// Checks that a text has the same entries, except the edited one.
 fn check(before: &[Entry], index: usize, wanted: Option<&Value>, text: &str) -> Result<(), String> {
     let after = entries(text).map_err(|error| error.to_string())?;
     let names = |entries: &[Entry]| entries.iter().map(|entry| entry.section.name.clone()).collect::<Vec<_>>();
@@ -127,13 +127,13 @@ fn check(before: &[Entry], index: usize, wanted: Option<&Value>, text: &str) -> 
     Ok(())
 }
 
-/// What a value is to an edit.
+/// The kind of a value for edits.
 enum Shape<'a> {
-    /// A string; nothing at all is an empty one.
+    /// A string; null is an empty one.
     Text(&'a str),
     /// A list of strings.
     List(Vec<&'a str>),
-    /// Anything else, edited as it is written.
+    /// Any other value, edited as raw text.
     Nested,
 }
 
@@ -175,14 +175,14 @@ fn list_items(body: &str) -> Vec<String> {
     items
 }
 
-/// The comment behind a value that is written plainly on the line of its key.
+/// The comment after a plain value on the line of its key.
 fn comment_behind<'a>(text: &'a str, section: &Section, value: &str) -> &'a str {
     let line = text[section.body_start..section.end].lines().next().unwrap_or_default();
     let behind = line.trim_start().strip_prefix(value).unwrap_or_default();
     if behind.trim_start().starts_with('#') { behind } else { "" }
 }
 
-/// Writes a string as a literal block: every line as it is, so that a difference shows what changed and nothing else.
+/// Writes a string as a literal block with its lines unchanged, so that a diff shows only the change.
 fn write_block(text: &str, section: &Section, value: &str, comment: &str) -> String {
     let chomp = match (value.ends_with('\n'), value.ends_with("\n\n") || value == "\n") {
         (false, _) => "-",
@@ -191,9 +191,9 @@ fn write_block(text: &str, section: &Section, value: &str, comment: &str) -> Str
     };
     let indent = indent_of_body(text, section);
     let width = indent - key_column(text, section);
-    // The indentation must be told when the first line has some of its own.
-    let told = if value.starts_with([' ', '\n', '\t']) { width.to_string() } else { String::new() };
-    let mut block = format!(" |{told}{chomp}{comment}\n");
+    // An indentation indicator is required if the first line is indented.
+    let indicator = if value.starts_with([' ', '\n', '\t']) { width.to_string() } else { String::new() };
+    let mut block = format!(" |{indicator}{chomp}{comment}\n");
     for line in value.lines() {
         if !line.is_empty() {
             block.extend(std::iter::repeat_n(' ', indent));
@@ -204,7 +204,7 @@ fn write_block(text: &str, section: &Section, value: &str, comment: &str) -> Str
     replace_body(text, section, &block, chomp == "+")
 }
 
-/// Writes a list as a block, one item a line where it can be; a line that holds an item already stays as it is.
+/// Writes a list as a block, with one item per line if possible; lines with unchanged items are kept.
 fn write_list(text: &str, section: &Section, items: &[String]) -> String {
     if items.is_empty() {
         return write_value(text, section, "[]");
@@ -239,7 +239,7 @@ fn write_value(text: &str, section: &Section, value: &str) -> String {
     replace_body(text, section, &format!(" {value}\n"), false)
 }
 
-/// Puts a value behind the key, and keeps the blank lines and comments that end the section.
+/// Writes a value after the key, and keeps the blank lines and comments at the end of the section.
 fn replace_body(text: &str, section: &Section, value: &str, keeps_blank_lines: bool) -> String {
     let body = &text[section.body_start..section.end];
     let mut end = 0;
@@ -252,7 +252,7 @@ fn replace_body(text: &str, section: &Section, value: &str, keeps_blank_lines: b
         }
     }
     let tail = if end == 0 { "" } else { &body[end..] };
-    // Blank lines behind a block that keeps its line breaks would be part of it.
+    // Blank lines after a block that keeps its line breaks would become part of it.
     let tail = if keeps_blank_lines { tail.trim_start() } else { tail };
     [&text[..section.body_start], value, tail, &text[section.end..]].concat()
 }
@@ -262,7 +262,7 @@ fn key_column(text: &str, section: &Section) -> usize {
     line.len() - line.trim_start_matches(' ').len()
 }
 
-/// The indentation of the lines below the key; two more than the key's when there are none.
+/// The indentation of the lines below the key; two more than that of the key if there are none.
 fn indent_of_body(text: &str, section: &Section) -> usize {
     let column = key_column(text, section);
     let below = text[section.body_start..section.end].lines().skip(1).filter(|line| !line.trim().is_empty());
@@ -270,7 +270,7 @@ fn indent_of_body(text: &str, section: &Section) -> usize {
     indents.filter(|indent| *indent > column && *indent < column + 10).min().unwrap_or(column + 2)
 }
 
-/// A string in plain style where that reads back as the same string, else quoted.
+/// A string in plain style if it parses as the same string, else quoted.
 fn plain_or_quoted(item: &str) -> String {
     let harmless = item.starts_with(char::is_alphanumeric)
         && !item.ends_with([' ', ':'])
@@ -281,7 +281,7 @@ fn plain_or_quoted(item: &str) -> String {
     if harmless && reads_back() { item.to_owned() } else { quoted(item) }
 }
 
-/// A double-quoted string. JSON's are YAML's, but for a few characters that YAML wants escaped.
+/// A double-quoted string. JSON strings are valid in YAML, except for a few characters that must be escaped.
 fn quoted(text: &str) -> String {
     let json = Value::from(text).to_string();
     json.chars()
@@ -306,7 +306,7 @@ fn refusal(text: &str, error: &serde_saphyr::Error) -> PromptError {
         Ok(Value::Object(_)) | Err(_) => {
             let line = error.location().map_or(1, |location| location.line());
             let message = error.without_snippet().to_string();
-            // The place is told apart, and the advice is for those who call the parser.
+            // The place is reported separately, and the advice is for callers of the parser.
             let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
             let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or(message).to_owned();
             return PromptError::Syntax { line, message };

@@ -1,5 +1,5 @@
-//! What the user says and what is expected, in whatever form an application records it: a text, chat messages of OpenAI or
-//! LangChain, or an object of its own.
+//! The user's message and the expected output, in the formats of applications: a text, chat messages of OpenAI or
+//! LangChain, or a custom object.
 
 use serde_json::{Map, Value, json};
 
@@ -10,14 +10,14 @@ use super::super::{Notes, chat};
 use crate::domain::scenario::{Expectation, Scenario};
 use crate::domain::transcript::Message;
 
-/// Fields that hold what the user says, the likeliest first.
+/// Fields with the user's message, the likeliest first.
 const SAID: [&str; 9] =
     ["question", "query", "input", "message", "user_message", "user_input", "prompt", "request", "text"];
-/// Fields that hold the right answer, the likeliest first.
+/// Fields with the right answer, the likeliest first.
 const ANSWERED: [&str; 10] =
     ["answer", "output", "expected_output", "expected", "response", "completion", "content", "result", "text", "label"];
 
-/// Sets what the user says, and returns the system message.
+/// Sets the user's messages, and returns the system message.
 pub(super) fn say(scenario: &mut Scenario, input: &Item, notes: &mut Notes) -> Result<Option<String>, ImportError> {
     match input.value {
         Value::Array(items) if items.iter().any(Value::is_object) => converse(scenario, input, notes),
@@ -44,7 +44,7 @@ pub(super) fn say(scenario: &mut Scenario, input: &Item, notes: &mut Notes) -> R
     }
 }
 
-/// The field with the likeliest name that is a text, else the first text.
+/// The string field with the likeliest name, else the first string.
 fn the_text<'a>(fields: &'a Map<String, Value>, likeliest: &[&'a str]) -> Option<(&'a str, String)> {
     let text = |name: &'a str| {
         let text = fields.get(name).and_then(scalar).filter(|text| !text.trim().is_empty())?;
@@ -76,8 +76,8 @@ fn converse(scenario: &mut Scenario, messages: &Item, notes: &mut Notes) -> Resu
     Ok(read.system)
 }
 
-/// A message of LangChain in the form of OpenAI: `{"type": "human", "content": …}`, with the rest in `data`, or as its
-/// constructor with `kwargs`. Any other message as it is.
+/// Converts a message of LangChain to OpenAI's format: `{"type": "human", "content": …}`, with the rest in `data`, or its
+/// constructor with `kwargs`. Other messages are unchanged.
 fn of_lang_chain(message: &Value) -> Value {
     if message.get("role").is_some() {
         return message.clone();
@@ -111,7 +111,7 @@ fn of_lang_chain(message: &Value) -> Value {
     })
 }
 
-/// Adds what is expected as the reference answer.
+/// Adds the expected output as the reference answer.
 pub(super) fn expected(expect: &mut Expectation, item: &Item, notes: &mut Notes) {
     let value = item.value;
     if let Some(text) = scalar(value) {

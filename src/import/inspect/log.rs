@@ -120,7 +120,7 @@ impl Reader {
                 let targets = targets(sample)?;
                 draft.scenario.expect.checks =
                     scorers.iter().filter_map(|scorer| scorers::check(scorer, &targets)).collect();
-                // The agent was asked what stands in the log: templates of the task have been filled in there.
+                // The log has the message that the agent received, with the templates of the task filled in.
                 if let (Some(message), Some(Message::User { text })) =
                     (&mut draft.scenario.message, chat.messages.first())
                 {

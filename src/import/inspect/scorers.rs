@@ -1,6 +1,6 @@
 //! The scorers that a log names, as checks.
 //!
-//! Inspect compares texts without what stands around them; the patterns here say the same. Its source is
+//! Inspect compares texts without surrounding characters; the patterns here do the same. Its source is
 //! `inspect_ai/scorer/_common.py` (`match_str`), `_answer.py`, `_choice.py` and `_classification.py`.
 
 mod numeric;
@@ -145,7 +145,7 @@ fn words(target: &str) -> String {
     format!("{BETWEEN}*{}{BETWEEN}*", words.join(&format!("{BETWEEN}+")))
 }
 
-/// `answer`: what stands behind `ANSWER:`.
+/// `answer`: the text after `ANSWER:`.
 fn answer(scorer: &Scorer, targets: &[String]) -> Option<Check> {
     let any = alternatives(targets);
     let end = match scorer.says("pattern").and_then(Value::as_str)? {

@@ -10,9 +10,9 @@ use super::super::template::{self, Engine};
 use super::reference;
 use crate::domain::scenario::Expectation;
 
-/// Fields of an item that hold what the user says, the likeliest first.
+/// Fields of an item with the user's message, the likeliest first.
 const MESSAGES: [&str; 8] = ["messages", "input", "question", "query", "prompt", "message", "user_input", "text"];
-/// Fields of an item that hold the right answer.
+/// Fields of an item with the right answer.
 const ANSWERS: [&str; 11] = [
     "ideal",
     "expected",
@@ -26,13 +26,13 @@ const ANSWERS: [&str; 11] = [
     "target",
     "output",
 ];
-/// What stands in a grader's prompt where the answer of the agent would: the judge sees it anyway.
+/// Replaces the answer of the agent in a grader's prompt, because the judge sees it anyway.
 const THE_ANSWER: &str = "(the answer)";
 
-/// The evaluation that the items belong to, as far as it was given.
+/// The evaluation of the items, as far as it was given.
 pub(super) struct Evaluation<'a> {
     criteria: Vec<Item<'a>>,
-    /// The messages that each item is put into.
+    /// The message templates that are filled in with each item.
     template: Option<Item<'a>>,
     /// The path in an item to the messages, such as `item.messages`.
     reference: Option<String>,
@@ -45,7 +45,7 @@ impl<'a> Evaluation<'a> {
         for (file, document) in documents {
             let root = Item::new(file, "", document);
             for criterion in root.list_or_empty("testing_criteria")? {
-                // An evaluation and its run have the same ones.
+                // An evaluation and its run have the same criteria.
                 if !evaluation.criteria.iter().any(|known| known.value == criterion.value) {
                     evaluation.criteria.push(criterion);
                 }
@@ -108,7 +108,7 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-/// The items that a run has inside, each with its place.
+/// The items in a run, each with its place.
 pub(super) fn items<'a>(file: &'a str, document: &Value, notes: &mut Notes) -> Option<(&'a str, Vec<(String, Value)>)> {
     let root = Item::new(file, "", document);
     let source = root.get("data_source")?.get("source")?;
@@ -121,7 +121,7 @@ pub(super) fn items<'a>(file: &'a str, document: &Value, notes: &mut Notes) -> O
     Some((file, items.iter().enumerate().map(|(index, item)| (place(index), item.clone())).collect()))
 }
 
-/// What templates are filled in with, for one item.
+/// The variables of templates, for one item.
 struct Filling<'e> {
     engine: &'e Engine,
     variables: minijinja::Value,
@@ -148,7 +148,7 @@ impl Filling<'_> {
         }
     }
 
-    /// A JSON value with every text in it filled in.
+    /// A JSON value with all strings filled in.
     fn value(&self, value: &Value, notes: &mut Notes) -> Value {
         match value {
             Value::String(text) => Value::String(self.text(text, notes)),
@@ -162,7 +162,7 @@ impl Filling<'_> {
     }
 }
 
-/// Adds what one criterion checks.
+/// Adds one criterion to the expectations.
 fn expect(expect: &mut Expectation, criterion: &Item, filling: &Filling, notes: &mut Notes) -> Result<(), ImportError> {
     let kind = criterion.need("type")?;
     let kind = kind.text()?;
@@ -199,7 +199,7 @@ fn expect(expect: &mut Expectation, criterion: &Item, filling: &Filling, notes: 
     Ok(())
 }
 
-/// The prompt of a grader as a rubric, with the labels that pass.
+/// The prompt of a grader as a rubric, with the passing labels.
 fn model_graded(
     expect: &mut Expectation,
     criterion: &Item,
@@ -211,7 +211,7 @@ fn model_graded(
     for message in criterion.list_or_empty("input")? {
         let text = super::chat::content(&message, notes)?;
         let text = filling.text(&text, notes);
-        // A message that is only the answer says nothing more to the judge.
+        // A message with only the answer is redundant for the judge.
         if !text.trim().is_empty() && text.trim() != THE_ANSWER {
             append(&mut rubric, text.trim());
         }

@@ -1,4 +1,4 @@
-//! The registry: which class scores a file of samples, and what that means for a scenario.
+//! The registry: the class that scores a file of samples, and its equivalent in a scenario.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ pub(super) struct Grader {
     place: String,
 }
 
-/// The entries of the registry that name samples.
+/// The entries of the registry that reference samples.
 pub(super) struct Registry(Vec<Grader>);
 
 pub(super) fn read(documents: &[(&str, Value)], notes: &mut Notes) -> Result<Registry, ImportError> {
@@ -39,7 +39,7 @@ pub(super) fn read(documents: &[(&str, Value)], notes: &mut Notes) -> Result<Reg
 }
 
 impl Registry {
-    /// The grader of a samples file: the entry that names it, or the only one there is.
+    /// The grader of a samples file: the entry that references it, or the only entry.
     pub fn of(&self, file: &str, notes: &mut Notes) -> Option<&Grader> {
         let file = file.replace('\\', "/");
         let names = |grader: &&Grader| {
@@ -66,7 +66,7 @@ impl Registry {
     }
 }
 
-/// Adds what the grader checks.
+/// Adds the expectations of the grader.
 pub(super) fn expect(
     expect: &mut Expectation,
     grader: &Grader,
@@ -82,7 +82,7 @@ pub(super) fn expect(
         ));
     }
     match grader.class.as_str() {
-        // The answer begins with an ideal one.
+        // The answer begins with an ideal answer.
         "Match" => expect.checks.push(matches(format!("^{}", alternatives(ideal)))),
         "Includes" => {
             let ignores_case = option("ignore_case") == Some(&Value::Bool(true));

@@ -1,4 +1,4 @@
-//! Assertions: what they become in a scenario, and which have no counterpart.
+//! Assertions: converts them to expectations, and reports unsupported ones.
 
 mod calls;
 mod kinds;
@@ -14,13 +14,13 @@ use super::{Reading, resource};
 use crate::domain::pattern;
 use crate::domain::scenario::{Check, Expectation};
 
-/// How many sets of assertions may stand in each other.
+/// The maximum nesting of assertion sets.
 const MAX_DEPTH: usize = 8;
 
 /// Fields of an assertion that are read.
 const READ: [&str; 4] = ["type", "value", "$ref", "assert"];
 
-/// An assertion with what it needs to be carried over.
+/// An assertion with everything needed to convert it.
 struct Assertion<'a> {
     /// The kind without `not-`.
     kind: &'a str,
@@ -29,7 +29,7 @@ struct Assertion<'a> {
     item: Item<'a>,
 }
 
-/// Adds what one assertion demands; what it does not is noted.
+/// Adds one assertion to the expectations; unsupported parts are reported.
 pub(super) fn expect(
     expect: &mut Expectation,
     assertion: &Item,
@@ -102,7 +102,7 @@ fn add_one(
     Ok(())
 }
 
-/// Says which options of an assertion have no counterpart.
+/// Reports the unsupported options of an assertion.
 fn note_options(item: &Item, named: &str, read: &[&str], reading: &mut Reading) {
     let Some(fields) = item.value.as_object() else { return };
     for key in fields.keys() {
@@ -122,7 +122,7 @@ fn note_options(item: &Item, named: &str, read: &[&str], reading: &mut Reading) 
     }
 }
 
-/// The value of an assertion: read from its file, filled in. `None` if a program gives it.
+/// The value of an assertion: read from its file, filled in. `None` if a program generates it.
 fn value_of(item: &Item, variables: &minijinja::Value, reading: &mut Reading) -> Result<Option<Value>, ImportError> {
     let Some(value) = item.get("value") else { return Ok(Some(Value::Null)) };
     let place = value.place();
@@ -141,12 +141,12 @@ fn value_of(item: &Item, variables: &minijinja::Value, reading: &mut Reading) ->
 }
 
 impl Assertion<'_> {
-    /// The value as a text that is not empty.
+    /// The value as a string that is not empty.
     fn text(&self) -> Result<String, ImportError> {
         scalar(&self.value).filter(|text| !text.is_empty()).ok_or_else(|| self.wrong("a string"))
     }
 
-    /// The value as texts that are not empty; of one text, what its commas divide.
+    /// The value as strings that are not empty; a single string is split at its commas.
     fn texts(&self) -> Result<Vec<String>, ImportError> {
         let texts: Option<Vec<String>> = match &self.value {
             Value::Array(values) => values.iter().map(scalar).collect(),
@@ -156,7 +156,7 @@ impl Assertion<'_> {
         texts.filter(full).ok_or_else(|| self.wrong("a list of strings"))
     }
 
-    /// The value as texts for a person or a judge: commas do not divide, and an object is written as JSON.
+    /// The value as texts for a person or a judge: not split at commas, and an object is written as JSON.
     fn prose(&self, reading: &mut Reading) -> Result<Vec<String>, ImportError> {
         match &self.value {
             Value::Array(_) => self.texts(),
@@ -185,7 +185,7 @@ impl Assertion<'_> {
         match &self.value {
             Value::Null => Ok(Map::new()),
             Value::Object(schema) => Ok(schema.clone()),
-            // A schema may be written as YAML or JSON in a text.
+            // A schema may be YAML or JSON in a string.
             Value::String(text) => read::yaml(self.item.file(), text)
                 .ok()
                 .and_then(|value| value.as_object().cloned())
@@ -195,7 +195,7 @@ impl Assertion<'_> {
     }
 }
 
-/// Adds what an assertion demands; false if it has no counterpart.
+/// Adds an assertion to the expectations; false if it is not supported.
 fn add(expect: &mut Expectation, assertion: &Assertion, reading: &mut Reading) -> Result<bool, ImportError> {
     match (assertion.kind, assertion.negated) {
         ("equals", false) => match &assertion.value {
@@ -251,7 +251,7 @@ fn add(expect: &mut Expectation, assertion: &Assertion, reading: &mut Reading) -
     Ok(true)
 }
 
-/// Checks that texts are absent, whatever their case.
+/// Checks that texts are absent, ignoring case.
 fn add_absent(expect: &mut Expectation, texts: Vec<String>, assertion: &Assertion, reading: &mut Reading) {
     let cased = !assertion.kind.starts_with("icontains");
     if cased && texts.iter().any(|text| text.chars().any(char::is_alphabetic)) {

@@ -1,8 +1,8 @@
-//! Prompts: taking apart what the agent is told always and what the user says this time.
+//! Prompts: separates the system message from the user's message.
 //!
-//! A chat prompt says which is which. Of a text, the part before the variable that the user says (`question`, `query`,
-//! `input`, ..., or the only variable) is the system message if that variable stands at its end; a text that prints no
-//! variables is all system message; any other text is rendered whole into the user's message.
+//! In a chat prompt the roles show which is which. Of a text, the part before the variable with the user's message (`question`,
+//! `query`, `input`, ..., or the only variable) is the system message if that variable is at its end; a text without
+//! variables is the system message; any other text is rendered as a whole into the user's message.
 
 use serde_json::{Map, Value};
 
@@ -15,18 +15,18 @@ use super::resource;
 use super::test::TestCase;
 use crate::domain::scenario::{Scenario, ScriptedTurn};
 
-/// Variables that hold what the user says, the likeliest first.
+/// Variables with the user's message, the likeliest first.
 const MESSAGES: [&str; 8] =
     ["question", "query", "input", "message", "user_message", "user_input", "prompt", "request"];
 
-/// What divides the prompts of a text file.
+/// The separator of the prompts in a text file.
 const DIVIDER: &str = "---";
 
 /// A prompt with its placeholders.
 pub(super) enum PromptTemplate {
     /// Chat messages: role and content.
     Chat(Vec<(String, String)>),
-    /// A list of chat messages that is one only once it is filled in.
+    /// A template that becomes a list of chat messages when it is filled in.
     UnfilledChat(String),
     /// One text.
     Text(String),
@@ -35,11 +35,11 @@ pub(super) enum PromptTemplate {
 /// A prompt, filled in for one test.
 pub(super) enum Filled<'a> {
     Chat(Vec<(String, String)>),
-    /// A text, which is taken apart before it is filled in.
+    /// A text, which is split before it is filled in.
     Text(&'a str),
 }
 
-/// The first prompt of a configuration that can be read.
+/// The first readable prompt of a configuration.
 pub(super) fn of_config(config: &Item, reading: &mut Reading) -> Option<PromptTemplate> {
     let prompts = config.get("prompts")?;
     let mut found = None;
@@ -61,7 +61,7 @@ pub(super) fn of_config(config: &Item, reading: &mut Reading) -> Option<PromptTe
     found
 }
 
-/// The entries of `prompts`: a list, one of them, or a mapping from files or texts to labels, whose keys are given too.
+/// The entries of `prompts`: a list, a single entry, or a mapping from files or texts to labels, whose keys are passed too.
 fn entries<'a>(prompts: &Item<'a>) -> Vec<(Item<'a>, Option<&'a str>)> {
     let is_one = ["raw", "id", "content", "label", "path"].iter().any(|key| prompts.get(key).is_some());
     match prompts.value {
@@ -73,7 +73,7 @@ fn entries<'a>(prompts: &Item<'a>) -> Vec<(Item<'a>, Option<&'a str>)> {
     }
 }
 
-/// The texts of an entry of `prompts`; none if a program or a service writes them.
+/// The texts of an entry of `prompts`; none if a program or a service generates them.
 fn texts_of(item: &Item, key: Option<&str>, reading: &mut Reading) -> Result<Vec<String>, ImportError> {
     let holder = ["raw", "content", "id", "path"].iter().find_map(|key| item.get(key)).unwrap_or_else(|| item.clone());
     let text = match key {
@@ -119,7 +119,7 @@ fn is_file(text: &str) -> bool {
         || ["txt", "md", "json", "jsonl", "yaml", "yml", "j2", "csv"].contains(&end.as_str()) && !text.contains(' ')
 }
 
-/// The prompts of a text file, which stand apart by a line of three dashes.
+/// The prompts of a text file, separated by lines of three dashes.
 fn divided(text: &str) -> Vec<String> {
     let mut prompts = vec![String::new()];
     for line in text.split_inclusive('\n') {
@@ -138,7 +138,7 @@ fn parse(text: String, from: &Item, reading: &mut Reading) -> PromptTemplate {
     if !is_chat || start.starts_with("{{") || start.starts_with("{%") || start.starts_with("{#") {
         return PromptTemplate::Text(text);
     }
-    // Its placeholders need not be valid there.
+    // Its placeholders may not be valid JSON.
     match read::yaml(from.file(), &text) {
         Ok(value) => match messages(&Item::new(from.file(), "prompt", &value), reading) {
             Ok(messages) => PromptTemplate::Chat(messages),
@@ -151,7 +151,7 @@ fn parse(text: String, from: &Item, reading: &mut Reading) -> PromptTemplate {
     }
 }
 
-/// Role and content of each message of a chat. Parts that are no text, and calls of tools, are noted.
+/// Role and content of each message of a chat. Parts that are not text, and tool calls, are reported.
 fn messages(chat: &Item, reading: &mut Reading) -> Result<Vec<(String, String)>, ImportError> {
     let chat = chat.get("messages").unwrap_or_else(|| chat.clone());
     let mut read = Vec::new();
@@ -182,7 +182,7 @@ fn messages(chat: &Item, reading: &mut Reading) -> Result<Vec<(String, String)>,
     Ok(read)
 }
 
-/// The variables, with the files that they name read and the variables in them filled in.
+/// The variables, with referenced files read and nested variables filled in.
 pub(super) fn rendered_vars(vars: &Map<String, Value>, test: &TestCase, reading: &mut Reading) -> Map<String, Value> {
     let mut read = vars.clone();
     for (name, value) in &mut read {
@@ -198,7 +198,7 @@ pub(super) fn rendered_vars(vars: &Map<String, Value>, test: &TestCase, reading:
         let found = reading.resources.text(reference, &item).and_then(|(file, text)| {
             let text = text.strip_prefix('\u{feff}').unwrap_or(text);
             Ok(match extension(file).as_str() {
-                // promptfoo puts YAML in as JSON.
+                // promptfoo inserts YAML as JSON.
                 "yaml" | "yml" => read::yaml(file, text)?.to_string(),
                 _ => text.trim().to_owned(),
             })
@@ -219,7 +219,7 @@ pub(super) fn rendered_vars(vars: &Map<String, Value>, test: &TestCase, reading:
     read
 }
 
-/// The variable that holds what the user says.
+/// The variable with the user's message.
 fn message_var(vars: &Map<String, Value>) -> Option<&str> {
     let texts: Vec<&String> = vars.iter().filter(|(_, value)| scalar(value).is_some()).map(|(name, _)| name).collect();
     let known = MESSAGES.iter().copied().find(|name| texts.iter().any(|text| text == name));
@@ -229,7 +229,7 @@ fn message_var(vars: &Map<String, Value>) -> Option<&str> {
     })
 }
 
-/// What the user says when the prompt does not say so: the variable that holds it, or all of them by name.
+/// The user's message if the prompt does not contain it: the variable with it, or all variables by name.
 fn message_of(vars: &Map<String, Value>, prompt: &str, test: &TestCase, reading: &mut Reading) -> String {
     if let Some(name) = message_var(vars) {
         let others = vars.keys().filter(|other| *other != name && !prompt.contains(other.as_str()));
@@ -249,7 +249,7 @@ fn message_of(vars: &Map<String, Value>, prompt: &str, test: &TestCase, reading:
     lines.join("\n")
 }
 
-/// The prompt as this test has it. A text is returned unfilled: [`say`] splits it at its placeholders before it fills them in.
+/// The prompt for this test. A text is returned as a template: [`say`] splits it at its placeholders before filling them in.
 pub(super) fn filled_in<'a>(
     prompt: &'a PromptTemplate,
     variables: &minijinja::Value,
@@ -277,7 +277,7 @@ pub(super) fn filled_in<'a>(
     }
 }
 
-/// Sets what the user says, and returns the system message.
+/// Sets the user's messages, and returns the system message.
 pub(super) fn say(
     scenario: &mut Scenario,
     prompt: Option<Filled>,
@@ -327,14 +327,14 @@ fn say_text(
         scenario.message = Some(message_of(vars, text, test, reading));
         return Some(reading.filled(text, variables, &place).trim().to_owned()).filter(|system| !system.is_empty());
     }
-    // The variable that the user says: one with a usual name, else the only one in the text.
+    // The variable with the user's message: one with a common name, else the only one in the text.
     let said = MESSAGES.iter().copied().find(|name| printed.iter().any(|other| other == name));
     let said = said.or(match printed.as_slice() {
         [only] => Some(only.as_str()),
         _ => None,
     });
     let parts = said.and_then(|name| Some((before_last(text, name)?, scalar(vars.get(name)?)?)));
-    // A condition that begins before the variable and ends behind it cannot be cut.
+    // A condition that begins before the variable and ends after it cannot be split.
     let parts = parts.filter(|(before, _)| reading.engine.is_constant(before).is_some());
     let Some((before, message)) = parts else {
         scenario.message = Some(reading.filled(text, variables, &place));
@@ -352,7 +352,7 @@ fn say_text(
     (!system.is_empty()).then(|| system.to_owned())
 }
 
-/// The system message, where a simulated user does the talking.
+/// The system message, for a simulated user.
 pub(super) fn system_only(
     prompt: Option<Filled>,
     variables: &minijinja::Value,

@@ -1,12 +1,11 @@
-//! Providers: the tools that they are given.
+//! Providers: imports their tools.
 
 use super::super::read::Item;
 use super::super::tools;
 use super::{Reading, resource};
 use crate::domain::tool::ToolDefinition;
 
-/// Adds the tools of all providers, in whatever form they are written: `{id, config}`, a mapping from the id to the rest, or
-/// a file with those.
+/// Adds the tools of all providers, in all formats: `{id, config}`, a mapping from the id to the rest, or a file with those.
 pub(super) fn tools(config: &Item, reading: &mut Reading, tools: &mut Vec<ToolDefinition>) {
     let Some(providers) = ["providers", "targets"].iter().find_map(|key| config.get(key)) else { return };
     reading.notes.add(providers.place(), "providers", "configure the models in the resource, under `spec.models`");
@@ -70,7 +69,7 @@ fn add(entry: &Item, reading: &mut Reading, tools: &mut Vec<ToolDefinition>) {
             match tools::definition(&item) {
                 Ok(tool) if tools.iter().any(|known| known.name == tool.name) => {}
                 Ok(tool) => tools.push(tool),
-                // Tools that a provider has itself (`{type: web_search}`, MCP servers) have no definition.
+                // Built-in tools of a provider (`{type: web_search}`, MCP servers) have no definition.
                 Err(_) => {
                     let kind = item.get("type").and_then(|kind| kind.value.as_str().map(str::to_owned));
                     let detail = "write it in the format of the OpenAI API";

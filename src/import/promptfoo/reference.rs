@@ -1,4 +1,4 @@
-//! `$ref`: parts of a configuration that stand elsewhere in it, or in another file.
+//! `$ref`: references to other parts of a configuration, or to other files.
 
 use serde_json::Value;
 
@@ -6,13 +6,13 @@ use super::super::error::ImportError;
 use super::super::read::Item;
 use super::Reading;
 
-/// How many references may lead to each other.
+/// The maximum number of nested references.
 const MAX_DEPTH: usize = 16;
-/// How many values references may stand for in one configuration.
+/// The maximum number of values to which references may expand in one configuration.
 const MAX_VALUES: usize = 100_000;
 
-/// The configuration with every reference replaced by what it names. Definitions of tools and JSON Schemas keep those
-/// that lead nowhere: they have references of their own.
+/// The configuration with all references resolved. Definitions of tools and JSON Schemas keep unresolvable ones, because they
+/// have their own references.
 pub(super) fn resolved(file: &str, config: &Value, reading: &mut Reading) -> Value {
     let mut resolver = Resolver { file, root: config, reading, values: 0 };
     resolver.value(config, 0, "")
@@ -45,7 +45,7 @@ impl Resolver<'_, '_> {
                 let Some(reference) = fields.get("$ref").and_then(Value::as_str) else { return Value::Object(own) };
                 match self.named(reference, depth, place) {
                     Some(Value::Object(mut named)) => {
-                        // What stands beside a reference counts more.
+                        // Fields beside a reference take precedence.
                         named.extend(own);
                         Value::Object(named)
                     }
@@ -97,7 +97,7 @@ impl Resolver<'_, '_> {
     }
 }
 
-/// How many values a value has in it, itself among them.
+/// The number of values in a value, including itself.
 fn count(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(count).sum::<usize>(),

@@ -1,4 +1,4 @@
-//! Files that a configuration refers to.
+//! Files that a configuration references.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::super::error::ImportError;
 use super::super::read::{self, Item, extension};
 use super::super::scenario::literal;
 
-/// What a program, a service or a data set is named by.
+/// The prefixes of references to programs, services and datasets.
 const ELSEWHERE: [&str; 11] = [
     "http://",
     "https://",
@@ -21,22 +21,22 @@ const ELSEWHERE: [&str; 11] = [
     "python:",
 ];
 
-/// The ends of names of programs, workbooks, and files that are no text.
+/// The extensions of programs, workbooks, and other files that are not text.
 const PROGRAMS: [&str; 14] =
     ["js", "cjs", "mjs", "ts", "cts", "mts", "py", "rb", "sh", "bash", "pl", "go", "xlsx", "xls"];
 
-/// The ends of names of images, sounds, films and documents.
+/// The extensions of images, audio, video and documents.
 const MEDIA: [&str; 19] = [
     "png", "jpg", "jpeg", "gif", "bmp", "webp", "svg", "mp4", "webm", "ogg", "mov", "avi", "wmv", "mkv", "m4v", "mp3",
     "wav", "pdf", "docx",
 ];
 
-/// The files that were given together.
+/// The files that were passed together.
 pub(super) struct Resources<'a>(pub &'a [(&'a str, &'a str)]);
 
 impl<'a> Resources<'a> {
-    /// The files that a reference (`file://tests/*.yaml`, `prompt.txt`) names. Folders before the part that both have do
-    /// not matter: a reference is relative to the configuration, a name is as the user gave it.
+    /// The files of a reference (`file://tests/*.yaml`, `prompt.txt`). Leading directories are ignored, because a reference is
+    /// relative to the configuration, and a name is as the user gave it.
     pub fn find(&self, reference: &str) -> Vec<(&'a str, &'a str)> {
         let path = reference.strip_prefix("file://").unwrap_or(reference).trim_start_matches("./").replace('\\', "/");
         let path = path.trim_start_matches("../");
@@ -50,12 +50,12 @@ impl<'a> Resources<'a> {
         self.0.iter().copied().filter(|(name, _)| fits(name)).collect()
     }
 
-    /// The one file that a reference names.
+    /// The only file of a reference.
     pub fn text(&self, reference: &str, from: &Item) -> Result<(&'a str, &'a str), ImportError> {
         self.find(reference).first().copied().ok_or_else(|| missing(reference, from))
     }
 
-    /// The YAML or JSON of the file that a reference names.
+    /// The YAML or JSON in the file of a reference.
     pub fn value(&self, reference: &str, from: &Item) -> Result<Value, ImportError> {
         let (file, text) = self.text(reference, from)?;
         read::yaml(file, text)
@@ -66,8 +66,8 @@ pub(super) fn missing(reference: &str, from: &Item) -> ImportError {
     from.error(format!("references {reference:?}, which was not given"), "import that file as well")
 }
 
-/// Whether a reference is to a program, a service or a workbook, which cannot be read here. A function may be named after
-/// a program, and a sheet after a workbook.
+/// Whether a reference is to a program, a service or a workbook, which cannot be read here. The name of a program may be followed
+/// by that of a function, and that of a workbook by that of a sheet.
 pub(super) fn is_program(reference: &str) -> bool {
     if ELSEWHERE.iter().any(|start| reference.starts_with(start)) {
         return true;
@@ -77,7 +77,7 @@ pub(super) fn is_program(reference: &str) -> bool {
     !path.contains(['\n', '{', ' ']) && PROGRAMS.contains(&extension(path).as_str())
 }
 
-/// Whether a reference is to an image or another file that is no text.
+/// Whether a reference is to an image or another file that is not text.
 pub(super) fn is_media(reference: &str) -> bool {
     MEDIA.contains(&extension(reference).as_str())
 }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_services_and_workbooks_are_told_from_files() {
+    fn programs_services_and_workbooks_are_distinguished_from_files() {
         for reference in [
             "file://a.js",
             "file://dir/a.py:create",

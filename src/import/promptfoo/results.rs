@@ -1,4 +1,4 @@
-//! Files of results: the configuration that was run stands in them.
+//! Results files, which contain their configuration.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,21 @@ use super::super::error::ImportError;
 use super::super::read::base;
 use super::Reading;
 
-/// Whether a document is what `promptfoo eval --output` and `promptfoo export` write.
+/// Whether a document is an output of `promptfoo eval --output` or `promptfoo export`.
 pub(in super::super) fn is_results(document: &Value) -> bool {
     let results = document.get("results").is_some_and(|results| results.is_object() || results.is_array());
     results && (document.get("config").is_some_and(Value::is_object) || !runs(document).is_empty())
 }
 
-/// The runs in a file of results, each with the test that it was of.
+/// The runs in a results file, each with its test.
 fn runs(document: &Value) -> Vec<&Value> {
     let results = document.get("results");
     let list = results.and_then(|results| results.get("results").unwrap_or(results).as_array());
     list.into_iter().flatten().filter(|run| run.get("testCase").is_some() || run.get("vars").is_some()).collect()
 }
 
-/// The configuration in a file of results; none if the document is no such file. Tests and prompts that stood in files of
-/// their own are taken from the runs.
+/// The configuration in a results file; none if the document is not one. Tests and prompts from separate files are taken from the
+/// runs.
 pub(super) fn config(file: &str, document: &Value, reading: &mut Reading) -> Result<Option<Value>, ImportError> {
     if !is_results(document) {
         return Ok(None);
@@ -52,7 +52,7 @@ pub(super) fn config(file: &str, document: &Value, reading: &mut Reading) -> Res
             ));
         }
         config["tests"] = tests.into_values().collect();
-        // Its part is in every test already.
+        // It is merged into every test already.
         config["defaultTest"] = Value::Null;
     }
     if !has_all(&config, "prompts", reading) {
@@ -68,7 +68,7 @@ pub(super) fn config(file: &str, document: &Value, reading: &mut Reading) -> Res
     Ok(Some(config))
 }
 
-/// Whether a field of the configuration is there, and every file that it names was given.
+/// Whether a field of the configuration exists, and all files that it references were passed.
 fn has_all(config: &Value, field: &str, reading: &Reading) -> bool {
     let Some(value) = config.get(field).filter(|value| !value.is_null()) else { return false };
     let entries = value.as_array().map_or_else(|| vec![value], |list| list.iter().collect());

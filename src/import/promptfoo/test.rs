@@ -25,29 +25,29 @@ pub(in super::super) const TEST_FIELDS: [&str; 12] = [
     "type",
 ];
 
-/// The most scenarios that lists of values in one test may become.
+/// The maximum number of scenarios from lists of values in one test.
 const MOST_COMBINATIONS: usize = 10_000;
 
-/// A test case, with the defaults merged in.
+/// A test case with the defaults merged in.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TestCase {
     pub file: String,
-    /// Where it stands in the file, such as `tests[3]`.
+    /// Its place in the file, such as `tests[3]`.
     pub place: String,
     pub description: Option<String>,
     pub vars: Map<String, Value>,
-    /// The assertions, each with its file and its place there.
+    /// The assertions, each with its file and place.
     pub asserts: Vec<(String, String, Value)>,
     metadata: Map<String, Value>,
     options: Map<String, Value>,
     provider: Option<Value>,
     threshold: Option<Value>,
-    /// Other fields, which nothing corresponds to.
+    /// Other fields, which are not supported.
     others: Vec<String>,
 }
 
 impl TestCase {
-    /// Where it stands, for a note: `file: place`, the file without its folders.
+    /// Its location for a note: `file: place`, the file without its directories.
     pub fn at(&self) -> String {
         at(&self.file, &self.place)
     }
@@ -65,7 +65,7 @@ impl TestCase {
         self.provider_id() == Some(SIMULATED_USER)
     }
 
-    /// Metadata as tags: `key:value`, and those under `tags` as they are.
+    /// Metadata as tags: `key:value`, and those under `tags` unchanged.
     pub fn tags(&self, notes: &mut Notes) -> Vec<String> {
         let mut tags = Vec::new();
         for (key, value) in self.metadata.iter().filter(|(_, value)| !value.is_null()) {
@@ -80,7 +80,7 @@ impl TestCase {
         tags
     }
 
-    /// Says what of a test has no counterpart.
+    /// Reports the unsupported fields of a test.
     pub fn note_what_is_lost(&self, notes: &mut Notes) {
         for key in
             self.options.keys().filter(|key| !["disableVarExpansion", "disableDefaultAsserts"].contains(&key.as_str()))
@@ -102,7 +102,7 @@ impl TestCase {
         }
     }
 
-    /// This test with what a more special one adds and replaces.
+    /// This test with the fields of a more specific one added or replaced.
     fn with(&self, item: &Item, reading: &mut Reading) -> Result<Self, ImportError> {
         item.object()?;
         let mut test = self.clone();
@@ -180,7 +180,7 @@ fn place_in_file(item: &Item) -> String {
     item.place().split_once(": ").map_or(String::new(), |(_, place)| place.to_owned())
 }
 
-/// What `defaultTest` gives to every test.
+/// The defaults in `defaultTest`.
 pub(super) fn default_of(config: &Item, reading: &mut Reading) -> TestCase {
     let Some(item) = config.get("defaultTest") else { return TestCase::default() };
     let read = match item.value.as_str() {
@@ -196,7 +196,7 @@ pub(super) fn default_of(config: &Item, reading: &mut Reading) -> TestCase {
     })
 }
 
-/// The tests under `tests`: a list of tests and references, or one reference. What cannot be read is noted.
+/// The tests under `tests`: a list of tests and references, or one reference. Unreadable ones are reported.
 pub(super) fn of_field(item: &Item, reading: &mut Reading, default: &TestCase) -> Vec<TestCase> {
     let mut tests = Vec::new();
     for entry in item.one_or_many() {
@@ -224,7 +224,7 @@ pub(super) fn of_field(item: &Item, reading: &mut Reading, default: &TestCase) -
     tests
 }
 
-/// The tests of a file of its own.
+/// The tests of a separate file.
 pub(super) fn of_file(file: &str, reading: &mut Reading, default: &TestCase) -> Result<Vec<TestCase>, ImportError> {
     let null = Value::Null;
     let (file, text) = reading.resources.text(file, &Item::new(file, "", &null))?;
@@ -283,7 +283,7 @@ fn of_row(row: &Item, notes: &mut Notes) -> Result<Value, ImportError> {
                     let values: Value = assertion::divided(text).into_iter().collect();
                     test["metadata"][key] = if list { values } else { cell.clone() };
                 }
-                // Read once all assertions are there.
+                // Applied after all assertions are known.
                 Some(("config", _)) => {}
                 _ if special == "metric" => {
                     notes.add(row.place(), "column `__metric`", "checks count for accuracy; set `dimension` on them");
@@ -305,7 +305,7 @@ fn of_row(row: &Item, notes: &mut Notes) -> Result<Value, ImportError> {
     Ok(test)
 }
 
-/// The tests of `scenarios`: every configuration with every test.
+/// The tests of `scenarios`: the product of configurations and tests.
 pub(super) fn of_scenarios(config: &Item, reading: &mut Reading, default: &TestCase) -> Vec<TestCase> {
     let mut tests = Vec::new();
     for entry in config.get("scenarios").iter().flat_map(Item::one_or_many) {
@@ -349,8 +349,8 @@ fn of_scenario(scenario: &Item, reading: &mut Reading, default: &TestCase, tests
     }
 }
 
-/// The variables of each scenario that a test becomes: one for every combination of the values in lists, and of the files
-/// that a pattern names.
+/// The variables of the scenarios of a test: one scenario for every combination of the values in lists, and of the files
+/// that match a pattern.
 pub(super) fn combinations(test: &TestCase, resources: &Resources) -> Result<Vec<Map<String, Value>>, ImportError> {
     let mut all = vec![test.vars.clone()];
     if test.options.get("disableVarExpansion") == Some(&Value::Bool(true)) {

@@ -1,4 +1,4 @@
-//! `promptfoo:simulated-user`: the user who is played by a model.
+//! `promptfoo:simulated-user`: the simulated user.
 
 use serde_json::{Map, Value};
 
@@ -8,13 +8,13 @@ use super::Reading;
 use super::test::TestCase;
 use crate::domain::scenario::SimulatedUser;
 
-/// The provider that plays the user.
+/// The provider of the simulated user.
 pub(super) const SIMULATED_USER: &str = "promptfoo:simulated-user";
 
-/// The most messages that a simulated user sends.
+/// The maximum number of messages of a simulated user.
 const MOST_TURNS: u64 = 100;
 
-/// The user, by the instructions in the provider's configuration or in the variable of that name.
+/// The simulated user, with the instructions in the provider's configuration or in the variable of that name.
 pub(super) fn simulated(
     test: &TestCase,
     vars: &Map<String, Value>,
@@ -51,7 +51,7 @@ pub(super) fn simulated(
     Ok(SimulatedUser { instructions, opening, max_turns })
 }
 
-/// The first message, if the conversation is to begin with one of the user's.
+/// The first message, if the conversation begins with one of the user.
 fn opening(
     test: &TestCase,
     vars: &Map<String, Value>,
@@ -62,7 +62,7 @@ fn opening(
     let given = vars.get("initialMessages").or_else(|| config.get("initialMessages"))?;
     let place = test.at();
     let loaded = match given.as_str() {
-        // A variable was read from its file already.
+        // The variable was already read from its file.
         Some(text) if !text.starts_with("file://") => serde_json::from_str(text).ok(),
         Some(reference) => reading.resources.value(reference, &Item::new(&test.file, &test.place, given)).ok(),
         None => Some(given.clone()),

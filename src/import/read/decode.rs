@@ -1,8 +1,8 @@
-//! Bytes to text, and what is said of bytes that are none.
+//! Decodes bytes to text, or reports why they are not text.
 
 use super::super::error::ImportError;
 
-/// What files that are no text begin with, what they are, and what to do.
+/// The magic bytes of binary files, with a description and a remedy.
 const NO_TEXT: [(&[u8], &str, &str); 6] = [
     (
         b"PK\x03\x04",
@@ -19,7 +19,7 @@ const NO_TEXT: [(&[u8], &str, &str); 6] = [
 /// The text of a file: UTF-8, or UTF-16 with a byte order mark.
 ///
 /// # Errors
-/// [`ImportError`] for another encoding, an archive, or a pointer to a file that Git LFS has not fetched; it says what to do.
+/// [`ImportError`], with a remedy, for another encoding, an archive, or a Git LFS pointer.
 pub fn decode(file: &str, bytes: Vec<u8>) -> Result<String, ImportError> {
     for (start, what, fix) in NO_TEXT {
         if bytes.starts_with(start) {
@@ -62,7 +62,7 @@ pub fn decode(file: &str, bytes: Vec<u8>) -> Result<String, ImportError> {
 fn utf_16(file: &str, bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, ImportError> {
     let units = bytes.chunks(2).map(|pair| match pair {
         [a, b] => unit([*a, *b]),
-        // Half a unit is no text.
+        // Half a unit is not text.
         _ => 0xd800,
     });
     char::decode_utf16(units)
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused_with_what_to_do() {
+    fn a_binary_file_is_refused_with_a_remedy() {
         let refused = |bytes: &[u8]| decode("data/x.csv", bytes.to_vec()).unwrap_err().to_string();
         let errors = [
             refused(b"PK\x03\x04rest"),

@@ -6,9 +6,9 @@ use super::super::error::ImportError;
 use super::super::note::Notes;
 use super::{base, without_bom};
 
-/// The rows of a CSV file with a header, each as an object of strings with its place. Cells are divided by commas, or by
-/// semicolons or tabs where the header has those and no comma. A row of another length than the header is left out, and
-/// noted.
+/// The rows of a CSV file with a header, each as an object of strings with its place. Cells are separated by commas, or by
+/// semicolons or tabs if the header has those and no comma. A row with another length than the header is left out and
+/// reported.
 pub fn csv(file: &str, text: &str, notes: &mut Notes) -> Result<Vec<(String, Value)>, ImportError> {
     let text = without_bom(text);
     let mut reader = csv::ReaderBuilder::new().flexible(true).delimiter(delimiter(text)).from_reader(text.as_bytes());
@@ -30,7 +30,7 @@ pub fn csv(file: &str, text: &str, notes: &mut Notes) -> Result<Vec<(String, Val
     let (mut counted, mut line) = (0, 1);
     for row in reader.records() {
         let row = row.map_err(|error| failed(&error))?;
-        // The reader's own count is that of the line before, if a line break still is to be passed over.
+        // The reader's line number is that of the previous line while a line break has not been consumed.
         let at = row.position().map_or(0, |place| usize::try_from(place.byte()).unwrap_or(0));
         let begins = at + text.as_bytes()[at..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         line += text.as_bytes()[counted..begins].split(|byte| *byte == b'\n').count() - 1;
@@ -56,7 +56,7 @@ pub fn csv(file: &str, text: &str, notes: &mut Notes) -> Result<Vec<(String, Val
     Ok(rows)
 }
 
-/// What divides the cells of the header. Spreadsheets of many countries write semicolons.
+/// The separator of the header. Spreadsheets in many countries use semicolons.
 pub fn delimiter(text: &str) -> u8 {
     let header = without_bom(text).lines().next().unwrap_or_default();
     let has = |c: char| header.contains(c);

@@ -10,7 +10,7 @@ use super::super::{Notes, chat, tau};
 use crate::domain::hash::ContentHash;
 use crate::domain::transcript::{Ending, Transcript};
 
-/// The runs of a result file, each under the id of its task. Runs that ended in an error of the benchmark are noted.
+/// The runs of a result file, each with the id of its task. Runs that ended in an error of the benchmark are reported.
 pub(super) fn read(root: &Item, notes: &mut Notes) -> Result<Vec<Transcript>, ImportError> {
     let policy = policy(root)?.map(|policy| ContentHash::of_bytes(policy.as_bytes()));
     let mut transcripts = Vec::new();
@@ -22,7 +22,7 @@ pub(super) fn read(root: &Item, notes: &mut Notes) -> Result<Vec<Transcript>, Im
     Ok(transcripts)
 }
 
-/// One run; none if the benchmark broke it off.
+/// One run; none if the benchmark aborted it.
 fn read_run(
     run: &Item,
     policy: Option<ContentHash>,
@@ -54,13 +54,13 @@ fn read_run(
     Ok(Some(Transcript { scenario: task.into(), repeat, prompt: policy, messages, ending }))
 }
 
-/// The policy that the agent ran with.
+/// The policy of the agent.
 pub(super) fn policy(root: &Item) -> Result<Option<String>, ImportError> {
     let info = root.get("info").and_then(|info| info.get("environment_info"));
     info.and_then(|info| info.get("policy")).map(|policy| policy.scalar()).transpose()
 }
 
-/// Whether a message is the agent's business: users call tools of their own, which it does not see.
+/// Whether the agent sees a message: users call their own tools, which it does not see.
 fn of_agent(message: &Item) -> bool {
     let has = |key: &str| message.get(key).is_some_and(|found| found.value != &Value::from(""));
     let role = message.get("role").and_then(|role| role.value.as_str());

@@ -271,7 +271,7 @@ impl Candidate {
                 was = self.newest,
                 is = seen.revision,
                 "the revisions of the cluster have gone back: its etcd was restored to an older state; reading everything \
-                 anew. If what is shown of the cluster is out of date, restart every kube-apiserver"
+                 again. If the API server returns outdated objects, restart every kube-apiserver"
             );
             self.hears_from = now + UNBELIEVED;
             if self.holds {

@@ -1,4 +1,4 @@
-//! The simulated models besides the agent: judge, patch writer, user, embeddings.
+//! The simulated models except the agent: judge, patch writer, user, embeddings.
 
 use std::collections::BTreeMap;
 

@@ -86,8 +86,8 @@ async fn find(
     }
     let outcome = match identity.check(place, "look up a call") {
         Ok(()) => {
-            let told = tell(connection, room, &mut waiting).await;
-            told.map_err(|error| place.failed("look up a call", &error))
+            let answered = answer(connection, room, &mut waiting).await;
+            answered.map_err(|error| place.failed("look up a call", &error))
         }
         Err(error) => Err(error),
     };
@@ -97,7 +97,7 @@ async fn find(
 }
 
 /// Answers the lookups of recorded calls. The remaining ones have no record.
-async fn tell(
+async fn answer(
     connection: &mut SqliteConnection,
     room: &Arc<Semaphore>,
     waiting: &mut Waiting,

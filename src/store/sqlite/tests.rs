@@ -24,7 +24,7 @@ async fn fixture() -> (TempDir, Sqlite) {
 crate::store::conformance::suite!(super::fixture);
 
 /// A connection to the same file, as another program has it.
-async fn stranger(path: &Path) -> SqliteConnection {
+async fn other_program(path: &Path) -> SqliteConnection {
     sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap()
 }
 
@@ -47,7 +47,7 @@ fn answering(name: &str, text: &str) -> LedgerEntry {
 
 const CHILD: &str = "WHETSTONE_TEST_KILLED_LEDGER";
 
-/// In the child: records without end, and tells of each call once it is recorded. It ends by being killed.
+/// In the child: records calls endlessly, and prints each call after it is recorded, until it is killed.
 async fn record_until_killed(path: &Path, round: &str) {
     let store = Sqlite::open(path).await.unwrap();
     let caller = async |caller: usize| {
@@ -110,7 +110,7 @@ async fn every_acknowledged_call_survives_kill_9() {
     }
     assert!(acknowledged.len() > 4_400);
     let (verdict,): (String,) =
-        sqlx::query_as("PRAGMA integrity_check").fetch_one(&mut stranger(&path).await).await.unwrap();
+        sqlx::query_as("PRAGMA integrity_check").fetch_one(&mut other_program(&path).await).await.unwrap();
     assert_eq!(verdict, "ok");
 }
 
@@ -166,7 +166,7 @@ async fn a_lock_of_another_process_is_waited_for_then_named() {
     let path = folder.path().join("ledger.db");
     let store = Sqlite::open_with(&path, Duration::from_millis(50)).await.unwrap();
     store.record(entry("before")).await.unwrap();
-    let mut other = stranger(&path).await;
+    let mut other = other_program(&path).await;
     other.execute("BEGIN IMMEDIATE").await.unwrap();
 
     let error = store.record(entry("locked out")).await.unwrap_err();
@@ -191,8 +191,8 @@ async fn a_lock_of_another_process_is_waited_for_then_named() {
 async fn a_file_locked_while_it_is_created_is_waited_for_then_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
-    stranger(&path).await.execute("BEGIN EXCLUSIVE; CREATE TABLE t (x)").await.unwrap();
-    let mut other = stranger(&path).await;
+    other_program(&path).await.execute("BEGIN EXCLUSIVE; CREATE TABLE t (x)").await.unwrap();
+    let mut other = other_program(&path).await;
     other.execute("BEGIN EXCLUSIVE").await.unwrap();
     let error = Sqlite::open_with(&path, Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Locked, "{error}");
@@ -249,7 +249,7 @@ async fn a_store_of_a_newer_version_is_left_alone() {
     store.close().await.unwrap();
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                  VALUES (9999, 'of the future', true, x'00', 0)";
-    stranger(store.path()).await.execute(newer).await.unwrap();
+    other_program(store.path()).await.execute(newer).await.unwrap();
     let error = Sqlite::open(store.path()).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Newer);
     let advice = "it was written by a newer version of whetstone; upgrade whetstone, or name another file with --store";
@@ -268,12 +268,12 @@ async fn what_is_no_store_is_refused_and_left_as_it_is() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 
     let path = folder.path().join("other.db");
-    stranger(&path).await.execute("CREATE TABLE recipes (name TEXT)").await.unwrap();
+    other_program(&path).await.execute("CREATE TABLE recipes (name TEXT)").await.unwrap();
     let error = Sqlite::open(&path).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Damaged);
     assert!(error.message.contains("it is a database of another program"), "{error}");
     let (tables,): (i64,) = sqlx::query_as("SELECT count(*) FROM sqlite_schema WHERE type = 'table'")
-        .fetch_one(&mut stranger(&path).await)
+        .fetch_one(&mut other_program(&path).await)
         .await
         .unwrap();
     assert_eq!(tables, 1);
@@ -289,14 +289,14 @@ async fn what_is_no_store_is_refused_and_left_as_it_is() {
 async fn a_damaged_answer_is_named_not_used() {
     let (_folder, store) = fixture().await;
     store.record(entry("good")).await.unwrap();
-    stranger(store.path()).await.execute("UPDATE calls SET answer = '{\"chat\":{\"te'").await.unwrap();
+    other_program(store.path()).await.execute("UPDATE calls SET answer = '{\"chat\":{\"te'").await.unwrap();
     let error = store.find(key("good")).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Damaged);
     let named: ContentHash = hash("good");
     assert!(error.message.contains(&format!("the answer under key {named} cannot be read")), "{error}");
 }
 
-/// What somebody does to the file of a store, or beside it, while it is open.
+/// A change of the files of a store while it is open.
 type Harm = fn(&Path);
 
 #[tokio::test]

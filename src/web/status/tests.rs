@@ -284,7 +284,7 @@ status:
     - {type: Stalled, status: 'True', reason: ReferenceMissing, lastTransitionTime: '2026-11-23T11:00:00Z', message: *message}
 ";
     insta::assert_snapshot!(seen("", status, "[]"));
-    // Where nobody says how wide a line may be.
+    // The width of the terminal is unknown.
     let everywhere = View { terminal: Terminal::default(), ..view() };
     insta::assert_snapshot!(list(&[object("", status)], false, &everywhere));
 }

@@ -1,4 +1,4 @@
-//! Assertions about the tools that were called.
+//! Assertions about tool calls.
 
 use serde_json::{Map, Value};
 
@@ -8,10 +8,10 @@ use super::super::Reading;
 use super::Assertion;
 use crate::domain::scenario::{ArgumentMatch, CallOrder, Expectation, ExpectedCall, ExtraCalls, ForbiddenCall};
 
-/// The most calls of one tool that are expected.
+/// The maximum number of expected calls of one tool.
 const MOST_CALLS: u64 = 20;
 
-/// Adds the calls that an assertion expects or forbids; false if it has no counterpart.
+/// Adds the calls that an assertion expects or forbids; false if it is not supported.
 pub(super) fn add(expect: &mut Expectation, assertion: &Assertion, reading: &mut Reading) -> Result<bool, ImportError> {
     match (assertion.kind, assertion.negated) {
         ("tool-call-f1", false) => {
@@ -30,7 +30,7 @@ fn call(tool: &str) -> ExpectedCall {
     ExpectedCall { tool: tool.into(), arguments: None, matching: None }
 }
 
-/// Whether a name stands for several tools.
+/// Whether a name is a pattern for several tools.
 fn is_pattern(name: &str) -> bool {
     name.contains(['*', '?'])
 }
@@ -59,7 +59,7 @@ fn tool_used(expect: &mut Expectation, assertion: &Assertion) -> Result<bool, Im
         return Ok(true);
     }
     let least = least.unwrap_or(1);
-    // At most so many calls cannot be said.
+    // A maximum number of calls is not supported.
     if assertion.negated || most.is_some() || least > MOST_CALLS {
         return Ok(false);
     }
@@ -83,7 +83,7 @@ fn arguments_match(
     if is_pattern(name) {
         return Ok(false);
     }
-    // What is ignored may be there or not, and a default too: then other arguments cannot be excluded.
+    // Ignored arguments and defaults may be present or not, so other arguments cannot be excluded.
     let ignored: Vec<String> = match fields.get("ignore") {
         Some(Value::Array(names)) => names.iter().filter_map(scalar).collect(),
         Some(name) => scalar(name).into_iter().collect(),
@@ -95,7 +95,7 @@ fn arguments_match(
     arguments.retain(|name, _| !ignored.contains(name));
     let loose = !ignored.is_empty() || fields.get("defaults").is_some();
     if assertion.negated {
-        // A forbidden call has at least these arguments.
+        // A call is forbidden if it has at least these arguments.
         if exact {
             return Ok(false);
         }

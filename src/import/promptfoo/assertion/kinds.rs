@@ -1,11 +1,11 @@
-//! The kinds of assertions, the short form in which tables write them, and why some are not carried over.
+//! The kinds of assertions, their short form in tables, and why some are not supported.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 use serde_json::{Value, json};
 
-/// Every kind of promptfoo's documentation that a short form may name, besides those that take no value there.
+/// All kinds in promptfoo's documentation that a short form may have, except those without a value.
 pub(super) const KINDS: [&str; 80] = [
     "agent-rubric",
     "answer-relevance",
@@ -90,14 +90,14 @@ pub(super) const KINDS: [&str; 80] = [
 ];
 
 static SHORTHAND: LazyLock<Regex> = LazyLock::new(|| {
-    // The longest first, so that `contains-any` is not `contains`.
+    // Longest first, so that `contains-any` does not match `contains`.
     let mut kinds = KINDS;
     kinds.sort_by_key(|kind| std::cmp::Reverse(kind.len()));
     let kinds = kinds.join("|");
     Regex::new(&format!(
         r"(?s)^(?P<not>not-)?(?P<kind>{kinds})(?:\((?P<threshold>\d+(?:\.\d+)?)\))?(?::(?P<value>.*))?$"
     ))
-    .expect("the kinds have no character with a meaning, and a test uses it")
+    .expect("the kinds have no special characters, and a test uses it")
 });
 
 /// An assertion from the shorthand of CSV cells: `contains: Paris`, `similar(0.8): text`, `is-json`; any other text is
@@ -131,7 +131,7 @@ pub(in super::super) fn of_shorthand(text: &str) -> Value {
     assertion
 }
 
-/// What commas divide: a part in double quotes may have commas in it, and `\,` is one.
+/// Splits at commas: a part in double quotes may contain commas, and `\,` is a comma.
 pub(in super::super) fn divided(text: &str) -> Vec<String> {
     let mut parts = Vec::new();
     let mut part = String::new();
@@ -155,7 +155,7 @@ pub(in super::super) fn divided(text: &str) -> Vec<String> {
             _ => part.push(c),
         }
     }
-    // A quotation mark that nothing closes is one of the text.
+    // An unclosed quotation mark is part of the text.
     if quoted {
         return text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
     }
@@ -168,7 +168,7 @@ fn finished(part: &str, was_quoted: bool) -> String {
     if was_quoted { part.trim_end().to_owned() } else { part.trim().to_owned() }
 }
 
-/// Why a kind is not carried over.
+/// Why a kind is not supported.
 pub(super) fn why_not(kind: &str, negated: bool) -> &'static str {
     match kind {
         "javascript" | "python" | "ruby" | "webhook" => "it runs code; write it as a check or a rubric",

@@ -157,8 +157,8 @@ fn one_odd_assertion_does_not_refuse_the_others() {
     ] {
         let imported = of(&json!([odd, {"type": "icontains", "value": "hello"}]));
         assert_eq!(imported.scenarios[0].expect.checks.len(), 1, "{odd}");
-        let told = imported.notes.iter().any(|note| note.what == "assertion that could not be read");
-        assert!(told, "{odd}: {}", imported.summary());
+        let noted = imported.notes.iter().any(|note| note.what == "assertion that could not be read");
+        assert!(noted, "{odd}: {}", imported.summary());
     }
 }
 
