@@ -101,7 +101,7 @@ struct Source {
     manifests: Option<PathBuf>,
 }
 
-/// What a cycle runs on.
+/// The flags of a cycle on this machine.
 #[derive(Args, Debug)]
 struct Cycle {
     /// The store: ledger and history in one SQLite file

@@ -63,14 +63,14 @@ pub trait Store: Ledger + History {
         cycle: ContentHash,
     ) -> BoxFuture<'a, Result<Vec<ClusterRow>, StoreError>>;
 
-    /// How the prompts of a cycle did, scenario by scenario, ordered by prompt, dimension and scenario.
+    /// The scores of the prompts of a cycle, by prompt, dimension and scenario.
     fn scores<'a>(&'a self, object: &'a str, cycle: ContentHash) -> BoxFuture<'a, Result<Vec<ScoreRow>, StoreError>>;
 
     /// The versions of an object's prompt, newest first.
     fn versions<'a>(&'a self, object: &'a str) -> BoxFuture<'a, Result<Vec<VersionRow>, StoreError>>;
 
-    /// Notes versions that somebody else knows of (the cluster, Git), so that the next cycle gives them the same names and
-    /// no name twice. A known prompt keeps the name that it has here.
+    /// Records versions from elsewhere (the cluster, Git), so that the next cycle gives them the same names and
+    /// no name twice. A known prompt keeps its name.
     fn remember<'a>(
         &'a self,
         object: &'a str,

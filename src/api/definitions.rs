@@ -164,7 +164,7 @@ fn cel_text(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What an API server demands of a structural schema
+    /// The requirements for a structural schema
     /// (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>),
     /// and that nothing of the user's own is pruned.
     fn assert_structural(schema: &Value, path: &str) {
@@ -220,13 +220,13 @@ mod tests {
         }
     }
 
-    /// Every field says what it is for, and no pattern is shown to anybody.
+    /// Every field has a description, and no pattern is shown to users.
     fn assert_explained(schema: &Value, path: &str) {
         let pattern = schema.get("pattern").and_then(Value::as_str);
         assert!(matches!(pattern, None | Some(duration::IN_CLUSTER)), "{path}: {pattern:?} is not in words");
         for (name, field) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let path = format!("{path}.{name}");
-            assert!(field.get("description").is_some(), "{path} says nothing");
+            assert!(field.get("description").is_some(), "{path} has no description");
             assert_explained(field, &path);
         }
         for inner in schema.get("items").into_iter().chain(schema.get("additionalProperties")) {

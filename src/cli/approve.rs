@@ -4,7 +4,7 @@ use anyhow::bail;
 use kube::ResourceExt as _;
 
 use super::Format;
-use super::cluster::ask::{Wish, ask, granted_already};
+use super::cluster::ask::{Request, ask, granted_already};
 use super::cluster::{Cluster, ClusterArgs, Wait, confirm, say};
 use super::exit::Exit;
 use crate::api::AgentOptimization;
@@ -45,7 +45,9 @@ pub(super) async fn approve(arguments: &Arguments) -> anyhow::Result<Exit> {
     let (cluster, name) = Cluster::reach_object(&arguments.cluster, &arguments.name).await?;
     let object = cluster.optimizations.get(&name).await?;
     let challenger = match waiting(&object, arguments.version.as_deref(), &cluster)? {
-        Waiting::Serves(version) => return granted_already(&cluster, name, Wish::Approve(version), arguments.output),
+        Waiting::Serves(version) => {
+            return granted_already(&cluster, name, Request::Approve(version), arguments.output);
+        }
         Waiting::Challenger(challenger) => challenger,
     };
     let version = challenger.version.as_str();
@@ -56,7 +58,7 @@ pub(super) async fn approve(arguments: &Arguments) -> anyhow::Result<Exit> {
     say(proposal::approval(&object, challenger, &versions, &cluster.conversation()).trim_end());
     confirm(&format!("Promote {version}?"), arguments.yes)?;
     say("");
-    ask(&cluster, &object, Wish::Approve(version), &arguments.wait, arguments.output).await
+    ask(&cluster, &object, Request::Approve(version), &arguments.wait, arguments.output).await
 }
 
 enum Waiting<'a> {

@@ -3,7 +3,7 @@
 use anyhow::bail;
 
 use super::Format;
-use super::cluster::ask::{Wish, ask, granted_already};
+use super::cluster::ask::{Request, ask, granted_already};
 use super::cluster::{Cluster, ClusterArgs, Wait, confirm, say};
 use super::exit::Exit;
 use crate::api::{AgentOptimization, PromptVersion};
@@ -52,11 +52,11 @@ pub(super) async fn rollback(arguments: &Arguments) -> anyhow::Result<Exit> {
     if champion.is_some_and(|champion| champion.version == to) {
         let challenger = object.status.as_ref().and_then(|status| status.challenger.as_ref());
         let Some(waiting) = challenger.filter(|challenger| challenger.awaits_approval) else {
-            return granted_already(&cluster, name, Wish::RollBack(&to), arguments.output);
+            return granted_already(&cluster, name, Request::RollBack(&to), arguments.output);
         };
         // Rolling back to the serving version rejects the challenger that waits for approval.
         confirm(&format!("Keep {to}, and reject {}?", waiting.version), arguments.yes)?;
-        return ask(&cluster, &object, Wish::RollBack(&to), &arguments.wait, arguments.output).await;
+        return ask(&cluster, &object, Request::RollBack(&to), &arguments.wait, arguments.output).await;
     }
     if let Some(pin) = &object.spec.pin {
         bail!("{of}: spec.pin is {pin}, which overrides a rollback; change or remove spec.pin");
@@ -64,7 +64,7 @@ pub(super) async fn rollback(arguments: &Arguments) -> anyhow::Result<Exit> {
     say(proposal::rollback(&object, &to, &versions, &cluster.conversation()).trim_end());
     confirm(&format!("Roll back to {to}?"), arguments.yes)?;
     say("");
-    ask(&cluster, &object, Wish::RollBack(&to), &arguments.wait, arguments.output).await
+    ask(&cluster, &object, Request::RollBack(&to), &arguments.wait, arguments.output).await
 }
 
 /// The version to roll back to.

@@ -12,7 +12,7 @@ use super::money::Usage;
 use super::tool::{ToolCall, ToolDefinition};
 use super::transcript::{Message, Opaque};
 
-/// Sampling parameters. What is absent is left to the provider.
+/// Sampling parameters. Absent ones default to those of the provider.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Parameters {
@@ -515,7 +515,7 @@ mod tests {
         assert_eq!(with(signed("a")).0.to_string(), "fe58a5485171e37d62452d67a957544faa63279391286246f7e3f05bf8a3c4fc");
     }
 
-    /// Every ledger in the world is keyed by this: a change means that everything is paid again. If it is meant, raise
+    /// All existing ledgers depend on these keys: after a change everything is paid again. If it is intended, raise
     /// `KEY_VERSION` too.
     #[test]
     fn the_key_of_a_call_never_changes() {
@@ -525,7 +525,7 @@ mod tests {
         assert_eq!(embed.0.to_string(), "3a71f6440bababeedf9a0116275aabd2c14d10a541fffc2a4a85dc2bc56006eb");
     }
 
-    /// What is hashed, in full: no price, no time-out, no limit, no API key, no purpose.
+    /// Everything that is hashed: no price, no timeout, no limit, no API key, no purpose.
     #[test]
     fn a_key_has_what_determines_the_answer_and_nothing_else() {
         let (to, request) = (identity(), request());

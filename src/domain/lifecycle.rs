@@ -95,7 +95,7 @@ pub enum Cause {
     BudgetRaised,
 }
 
-/// What a cycle came to, in one word.
+/// The verdict of a cycle, in one word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum CycleVerdict {

@@ -130,7 +130,7 @@ pub fn plain_words(text: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Patch {
-    /// What the patch is meant to fix, in one sentence of the model that wrote it.
+    /// What the patch should fix, in one sentence by the model that wrote it.
     pub rationale: String,
     /// The edits, applied in order.
     pub edits: Vec<Edit>,

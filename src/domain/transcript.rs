@@ -76,8 +76,8 @@ impl Message {
     }
 }
 
-/// What a provider wants back, unchanged, with the next request of a conversation: signed thinking, thought signatures,
-/// reasoning. Nothing but the adapter of its protocol reads it; it is no part of what the agent said. Cheap to clone.
+/// Parts that a provider requires, unchanged, in the next request of a conversation: signed thinking, thought signatures,
+/// reasoning. Only the adapter of its protocol reads it; it is not part of the agent's message. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Opaque(Option<Arc<OpaqueParts>>);

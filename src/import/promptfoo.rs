@@ -243,7 +243,7 @@ mod tests {
         insta::assert_snapshot!(imported.summary());
     }
 
-    /// Each fixture is of many forms; the snapshots say what becomes of them.
+    /// Each fixture has many formats; the snapshots show the results.
     #[test]
     fn every_form_is_read_or_noted() {
         let files = [

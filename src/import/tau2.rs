@@ -144,7 +144,7 @@ fn instructions(user: &Item) -> Result<String, ImportError> {
             }
         }
     }
-    text.ok_or_else(|| instructions.error("says nothing", "add \"task_instructions\" or \"reason_for_call\""))
+    text.ok_or_else(|| instructions.error("is empty", "add \"task_instructions\" or \"reason_for_call\""))
 }
 
 fn read_criteria(criteria: &Item, task: &mut Task, notes: &mut Notes) -> Result<(), ImportError> {
@@ -333,7 +333,7 @@ mod tests {
     fn simulations_become_transcripts_of_what_the_agent_saw() {
         let imported = imported(Format::Tau2, &["tau2/results.json"]);
         assert_eq!(imported.prompt.as_deref(), Some("Be careful."));
-        assert_eq!(imported.transcripts.len(), 1, "a run that the benchmark broke off is no run of the agent");
+        assert_eq!(imported.transcripts.len(), 1, "a run that the benchmark aborted is not a run of the agent");
         let run = &imported.transcripts[0];
         assert_eq!((run.scenario.as_str(), run.repeat, run.ending), ("airline-7", 0, Ending::UserDone));
         let failed: Vec<bool> = run

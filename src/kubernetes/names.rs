@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The field manager of everything that the operator writes.
 pub const FIELD_MANAGER: &str = "whetstone";
-/// The label that says which AgentOptimization an object belongs to.
+/// The label with the AgentOptimization of an object.
 pub const OPTIMIZATION_LABEL: &str = "whetstone.dev/optimization";
 /// The label with the phase of a version.
 pub const PHASE_LABEL: &str = "whetstone.dev/phase";

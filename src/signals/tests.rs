@@ -151,7 +151,7 @@ async fn read(prometheus: &Prometheus, signal: &SignalPlan) -> Reading {
     prometheus.read(signal, SINCE, WINDOW, INTERVAL, None).await
 }
 
-/// What is said of an answer that is none. The port differs from run to run.
+/// The message for an answer that is not one. The port differs from run to run.
 async fn outage(server: &Server) -> String {
     match read(&server.client(), &signal("up")).await.value {
         Err(Gap::Outage(message)) => {

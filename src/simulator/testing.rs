@@ -84,7 +84,7 @@ pub fn ask_patch(case: &str, seed: u64) -> Value {
     })
 }
 
-/// What a world answers.
+/// The answer of a world.
 pub fn reply(world: &World, request: &Value) -> Reply {
     let bytes = request.to_string();
     let chat = read_chat(bytes.as_bytes()).unwrap();

@@ -92,7 +92,7 @@ fn plan(model: &Model, path: &str, findings: &mut Findings<'_>) -> Option<ModelP
     })
 }
 
-/// What the field of an API says, such as `openAI`.
+/// The fields of an API, such as `openAI`.
 struct Api {
     provider: Provider,
     identity: ModelIdentity,

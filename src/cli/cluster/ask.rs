@@ -19,14 +19,14 @@ const FORGET: Duration = Duration::from_secs(15);
 
 /// A one-time request, with the version that it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum Wish<'a> {
+pub(in crate::cli) enum Request<'a> {
     /// Promote a version that waits for approval.
     Approve(&'a str),
     /// Roll back to an earlier version.
     RollBack(&'a str),
 }
 
-impl<'a> Wish<'a> {
+impl<'a> Request<'a> {
     fn key(self) -> &'static str {
         match self {
             Self::Approve(_) => annotations::APPROVE,
@@ -82,32 +82,32 @@ struct Reply {
 pub(in crate::cli) async fn ask(
     cluster: &Cluster,
     object: &AgentOptimization,
-    wish: Wish<'_>,
+    request: Request<'_>,
     wait: &Wait,
     output: Format,
 ) -> anyhow::Result<Exit> {
     let name = object.name_any();
-    if let Ended::Interrupted = annotate(cluster, object, wish).await? {
+    if let Ended::Interrupted = annotate(cluster, object, request).await? {
         say("stopped; nothing was requested");
         return Ok(Exit::Stopped);
     }
     if !wait.wait {
         let follow = cluster.view().command(&format!("status {name}"));
-        let message = format!("requested the {}; see the result with `{follow}`", wish.action());
-        print(cluster, name, wish, Some(false), message, output)?;
+        let message = format!("requested the {}; see the result with `{follow}`", request.action());
+        print(cluster, name, request, Some(false), message, output)?;
         return Ok(Exit::Success);
     }
-    match until(cluster, &name, wait, |seen| read(seen, wish)).await? {
+    match until(cluster, &name, wait, |seen| read(seen, request)).await? {
         Ended::Interrupted => {
             say("stopped waiting; the request is still pending");
             Ok(Exit::Stopped)
         }
         Ended::Done(Reply { granted: true, message }) => {
-            print(cluster, name, wish, Some(true), message, output)?;
+            print(cluster, name, request, Some(true), message, output)?;
             Ok(Exit::Success)
         }
         Ended::Done(Reply { granted: false, message }) => {
-            print(cluster, name, wish, Some(true), format!("not done: {message}"), output)?;
+            print(cluster, name, request, Some(true), format!("not done: {message}"), output)?;
             Ok(Exit::Error)
         }
     }
@@ -120,35 +120,35 @@ pub(in crate::cli) async fn ask(
 pub(in crate::cli) fn granted_already(
     cluster: &Cluster,
     name: String,
-    wish: Wish<'_>,
+    request: Request<'_>,
     output: Format,
 ) -> anyhow::Result<Exit> {
-    let message = format!("{} already serves; nothing to do", wish.version());
-    print(cluster, name, wish, None, message, output)?;
+    let message = format!("{} already serves; nothing to do", request.version());
+    print(cluster, name, request, None, message, output)?;
     Ok(Exit::Success)
 }
 
 fn print(
     cluster: &Cluster,
     name: String,
-    wish: Wish<'_>,
+    request: Request<'_>,
     answered: Option<bool>,
     message: String,
     output: Format,
 ) -> anyhow::Result<()> {
     let namespace = cluster.optimizations.namespace().to_owned();
-    let value = Some(wish.version().to_owned());
-    Answer { namespace, name, asked: wish.verb(), value, answered, message, cycle: None }.print(output)
+    let value = Some(request.version().to_owned());
+    Answer { namespace, name, asked: request.verb(), value, answered, message, cycle: None }.print(output)
 }
 
 /// Sets the annotation.
-async fn annotate(cluster: &Cluster, object: &AgentOptimization, wish: Wish<'_>) -> anyhow::Result<Ended<()>> {
+async fn annotate(cluster: &Cluster, object: &AgentOptimization, request: Request<'_>) -> anyhow::Result<Ended<()>> {
     let name = object.name_any();
-    let (key, version) = (wish.key(), wish.version());
+    let (key, version) = (request.key(), request.version());
     let requested = object.annotations().get(key).map(String::as_str);
     let answered = |seen: &AgentOptimization| {
         let handled = seen.status.as_ref().and_then(|status| status.handled.as_ref());
-        handled.and_then(|handled| wish.answered(handled)) == Some(version)
+        handled.and_then(|handled| request.answered(handled)) == Some(version)
     };
     if requested == Some(version) && answered(object) {
         // Setting the same value would change nothing. Removing the annotation makes the operator clear its answer.
@@ -166,13 +166,13 @@ async fn annotate(cluster: &Cluster, object: &AgentOptimization, wish: Wish<'_>)
 }
 
 /// Reads the answer from an object.
-fn read(seen: &AgentOptimization, wish: Wish<'_>) -> Look<Reply> {
+fn read(seen: &AgentOptimization, request: Request<'_>) -> Look<Reply> {
     let Some(status) = &seen.status else { return Look::Unanswered };
     let Some(handled) = &status.handled else { return Look::Unanswered };
-    if wish.answered(handled) != Some(wish.version()) {
+    if request.answered(handled) != Some(request.version()) {
         return Look::Unanswered;
     }
-    let granted = status.champion.as_ref().is_some_and(|champion| champion.version == wish.version());
+    let granted = status.champion.as_ref().is_some_and(|champion| champion.version == request.version());
     let message = handled.message.clone().unwrap_or_else(|| "the operator gave no reason".to_owned());
     Look::Done(Reply { granted, message: crate::web::terminal::line(&message) })
 }
@@ -188,8 +188,8 @@ mod tests {
         serde_saphyr::from_str(&yaml).unwrap()
     }
 
-    fn reply(status: &str, wish: Wish<'_>) -> Option<Reply> {
-        match read(&object(status), wish) {
+    fn reply(status: &str, request: Request<'_>) -> Option<Reply> {
+        match read(&object(status), request) {
             Look::Done(reply) => Some(reply),
             _ => None,
         }
@@ -197,9 +197,9 @@ mod tests {
 
     #[test]
     fn an_answer_to_another_request_is_ignored() {
-        assert_eq!(reply("", Wish::Approve("v3")), None);
-        assert_eq!(reply("status: {handled: {approve: v2, message: v2 serves}}", Wish::Approve("v3")), None);
-        assert_eq!(reply("status: {handled: {rollbackTo: v3, message: v3 serves}}", Wish::Approve("v3")), None);
+        assert_eq!(reply("", Request::Approve("v3")), None);
+        assert_eq!(reply("status: {handled: {approve: v2, message: v2 serves}}", Request::Approve("v3")), None);
+        assert_eq!(reply("status: {handled: {rollbackTo: v3, message: v3 serves}}", Request::Approve("v3")), None);
     }
 
     #[test]
@@ -207,9 +207,9 @@ mod tests {
         let champion = "champion: {version: v3, hash: aa, origin: Approval, since: '2026-11-23T12:00:00Z'}";
         let granted = format!("status: {{handled: {{approve: v3, message: v3 serves}}, {champion}}}");
         let expected = Reply { granted: true, message: "v3 serves".to_owned() };
-        assert_eq!(reply(&granted, Wish::Approve("v3")), Some(expected));
+        assert_eq!(reply(&granted, Request::Approve("v3")), Some(expected));
         let refused = format!("status: {{handled: {{rollbackTo: v1, message: there is no v1}}, {champion}}}");
         let expected = Reply { granted: false, message: "there is no v1".to_owned() };
-        assert_eq!(reply(&refused, Wish::RollBack("v1")), Some(expected));
+        assert_eq!(reply(&refused, Request::RollBack("v1")), Some(expected));
     }
 }

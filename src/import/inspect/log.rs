@@ -16,7 +16,7 @@ use crate::domain::ids::ScenarioId;
 use crate::domain::tool::ToolDefinition;
 use crate::domain::transcript::{Ending, Message, Transcript};
 
-/// What the logs hold.
+/// The contents of the logs.
 #[derive(Default)]
 pub(super) struct Logged {
     pub drafts: Vec<Draft>,
@@ -100,7 +100,7 @@ impl Reader {
         notes: &mut Notes,
     ) -> Result<(), ImportError> {
         let chat = chat::conversation(&sample.list_or_empty("messages")?, |_| false, notes)?;
-        // What is said of the sample is said once, not for each epoch.
+        // Notes about the sample are added once, not for each epoch.
         let mut about_sample = Notes::default();
         let mut draft = read_sample(sample, index, &mut about_sample)?;
         draft.scenario.id = format!("{prefix}{}", draft.scenario.id).into();
@@ -136,7 +136,7 @@ impl Reader {
             notes.add(
                 sample.place(),
                 "sample that ended in an error",
-                "an error is no failure of the prompt; there is no transcript",
+                "an error is not a failure of the prompt, so there is no transcript",
             );
             return Ok(());
         }

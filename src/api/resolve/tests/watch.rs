@@ -19,7 +19,7 @@ fn watch_plan(watch: &str) -> Option<WatchPlan> {
     super::super::watch(&submission).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-/// What is said of a watch; the same of it alone as with everything else, warnings aside.
+/// The messages about a watch; the same for the watch alone and for the whole resource, except warnings.
 fn said_of(watch: &str) -> String {
     let text = with(watch);
     match outcome(&text, &[]) {

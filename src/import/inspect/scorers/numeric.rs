@@ -4,9 +4,9 @@
 //! punctuation off the ends of each word, and compares the words that are numbers by value. `60%` is no number. It rounds
 //! both to five digits, which no pattern can; numbers are compared exactly here.
 
-/// What is taken out or off a word before it is a number.
+/// The characters that are removed from a word before it is parsed as a number.
 const EDGE: &str = r#"[$£€,*_!?:;()\[\]{}'"`~<=>@#^&|]*"#;
-/// A word that is no number: it has no digit, or something that no number has.
+/// A word that is not a number: it has no digits, or other characters.
 const NO_NUMBER: &str = r#"(?:[^\s\d]+|[^\s]*[^\s\d.+\-$£€,*_!?:;()\[\]{}'"`~<=>@#^&|eE][^\s]*)"#;
 
 /// The target without what Inspect takes out of numbers.
@@ -16,7 +16,7 @@ pub(super) fn without_format(target: &str) -> String {
     kept.iter().enumerate().filter(|(index, c)| **c != '.' || next_is_digit(*index)).map(|(_, c)| *c).collect()
 }
 
-/// The pattern of answers that have this number in this place; none if the target is no number.
+/// The pattern of answers that have this number in this place; none if the target is not a number.
 pub(super) fn pattern(target: &str, location: &str) -> Option<String> {
     let number: f64 = target.parse().ok().filter(|number: &f64| number.is_finite())?;
     // A full stop at the end of a sentence goes too.
@@ -29,7 +29,7 @@ pub(super) fn pattern(target: &str, location: &str) -> Option<String> {
     })
 }
 
-/// A number in the ways that it is written: with commas between its digits, with zeros that say nothing.
+/// All notations of a number: with commas between its digits, with redundant zeros.
 fn value(number: f64) -> Option<String> {
     let text = number.abs().to_string();
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
