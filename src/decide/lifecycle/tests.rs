@@ -975,7 +975,7 @@ fn happens(cluster: &mut Cluster, happening: &Happening) {
         Happening::Delete(index) => {
             let record = &cluster.record;
             let named = record.champion.iter().map(|it| &it.hash).chain(record.challenger.iter().map(|it| &it.hash));
-            let needed: Vec<ContentHash> = named.chain(record.predecessor.iter().map(|it| &it.hash)).cloned().collect();
+            let needed: Vec<ContentHash> = named.chain(record.predecessor.iter().map(|it| &it.hash)).copied().collect();
             let index = usize::from(index);
             if cluster.versions.get(index).is_some_and(|known| !needed.contains(&known.hash)) {
                 cluster.versions.remove(index);
