@@ -10,7 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+mod answers;
 mod hostile;
+mod settings;
 
 use super::*;
 use crate::api::models::{Limits, StructuredOutput, SystemRole, TokenLimit};
@@ -186,49 +188,6 @@ async fn answer_to(body: &serde_json::Value) -> (ChatAnswer, usize) {
 }
 
 #[tokio::test]
-async fn an_answer_comes_back_over_real_http() {
-    let server = Server::start(vec![]).await;
-    let answer = ask(&client(plan(&server.base))).await.unwrap();
-    assert_eq!(answer.text, "on its way");
-    assert_eq!(answer.usage, Usage { input: 12, cached_input: 0, output: 3 });
-    let request = &server.requests()[0];
-    assert!(request.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{request}");
-    assert!(request.contains(&format!("authorization: Bearer {KEY}\r\n")), "{request}");
-    assert!(request.contains("content-type: application/json\r\n"), "{request}");
-}
-
-#[tokio::test]
-async fn anthropic_is_asked_at_its_own_path_with_its_own_headers() {
-    let body = json!({
-        "content": [{"type": "text", "text": "hello"}], "stop_reason": "end_turn",
-        "usage": {"input_tokens": 9, "output_tokens": 1},
-    });
-    for base in ["", "/v1", "/v1/"] {
-        let server = Server::start(vec![ok(&body)]).await;
-        let answer = ask(&client(anthropic(&server.base.replace("/v1", base)))).await.unwrap();
-        assert_eq!(answer.text, "hello");
-        let request = &server.requests()[0];
-        assert!(request.starts_with("POST /v1/messages HTTP/1.1\r\n"), "{base:?}: {request}");
-        assert!(request.contains(&format!("x-api-key: {KEY}\r\n")), "{request}");
-        assert!(request.contains("anthropic-version: 2023-06-01\r\n"), "{request}");
-    }
-}
-
-#[tokio::test]
-async fn embeddings_come_back_from_openai_and_are_refused_by_anthropic() {
-    let body = json!({"data": [{"index": 0, "embedding": [1.0, 0.0]}], "usage": {"prompt_tokens": 2}});
-    let server = Server::start(vec![ok(&body)]).await;
-    let request = EmbedRequest::from(vec!["late".to_owned()]);
-    let embeddings = client(plan(&server.base)).embed(&"worker".into(), &request, &CallTime::default()).await.unwrap();
-    assert_eq!(embeddings.vectors, [[1.0, 0.0]]);
-    assert!(server.requests()[0].starts_with("POST /v1/embeddings "));
-    let error =
-        client(anthropic(&server.base)).embed(&"worker".into(), &request, &CallTime::default()).await.unwrap_err();
-    assert_eq!(error.kind, CallErrorKind::Refused);
-    assert_eq!(server.requests().len(), 1);
-}
-
-#[tokio::test]
 async fn a_wrong_key_stops_at_once_and_names_the_variable() {
     for status in ["401 Unauthorized", "403 Forbidden"] {
         let error = error_after(|| error(status, "Incorrect API key provided")).await;
@@ -274,96 +233,6 @@ async fn a_lasting_failure_says_what_happened_and_how_often() {
         assert_eq!((error.kind, error.attempts), (kind, 3), "{status}");
         assert!(error.message.contains(&status[..3]) && error.message.contains(": not now; "), "{error}");
     }
-}
-
-#[tokio::test]
-async fn a_200_that_is_no_answer_is_an_error_and_tried_again() {
-    for (body, reason) in [
-        (json!({"choices": []}).to_string(), "choices is empty"),
-        ("I would rather talk about it.".to_owned(), "a body of application/json, which is no JSON"),
-        ("<html><title>Sign in</title></html>".to_owned(), "it says: a web page titled \"Sign in\""),
-        (completion().to_string()[..40].to_owned(), "cut short"),
-        (json!({"error": {"message": "model is loading"}}).to_string(), "it says: model is loading"),
-        (String::new(), "cut short"),
-    ] {
-        let error = error_after(|| reply("200 OK", "", &body)).await;
-        assert_eq!((error.kind, error.attempts), (CallErrorKind::Malformed, 3), "{body}");
-        assert!(error.message.contains(reason), "{error}");
-    }
-}
-
-#[tokio::test]
-async fn a_200_that_is_no_answer_and_is_billed_comes_back_with_what_it_took_before_anything_else_is_paid() {
-    for usage in [
-        json!({"prompt_tokens": 1000, "completion_tokens": 4000}),
-        json!({"input_tokens": 1000.0, "output_tokens": 4000}),
-    ] {
-        let body = json!({"choices": [], "usage": usage}).to_string();
-        let error = error_after(|| reply("200 OK", "", &body)).await;
-        assert_eq!((error.kind, error.attempts), (CallErrorKind::Malformed, 1), "{usage}");
-        assert_eq!(error.usage, Some(Usage { input: 1000, cached_input: 0, output: 4000 }));
-    }
-}
-
-#[tokio::test]
-async fn an_answer_that_is_streamed_is_refused_at_once() {
-    let body = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\ndata: [DONE]\n\n";
-    let streamed = Reply::Bytes(format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\nconnection: close\r\n\r\n{body}"
-    ));
-    let (outcome, requests) = outcome(vec![streamed]).await;
-    let error = outcome.expect_err("it is no whole answer");
-    assert_eq!((error.kind, requests), (CallErrorKind::Refused, 1));
-    assert!(error.message.contains("turn streaming off") && !error.message.contains("delta"), "{error}");
-}
-
-#[tokio::test]
-async fn an_error_within_a_200_is_taken_for_what_it_is() {
-    let body = json!({"error": {"message": "upstream is busy", "code": 429}});
-    let error = error_after(|| ok(&body)).await;
-    assert_eq!(error.kind, CallErrorKind::RateLimited);
-}
-
-#[tokio::test]
-async fn an_answer_that_ran_out_of_tokens_before_it_began_is_an_answer_all_the_same() {
-    let body = json!({
-        "choices": [{"message": {"content": ""}, "finish_reason": "length"}],
-        "usage": {"prompt_tokens": 1, "completion_tokens": 500},
-    });
-    let (answer, requests) = answer_to(&body).await;
-    assert_eq!((answer.text.as_str(), answer.finish, requests), ("", Finish::Length, 1));
-    assert_eq!(answer.usage.output, 500, "it was paid for");
-}
-
-#[tokio::test]
-async fn saying_nothing_is_an_answer_and_asked_for_once() {
-    for content in [json!(""), json!(null), json!(" \n")] {
-        let body = json!({
-            "choices": [{"message": {"content": content, "tool_calls": []}, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 1, "completion_tokens": 0},
-        });
-        let (answer, requests) = answer_to(&body).await;
-        assert_eq!((answer.text.trim(), answer.finish, requests), ("", Finish::Stop, 1), "{content}");
-    }
-}
-
-#[tokio::test]
-async fn an_answer_without_usage_is_used_and_its_tokens_are_estimated() {
-    for usage in [json!(null), json!({}), json!({"total_tokens": 15})] {
-        let mut body = completion();
-        body["usage"] = usage;
-        let (answer, requests) = answer_to(&body).await;
-        assert_eq!((answer.text.as_str(), answer.estimated, requests), ("on its way", true, 1));
-        assert!((3..40).contains(&answer.usage.input) && (2..6).contains(&answer.usage.output), "{:?}", answer.usage);
-    }
-}
-
-#[tokio::test]
-async fn a_body_cut_off_on_the_way_is_malformed() {
-    let cut = || Reply::Bytes("HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"choices\": [".to_owned());
-    let error = error_after(cut).await;
-    assert_eq!((error.kind, error.attempts), (CallErrorKind::Malformed, 3));
-    assert!(error.message.contains("cut short"), "{error}");
 }
 
 #[tokio::test]
@@ -558,126 +427,4 @@ async fn a_guarded_client_does_not_follow_a_name_to_where_no_name_may_lead() {
     let error = connections.near.get(format!("http://localhost:{port}/")).send().await.unwrap_err();
     let told = format!("{error:?}");
     assert!(told.contains("Loopback") && server.requests().is_empty(), "{told}");
-}
-
-/// The body of a request that a server got.
-fn body_of(request: &str) -> serde_json::Value {
-    serde_json::from_str(request.split_once("\r\n\r\n").expect("a request has a body").1).unwrap()
-}
-
-fn judging() -> ChatRequest {
-    let parameters = Parameters { max_output_tokens: Some(100), ..Parameters::default() }.preferring(0.0);
-    ChatRequest { parameters: Arc::new(parameters), ..samples::structured() }
-}
-
-/// A server that takes nothing but the plainest request is asked for that, and from then on for nothing else.
-#[tokio::test]
-async fn what_a_server_refuses_is_left_out_once_and_for_all() {
-    let refusals = [
-        "Unsupported value: 'temperature' does not support 0 with this model",
-        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead",
-        "Extra inputs are not permitted: seed",
-        "'response_format' of type 'json_schema' is not supported by this model",
-        "'response_format' of type 'json_object' is not supported by this model",
-    ];
-    let server = Server::start(refusals.iter().map(|said| error("400 Bad Request", said)).collect()).await;
-    let client = client(plan(&server.base));
-    for _ in 0..2 {
-        client.chat(&"worker".into(), &judging(), &CallTime::default()).await.unwrap();
-    }
-    let requests = server.requests();
-    assert_eq!(requests.len(), refusals.len() + 2, "the second call begins where the first ended");
-    for request in &requests[refusals.len()..] {
-        let body = body_of(request);
-        for absent in ["temperature", "max_tokens", "seed", "response_format"] {
-            assert_eq!(body.get(absent), None, "{body}");
-        }
-        assert_eq!(body["max_completion_tokens"], 100);
-    }
-}
-
-#[tokio::test]
-async fn a_setting_that_somebody_wrote_is_refused_with_what_to_change() {
-    for (written, said, advice) in [
-        (
-            ModelPlan { structured: StructuredOutput::JsonSchema, ..plan("") },
-            "This response_format type is unavailable now",
-            "structuredOutput",
-        ),
-        (
-            ModelPlan { token_limit: TokenLimit::MaxTokens, ..plan("") },
-            "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead",
-            "tokenLimit of the model to MaxCompletionTokens",
-        ),
-        (plan(""), "System role not supported", "systemRole"),
-        (plan(""), "This model's maximum context length is 8192 tokens", "shorten the prompt"),
-    ] {
-        let server = Server::start(vec![error("400 Bad Request", said)]).await;
-        let identity = plan(&server.base).identity;
-        let failed = client(ModelPlan { identity, ..written })
-            .chat(&"worker".into(), &judging(), &CallTime::default())
-            .await
-            .unwrap_err();
-        assert_eq!((failed.kind, server.requests().len()), (CallErrorKind::Refused, 1), "{failed}");
-        assert!(failed.message.contains(advice), "{failed}");
-    }
-    let server = Server::start(vec![error("400 Bad Request", "'temperature' is not supported")]).await;
-    let warm = Parameters { temperature: Some(Temperature::Value(0.7)), ..Parameters::default() };
-    let request = ChatRequest { parameters: Arc::new(warm), ..samples::question() };
-    let failed = client(plan(&server.base)).chat(&"worker".into(), &request, &CallTime::default()).await.unwrap_err();
-    assert!(failed.message.contains("omit"), "{failed}");
-    assert_eq!(server.requests().len(), 1);
-}
-
-#[tokio::test]
-async fn headers_go_along_and_their_secrets_are_in_no_message() {
-    let server = Server::start(vec![error("400 Bad Request", "tenant s3cret-tenant is not known")]).await;
-    let secret = KeyPlan { env: Some("TENANT".to_owned()), secret: None, required: true };
-    let headers = vec![
-        ("x-team".to_owned(), HeaderPlan::Value("support".to_owned())),
-        ("x-tenant".to_owned(), HeaderPlan::Secret(secret)),
-    ];
-    let models = BTreeMap::from([("worker".into(), ModelPlan { headers, ..plan(&server.base) })]);
-    let find = |_: &ModelName, key: &KeyPlan| {
-        Some(SecretString::from(if key.env.as_deref() == Some("TENANT") { "s3cret-tenant" } else { KEY }))
-    };
-    let client = Client::new(&models, &find, Options::default()).unwrap();
-    let failed = client.chat(&"worker".into(), &samples::question(), &CallTime::default()).await.unwrap_err();
-    assert!(failed.message.contains("tenant [key] is not known"), "{failed}");
-    assert!(!format!("{client:?}").contains("s3cret"));
-    let request = &server.requests()[0];
-    assert!(request.contains("x-team: support\r\n") && request.contains("x-tenant: s3cret-tenant\r\n"), "{request}");
-
-    let none = |_: &ModelName, key: &KeyPlan| (key.env.as_deref() != Some("TENANT")).then(|| SecretString::from(KEY));
-    let missing = Client::new(&models, &none, Options::default()).unwrap_err().to_string();
-    assert!(missing.contains("the value of the header \"x-tenant\"") && missing.contains("TENANT"), "{missing}");
-}
-
-/// LiteLLM says 400 "No connected db" to a wrong key, and 500 to none.
-#[tokio::test]
-async fn a_server_that_wants_a_key_is_understood_and_no_key_is_said() {
-    let without = |base: &str| ModelPlan { key: None, ..plan(base) };
-    for (status, said, kind) in [
-        ("400 Bad Request", "No connected db.", CallErrorKind::Unauthorized),
-        ("500 Internal Server Error", "Authentication Error, No api key passed in.", CallErrorKind::Unauthorized),
-        ("401 Unauthorized", "who are you?", CallErrorKind::Unauthorized),
-        ("500 Internal Server Error", "out of order", CallErrorKind::Server),
-    ] {
-        let server = Server::start((0..3).map(|_| error(status, said)).collect()).await;
-        let failed = ask(&client(without(&server.base))).await.unwrap_err();
-        assert_eq!(failed.kind, kind, "{failed}");
-        assert!(failed.message.contains("no key was sent") && failed.message.contains("apiKey"), "{failed}");
-    }
-    let server = Server::start(vec![error("400 Bad Request", "No connected db.")]).await;
-    let failed = ask(&client(plan(&server.base))).await.unwrap_err();
-    assert!(failed.message.contains("check the key in OPENAI_API_KEY"), "{failed}");
-}
-
-#[tokio::test]
-async fn a_request_that_a_content_filter_stops_is_told_apart() {
-    let body = json!({"error": {"message": "The response was filtered", "code": "content_filter", "param": "prompt"}});
-    let (outcome, requests) = outcome(vec![reply("400 Bad Request", "", &body.to_string())]).await;
-    let failed = outcome.unwrap_err();
-    assert_eq!((failed.kind, requests), (CallErrorKind::Filtered, 1), "{failed}");
-    assert!(!failed.kind.is_retryable());
 }

@@ -1,5 +1,7 @@
 //! Messages for invalid resources, and plans of valid ones.
 
+mod models;
+mod scenarios;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -331,41 +333,6 @@ fn a_file_that_is_something_else_is_told_what_it_should_be() {
 }
 
 #[test]
-fn models_are_checked() {
-    let said = said(&[
-        ("    - name: judge", "    - name: worker"),
-        ("      anthropic: {model: claude-sonnet-4-5}", "      anthropic: {model: m}\n      openAI: {model: m}"),
-        ("http://litellm.llm:4000/v1", "litellm.llm:4000/v1"),
-        ("{secretKeyRef: {name: llm, key: key}}", "{}"),
-        ("\n      price: {inputPerMillion: \"3\", outputPerMillion: \"15\"}", ""),
-        ("model: {ref: worker}", "model: {ref: worker, parameters: {extra: {seed: 1, top_p: 1}}}"),
-    ]);
-    insta::assert_snapshot!(said, @r#"
-    agent.yaml:8:57: spec.agent.runtime.model.parameters.extra.seed: the seed is the index of the repeat
-    agent.yaml:8:66: spec.agent.runtime.model.parameters.extra.top_p: use the field topP
-    agent.yaml:11:16: spec.models[0].openAI.baseURL: "litellm.llm:4000/v1" is not an http or https URL; write it like https://api.openai.com/v1
-    agent.yaml:13:7: spec.models[1]: exactly one of openAI, anthropic is allowed; openAI and anthropic are given
-    agent.yaml:13:7: spec.models[1].name: duplicate model "worker"; give it another name
-    agent.yaml:13:7: spec.models[1].price: the price of "worker" is unknown, so spec.budget.perCycle cannot be enforced; give inputPerMillion and outputPerMillion ("0" for a model that costs nothing)
-    agent.yaml:17:21: spec.scoring.judge.ref: no model "judge" in spec.models; known: worker
-    "#);
-}
-
-#[test]
-fn a_url_never_holds_a_key() {
-    insta::assert_snapshot!(said(&[("http://litellm", "http://user:secret@litellm")]), @"agent.yaml:11:16: spec.models[0].openAI.baseURL: a URL must not contain credentials; put the key into apiKey");
-    insta::assert_snapshot!(said(&[(":4000/v1", ":4000/v1?key=1")]), @r#"agent.yaml:11:16: spec.models[0].openAI.baseURL: "http://litellm.llm:4000/v1?key=1" has a query or fragment; remove it"#);
-}
-
-#[test]
-fn a_price_that_is_not_known_is_an_error_only_with_a_budget() {
-    let price = "\n      price: {inputPerMillion: \"3\", outputPerMillion: \"15\"}";
-    insta::assert_snapshot!(said(&[(price, "")]), @r#"agent.yaml:13:7: spec.models[1].price: the price of "judge" is unknown, so spec.budget.perCycle cannot be enforced; give inputPerMillion and outputPerMillion ("0" for a model that costs nothing)"#);
-    let plan = plan(&changed(&[(price, ""), ("  budget: {perCycle: \"5.00\"}\n", "")]));
-    assert!(plan.models["judge"].price.is_none());
-}
-
-#[test]
 fn dimensions_are_checked() {
     let dimensions = "scoring:\n    dimensions:\n    - {name: accuracy, weight: 0.5}\n    \
                       - {name: accuracy, weight: 0.2, threshold: {value: 1, percentile: 50}}\n    \
@@ -519,19 +486,6 @@ fn phases_that_are_not_built_yet_are_warned_of_by_name() {
 }
 
 #[test]
-fn a_model_that_nothing_uses_is_a_warning() {
-    let said = said(&[(
-        "    - name: judge\n",
-        "    - name: spare\n      openAI: {model: m}\n      price: \
-        {inputPerMillion: \"1\", outputPerMillion: \"1\"}\n    - name: judge\n",
-    )]);
-    insta::assert_snapshot!(said, @r#"
-    spec.split.heldOut: 2 of 4 scenarios are held out, and the gate requires 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
-    spec.models[1]: the model "spare" is not used
-    "#);
-}
-
-#[test]
 fn tools_are_checked() {
     let said = said(&[
         ("{\"name\": \"look_up\"}", "{\"name\": \"refund\"}, {\"nam\": \"x\"}, 5"),
@@ -545,148 +499,6 @@ fn tools_are_checked() {
     configmap/support-tools[tools.json]:3:2: [1]: duplicate tool "refund"; keep one of them
     configmap/support-tools[tools.json]:3:23: [2].nam: unknown field "nam"; did you mean "name"?
     configmap/support-tools[tools.json]:3:36: [3]: expected a mapping, found the number 5 (A tool that the agent may call, as the model sees it)
-    "#);
-}
-
-#[test]
-fn scenarios_are_checked_in_yaml() {
-    let said = said_of_scenarios(
-        "suite/a.yaml",
-        r#"scenarios:
-- id: nobody
-- id: two-users
-  message: a
-  simulatedUser: {instructions: b}
-- id: script
-  conversation: [{user: a, assistant: b}, {assistant: c}]
-- id: tools
-  message: a
-  mocks: [{tool: refunds, returns: 1, error: x}]
-  expect:
-    calls: [{tool: lookup}, {tool: search}]
-    forbiddenCalls: [{tool: search}]
-    freeTools: [time]
-- id: checks
-  message: a
-  expect:
-    checks:
-    - {}
-    - {equals: a, contains: b}
-    - {regex: "(a"}
-    - {jsonSchema: {type: strin}}
-    - {dimension: acuracy, equals: a}
-    - {dimension: tool_compliance, equals: a}
-- id: numbers
-  message: a
-  tier: 11
-  weight: -1
-  tags: [split:hold-out, "split:train", "split:regression"]
-- message: no id
-- id: unknown
-  mesage: a
-  expected: {}
-"#,
-    );
-    insta::assert_snapshot!(said, @r#"
-    suite/a.yaml:2:3: scenarios[0]: exactly one of message, conversation, simulatedUser is required; none is given
-    suite/a.yaml:3:3: scenarios[1]: exactly one of message, conversation, simulatedUser is allowed; message and simulatedUser are given
-    suite/a.yaml:7:18: scenarios[2].conversation[0]: exactly one of user, assistant is allowed; user and assistant are given
-    suite/a.yaml:7:43: scenarios[2].conversation[1]: the last message must be the user's, so that the agent has something to answer
-    suite/a.yaml:10:11: scenarios[3].mocks[0]: a mock either returns or fails; keep returns or error
-    suite/a.yaml:10:12: scenarios[3].mocks[0].tool: the agent has no tool "refunds"; did you mean "refund"?
-    suite/a.yaml:12:14: scenarios[3].expect.calls[0].tool: the agent has no tool "lookup"; did you mean "look_up"?
-    suite/a.yaml:12:30: scenarios[3].expect.calls[1].tool: "search" is both expected and forbidden; give the forbidden call arguments
-    suite/a.yaml:14:17: scenarios[3].expect.freeTools[0]: the agent has no tool "time"; known: refund, look_up, search
-    suite/a.yaml:19:7: scenarios[4].expect.checks[0]: exactly one of equals, contains, notContains, regex, jsonSchema, number is required; none is given
-    suite/a.yaml:20:7: scenarios[4].expect.checks[1]: exactly one of equals, contains, notContains, regex, jsonSchema, number is allowed; equals and contains are given
-    suite/a.yaml:21:8: scenarios[4].expect.checks[2].regex: "(a" is not a valid regular expression: unclosed group
-    suite/a.yaml:22:8: scenarios[4].expect.checks[3].jsonSchema: not a valid JSON Schema: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword
-    suite/a.yaml:23:8: scenarios[4].expect.checks[4].dimension: no dimension "acuracy" is scored; did you mean "accuracy"?
-    suite/a.yaml:24:8: scenarios[4].expect.checks[5].dimension: the dimension "tool_compliance" is scored by ToolCalls, which ignores checks
-    suite/a.yaml:27:9: scenarios[5].tier: expected a number from 1 to 10, found 11
-    suite/a.yaml:28:11: scenarios[5].weight: expected a number of at least 0, found -1
-    suite/a.yaml:29:3: scenarios[5].tags: a scenario belongs to one part; keep one of its split: tags
-    suite/a.yaml:29:10: scenarios[5].tags[0]: there is no part "hold-out" of the split; did you mean "held-out"?
-    suite/a.yaml:30:3: scenarios[6].id: missing: A name that is unique in the suite and stays the same over time
-    suite/a.yaml:32:3: scenarios[7].mesage: unknown field "mesage"; did you mean "message"?
-    suite/a.yaml:33:3: scenarios[7].expected: unknown field "expected"; did you mean "expect"?
-    "#);
-}
-
-#[test]
-fn duplicate_ids_name_both_places_across_files() {
-    let text =
-        changed(&[("{configMapRef: {name: support-scenarios}}", "{file: suite}, {inline: [{id: one, message: a}]}")]);
-    let files = [
-        ("suite/a.json", "[\n  {\"id\": \"one\", \"message\": \"a\"}\n]\n"),
-        ("suite/b.jsonl", "\n{\"message\": \"b\", \"id\": \"one\"}\n"),
-    ];
-    insta::assert_snapshot!(outcome(&text, &files).unwrap_err(), @r#"
-    agent.yaml:16:41: spec.scenarios[1].inline[0].id: duplicate id "one", first used at suite/a.json:2:4
-    suite/b.jsonl:2:18: id: duplicate id "one", first used at suite/a.json:2:4
-    "#);
-}
-
-#[test]
-fn an_empty_suite_is_an_error() {
-    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "scenarios: []\n"), @"agent.yaml:16:3: spec.scenarios: the suite is empty; add a scenario");
-    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "# nothing\n"), @"agent.yaml:16:3: spec.scenarios: the suite is empty; add a scenario");
-    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "text\n"), @r#"suite/a.yaml:1:1: expected a list of scenarios, found the string "text""#);
-    insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "{id: a, message: b, weight: 0}\n"), @"agent.yaml:16:3: spec.scenarios: the weight of every scenario is 0; give at least one a positive weight");
-    insta::assert_snapshot!(said(&[("  a.yaml: |", "  a.txt: |"), ("  b.jsonl: |", "  b.txt: |")]), @"agent.yaml:16:16: spec.scenarios[0].configMapRef: it has no file or key that ends in .yaml, .yml, .json or .jsonl, so it has no scenarios");
-}
-
-#[test]
-fn truncated_jsonl_names_its_line() {
-    let said = said_of_scenarios("suite/a.jsonl", "{\"id\": \"a\", \"message\": \"b\"}\n{\"id\": \"c\", \"mess\n");
-    insta::assert_snapshot!(said, @"suite/a.jsonl:2:13: not valid JSON: unclosed quote");
-}
-
-fn replay(suite: &str, transcripts: &str) -> Result<Plan, Problems> {
-    let text = changed(&[
-        ("{model: {ref: worker}}", "{replay: {transcripts: {file: runs.jsonl}}}"),
-        ("{configMapRef: {name: support-scenarios}}", "{file: suite}"),
-        ("    - name: worker\n", "    - name: unused\n"),
-    ]);
-    outcome(&text, &[("suite/a.yaml", suite), ("runs.jsonl", transcripts)])
-}
-
-#[test]
-fn a_replay_uses_every_recorded_repeat_and_leaves_out_what_was_not_recorded() {
-    let line = |scenario: &str, repeat: u32| {
-        format!("{{\"scenario\": \"{scenario}\", \"repeat\": {repeat}, \"messages\": [], \"ending\": \"answered\"}}\n")
-    };
-    let suite = "[{id: a, message: x}, {id: b, message: y}]";
-    let plan = replay(suite, &[line("a", 0), line("a", 1), line("z", 0)].concat()).unwrap();
-    assert_eq!((plan.scenarios.len(), plan.execution.repeats, plan.gate.repeats), (1, 2, 2));
-    assert!(plan.patching.is_none(), "a recording cannot be patched");
-    let marked = format!("\u{feff}{}", line("a", 0));
-    assert!(replay(suite, &marked).is_ok(), "a byte order mark is not part of a transcript");
-    insta::assert_snapshot!(plan.warnings.join("\n"), @r#"
-    spec.agent.runtime.replay.transcripts: scenarios without a transcript, ignored: 1, such as "b"
-    spec.agent.runtime.replay.transcripts: recorded scenarios that are not in the suite, ignored: 1, such as "z"
-    spec.scoring.dimensions: no scenario has tool calls, so the dimension "tool_compliance" never applies
-    spec.models[0]: the model "unused" is not used
-    "#);
-    insta::assert_snapshot!(replay(suite, &line("z", 0)).unwrap_err(), @r#"agent.yaml:8:24: spec.agent.runtime.replay.transcripts: no transcript belongs to a scenario of the suite (the first belongs to "z")"#);
-    insta::assert_snapshot!(replay(suite, "\n").unwrap_err(), @"agent.yaml:8:24: spec.agent.runtime.replay.transcripts: runs.jsonl has no transcripts; a replay needs at least one");
-    let broken = [line("a", 0), line("a", 0), "{\"scenario\": \"b\"}\n".to_owned(), "nonsense\n".to_owned()].concat();
-    insta::assert_snapshot!(replay(suite, &broken).unwrap_err(), @r#"
-    runs.jsonl:2:1: duplicate transcript of scenario "a", repeat 0; number the repeats from 0
-    runs.jsonl:3:17: not a transcript: missing field `repeat`
-    runs.jsonl:4:2: not a transcript: expected ident
-    "#);
-}
-
-#[test]
-fn without_a_judge_or_patch_model_nothing_is_patched_and_a_warning_says_so() {
-    let checks = "{dimensions: [{name: accuracy, weight: 1, scorer: Checks}]}";
-    let plan = plan(&changed(&[("{judge: {ref: judge}}", checks)]));
-    assert!(plan.patching.is_none());
-    insta::assert_snapshot!(plan.warnings.join("\n"), @r#"
-    spec.patching.model: there is no model to write patches, so failures are found but not fixed; name a model, or a judge
-    spec.split.heldOut: 2 of 4 scenarios are held out, and the gate requires 20 (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut or lower minimumSampleSize
-    spec.models[1]: the model "judge" is not used
     "#);
 }
 
@@ -736,91 +548,6 @@ proptest::proptest! {
             proptest::prop_assert!(!problems.0.is_empty());
         }
     }
-}
-
-#[test]
-fn every_reference_of_a_chat_model_takes_parameters() {
-    let plan = plan(&changed(&[
-        ("{judge: {ref: judge}}", "{judge: {ref: judge, parameters: {temperature: omit, maxOutputTokens: 900}}}"),
-        (
-            "{protectedSections: [Safety]}",
-            "{protectedSections: [Safety], model: {ref: judge, parameters: {temperature: omit, maxOutputTokens: 800}}}",
-        ),
-        (
-            "  budget:",
-            "  execution: {simulatedUser: {ref: worker, parameters: {temperature: omit, maxOutputTokens: 70}}}\n  budget:",
-        ),
-        ("{model: {ref: worker}}", "{model: {ref: worker, parameters: {temperature: omit}}}"),
-    ]));
-    let judge = plan.dimensions[0].judge.as_ref().unwrap();
-    assert_eq!(
-        judge.parameters.temperature,
-        Some(Temperature::Omit),
-        "a judge has one unless it is omitted explicitly"
-    );
-    assert_eq!(judge.parameters.max_output_tokens, Some(900));
-    let patching = plan.patching.as_ref().unwrap();
-    assert_eq!((&patching.parameters.temperature, patching.parameters.max_output_tokens), (&None, Some(800)));
-    let user = plan.execution.user_model.as_ref().unwrap();
-    assert_eq!((user.model.as_str(), &user.parameters.temperature), ("worker", &None));
-    assert_eq!(user.parameters.max_output_tokens, Some(70));
-    let RuntimePlan::Model { parameters, .. } = &plan.runtime else { panic!("the agent is a model") };
-    assert_eq!(parameters.temperature, None, "what is left out is not part of any key");
-}
-
-/// Without parameters, the identity of a cycle does not change.
-#[test]
-fn the_identity_of_a_cycle_knows_parameters_only_where_some_are_written() {
-    let before = plan(RESOURCE);
-    let judge = serde_json::to_value(&before.dimensions[0].judge).unwrap();
-    assert_eq!(judge, serde_json::json!({"model": "judge"}));
-    for change in [
-        ("{judge: {ref: judge}}", "{judge: {ref: judge, parameters: {maxOutputTokens: 900}}}"),
-        ("  budget:", "  execution: {simulatedUser: {ref: judge, parameters: {maxOutputTokens: 70}}}\n  budget:"),
-    ] {
-        assert_ne!(plan(&changed(&[change])).identity(), before.identity(), "{change:?}");
-    }
-}
-
-#[test]
-fn wrong_parameters_headers_and_forms_are_named_with_what_to_write() {
-    insta::assert_snapshot!(said(&[
-        (
-            "model: {ref: worker}",
-            "model: {ref: worker, parameters: {temperature: none, extra: {max_completion_tokens: 9}}}"
-        ),
-        ("{judge: {ref: judge}}", "{judge: {ref: judge, parameters: {temperature: 3}}}"),
-        (
-            "{protectedSections: [Safety]}",
-            "{protectedSections: [Safety], parameters: {topP: 1}, model: {ref: judge, parameters: {topP: 1}}}",
-        ),
-        (
-            "      anthropic: {model: claude-sonnet-4-5}",
-            "      structuredOutput: JsonObject\n      anthropic: {model: claude-sonnet-4-5, apiKey: {env: KEY}}\n      headers: [{name: X-Api-Key, value: a}, {name: host, value: b}, {name: x-api-key, valueFrom: {}}, {name: X-None}]",
-        ),
-    ]));
-}
-
-#[test]
-fn the_headers_and_the_form_of_a_model_are_in_its_plan() {
-    let plan = plan(&changed(&[(
-        "      openAI: {baseURL: http://litellm.llm:4000/v1, ",
-        "      structuredOutput: Plain\n      headers: [{name: X-Team, value: support}, {name: X-Tenant, valueFrom: {env: TENANT, secretKeyRef: {name: llm, key: tenant}}}]\n      openAI: {baseURL: http://litellm.llm:4000/v1, tokenLimit: MaxCompletionTokens, systemRole: User, ",
-    )]));
-    let worker = &plan.models["worker"];
-    assert_eq!(worker.structured, StructuredOutput::Plain);
-    assert_eq!((worker.token_limit, worker.system_role), (TokenLimit::MaxCompletionTokens, SystemRole::User));
-    let tenant = KeyPlan {
-        env: Some("TENANT".to_owned()),
-        secret: Some(("llm".to_owned(), "tenant".to_owned())),
-        required: true,
-    };
-    let headers = [
-        ("x-team".to_owned(), HeaderPlan::Value("support".to_owned())),
-        ("x-tenant".to_owned(), HeaderPlan::Secret(tenant)),
-    ];
-    assert_eq!(worker.headers, headers);
-    assert_eq!(worker.secrets().count(), 2);
 }
 
 /// Resolves a resource whose prompt and target are ConfigMaps in the same file; its problems and warnings.
@@ -874,28 +601,6 @@ fn a_prompt_that_its_target_cannot_hold_is_told() {
 }
 
 #[test]
-fn the_remedy_for_checks_names_only_dimensions_that_look_at_them() {
-    let without = |dimensions: &str| {
-        let accuracy = "{name: accuracy, weight: 1, scorer: Checks}";
-        let inline = "{inline: \"# Role\"}";
-        let resource = format!(
-            "apiVersion: whetstone.dev/v1alpha1\nkind: AgentOptimization\nmetadata: {{name: t}}\nspec:\n  profile: Prototype\n  \
-             agent: {{prompt: {inline}, runtime: {{model: {{ref: w}}}}}}\n  models: [{{name: w, openAI: {{model: m}}}}]\n  \
-             scenarios: [{{inline: [{{id: a, message: Hi, expect: {{checks: [{{contains: x}}]}}}}]}}]\n  \
-             scoring: {{dimensions: [{accuracy}]}}\n"
-        )
-        .replace(accuracy, dimensions);
-        let submission = Submission::read("agent.yaml", &resource, None).unwrap();
-        let references = References::gather(&submission, &[], |_| Ok(None));
-        resolve(&submission, &references).unwrap_err().to_string()
-    };
-    let none = without("{name: tool_compliance, weight: 1}");
-    assert!(none.contains("add the dimension \"accuracy\" with the scorer Checks"), "{none}");
-    let tone = without("{name: tool_compliance, weight: 0.5}, {name: tone, weight: 0.5, scorer: Checks}");
-    assert!(tone.contains("say which: tone") && !tone.contains("say which: tool_compliance"), "{tone}");
-}
-
-#[test]
 fn a_name_that_no_label_holds_is_refused_where_it_is_written() {
     let named = |length: usize| format!("metadata: {{name: {}}}", "n".repeat(length));
     assert_eq!(said(&[("metadata: {name: support-assistant}", &named(63))]), said(&[]));
@@ -918,24 +623,6 @@ fn a_name_that_an_api_server_refuses_is_refused_on_the_command_line_too() {
     let spaced =
         said(&[("metadata: {name: support-assistant}", "metadata: {name: support-assistant, namespace: My.Team}")]);
     insta::assert_snapshot!(spaced, @r#"agent.yaml:3:37: metadata.namespace: "My.Team" is not a valid name of an object; use lower-case letters, digits and dashes, with a letter or digit at either end, such as "my-team""#);
-}
-
-#[test]
-fn embeddings_have_parameters_of_their_own() {
-    let with = |extra: &str| {
-        let clustering =
-            format!("  clustering: {{embeddings: {{ref: worker, parameters: {{extra: {extra}}}}}}}\n  patching:");
-        outcome(&changed(&[("  patching:", &clustering)]), &[])
-    };
-    let used = with("{dimensions: 256}").unwrap().clustering.embeddings.unwrap();
-    assert_eq!(used.parameters.extra.as_ref().unwrap()["dimensions"], 256);
-    let none = with("{}").unwrap();
-    let embeddings = serde_json::to_value(none.clustering.embeddings).unwrap();
-    assert_eq!(embeddings, serde_json::json!({"model": "worker"}), "unset fields are not part of the identity");
-    insta::assert_snapshot!(with("{model: x, input: [y]}").unwrap_err(), @"
-    agent.yaml:18:63: spec.clustering.embeddings.parameters.extra.model: the model is set in spec.models
-    agent.yaml:18:73: spec.clustering.embeddings.parameters.extra.input: the texts are those of the failures
-    ");
 }
 
 #[test]
