@@ -34,7 +34,7 @@ impl Series {
     }
 }
 
-/// A series of answers, as the record names it: its number, and when it was begun if it has answers of its own. Together with the
+/// A series of answers, as the record names it: its number, and its start if it is a separate series. Together with the
 /// identity of the object they tell it apart from every other series in the same ledger, those of an earlier life and those before
 /// the record was restored included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

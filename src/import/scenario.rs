@@ -117,7 +117,7 @@ pub(super) fn settle_prompt(drafts: Vec<Draft>, notes: &mut Notes) -> (Vec<Scena
             if let Some(system) = system {
                 notes.add(
                     place,
-                    "system message of its own",
+                    "separate system message",
                     "all scenarios share one prompt; this text was put before the user's message",
                 );
                 put_before(&mut scenario, &system);

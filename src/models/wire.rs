@@ -1,6 +1,6 @@
-//! What a provider's protocol has to say for itself, and what all protocols share.
+//! The protocol of a provider: its interface to the client.
 //!
-//! A protocol is a file of its own with an implementation of [`Wire`], and an arm of [`of`]. Everything else in this folder asks
+//! A protocol is one file, with an implementation of [`Wire`], and one arm of [`of`]. Everything else in this folder asks
 //! the endpoint for its `Wire` and never which protocol it is.
 
 use std::borrow::Cow;

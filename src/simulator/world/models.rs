@@ -99,7 +99,7 @@ pub struct PatchWriter {
     /// The fraction of the wrong proposals that are harmful; the others are useless. Defaults to 0.3.
     #[serde(default = "sometimes")]
     pub harmful_share: Chance,
-    /// Lines that sound plausible and have no effect. By default it has a few of its own.
+    /// Lines that sound plausible and have no effect. Defaults to a small built-in list.
     #[serde(default)]
     pub useless: Vec<String>,
     /// Harmful edits. If empty, useless proposals are made instead.
