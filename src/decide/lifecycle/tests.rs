@@ -525,7 +525,7 @@ fn a_name_that_the_record_knows_is_not_taken_over_when_its_object_is_gone() {
     cluster.ends(Verdict::Promoted, "better");
     cluster.versions.retain(|known| known.version.as_str() != "v1");
     cluster.apply_as("v1", "an impostor");
-    assert_eq!(cluster.phase_of_object("by-hand-1"), VersionPhase::Rejected);
+    assert_eq!(cluster.phase_of_object("by-hand-2"), VersionPhase::Rejected);
     cluster.wants.rollback_to = Some("v1".to_owned());
     cluster.pass(1);
     let champion = cluster.record.champion.clone().unwrap();

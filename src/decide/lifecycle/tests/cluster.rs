@@ -29,6 +29,8 @@ pub(super) struct Cluster {
     pub(super) wants: Wants,
     pub(super) record: Record,
     pub(super) versions: Vec<KnownVersion>,
+    /// How many versions were ever created: no two objects have one name, whatever was deleted meanwhile.
+    created: usize,
     pub(super) base: PromptText,
     pub(super) inputs: RecordedInputs,
     pub(super) taken: Vec<String>,
@@ -51,6 +53,7 @@ impl Cluster {
             wants: Wants::default(),
             record: Record::default(),
             versions: Vec::new(),
+            created: 0,
             base: prompt("base"),
             inputs: "inputs".into(),
             taken: Vec::new(),
@@ -100,6 +103,7 @@ impl Cluster {
                 created: self.now,
                 fault: None,
             });
+            self.created += 1;
         }
         let all = self.versions.clone();
         let names = Names::of(&all);
@@ -120,13 +124,12 @@ impl Cluster {
     }
 
     pub(super) fn apply_by_hand(&mut self, text: &str) {
-        self.apply_as(&format!("hand-{}", self.versions.len()), text);
+        self.apply_as(&format!("hand-{}", self.created), text);
     }
 
     pub(super) fn apply_as(&mut self, version: &str, text: &str) {
-        let number = self.versions.len();
         self.versions.push(KnownVersion {
-            object: format!("by-hand-{number}"),
+            object: format!("by-hand-{}", self.created),
             version: version.into(),
             hash: prompt(text).hash,
             phase: None,
@@ -135,6 +138,7 @@ impl Cluster {
             created: self.now,
             fault: None,
         });
+        self.created += 1;
         self.step(None, None);
     }
 
