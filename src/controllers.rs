@@ -5,24 +5,30 @@
 //! | step | in → out | client |
 //! |---|---|---|
 //! | [`observe`] | an AgentOptimization → what is in the cluster and in this process about it | reads |
-//! | [`resolve`] | references → base prompt, inputs, and what is wrong with them | reads |
-//! | [`decide`](crate::decide::lifecycle) | all of that → the next record, versions, what should be under way | none: pure |
-//! | [`act`] | the course → versions, the record, the target ConfigMap, restarts | writes |
+//! | [`resolve`] | references → base prompt, inputs, and what is wrong with them ([`resolved`]) | reads |
+//! | [`decision`] | all of that → the course: the next record, versions, which cycle should run ([`decide`](crate::decide::lifecycle), pure) | none |
+//! | [`commit`] | the course → versions, the record | writes |
+//! | [`act`] | the record → the target ConfigMap, restarts, cycles and watches | writes |
 //! | [`report`] | what came of it → conditions, statuses, Events | writes |
+//!
+//! Each imports only what comes before it; `tests/loop/architecture.rs` has the order of all files.
 //!
 //! Reconciling *supervises*: cycles ([`cycles`]) and watches ([`watches`]) are tasks of this process that write nothing to
 //! the API server. They are started, stopped and listened to here, and what they find is decided on in the next
-//! reconcile. The record in the status is written in one conditional write before the ConfigMap follows it, so whatever is
-//! killed, a promotion happens once and the ConfigMap comes to agree with the record.
+//! reconcile. The record in the status is written in one conditional write before the ConfigMap follows it, so after a kill at any
+//! point a promotion happens once and the ConfigMap comes to agree with the record.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub mod act;
+mod commit;
 pub mod computing;
 mod conditions;
 pub mod context;
 pub mod cycles;
+mod decision;
 pub mod error;
+mod finalizer;
 pub mod health;
 pub mod observe;
 pub mod operator;
@@ -30,15 +36,13 @@ pub mod optimization;
 mod record;
 pub mod report;
 pub mod resolve;
+pub mod resolved;
 pub mod restarts;
 pub mod run_cycle;
 pub mod stores;
 pub mod turns;
 pub mod vital;
 pub mod watches;
-
-/// An AgentOptimization: its namespace and name.
-pub type Owner = (String, String);
 
 /// Locks what no panic can leave half-written.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -32,3 +32,11 @@ pub struct Schedule {
     #[schemars(length(min = 1, max = 64), regex(pattern = patterns::TIME_ZONE), extend("default" = "UTC"))]
     pub time_zone: Option<String>,
 }
+
+impl Schedule {
+    /// The name of its time zone.
+    #[must_use]
+    pub fn zone(&self) -> &str {
+        self.time_zone.as_deref().unwrap_or("UTC")
+    }
+}

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::models::{Limits, StructuredOutput, SystemRole, TokenLimit};
 use super::profile::Profile;
-use super::promotion::{Approval, RequireSignificance, Target, Test};
+use super::promotion::{Approval, OnBaseChange, OnDelete, RequireSignificance, Target, Test};
 use super::scoring::Scorer;
 use crate::domain::call::{ModelIdentity, Parameters};
 use crate::domain::ids::{DimensionName, ModelName};
@@ -61,10 +61,6 @@ pub struct Plan {
     pub gate: GatePlan,
     /// Where a promoted prompt is written.
     pub target: Option<Target>,
-    /// Whether promotions need manual approval.
-    pub approval: Approval,
-    /// The number of superseded versions to keep.
-    pub max_versions_retained: u32,
     /// The maximum cost of a cycle.
     pub budget: Option<Money>,
     /// The currency of all amounts.
@@ -330,4 +326,17 @@ pub struct GatePlan {
 
 fn is_default(parameters: &Parameters) -> bool {
     *parameters == Parameters::default()
+}
+
+/// What the operator does with promotions. It depends on nothing but the spec, and is known whatever else is wrong with that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PromotionPlan {
+    /// Whether promotions need manual approval.
+    pub approval: Approval,
+    /// How many superseded versions are kept.
+    pub max_versions_retained: u32,
+    /// What happens if the base prompt changes while a version serves.
+    pub on_base_change: OnBaseChange,
+    /// What happens to the target if the optimization is deleted.
+    pub on_delete: OnDelete,
 }

@@ -30,7 +30,7 @@ impl Profile {
 
 /// The defaults of a profile. `docs/profiles.md` has them as a table.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Defaults {
+pub(in crate::api) struct Defaults {
     /// `spec.agent.runtime.model.maxTurns`
     pub max_turns: u32,
     /// `spec.split.train`

@@ -20,8 +20,9 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use promotion::{currency, plan as promotion};
 pub use references::{CHAMPION_KEY, ConfigMap, Reference, References, Text, requested};
-pub use watch::BREACHES;
+pub use watch::{breaches, max_drop};
 
 use self::findings::Findings;
 use super::agent::Runtime;
@@ -78,7 +79,7 @@ pub fn resolve(submission: &Submission, references: &References) -> Result<Plan,
         return Err(findings.into_problems());
     };
     let warnings = findings.finish()?;
-    let promotion = spec.promotion.clone().unwrap_or_default();
+    let target = promotion_of(spec).and_then(|promotion| promotion.target.clone());
     Ok(Plan {
         namespace: metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
         name: metadata.name.clone().unwrap_or_default(),
@@ -95,9 +96,7 @@ pub fn resolve(submission: &Submission, references: &References) -> Result<Plan,
         patching,
         validation,
         gate,
-        target: promotion.target,
-        approval: promotion.approval.unwrap_or(defaults.approval),
-        max_versions_retained: promotion.max_versions_retained.unwrap_or(defaults.max_versions_retained),
+        target,
         budget,
         currency: promotion::currency(spec),
         warnings,
@@ -139,7 +138,7 @@ fn warn_of_later_phases(spec: &AgentOptimizationSpec, findings: &mut Findings<'_
 #[must_use]
 pub fn left_to_the_operator(spec: &AgentOptimizationSpec) -> Vec<String> {
     let promotion = promotion_of(spec).cloned().unwrap_or_default();
-    let approval = promotion.approval.unwrap_or(Defaults::of(spec.profile).approval);
+    let approval = promotion::plan(spec).approval;
     let restarts = promotion.target.as_ref().is_some_and(|target| !target.restart.is_empty());
     let fields = [
         ("spec.suspend", spec.suspend, "this command runs a cycle anyway"),

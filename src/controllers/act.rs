@@ -1,55 +1,73 @@
-//! Step *act*: makes the cluster agree with a course. Writes only.
+//! Step *act*: makes the cluster agree with the record. Writes only.
 //!
-//! In this order, so that whatever is killed in between, the next reconcile goes on:
-//! 1. versions that do not exist yet,
-//! 2. the record, in one write that fails if anybody has changed the resource since: here a promotion happens,
-//! 3. the target ConfigMap, in one apply, from the record,
-//! 4. restarts, cycles and watches. (Only a cycle that is to stop is stopped before the target.)
+//! In this order, so that after a kill at any point the next reconcile goes on:
+//! 1. versions that do not exist yet ([`create_versions`], before the record is committed),
+//! 2. the target ConfigMap, in one apply, from the record,
+//! 3. cycles and watches (only a cycle that is to stop is stopped before the target), restarts, and versions that are too old to keep.
 
-mod record;
+mod prompts;
 mod supervise;
 mod target;
 mod versions;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-pub use self::record::commit;
 pub use self::versions::create_versions;
 
+use self::prompts::Prompts;
 use self::supervise::{supervise_cycle, supervise_watch, wanted_cycle};
-use self::target::write_target;
+use self::target::{Written, write_target};
 use self::versions::delete_retired;
+use super::context::Context;
 use super::error::ReconcileError;
 use super::observe::Observed;
-use super::resolve::{Resolved, Trouble};
-use super::restarts::restart;
+use super::resolved::{Resolved, Trouble};
+use super::restarts::{Occasion, Restarted};
 use super::run_cycle::Grounds;
 use crate::api::AgentOptimization;
+use crate::api::status::Origin;
 use crate::decide::lifecycle::Course;
 
-/// What came of it.
-#[derive(Debug, Default)]
+/// What became of the target and of the workloads that read it. Only [`apply`] makes one.
+#[derive(Debug)]
 pub struct Acted {
+    target: Written,
+    restarted: Restarted,
+}
+
+impl Acted {
     /// Why the target does not hold what it should.
-    pub target_trouble: Option<Trouble>,
-    /// The target was put back: somebody had edited or deleted it.
-    pub put_back: Option<String>,
-    /// What went wrong with workloads that were to be restarted.
-    pub restart_trouble: Vec<String>,
-    /// What of it has not been told yet.
-    pub restart_news: Vec<String>,
-    /// When they are tried again.
-    pub restart_after: Option<Duration>,
-    /// All that was decided has been published.
-    pub is_published: bool,
+    #[must_use]
+    pub fn trouble(&self) -> Option<&Trouble> {
+        match &self.target {
+            Written::Holds { .. } => None,
+            Written::Refused(trouble) => Some(trouble),
+        }
+    }
+
+    /// What somebody had done to the target and was undone.
+    #[must_use]
+    pub fn put_back(&self) -> Option<&str> {
+        match &self.target {
+            Written::Holds { put_back } => put_back.as_deref(),
+            Written::Refused(_) => None,
+        }
+    }
+
+    /// What the restarts for the champion came to.
+    #[must_use]
+    pub fn restarted(&self) -> &Restarted {
+        &self.restarted
+    }
 }
 
 /// Makes the target hold what the record says, restarts what is to be restarted, and makes the right cycle and watch run.
 ///
+/// `object` is the optimization as it is with the record committed.
+///
 /// # Errors
-/// When the API server does not answer.
-pub async fn carry_out(
+/// When the API server does not answer, or the prompt of the champion is lost.
+pub async fn apply(
     observed: &Observed,
     resolved: &Resolved,
     course: &Course,
@@ -57,17 +75,30 @@ pub async fn carry_out(
     grounds: &Grounds,
 ) -> Result<Acted, ReconcileError> {
     let context = &grounds.context;
-    let mut acted = Acted::default();
     // A cycle that is to stop must not go on because a target cannot be written.
-    let wanted = wanted_cycle(observed, resolved, course);
-    context.cycles.stop_unless(&observed.owner, wanted);
-    write_target(observed, resolved, course, grounds, &mut acted).await?;
+    context.cycles.stop_unless(&observed.owner, wanted_cycle(observed, resolved, course));
+    let target = write_target(&Prompts { observed, resolved, course, grounds }).await?;
     supervise_cycle(observed, resolved, course, object, grounds);
     // A prompt that serves is watched, whatever becomes of the workloads.
     supervise_watch(observed, resolved, course, context).await?;
-    if acted.target_trouble.is_none() {
-        restart(observed, course, context, &mut acted).await?;
-    }
+    let restarted = match target {
+        Written::Holds { .. } => restart(observed, course, context).await?,
+        Written::Refused(_) => Restarted::default(),
+    };
     delete_retired(observed, course, context).await?;
-    Ok(acted)
+    Ok(Acted { target, restarted })
+}
+
+/// Restarts the workloads of the target, once for each champion that was written to it.
+async fn restart(observed: &Observed, course: &Course, context: &Context) -> Result<Restarted, ReconcileError> {
+    let (Some(spec), Some(champion)) = (observed.target_spec(), &course.record.champion) else {
+        return Ok(Restarted::default());
+    };
+    // The pods have started with what serves from the beginning.
+    let is_first = matches!(champion.origin, Origin::Base | Origin::Found);
+    if is_first || observed.status.restarted_for.as_ref() == Some(&champion.hash.to_string()) {
+        return Ok(Restarted::default());
+    }
+    let occasion = Occasion { hash: champion.hash, generation: observed.object.metadata.generation };
+    context.restarts.restart(&observed.owner, &spec.restart, occasion, &context.client, &context.fence).await
 }

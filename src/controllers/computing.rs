@@ -13,8 +13,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Owner, lock};
+use super::lock;
 use crate::domain::hash::ContentHash;
+use crate::domain::ids::ObjectKey;
 
 /// How long a reconcile waits for a result.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -67,9 +68,9 @@ impl Default for Desks {
 /// What is computed for each optimization.
 pub struct Computing<T> {
     desks: Desks,
-    jobs: Arc<Mutex<HashMap<Owner, Job<T>>>>,
+    jobs: Arc<Mutex<HashMap<ObjectKey, Job<T>>>>,
     /// Where optimizations go whose result nobody has waited for.
-    trigger: mpsc::UnboundedSender<Owner>,
+    trigger: mpsc::UnboundedSender<ObjectKey>,
 }
 
 struct Job<T> {
@@ -85,13 +86,18 @@ struct Job<T> {
 impl<T: Send + 'static> Computing<T> {
     /// Computes nothing yet.
     #[must_use]
-    pub fn new(desks: Desks, trigger: mpsc::UnboundedSender<Owner>) -> Self {
+    pub fn new(desks: Desks, trigger: mpsc::UnboundedSender<ObjectKey>) -> Self {
         Self { desks, jobs: Arc::default(), trigger }
     }
 
     /// The result of some work that depends on what has this hash. `None` when it takes longer: then the optimization is to be
     /// looked at again once it is there. What was computed for the same optimization from something else is dropped.
-    pub async fn of(&self, owner: &Owner, key: ContentHash, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    pub async fn of(
+        &self,
+        owner: &ObjectKey,
+        key: ContentHash,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         let done = {
             let mut jobs = lock(&self.jobs);
             match jobs.get_mut(owner) {
@@ -120,8 +126,8 @@ impl<T: Send + 'static> Computing<T> {
         if result.is_none() {
             // It panicked, and will again.
             tracing::error!(
-                namespace = owner.0,
-                name = owner.1,
+                namespace = owner.namespace,
+                name = owner.name,
                 "what it refers to could not be read: a defect of Whetstone"
             );
         }
@@ -129,18 +135,18 @@ impl<T: Send + 'static> Computing<T> {
     }
 
     /// An optimization is gone.
-    pub fn forget(&self, owner: &Owner) {
+    pub fn forget(&self, owner: &ObjectKey) {
         if let Some(job) = lock(&self.jobs).remove(owner) {
             job.task.abort();
         }
     }
 
-    fn start(&self, owner: Owner, key: ContentHash, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
+    fn start(&self, owner: ObjectKey, key: ContentHash, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
         let (desks, jobs, trigger) = (self.desks.clone(), Arc::clone(&self.jobs), self.trigger.clone());
         let done = CancellationToken::new();
         let ended = done.clone();
         let task = tokio::spawn(async move {
-            let result = desks.compute(&owner.0, work).await;
+            let result = desks.compute(&owner.namespace, work).await;
             let mut jobs = lock(&jobs);
             if let Some(job) = jobs.get_mut(&owner).filter(|job| job.key == key) {
                 job.result = result;
@@ -161,15 +167,15 @@ mod tests {
 
     use super::*;
 
-    fn owner(namespace: &str, name: &str) -> Owner {
-        (namespace.to_owned(), name.to_owned())
+    fn owner(namespace: &str, name: &str) -> ObjectKey {
+        ObjectKey::new(namespace, name)
     }
 
     fn key(text: &str) -> ContentHash {
         ContentHash::of_bytes(text.as_bytes())
     }
 
-    fn computing() -> (Computing<u32>, mpsc::UnboundedReceiver<Owner>) {
+    fn computing() -> (Computing<u32>, mpsc::UnboundedReceiver<ObjectKey>) {
         let (trigger, triggered) = mpsc::unbounded_channel();
         (Computing::new(Desks::new(), trigger), triggered)
     }

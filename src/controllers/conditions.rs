@@ -6,13 +6,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// The champion serves as the spec wants it.
 pub const READY: &str = "Ready";
-/// The cluster does not agree with the record yet, and is on its way there.
+/// The cluster does not agree with the record yet, and will without anybody's help.
 pub const RECONCILING: &str = "Reconciling";
-/// Somebody must mend something.
+/// A person must act.
 pub const STALLED: &str = "Stalled";
-/// What the last cycle with a challenger came to.
+/// Whether the last cycle with a challenger promoted it.
 pub const PROMOTED: &str = "Promoted";
-/// The last champion was taken back.
+/// The last champion was rolled back.
 pub const ROLLED_BACK: &str = "RolledBack";
 /// The live signals can be read.
 pub const SIGNALS_AVAILABLE: &str = "SignalsAvailable";
@@ -27,9 +27,9 @@ pub const PENDING: &str = "Pending";
 pub const SERVING: &str = "Serving";
 /// The resource is wrong.
 pub const INVALID_SPEC: &str = "InvalidSpec";
-/// Something that the resource names is not there.
+/// An object that the resource names does not exist.
 pub const REFERENCE_MISSING: &str = "ReferenceMissing";
-/// The allow-list of the operator does not have an endpoint.
+/// The operator's allow-list does not contain an endpoint.
 pub const ENDPOINT_REFUSED: &str = "EndpointRefused";
 /// A prompt does not fit into a ConfigMap.
 pub const PROMPT_TOO_LARGE: &str = "PromptTooLarge";
@@ -37,7 +37,7 @@ pub const PROMPT_TOO_LARGE: &str = "PromptTooLarge";
 pub const TARGET_NOT_OWNED: &str = "TargetNotOwned";
 /// The target is being written.
 pub const APPLYING: &str = "Applying";
-/// A cycle fails until somebody mends something.
+/// A cycle fails until a person acts.
 pub const CYCLE_FAILED: &str = "CycleFailed";
 
 /// The most characters of a condition's message: a resource may have thousands of problems, and its status must stay writable.
@@ -51,35 +51,73 @@ pub fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// Sets a condition. The time of its transition changes only with its status.
-pub fn set(
-    conditions: &mut Vec<Condition>,
-    type_: &str,
-    status: &str,
-    reason: &str,
-    message: &str,
-    generation: Option<i64>,
-    now: Timestamp,
-) {
-    let before = conditions.iter().find(|condition| condition.type_ == type_);
-    let since = before.filter(|before| before.status == status).map(|before| before.last_transition_time.clone());
-    let condition = Condition {
-        type_: type_.to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
-        message: cut(message, MESSAGE),
-        observed_generation: generation,
-        // Statuses hold whole seconds: a time that is rounded on the way would look like a change.
-        last_transition_time: since.unwrap_or_else(|| Time(whole_seconds(now))),
-    };
-    conditions.retain(|condition| condition.type_ != type_);
-    conditions.push(condition);
-    conditions.sort_by(|a, b| rank(&a.type_).cmp(&rank(&b.type_)).then_with(|| a.type_.cmp(&b.type_)));
+/// What becomes of a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It stays as it is.
+    Keep,
+    /// It goes.
+    Clear,
+    /// It says this.
+    Set {
+        /// `True`, `False` or `Unknown`.
+        status: &'static str,
+        /// In one word, for machines.
+        reason: String,
+        /// In words, for people.
+        message: String,
+    },
 }
 
-/// Removes a condition.
-pub fn clear(conditions: &mut Vec<Condition>, type_: &str) {
-    conditions.retain(|condition| condition.type_ != type_);
+impl Change {
+    /// Sets a condition.
+    pub fn set(status: &'static str, reason: &str, message: impl Into<String>) -> Self {
+        Self::Set { status, reason: reason.to_owned(), message: message.into() }
+    }
+}
+
+/// The conditions of an object while they are brought up to date.
+pub struct Conditions {
+    list: Vec<Condition>,
+    generation: Option<i64>,
+    now: Timestamp,
+}
+
+impl Conditions {
+    /// Those of before. What changes from here on speaks of this generation.
+    pub fn of(before: &[Condition], generation: Option<i64>, now: Timestamp) -> Self {
+        Self { list: before.to_vec(), generation, now }
+    }
+
+    /// Makes a change. The time of a condition's transition changes only with its status.
+    pub fn apply(&mut self, type_: &str, change: Change) {
+        if change == Change::Keep {
+            return;
+        }
+        let before = self.list.iter().position(|condition| condition.type_ == type_).map(|at| self.list.remove(at));
+        let Change::Set { status, reason, message } = change else { return };
+        let since = before.filter(|before| before.status == status).map(|before| before.last_transition_time);
+        self.list.push(Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason,
+            message: cut(&message, MESSAGE),
+            observed_generation: self.generation,
+            // Statuses hold whole seconds: a time that is rounded on the way would look like a change.
+            last_transition_time: since.unwrap_or_else(|| Time(whole_seconds(self.now))),
+        });
+    }
+
+    /// All of them, those first that kstatus goes by.
+    pub fn into_list(mut self) -> Vec<Condition> {
+        self.list.sort_by(|a, b| rank(&a.type_).cmp(&rank(&b.type_)).then_with(|| a.type_.cmp(&b.type_)));
+        self.list
+    }
+}
+
+/// A condition by its type.
+pub fn find<'c>(conditions: &'c [Condition], type_: &str) -> Option<&'c Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
 }
 
 /// A time without fractions of a second.
@@ -89,4 +127,41 @@ pub fn whole_seconds(time: Timestamp) -> Timestamp {
 
 fn rank(type_: &str) -> usize {
     [READY, RECONCILING, STALLED].iter().position(|first| *first == type_).unwrap_or(3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn the_time_of_a_transition_changes_only_with_the_status() {
+        let mut first = Conditions::of(&[], Some(1), at(10));
+        first.apply(STALLED, Change::set("True", INVALID_SPEC, "a"));
+        first.apply(READY, Change::set("False", INVALID_SPEC, "a"));
+        first.apply(DEGRADED, Change::set("True", "Drifted", "c"));
+        let first = first.into_list();
+        let mut later = Conditions::of(&first, Some(2), at(20));
+        later.apply(READY, Change::set("False", REFERENCE_MISSING, "b"));
+        later.apply(STALLED, Change::Clear);
+        later.apply(RECONCILING, Change::set("True", REFERENCE_MISSING, "b"));
+        later.apply(DEGRADED, Change::Keep);
+        let later = later.into_list();
+        let told: Vec<_> =
+            later.iter().map(|it| (it.type_.as_str(), it.observed_generation, it.last_transition_time.0)).collect();
+        let expected = [(READY, Some(2), at(10)), (RECONCILING, Some(2), at(20)), (DEGRADED, Some(1), at(10))];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_message_is_cut_to_what_a_status_can_hold() {
+        let mut conditions = Conditions::of(&[], None, at(0));
+        conditions.apply(READY, Change::set("False", INVALID_SPEC, "ä".repeat(MESSAGE + 1)));
+        let message = &conditions.into_list()[0].message;
+        assert_eq!(message.chars().count(), MESSAGE);
+        assert!(message.ends_with("ä…"));
+    }
 }

@@ -18,11 +18,12 @@ use tracing::Instrument as _;
 
 pub use self::meter::{Meter, PROGRESS_EVERY};
 
+use super::lock;
 use super::turns::{Turn, Turns};
-use super::{Owner, lock};
 use crate::api::status::Progress as ProgressStatus;
 use crate::decide::lifecycle::{CycleFacts, Ended, Failed, RunningCycle};
 use crate::domain::hash::ContentHash;
+use crate::domain::ids::ObjectKey;
 use crate::models::Pauses;
 use crate::telemetry::metrics::Metrics;
 
@@ -72,9 +73,9 @@ pub struct Supervised {
 
 /// The cycles of this process.
 pub struct Cycles {
-    tasks: Mutex<HashMap<Owner, Task>>,
+    tasks: Mutex<HashMap<ObjectKey, Task>>,
     turns: Turns,
-    trigger: mpsc::UnboundedSender<Owner>,
+    trigger: mpsc::UnboundedSender<ObjectKey>,
     metrics: Arc<Metrics>,
 }
 
@@ -97,12 +98,12 @@ struct Task {
 impl Cycles {
     /// None yet; each runs when it is its turn. Optimizations whose cycle has ended go to `trigger`.
     #[must_use]
-    pub fn new(turns: Turns, trigger: mpsc::UnboundedSender<Owner>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(turns: Turns, trigger: mpsc::UnboundedSender<ObjectKey>, metrics: Arc<Metrics>) -> Self {
         Self { tasks: Mutex::default(), turns, trigger, metrics }
     }
 
     /// What the cycle of an optimization does.
-    pub fn look(&self, owner: &Owner) -> Supervised {
+    pub fn look(&self, owner: &ObjectKey) -> Supervised {
         let tasks = lock(&self.tasks);
         let Some(task) = tasks.get(owner) else { return Supervised::default() };
         let ended = lock(&task.ended).clone().filter(|_| !task.is_settled);
@@ -116,7 +117,7 @@ impl Cycles {
     }
 
     /// What the cycle of an optimization has come to has been taken in. What it was started on is remembered.
-    pub fn settle(&self, owner: &Owner) {
+    pub fn settle(&self, owner: &ObjectKey) {
         if let Some(task) = lock(&self.tasks).get_mut(owner) {
             task.is_settled = lock(&task.ended).is_some();
         }
@@ -124,7 +125,7 @@ impl Cycles {
 
     /// Makes the cycle of an optimization be this one: whatever else runs is stopped. One that has ended is not started again
     /// before that was taken in.
-    pub fn run(&self, owner: &Owner, order: Order) {
+    pub fn run(&self, owner: &ObjectKey, order: Order) {
         let mut tasks = lock(&self.tasks);
         let before = match tasks.get_mut(owner) {
             Some(task)
@@ -151,7 +152,7 @@ impl Cycles {
             let (turns, trigger, owner) = (self.turns.clone(), self.trigger.clone(), owner.clone());
             let (cycle, champion, run) = (order.cycle.clone(), order.champion, order.run);
             let metrics = Arc::clone(&self.metrics);
-            let span = tracing::info_span!("object", namespace = owner.0, name = owner.1);
+            let span = tracing::info_span!("object", namespace = owner.namespace, name = owner.name);
             let task = async move {
                 // Two cycles of one object would pay for the same calls.
                 if let Some(before) = before {
@@ -159,7 +160,7 @@ impl Cycles {
                 }
                 let queued = metrics.queued();
                 let turn = tokio::select! {
-                    turn = turns.take(&owner.0) => turn,
+                    turn = turns.take(&owner.namespace) => turn,
                     () = stop.cancelled() => return,
                 };
                 drop(queued);
@@ -210,7 +211,7 @@ impl Cycles {
     }
 
     /// Asks the cycle of an optimization to stop unless it is this one, for a champion of this hash.
-    pub fn stop_unless(&self, owner: &Owner, wanted: Option<(&RunningCycle, ContentHash)>) {
+    pub fn stop_unless(&self, owner: &ObjectKey, wanted: Option<(&RunningCycle, ContentHash)>) {
         if let Some(task) = lock(&self.tasks).get(owner)
             && !wanted.is_some_and(|(cycle, champion)| task.cycle.is_same(cycle) && task.champion == champion)
         {
@@ -219,12 +220,12 @@ impl Cycles {
     }
 
     /// The optimizations that a cycle is known of.
-    pub fn owners(&self) -> Vec<Owner> {
+    pub fn owners(&self) -> Vec<ObjectKey> {
         lock(&self.tasks).keys().cloned().collect()
     }
 
     /// Stops the cycle of an optimization, and forgets what it has come to.
-    pub fn forget(&self, owner: &Owner) {
+    pub fn forget(&self, owner: &ObjectKey) {
         if let Some(task) = lock(&self.tasks).remove(owner) {
             end(task);
         }

@@ -5,22 +5,27 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::Owner;
+use super::conditions::{self, find};
 use super::context::Context;
 use super::cycles::Supervised;
+use super::error::{Attempt, ReconcileError};
 use super::record;
 use crate::api::AgentOptimization;
+use crate::api::plan::PromotionPlan;
 use crate::api::promotion::Target as TargetSpec;
+use crate::api::resolve::promotion;
 use crate::api::status::AgentOptimizationStatus;
 use crate::decide::lifecycle::{Found, PromptText, Record, Watched};
+use crate::domain::ids::ObjectKey;
 use crate::engine::apply::{PROMPT_KEY, VERSION_KEY};
+use crate::kubernetes::names::key_of;
 use crate::kubernetes::target::{self, Target};
 use crate::kubernetes::versions::Indexed;
 
 /// What is known about one optimization.
 pub struct Observed {
     /// Its namespace and name.
-    pub owner: Owner,
+    pub owner: ObjectKey,
     /// The resource.
     pub object: Arc<AgentOptimization>,
     /// Its status.
@@ -35,6 +40,8 @@ pub struct Observed {
     pub rival: Option<String>,
     /// What its cycle does, or has come to.
     pub cycle: Supervised,
+    /// What its spec wants of promotions.
+    pub promotion: PromotionPlan,
     /// The newest readings of its live signals.
     pub watched: Option<Watched>,
     /// The time.
@@ -52,6 +59,14 @@ impl Observed {
         self.rival.is_some() || matches!(self.target, Some(Target::Foreign { .. }))
     }
 
+    /// Whether `Ready` says that the champion of the record serves as this generation of the spec wants it: the target has held its
+    /// prompt, so whatever differs now was done by somebody else.
+    pub fn is_settled(&self) -> bool {
+        let ready =
+            find(&self.status.conditions, conditions::READY).filter(|ready| ready.reason == conditions::SERVING);
+        ready.is_some_and(|ready| ready.observed_generation == self.object.metadata.generation)
+    }
+
     /// The prompt in our own target. What a rival has there is not ours.
     pub fn found(&self) -> Option<Found> {
         if self.rival.is_some() {
@@ -67,23 +82,28 @@ impl Observed {
 /// Looks at everything but the references.
 ///
 /// # Errors
-/// When the API server does not answer.
-pub async fn observe(object: Arc<AgentOptimization>, context: &Context) -> Result<Observed, kube::Error> {
-    let owner = (object.namespace().unwrap_or_default(), object.name_any());
+/// When the target cannot be read.
+pub async fn observe(object: Arc<AgentOptimization>, context: &Context) -> Result<Observed, ReconcileError> {
+    let owner = key_of(&*object);
     let object = context.newest(&owner, object);
     let spec = object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref());
     let (target, rival) = match spec {
         Some(spec) => (
-            Some(target::read(&context.client, &owner.0, &spec.config_map, &owner.1).await?),
+            Some(
+                target::read(&context.client, &owner.namespace, &spec.config_map, &owner.name)
+                    .await
+                    .map_err(Attempt::ReadTarget.on(&owner.namespace, &spec.config_map))?,
+            ),
             rival(&object, &spec.config_map, context),
         ),
         None => (None, None),
     };
     let status = object.status.clone().unwrap_or_default();
     Ok(Observed {
+        promotion: promotion(&object.spec),
         record: record::read(&status),
         status,
-        versions: context.versions.of(&owner.0, &owner.1),
+        versions: context.versions.of(&owner),
         cycle: context.cycles.look(&owner),
         watched: context.watches.look(&owner),
         now: context.clock.now(),

@@ -5,79 +5,33 @@ mod gather;
 mod keys;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::Url;
 
-pub use self::keys::{Keys, watch_keys};
+pub use self::keys::watch_keys;
 
 use self::gather::{Gathered, MOST_GATHERED, gather, referred};
 use self::keys::{keys, no_secret, wanted_keys};
 
+use super::conditions;
 use super::context::Context;
+use super::error::ReconcileError;
 use super::lock;
 use super::observe::Observed;
-use super::{Owner, conditions};
-use crate::api::plan::InputsId;
+use super::resolved::{Computed, Prepared, Resolved, Trouble};
 use crate::api::plan::watch::WatchPlan;
 use crate::api::problem::Problems;
 use crate::api::resolve::{Reference, References, resolve as resolve_submission, watch};
 use crate::api::{AgentOptimization, Plan, Submission};
 use crate::decide::lifecycle::PromptText;
 use crate::domain::hash::ContentHash;
-use crate::domain::money::Money;
+use crate::domain::ids::ObjectKey;
 use crate::domain::words::counted;
 use crate::kubernetes::target::MOST_BYTES;
 
-/// Something is wrong with what a person wrote, or with what it refers to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// In one word, for machines.
-    pub reason: &'static str,
-    /// In words: the field, what is wrong, what to do.
-    pub message: String,
-    /// It may come right when other objects arrive, without a change of this one.
-    pub may_come_right: bool,
-}
-
-/// What the references come to.
-#[derive(Clone, Debug)]
-pub struct Resolved {
-    /// The base prompt; `None` while it cannot be read.
-    pub base: Option<PromptText>,
-    /// The identity of the inputs; `None` while there is trouble.
-    pub inputs: Option<InputsId>,
-    /// What a cycle may cost; `None` without a limit.
-    pub budget: Option<Money>,
-    /// Identifies the terms on which a cycle runs: what is no input of it. Empty while there is trouble.
-    pub terms: String,
-    /// The watch; `None` when nothing is watched, or its plan is in trouble.
-    pub watch: Option<WatchPlan>,
-    /// What is wrong.
-    pub trouble: Option<Trouble>,
-    /// What the user should know.
-    pub warnings: Vec<String>,
-    /// Tells whether anything has changed that the above depends on.
-    pub fingerprint: String,
-    /// The above is known to depend on nothing else, so it need not be done again.
-    pub(super) is_final: bool,
-}
-
-/// Everything that a cycle needs.
-pub struct Prepared {
-    /// The plan.
-    pub plan: Plan,
-    /// The keys of its models.
-    pub keys: Keys,
-}
-
-/// What an optimization and its references come to by themselves, without keys and permissions.
-pub struct Computed {
-    base: Option<PromptText>,
-    watch: Option<WatchPlan>,
-    plan: Result<Plan, Problems>,
-    inputs: Option<InputsId>,
-    terms: String,
-}
+/// How often an optimization is reconciled while its references are being computed. It is reconciled when that is done, anyway.
+pub(super) const COMPUTING_EVERY: Duration = Duration::from_secs(15);
 
 /// Reads all that was gathered. It takes as long as somebody makes it take: never on the threads that everything runs on.
 fn compute(object: &AgentOptimization, references: &References) -> Computed {
@@ -97,7 +51,7 @@ fn compute(object: &AgentOptimization, references: &References) -> Computed {
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn resolve(observed: &Observed, context: &Context) -> Result<Option<Arc<Resolved>>, kube::Error> {
+pub async fn resolve(observed: &Observed, context: &Context) -> Result<Option<Arc<Resolved>>, ReconcileError> {
     let Observed { owner, object, .. } = observed;
     context.references.set(owner, referred(object));
     let fingerprint = fingerprint(object, context, owner);
@@ -114,24 +68,24 @@ pub async fn resolve(observed: &Observed, context: &Context) -> Result<Option<Ar
         .as_ref()
         .zip(observed.found())
         .and_then(|(champion, found)| (champion.hash == found.prompt.hash).then_some(found.prompt.text));
-    let gathered = gather(&context.client, &owner.0, object, champion).await?;
+    let gathered = gather(&context.client, &owner.namespace, object, champion).await?;
     let (work, references) = (Arc::clone(object), Arc::clone(&gathered.references));
     let computing = context.computing.of(owner, gathered.key, move || compute(&work, &references));
     let Some(computed) = computing.await else { return Ok(None) };
     let Computed { inputs, terms, .. } = &computed;
     let (inputs, terms) = (inputs.clone(), terms.clone());
-    let attempt = attempt(&context.client, object, &owner.0, computed, &gathered, context).await?;
+    let checked = check(&context.client, object, &owner.namespace, computed, &gathered, context).await?;
     // A permission may be given back without any of the objects changing.
-    let is_final = fingerprint.is_some() && !attempt.is_forbidden;
-    let is_prepared = attempt.prepared.is_ok();
+    let is_final = fingerprint.is_some() && !checked.is_forbidden;
+    let is_prepared = checked.prepared.is_ok();
     let resolved = Arc::new(Resolved {
         inputs: inputs.filter(|_| is_prepared),
-        budget: attempt.prepared.as_ref().ok().and_then(|prepared| prepared.plan.budget),
+        budget: checked.prepared.as_ref().ok().and_then(|prepared| prepared.plan.budget),
         terms: if is_prepared { terms } else { String::new() },
-        trouble: attempt.prepared.as_ref().err().cloned(),
-        warnings: attempt.prepared.as_ref().map(|prepared| prepared.plan.warnings.clone()).unwrap_or_default(),
-        base: attempt.base,
-        watch: attempt.watch,
+        trouble: checked.prepared.as_ref().err().cloned(),
+        warnings: checked.prepared.as_ref().map(|prepared| prepared.plan.warnings.clone()).unwrap_or_default(),
+        base: checked.base,
+        watch: checked.watch,
         is_final,
         fingerprint: fingerprint.filter(|_| is_final).unwrap_or_default(),
     });
@@ -147,11 +101,11 @@ pub async fn plan(
     object: &AgentOptimization,
     champion: &str,
     context: &Context,
-) -> Result<Result<Prepared, Trouble>, kube::Error> {
+) -> Result<Result<Prepared, Trouble>, ReconcileError> {
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     let gathered = gather(&context.client, &namespace, object, Some(champion.to_owned())).await?;
     let computed = compute(object, &gathered.references);
-    Ok(attempt(&context.client, object, &namespace, computed, &gathered, context).await?.prepared)
+    Ok(check(&context.client, object, &namespace, computed, &gathered, context).await?.prepared)
 }
 
 /// The identity of the terms on which a cycle runs: its budget, limits, time-outs and prices.
@@ -171,7 +125,7 @@ fn told(problems: &Problems) -> String {
     conditions::cut(&words.join("\n"), conditions::MESSAGE)
 }
 
-struct Attempt {
+struct Checked {
     base: Option<PromptText>,
     watch: Option<WatchPlan>,
     prepared: Result<Prepared, Trouble>,
@@ -180,14 +134,14 @@ struct Attempt {
 }
 
 /// What was computed, with its keys, or what keeps it from being used.
-async fn attempt(
+async fn check(
     client: &kube::Client,
     object: &AgentOptimization,
     namespace: &str,
     Computed { base, watch, plan, .. }: Computed,
     gathered: &Gathered,
     context: &Context,
-) -> Result<Attempt, kube::Error> {
+) -> Result<Checked, ReconcileError> {
     let trouble = |reason, message: String, may_come_right| Trouble { reason, message, may_come_right };
     // Everything that is wrong is told at once: whoever has created a ConfigMap does not want to hear of a Secret then.
     let mut is_forbidden = false;
@@ -225,7 +179,7 @@ async fn attempt(
         }
         prepared => prepared,
     };
-    Ok(Attempt { base: base.filter(|_| !too_large), watch, prepared, is_forbidden })
+    Ok(Checked { base: base.filter(|_| !too_large), watch, prepared, is_forbidden })
 }
 
 /// The base prompt, whatever else is wrong.
@@ -258,7 +212,7 @@ fn refused(plan: &Plan, watch: Option<&WatchPlan>, context: &Context) -> Option<
 }
 
 /// What everything that is resolved depends on; `None` while the watches do not know it yet.
-fn fingerprint(object: &AgentOptimization, context: &Context, owner: &Owner) -> Option<String> {
+fn fingerprint(object: &AgentOptimization, context: &Context, owner: &ObjectKey) -> Option<String> {
     let versions = context.references.versions(owner)?;
     let target = object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref());
     let target = target.map(|target| format!("ConfigMap/{}", target.config_map));

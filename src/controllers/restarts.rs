@@ -1,80 +1,106 @@
-//! Restarts of the workloads that read the prompt only when they start: once a champion, and again, later, where it was refused.
+//! Restarts of the workloads that read the prompt only when they start: once for each champion, and again, later, where one failed.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::act::Acted;
-use super::context::Context;
-use super::error::{ReconcileError, fenced};
+use kube::Client;
+
+use super::error::{Attempt, ReconcileError};
 use super::lock;
-use super::observe::Observed;
-use crate::api::status::Origin;
-use crate::decide::lifecycle::Course;
+use crate::api::promotion::Workload;
 use crate::domain::hash::ContentHash;
+use crate::domain::ids::ObjectKey;
+use crate::kubernetes::lease::Fence;
+use crate::kubernetes::refusal::{is_refusal, reason};
 use crate::kubernetes::workloads;
 
-/// How often a workload that could not be restarted is tried again.
-const RESTART_EVERY: Duration = Duration::from_mins(1);
-/// The same where the API server could not, rather than would not.
-const RESTART_SOON: Duration = Duration::from_secs(5);
+/// How often a restart that was refused is tried again.
+const REFUSED_EVERY: Duration = Duration::from_mins(1);
+/// The same if the API server was overloaded or failed.
+const FAILED_EVERY: Duration = Duration::from_secs(5);
 
-/// Workloads that could not be restarted.
-#[derive(Clone, Debug)]
-pub struct FailedRestart {
-    /// The prompt that it was for, by its hash, and the generation of the spec that names the workloads.
-    what: (ContentHash, Option<i64>),
-    at: Instant,
-    wait: Duration,
-    trouble: Vec<String>,
+/// What workloads are restarted for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occasion {
+    /// The hash of the prompt that serves.
+    pub hash: ContentHash,
+    /// The generation of the spec that names the workloads.
+    pub generation: Option<i64>,
 }
 
-/// Restarts the workloads of the target, once for a champion that was put there.
-///
-/// # Errors
-/// When the API server does not answer. What it refuses is told in [`Acted`].
-pub(super) async fn restart(
-    observed: &Observed,
-    course: &Course,
-    context: &Context,
-    acted: &mut Acted,
-) -> Result<(), ReconcileError> {
-    let (Some(spec), Some(champion)) = (observed.target_spec(), &course.record.champion) else { return Ok(()) };
-    // What serves from the beginning is what the pods have started with.
-    let came_later = !matches!(champion.origin, Origin::Base | Origin::Found);
-    let has_restarted = observed.status.restarted_for.as_ref() == Some(&champion.hash.to_string());
-    if !came_later || has_restarted {
-        return Ok(());
-    }
-    let what = (champion.hash, observed.object.metadata.generation);
-    let before = lock(&context.restarts).get(&observed.owner).filter(|failed| failed.what == what).cloned();
-    if let Some(failed) = before.as_ref().filter(|failed| failed.at.elapsed() < failed.wait) {
-        acted.restart_trouble.clone_from(&failed.trouble);
-        acted.restart_after = Some(failed.wait.saturating_sub(failed.at.elapsed()));
-        return Ok(());
-    }
-    let mut wait = RESTART_EVERY;
-    for workload in &spec.restart {
-        fenced(context)?;
-        match workloads::restart(&context.client, &observed.owner.0, workload, &champion.hash).await {
-            Ok(()) => {}
-            Err(kube::Error::Api(status)) => {
-                if status.code == 429 || status.code >= 500 {
-                    wait = RESTART_SOON;
-                }
-                let message =
-                    format!("the {:?} {:?} was not restarted: {}", workload.kind, workload.name, status.message);
-                acted.restart_trouble.push(message);
-            }
-            Err(error) => return Err(ReconcileError::Cluster(error)),
+/// What the restarts for a champion came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restarted {
+    /// Which workloads were not restarted, and why.
+    pub failures: Vec<String>,
+    /// Those of them that are not published yet.
+    pub news: Vec<String>,
+    /// When they are tried again; `None` without failures.
+    pub again_after: Option<Duration>,
+}
+
+/// The restarts that have failed, by optimization.
+#[derive(Debug, Default)]
+pub struct Restarts(Mutex<HashMap<ObjectKey, Failed>>);
+
+#[derive(Clone, Debug)]
+struct Failed {
+    occasion: Occasion,
+    at: Instant,
+    wait: Duration,
+    failures: Vec<String>,
+}
+
+impl Restarts {
+    /// Restarts workloads, unless that has failed for the same occasion a moment ago. A workload that was restarted for a prompt
+    /// is not restarted for it again.
+    ///
+    /// # Errors
+    /// When there is no answer from the API server, or the Lease is lost. What the API server refuses is in [`Restarted`].
+    pub async fn restart(
+        &self,
+        owner: &ObjectKey,
+        workloads: &[Workload],
+        occasion: Occasion,
+        client: &Client,
+        fence: &Fence,
+    ) -> Result<Restarted, ReconcileError> {
+        let before = lock(&self.0).get(owner).filter(|failed| failed.occasion == occasion).cloned();
+        if let Some(Failed { at, wait, failures, .. }) =
+            before.as_ref().filter(|failed| failed.at.elapsed() < failed.wait)
+        {
+            let again_after = Some(wait.saturating_sub(at.elapsed()));
+            return Ok(Restarted { failures: failures.clone(), news: Vec::new(), again_after });
         }
+        let (mut failures, mut wait) = (Vec::new(), REFUSED_EVERY);
+        for workload in workloads {
+            fence.check()?;
+            match workloads::restart(client, &owner.namespace, workload, &occasion.hash).await {
+                Ok(()) => {}
+                Err(error @ kube::Error::Api(_)) => {
+                    if !is_refusal(&error) {
+                        wait = FAILED_EVERY;
+                    }
+                    let Workload { kind, name } = workload;
+                    failures.push(format!("cannot restart the {kind:?} {name:?}: {}", reason(&error)));
+                }
+                Err(error) => return Err(Attempt::Restart.on(&owner.namespace, &workload.name)(error)),
+            }
+        }
+        if failures.is_empty() {
+            self.forget(owner);
+            return Ok(Restarted::default());
+        }
+        let known = before.map(|before| before.failures).unwrap_or_default();
+        let news = failures.iter().filter(|failure| !known.contains(failure)).cloned().collect();
+        let failed = Failed { occasion, at: Instant::now(), wait, failures: failures.clone() };
+        lock(&self.0).insert(owner.clone(), failed);
+        Ok(Restarted { failures, news, again_after: Some(wait) })
     }
-    let told = before.map(|before| before.trouble).unwrap_or_default();
-    acted.restart_news = acted.restart_trouble.iter().filter(|trouble| !told.contains(trouble)).cloned().collect();
-    if acted.restart_trouble.is_empty() {
-        lock(&context.restarts).remove(&observed.owner);
-    } else {
-        acted.restart_after = Some(wait);
-        let failed = FailedRestart { what, at: Instant::now(), wait, trouble: acted.restart_trouble.clone() };
-        lock(&context.restarts).insert(observed.owner.clone(), failed);
+
+    /// Forgets what has failed for an optimization.
+    pub fn forget(&self, owner: &ObjectKey) {
+        lock(&self.0).remove(owner);
     }
-    Ok(())
 }

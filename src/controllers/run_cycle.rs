@@ -8,16 +8,19 @@ use tokio_util::sync::CancellationToken;
 use super::conditions::{MESSAGE, cut};
 use super::context::Context;
 use super::cycles::Supervision;
+use super::error::{Attempt, ReconcileError};
 use super::record;
-use super::resolve::{self, Keys, Prepared};
+use super::resolve;
+use super::resolved::{Keys, Prepared};
 use super::stores::Stores;
 use crate::api::plan::KeyPlan;
+use crate::api::resolve::max_drop;
 use crate::api::{AgentOptimization, Plan, PromptVersion};
 use crate::decide::lifecycle::{
     ChallengerFacts, CycleFacts, Failed, Gated, Names, PromptText, Remeasured, RunningCycle, TooDear,
 };
 use crate::domain::hash::ContentHash;
-use crate::domain::ids::ModelName;
+use crate::domain::ids::{ModelName, ObjectKey};
 use crate::domain::lifecycle::CycleKind;
 use crate::domain::money::BudgetExhausted;
 use crate::domain::prompt::Prompt;
@@ -29,6 +32,7 @@ use crate::engine::ports::StoreError;
 use crate::engine::remeasure::{self, Again, Remeasurement};
 use crate::engine::subject::Subject;
 use crate::engine::{Outcome, Pipeline};
+use crate::kubernetes::names::key_of;
 use crate::kubernetes::versions;
 use crate::models::{self, Connections, Pauses};
 use crate::store::{ObjectLock, Sqlite, Store as _};
@@ -68,9 +72,9 @@ enum Stop {
     Failed(Failed),
 }
 
-impl From<kube::Error> for Stop {
-    fn from(error: kube::Error) -> Self {
-        Self::Failed(Failed { message: format!("the API server: {error}"), needs_a_person: false })
+impl From<ReconcileError> for Stop {
+    fn from(error: ReconcileError) -> Self {
+        Self::Failed(Failed { message: error.to_string(), needs_a_person: false })
     }
 }
 
@@ -98,13 +102,13 @@ async fn attempt(
     Supervision { stop, meter, pauses }: Supervision,
 ) -> Result<CycleFacts, Stop> {
     let failed = |message: String| Stop::Failed(Failed { message, needs_a_person: true });
-    let namespace = object.metadata.namespace.clone().unwrap_or_default();
-    let name = object.metadata.name.clone().unwrap_or_default();
+    let owner = key_of(object);
     let uid = object.metadata.uid.clone().unwrap_or_default();
     let record = record::read(&object.status.clone().unwrap_or_default());
     let Some(champion) = record.champion.clone() else { return Err(failed("there is no champion".to_owned())) };
 
-    let known = versions::list(&context.client, &namespace, &name).await?;
+    let known = versions::list(&context.client, &owner).await;
+    let known = known.map_err(Attempt::ListVersions.on(&owner.namespace, &owner.name))?;
     let text_of = |wanted: ContentHash| {
         let prompts = known.iter().map(|version| &version.spec.prompt);
         prompts.into_iter().find(|prompt| ContentHash::of_bytes(prompt.as_bytes()) == wanted).cloned()
@@ -141,9 +145,9 @@ async fn attempt(
     let predecessor = record.predecessor.as_ref().and_then(|before| text_of(before.hash));
     let predecessor = predecessor.and_then(|text| Prompt::parse(&text, plan.champion.system().format()).ok());
 
-    let store = stores.of(&namespace).await?;
-    let lock = lock_object(&store, &format!("{namespace}/{name}"), &stop).await?;
-    let indexed = context.versions.of(&namespace, &name);
+    let store = stores.of(&owner.namespace).await?;
+    let lock = lock_object(&store, &owner.to_string(), &stop).await?;
+    let indexed = context.versions.of(&owner);
     let names = Names::of(indexed.iter().map(|indexed| &indexed.known));
     // One that was applied under a name which another one has is not called that.
     let holds = |version: &&PromptVersion| {
@@ -152,8 +156,8 @@ async fn attempt(
         known.is_none_or(|indexed| names.holds(&record, &indexed.known))
     };
     let remembered = known.iter().filter(holds).filter_map(|version| remembered(version, champion.hash)).collect();
-    store.remember(&format!("{namespace}/{name}"), remembered, context.clock.now()).await?;
-    let pipeline = pipeline(context, &plan, &keys, (connections, pauses), store, lock, (namespace, name))
+    store.remember(&owner.to_string(), remembered, context.clock.now()).await?;
+    let pipeline = pipeline(context, &plan, &keys, (connections, pauses), store, lock, owner)
         .map_err(|error| failed(error.to_string()))?
         .progress(Arc::new(Timed::new(meter, Arc::clone(&context.metrics))))
         .stop(stop)
@@ -163,9 +167,8 @@ async fn attempt(
             CycleFacts::Gated(gated(pipeline.compare(Subject::prompt(challenger)).await?, &plan))
         }
         (CycleKind::Reevaluate, _) => {
-            let max_drop = object.spec.watch.as_ref().and_then(|watch| watch.reevaluation.as_ref()?.max_drop);
             let known_drop = champion.drifted_to.map(Score::value);
-            let again = Again { series, predecessor, max_drop: max_drop.unwrap_or(0.05), known_drop };
+            let again = Again { series, predecessor, max_drop: max_drop(&object.spec), known_drop };
             match pipeline.remeasure(again).await {
                 Err(CycleError::BudgetExhausted(why)) => CycleFacts::TooDear(too_dear(why, &plan, series)),
                 measured => CycleFacts::Remeasured(remeasured(&measured?, &plan)),
@@ -195,7 +198,7 @@ fn pipeline(
     (connections, pauses): (&Connections, Arc<Pauses>),
     store: Arc<Sqlite>,
     lock: Option<ObjectLock>,
-    owner: (String, String),
+    owner: ObjectKey,
 ) -> Result<Pipeline, models::SetupError> {
     let options = models::Options {
         concurrency: plan.execution.concurrency,

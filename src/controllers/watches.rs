@@ -13,14 +13,14 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Instrument as _;
 
-use super::resolve::Keys;
-use super::{Owner, lock};
+use super::lock;
+use super::resolved::Keys;
 use crate::api::plan::watch::WatchPlan;
 use crate::api::source::SecretKeyRef;
 use crate::api::status::SignalStatus;
 use crate::decide::lifecycle::{Watch, Watched};
 use crate::decide::watch::{Gap, Reading, RoundOutcome, judge_round, judge_signal, known_baseline};
-use crate::domain::ids::VersionName;
+use crate::domain::ids::{ObjectKey, VersionName};
 use crate::engine::ports::Clock;
 use crate::models::Connections;
 use crate::signals::Prometheus;
@@ -43,10 +43,10 @@ pub struct WatchOrder {
 
 /// Watches over promoted prompts.
 pub struct Watches {
-    tasks: Mutex<HashMap<Owner, Task>>,
+    tasks: Mutex<HashMap<ObjectKey, Task>>,
     connections: Connections,
     clock: Arc<dyn Clock>,
-    trigger: mpsc::UnboundedSender<Owner>,
+    trigger: mpsc::UnboundedSender<ObjectKey>,
 }
 
 struct Task {
@@ -60,18 +60,18 @@ struct Task {
 impl Watches {
     /// None yet. Optimizations about which there is news go to `trigger`.
     #[must_use]
-    pub fn new(connections: Connections, clock: Arc<dyn Clock>, trigger: mpsc::UnboundedSender<Owner>) -> Self {
+    pub fn new(connections: Connections, clock: Arc<dyn Clock>, trigger: mpsc::UnboundedSender<ObjectKey>) -> Self {
         Self { tasks: Mutex::default(), connections, clock, trigger }
     }
 
     /// The newest readings of an optimization.
-    pub fn look(&self, owner: &Owner) -> Option<Watched> {
+    pub fn look(&self, owner: &ObjectKey) -> Option<Watched> {
         let tasks = lock(&self.tasks);
         lock(&tasks.get(owner)?.latest).clone()
     }
 
     /// Whether an optimization is watched in this way already.
-    pub fn has(&self, owner: &Owner, status: &Watch, fingerprint: &str) -> bool {
+    pub fn has(&self, owner: &ObjectKey, status: &Watch, fingerprint: &str) -> bool {
         lock(&self.tasks).get(owner).is_some_and(|task| {
             let is_same = task.version == status.version && task.since == status.since;
             is_same && task.fingerprint == fingerprint && !task.handle.is_finished()
@@ -79,14 +79,14 @@ impl Watches {
     }
 
     /// Watches an optimization in this way, and in no other.
-    pub fn watch(&self, owner: &Owner, order: WatchOrder) {
+    pub fn watch(&self, owner: &ObjectKey, order: WatchOrder) {
         if self.has(owner, &order.status, &order.fingerprint) {
             return;
         }
         let latest = Arc::new(Mutex::new(None));
         let (version, since) = (order.status.version.clone(), order.status.since);
         let fingerprint = order.fingerprint.clone();
-        let span = tracing::info_span!("watch", namespace = owner.0, name = owner.1, %version);
+        let span = tracing::info_span!("watch", namespace = owner.namespace, name = owner.name, %version);
         let connections = self.connections.clone();
         let (told, clock) = (Arc::clone(&latest), Arc::clone(&self.clock));
         let (trigger, whose) = (self.trigger.clone(), owner.clone());
@@ -104,12 +104,12 @@ impl Watches {
     }
 
     /// The optimizations that are watched.
-    pub fn owners(&self) -> Vec<Owner> {
+    pub fn owners(&self) -> Vec<ObjectKey> {
         lock(&self.tasks).keys().cloned().collect()
     }
 
     /// Ends the watch over an optimization.
-    pub fn forget(&self, owner: &Owner) {
+    pub fn forget(&self, owner: &ObjectKey) {
         if let Some(task) = lock(&self.tasks).remove(owner) {
             task.handle.abort();
         }

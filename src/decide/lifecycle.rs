@@ -8,6 +8,7 @@
 
 mod agenda;
 mod champion;
+mod deferral;
 mod note;
 mod outcome;
 mod record;
@@ -19,6 +20,7 @@ mod tests;
 
 use jiff::Timestamp;
 
+pub use self::deferral::{Deferred, without_new_versions};
 pub use self::note::{EventReason, Note, Obstacle, ObstacleReason};
 pub use self::outcome::{ChallengerFacts, CycleFacts, Ended, Failed, Gated, Remeasured, TooDear};
 pub use self::record::{Challenger, Cost, Exhausted, FinishedCycle, Record, RunningCycle, Serving, VersionId, Watch};

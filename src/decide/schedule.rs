@@ -46,9 +46,6 @@ fn read(schedule: &Schedule) -> Result<(Cron, TimeZone), ScheduleError> {
     let cron = parser
         .parse(&schedule.cron)
         .map_err(|error| ScheduleError::Cron { cron: schedule.cron.clone(), why: error.to_string() })?;
-    let zone = match schedule.time_zone.as_deref() {
-        None => TimeZone::UTC,
-        Some(name) => TimeZone::get(name).map_err(|_| ScheduleError::TimeZone(name.to_owned()))?,
-    };
-    Ok((cron, zone))
+    let zone = schedule.zone();
+    Ok((cron, TimeZone::get(zone).map_err(|_| ScheduleError::TimeZone(zone.to_owned()))?))
 }

@@ -61,6 +61,23 @@ pub enum Origin {
     Requested,
 }
 
+impl Origin {
+    /// In words, such as `promoted by the gate`.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Base => "taken from the base prompt",
+            Self::Found => "found in the target ConfigMap",
+            Self::Gate => "promoted by the gate",
+            Self::Approval => "promoted by approval",
+            Self::Adopted => "adopted from a changed base prompt",
+            Self::Pin => "pinned",
+            Self::Rollback => "restored by an automatic rollback",
+            Self::Requested => "restored by a requested rollback",
+        }
+    }
+}
+
 /// What a cycle does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CycleKind {

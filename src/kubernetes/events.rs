@@ -4,42 +4,96 @@
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
-use kube::runtime::events::Reporter;
+use kube::runtime::events::{self as recorder, EventType, Recorder, Reporter};
 use kube::{Client, Resource as _, ResourceExt as _};
 
+use super::lease::Fence;
+use super::refusal::is_refusal;
 use crate::api::AgentOptimization;
 use crate::api::status::Notice;
+use crate::decide::lifecycle::Note;
 use crate::domain::hash::ContentHash;
 
 /// The most bytes of an Event's note (events.k8s.io/v1).
 const NOTE_BYTES: usize = 1024;
 
-/// The result of publishing an Event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Published {
-    /// It was created.
-    Now,
-    /// It existed already.
-    Before,
+/// An Event that no record keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Somebody should look.
+    pub is_warning: bool,
+    /// In one word, for programs.
+    pub reason: &'static str,
+    /// In words, for people.
+    pub message: String,
 }
 
-/// Publishes a decision about an object.
-///
-/// # Errors
-/// The API server is unreachable or refuses the write.
-pub async fn publish(
-    client: &Client,
-    object: &AgentOptimization,
-    reporter: &Reporter,
-    notice: &Notice,
-) -> Result<Published, kube::Error> {
-    let api: Api<Event> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-    match api.create(&PostParams::default(), &event(object, reporter, notice)).await {
-        Ok(_) => Ok(Published::Now),
-        Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
-            Ok(Published::Before)
+impl From<&Note> for Said {
+    fn from(note: &Note) -> Self {
+        Self { is_warning: note.is_warning, reason: note.reason.as_str(), message: note.message.clone() }
+    }
+}
+
+/// Publishes Events, as long as we hold the Lease.
+#[derive(Clone)]
+pub struct Publisher {
+    client: Client,
+    reporter: Reporter,
+    recorder: Recorder,
+    fence: Fence,
+}
+
+impl Publisher {
+    /// Publishes in the name of a reporter.
+    #[must_use]
+    pub fn new(client: Client, reporter: Reporter, fence: Fence) -> Self {
+        Self { recorder: Recorder::new(client.clone(), reporter.clone()), client, reporter, fence }
+    }
+
+    /// Publishes what the record says was decided, each thing once, even if another operator was killed while it did. What the API
+    /// server refuses is logged and done with. Returns what is new, and whether all of it is done with; the rest is to be tried again.
+    pub async fn publish(&self, object: &AgentOptimization, notices: &[Notice]) -> (Vec<Notice>, bool) {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
+        let mut new = Vec::new();
+        for notice in notices {
+            if !self.fence.is_open() {
+                return (new, false);
+            }
+            let Notice { reason, message, .. } = notice;
+            match api.create(&PostParams::default(), &event(object, &self.reporter, notice)).await {
+                Ok(_) => tracing::info!(reason, "{message}"),
+                // It was published before.
+                Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => continue,
+                Err(error) if is_refusal(&error) => {
+                    tracing::warn!(%error, reason, "cannot publish an Event: {message}")
+                }
+                Err(error) => {
+                    tracing::warn!(%error, reason, "cannot publish an Event; trying again later");
+                    return (new, false);
+                }
+            }
+            new.push(notice.clone());
         }
-        Err(error) => Err(error),
+        (new, true)
+    }
+
+    /// Publishes Events that no record keeps. One that cannot be published is logged; nothing depends on it.
+    pub async fn say(&self, object: &AgentOptimization, said: Vec<Said>) {
+        let reference = object.object_ref(&());
+        for Said { is_warning, reason, message } in said {
+            tracing::info!(reason, "{message}");
+            let event = recorder::Event {
+                type_: if is_warning { EventType::Warning } else { EventType::Normal },
+                reason: reason.to_owned(),
+                note: Some(cut(&message)),
+                // Events that differ in their action are not counted as one.
+                action: format!("{reason}-{}", ContentHash::of_bytes(message.as_bytes()).short()),
+                secondary: None,
+            };
+            if let Err(error) = self.recorder.publish(&event, &reference).await {
+                tracing::warn!(%error, reason, "cannot publish an Event");
+            }
+        }
     }
 }
 
@@ -66,9 +120,8 @@ fn event(object: &AgentOptimization, reporter: &Reporter, notice: &Notice) -> Ev
     }
 }
 
-/// Truncates a text to the maximum length of a note.
-#[must_use]
-pub fn cut(text: &str) -> String {
+/// A text that fits into an Event.
+fn cut(text: &str) -> String {
     if text.len() <= NOTE_BYTES {
         return text.to_owned();
     }

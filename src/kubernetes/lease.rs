@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::fence::Fence;
+pub use self::fence::{Fence, NotLeader};
 
 use self::candidate::Candidate;
 use crate::engine::ports::Clock;

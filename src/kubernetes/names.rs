@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::domain::ids::ObjectKey;
+
 /// The field manager of everything that the operator writes.
 pub const FIELD_MANAGER: &str = "whetstone";
 /// The label with the AgentOptimization of an object.
@@ -15,6 +17,13 @@ pub const PROMPT_HASH_ANNOTATION: &str = "whetstone.dev/prompt-hash";
 /// The finalizer that delays the deletion of an AgentOptimization until the base prompt was written to its target
 /// (`spec.promotion.onDelete: Revert`).
 pub const REVERT_FINALIZER: &str = "whetstone.dev/revert";
+
+/// The namespace and name of an object.
+#[must_use]
+pub fn key_of<K: kube::Resource>(object: &K) -> ObjectKey {
+    let metadata = object.meta();
+    ObjectKey::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
 
 /// The object name of a version.
 #[must_use]

@@ -19,6 +19,8 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::domain::ids::ObjectKey;
+
 /// The time after which a watch of a Secret is restarted.
 const WATCH_SECONDS: u32 = 290;
 
@@ -34,8 +36,6 @@ pub enum Kind {
     Secret,
 }
 
-/// An optimization: namespace and name.
-pub type Owner = (String, String);
 /// A referenced object: its kind, namespace and name.
 type Named = (Kind, String, String);
 /// The scope of a watch: a namespace, or one object in it.
@@ -45,14 +45,14 @@ type Scope = (Kind, String, Option<String>);
 pub struct References {
     client: Client,
     /// Receives the optimizations to reconcile.
-    trigger: mpsc::UnboundedSender<Owner>,
+    trigger: mpsc::UnboundedSender<ObjectKey>,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    wanted: HashMap<Owner, BTreeSet<Named>>,
-    users: HashMap<Named, BTreeSet<Owner>>,
+    wanted: HashMap<ObjectKey, BTreeSet<Named>>,
+    users: HashMap<Named, BTreeSet<ObjectKey>>,
     watches: HashMap<Scope, Watch>,
 }
 
@@ -67,13 +67,14 @@ struct Watch {
 impl References {
     /// Watches nothing yet. Sends optimizations to reconcile to `trigger`.
     #[must_use]
-    pub fn new(client: Client, trigger: mpsc::UnboundedSender<Owner>) -> Self {
+    pub fn new(client: Client, trigger: mpsc::UnboundedSender<ObjectKey>) -> Self {
         Self { client, trigger, state: Arc::default() }
     }
 
     /// Sets the current references of an optimization.
-    pub fn set(&self, owner: &Owner, wanted: BTreeSet<(Kind, String)>) {
-        let wanted: BTreeSet<Named> = wanted.into_iter().map(|(kind, name)| (kind, owner.0.clone(), name)).collect();
+    pub fn set(&self, owner: &ObjectKey, wanted: BTreeSet<(Kind, String)>) {
+        let wanted: BTreeSet<Named> =
+            wanted.into_iter().map(|(kind, name)| (kind, owner.namespace.clone(), name)).collect();
         let mut state = lock(&self.state);
         if state.wanted.get(owner) == Some(&wanted) {
             return;
@@ -89,7 +90,7 @@ impl References {
     }
 
     /// Forgets a deleted optimization.
-    pub fn forget(&self, owner: &Owner) {
+    pub fn forget(&self, owner: &ObjectKey) {
         let mut state = lock(&self.state);
         state.forget(owner);
         state.end_idle_watches();
@@ -98,7 +99,7 @@ impl References {
     /// The versions of all objects that an optimization refers to; `None` while they are not known yet. An object that does not
     /// exist has no version.
     #[must_use]
-    pub fn versions(&self, owner: &Owner) -> Option<Vec<(String, Option<String>)>> {
+    pub fn versions(&self, owner: &ObjectKey) -> Option<Vec<(String, Option<String>)>> {
         let state = lock(&self.state);
         let wanted = state.wanted.get(owner)?;
         wanted
@@ -200,7 +201,7 @@ impl Drop for References {
 }
 
 impl State {
-    fn forget(&mut self, owner: &Owner) {
+    fn forget(&mut self, owner: &ObjectKey) {
         for named in self.wanted.remove(owner).unwrap_or_default() {
             if let Some(users) = self.users.get_mut(&named) {
                 users.remove(owner);
@@ -227,7 +228,7 @@ async fn follow<K>(
     mut events: impl futures::Stream<Item = watcher::Result<Event<PartialObjectMeta<K>>>> + Unpin,
     scope: &Scope,
     state: &Mutex<State>,
-    trigger: &mpsc::UnboundedSender<Owner>,
+    trigger: &mpsc::UnboundedSender<ObjectKey>,
 ) where
     K: kube::Resource<DynamicType = ()>,
 {

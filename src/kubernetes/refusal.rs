@@ -135,6 +135,22 @@ pub fn is_missing_object(error: &kube::Error) -> bool {
     status.code == 404 && status.details.as_ref().is_some_and(|details| !details.name.is_empty())
 }
 
+/// Whether the API server refuses the request and will refuse it again, rather than being overloaded or out of reach.
+#[must_use]
+pub fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
+}
+
+/// Why the API server refuses in its own words, or why there is no answer.
+#[must_use]
+pub fn reason(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.message.is_empty() => status.reason.clone(),
+        kube::Error::Api(status) => status.message.clone(),
+        error => plain(error),
+    }
+}
+
 /// The innermost reason of an error: the outer ones name layers of the client.
 #[must_use]
 pub fn plain(error: &kube::Error) -> String {

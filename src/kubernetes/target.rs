@@ -89,17 +89,12 @@ fn classify(found: ConfigMap, optimization: &str) -> Target {
 /// The target could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// It was changed since it was read, or was created.
-    #[error("the ConfigMap {0:?} changed while it was being written")]
-    Changed(String),
-    /// The API server is unreachable or refuses the write.
-    #[error("writing the ConfigMap {name:?}: {source}")]
-    Refused {
-        /// The ConfigMap.
-        name: String,
-        /// The error of the API server.
-        source: kube::Error,
-    },
+    /// It was changed, or created, since it was read.
+    #[error("it was changed by somebody else in the meantime")]
+    Changed,
+    /// The API server does not answer, or refuses.
+    #[error(transparent)]
+    Failed(kube::Error),
 }
 
 /// Writes the target in one apply: prompt, version and hash together.
@@ -129,8 +124,8 @@ pub async fn apply(
     };
     let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
     let failed = |error: kube::Error| match error {
-        kube::Error::Api(status) if status.code == 409 => ApplyError::Changed(name.to_owned()),
-        source => ApplyError::Refused { name: name.to_owned(), source },
+        kube::Error::Api(status) if status.code == 409 => ApplyError::Changed,
+        source => ApplyError::Failed(source),
     };
     let written = api.patch(name, &parameters, &Patch::Apply(object)).await.map_err(failed)?;
     let others = written.managed_fields().iter().any(|entry| entry.manager.as_deref() != Some(FIELD_MANAGER));
@@ -139,7 +134,7 @@ pub async fn apply(
         let nothing =
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}});
         api.patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(nothing)).await.map_err(failed)?;
-        return Err(ApplyError::Changed(name.to_owned()));
+        return Err(ApplyError::Changed);
     }
     let is_there = |key: &&str| written.data.as_ref().is_some_and(|data| data.contains_key(*key));
     let stray = OUR_KEYS.into_iter().filter(is_there).filter(|key| !data.contains_key(*key));

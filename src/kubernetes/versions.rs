@@ -13,12 +13,13 @@ use kube::runtime::watcher::Event;
 use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 
-use super::names::{FIELD_MANAGER, OPTIMIZATION_LABEL, ORIGIN_ANNOTATION, version_object};
+use super::names::{FIELD_MANAGER, OPTIMIZATION_LABEL, ORIGIN_ANNOTATION, key_of, version_object};
 use crate::api::AgentOptimization;
 use crate::api::prompt_version::{OptimizationRef, PromptVersion, PromptVersionSpec};
 use crate::api::status::PromptVersionStatus;
 use crate::decide::lifecycle::{KnownVersion, NewVersion, VersionOrigin};
 use crate::domain::hash::ContentHash;
+use crate::domain::ids::ObjectKey;
 use crate::domain::score::Score;
 
 /// A PromptVersion without its prompt.
@@ -36,17 +37,14 @@ pub struct Indexed {
     pub revision: u64,
 }
 
-/// The name of an optimization and its namespace.
-type Owner = (String, String);
-
 /// All PromptVersions that are watched, by their optimization and object name.
 #[derive(Debug, Default)]
 pub struct Versions {
-    all: Mutex<HashMap<Owner, BTreeMap<String, Indexed>>>,
+    all: Mutex<HashMap<ObjectKey, BTreeMap<String, Indexed>>>,
     /// What a restarted watch has listed so far, until the list is complete.
-    listed: Mutex<HashMap<Owner, BTreeMap<String, Indexed>>>,
+    listed: Mutex<HashMap<ObjectKey, BTreeMap<String, Indexed>>>,
     /// The most recently deleted objects, by namespace and name, with their last version.
-    gone: Mutex<VecDeque<((String, String), u64)>>,
+    gone: Mutex<VecDeque<(ObjectKey, u64)>>,
     /// Whether the first list is complete.
     is_complete: AtomicBool,
 }
@@ -59,7 +57,7 @@ const GONE: usize = 256;
 
 impl Versions {
     /// Processes an event of the watch. Returns the optimizations that it concerns.
-    pub fn take_in(&self, event: &Event<PromptVersion>) -> Vec<Owner> {
+    pub fn take_in(&self, event: &Event<PromptVersion>) -> Vec<ObjectKey> {
         match event {
             Event::Init => {
                 lock(&self.listed).clear();
@@ -82,7 +80,7 @@ impl Versions {
                         }
                     }
                 }
-                let mut owners: Vec<Owner> = all.keys().chain(listed.keys()).cloned().collect();
+                let mut owners: Vec<ObjectKey> = all.keys().chain(listed.keys()).cloned().collect();
                 owners.sort();
                 owners.dedup();
                 *all = listed;
@@ -95,7 +93,7 @@ impl Versions {
                 let mut all = lock(&self.all);
                 let mut gone = lock(&self.gone);
                 gone.truncate(GONE - 1);
-                gone.push_front(((owner.0.clone(), version.name_any()), revision(version)));
+                gone.push_front((key_of(version), revision(version)));
                 if let Some(versions) = all.get_mut(&owner) {
                     versions.remove(&version.name_any());
                     if versions.is_empty() {
@@ -113,12 +111,11 @@ impl Versions {
     }
 
     /// Keeps the newest state of an object. Returns its optimization if the object has changed.
-    fn keep(&self, version: &PromptVersion) -> Option<Owner> {
+    fn keep(&self, version: &PromptVersion) -> Option<ObjectKey> {
         let (owner, object, new) = (owner_of(version), version.name_any(), indexed(version));
         let mut all = lock(&self.all);
-        let is_gone = lock(&self.gone).iter().any(|(gone, at)| {
-            (gone.0.as_str(), gone.1.as_str()) == (owner.0.as_str(), object.as_str()) && *at >= new.revision
-        });
+        let key = key_of(version);
+        let is_gone = lock(&self.gone).iter().any(|(gone, at)| *gone == key && *at >= new.revision);
         let versions = all.entry(owner.clone()).or_default();
         let old = versions.get(&object);
         if is_gone || old.is_some_and(|old| old.revision > new.revision) {
@@ -139,19 +136,21 @@ impl Versions {
     /// Version names of an optimization that are unavailable because an object of that name exists: one of another optimization
     /// with the same prefix, or one that a person created.
     #[must_use]
-    pub fn taken(&self, namespace: &str, optimization: &str) -> Vec<String> {
+    pub fn taken(&self, optimization: &ObjectKey) -> Vec<String> {
         let all = lock(&self.all);
-        let there = all.iter().filter(|(owner, _)| owner.0 == namespace).flat_map(|(_, versions)| versions.keys());
-        let prefix = version_object(optimization, "");
+        let there = all
+            .iter()
+            .filter(|(owner, _)| owner.namespace == optimization.namespace)
+            .flat_map(|(_, versions)| versions.keys());
+        let prefix = version_object(&optimization.name, "");
         there.filter_map(|object| object.strip_prefix(&prefix)).map(str::to_owned).collect()
     }
 
     /// The versions of an optimization.
     #[must_use]
-    pub fn of(&self, namespace: &str, optimization: &str) -> Vec<Indexed> {
+    pub fn of(&self, owner: &ObjectKey) -> Vec<Indexed> {
         let all = lock(&self.all);
-        let owner = (namespace.to_owned(), optimization.to_owned());
-        all.get(&owner).map(|versions| versions.values().cloned().collect()).unwrap_or_default()
+        all.get(owner).map(|versions| versions.values().cloned().collect()).unwrap_or_default()
     }
 }
 
@@ -163,8 +162,8 @@ fn revision(version: &PromptVersion) -> u64 {
     version.resource_version().and_then(|revision| revision.parse().ok()).unwrap_or(0)
 }
 
-fn owner_of(version: &PromptVersion) -> Owner {
-    (version.namespace().unwrap_or_default(), version.spec.optimization_ref.name.clone())
+fn owner_of(version: &PromptVersion) -> ObjectKey {
+    ObjectKey::new(version.namespace().unwrap_or_default(), &*version.spec.optimization_ref.name)
 }
 
 fn indexed(version: &PromptVersion) -> Indexed {
@@ -281,9 +280,9 @@ pub async fn delete(client: &Client, namespace: &str, object: &str) -> Result<()
 ///
 /// # Errors
 /// The API server is unreachable or refuses the request.
-pub async fn list(client: &Client, namespace: &str, optimization: &str) -> Result<Vec<PromptVersion>, kube::Error> {
-    let api: Api<PromptVersion> = Api::namespaced(client.clone(), namespace);
-    let selector = format!("spec.optimizationRef.name={optimization}");
+pub async fn list(client: &Client, optimization: &ObjectKey) -> Result<Vec<PromptVersion>, kube::Error> {
+    let api: Api<PromptVersion> = Api::namespaced(client.clone(), &optimization.namespace);
+    let selector = format!("spec.optimizationRef.name={}", optimization.name);
     let mut parameters = ListParams::default().fields(&selector).limit(PAGE);
     let mut versions = Vec::new();
     loop {

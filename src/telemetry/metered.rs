@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 
-use super::metrics::{Metrics, Owner};
+use super::metrics::Metrics;
 use crate::domain::call::{CallKey, Phase};
 use crate::domain::hash::ContentHash;
+use crate::domain::ids::ObjectKey;
 use crate::domain::ids::VersionName;
 use crate::domain::money::Money;
 use crate::engine::ports::{
@@ -20,13 +21,13 @@ pub struct Metered<S> {
     _kept: Option<Box<dyn Any + Send + Sync>>,
     store: Arc<S>,
     metrics: Arc<Metrics>,
-    owner: Owner,
+    owner: ObjectKey,
     currency: String,
 }
 
 impl<S> Metered<S> {
     /// Counts the calls that are recorded in a store for an object.
-    pub fn new(store: Arc<S>, metrics: Arc<Metrics>, owner: Owner, currency: String) -> Self {
+    pub fn new(store: Arc<S>, metrics: Arc<Metrics>, owner: ObjectKey, currency: String) -> Self {
         Self { _kept: None, store, metrics, owner, currency }
     }
 

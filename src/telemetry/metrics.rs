@@ -23,10 +23,8 @@ use self::labels::{
     ReasonLabels, TokenLabels, because, call, cost, of, promotion, token,
 };
 use crate::domain::call::Phase;
+use crate::domain::ids::ObjectKey;
 use crate::engine::ports::LedgerEntry;
-
-/// An AgentOptimization: its namespace and name.
-pub type Owner = (String, String);
 
 type Cost = Counter<f64, AtomicU64>;
 
@@ -53,7 +51,7 @@ pub struct Metrics {
     not_ready: Family<ReasonLabels, Gauge>,
     waiting: Family<OwnerLabels, Gauge>,
     lost_stores: Family<NamespaceLabels, Gauge>,
-    known: Mutex<HashMap<Owner, Known>>,
+    known: Mutex<HashMap<ObjectKey, Known>>,
 }
 
 /// The series of one object, so that they can be removed with it.
@@ -205,19 +203,19 @@ impl Metrics {
     }
 
     /// Records a promotion.
-    pub fn promoted(&self, owner: &Owner, origin: &str) {
+    pub fn promoted(&self, owner: &ObjectKey, origin: &str) {
         self.known(owner, |known| known.origins.insert(origin.to_owned()));
         self.promotions.get_or_create(&promotion(owner, origin)).inc();
     }
 
     /// Records a rollback.
-    pub fn rolled_back(&self, owner: &Owner, reason: &str) {
+    pub fn rolled_back(&self, owner: &ObjectKey, reason: &str) {
         self.known(owner, |known| known.reasons.insert(reason.to_owned()));
         self.rollbacks.get_or_create(&because(owner, reason)).inc();
     }
 
     /// Sets the phase of an object.
-    pub fn set_phase(&self, owner: &Owner, phase: &str) {
+    pub fn set_phase(&self, owner: &ObjectKey, phase: &str) {
         let before = self.known(owner, |known| known.phase.replace(phase.to_owned()));
         if before.as_deref() == Some(phase) {
             return;
@@ -229,7 +227,7 @@ impl Metrics {
     }
 
     /// Sets the reason why an object is not ready; `None` if it is.
-    pub fn set_not_ready(&self, owner: &Owner, reason: Option<&str>) {
+    pub fn set_not_ready(&self, owner: &ObjectKey, reason: Option<&str>) {
         let before = self.known(owner, |known| std::mem::replace(&mut known.not_ready, reason.map(str::to_owned)));
         if before.as_deref() == reason {
             return;
@@ -243,7 +241,7 @@ impl Metrics {
     }
 
     /// Sets whether the cycle of an object has failed and will be retried.
-    pub fn set_waiting(&self, owner: &Owner, waits: bool) {
+    pub fn set_waiting(&self, owner: &ObjectKey, waits: bool) {
         if waits {
             self.known(owner, |_| ());
             self.waiting.get_or_create(&of(owner)).set(1);
@@ -274,7 +272,7 @@ impl Metrics {
     }
 
     /// Sets the number of live signals without evidence at their last reading; `None` if no version is watched.
-    pub fn set_blind_signals(&self, owner: &Owner, blind: Option<usize>) {
+    pub fn set_blind_signals(&self, owner: &ObjectKey, blind: Option<usize>) {
         match blind {
             Some(blind) => {
                 self.known(owner, |_| ());
@@ -303,7 +301,7 @@ impl Metrics {
     }
 
     /// Removes the series of a deleted object.
-    pub fn forget(&self, owner: &Owner) {
+    pub fn forget(&self, owner: &ObjectKey) {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(owner);
         let Some(known) = known else { return };
         if let Some(phase) = known.phase {
@@ -331,12 +329,12 @@ impl Metrics {
     }
 
     /// Records an answer from the ledger.
-    pub(super) fn answered_by_ledger(&self, owner: &Owner) {
+    pub(super) fn answered_by_ledger(&self, owner: &ObjectKey) {
         self.ledger_answers.get_or_create(&of(owner)).inc();
     }
 
     /// Records a paid call.
-    pub(super) fn paid(&self, owner: &Owner, currency: &str, entry: &LedgerEntry) {
+    pub(super) fn paid(&self, owner: &ObjectKey, currency: &str, entry: &LedgerEntry) {
         let model = entry.model.as_str();
         self.known(owner, |known| known.models.insert((model.to_owned(), currency.to_owned())));
         self.calls.get_or_create(&call(owner, model)).inc();
@@ -350,7 +348,7 @@ impl Metrics {
         }
     }
 
-    fn known<T>(&self, owner: &Owner, change: impl FnOnce(&mut Known) -> T) -> T {
+    fn known<T>(&self, owner: &ObjectKey, change: impl FnOnce(&mut Known) -> T) -> T {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         change(known.entry(owner.clone()).or_default())
     }
@@ -379,7 +377,7 @@ mod tests {
     #[test]
     fn a_name_that_a_tenant_has_chosen_forges_no_series() {
         let metrics = Metrics::new();
-        let owner = ("shop".to_owned(), "support".to_owned());
+        let owner = ObjectKey::new("shop", "support");
         metrics.calls.get_or_create(&call(&owner, "a\"} 0\nwhetstone_leader 7\n#\\")).inc();
         let text = metrics.text();
         assert!(text.contains(r#"model="a\"} 0\nwhetstone_leader 7\n#\\"} 1"#), "{text}");
@@ -389,7 +387,7 @@ mod tests {
     #[test]
     fn the_series_of_an_object_go_with_it() {
         let metrics = Metrics::new();
-        let owner = ("shop".to_owned(), "support".to_owned());
+        let owner = ObjectKey::new("shop", "support");
         metrics.promoted(&owner, "Gate");
         metrics.rolled_back(&owner, "Breach");
         metrics.set_phase(&owner, "Idle");

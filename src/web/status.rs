@@ -17,9 +17,8 @@ pub use self::words::{Health, obstacle, verdict_words};
 use super::moment::relative;
 use super::terminal::{Terminal, Tone, line, lines};
 use crate::api::intent::annotations;
-use crate::api::profile::Defaults;
 use crate::api::promotion::Approval;
-use crate::api::resolve::BREACHES;
+use crate::api::resolve::{self, breaches, promotion};
 use crate::api::status::{AgentOptimizationStatus, Progress, RunningCycle, WatchStatus};
 use crate::api::{AgentOptimization, PromptVersion};
 use crate::domain::words::counted;
@@ -94,7 +93,7 @@ pub fn page(object: &AgentOptimization, versions: &[PromptVersion], view: &View<
         if let Some(watch) = &status.watch {
             section(&mut text, "signals", &signals::table(watch, object.spec.watch.as_ref(), view), view);
         }
-        section(&mut text, "cycles", &past::cycles(&status.history, currency(object), view), view);
+        section(&mut text, "cycles", &past::cycles(&status.history, &currency(object), view), view);
     }
     section(&mut text, "versions", &past::lineage(versions, 1, view), view);
     section(&mut text, "next", &next::suggestions(object, view), view);
@@ -114,9 +113,9 @@ fn section(text: &mut String, heading: &str, content: &str, view: &View<'_>) {
 }
 
 /// The currency of budget and prices.
-fn currency(object: &AgentOptimization) -> &str {
-    let spent = object.status.as_ref().and_then(|status| status.cost.as_ref()).map(|cost| cost.currency.as_str());
-    spent.or(object.spec.budget.as_ref().and_then(|budget| budget.currency.as_deref())).unwrap_or("USD")
+fn currency(object: &AgentOptimization) -> String {
+    let spent = object.status.as_ref().and_then(|status| status.cost.as_ref()).map(|cost| cost.currency.clone());
+    spent.unwrap_or_else(|| resolve::currency(&object.spec))
 }
 
 /// `NAMESPACE/NAME`.
@@ -191,12 +190,12 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
     let nothing = AgentOptimizationStatus::default();
     let status = object.status.as_ref().unwrap_or(&nothing);
     if let Some(champion) = &status.champion {
-        let origin = words::origin(champion.origin);
+        let origin = champion.origin.words();
         let since = relative(champion.since, view.now);
         add(
             "champion",
             Tone::Plain,
-            format!("{}{}, {origin} {since}", champion.version, scored(champion.score.as_ref())),
+            format!("{}{}, {origin}, {since}", champion.version, scored(champion.score.as_ref())),
         );
     }
     if let Some(before) = &status.predecessor {
@@ -226,7 +225,7 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
             add("cycle", Tone::Busy, words);
         }
         if let Some(progress) = cycle.progress.as_ref().filter(|_| !spec.suspend) {
-            add("", Tone::Busy, progress_words(progress, currency(object), true));
+            add("", Tone::Busy, progress_words(progress, &currency(object), true));
         }
         if let Some(waiting) = &cycle.waiting {
             let times =
@@ -237,8 +236,7 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
         }
     }
     if let Some(watch) = &status.watch {
-        let limit = spec.watch.as_ref().and_then(|watch| watch.breaches).unwrap_or(BREACHES);
-        let (tone, text) = watch_words(watch, limit, view);
+        let (tone, text) = watch_words(watch, breaches(spec), view);
         add("watch", tone, text);
     }
     if let (1.., Some(at)) = (status.reevaluations, status.reevaluated_at) {
@@ -252,12 +250,11 @@ fn facts(object: &AgentOptimization, view: &View<'_>) -> Vec<Fact> {
     if spec.suspend {
         add("suspended", Tone::Notable, "no cycles start; the champion is still watched".to_owned());
     }
-    let approval = spec.promotion.as_ref().and_then(|promotion| promotion.approval);
-    if approval.unwrap_or_else(|| Defaults::of(spec.profile).approval) == Approval::Manual {
+    if promotion(spec).approval == Approval::Manual {
         add("approval", Tone::Plain, "every promotion requires manual approval".to_owned());
     }
     if let Some(schedule) = &spec.schedule {
-        let zone = schedule.time_zone.as_deref().unwrap_or("UTC");
+        let zone = schedule.zone();
         let next = match status.schedule.as_ref().and_then(|schedule| schedule.next) {
             Some(_) if spec.suspend => ", not while suspended".to_owned(),
             Some(next) => format!(", next {}", relative(next, view.now)),

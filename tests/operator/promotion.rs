@@ -142,7 +142,8 @@ fn a_promotion_restarts_a_workload_once_and_a_cycle_that_changes_nothing_does_no
     let failed = shop.until_event("RestartFailed");
     assert!(failed.contains("StatefulSet") && failed.contains("\"gone\""), "{failed}");
     let status = shop.until("it says so", |status| {
-        condition(status, "Ready").is_some_and(|ready| ready.message.contains("\"gone\" was not restarted"))
+        condition(status, "Ready")
+            .is_some_and(|ready| ready.message.contains("cannot restart the StatefulSet \"gone\""))
     });
     assert_eq!((status.restarted_for, status.champion.as_ref().unwrap().version.as_str()), (None, "v2"));
     let version = || block_on(shop.namespace.api::<AgentOptimization>().get(SHOP)).unwrap().resource_version();

@@ -82,7 +82,7 @@ fn what_is_done_to_the_target_is_undone_and_what_others_keep_in_it_stays() {
     eventually("the prompt is put back", DEADLINE, || {
         shop.target().filter(|held| held["system-prompt"] == data["system-prompt"])
     });
-    let expected = format!("somebody edited system-prompt of the ConfigMap {TARGET:?}, and it is put back");
+    let expected = format!("somebody edited system-prompt of the ConfigMap {TARGET:?}, and the edit was undone");
     assert_eq!(shop.until_event("TargetPutBack"), expected);
     assert_eq!(shop.target().unwrap()["theirs"], "x");
 
@@ -107,7 +107,7 @@ fn what_is_done_to_the_target_is_undone_and_what_others_keep_in_it_stays() {
     let held = eventually("it is there again", DEADLINE, || shop.target());
     assert_eq!(held, data);
     eventually("an Event that says so", DEADLINE, || {
-        let deleted = format!("the ConfigMap {TARGET:?} was deleted, and is there again");
+        let deleted = format!("the ConfigMap {TARGET:?} was deleted, and has been created again");
         shop.events().contains(&("TargetPutBack".to_owned(), deleted)).then_some(())
     });
 }

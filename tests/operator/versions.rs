@@ -129,7 +129,7 @@ fn adopted_base_prompts_serve_at_once_and_old_versions_go_but_never_champion_and
     let champion = status.champion.unwrap();
     assert_eq!((champion.version.as_str(), champion.origin), ("v5", Origin::Adopted));
     assert_eq!(status.predecessor.unwrap().version, "v4");
-    assert_eq!(shop.until_version("shop-v5", "Champion").reasons, ["it serves: the base prompt, adopted"]);
+    assert_eq!(shop.until_version("shop-v5", "Champion").reasons, ["it serves: adopted from a changed base prompt"]);
 
     // The one that serves is made again when somebody deletes it.
     let before = shop.version("shop-v5");

@@ -177,7 +177,7 @@ fn a_breach_in_enough_readings_brings_the_predecessor_back_for_good() {
     assert!(has(&status, "RolledBack", "True", "Breach"));
     assert_eq!(
         condition(&status, "RolledBack").unwrap().message,
-        "better was taken back and v1 serves again: failures is 0.5, above max 0.1 (3 readings in a row)"
+        "better was rolled back, and v1 serves again: failures is 0.5, above max 0.1 (3 readings in a row)"
     );
     assert_eq!(condition(&status, "SignalsAvailable"), None);
     let told = shop.until_version("better", "RolledBack");

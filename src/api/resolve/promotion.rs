@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 
 use super::super::AgentOptimizationSpec;
-use super::super::plan::{GatePlan, RuntimePlan};
+use super::super::plan::{GatePlan, PromotionPlan, RuntimePlan};
 use super::super::profile::Defaults;
 use super::findings::Findings;
 use super::references::{Reference, requested};
@@ -13,6 +13,19 @@ use crate::domain::words::{by_number, counted};
 /// The currency of prices and budget.
 pub fn currency(spec: &AgentOptimizationSpec) -> String {
     spec.budget.as_ref().and_then(|budget| budget.currency.clone()).unwrap_or_else(|| "USD".to_owned())
+}
+
+/// What the operator does with promotions.
+#[must_use]
+pub fn plan(spec: &AgentOptimizationSpec) -> PromotionPlan {
+    let defaults = Defaults::of(spec.profile);
+    let written = super::promotion_of(spec).cloned().unwrap_or_default();
+    PromotionPlan {
+        approval: written.approval.unwrap_or(defaults.approval),
+        max_versions_retained: written.max_versions_retained.unwrap_or(defaults.max_versions_retained),
+        on_base_change: written.on_base_change.unwrap_or_default(),
+        on_delete: written.on_delete.unwrap_or_default(),
+    }
 }
 
 /// The budget of a cycle.

@@ -233,7 +233,9 @@ fn every_profile_makes_a_plan() {
         let defaults = Defaults::of(profile);
         assert_eq!(plan.execution.repeats, defaults.repeats);
         assert_eq!(plan.gate.minimum_sample_size, defaults.minimum_sample_size as usize);
-        assert_eq!(plan.approval == Approval::Manual, profile == Profile::Compliance);
+        let spec =
+            AgentOptimizationSpec { profile, ..Submission::read("agent.yaml", RESOURCE, None).unwrap().resource.spec };
+        assert_eq!(promotion(&spec).approval == Approval::Manual, profile == Profile::Compliance);
     }
 }
 

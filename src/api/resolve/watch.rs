@@ -21,8 +21,7 @@ use crate::domain::words::counted;
 
 const WINDOW: Duration = Duration::from_hours(1);
 const INTERVAL: Duration = Duration::from_secs(30);
-/// The default of `spec.watch.breaches`.
-pub const BREACHES: u32 = 3;
+const BREACHES: u32 = 3;
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_DROP: f64 = 0.05;
 
@@ -48,11 +47,11 @@ const OWN_HEADERS: [&str; 10] = [
 pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Option<WatchPlan> {
     let path = "spec.watch";
     let watch = spec.watch.as_ref()?;
-    let Watch { window, interval, breaches, prometheus, signals, reevaluation } = watch;
+    let Watch { window, interval, breaches: _, prometheus, signals, reevaluation } = watch;
     let (window, interval, breaches) = (
         window.map_or(WINDOW, |window| window.0),
         interval.map_or(INTERVAL, |interval| interval.0),
-        breaches.unwrap_or(BREACHES).max(1),
+        self::breaches(spec),
     );
     check_times(window, interval, if signals.is_empty() { 1 } else { breaches }, findings);
     let prometheus = prometheus
@@ -84,6 +83,18 @@ pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Opt
         plan.definition = definition(plan, prometheus.as_ref(), window, interval);
     }
     Some(WatchPlan { window, interval, breaches, prometheus, signals: plans, reevaluation })
+}
+
+/// How many readings in a row have to breach a limit before a version is rolled back.
+#[must_use]
+pub fn breaches(spec: &AgentOptimizationSpec) -> u32 {
+    spec.watch.as_ref().and_then(|watch| watch.breaches).unwrap_or(BREACHES).max(1)
+}
+
+/// How far a re-evaluation may find the aggregate score below the one of the promotion, 0 to 1.
+#[must_use]
+pub fn max_drop(spec: &AgentOptimizationSpec) -> f64 {
+    spec.watch.as_ref().and_then(|watch| watch.reevaluation.as_ref()?.max_drop).unwrap_or(MAX_DROP)
 }
 
 /// A short hash of everything that determines a reading and its limits, over canonical JSON without what is absent. A change of
@@ -335,7 +346,7 @@ fn reevaluation(spec: &AgentOptimizationSpec, written: &Reevaluation, findings: 
     if spec.agent.runtime.replay.is_some() {
         findings.warn(path, "recorded transcripts never change, so a re-evaluation finds nothing; remove it");
     }
-    ReevaluationPlan { every: every.0, max_drop: max_drop.unwrap_or(MAX_DROP) }
+    ReevaluationPlan { every: every.0, max_drop: self::max_drop(spec) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::controllers::context::Context;
 use crate::controllers::cycles::Order;
 use crate::controllers::error::ReconcileError;
 use crate::controllers::observe::Observed;
-use crate::controllers::resolve::{self, Resolved};
+use crate::controllers::resolve;
+use crate::controllers::resolved::Resolved;
 use crate::controllers::run_cycle::{Grounds, run_cycle};
 use crate::controllers::watches::WatchOrder;
 use crate::decide::lifecycle::{Course, RunningCycle};
@@ -73,7 +74,7 @@ pub(super) async fn supervise_watch(
         return Ok(());
     };
     if !context.watches.has(owner, status, &resolved.fingerprint) {
-        let keys = resolve::watch_keys(&context.client, &owner.0, plan).await.map_err(ReconcileError::Cluster)?;
+        let keys = resolve::watch_keys(&context.client, &owner.namespace, plan).await?;
         let fingerprint = resolved.fingerprint.clone();
         context.watches.watch(owner, WatchOrder { status: status.clone(), plan: plan.clone(), keys, fingerprint });
     }

@@ -10,9 +10,10 @@ use kube::{Api, ResourceExt as _};
 use tokio::sync::{mpsc, watch};
 
 use crate::api::{AgentOptimization, PromptVersion};
-use crate::controllers::Owner;
 use crate::controllers::context::Context;
 use crate::controllers::report::orphan_statuses;
+use crate::domain::ids::ObjectKey;
+use crate::kubernetes::names::key_of;
 use crate::kubernetes::readable::Readable;
 use crate::kubernetes::versions;
 
@@ -25,7 +26,7 @@ pub(super) fn follow_optimizations(
     api: Api<Readable<AgentOptimization>>,
     writer: reflector::store::Writer<AgentOptimization>,
     context: Arc<Context>,
-    trigger: mpsc::UnboundedSender<Owner>,
+    trigger: mpsc::UnboundedSender<ObjectKey>,
     listed: watch::Sender<bool>,
 ) -> impl Stream<Item = watcher::Result<AgentOptimization>> + Send + 'static {
     let known = context.optimizations.clone();
@@ -37,7 +38,7 @@ pub(super) fn follow_optimizations(
     let kept = reflector::reflector(writer, events).inspect(move |event| match event {
         Ok(Event::Delete(object)) => {
             complaint.is_over();
-            context.forget(&(object.namespace().unwrap_or_default(), object.name_any()));
+            context.forget(&key_of(object));
         }
         Ok(Event::InitDone) => {
             complaint.is_over();
@@ -45,7 +46,7 @@ pub(super) fn follow_optimizations(
             context.forget_all_but(&there);
             // Those that are new in a list were not in the store yet when the controller looked for them.
             for object in there {
-                let _ = trigger.send((object.namespace().unwrap_or_default(), object.name_any()));
+                let _ = trigger.send(key_of(&*object));
             }
             listed.send_replace(true);
         }
@@ -133,7 +134,7 @@ impl Complaint {
 pub(super) async fn follow_versions(
     api: Api<PromptVersion>,
     context: Arc<Context>,
-    trigger: mpsc::UnboundedSender<Owner>,
+    trigger: mpsc::UnboundedSender<ObjectKey>,
     mut listed: watch::Receiver<bool>,
 ) {
     let mut events = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff().boxed();
@@ -149,8 +150,7 @@ pub(super) async fn follow_versions(
                 if !was_complete && context.versions.is_complete() {
                     // Nothing was decided before.
                     let there = context.optimizations.state();
-                    owners
-                        .extend(there.iter().map(|object| (object.namespace().unwrap_or_default(), object.name_any())));
+                    owners.extend(there.iter().map(|object| key_of(&**object)));
                     owners.sort();
                     owners.dedup();
                 }
@@ -170,16 +170,16 @@ pub(super) async fn follow_versions(
 }
 
 /// Says of versions of an optimization that is not there that it is not there. What it is later, its own reconcile says.
-async fn report_orphans((namespace, name): &Owner, context: &Context) {
-    if context.optimizations.get(&ObjectRef::new(name).within(namespace)).is_some() {
+async fn report_orphans(owner: &ObjectKey, context: &Context) {
+    if context.optimizations.get(&ObjectRef::new(&owner.name).within(&owner.namespace)).is_some() {
         return;
     }
-    for (object, status) in orphan_statuses(namespace, name, &context.versions, context.clock.now()) {
+    for (object, status) in orphan_statuses(owner, &context.versions, context.clock.now()) {
         if !context.fence.is_open() {
             return;
         }
-        if let Err(error) = versions::report(&context.client, namespace, &object, &status).await {
-            tracing::warn!(namespace, object, %error, "reporting on a version without an optimization");
+        if let Err(error) = versions::report(&context.client, &owner.namespace, &object, &status).await {
+            tracing::warn!(namespace = owner.namespace, object, %error, "reporting on a version without an optimization");
         }
     }
 }

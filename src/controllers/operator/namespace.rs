@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::follow::{follow_optimizations, follow_versions};
 use crate::api::AgentOptimization;
-use crate::controllers::Owner;
 use crate::controllers::health::Health;
 use crate::controllers::optimization::{reconcile, try_again};
 use crate::controllers::run_cycle::Grounds;
+use crate::domain::ids::ObjectKey;
 use crate::kubernetes::revisions;
 
 /// How many optimizations are reconciled at once. A reconcile waits for the API server most of its time.
@@ -35,8 +35,8 @@ pub(super) struct Room {
     pub(super) client: Client,
     pub(super) patience: Duration,
     pub(super) grounds: Arc<Grounds>,
-    pub(super) trigger: mpsc::UnboundedSender<Owner>,
-    pub(super) triggered: mpsc::UnboundedReceiver<Owner>,
+    pub(super) trigger: mpsc::UnboundedSender<ObjectKey>,
+    pub(super) triggered: mpsc::UnboundedReceiver<ObjectKey>,
     pub(super) writer: reflector::store::Writer<AgentOptimization>,
 }
 
@@ -75,7 +75,7 @@ impl Room {
             tell,
         );
         let triggered = futures::stream::poll_fn(move |waker| triggered.poll_recv(waker))
-            .map(|(namespace, name): Owner| ObjectRef::new(&name).within(&namespace));
+            .map(|ObjectKey { namespace, name }| ObjectRef::new(&name).within(&namespace));
         followers.spawn({
             let (api, over) = (scope::<AgentOptimization>(&context.client, namespace.as_deref()), over.clone());
             async move {

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use kube::runtime::reflector;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,11 +14,13 @@ use crate::controllers::computing::{Computing, Desks};
 use crate::controllers::context::Context;
 use crate::controllers::cycles::Cycles;
 use crate::controllers::health::Health;
+use crate::controllers::restarts::Restarts;
 use crate::controllers::run_cycle::Grounds;
 use crate::controllers::stores::Stores;
 use crate::controllers::turns::Turns;
 use crate::controllers::watches::Watches;
 use crate::engine::ports::Clock;
+use crate::kubernetes::events::Publisher;
 use crate::kubernetes::lease::Fence;
 use crate::kubernetes::references::References;
 use crate::models::Connections;
@@ -49,7 +51,7 @@ impl Acting<'_> {
             controller: "whetstone.dev/operator".to_owned(),
             instance: Some(self.options.lease.identity.clone()),
         };
-        let recorder = Recorder::new(self.clients.requests.clone(), reporter.clone());
+        let events = Publisher::new(self.clients.requests.clone(), reporter, self.fence.clone());
         let scopes = match self.options.namespaces.as_slice() {
             [] => vec![None],
             namespaces => namespaces.iter().map(|namespace| Some(namespace.as_str())).collect(),
@@ -67,14 +69,13 @@ impl Acting<'_> {
                 cycles: Cycles::new(turns.clone(), trigger.clone(), Arc::clone(self.metrics)),
                 watches: Watches::new(self.connections.clone(), Arc::clone(self.clock), trigger.clone()),
                 fence: self.fence.clone(),
-                recorder: recorder.clone(),
-                reporter: reporter.clone(),
+                events: events.clone(),
                 clock: Arc::clone(self.clock),
                 allowed: Arc::new(self.options.allowed.clone()),
                 metrics: Arc::clone(self.metrics),
                 resolved: Mutex::default(),
                 written: Mutex::default(),
-                restarts: Mutex::default(),
+                restarts: Restarts::default(),
                 failures: Mutex::default(),
             });
             let (stores, connections) = (Arc::clone(self.stores), self.connections.clone());

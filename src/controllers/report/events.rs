@@ -1,15 +1,17 @@
-//! What is said: Events about what was decided, which the record keeps until they are published, and about what came of it.
+//! Events: about what was decided, which the record keeps until they are published, and about what came of it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::super::act::Acted;
-use super::super::conditions;
-use super::super::context::{Context, Said};
-use super::super::observe::Observed;
-use crate::api::status::{AgentOptimizationStatus, NOTICES, Notice, Origin};
+use super::status::{Applied, Proposed, Status};
+use crate::api::status::{NOTICES, Notice, Origin};
+use crate::controllers::act::Acted;
+use crate::controllers::conditions::{self, find};
+use crate::controllers::context::Context;
+use crate::controllers::observe::Observed;
 use crate::decide::lifecycle::Course;
+use crate::kubernetes::events::Said;
 
-/// What was decided and is not published yet: now, and before the last operator was killed.
+/// What was decided and is not published yet: now, and by an operator that was killed before it could.
 pub(super) fn notices(observed: &Observed, course: &Course) -> Vec<Notice> {
     let at = conditions::whole_seconds(observed.now);
     let decided = course.notes.iter().map(|note| Notice {
@@ -28,14 +30,9 @@ fn kept(observed: &Observed, course: &Course) -> usize {
 }
 
 /// Publishes what was decided, and counts it. Returns whether all of it is published.
-pub async fn publish(
-    observed: &Observed,
-    course: &Course,
-    committed: &AgentOptimizationStatus,
-    context: &Context,
-) -> bool {
-    let (new, is_all) = context.publish(&observed.object, &committed.notices).await;
-    // What is counted is what is new: whoever was killed before it was published did not come to count it for long.
+pub async fn publish(observed: &Observed, course: &Course, committed: &Status<Proposed>, context: &Context) -> bool {
+    let (new, is_all) = context.events.publish(&observed.object, &committed.fields().notices).await;
+    // Only what is new is counted, so an operator that was killed after it had published may have missed one.
     for origin in new.iter().filter_map(|notice| notice.origin) {
         match origin {
             Origin::Rollback => context.metrics.rolled_back(&observed.owner, "Breach"),
@@ -43,38 +40,56 @@ pub async fn publish(
             origin => context.metrics.promoted(&observed.owner, &format!("{origin:?}")),
         }
     }
-    // Somebody may apply a hundred versions at once that are refused.
-    context.say(&observed.object, course.notes[kept(observed, course)..].iter().map(Said::from).collect()).await;
+    // The record has no room for more: somebody may apply a hundred versions at once that are refused.
+    context.events.say(&observed.object, course.notes[kept(observed, course)..].iter().map(Said::from).collect()).await;
     is_all
 }
 
-/// Says what came of it that no record keeps. Before the status is written: said again after a kill, rather than never.
-pub async fn say_what_came_of_it(
-    observed: &Observed,
-    acted: &Acted,
-    status: &AgentOptimizationStatus,
-    context: &Context,
-) {
-    let warn = |reason, message: &String| Said { is_warning: true, reason, message: message.clone() };
-    let mut said: Vec<Said> = acted.put_back.iter().map(|message| warn("TargetPutBack", message)).collect();
-    said.extend(acted.restart_news.iter().map(|message| warn("RestartFailed", message)));
-    said.extend(worsened(&observed.status.conditions, &status.conditions));
-    context.say(&observed.object, said).await;
+/// Publishes what came of it and no record keeps. It is done before the status is written: a killed operator rather says it twice
+/// than never.
+pub async fn publish_outcome(observed: &Observed, acted: &Acted, status: &Status<Applied>, context: &Context) {
+    let warn = |reason, message: &str| Said { is_warning: true, reason, message: message.to_owned() };
+    let put_back = acted.put_back().map(|message| warn("TargetPutBack", message));
+    let restarts = acted.restarted().news.iter().map(|message| warn("RestartFailed", message));
+    let worsened = worsened(&observed.status.conditions, &status.fields().conditions);
+    context.events.say(&observed.object, put_back.into_iter().chain(restarts).chain(worsened).collect()).await;
 }
 
-/// What has come to be wrong: said once, not at every look.
+/// What is wrong and was not before.
 fn worsened(before: &[Condition], after: &[Condition]) -> Option<Said> {
-    let ready = after.iter().find(|it| it.type_ == conditions::READY && it.status == "False")?;
+    const TROUBLES: [&str; 5] = [
+        conditions::INVALID_SPEC,
+        conditions::REFERENCE_MISSING,
+        conditions::ENDPOINT_REFUSED,
+        conditions::PROMPT_TOO_LARGE,
+        conditions::TARGET_NOT_OWNED,
+    ];
+    let ready = find(after, conditions::READY).filter(|it| it.status == "False")?;
     let reason = TROUBLES.into_iter().find(|reason| *reason == ready.reason)?;
-    let is_known = before.iter().any(|it| it.type_ == ready.type_ && it.message == ready.message);
+    let is_known = find(before, conditions::READY).is_some_and(|it| it.message == ready.message);
     (!is_known).then(|| Said { is_warning: true, reason, message: ready.message.clone() })
 }
 
-/// What is wrong with a resource, or with what it refers to.
-const TROUBLES: [&str; 5] = [
-    conditions::INVALID_SPEC,
-    conditions::REFERENCE_MISSING,
-    conditions::ENDPOINT_REFUSED,
-    conditions::PROMPT_TOO_LARGE,
-    conditions::TARGET_NOT_OWNED,
-];
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::conditions::{Change, Conditions};
+
+    fn ready(status: &'static str, reason: &str, message: &str) -> Vec<Condition> {
+        let mut conditions = Conditions::of(&[], None, jiff::Timestamp::UNIX_EPOCH);
+        conditions.apply(conditions::READY, Change::set(status, reason, message));
+        conditions.into_list()
+    }
+
+    #[test]
+    fn what_is_wrong_is_an_event_once_and_what_passes_by_itself_is_none() {
+        let wrong = ready("False", conditions::INVALID_SPEC, "spec.budget is wrong");
+        let note = worsened(&ready("True", conditions::SERVING, "v1 serves"), &wrong).unwrap();
+        assert_eq!((note.reason, note.message.as_str()), (conditions::INVALID_SPEC, "spec.budget is wrong"));
+        assert!(note.is_warning);
+        assert_eq!(worsened(&wrong, &wrong), None);
+        assert!(worsened(&wrong, &ready("False", conditions::INVALID_SPEC, "spec.models is wrong")).is_some());
+        assert_eq!(worsened(&[], &ready("False", conditions::APPLYING, "v1 is being written")), None);
+        assert_eq!(worsened(&[], &ready("True", conditions::INVALID_SPEC, "v1 serves")), None);
+    }
+}

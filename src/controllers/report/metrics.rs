@@ -1,32 +1,34 @@
 //! What the metrics show of an optimization.
 
+use std::time::Duration;
+
 use super::conditions::silent_signals;
-use crate::api::status::AgentOptimizationStatus;
-use crate::controllers::conditions;
+use super::status::{Applied, Status};
+use crate::controllers::conditions::{self, find};
 use crate::controllers::context::Context;
 use crate::controllers::observe::Observed;
 use crate::decide::lifecycle::{Course, Record};
 
-/// Shows in the metrics how an object stands.
-pub fn gauge(observed: &Observed, status: &AgentOptimizationStatus, context: &Context) {
+/// Shows the state of an optimization.
+pub fn show(observed: &Observed, status: &Status<Applied>, context: &Context) {
+    let (status, metrics, owner) = (status.fields(), &context.metrics, &observed.owner);
     if let Some(phase) = status.phase {
-        context.metrics.set_phase(&observed.owner, phase.as_str());
+        metrics.set_phase(owner, phase.as_str());
     }
-    let ready = status.conditions.iter().find(|it| it.type_ == conditions::READY);
-    let trouble = ready.filter(|it| it.status == "False").map(|it| it.reason.as_str());
-    context.metrics.set_not_ready(&observed.owner, trouble);
+    let ready = find(&status.conditions, conditions::READY);
+    metrics.set_not_ready(owner, ready.filter(|it| it.status == "False").map(|it| it.reason.as_str()));
     let is_tried_again = status.cycle.as_ref().is_some_and(|cycle| cycle.waiting.is_some());
-    context.metrics.set_waiting(&observed.owner, is_tried_again && !observed.object.spec.suspend);
-    context.metrics.set_blind_signals(&observed.owner, silent_signals(status).map(|silent| silent.len()));
+    metrics.set_waiting(owner, is_tried_again && !observed.object.spec.suspend);
+    metrics.set_blind_signals(owner, silent_signals(status).map(|silent| silent.len()));
 }
 
-/// Counts the cycles that a course has taken in.
+/// Counts the cycles that have ended or failed with this decision.
 pub fn count(observed: &Observed, course: &Course, context: &Context) {
     let (before, after) = (&observed.record, &course.record);
     if after.cycles != before.cycles
         && let Some(last) = after.history.first()
     {
-        let took = std::time::Duration::try_from(last.ended_at.duration_since(last.started_at)).unwrap_or_default();
+        let took = Duration::try_from(last.ended_at.duration_since(last.started_at)).unwrap_or_default();
         context.metrics.cycle_ended(&format!("{:?}", last.kind), last.verdict.as_str(), took);
     }
     let failures = |record: &Record| {

@@ -1,47 +1,139 @@
-//! The statuses of versions: where each stands, and why.
+//! The statuses of versions: the phase of each, and why.
 
 use jiff::Timestamp;
 
-use super::super::conditions::{self, clear, set};
-use super::super::context::Context;
-use super::super::error::{ReconcileError, fenced};
-use super::super::observe::Observed;
-use super::conditions::origin;
 use crate::api::status::{DimensionScore, PromptVersionStatus};
+use crate::controllers::conditions::{self, Change, Conditions};
+use crate::controllers::context::Context;
+use crate::controllers::error::{Attempt, ReconcileError};
+use crate::controllers::observe::Observed;
 use crate::decide::lifecycle::{Course, KnownVersion, Names, NewVersion, Record, VersionVerdict, phase_of};
+use crate::domain::ids::ObjectKey;
 use crate::domain::version::VersionPhase;
 use crate::kubernetes::names::version_object;
 use crate::kubernetes::versions::{self, Indexed, Versions};
 
-/// The versions whose statuses have changed, with their new ones; those that the course has just created included.
-#[must_use]
-pub fn version_statuses(observed: &Observed, course: &Course) -> Vec<(Indexed, PromptVersionStatus)> {
-    version_reports(observed, course).into_iter().map(|(indexed, status, _)| (indexed, status)).collect()
+/// The statuses of versions that a course changes, those of versions that it has just created included.
+#[derive(Debug)]
+pub struct VersionReports<'o> {
+    owner: &'o ObjectKey,
+    reports: Vec<VersionReport>,
 }
 
-/// The same, each with what was decided about it.
-fn version_reports<'c>(
-    observed: &Observed,
-    course: &'c Course,
-) -> Vec<(Indexed, PromptVersionStatus, Option<&'c VersionVerdict>)> {
-    let created = course.create.iter().map(|new| created(observed, new));
-    let created = created.filter(|new| !observed.versions.iter().any(|known| known.known.object == new.known.object));
-    let all: Vec<Indexed> = observed.versions.iter().cloned().chain(created).collect();
-    let names = Names::of(all.iter().map(|indexed| &indexed.known));
-    let report = |indexed: &Indexed| {
-        let holds = names.holds(&course.record, &indexed.known);
-        let told = course.verdicts.iter().rev().find(|told| told.is_about(&indexed.known, holds));
-        let status = version_status(observed, course, indexed, holds, told);
-        (status != indexed.status).then(|| (indexed.clone(), status, told))
-    };
-    all.iter().filter_map(report).collect()
+#[derive(Debug)]
+struct VersionReport {
+    object: String,
+    status: PromptVersionStatus,
+    is_new: bool,
+    verdict: Verdict,
+}
+
+/// When a status has to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It says what the record says, and follows it.
+    None,
+    /// It answers what a person has asked for, and the record does not keep that: it comes before the record, or it might be lost.
+    Asked,
+    /// It says what a cycle has found out about the version that it has gated, which is not lost (its answers are in the ledger), but
+    /// must not be there before its place in the history.
+    Gated,
+}
+
+impl<'o> VersionReports<'o> {
+    /// What a course means for the statuses of versions.
+    #[must_use]
+    pub fn of(observed: &'o Observed, course: &Course) -> Self {
+        let created = course.create.iter().map(|new| created(observed, new));
+        let created =
+            created.filter(|new| !observed.versions.iter().any(|known| known.known.object == new.known.object));
+        let all: Vec<Indexed> = observed.versions.iter().cloned().chain(created).collect();
+        let names = Names::of(all.iter().map(|indexed| &indexed.known));
+        let in_the_gate = observed.record.cycle.as_ref().and_then(|cycle| cycle.challenger.as_ref());
+        let report = |indexed: &Indexed| {
+            let known = &indexed.known;
+            let holds = names.holds(&course.record, known);
+            let verdict = course.verdicts.iter().rev().find(|verdict| verdict.is_about(known, holds));
+            let status = version_status(observed.now, &course.record, indexed, holds, verdict);
+            (status != indexed.status).then(|| VersionReport {
+                object: known.object.clone(),
+                status,
+                is_new: course.create.iter().any(|new| new.version == known.version),
+                verdict: match verdict.and_then(|verdict| verdict.phase) {
+                    None => Verdict::None,
+                    Some(_) if Some(&known.version) == in_the_gate => Verdict::Gated,
+                    Some(_) => Verdict::Asked,
+                },
+            })
+        };
+        Self { owner: &observed.owner, reports: all.iter().filter_map(report).collect() }
+    }
+
+    /// Writes the verdicts that must be there before the record is committed: a decision about what a person has asked for is not made
+    /// twice.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or refuses what belongs to a version that was just created.
+    pub async fn write_asked(&self, context: &Context) -> Result<(), ReconcileError> {
+        self.write_verdicts(Verdict::Asked, context).await
+    }
+
+    /// Writes the verdict on the version that a cycle has gated, once the record is committed.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or refuses what belongs to a version that was just created.
+    pub async fn write_gated(&self, context: &Context) -> Result<(), ReconcileError> {
+        self.write_verdicts(Verdict::Gated, context).await
+    }
+
+    /// Writes every status that is not written yet.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or refuses.
+    pub async fn write_all(&self, context: &Context) -> Result<(), ReconcileError> {
+        for report in &self.reports {
+            self.write(report, context).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_verdicts(&self, verdict: Verdict, context: &Context) -> Result<(), ReconcileError> {
+        for report in self.reports.iter().filter(|report| report.verdict == verdict) {
+            match self.write(report, context).await {
+                // A rollback does not wait for what is said about it.
+                Err(error @ ReconcileError::Request { source: kube::Error::Api(_), .. }) if !report.is_new => {
+                    tracing::warn!(%error, "trying again later");
+                }
+                written => written?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a status. The next decision knows it, whether or not the watch has reported it by then.
+    async fn write(
+        &self,
+        VersionReport { object, status, .. }: &VersionReport,
+        context: &Context,
+    ) -> Result<(), ReconcileError> {
+        let known = context.versions.of(self.owner);
+        if known.iter().any(|version| version.known.object == *object && version.status == *status) {
+            return Ok(());
+        }
+        context.fence.check()?;
+        let written = versions::report(&context.client, &self.owner.namespace, object, status).await;
+        if let Some(written) = written.map_err(Attempt::WriteVersionStatus.on(&self.owner.namespace, object))? {
+            context.versions.note(&written);
+        }
+        Ok(())
+    }
 }
 
 /// A version that was just created, as the index will have it.
 fn created(observed: &Observed, new: &NewVersion) -> Indexed {
     Indexed {
         known: KnownVersion {
-            object: version_object(&observed.owner.1, &new.version),
+            object: version_object(&observed.owner.name, &new.version),
             version: new.version.clone(),
             hash: new.prompt.hash,
             phase: None,
@@ -58,29 +150,29 @@ fn created(observed: &Observed, new: &NewVersion) -> Indexed {
 }
 
 fn version_status(
-    observed: &Observed,
-    course: &Course,
+    now: Timestamp,
+    record: &Record,
     indexed: &Indexed,
     holds: bool,
-    told: Option<&VersionVerdict>,
+    verdict: Option<&VersionVerdict>,
 ) -> PromptVersionStatus {
-    let (known, before) = (&indexed.known, &indexed.status);
-    let mut status = before.clone();
-    let champion = course.record.champion.as_ref();
+    let known = &indexed.known;
+    let mut status = indexed.status.clone();
+    let champion = record.champion.as_ref();
     let champion = champion.filter(|it| holds && it.version == known.version && it.hash == known.hash);
-    let phase = match told.and_then(|told| told.phase) {
+    let phase = match verdict.and_then(|verdict| verdict.phase) {
         Some(_) if champion.is_some() => VersionPhase::Champion,
         Some(phase) => phase,
-        None => phase_of(&course.record, known, holds),
+        None => phase_of(record, known, holds),
     };
     status.observed_generation = indexed.generation;
     status.version = Some(known.version.to_string());
     status.hash = Some(known.hash.to_string());
     status.parent = indexed.parent.clone().or(status.parent);
-    if let Some(told) = told {
-        status.reasons.clone_from(&told.reasons);
-        if let Some(score) = told.score {
-            let dimensions = told.dimensions.iter();
+    if let Some(verdict) = verdict {
+        status.reasons.clone_from(&verdict.reasons);
+        if let Some(score) = verdict.score {
+            let dimensions = verdict.dimensions.iter();
             status.score = Some(score.to_string());
             status.dimensions = dimensions
                 .map(|(name, mean)| DimensionScore { name: name.to_string(), score: mean.to_string() })
@@ -88,124 +180,97 @@ fn version_status(
         }
     }
     if status.phase != Some(phase) {
-        status.since = Some(conditions::whole_seconds(observed.now));
-        if told.is_none_or(|told| told.reasons.is_empty()) {
-            status.reasons = standing(&course.record, phase).into_iter().collect();
+        status.since = Some(conditions::whole_seconds(now));
+        if verdict.is_none_or(|verdict| verdict.reasons.is_empty()) {
+            status.reasons = reason(record, phase).into_iter().collect();
         }
     }
     status.phase = Some(phase);
     if let Some(score) = champion.and_then(|champion| champion.score) {
         status.score = Some(score.to_string());
     }
-    let (ready, message) = match phase {
-        VersionPhase::Candidate => ("Unknown", "it waits for the gate"),
-        VersionPhase::Challenger => ("Unknown", "it stands against the champion"),
-        VersionPhase::Champion => ("True", "it serves"),
-        VersionPhase::Superseded => ("True", "a later version serves"),
-        VersionPhase::Rejected => ("True", "it was not taken"),
-        VersionPhase::RolledBack => ("True", "it was taken back"),
-    };
-    let now = observed.now;
-    set(&mut status.conditions, conditions::READY, ready, phase.as_str(), message, indexed.generation, now);
-    if ready == "Unknown" {
-        set(&mut status.conditions, conditions::RECONCILING, "True", phase.as_str(), message, indexed.generation, now);
-    } else {
-        clear(&mut status.conditions, conditions::RECONCILING);
+    let mut conditions = Conditions::of(&status.conditions, indexed.generation, now);
+    for (type_, change) in readiness(phase) {
+        conditions.apply(type_, change);
     }
+    status.conditions = conditions.into_list();
     status
 }
 
-/// The statuses of versions whose optimization is not there.
+/// `Ready` and `Reconciling` of a version in this phase: it is ready once the gate has decided on it.
+fn readiness(phase: VersionPhase) -> [(&'static str, Change); 2] {
+    let (is_decided, message) = match phase {
+        VersionPhase::Candidate => (false, "it waits for the gate"),
+        VersionPhase::Challenger => (false, "it is being compared with the champion"),
+        VersionPhase::Champion => (true, "it serves"),
+        VersionPhase::Superseded => (true, "a later version serves"),
+        VersionPhase::Rejected => (true, "it was rejected"),
+        VersionPhase::RolledBack => (true, "it was rolled back"),
+    };
+    let says = |status| Change::set(status, phase.as_str(), message);
+    let (ready, reconciling) = if is_decided { (says("True"), Change::Clear) } else { (says("Unknown"), says("True")) };
+    [(conditions::READY, ready), (conditions::RECONCILING, reconciling)]
+}
+
+/// The statuses of versions whose optimization does not exist.
 #[must_use]
 pub fn orphan_statuses(
-    namespace: &str,
-    optimization: &str,
+    optimization: &ObjectKey,
     versions: &Versions,
     now: Timestamp,
 ) -> Vec<(String, PromptVersionStatus)> {
     let message = format!(
-        "spec.optimizationRef: there is no AgentOptimization {optimization:?} in this namespace; correct the name, or apply it"
+        "spec.optimizationRef: there is no AgentOptimization {:?} in this namespace; correct the name, or apply it",
+        optimization.name
     );
-    let orphans = versions.of(namespace, optimization).into_iter();
+    let orphans = versions.of(optimization).into_iter();
     let reported = orphans.filter_map(|indexed| {
         let mut status = indexed.status.clone();
-        let reason = conditions::REFERENCE_MISSING;
+        let mut conditions = Conditions::of(&status.conditions, indexed.generation, now);
+        for (type_, says) in [(conditions::READY, "False"), (conditions::RECONCILING, "True")] {
+            conditions.apply(type_, Change::set(says, conditions::REFERENCE_MISSING, &*message));
+        }
+        status.conditions = conditions.into_list();
         status.observed_generation = indexed.generation;
-        set(&mut status.conditions, conditions::READY, "False", reason, &message, indexed.generation, now);
-        set(&mut status.conditions, conditions::RECONCILING, "True", reason, &message, indexed.generation, now);
         (status != indexed.status).then_some((indexed.known.object, status))
     });
     reported.collect()
 }
 
-/// Why a version stands where the record says, when nobody has told more.
-fn standing(record: &Record, phase: VersionPhase) -> Option<String> {
+/// Why a version is in this phase, if no verdict says more.
+fn reason(record: &Record, phase: VersionPhase) -> Option<String> {
     let champion = record.champion.as_ref()?;
     match phase {
-        VersionPhase::Champion => Some(format!("it serves: {}", origin(champion.origin))),
+        VersionPhase::Champion => Some(format!("it serves: {}", champion.origin.words())),
         VersionPhase::Superseded => Some(format!("{} serves instead", champion.version)),
         VersionPhase::Candidate => Some("it waits for the gate".to_owned()),
-        VersionPhase::Challenger => Some(format!("it stands against {}", champion.version)),
+        VersionPhase::Challenger => Some(format!("it is being compared with {}", champion.version)),
         VersionPhase::Rejected | VersionPhase::RolledBack => None,
     }
 }
 
-/// Writes what is decided about versions and the record does not tell. It is done before the record is committed, because what a
-/// person has asked for is not decided twice; and after it for the version that a cycle has `gated`, whose verdict is not lost
-/// (its answers are in the ledger) but must not come before its place in the history.
-///
-/// # Errors
-/// When the API server does not answer, and when it refuses what belongs to a version that was just created.
-pub async fn report_verdicts(
-    observed: &Observed,
-    course: &Course,
-    gated: bool,
-    context: &Context,
-) -> Result<(), ReconcileError> {
-    let in_the_gate = observed.record.cycle.as_ref().and_then(|cycle| cycle.challenger.as_ref());
-    for (version, status, told) in version_reports(observed, course) {
-        let name = &version.known.version;
-        if told.is_none_or(|told| told.phase.is_none()) || (Some(name) == in_the_gate) != gated {
-            continue;
-        }
-        let is_new = course.create.iter().any(|new| new.version == *name);
-        match write_version(observed, &version.known.object, &status, context).await {
-            // A rollback does not wait for what is said about it.
-            Err(ReconcileError::Cluster(kube::Error::Api(error))) if !is_new => {
-                tracing::warn!(version = %name, %error, "the status of a version cannot be written; trying again later");
-            }
-            written => written?,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_ready_once_the_gate_has_decided_on_it() {
+        for phase in [
+            VersionPhase::Candidate,
+            VersionPhase::Challenger,
+            VersionPhase::Champion,
+            VersionPhase::Superseded,
+            VersionPhase::Rejected,
+            VersionPhase::RolledBack,
+        ] {
+            let [(ready_type, ready), (reconciling_type, reconciling)] = readiness(phase);
+            assert_eq!((ready_type, reconciling_type), (conditions::READY, conditions::RECONCILING));
+            let Change::Set { status, reason, message } = ready else { panic!("Ready is always there") };
+            assert_eq!(reason, phase.as_str());
+            let waits = matches!(phase, VersionPhase::Candidate | VersionPhase::Challenger);
+            assert_eq!(status, if waits { "Unknown" } else { "True" });
+            let expected = if waits { Change::set("True", &reason, message) } else { Change::Clear };
+            assert_eq!(reconciling, expected);
         }
     }
-    Ok(())
-}
-
-/// Writes the status of a version, unless it is written already. The next decision knows it, whether or not the watch has told by then.
-async fn write_version(
-    observed: &Observed,
-    object: &str,
-    status: &PromptVersionStatus,
-    context: &Context,
-) -> Result<(), ReconcileError> {
-    let known = context.versions.of(&observed.owner.0, &observed.owner.1);
-    if known.iter().any(|version| version.known.object == object && version.status == *status) {
-        return Ok(());
-    }
-    fenced(context)?;
-    let written = versions::report(&context.client, &observed.owner.0, object, status).await;
-    if let Some(written) = written.map_err(ReconcileError::Cluster)? {
-        context.versions.note(&written);
-    }
-    Ok(())
-}
-
-/// Writes what has changed about versions.
-///
-/// # Errors
-/// When the API server does not answer.
-pub async fn report_versions(observed: &Observed, course: &Course, context: &Context) -> Result<(), ReconcileError> {
-    for (version, status) in version_statuses(observed, course) {
-        write_version(observed, &version.known.object, &status, context).await?;
-    }
-    Ok(())
 }

@@ -9,6 +9,7 @@ use kube::Api;
 use super::keys::secrets_of;
 use crate::api::resolve::{ConfigMap, Reference, References, Text, requested};
 use crate::api::{AgentOptimization, Submission};
+use crate::controllers::error::{Attempt, ReconcileError};
 use crate::domain::hash::ContentHash;
 use crate::kubernetes::references::Kind;
 
@@ -31,12 +32,13 @@ pub(super) async fn gather(
     namespace: &str,
     object: &AgentOptimization,
     champion: Option<String>,
-) -> Result<Gathered, kube::Error> {
+) -> Result<Gathered, ReconcileError> {
     let api: Api<ConfigMapObject> = Api::namespaced(client.clone(), namespace);
     let (mut maps, mut versions) = (Vec::new(), Vec::new());
     let (mut bytes, mut is_too_large) = (0, false);
     for name in config_maps(object) {
-        let Some(map) = api.get_opt(&name).await? else { continue };
+        let map = api.get_opt(&name).await.map_err(Attempt::ReadConfigMap.on(namespace, &name))?;
+        let Some(map) = map else { continue };
         let mut data = map.data.unwrap_or_default();
         // Some tools put every file there; what is no text is nothing that can be referred to.
         for (key, value) in map.binary_data.unwrap_or_default() {

@@ -2,26 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use secrecy::SecretString;
-
 use crate::api::models::Model;
 use crate::api::plan::watch::WatchPlan;
 use crate::api::plan::{HeaderPlan, KeyPlan};
 use crate::api::source::SecretKeyRef;
 use crate::api::{AgentOptimization, Plan};
-
-/// The keys of the models and of Prometheus, by the names of Secret and key. Never printed.
-#[derive(Clone, Default)]
-pub struct Keys(BTreeMap<(String, String), SecretString>);
-
-impl Keys {
-    /// The value of a key of a Secret.
-    pub fn get(&self, secret: &str, key: &str) -> Option<SecretString> {
-        self.0.get(&(secret.to_owned(), key.to_owned())).cloned()
-    }
-}
+use crate::controllers::error::{Attempt, ReconcileError};
+use crate::controllers::resolved::Keys;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 
 /// The keys that a resource names, whatever is wrong with the rest of it: by Secret, the key and the field that names it.
 pub(super) type WantedKeys = BTreeMap<String, BTreeSet<(String, String)>>;
@@ -80,7 +69,7 @@ pub(super) async fn keys(
     namespace: &str,
     wanted: WantedKeys,
     is_forbidden: &mut bool,
-) -> Result<(Keys, Vec<String>), kube::Error> {
+) -> Result<(Keys, Vec<String>), ReconcileError> {
     let mut problems = Vec::new();
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let mut keys = Keys::default();
@@ -94,12 +83,12 @@ pub(super) async fn keys(
                 ));
                 continue;
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(Attempt::ReadSecret.on(namespace, &name)(error)),
         };
         for (key, field) in used {
             let value = secret.as_ref().and_then(|secret| secret.data.as_ref()).and_then(|data| data.get(&key));
             match value.map(|value| String::from_utf8(value.0.clone())) {
-                Some(Ok(text)) => drop(keys.0.insert((name.clone(), key), SecretString::from(text))),
+                Some(Ok(text)) => keys.insert(&name, &key, text),
                 Some(Err(_)) => problems.push(format!("{field}: the key {key:?} of the Secret {name:?} is not a text")),
                 None if secret.is_some() => problems.push(format!("{field}: the Secret {name:?} has no key {key:?}")),
                 None => problems.push(format!("{field}: there is no Secret {name:?} in this namespace")),
@@ -113,18 +102,18 @@ pub(super) async fn keys(
 ///
 /// # Errors
 /// When the API server does not answer; inside, what is missing.
-pub async fn watch_keys(client: &kube::Client, namespace: &str, watch: &WatchPlan) -> Result<Keys, kube::Error> {
+pub async fn watch_keys(client: &kube::Client, namespace: &str, watch: &WatchPlan) -> Result<Keys, ReconcileError> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let mut keys = Keys::default();
     for wanted in watch.secrets() {
         let secret = match api.get_opt(&wanted.name).await {
             // The readings say that it is missing.
             Err(kube::Error::Api(status)) if status.code == 403 => None,
-            answered => answered?,
+            answered => answered.map_err(Attempt::ReadSecret.on(namespace, &wanted.name))?,
         };
         let value = secret.and_then(|secret| secret.data?.remove(&wanted.key));
         if let Some(text) = value.and_then(|value| String::from_utf8(value.0).ok()) {
-            keys.0.insert((wanted.name.clone(), wanted.key.clone()), SecretString::from(text));
+            keys.insert(&wanted.name, &wanted.key, text);
         }
     }
     Ok(keys)

@@ -20,6 +20,11 @@ struct Held {
     until: Option<Instant>,
 }
 
+/// This replica does not hold the Lease, so it must not write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this replica does not hold the Lease")]
+pub struct NotLeader;
+
 impl Fence {
     /// A fence that is always open, for programs without a Lease.
     #[must_use]
@@ -32,6 +37,14 @@ impl Fence {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.until().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether a write may be made at this moment.
+    ///
+    /// # Errors
+    /// [`NotLeader`] when we do not hold the Lease.
+    pub fn check(&self) -> Result<(), NotLeader> {
+        if self.is_open() { Ok(()) } else { Err(NotLeader) }
     }
 
     pub(super) fn until(&self) -> Option<Instant> {
@@ -70,10 +83,10 @@ mod tests {
         let until = Instant::now() + Duration::from_secs(15);
         all.extend(until);
         let first = all.present();
-        assert!(first.is_open());
+        assert!(first.is_open() && first.check() == Ok(()));
         all.close();
         all.extend(until);
-        assert!(!first.is_open(), "another tenure opens no fence of this one");
+        assert!(first.check() == Err(NotLeader), "another tenure opens no fence of this one");
         assert!(all.present().is_open());
         all.extend(Instant::now());
         assert!(!all.present().is_open());

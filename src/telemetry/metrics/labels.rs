@@ -2,7 +2,7 @@
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-use super::Owner;
+use crate::domain::ids::ObjectKey;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct CycleLabels {
@@ -68,38 +68,38 @@ pub(super) struct CategoryLabels {
     pub(super) category: String,
 }
 
-pub(super) fn call(owner: &Owner, model: &str) -> CallLabels {
-    CallLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), model: escaped(model) }
+pub(super) fn call(owner: &ObjectKey, model: &str) -> CallLabels {
+    CallLabels { namespace: owner.namespace.clone(), optimization: owner.name.clone(), model: escaped(model) }
 }
 
-pub(super) fn of(owner: &Owner) -> OwnerLabels {
-    OwnerLabels { namespace: owner.0.clone(), optimization: owner.1.clone() }
+pub(super) fn of(owner: &ObjectKey) -> OwnerLabels {
+    OwnerLabels { namespace: owner.namespace.clone(), optimization: owner.name.clone() }
 }
 
-pub(super) fn token(owner: &Owner, model: &str, kind: &str) -> TokenLabels {
+pub(super) fn token(owner: &ObjectKey, model: &str, kind: &str) -> TokenLabels {
     TokenLabels {
-        namespace: owner.0.clone(),
-        optimization: owner.1.clone(),
+        namespace: owner.namespace.clone(),
+        optimization: owner.name.clone(),
         model: escaped(model),
         r#type: kind.to_owned(),
     }
 }
 
-pub(super) fn cost(owner: &Owner, model: &str, currency: &str) -> CostLabels {
+pub(super) fn cost(owner: &ObjectKey, model: &str, currency: &str) -> CostLabels {
     CostLabels {
-        namespace: owner.0.clone(),
-        optimization: owner.1.clone(),
+        namespace: owner.namespace.clone(),
+        optimization: owner.name.clone(),
         model: escaped(model),
         currency: currency.to_owned(),
     }
 }
 
-pub(super) fn promotion(owner: &Owner, origin: &str) -> PromotionLabels {
-    PromotionLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), origin: origin.to_owned() }
+pub(super) fn promotion(owner: &ObjectKey, origin: &str) -> PromotionLabels {
+    PromotionLabels { namespace: owner.namespace.clone(), optimization: owner.name.clone(), origin: origin.to_owned() }
 }
 
-pub(super) fn because(owner: &Owner, reason: &str) -> ReasonLabels {
-    ReasonLabels { namespace: owner.0.clone(), optimization: owner.1.clone(), reason: reason.to_owned() }
+pub(super) fn because(owner: &ObjectKey, reason: &str) -> ReasonLabels {
+    ReasonLabels { namespace: owner.namespace.clone(), optimization: owner.name.clone(), reason: reason.to_owned() }
 }
 
 /// An untrusted label value. The library does not escape values

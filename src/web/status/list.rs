@@ -73,7 +73,7 @@ pub fn change(object: &AgentOptimization, view: &View<'_>) -> String {
     };
     let progress = status
         .and_then(|status| status.cycle.as_ref()?.progress.as_ref())
-        .map(|progress| progress_words(progress, currency(object), false));
+        .map(|progress| progress_words(progress, &currency(object), false));
     let said = [progress, Some(line(message(object)))];
     let said: Vec<String> = said.into_iter().flatten().filter(|text| !text.is_empty()).collect();
     format!("{}  {}", view.terminal.paint(tone, &format!("{phase:<16}")), said.join("; ")).trim_end().to_owned()

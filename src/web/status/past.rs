@@ -25,7 +25,7 @@ pub fn history(object: &AgentOptimization, versions: &[PromptVersion], limit: us
         let status = view.command(&format!("status {}", object.name_any()));
         let _ = writeln!(text, "no cycle has ended yet; see the current state with {status}");
     }
-    section(&mut text, "cycles", &self::cycles(shown, currency(object), view), view);
+    section(&mut text, "cycles", &self::cycles(shown, &currency(object), view), view);
     section(&mut text, "versions", &lineage(versions, usize::MAX, view), view);
     text
 }

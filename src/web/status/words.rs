@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::condition;
 use crate::api::AgentOptimization;
-use crate::api::status::{Cause, CycleKind, CycleVerdict, Origin, Phase};
+use crate::api::status::{Cause, CycleKind, CycleVerdict, Phase};
 use crate::domain::version::VersionPhase;
 use crate::web::terminal::Tone;
 
@@ -60,20 +60,6 @@ pub fn obstacle(object: &AgentOptimization) -> Option<&str> {
     // These do not prevent a requested cycle from starting.
     let hinders = |reason: &str| !matches!(reason, "PinnedVersionUnknown" | "CycleFailed");
     stalled.or(ready).filter(|it| hinders(&it.reason)).map(|condition| condition.message.as_str())
-}
-
-/// How a version came to serve.
-pub(super) fn origin(origin: Origin) -> &'static str {
-    match origin {
-        Origin::Base => "taken from the base prompt",
-        Origin::Found => "found in the target ConfigMap",
-        Origin::Gate => "promoted by the gate",
-        Origin::Approval => "promoted by approval",
-        Origin::Adopted => "adopted from a changed base prompt",
-        Origin::Pin => "pinned",
-        Origin::Rollback => "restored by an automatic rollback",
-        Origin::Requested => "restored by a requested rollback",
-    }
 }
 
 pub(super) fn kind(kind: CycleKind) -> &'static str {

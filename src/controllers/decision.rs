@@ -1,0 +1,137 @@
+//! Step *decide*: what is known, put before the pure function that decides ([`lifecycle::next`](next)). Reads the store at most.
+
+use super::conditions::whole_seconds;
+use super::context::Context;
+use super::observe::Observed;
+use super::resolved::Resolved;
+use super::run_cycle::Grounds;
+use crate::api::intent::annotations;
+use crate::decide::lifecycle::{
+    Course, Deferred, Found, KnownVersion, Obstacle, ObstacleReason, Situation, VersionId, Wants, next,
+    without_new_versions,
+};
+use crate::decide::schedule::{self, ScheduleError};
+use crate::domain::ids::RecordedInputs;
+use crate::store::Store as _;
+
+/// Decides on all that is known.
+pub async fn decide(observed: &Observed, resolved: &Resolved, grounds: &Grounds) -> Course {
+    let known = Known::of(observed, resolved, &grounds.context);
+    let course = next(&known.situation(observed, resolved, &[]));
+    let course = if course.create.is_empty() {
+        course
+    } else {
+        let remembered = remembered(observed, grounds).await;
+        next(&known.situation(observed, resolved, &remembered))
+    };
+    known.with_obstacle(course)
+}
+
+/// Decides on what needs no new version, when none can be created. `None` if there is nothing to do without one.
+pub fn decide_without_new_versions(observed: &Observed, resolved: &Resolved, context: &Context) -> Option<Deferred> {
+    let known = Known::of(observed, resolved, context);
+    let deferred = without_new_versions(&known.situation(observed, resolved, &[]))?;
+    Some(Deferred { course: known.with_obstacle(deferred.course), ..deferred })
+}
+
+/// What a decision depends on, as it sees it.
+struct Known {
+    wants: Wants,
+    schedule_error: Option<ScheduleError>,
+    versions: Vec<KnownVersion>,
+    taken: Vec<String>,
+    found: Option<Found>,
+    inputs: Option<RecordedInputs>,
+    /// The newest readings are of the watch that a person wants now.
+    is_watched_as_wanted: bool,
+}
+
+impl Known {
+    fn of(observed: &Observed, resolved: &Resolved, context: &Context) -> Self {
+        let (wants, schedule_error) = wants(observed, resolved);
+        let watch = observed.record.watch.as_ref();
+        Self {
+            wants,
+            schedule_error,
+            versions: observed.versions.iter().map(|indexed| indexed.known.clone()).collect(),
+            taken: context.versions.taken(&observed.owner),
+            found: observed.found(),
+            inputs: resolved.inputs.as_ref().filter(|_| !observed.is_refused()).map(RecordedInputs::from),
+            is_watched_as_wanted: watch
+                .is_some_and(|watch| context.watches.has(&observed.owner, watch, &resolved.fingerprint)),
+        }
+    }
+
+    fn situation<'a>(
+        &'a self,
+        observed: &'a Observed,
+        resolved: &'a Resolved,
+        remembered: &'a [VersionId],
+    ) -> Situation<'a> {
+        Situation {
+            now: whole_seconds(observed.now),
+            wants: &self.wants,
+            record: &observed.record,
+            versions: &self.versions,
+            taken: &self.taken,
+            remembered,
+            base: resolved.base.as_ref(),
+            found: self.found.as_ref(),
+            inputs: self.inputs.as_ref(),
+            ended: observed.cycle.ended.as_ref(),
+            round: observed.watched.as_ref().filter(|_| self.is_watched_as_wanted),
+        }
+    }
+
+    /// A schedule that cannot be kept is what a person must fix, unless something else is.
+    fn with_obstacle(&self, mut course: Course) -> Course {
+        if let Some(error) = &self.schedule_error {
+            course.obstacle.get_or_insert(Obstacle { reason: ObstacleReason::InvalidSpec, message: error.to_string() });
+        }
+        course
+    }
+}
+
+/// The versions that the store remembers, of an earlier object of this name as well: none of their names goes to another prompt.
+async fn remembered(observed: &Observed, grounds: &Grounds) -> Vec<VersionId> {
+    let owner = &observed.owner;
+    let versions = async { grounds.stores.of(&owner.namespace).await?.versions(&owner.to_string()).await };
+    match versions.await {
+        Ok(rows) => {
+            rows.into_iter().map(|row| VersionId { version: row.version.name, hash: row.version.hash }).collect()
+        }
+        Err(error) => {
+            // What can serve, serves; the cycle reports what is wrong with the store.
+            tracing::warn!(namespace = owner.namespace, name = owner.name, %error, "cannot read the versions that had a name before");
+            Vec::new()
+        }
+    }
+}
+
+/// What a person wants, and what is wrong with the schedule.
+fn wants(observed: &Observed, resolved: &Resolved) -> (Wants, Option<ScheduleError>) {
+    let object = &observed.object;
+    let annotation = |name: &str| {
+        let value = object.metadata.annotations.as_ref()?.get(name)?;
+        (!value.is_empty()).then(|| value.clone())
+    };
+    let handled_until = observed.record.schedule.as_ref().map(|schedule| schedule.handled_until);
+    let due = object.spec.schedule.as_ref().map(|schedule| schedule::due(schedule, handled_until, observed.now));
+    let (schedule, error) = match due.transpose() {
+        Ok(due) => (due, None),
+        Err(error) => (None, Some(error)),
+    };
+    let wants = Wants {
+        suspend: object.spec.suspend,
+        pin: object.spec.pin.as_deref().map(Into::into),
+        approval: observed.promotion.approval,
+        on_base_change: observed.promotion.on_base_change,
+        budget: resolved.budget,
+        watch: resolved.watch.clone(),
+        schedule,
+        run_at: annotation(annotations::RUN_AT),
+        approve: annotation(annotations::APPROVE),
+        rollback_to: annotation(annotations::ROLLBACK_TO),
+    };
+    (wants, error)
+}

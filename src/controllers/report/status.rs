@@ -1,0 +1,241 @@
+//! The status of an optimization, in two stages: [`Proposed`] by a decision, and [`Applied`] once the target has been written.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use super::conditions::{Readiness, budget_exhausted, degraded, promoted, rolled_back, signals_available};
+use super::events;
+use crate::api::AgentOptimization;
+use crate::api::status::{AgentOptimizationStatus, Origin, Phase};
+use crate::controllers::act::Acted;
+use crate::controllers::conditions::{self, Change, Conditions, find};
+use crate::controllers::context::Context;
+use crate::controllers::error::{Attempt, ReconcileError};
+use crate::controllers::lock;
+use crate::controllers::observe::Observed;
+use crate::controllers::record;
+use crate::controllers::resolved::{Resolved, Trouble};
+use crate::decide::lifecycle::{Course, Record};
+use crate::kubernetes::names::{FIELD_MANAGER, key_of};
+
+/// A status that a decision proposes. It may repeat what was known of the target, and says nothing new about it.
+#[derive(Debug)]
+pub enum Proposed {}
+
+/// A status that reports what became of the target.
+#[derive(Debug)]
+pub enum Applied {}
+
+/// A status of an optimization; only one of these is ever written.
+///
+/// What it says about the target depends on its stage: a `Status<Applied>` is made from an [`Acted`], and only
+/// [`act::apply`](crate::controllers::act::apply) makes one of those. So a status that reports a write which was not attempted does
+/// not compile: `Status::applied(&observed, &resolved, &course, &Acted { .. }, true)` is "error[E0451]: fields `target`, `restarted`
+/// of struct `Acted` are private".
+#[derive(Debug)]
+pub struct Status<Stage> {
+    fields: AgentOptimizationStatus,
+    stage: PhantomData<Stage>,
+}
+
+impl Status<Proposed> {
+    /// The status of an optimization that has not been reconciled yet.
+    #[must_use]
+    pub fn unknown(object: &AgentOptimization, now: Timestamp) -> Self {
+        let mut conditions = Conditions::of(&[], object.metadata.generation, now);
+        let message = "nothing is known yet";
+        conditions.apply(conditions::READY, Change::set("Unknown", conditions::PENDING, message));
+        conditions.apply(conditions::RECONCILING, Change::set("True", conditions::PENDING, message));
+        let conditions = conditions.into_list();
+        Self::new(AgentOptimizationStatus {
+            phase: Some(Phase::Pending),
+            conditions,
+            ..AgentOptimizationStatus::default()
+        })
+    }
+
+    /// The status that records a decision, before the target is written.
+    #[must_use]
+    pub fn proposed(observed: &Observed, resolved: &Resolved, course: &Course) -> Self {
+        // A target that was refused is refused until it has been looked at again.
+        let still = find(&observed.status.conditions, conditions::STALLED)
+            .and_then(|stalled| Trouble::of_target(&stalled.reason, &stalled.message));
+        let trouble = still.or_else(|| trouble(observed, resolved, course));
+        let is_written = is_held(observed, &course.record);
+        let caveats = caveats(observed, &[]);
+        let is_known = trouble.is_none() && is_written && reports_champion(observed, &course.record);
+        let serving = (!is_known).then_some((is_written, &*caveats));
+        let mut fields = fields(observed, course, trouble.as_ref(), serving);
+        fields.notices = events::notices(observed, course);
+        Self::new(fields)
+    }
+}
+
+impl Status<Applied> {
+    /// The status once the target has been written, or refused. `is_published` says that every Event of the decision is published.
+    #[must_use]
+    pub fn applied(
+        observed: &Observed,
+        resolved: &Resolved,
+        course: &Course,
+        acted: &Acted,
+        is_published: bool,
+    ) -> Self {
+        let trouble = acted.trouble().cloned().or_else(|| trouble(observed, resolved, course));
+        let caveats = caveats(observed, &acted.restarted().failures);
+        let mut fields = fields(observed, course, trouble.as_ref(), Some((true, &caveats)));
+        fields.notices = if is_published { Vec::new() } else { events::notices(observed, course) };
+        let is_carried_out = acted.trouble().is_none() && acted.restarted().failures.is_empty();
+        if let Some(champion) = fields.champion.as_ref().filter(|_| is_carried_out && observed.target_spec().is_some())
+            && !matches!(champion.origin, Origin::Base | Origin::Found)
+        {
+            fields.restarted_for = Some(champion.hash.clone());
+        }
+        Self::new(fields)
+    }
+}
+
+impl<Stage> Status<Stage> {
+    fn new(fields: AgentOptimizationStatus) -> Self {
+        Self { fields, stage: PhantomData }
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn fields(&self) -> &AgentOptimizationStatus {
+        &self.fields
+    }
+
+    /// Writes it, if it differs from what `object` has, in one write that fails if anybody has changed the object since it was read.
+    /// Returns the object as it is then.
+    ///
+    /// # Errors
+    /// [`ReconcileError::Conflict`] if somebody has changed the object, [`ReconcileError::Gone`] if it was deleted.
+    pub async fn commit(
+        &self,
+        object: &Arc<AgentOptimization>,
+        context: &Context,
+    ) -> Result<Arc<AgentOptimization>, ReconcileError> {
+        if object.status.as_ref() == Some(&self.fields) {
+            return Ok(Arc::clone(object));
+        }
+        context.fence.check()?;
+        let owner = key_of(&**object);
+        let api: Api<AgentOptimization> = Api::namespaced(context.client.clone(), &owner.namespace);
+        let patch = json!({
+            "metadata": {"resourceVersion": object.metadata.resource_version},
+            "status": replacement(object.status.as_ref(), &self.fields),
+        });
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match api.patch_status(&owner.name, &parameters, &Patch::Merge(patch)).await {
+            Ok(written) => {
+                let written = Arc::new(written);
+                lock(&context.written).insert(owner, Arc::clone(&written));
+                Ok(written)
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                Err(Attempt::WriteStatus.conflict(&owner.namespace, &owner.name))
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Err(ReconcileError::Gone(owner)),
+            Err(error) => Err(Attempt::WriteStatus.on(&owner.namespace, &owner.name)(error)),
+        }
+    }
+}
+
+/// What both stages say: the record, the conditions, the phase and the progress. `serving` is what is to be said of the target: whether
+/// it is written, and what a person should know of that; without it, `Ready` stays as it is.
+fn fields(
+    observed: &Observed,
+    course: &Course,
+    trouble: Option<&Trouble>,
+    serving: Option<(bool, &[String])>,
+) -> AgentOptimizationStatus {
+    let (before, generation) = (&observed.status, observed.object.metadata.generation);
+    let mut fields = record::write(&course.record, before);
+    let was_ready = find(&before.conditions, conditions::READY).is_some_and(|ready| ready.status == "True");
+    let readiness = serving.map(|(is_written, caveats)| {
+        Readiness { champion: fields.champion.as_ref(), trouble, is_written, was_ready, caveats }.conditions()
+    });
+    let is_pinned = observed.object.spec.pin.is_some();
+    let degradation = find(&before.conditions, conditions::DEGRADED);
+    let changes = [
+        (conditions::PROMOTED, promoted(before, &fields)),
+        (conditions::ROLLED_BACK, rolled_back(before, &fields, &course.verdicts)),
+        (conditions::SIGNALS_AVAILABLE, signals_available(&fields)),
+        (conditions::BUDGET_EXHAUSTED, budget_exhausted(fields.cycles != before.cycles, &course.notes)),
+        (conditions::DEGRADED, degraded(degradation, before, &fields, &course.notes, is_pinned)),
+    ];
+    let mut conditions = Conditions::of(&before.conditions, generation, observed.now);
+    for (type_, change) in readiness.into_iter().flatten().chain(changes) {
+        conditions.apply(type_, change);
+    }
+    fields.conditions = conditions.into_list();
+    fields.observed_generation = generation;
+    if trouble.is_some_and(|trouble| !trouble.may_come_right) && fields.phase != Some(Phase::Suspended) {
+        fields.phase = Some(Phase::Stalled);
+    }
+    if let Some(cycle) = fields.cycle.as_mut() {
+        cycle.progress.clone_from(&observed.cycle.progress);
+    }
+    fields
+}
+
+/// Whether `Ready` already reports this champion for this generation. The commit before the target is written leaves it alone then.
+fn reports_champion(observed: &Observed, record: &Record) -> bool {
+    observed.record.champion == record.champion && observed.is_settled()
+}
+
+/// What a person should know about a champion that serves.
+fn caveats(observed: &Observed, failed_restarts: &[String]) -> Vec<String> {
+    let mut caveats: Vec<String> = failed_restarts.iter().map(|failure| format!("{failure}; trying again")).collect();
+    if observed.target_spec().is_none() {
+        caveats.push("spec.promotion.target names no ConfigMap, so no agent reads it".to_owned());
+    }
+    caveats
+}
+
+/// Whether the target held the prompt of the record when it was read.
+fn is_held(observed: &Observed, record: &Record) -> bool {
+    let champion = record.champion.as_ref();
+    observed.target_spec().is_none()
+        || champion.zip(observed.found()).is_some_and(|(champion, found)| champion.hash == found.prompt.hash)
+}
+
+/// What keeps the champion from serving as the spec wants it, apart from the target: the worst first.
+fn trouble(observed: &Observed, resolved: &Resolved, course: &Course) -> Option<Trouble> {
+    let obstacle = || {
+        let obstacle = course.obstacle.as_ref()?;
+        Some(Trouble { reason: obstacle.reason.as_str(), message: obstacle.message.clone(), may_come_right: false })
+    };
+    let failing = || {
+        let waiting = course.record.cycle.as_ref()?.waiting.as_ref().filter(|waiting| waiting.needs_a_person)?;
+        let message = match &observed.cycle.progress {
+            Some(_) => format!("{}; it is being tried again", waiting.message),
+            None => format!("{}; tried again after {}", waiting.message, waiting.until),
+        };
+        Some(Trouble { reason: conditions::CYCLE_FAILED, message, may_come_right: false })
+    };
+    resolved.trouble.clone().or_else(obstacle).or_else(failing)
+}
+
+/// A merge patch from one status to another: what is gone is null.
+fn replacement(before: Option<&AgentOptimizationStatus>, after: &AgentOptimizationStatus) -> serde_json::Value {
+    fn nulls(before: &serde_json::Value, after: &mut serde_json::Value) {
+        let (Some(before), Some(after)) = (before.as_object(), after.as_object_mut()) else { return };
+        for (key, old) in before {
+            match after.get_mut(key) {
+                Some(new) => nulls(old, new),
+                None => drop(after.insert(key.clone(), serde_json::Value::Null)),
+            }
+        }
+    }
+    let mut patch = serde_json::to_value(after).expect("a status is JSON");
+    if let Some(before) = before {
+        nulls(&serde_json::to_value(before).expect("a status is JSON"), &mut patch);
+    }
+    patch
+}
