@@ -139,6 +139,103 @@ fn every_form_of_import_is_seen() {
     assert_eq!(places, ["cli", "models", "store", "web"]);
 }
 
+/// The files of `src/controllers/`, from the leaves up: each imports only those before it.
+const CONTROLLERS: [&str; 23] = [
+    "conditions",
+    "error",
+    "turns",
+    "vital",
+    "health",
+    "stores",
+    "record",
+    "resolved",
+    "restarts",
+    "computing",
+    "cycles",
+    "watches",
+    "context",
+    "observe",
+    "resolve",
+    "run_cycle",
+    "act",
+    "decision",
+    "report",
+    "commit",
+    "finalizer",
+    "optimization",
+    "operator",
+];
+
+#[test]
+fn the_steps_of_a_reconcile_import_only_what_comes_before_them() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/controllers");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let order = |name: &str| CONTROLLERS.iter().position(|it| *it == name);
+    let mut breaches = Vec::new();
+    for file in files {
+        let relative = file.strip_prefix(&src).unwrap();
+        let place = relative.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        let own = order(place).unwrap_or_else(|| panic!("src/controllers/{place} has no place in CONTROLLERS"));
+        // What a file at the top calls `super` is the folder; further down it is the file's own parent.
+        let is_top = relative.components().count() == 1;
+        let text = std::fs::read_to_string(&file).unwrap().replace("crate::controllers::", "crate::");
+        let text = if is_top { text.replace("use super::", "use crate::") } else { text };
+        let named = places_named(&text).into_iter().filter(|name| order(name).is_some_and(|other| other > own));
+        breaches.extend(named.map(|name| format!("src/controllers/{} imports {name}", relative.display())));
+    }
+    assert!(breaches.is_empty(), "imports of later steps:\n{}", breaches.join("\n"));
+}
+
+/// Defaults are applied at one door, `src/api/resolve/`. `Defaults` itself is private to `api`, so what is left to look for is a field of the
+/// spec for which somebody else has a value of their own.
+#[test]
+fn defaults_of_the_spec_are_applied_nowhere_but_at_the_door() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    for place in ["controllers", "web", "cli", "decide", "engine", "kubernetes"] {
+        let mut files = Vec::new();
+        sources(&src.join(place), &mut files);
+        for file in files.iter().filter(|file| !file.to_string_lossy().contains("tests")) {
+            let text = std::fs::read_to_string(file).unwrap();
+            found.extend(own_defaults(&text).into_iter().map(|line| format!("{}: {line}", file.display())));
+        }
+    }
+    assert!(found.is_empty(), "defaults of the spec outside of src/api/resolve:\n{}", found.join("\n"));
+}
+
+/// The statements that read a field of a spec and put something in its place when it is absent. Text is no field: an empty one is
+/// absence.
+fn own_defaults(text: &str) -> Vec<String> {
+    const PARTS: [&str; 12] = [
+        ".promotion",
+        ".watch",
+        ".split",
+        ".execution",
+        ".scoring",
+        ".clustering",
+        ".patching",
+        ".validation",
+        ".gate",
+        ".budget",
+        ".runtime",
+        ".schedule",
+    ];
+    let code = text.split("#[cfg(test)]").next().unwrap();
+    let statements = code.split(';').map(|statement| statement.split_whitespace().collect::<Vec<_>>().join(" "));
+    let reads = |it: &String| PARTS.iter().any(|part| it.contains(&format!("spec{part}")));
+    let decides = |it: &String| {
+        [".unwrap_or(", ".unwrap_or_else(", ".unwrap_or_default(", ".map_or("].iter().any(|or| it.contains(or))
+    };
+    statements.filter(|it| reads(it) && decides(it)).collect()
+}
+
+#[test]
+fn a_default_beside_the_door_is_seen() {
+    let text = "let a = object.spec.watch.as_ref()\n    .and_then(|watch| watch.breaches).unwrap_or(3);\nlet b = spec.pin.clone();";
+    assert_eq!(own_defaults(text).len(), 1);
+}
+
 /// Nouns that sentences count.
 const COUNTED: [&str; 24] = [
     "answers",
