@@ -8,13 +8,13 @@ test:  ## all tests
 
 lint:  ## formatting, and clippy with warnings as errors
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 docs:  ## the crate's documentation, broken links as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
 bench:  ## every benchmark, in a release build
-	cargo bench --locked
+	cargo bench --locked --workspace
 	benches/throughput.sh
 
 clients:  ## the official OpenAI and Anthropic clients against the simulated world

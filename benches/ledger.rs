@@ -1,6 +1,6 @@
 //! How fast calls are recorded and found in SQLite, with a hundred callers at once, as in a run.
 //!
-//! `cargo bench --bench ledger`. The targets are 20,000 records and 20,000 lookups a second, each record on disk.
+//! `cargo bench --workspace --bench ledger`. The targets are 20,000 records and 20,000 lookups a second, each record on disk.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};

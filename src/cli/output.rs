@@ -1,6 +1,7 @@
 //! The output of a cycle: files, and the summary on standard output.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -16,13 +17,10 @@ use crate::web::report;
 
 /// Creates the directory and checks that it is writable, before anything is paid.
 pub(super) fn prepare(dir: &Path) -> anyhow::Result<()> {
-    let tried = std::fs::create_dir_all(dir).and_then(|()| {
-        let probe = dir.join("report.partial");
-        std::fs::write(&probe, "")?;
-        std::fs::remove_file(probe)
-    });
+    let tried = std::fs::create_dir_all(dir).and_then(|()| tempfile::tempfile_in(dir));
     let refused = |error| WrongArguments(format!("--out {}: {error}; nothing was run", dir.display()));
-    Ok(tried.map_err(refused)?)
+    tried.map_err(refused)?;
+    Ok(())
 }
 
 /// Writes `report.json`, `report.md` and the manifests into a directory, each file atomically. Returns their paths.
@@ -50,13 +48,21 @@ pub(super) fn write(dir: &Path, plan: &Plan, outcome: &Outcome) -> anyhow::Resul
     Ok(written)
 }
 
+/// Writes a file as a whole: it has its old content or its new content, whatever interrupts the program.
 pub(super) fn write_whole(path: &Path, content: &str) -> anyhow::Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).with_context(|| format!("creating the directory {}", parent.display()))?;
-    let partial = path.with_extension("partial");
-    std::fs::write(&partial, content)
-        .and_then(|()| std::fs::rename(&partial, path))
-        .with_context(|| format!("writing {}", path.display()))
+    let replace = || {
+        let mut builder = tempfile::Builder::new();
+        // Like every other file that the program writes: readable for others unless the umask says otherwise.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut partial = builder.prefix(".whetstone-").suffix(".partial").tempfile_in(parent)?;
+        partial.write_all(content.as_bytes())?;
+        partial.persist(path)?;
+        Ok::<_, std::io::Error>(())
+    };
+    replace().with_context(|| format!("writing {}", path.display()))
 }
 
 /// Prints the result of a cycle. `said` are the warnings that have been printed already.
@@ -92,5 +98,25 @@ pub(super) fn print(
             }
             super::say(&text)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_is_as_readable_as_any_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("made/report.json");
+        write_whole(&path, "old").unwrap();
+        write_whole(&path, "new").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        let other = dir.path().join("made/other");
+        std::fs::write(&other, "").unwrap();
+        let permissions = |path: &Path| std::fs::metadata(path).unwrap().permissions();
+        assert_eq!(permissions(&path), permissions(&other));
+        let left: Vec<_> = std::fs::read_dir(dir.path().join("made")).unwrap().collect();
+        assert_eq!(left.len(), 2, "{left:?}");
     }
 }
