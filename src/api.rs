@@ -6,31 +6,41 @@
 //! [`resolve`](mod@resolve) converts it, with everything it refers to, into a [`Plan`] (validated, defaults
 //! filled in by the [`Profile`]) and reports all problems at once. A plan is not validated again.
 
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
 pub mod agent;
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
 pub mod agent_optimization;
-pub mod definitions;
-pub mod document;
+pub(crate) mod definitions;
+pub(crate) mod document;
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
 pub mod intent;
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
 pub mod models;
 pub mod optimization;
 mod patterns;
 pub mod pipeline;
 pub mod plan;
 pub mod problem;
-pub mod profile;
+pub(crate) mod profile;
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
 pub mod promotion;
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
 pub mod prompt_version;
-pub mod resolve;
+pub(crate) mod resolve;
 mod rules;
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
 pub mod scenarios;
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
 pub mod scoring;
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
 pub mod source;
 pub mod status;
 pub mod submission;
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
 pub mod watch;
 
 pub use agent_optimization::{AgentOptimization, AgentOptimizationSpec};
 pub use plan::Plan;
 pub use profile::Profile;
-pub use prompt_version::{PromptVersion, PromptVersionSpec};
+pub use prompt_version::PromptVersion;
 pub use submission::Submission;

@@ -20,29 +20,29 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub mod act;
+pub(crate) mod act;
 mod commit;
-pub mod computing;
+pub(crate) mod computing;
 mod conditions;
-pub mod context;
-pub mod cycles;
+pub(crate) mod context;
+pub(crate) mod cycles;
 mod decision;
-pub mod error;
+pub(crate) mod error;
 mod finalizer;
-pub mod health;
-pub mod observe;
-pub mod operator;
-pub mod optimization;
+pub(crate) mod health;
+pub(crate) mod observe;
+pub(crate) mod operator;
+pub(crate) mod optimization;
 mod record;
-pub mod report;
-pub mod resolve;
-pub mod resolved;
-pub mod restarts;
-pub mod run_cycle;
-pub mod stores;
-pub mod turns;
-pub mod vital;
-pub mod watches;
+pub(crate) mod report;
+pub(crate) mod resolve;
+pub(crate) mod resolved;
+pub(crate) mod restarts;
+pub(crate) mod run_cycle;
+pub(crate) mod stores;
+pub(crate) mod turns;
+pub(crate) mod vital;
+pub(crate) mod watches;
 
 /// Locks what no panic can leave half-written.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -2,23 +2,23 @@
 //!
 //! No code here does I/O, reads a clock, draws a random number, or knows a floor above it.
 
-pub mod arguments;
+pub(crate) mod arguments;
 pub mod call;
 pub mod cluster;
-pub mod duration;
+pub(crate) mod duration;
 pub mod endpoint;
-pub mod figure;
-pub mod free;
+pub(crate) mod figure;
+pub(crate) mod free;
 pub mod hash;
 pub mod ids;
 pub mod lifecycle;
 pub mod money;
 pub mod patch;
-pub mod pattern;
-pub mod presentable;
+pub(crate) mod pattern;
+pub(crate) mod presentable;
 pub mod prompt;
 pub mod prompt_set;
-pub mod redact;
+pub(crate) mod redact;
 pub mod scenario;
 pub mod schema;
 pub mod score;
@@ -27,4 +27,4 @@ pub mod suite;
 pub mod tool;
 pub mod transcript;
 pub mod version;
-pub mod words;
+pub(crate) mod words;

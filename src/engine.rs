@@ -8,24 +8,24 @@
 //! comes to the same verdict.
 
 pub mod apply;
-pub mod calls;
+pub(crate) mod calls;
 pub mod cluster;
 mod cycle;
 pub mod error;
-pub mod evaluate;
-pub mod gate;
-pub mod held;
-pub mod patch;
+pub(crate) mod evaluate;
+pub(crate) mod gate;
+pub(crate) mod held;
+pub(crate) mod patch;
 pub mod ports;
-pub mod remeasure;
+pub(crate) mod remeasure;
 pub mod report;
-pub mod run;
-pub mod score;
-pub mod shadow;
-pub mod stopwatch;
-pub mod subject;
-pub mod texts;
-pub mod validate;
+pub(crate) mod run;
+pub(crate) mod score;
+pub(crate) mod shadow;
+pub(crate) mod stopwatch;
+pub(crate) mod subject;
+pub(crate) mod texts;
+pub(crate) mod validate;
 
 use std::sync::Arc;
 

@@ -32,15 +32,15 @@ use crate::domain::tool::ToolDefinition;
 use crate::domain::transcript::Transcript;
 use crate::domain::words::counted;
 
-pub use detect::{detect, fault};
-pub use error::ImportError;
-pub use note::Note;
+pub(crate) use detect::{detect, fault};
+pub(crate) use error::ImportError;
+pub(crate) use note::Note;
 use note::Notes;
-pub use read::decode;
+pub(crate) use read::decode;
 
 /// A format that can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// A promptfoo configuration or test file.
     Promptfoo,
     /// A dataset or an evaluation log of Inspect.
@@ -63,7 +63,7 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Promptfoo,
         Self::Inspect,
         Self::OpenAiEvals,
@@ -77,7 +77,7 @@ impl Format {
 
     /// The name on the command line.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Promptfoo => "promptfoo",
             Self::Inspect => "inspect",
@@ -111,7 +111,7 @@ impl FromStr for Format {
 
 /// What was imported.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Imported {
+pub(crate) struct Imported {
     /// The scenarios, in the order of the source. Their ids are unique.
     pub scenarios: Vec<Scenario>,
     /// What was recorded of the agent in them, if the source has runs.
@@ -128,7 +128,7 @@ impl Imported {
     /// What was imported and what was not, for a person: one line of counts, then the notes by kind, the most
     /// frequent first.
     #[must_use]
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let mut parts = vec![counted(self.scenarios.len(), "scenario")];
         if !self.transcripts.is_empty() {
             parts.push(counted(self.transcripts.len(), "transcript"));
@@ -156,7 +156,7 @@ impl Imported {
 ///
 /// # Errors
 /// [`ImportError`] when a file is not of the format, is malformed as a whole, or nothing in it could be read.
-pub fn import(format: Format, files: &[(&str, &str)]) -> Result<Imported, ImportError> {
+pub(crate) fn import(format: Format, files: &[(&str, &str)]) -> Result<Imported, ImportError> {
     let mut notes = Notes::default();
     let mut imported = match format {
         Format::Promptfoo => promptfoo::import(files, &mut notes),

@@ -2,18 +2,18 @@
 //!
 //! This module decides nothing: it knows the API of Kubernetes, but not the loop.
 
-pub mod client;
-pub mod events;
-pub mod lease;
-pub mod manifests;
-pub mod names;
-pub mod optimizations;
-pub mod ownership;
+pub(crate) mod client;
+pub(crate) mod events;
+pub(crate) mod lease;
+pub(crate) mod manifests;
+pub(crate) mod names;
+pub(crate) mod optimizations;
+pub(crate) mod ownership;
 mod proxy;
-pub mod readable;
-pub mod references;
-pub mod refusal;
-pub mod revisions;
-pub mod target;
-pub mod versions;
-pub mod workloads;
+pub(crate) mod readable;
+pub(crate) mod references;
+pub(crate) mod refusal;
+pub(crate) mod revisions;
+pub(crate) mod target;
+pub(crate) mod versions;
+pub(crate) mod workloads;

@@ -14,17 +14,17 @@
 
 pub mod api;
 pub mod cli;
-pub mod controllers;
+mod controllers;
 pub mod decide;
 pub mod domain;
 pub mod embed;
 pub mod engine;
-pub mod import;
-pub mod kubernetes;
+mod import;
+mod kubernetes;
 pub mod models;
 pub mod signals;
-pub mod simulator;
-pub mod stats;
+mod simulator;
+mod stats;
 pub mod store;
-pub mod telemetry;
-pub mod web;
+mod telemetry;
+mod web;

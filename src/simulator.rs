@@ -26,10 +26,9 @@ mod template;
 mod testing;
 mod transcript;
 mod user;
-pub mod world;
+pub(crate) mod world;
 
-pub use counts::Counts;
-pub use server::Server;
+pub(crate) use server::Server;
 
 #[cfg(test)]
 mod tests {

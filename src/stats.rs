@@ -12,28 +12,28 @@
 //! returns `None`. No variance at all: the estimate is considered exact, so a t-test's p is 0 or 1 and its bounds
 //! are the estimate; at the null itself p is 1 in both directions. Callers have to require more than that.
 
-pub mod bootstrap;
-pub mod descriptive;
-pub mod distributions;
-pub mod holm;
-pub mod permutation;
-pub mod power;
-pub mod t_test;
+pub(crate) mod bootstrap;
+pub(crate) mod descriptive;
+pub(crate) mod distributions;
+pub(crate) mod holm;
+pub(crate) mod permutation;
+pub(crate) mod power;
+pub(crate) mod t_test;
 
 /// Differences smaller than this are ties: scores lie in 0 to 1, and means of repeats differ by rounding alone.
-pub const TIE: f64 = 1e-12;
+pub(crate) const TIE: f64 = 1e-12;
 
 /// Whether a score reaches a limit: it is at least the limit, or below it by rounding alone.
 #[must_use]
-pub fn reaches(score: f64, limit: f64) -> bool {
+pub(crate) fn reaches(score: f64, limit: f64) -> bool {
     score >= limit - TIE
 }
 
 /// The default number of resamples of bootstrap and permutation.
-pub const RESAMPLES: usize = 10_000;
+pub(crate) const RESAMPLES: usize = 10_000;
 
 /// A test of where the mean of a population lies, for any null, with the confidence bounds that invert it.
-pub trait LocationTest {
+pub(crate) trait LocationTest {
     /// The p-value against "the mean is at most `null`": small when the mean is greater.
     fn p_greater(&self, null: f64) -> f64;
 
@@ -54,14 +54,14 @@ pub(crate) mod reference {
     use serde::de::DeserializeOwned;
 
     /// One section of `tests/reference/statistics.json`.
-    pub fn section<T: DeserializeOwned>(name: &str) -> Vec<T> {
+    pub(crate) fn section<T: DeserializeOwned>(name: &str) -> Vec<T> {
         let table: serde_json::Value =
             serde_json::from_str(include_str!("../tests/reference/statistics.json")).expect("the table is JSON");
         serde_json::from_value(table[name].clone()).expect("the section has the shape that the test asks for")
     }
 
     /// Asserts agreement to 1e-9, relative for numbers above 1.
-    pub fn assert_agrees(ours: f64, theirs: f64, what: &str) {
+    pub(crate) fn assert_agrees(ours: f64, theirs: f64, what: &str) {
         let tolerance = 1e-9 * theirs.abs().max(1.0);
         assert!((ours - theirs).abs() <= tolerance, "{what}: {ours} instead of {theirs}");
     }

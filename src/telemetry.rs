@@ -6,9 +6,9 @@
 
 mod lines;
 mod metered;
-pub mod metrics;
+pub(crate) mod metrics;
 
-pub use self::metered::{Metered, Timed};
+pub(crate) use self::metered::{Metered, Timed};
 
 use std::io::{self, IsTerminal};
 
@@ -24,7 +24,7 @@ const FILTER: &str = "RUST_LOG";
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Human-readable text, colored on a terminal unless `NO_COLOR` is set
     #[default]
     Text,
@@ -34,7 +34,7 @@ pub enum LogFormat {
 
 /// Logging could not be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum TelemetryError {
+pub(crate) enum TelemetryError {
     /// `RUST_LOG` is invalid.
     #[error("invalid {FILTER}={value:?}: {error}; write it like info or whetstone=debug,warn")]
     Filter {
@@ -54,7 +54,7 @@ pub enum TelemetryError {
 ///
 /// # Errors
 /// [`TelemetryError`] if `RUST_LOG` is invalid, and on the second call.
-pub fn init(format: LogFormat, default: &str) -> Result<(), TelemetryError> {
+pub(crate) fn init(format: LogFormat, default: &str) -> Result<(), TelemetryError> {
     let set = std::env::var(FILTER).ok().filter(|value| !value.is_empty());
     let filter = filter(set.as_deref().unwrap_or(default))?;
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

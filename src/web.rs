@@ -1,7 +1,7 @@
 //! Output for people: the report of a cycle, and the status in a cluster.
 
-pub mod moment;
-pub mod probes;
-pub mod report;
-pub mod status;
-pub mod terminal;
+pub(crate) mod moment;
+pub(crate) mod probes;
+pub(crate) mod report;
+pub(crate) mod status;
+pub(crate) mod terminal;

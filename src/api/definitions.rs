@@ -22,7 +22,7 @@ const DURATION: &str = r#"a duration such as "200ms", "30s" or "1h30m""#;
 
 /// The definitions of AgentOptimization and PromptVersion, as `whetstone crd` prints them.
 #[must_use]
-pub fn definitions() -> [CustomResourceDefinition; 2] {
+pub(crate) fn definitions() -> [CustomResourceDefinition; 2] {
     [with_schema::<AgentOptimization>(), with_schema::<PromptVersion>()]
 }
 

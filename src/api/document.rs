@@ -3,17 +3,17 @@
 //! Text goes in, [`Document`]s come out; [`read`] converts one to a type of the API, using the schema of the type, and
 //! reports all problems at once. This module does not know the meaning of the fields.
 
-pub mod nearest;
-pub mod read;
+pub(crate) mod nearest;
+pub(crate) mod read;
 mod scalar;
 mod shape;
 mod tree;
 
 use std::sync::Arc;
 
-pub use nearest::nearest;
-pub use read::Reader;
-pub use tree::{Content, Field, Node, excerpt};
+pub(crate) use nearest::nearest;
+pub(crate) use read::Reader;
+pub(crate) use tree::{Content, Node, excerpt};
 
 use super::problem::{Place, Problem};
 

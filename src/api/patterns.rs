@@ -4,25 +4,25 @@
 //! server ([`definitions`](super::definitions)).
 
 /// A decimal number that is not negative.
-pub const DECIMAL: &str = r"^[0-9]+(\.[0-9]+)?$";
+pub(super) const DECIMAL: &str = r"^[0-9]+(\.[0-9]+)?$";
 /// A currency by its ISO 4217 code.
-pub const CURRENCY: &str = "^[A-Z]{3}$";
+pub(super) const CURRENCY: &str = "^[A-Z]{3}$";
 /// A BLAKE3 hash.
-pub const HASH: &str = "^[0-9a-f]{64}$";
+pub(super) const HASH: &str = "^[0-9a-f]{64}$";
 /// A decimal number, or a share in percent.
-pub const DECIMAL_OR_SHARE: &str = r"^[0-9]+(\.[0-9]+)?%?$";
+pub(super) const DECIMAL_OR_SHARE: &str = r"^[0-9]+(\.[0-9]+)?%?$";
 /// The name of an object (RFC 1123 subdomain).
-pub const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+pub(super) const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// A key of a ConfigMap or Secret.
-pub const DATA_KEY: &str = "^[-._a-zA-Z0-9]+$";
+pub(super) const DATA_KEY: &str = "^[-._a-zA-Z0-9]+$";
 /// The name of a version, which is also the value of a label.
-pub const VERSION: &str = "^[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$";
+pub(super) const VERSION: &str = "^[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$";
 /// The name of a header (a token of RFC 9110).
-pub const HEADER_NAME: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$";
+pub(super) const HEADER_NAME: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$";
 /// An IANA time zone.
-pub const TIME_ZONE: &str = "^(UTC|GMT|[A-Z][A-Za-z]+(/[A-Z][A-Za-z0-9_+-]*){1,2})$";
+pub(super) const TIME_ZONE: &str = "^(UTC|GMT|[A-Z][A-Za-z]+(/[A-Z][A-Za-z0-9_+-]*){1,2})$";
 /// Five fields of a crontab, each a list of numbers, ranges and steps within its bounds, or a named schedule.
-pub const CRON: &str = concat!(
+pub(super) const CRON: &str = concat!(
     r"^(@(hourly|daily|weekly|monthly|yearly)|",
     r"(\*|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?(,(\*|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?)*",
     r" +(\*|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[1-9][0-9]?)?",
@@ -56,7 +56,7 @@ const IN_WORDS: [(&str, &str); 10] = [
 
 /// The description of a pattern; `None` if it is not listed here.
 #[must_use]
-pub fn in_words(pattern: &str) -> Option<&'static str> {
+pub(super) fn in_words(pattern: &str) -> Option<&'static str> {
     IN_WORDS.iter().find(|(known, _)| *known == pattern).map(|(_, words)| *words)
 }
 

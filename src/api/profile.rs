@@ -87,7 +87,7 @@ pub(in crate::api) struct Defaults {
 
 impl Defaults {
     /// The defaults of a profile. The other profiles are defined by their differences from `Production`.
-    pub fn of(profile: Profile) -> Self {
+    pub(super) fn of(profile: Profile) -> Self {
         let production = Self {
             max_turns: 10,
             train: 0.4,

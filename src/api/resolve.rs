@@ -20,9 +20,9 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use promotion::{currency, plan as promotion};
-pub use references::{CHAMPION_KEY, ConfigMap, Reference, References, Text, requested};
-pub use watch::{breaches, max_drop};
+pub(crate) use promotion::{currency, plan as promotion};
+pub(crate) use references::{ConfigMap, Reference, References, Text, requested};
+pub(crate) use watch::{breaches, max_drop};
 
 use self::findings::Findings;
 use super::agent::Runtime;
@@ -46,7 +46,7 @@ use crate::domain::suite::Suite;
 ///
 /// # Errors
 /// All problems of the submission and of the referenced texts, sorted by place.
-pub fn resolve(submission: &Submission, references: &References) -> Result<Plan, Problems> {
+pub(crate) fn resolve(submission: &Submission, references: &References) -> Result<Plan, Problems> {
     let spec = &submission.resource.spec;
     let metadata = &submission.resource.metadata;
     let defaults = Defaults::of(spec.profile);
@@ -108,7 +108,7 @@ pub fn resolve(submission: &Submission, references: &References) -> Result<Plan,
 ///
 /// # Errors
 /// All problems of `spec.watch`, and those of the submission's form.
-pub fn watch(submission: &Submission) -> Result<Option<WatchPlan>, Problems> {
+pub(crate) fn watch(submission: &Submission) -> Result<Option<WatchPlan>, Problems> {
     let mut findings = Findings::new(submission);
     let plan = watch::resolve(&submission.resource.spec, &mut findings);
     findings.finish().map(|_| plan)
@@ -136,7 +136,7 @@ fn warn_of_later_phases(spec: &AgentOptimizationSpec, findings: &mut Findings<'_
 
 /// The fields that only the operator uses, each with advice for the command line.
 #[must_use]
-pub fn left_to_the_operator(spec: &AgentOptimizationSpec) -> Vec<String> {
+pub(crate) fn left_to_the_operator(spec: &AgentOptimizationSpec) -> Vec<String> {
     let promotion = promotion_of(spec).cloned().unwrap_or_default();
     let approval = promotion::plan(spec).approval;
     let restarts = promotion.target.as_ref().is_some_and(|target| !target.restart.is_empty());

@@ -9,12 +9,12 @@ use kube::core::{Message, Reason, Rule};
 use crate::domain::duration;
 
 /// Exactly one of these fields of an object.
-pub fn exactly_one(fields: &[&str]) -> Rule {
+pub(super) fn exactly_one(fields: &[&str]) -> Rule {
     one_of(fields, fields)
 }
 
 /// Exactly one of these fields, of which the message lists some, because another rule refuses the rest.
-pub fn exactly_one_but(fields: &[&str], refused: &[&str]) -> Rule {
+pub(super) fn exactly_one_but(fields: &[&str], refused: &[&str]) -> Rule {
     one_of(&[fields, refused].concat(), fields)
 }
 
@@ -25,36 +25,36 @@ fn one_of(fields: &[&str], listed: &[&str]) -> Rule {
 }
 
 /// Refuses a field that only the command line supports.
-pub fn not_in_the_cluster(field: &str, instead: &str) -> Rule {
+pub(super) fn not_in_the_cluster(field: &str, instead: &str) -> Rule {
     let message = format!("the operator does not read files: {instead}");
     forbids(&format!("has(self.{field})"), &message).field_path(format!(".{field}"))
 }
 
 /// Limits the name of a resource, which is the value of a label of its objects: a rule of the whole object.
-pub fn name_fits_a_label() -> Rule {
+pub(super) fn name_fits_a_label() -> Rule {
     let message =
         "metadata.name must have at most 63 characters: it is the value of a label of the versions and the target";
     demands("size(self.metadata.name) <= 63", message)
 }
 
 /// A condition that must be true.
-pub fn demands(rule: &str, message: &str) -> Rule {
+pub(super) fn demands(rule: &str, message: &str) -> Rule {
     Rule::new(rule).message(message)
 }
 
 /// A condition that must be false.
-pub fn forbids(rule: &str, message: &str) -> Rule {
+pub(super) fn forbids(rule: &str, message: &str) -> Rule {
     Rule::new(format!("!({rule})")).message(message).reason(Reason::FieldValueForbidden)
 }
 
 /// A field that is required under a condition.
-pub fn requires(field: &str, condition: &str, message: &str) -> Rule {
+pub(super) fn requires(field: &str, condition: &str, message: &str) -> Rule {
     let rule = format!("!({condition}) || has(self.{field})");
     Rule::new(rule).message(message).field_path(format!(".{field}")).reason(Reason::FieldValueRequired)
 }
 
 /// The minimum of a duration in the cluster's form.
-pub fn lasts(at_least: &str) -> Rule {
+pub(super) fn lasts(at_least: &str) -> Rule {
     let message = format!("must not be shorter than {at_least}");
     // A text of another form has a separate message, and would cause an evaluation error here.
     let form = duration::IN_CLUSTER;
@@ -62,14 +62,14 @@ pub fn lasts(at_least: &str) -> Rule {
 }
 
 /// The maximum of a duration in the cluster's form.
-pub fn lasts_at_most(longest: &str) -> Rule {
+pub(super) fn lasts_at_most(longest: &str) -> Rule {
     let message = format!("must not be longer than {longest}");
     let form = duration::IN_CLUSTER;
     Rule::new(format!("!self.matches('{form}') || duration(self) <= duration('{longest}')")).message(&*message)
 }
 
 /// A duration of an object that must not be longer than another one.
-pub fn no_longer_than(short: &str, long: &str) -> Rule {
+pub(super) fn no_longer_than(short: &str, long: &str) -> Rule {
     let form = duration::IN_CLUSTER;
     let rule = format!(
         "!({} && has(self.{long})) || !self.{short}.matches('{form}') || !self.{long}.matches('{form}') || \
@@ -82,7 +82,7 @@ pub fn no_longer_than(short: &str, long: &str) -> Rule {
 
 /// The window of the watch must be long enough for the number of readings that a rollback requires. The defaults of the schema
 /// are filled in.
-pub fn window_fits_readings() -> Rule {
+pub(super) fn window_fits_readings() -> Rule {
     let form = duration::IN_CLUSTER;
     let rule = format!(
         "!(has(self.signals) && size(self.signals) > 0 && has(self.window) && has(self.interval) && has(self.breaches)) || \
@@ -95,12 +95,12 @@ pub fn window_fits_readings() -> Rule {
 }
 
 /// A PromQL query that is not empty.
-pub fn is_query() -> Rule {
+pub(super) fn is_query() -> Rule {
     demands("self.trim() != ''", "must not be empty: write a query in PromQL, such as sum(rate(errors_total[5m]))")
 }
 
 /// A reference to an existing model of `spec.models`: a rule of the spec about the field at a path.
-pub fn names_a_model(path: &str) -> Rule {
+pub(super) fn names_a_model(path: &str) -> Rule {
     let there = is_there(path);
     let name = format!("self.{path}");
     let rule = format!("!({there}) || (has(self.models) && self.models.exists(m, m.name == {name}))");
@@ -110,7 +110,7 @@ pub fn names_a_model(path: &str) -> Rule {
 
 /// The same for the judges of the dimensions. The message cannot name the judge, because the API server assumes that a string
 /// computed from a list is unbounded.
-pub fn judges_are_models() -> Rule {
+pub(super) fn judges_are_models() -> Rule {
     let dimensions = "self.scoring.dimensions";
     let known = "has(self.models) && self.models.exists(m, m.name == d.judge.ref)";
     let rule = format!("!(has(self.scoring) && has({dimensions})) || {dimensions}.all(d, !has(d.judge) || ({known}))");
@@ -119,7 +119,7 @@ pub fn judges_are_models() -> Rule {
 }
 
 /// A requirement for the referenced model: a rule of the spec about the reference at a path.
-pub fn model_must(path: &str, has: &str, message: &str) -> Rule {
+pub(super) fn model_must(path: &str, has: &str, message: &str) -> Rule {
     let there = is_there(path);
     let rule = format!("!({there}) || !has(self.models) || self.models.all(m, m.name != self.{path} || has(m.{has}))");
     Rule::new(rule).message(message).field_path(format!(".{path}"))
@@ -133,7 +133,7 @@ fn is_there(path: &str) -> String {
 }
 
 /// With a budget, every model must have a price.
-pub fn a_budget_needs_prices() -> Rule {
+pub(super) fn a_budget_needs_prices() -> Rule {
     let rule =
         "!(has(self.budget) && has(self.budget.perCycle) && has(self.models)) || self.models.all(m, has(m.price))";
     let message = "spec.budget.perCycle cannot be enforced without the price of every model: give each price.inputPerMillion and \
@@ -142,7 +142,7 @@ pub fn a_budget_needs_prices() -> Rule {
 }
 
 /// A dimension that a judge scores must have one: a rule of the spec, because the default dimensions need one too.
-pub fn a_judge_for_every_dimension() -> Rule {
+pub(super) fn a_judge_for_every_dimension() -> Rule {
     let asks = "(!has(d.scorer) ? d.name != 'tool_compliance' : d.scorer in ['Judge', 'ChecksOrJudge'])";
     let written = "has(self.scoring) && has(self.scoring.dimensions) && size(self.scoring.dimensions) > 0";
     let common = "has(self.scoring) && has(self.scoring.judge)";
@@ -153,7 +153,7 @@ pub fn a_judge_for_every_dimension() -> Rule {
 }
 
 /// A custom dimension with a judge must have a rubric.
-pub fn a_rubric_for_the_judge() -> Rule {
+pub(super) fn a_rubric_for_the_judge() -> Rule {
     let asks = "!has(self.scorer) || self.scorer in ['Judge', 'ChecksOrJudge']";
     let own = "!(self.name in ['accuracy', 'safety', 'tool_compliance'])";
     requires(
@@ -164,13 +164,13 @@ pub fn a_rubric_for_the_judge() -> Rule {
 }
 
 /// The target must not be the ConfigMap of a source, which is only read: a rule of the spec about the reference at a path.
-pub fn target_is_not(path: &str, holds: &str) -> Rule {
+pub(super) fn target_is_not(path: &str, holds: &str) -> Rule {
     let rule = format!("!({} && {}) || self.{path}.name != {TARGET}", is_there("promotion.target"), is_there(path));
     foreign_target(&rule, holds)
 }
 
 /// The same for a list of sources.
-pub fn target_is_none_of(path: &str, reference: &str, holds: &str) -> Rule {
+pub(super) fn target_is_none_of(path: &str, reference: &str, holds: &str) -> Rule {
     let there = format!("{} && {}", is_there("promotion.target"), is_there(path));
     let rule = format!("!({there}) || self.{path}.all(s, !has(s.{reference}) || s.{reference}.name != {TARGET})");
     foreign_target(&rule, holds)
@@ -184,25 +184,25 @@ fn foreign_target(rule: &str, holds: &str) -> Rule {
 }
 
 /// A price that can be represented exactly.
-pub fn at_most_twelve_places() -> Rule {
+pub(super) fn at_most_twelve_places() -> Rule {
     demands("!self.matches('[.][0-9]{13}')", "has more than 12 decimal places: round it")
 }
 
 /// A URL for requests. Rules about URLs are at the object, because the API server repeats a refused string, and a URL may contain a
 /// password.
-pub fn is_url(field: &str, example: &str) -> Rule {
+pub(super) fn is_url(field: &str, example: &str) -> Rule {
     let message = format!("must be an http or https URL, such as {example}");
     about_url(field, "URL.matches('^https?://[^/?#]') && isURL(URL)", &message)
 }
 
 /// A URL without user and password.
-pub fn without_credentials(field: &str, instead: &str) -> Rule {
+pub(super) fn without_credentials(field: &str, instead: &str) -> Rule {
     let message = format!("must not contain credentials: {instead}");
     about_url(field, "!URL.matches('^[a-z]+://[^/?#]*@')", &message)
 }
 
 /// A URL to which a path can be appended.
-pub fn without_query(field: &str) -> Rule {
+pub(super) fn without_query(field: &str) -> Rule {
     let message = "must not have a query or fragment: remove ? or # and everything after it";
     about_url(field, "!URL.contains('?') && !URL.contains('#')", message)
 }

@@ -19,7 +19,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 const SILENT_AT_MOST: Duration = Duration::from_secs(20);
 
 /// Shows progress on standard error.
-pub struct Meter {
+pub(super) struct Meter {
     inner: Arc<Inner>,
 }
 
@@ -47,7 +47,7 @@ struct State {
 impl Meter {
     /// A meter. `quiet` shows nothing but notes.
     #[must_use]
-    pub fn new(currency: &str, quiet: bool) -> Self {
+    pub(super) fn new(currency: &str, quiet: bool) -> Self {
         let now = Instant::now();
         let terminal = std::io::stderr().is_terminal() && !quiet;
         let bar = terminal.then(|| {
@@ -78,7 +78,7 @@ impl Meter {
     }
 
     /// Prints the summary of the last phase and removes the bar.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.inner.end(&mut self.inner.lock());
         if let Some(bar) = &self.inner.bar {
             bar.finish_and_clear();

@@ -12,7 +12,7 @@ mod versions;
 
 use std::sync::Arc;
 
-pub use self::versions::create_versions;
+pub(crate) use self::versions::create_versions;
 
 use self::prompts::Prompts;
 use self::supervise::{supervise_cycle, supervise_watch, wanted_cycle};
@@ -30,7 +30,7 @@ use crate::decide::lifecycle::Course;
 
 /// What became of the target and of the workloads that read it. Only [`apply`] makes one.
 #[derive(Debug)]
-pub struct Acted {
+pub(crate) struct Acted {
     target: Written,
     restarted: Restarted,
 }
@@ -38,7 +38,7 @@ pub struct Acted {
 impl Acted {
     /// Why the target does not hold what it should.
     #[must_use]
-    pub fn trouble(&self) -> Option<&Trouble> {
+    pub(crate) fn trouble(&self) -> Option<&Trouble> {
         match &self.target {
             Written::Holds { .. } => None,
             Written::Refused(trouble) => Some(trouble),
@@ -47,7 +47,7 @@ impl Acted {
 
     /// What somebody had done to the target and was undone.
     #[must_use]
-    pub fn put_back(&self) -> Option<&str> {
+    pub(crate) fn put_back(&self) -> Option<&str> {
         match &self.target {
             Written::Holds { put_back } => put_back.as_deref(),
             Written::Refused(_) => None,
@@ -56,7 +56,7 @@ impl Acted {
 
     /// What the restarts for the champion came to.
     #[must_use]
-    pub fn restarted(&self) -> &Restarted {
+    pub(crate) fn restarted(&self) -> &Restarted {
         &self.restarted
     }
 }
@@ -67,7 +67,7 @@ impl Acted {
 ///
 /// # Errors
 /// When the API server does not answer, or the prompt of the champion is lost.
-pub async fn apply(
+pub(crate) async fn apply(
     observed: &Observed,
     resolved: &Resolved,
     course: &Course,

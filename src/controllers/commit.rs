@@ -14,7 +14,7 @@ use crate::api::AgentOptimization;
 use crate::decide::lifecycle::Course;
 
 /// A decision whose record is written.
-pub struct Committed<'o> {
+pub(super) struct Committed<'o> {
     /// What is to be done.
     pub course: Course,
     /// The optimization as it is with the record.
@@ -31,7 +31,7 @@ pub struct Committed<'o> {
 ///
 /// # Errors
 /// When the API server does not answer, or somebody has changed the optimization since it was read.
-pub async fn commit<'o>(
+pub(super) async fn commit<'o>(
     observed: &'o Observed,
     resolved: &Resolved,
     course: Course,

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Turns to compute, over all namespaces. Copies hand out the same ones.
 #[derive(Clone)]
-pub struct Desks {
+pub(crate) struct Desks {
     free: Arc<Semaphore>,
     namespaces: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
 }
@@ -30,7 +30,7 @@ pub struct Desks {
 impl Desks {
     /// As many as there are cores, within reason.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self { free: Arc::new(Semaphore::new(cores.clamp(2, 4))), namespaces: Arc::default() }
     }
@@ -66,7 +66,7 @@ impl Default for Desks {
 }
 
 /// What is computed for each optimization.
-pub struct Computing<T> {
+pub(crate) struct Computing<T> {
     desks: Desks,
     jobs: Arc<Mutex<HashMap<ObjectKey, Job<T>>>>,
     /// Where optimizations go whose result nobody has waited for.
@@ -86,13 +86,13 @@ struct Job<T> {
 impl<T: Send + 'static> Computing<T> {
     /// Computes nothing yet.
     #[must_use]
-    pub fn new(desks: Desks, trigger: mpsc::UnboundedSender<ObjectKey>) -> Self {
+    pub(crate) fn new(desks: Desks, trigger: mpsc::UnboundedSender<ObjectKey>) -> Self {
         Self { desks, jobs: Arc::default(), trigger }
     }
 
     /// The result of some work that depends on what has this hash. `None` when it takes longer: then the optimization is to be
     /// looked at again once it is there. What was computed for the same optimization from something else is dropped.
-    pub async fn of(
+    pub(crate) async fn of(
         &self,
         owner: &ObjectKey,
         key: ContentHash,
@@ -135,7 +135,7 @@ impl<T: Send + 'static> Computing<T> {
     }
 
     /// An optimization is gone.
-    pub fn forget(&self, owner: &ObjectKey) {
+    pub(crate) fn forget(&self, owner: &ObjectKey) {
         if let Some(job) = lock(&self.jobs).remove(owner) {
             job.task.abort();
         }

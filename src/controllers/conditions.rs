@@ -5,46 +5,46 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// The champion serves as the spec wants it.
-pub const READY: &str = "Ready";
+pub(super) const READY: &str = "Ready";
 /// The cluster does not agree with the record yet, and will without anybody's help.
-pub const RECONCILING: &str = "Reconciling";
+pub(super) const RECONCILING: &str = "Reconciling";
 /// A person must act.
-pub const STALLED: &str = "Stalled";
+pub(super) const STALLED: &str = "Stalled";
 /// Whether the last cycle with a challenger promoted it.
-pub const PROMOTED: &str = "Promoted";
+pub(super) const PROMOTED: &str = "Promoted";
 /// The last champion was rolled back.
-pub const ROLLED_BACK: &str = "RolledBack";
+pub(super) const ROLLED_BACK: &str = "RolledBack";
 /// The live signals can be read.
-pub const SIGNALS_AVAILABLE: &str = "SignalsAvailable";
+pub(super) const SIGNALS_AVAILABLE: &str = "SignalsAvailable";
 /// The champion does worse than it should, and serves all the same.
-pub const DEGRADED: &str = "Degraded";
+pub(super) const DEGRADED: &str = "Degraded";
 /// The last cycle ran out of its budget.
-pub const BUDGET_EXHAUSTED: &str = "BudgetExhausted";
+pub(super) const BUDGET_EXHAUSTED: &str = "BudgetExhausted";
 
 /// Nothing is known yet.
-pub const PENDING: &str = "Pending";
+pub(super) const PENDING: &str = "Pending";
 /// The champion serves.
-pub const SERVING: &str = "Serving";
+pub(super) const SERVING: &str = "Serving";
 /// The resource is wrong.
-pub const INVALID_SPEC: &str = "InvalidSpec";
+pub(super) const INVALID_SPEC: &str = "InvalidSpec";
 /// An object that the resource names does not exist.
-pub const REFERENCE_MISSING: &str = "ReferenceMissing";
+pub(super) const REFERENCE_MISSING: &str = "ReferenceMissing";
 /// The operator's allow-list does not contain an endpoint.
-pub const ENDPOINT_REFUSED: &str = "EndpointRefused";
+pub(super) const ENDPOINT_REFUSED: &str = "EndpointRefused";
 /// A prompt does not fit into a ConfigMap.
-pub const PROMPT_TOO_LARGE: &str = "PromptTooLarge";
+pub(super) const PROMPT_TOO_LARGE: &str = "PromptTooLarge";
 /// The target belongs to somebody else.
-pub const TARGET_NOT_OWNED: &str = "TargetNotOwned";
+pub(super) const TARGET_NOT_OWNED: &str = "TargetNotOwned";
 /// The target is being written.
-pub const APPLYING: &str = "Applying";
+pub(super) const APPLYING: &str = "Applying";
 /// A cycle fails until a person acts.
-pub const CYCLE_FAILED: &str = "CycleFailed";
+pub(super) const CYCLE_FAILED: &str = "CycleFailed";
 
 /// The most characters of a condition's message: a resource may have thousands of problems, and its status must stay writable.
-pub const MESSAGE: usize = 4096;
+pub(super) const MESSAGE: usize = 4096;
 
 /// A text of at most so many characters, with a sign that there is more.
-pub fn cut(text: &str, most: usize) -> String {
+pub(super) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
         Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
@@ -53,7 +53,7 @@ pub fn cut(text: &str, most: usize) -> String {
 
 /// What becomes of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(super) enum Change {
     /// It stays as it is.
     Keep,
     /// It goes.
@@ -71,13 +71,13 @@ pub enum Change {
 
 impl Change {
     /// Sets a condition.
-    pub fn set(status: &'static str, reason: &str, message: impl Into<String>) -> Self {
+    pub(super) fn set(status: &'static str, reason: &str, message: impl Into<String>) -> Self {
         Self::Set { status, reason: reason.to_owned(), message: message.into() }
     }
 }
 
 /// The conditions of an object while they are brought up to date.
-pub struct Conditions {
+pub(super) struct Conditions {
     list: Vec<Condition>,
     generation: Option<i64>,
     now: Timestamp,
@@ -85,12 +85,12 @@ pub struct Conditions {
 
 impl Conditions {
     /// Those of before. What changes from here on speaks of this generation.
-    pub fn of(before: &[Condition], generation: Option<i64>, now: Timestamp) -> Self {
+    pub(super) fn of(before: &[Condition], generation: Option<i64>, now: Timestamp) -> Self {
         Self { list: before.to_vec(), generation, now }
     }
 
     /// Makes a change. The time of a condition's transition changes only with its status.
-    pub fn apply(&mut self, type_: &str, change: Change) {
+    pub(super) fn apply(&mut self, type_: &str, change: Change) {
         if change == Change::Keep {
             return;
         }
@@ -109,19 +109,19 @@ impl Conditions {
     }
 
     /// All of them, those first that kstatus goes by.
-    pub fn into_list(mut self) -> Vec<Condition> {
+    pub(super) fn into_list(mut self) -> Vec<Condition> {
         self.list.sort_by(|a, b| rank(&a.type_).cmp(&rank(&b.type_)).then_with(|| a.type_.cmp(&b.type_)));
         self.list
     }
 }
 
 /// A condition by its type.
-pub fn find<'c>(conditions: &'c [Condition], type_: &str) -> Option<&'c Condition> {
+pub(super) fn find<'c>(conditions: &'c [Condition], type_: &str) -> Option<&'c Condition> {
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
 /// A time without fractions of a second.
-pub fn whole_seconds(time: Timestamp) -> Timestamp {
+pub(super) fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 

@@ -24,7 +24,7 @@ use crate::kubernetes::versions::Versions;
 use crate::telemetry::metrics::Metrics;
 
 /// What every reconcile shares.
-pub struct Context {
+pub(crate) struct Context {
     /// The API server.
     pub client: Client,
     /// Every AgentOptimization that is watched.
@@ -61,7 +61,7 @@ pub struct Context {
 
 impl Context {
     /// The newest that is known of an optimization: what we wrote last, unless the watch has seen something newer.
-    pub fn newest(&self, owner: &ObjectKey, seen: Arc<AgentOptimization>) -> Arc<AgentOptimization> {
+    pub(crate) fn newest(&self, owner: &ObjectKey, seen: Arc<AgentOptimization>) -> Arc<AgentOptimization> {
         let mut written = lock(&self.written);
         match written.get(owner) {
             Some(ours) if ours.meta().uid == seen.meta().uid && is_newer(ours, &seen) => Arc::clone(ours),
@@ -74,7 +74,7 @@ impl Context {
     }
 
     /// An optimization is gone: nothing of it stays.
-    pub fn forget(&self, owner: &ObjectKey) {
+    pub(crate) fn forget(&self, owner: &ObjectKey) {
         self.cycles.forget(owner);
         self.computing.forget(owner);
         self.watches.forget(owner);
@@ -87,7 +87,7 @@ impl Context {
     }
 
     /// Of all that is known, only these optimizations are still there.
-    pub fn forget_all_but(&self, there: &[Arc<AgentOptimization>]) {
+    pub(crate) fn forget_all_but(&self, there: &[Arc<AgentOptimization>]) {
         let there: HashSet<ObjectKey> = there.iter().map(|object| key_of(&**object)).collect();
         let mut known: HashSet<ObjectKey> = lock(&self.resolved).keys().cloned().collect();
         known.extend(self.cycles.owners());

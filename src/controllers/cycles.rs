@@ -16,7 +16,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-pub use self::meter::{Meter, PROGRESS_EVERY};
+pub(crate) use self::meter::{Meter, PROGRESS_EVERY};
 
 use super::lock;
 use super::turns::{Turn, Turns};
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_millis(800);
 /// How long all calls of a cycle must have been waiting before it gives up its turn.
 const ONLY_WAITS: Duration = Duration::from_secs(1);
 /// A cycle to run.
-pub struct Order {
+pub(crate) struct Order {
     /// What it is about.
     pub cycle: RunningCycle,
     /// The hash of the prompt that serves.
@@ -46,7 +46,7 @@ pub struct Order {
 }
 
 /// What a cycle is supervised by.
-pub struct Supervision {
+pub(crate) struct Supervision {
     /// Asks it to stop.
     pub stop: CancellationToken,
     /// Where it tells how far it is.
@@ -56,11 +56,11 @@ pub struct Supervision {
 }
 
 /// What a cycle comes to; `None` when it was stopped.
-pub type Finish = Option<Result<CycleFacts, Failed>>;
+pub(crate) type Finish = Option<Result<CycleFacts, Failed>>;
 
 /// What a cycle does, or has come to.
 #[derive(Clone, Debug, Default)]
-pub struct Supervised {
+pub(crate) struct Supervised {
     /// How far it is, while it runs or waits for its turn.
     pub progress: Option<ProgressStatus>,
     /// It waits for its turn.
@@ -72,7 +72,7 @@ pub struct Supervised {
 }
 
 /// The cycles of this process.
-pub struct Cycles {
+pub(crate) struct Cycles {
     tasks: Mutex<HashMap<ObjectKey, Task>>,
     turns: Turns,
     trigger: mpsc::UnboundedSender<ObjectKey>,
@@ -98,12 +98,12 @@ struct Task {
 impl Cycles {
     /// None yet; each runs when it is its turn. Optimizations whose cycle has ended go to `trigger`.
     #[must_use]
-    pub fn new(turns: Turns, trigger: mpsc::UnboundedSender<ObjectKey>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(turns: Turns, trigger: mpsc::UnboundedSender<ObjectKey>, metrics: Arc<Metrics>) -> Self {
         Self { tasks: Mutex::default(), turns, trigger, metrics }
     }
 
     /// What the cycle of an optimization does.
-    pub fn look(&self, owner: &ObjectKey) -> Supervised {
+    pub(crate) fn look(&self, owner: &ObjectKey) -> Supervised {
         let tasks = lock(&self.tasks);
         let Some(task) = tasks.get(owner) else { return Supervised::default() };
         let ended = lock(&task.ended).clone().filter(|_| !task.is_settled);
@@ -117,7 +117,7 @@ impl Cycles {
     }
 
     /// What the cycle of an optimization has come to has been taken in. What it was started on is remembered.
-    pub fn settle(&self, owner: &ObjectKey) {
+    pub(crate) fn settle(&self, owner: &ObjectKey) {
         if let Some(task) = lock(&self.tasks).get_mut(owner) {
             task.is_settled = lock(&task.ended).is_some();
         }
@@ -125,7 +125,7 @@ impl Cycles {
 
     /// Makes the cycle of an optimization be this one: whatever else runs is stopped. One that has ended is not started again
     /// before that was taken in.
-    pub fn run(&self, owner: &ObjectKey, order: Order) {
+    pub(crate) fn run(&self, owner: &ObjectKey, order: Order) {
         let mut tasks = lock(&self.tasks);
         let before = match tasks.get_mut(owner) {
             Some(task)
@@ -211,7 +211,7 @@ impl Cycles {
     }
 
     /// Asks the cycle of an optimization to stop unless it is this one, for a champion of this hash.
-    pub fn stop_unless(&self, owner: &ObjectKey, wanted: Option<(&RunningCycle, ContentHash)>) {
+    pub(crate) fn stop_unless(&self, owner: &ObjectKey, wanted: Option<(&RunningCycle, ContentHash)>) {
         if let Some(task) = lock(&self.tasks).get(owner)
             && !wanted.is_some_and(|(cycle, champion)| task.cycle.is_same(cycle) && task.champion == champion)
         {
@@ -220,19 +220,19 @@ impl Cycles {
     }
 
     /// The optimizations that a cycle is known of.
-    pub fn owners(&self) -> Vec<ObjectKey> {
+    pub(crate) fn owners(&self) -> Vec<ObjectKey> {
         lock(&self.tasks).keys().cloned().collect()
     }
 
     /// Stops the cycle of an optimization, and forgets what it has come to.
-    pub fn forget(&self, owner: &ObjectKey) {
+    pub(crate) fn forget(&self, owner: &ObjectKey) {
         if let Some(task) = lock(&self.tasks).remove(owner) {
             end(task);
         }
     }
 
     /// Stops all, and waits until they have stopped. Calls under way have `patience` to be answered and recorded.
-    pub async fn stop(&self, patience: Duration) {
+    pub(crate) async fn stop(&self, patience: Duration) {
         let tasks: Vec<Task> = lock(&self.tasks).drain().map(|(_, task)| task).collect();
         let ending: Vec<JoinHandle<()>> = tasks.into_iter().filter_map(|task| end_within(task, patience)).collect();
         futures::future::join_all(ending).await;

@@ -15,7 +15,7 @@ use crate::domain::ids::RecordedInputs;
 use crate::store::Store as _;
 
 /// Decides on all that is known.
-pub async fn decide(observed: &Observed, resolved: &Resolved, grounds: &Grounds) -> Course {
+pub(super) async fn decide(observed: &Observed, resolved: &Resolved, grounds: &Grounds) -> Course {
     let known = Known::of(observed, resolved, &grounds.context);
     let course = next(&known.situation(observed, resolved, &[]));
     let course = if course.create.is_empty() {
@@ -28,7 +28,11 @@ pub async fn decide(observed: &Observed, resolved: &Resolved, grounds: &Grounds)
 }
 
 /// Decides on what needs no new version, when none can be created. `None` if there is nothing to do without one.
-pub fn decide_without_new_versions(observed: &Observed, resolved: &Resolved, context: &Context) -> Option<Deferred> {
+pub(super) fn decide_without_new_versions(
+    observed: &Observed,
+    resolved: &Resolved,
+    context: &Context,
+) -> Option<Deferred> {
     let known = Known::of(observed, resolved, context);
     let deferred = without_new_versions(&known.situation(observed, resolved, &[]))?;
     Some(Deferred { course: known.with_obstacle(deferred.course), ..deferred })

@@ -18,13 +18,11 @@ const LONGEST: Duration = Duration::from_mins(1);
 
 /// The steps of a reconcile, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
+pub(crate) enum Step {
     /// Reads the target.
     Observe,
     /// Reads references.
     Resolve,
-    /// Reads the store.
-    Decide,
     /// Writes the record, versions and the target.
     Act,
     /// Writes statuses.
@@ -33,7 +31,7 @@ pub enum Step {
 
 /// A request to the API server that a reconcile cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
+pub(crate) enum Attempt {
     /// Read the target ConfigMap, in *observe* and again in *act*.
     ReadTarget,
     /// Read a ConfigMap that a spec refers to.
@@ -62,7 +60,8 @@ pub enum Attempt {
 
 impl Attempt {
     /// Every request.
-    pub const ALL: [Self; 12] = [
+    #[cfg(test)]
+    const ALL: [Self; 12] = [
         Self::ReadTarget,
         Self::ReadConfigMap,
         Self::ReadSecret,
@@ -103,19 +102,19 @@ impl Attempt {
 
     /// The verb and the resource that a Role must allow.
     #[must_use]
-    pub const fn permission(self) -> (&'static str, &'static str) {
+    pub(crate) const fn permission(self) -> (&'static str, &'static str) {
         let (_, _, verb, resource) = self.facts();
         (verb, resource)
     }
 
     /// What an error of the client means: this request failed on this object.
-    pub fn on(self, namespace: &str, name: &str) -> impl FnOnce(kube::Error) -> ReconcileError {
+    pub(crate) fn on(self, namespace: &str, name: &str) -> impl FnOnce(kube::Error) -> ReconcileError {
         move |source| ReconcileError::Request { attempt: self, object: ObjectKey::new(namespace, name), source }
     }
 
     /// Somebody else changed this object, or created it.
     #[must_use]
-    pub fn conflict(self, namespace: &str, name: &str) -> ReconcileError {
+    pub(crate) fn conflict(self, namespace: &str, name: &str) -> ReconcileError {
         ReconcileError::Conflict { attempt: self, object: ObjectKey::new(namespace, name) }
     }
 
@@ -137,7 +136,7 @@ impl Attempt {
 
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
+pub(crate) enum ReconcileError {
     /// A request to the API server failed or was refused.
     #[error("cannot {} {object}: {}{}", attempt.words(), reason(source), attempt.remedy(source))]
     Request {
@@ -189,7 +188,7 @@ pub enum ReconcileError {
 impl ReconcileError {
     /// A short name for metrics.
     #[must_use]
-    pub fn category(&self) -> &'static str {
+    pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Request { source: kube::Error::Api(status), .. } if status.code == 403 => "forbidden",
             Self::Request { source: kube::Error::Api(_), .. } => "api",
@@ -205,7 +204,7 @@ impl ReconcileError {
 
     /// The step that failed; `None` if that is not known.
     #[must_use]
-    pub fn step(&self) -> Option<Step> {
+    pub(crate) fn step(&self) -> Option<Step> {
         match self {
             Self::Request { attempt, .. } | Self::Conflict { attempt, .. } => Some(attempt.facts().0),
             Self::Store { .. } | Self::PromptLost { .. } | Self::Gone(_) => Some(Step::Act),
@@ -215,13 +214,13 @@ impl ReconcileError {
 
     /// Whether the API server refuses the request and will refuse it again.
     #[must_use]
-    pub fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         matches!(self, Self::Request { source, .. } if is_refusal(source))
     }
 
     /// How long to wait before the next attempt, after so many failures in a row; `None` when there is nothing left to reconcile.
     #[must_use]
-    pub fn retry_after(&self, failures: u32) -> Option<Duration> {
+    pub(crate) fn retry_after(&self, failures: u32) -> Option<Duration> {
         match self {
             Self::Gone(_) => None,
             Self::Conflict { .. } if failures < CONFLICTS => Some(AFTER_CONFLICT),

@@ -22,7 +22,7 @@ use crate::kubernetes::target::{self, ApplyError, Target};
 ///
 /// # Errors
 /// When it cannot be written, or has changed since it was read.
-pub async fn set(observed: &Observed, context: &Context) -> Result<Arc<AgentOptimization>, ReconcileError> {
+pub(super) async fn set(observed: &Observed, context: &Context) -> Result<Arc<AgentOptimization>, ReconcileError> {
     let object = &observed.object;
     let is_wanted = observed.promotion.on_delete == OnDelete::Revert;
     if is_wanted == is_held(object) {
@@ -41,7 +41,7 @@ pub async fn set(observed: &Observed, context: &Context) -> Result<Arc<AgentOpti
 ///
 /// # Errors
 /// When the target or the finalizers cannot be written.
-pub async fn finalize(observed: &Observed, context: &Context) -> Result<Action, ReconcileError> {
+pub(super) async fn finalize(observed: &Observed, context: &Context) -> Result<Action, ReconcileError> {
     context.cycles.forget(&observed.owner);
     context.watches.forget(&observed.owner);
     if !is_held(&observed.object) {

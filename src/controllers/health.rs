@@ -16,13 +16,13 @@ const BEAT: Duration = Duration::from_secs(1);
 const BUSY: Duration = Duration::from_secs(30);
 /// How long after its last beat the operator is taken for stuck: it lets the Lease go, and should be restarted. A restart costs every
 /// namespace its cycles under way, so that nothing that ends by itself should bring one about.
-pub const STUCK: Duration = Duration::from_mins(3);
+pub(crate) const STUCK: Duration = Duration::from_mins(3);
 /// How long a replica may hold the Lease without leading.
 const BEGINS: Duration = Duration::from_mins(1);
 
 /// How this replica is.
 #[derive(Debug)]
-pub struct Health {
+pub(crate) struct Health {
     /// The election goes on.
     pub is_candidate: AtomicBool,
     /// This replica acts, and has seen every object.
@@ -52,24 +52,24 @@ impl Default for Health {
 
 impl Health {
     /// It should not be restarted.
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         !self.has_failed.load(Ordering::Relaxed) && self.since_beat() < STUCK
     }
 
     /// It could act, or does.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         let holds = lock(&self.holds).is_some();
         let acts = lock(&self.leads).0 && self.has_synced.load(Ordering::Relaxed);
         self.is_candidate.load(Ordering::Relaxed) && (!holds || acts) && self.since_beat() < BUSY
     }
 
     /// This replica acts from now on, or does not any more.
-    pub fn set_leader(&self, leads: bool) {
+    pub(crate) fn set_leader(&self, leads: bool) {
         *lock(&self.leads) = (leads, Instant::now());
     }
 
     /// Beats for as long as this is run: on the runtime that it tells of.
-    pub async fn beat(&self) {
+    pub(crate) async fn beat(&self) {
         loop {
             *lock(&self.beat) = Instant::now();
             tokio::time::sleep(BEAT).await;

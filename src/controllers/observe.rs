@@ -23,7 +23,7 @@ use crate::kubernetes::target::{self, Target};
 use crate::kubernetes::versions::Indexed;
 
 /// What is known about one optimization.
-pub struct Observed {
+pub(crate) struct Observed {
     /// Its namespace and name.
     pub owner: ObjectKey,
     /// The resource.
@@ -50,25 +50,25 @@ pub struct Observed {
 
 impl Observed {
     /// `spec.promotion.target`
-    pub fn target_spec(&self) -> Option<&TargetSpec> {
+    pub(crate) fn target_spec(&self) -> Option<&TargetSpec> {
         self.object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref())
     }
 
     /// Its target is somebody else's. Nothing is paid for prompts that have nowhere to serve.
-    pub fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.rival.is_some() || matches!(self.target, Some(Target::Foreign { .. }))
     }
 
     /// Whether `Ready` says that the champion of the record serves as this generation of the spec wants it: the target has held its
     /// prompt, so whatever differs now was done by somebody else.
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         let ready =
             find(&self.status.conditions, conditions::READY).filter(|ready| ready.reason == conditions::SERVING);
         ready.is_some_and(|ready| ready.observed_generation == self.object.metadata.generation)
     }
 
     /// The prompt in our own target. What a rival has there is not ours.
-    pub fn found(&self) -> Option<Found> {
+    pub(crate) fn found(&self) -> Option<Found> {
         if self.rival.is_some() {
             return None;
         }
@@ -83,7 +83,7 @@ impl Observed {
 ///
 /// # Errors
 /// When the target cannot be read.
-pub async fn observe(object: Arc<AgentOptimization>, context: &Context) -> Result<Observed, ReconcileError> {
+pub(crate) async fn observe(object: Arc<AgentOptimization>, context: &Context) -> Result<Observed, ReconcileError> {
     let owner = key_of(&*object);
     let object = context.newest(&owner, object);
     let spec = object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref());

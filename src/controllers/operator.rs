@@ -25,7 +25,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// What the operator goes by.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The namespaces that are watched; all of them when empty.
     pub namespaces: Vec<String>,
     /// The folder of the stores.
@@ -52,7 +52,7 @@ impl Options {
 
 /// The API server, by what is asked of it.
 #[derive(Clone)]
-pub struct Clients {
+pub(crate) struct Clients {
     /// For watches, which may be silent for minutes.
     pub watches: Client,
     /// For everything that is answered at once.
@@ -65,7 +65,7 @@ pub struct Clients {
 
 /// Why the operator could not start.
 #[derive(Debug, thiserror::Error)]
-pub enum OperatorError {
+pub(crate) enum OperatorError {
     /// The Lease can be neither read nor created.
     #[error(
         "taking part in the election for the Lease {name:?} in namespace {namespace:?}: {source}; its Role must allow get, list, watch, create and patch on leases"
@@ -90,7 +90,7 @@ pub enum OperatorError {
 ///
 /// # Errors
 /// [`OperatorError`] when it cannot start. Once it runs, it goes on.
-pub async fn run(
+pub(crate) async fn run(
     clients: Clients,
     options: Options,
     clock: Arc<dyn Clock>,

@@ -36,7 +36,7 @@ const RIVAL_EVERY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// [`ReconcileError`]; it is tried again, later and later.
-pub async fn reconcile(object: Arc<AgentOptimization>, grounds: Arc<Grounds>) -> Result<Action, ReconcileError> {
+pub(crate) async fn reconcile(object: Arc<AgentOptimization>, grounds: Arc<Grounds>) -> Result<Action, ReconcileError> {
     let context = &grounds.context;
     let owner = key_of(&*object);
     let began = std::time::Instant::now();
@@ -136,7 +136,7 @@ fn after(
 }
 
 /// When to try again after an error.
-pub fn try_again(object: &AgentOptimization, error: &ReconcileError, context: &Context) -> Action {
+pub(crate) fn try_again(object: &AgentOptimization, error: &ReconcileError, context: &Context) -> Action {
     let owner = key_of(object);
     let failures = {
         let mut failures = lock(&context.failures);

@@ -17,7 +17,7 @@ use crate::domain::series::RecordedSeries;
 
 /// The record in a status.
 #[must_use]
-pub fn read(status: &AgentOptimizationStatus) -> Record {
+pub(super) fn read(status: &AgentOptimizationStatus) -> Record {
     let AgentOptimizationStatus {
         observed_generation: _,
         phase,
@@ -77,7 +77,7 @@ pub fn read(status: &AgentOptimizationStatus) -> Record {
 
 /// The status that holds a record. What no decision is about is that of the status before.
 #[must_use]
-pub fn write(record: &Record, before: &AgentOptimizationStatus) -> AgentOptimizationStatus {
+pub(super) fn write(record: &Record, before: &AgentOptimizationStatus) -> AgentOptimizationStatus {
     let Record {
         phase,
         champion,

@@ -6,7 +6,7 @@ mod metrics;
 mod status;
 mod versions;
 
-pub use self::events::{publish, publish_outcome};
-pub use self::metrics::{count, show};
-pub use self::status::{Applied, Proposed, Status};
-pub use self::versions::{VersionReports, orphan_statuses};
+pub(crate) use self::events::{publish, publish_outcome};
+pub(crate) use self::metrics::{count, show};
+pub(crate) use self::status::Status;
+pub(crate) use self::versions::{VersionReports, orphan_statuses};

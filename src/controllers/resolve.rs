@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use url::Url;
 
-pub use self::keys::watch_keys;
+pub(crate) use self::keys::watch_keys;
 
 use self::gather::{Gathered, MOST_GATHERED, gather, referred};
 use self::keys::{keys, no_secret, wanted_keys};
@@ -51,7 +51,7 @@ fn compute(object: &AgentOptimization, references: &References) -> Computed {
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn resolve(observed: &Observed, context: &Context) -> Result<Option<Arc<Resolved>>, ReconcileError> {
+pub(crate) async fn resolve(observed: &Observed, context: &Context) -> Result<Option<Arc<Resolved>>, ReconcileError> {
     let Observed { owner, object, .. } = observed;
     context.references.set(owner, referred(object));
     let fingerprint = fingerprint(object, context, owner);
@@ -83,7 +83,6 @@ pub async fn resolve(observed: &Observed, context: &Context) -> Result<Option<Ar
         budget: checked.prepared.as_ref().ok().and_then(|prepared| prepared.plan.budget),
         terms: if is_prepared { terms } else { String::new() },
         trouble: checked.prepared.as_ref().err().cloned(),
-        warnings: checked.prepared.as_ref().map(|prepared| prepared.plan.warnings.clone()).unwrap_or_default(),
         base: checked.base,
         watch: checked.watch,
         is_final,
@@ -97,7 +96,7 @@ pub async fn resolve(observed: &Observed, context: &Context) -> Result<Option<Ar
 ///
 /// # Errors
 /// When the API server does not answer; inside, what is wrong with the resource.
-pub async fn plan(
+pub(crate) async fn plan(
     object: &AgentOptimization,
     champion: &str,
     context: &Context,

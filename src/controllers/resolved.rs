@@ -14,7 +14,7 @@ use crate::domain::money::Money;
 
 /// Something is wrong with what a person wrote, or with what it refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     /// In one word, for machines.
     pub reason: &'static str,
     /// In words: the field, what is wrong, what to do.
@@ -34,7 +34,7 @@ impl Trouble {
 
 /// What the references come to.
 #[derive(Clone, Debug)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// The base prompt; `None` while it cannot be read.
     pub base: Option<PromptText>,
     /// The identity of the inputs; `None` while there is trouble.
@@ -47,8 +47,6 @@ pub struct Resolved {
     pub watch: Option<WatchPlan>,
     /// What is wrong.
     pub trouble: Option<Trouble>,
-    /// What the user should know.
-    pub warnings: Vec<String>,
     /// Tells whether anything has changed that the above depends on.
     pub fingerprint: String,
     /// The above is known to depend on nothing else, so it need not be done again.
@@ -56,7 +54,7 @@ pub struct Resolved {
 }
 
 /// Everything that a cycle needs.
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// The plan.
     pub plan: Plan,
     /// The keys of its models.
@@ -64,7 +62,7 @@ pub struct Prepared {
 }
 
 /// What an optimization and its references come to by themselves, without keys and permissions.
-pub struct Computed {
+pub(crate) struct Computed {
     pub(super) base: Option<PromptText>,
     pub(super) watch: Option<WatchPlan>,
     pub(super) plan: Result<Plan, Problems>,
@@ -74,7 +72,7 @@ pub struct Computed {
 
 /// The keys of the models and of Prometheus, by the names of Secret and key. Never printed.
 #[derive(Clone, Default)]
-pub struct Keys(BTreeMap<(String, String), SecretString>);
+pub(crate) struct Keys(BTreeMap<(String, String), SecretString>);
 
 impl Keys {
     pub(super) fn insert(&mut self, secret: &str, key: &str, value: String) {
@@ -82,7 +80,7 @@ impl Keys {
     }
 
     /// The value of a key of a Secret.
-    pub fn get(&self, secret: &str, key: &str) -> Option<SecretString> {
+    pub(crate) fn get(&self, secret: &str, key: &str) -> Option<SecretString> {
         self.0.get(&(secret.to_owned(), key.to_owned())).cloned()
     }
 }

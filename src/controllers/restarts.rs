@@ -22,7 +22,7 @@ const FAILED_EVERY: Duration = Duration::from_secs(5);
 
 /// What workloads are restarted for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Occasion {
+pub(crate) struct Occasion {
     /// The hash of the prompt that serves.
     pub hash: ContentHash,
     /// The generation of the spec that names the workloads.
@@ -31,7 +31,7 @@ pub struct Occasion {
 
 /// What the restarts for a champion came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Restarted {
+pub(crate) struct Restarted {
     /// Which workloads were not restarted, and why.
     pub failures: Vec<String>,
     /// Those of them that are not published yet.
@@ -42,7 +42,7 @@ pub struct Restarted {
 
 /// The restarts that have failed, by optimization.
 #[derive(Debug, Default)]
-pub struct Restarts(Mutex<HashMap<ObjectKey, Failed>>);
+pub(crate) struct Restarts(Mutex<HashMap<ObjectKey, Failed>>);
 
 #[derive(Clone, Debug)]
 struct Failed {
@@ -58,7 +58,7 @@ impl Restarts {
     ///
     /// # Errors
     /// When there is no answer from the API server, or the Lease is lost. What the API server refuses is in [`Restarted`].
-    pub async fn restart(
+    pub(crate) async fn restart(
         &self,
         owner: &ObjectKey,
         workloads: &[Workload],
@@ -100,7 +100,7 @@ impl Restarts {
     }
 
     /// Forgets what has failed for an optimization.
-    pub fn forget(&self, owner: &ObjectKey) {
+    pub(crate) fn forget(&self, owner: &ObjectKey) {
         lock(&self.0).remove(owner);
     }
 }

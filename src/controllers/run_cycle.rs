@@ -44,7 +44,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What every cycle of this process runs on.
 #[derive(Clone)]
-pub struct Grounds {
+pub(crate) struct Grounds {
     /// What every reconcile shares.
     pub context: Arc<Context>,
     /// The stores.
@@ -54,7 +54,7 @@ pub struct Grounds {
 }
 
 /// Runs a cycle. `None` when it was stopped.
-pub async fn run_cycle(
+pub(crate) async fn run_cycle(
     grounds: Grounds,
     object: Arc<AgentOptimization>,
     cycle: RunningCycle,

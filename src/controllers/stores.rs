@@ -16,7 +16,7 @@ use crate::telemetry::metrics::Metrics;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The stores of the namespaces, each opened when it is needed first.
-pub struct Stores {
+pub(crate) struct Stores {
     folder: PathBuf,
     open: Mutex<HashMap<String, Arc<Sqlite>>>,
 }
@@ -24,7 +24,7 @@ pub struct Stores {
 impl Stores {
     /// Stores in a folder: `NAMESPACE.db`.
     #[must_use]
-    pub fn new(folder: PathBuf) -> Self {
+    pub(crate) fn new(folder: PathBuf) -> Self {
         Self { folder, open: Mutex::default() }
     }
 
@@ -33,7 +33,7 @@ impl Stores {
     /// # Errors
     /// [`StoreError`] when it cannot be opened, or its file was deleted or replaced since. It is not opened anew then: an empty
     /// ledger would let everything be paid again.
-    pub async fn of(&self, namespace: &str) -> Result<Arc<Sqlite>, StoreError> {
+    pub(crate) async fn of(&self, namespace: &str) -> Result<Arc<Sqlite>, StoreError> {
         let mut open = self.open.lock().await;
         if let Some(store) = open.get(namespace) {
             store.check()?;
@@ -52,7 +52,7 @@ impl Stores {
     }
 
     /// Tells of stores whose file was deleted or replaced, in the log and the metrics, for as long as it is polled.
-    pub async fn look_after(&self, metrics: &Metrics) {
+    pub(crate) async fn look_after(&self, metrics: &Metrics) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lost = HashSet::new();
@@ -77,7 +77,7 @@ impl Stores {
     }
 
     /// Flushes and closes all of them.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         for (namespace, store) in self.open.lock().await.drain() {
             if let Err(error) = store.close().await {
                 tracing::warn!(namespace, %error, "closing the store");

@@ -17,7 +17,7 @@ const PARKED: usize = 256;
 
 /// Hands out turns. Copies hand out the same ones.
 #[derive(Clone)]
-pub struct Turns(Arc<Mutex<Book>>);
+pub(crate) struct Turns(Arc<Mutex<Book>>);
 
 struct Book {
     /// How many turns may still be given.
@@ -48,13 +48,13 @@ struct Waiting {
 }
 
 /// A turn. It ends when it is dropped.
-pub struct Turn {
+pub(crate) struct Turn {
     namespace: String,
     turns: Turns,
 }
 
 /// Somebody who has given up the turn, and has not ended. It ends when this is dropped.
-pub struct Parked {
+pub(crate) struct Parked {
     namespace: String,
     turns: Turns,
 }
@@ -62,7 +62,7 @@ pub struct Parked {
 impl Turns {
     /// So many at once, of which some are kept for namespaces that have none.
     #[must_use]
-    pub fn new(most: usize, kept: usize) -> Self {
+    pub(crate) fn new(most: usize, kept: usize) -> Self {
         Self(Arc::new(Mutex::new(Book {
             free: most,
             kept,
@@ -74,7 +74,7 @@ impl Turns {
     }
 
     /// Waits for a turn. Whoever drops the future waits no longer, and takes no turn from anybody.
-    pub async fn take(&self, namespace: &str) -> Turn {
+    pub(crate) async fn take(&self, namespace: &str) -> Turn {
         self.wait(namespace, false).await
     }
 
@@ -141,7 +141,7 @@ impl Book {
 impl Turn {
     /// Gives up the turn without having ended.
     #[must_use]
-    pub fn park(self) -> Parked {
+    pub(crate) fn park(self) -> Parked {
         let (turns, namespace) = (self.turns.clone(), self.namespace.clone());
         // Nobody may take the namespace for one that has nothing under way, not for a moment.
         let parked = {
@@ -157,7 +157,7 @@ impl Turn {
 
 impl Parked {
     /// Waits for a turn again. Whoever drops the future stays parked.
-    pub async fn take(&self) -> Turn {
+    pub(crate) async fn take(&self) -> Turn {
         self.turns.wait(&self.namespace, true).await
     }
 }

@@ -5,7 +5,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The thread, with a runtime of its own. It ends when this is dropped.
-pub struct Vital {
+pub(crate) struct Vital {
     runtime: Handle,
     _end: DropGuard,
 }
@@ -15,7 +15,7 @@ impl Vital {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start() -> std::io::Result<Self> {
+    pub(crate) fn start() -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().thread_name("vital-blocking").build()?;
         let handle = runtime.handle().clone();
         let end = CancellationToken::new();
@@ -26,7 +26,7 @@ impl Vital {
 
     /// What runs on it: nothing that computes.
     #[must_use]
-    pub fn runtime(&self) -> &Handle {
+    pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
     }
 }

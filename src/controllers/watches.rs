@@ -30,7 +30,7 @@ const REFRESH: Duration = Duration::from_mins(1);
 
 /// What is to be watched.
 #[derive(Clone)]
-pub struct WatchOrder {
+pub(crate) struct WatchOrder {
     /// Which version, since when, and what was read of it before.
     pub status: Watch,
     /// How.
@@ -42,7 +42,7 @@ pub struct WatchOrder {
 }
 
 /// Watches over promoted prompts.
-pub struct Watches {
+pub(crate) struct Watches {
     tasks: Mutex<HashMap<ObjectKey, Task>>,
     connections: Connections,
     clock: Arc<dyn Clock>,
@@ -60,18 +60,22 @@ struct Task {
 impl Watches {
     /// None yet. Optimizations about which there is news go to `trigger`.
     #[must_use]
-    pub fn new(connections: Connections, clock: Arc<dyn Clock>, trigger: mpsc::UnboundedSender<ObjectKey>) -> Self {
+    pub(crate) fn new(
+        connections: Connections,
+        clock: Arc<dyn Clock>,
+        trigger: mpsc::UnboundedSender<ObjectKey>,
+    ) -> Self {
         Self { tasks: Mutex::default(), connections, clock, trigger }
     }
 
     /// The newest readings of an optimization.
-    pub fn look(&self, owner: &ObjectKey) -> Option<Watched> {
+    pub(crate) fn look(&self, owner: &ObjectKey) -> Option<Watched> {
         let tasks = lock(&self.tasks);
         lock(&tasks.get(owner)?.latest).clone()
     }
 
     /// Whether an optimization is watched in this way already.
-    pub fn has(&self, owner: &ObjectKey, status: &Watch, fingerprint: &str) -> bool {
+    pub(crate) fn has(&self, owner: &ObjectKey, status: &Watch, fingerprint: &str) -> bool {
         lock(&self.tasks).get(owner).is_some_and(|task| {
             let is_same = task.version == status.version && task.since == status.since;
             is_same && task.fingerprint == fingerprint && !task.handle.is_finished()
@@ -79,7 +83,7 @@ impl Watches {
     }
 
     /// Watches an optimization in this way, and in no other.
-    pub fn watch(&self, owner: &ObjectKey, order: WatchOrder) {
+    pub(crate) fn watch(&self, owner: &ObjectKey, order: WatchOrder) {
         if self.has(owner, &order.status, &order.fingerprint) {
             return;
         }
@@ -104,19 +108,19 @@ impl Watches {
     }
 
     /// The optimizations that are watched.
-    pub fn owners(&self) -> Vec<ObjectKey> {
+    pub(crate) fn owners(&self) -> Vec<ObjectKey> {
         lock(&self.tasks).keys().cloned().collect()
     }
 
     /// Ends the watch over an optimization.
-    pub fn forget(&self, owner: &ObjectKey) {
+    pub(crate) fn forget(&self, owner: &ObjectKey) {
         if let Some(task) = lock(&self.tasks).remove(owner) {
             task.handle.abort();
         }
     }
 
     /// Ends all.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         for (_, task) in lock(&self.tasks).drain() {
             task.handle.abort();
         }

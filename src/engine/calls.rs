@@ -21,10 +21,10 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, field};
 
-pub use self::budget::OUTPUT_LIMIT;
+pub(crate) use self::budget::OUTPUT_LIMIT;
 use self::budget::{Budget, Reservation, worst_case, worst_case_of_texts, worst_output};
 use self::spending::Answered;
-pub use self::spending::{Spending, Tally};
+pub(crate) use self::spending::{Spending, Tally};
 use self::turn::{Turn, Turns};
 use super::held;
 use super::ports::{CallError, CallErrorKind, CallTags, Ledger, LedgerEntry, Models, Progress, StoreError};

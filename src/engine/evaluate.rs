@@ -45,7 +45,7 @@ const DESKS: usize = 2;
 
 /// Which phases the calls of an evaluation are counted in.
 #[derive(Clone, Copy, Debug)]
-pub struct CountedAs {
+pub(crate) struct CountedAs {
     /// Turns of agent and user.
     pub run: Phase,
     /// Verdicts of the judge.
@@ -54,15 +54,15 @@ pub struct CountedAs {
 
 impl CountedAs {
     /// The first measurement of the champion.
-    pub const BASELINE: Self = Self { run: Phase::Run, score: Phase::Score };
+    pub(crate) const BASELINE: Self = Self { run: Phase::Run, score: Phase::Score };
     /// Trying candidates.
-    pub const VALIDATE: Self = Self { run: Phase::Validate, score: Phase::Validate };
+    pub(crate) const VALIDATE: Self = Self { run: Phase::Validate, score: Phase::Validate };
     /// Comparing champion and challenger.
-    pub const SHADOW: Self = Self { run: Phase::Shadow, score: Phase::Shadow };
+    pub(crate) const SHADOW: Self = Self { run: Phase::Shadow, score: Phase::Shadow };
 }
 
 /// Measures prompts, and remembers what it has measured.
-pub struct Evaluator {
+pub(crate) struct Evaluator {
     plan: Arc<Plan>,
     calls: Arc<Calls>,
     progress: Arc<dyn Progress>,
@@ -80,7 +80,12 @@ pub struct Evaluator {
 impl Evaluator {
     /// An evaluator for the agent and the dimensions of a plan. Its scenarios may be of any suite.
     #[must_use]
-    pub fn new(plan: Arc<Plan>, calls: Arc<Calls>, progress: Arc<dyn Progress>, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        calls: Arc<Calls>,
+        progress: Arc<dyn Progress>,
+        stop: CancellationToken,
+    ) -> Self {
         let slots = Semaphore::new(plan.execution.concurrency);
         Self {
             plan,
@@ -99,7 +104,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either, or more runs ended in errors than the plan tolerates.
-    pub async fn evaluate(
+    pub(crate) async fn evaluate(
         self: &Arc<Self>,
         subject: &Arc<Subject>,
         scenarios: &[ScenarioKey],
@@ -126,7 +131,7 @@ impl Evaluator {
 
     /// The failures of a subject in those of the scenarios that it fails: it does not pass more than half of its repeats.
     #[must_use]
-    pub fn failures(
+    pub(crate) fn failures(
         &self,
         subject: &Subject,
         scenarios: &[ScenarioKey],
@@ -137,25 +142,30 @@ impl Evaluator {
 
     /// Those of the scenarios that a subject fails.
     #[must_use]
-    pub fn failing(&self, subject: &Subject, scenarios: &[ScenarioKey], repeats: &Range<u32>) -> Vec<ScenarioKey> {
+    pub(crate) fn failing(
+        &self,
+        subject: &Subject,
+        scenarios: &[ScenarioKey],
+        repeats: &Range<u32>,
+    ) -> Vec<ScenarioKey> {
         self.failures(subject, scenarios, repeats).into_iter().map(|(scenario, _)| scenario).collect()
     }
 
     /// What has been measured of a subject in these scenarios, without measuring more.
     #[must_use]
-    pub fn measured(&self, subject: &Subject, scenarios: &[ScenarioKey], repeats: &Range<u32>) -> Evaluation {
+    pub(crate) fn measured(&self, subject: &Subject, scenarios: &[ScenarioKey], repeats: &Range<u32>) -> Evaluation {
         self.outcomes().measured(subject, scenarios, repeats)
     }
 
     /// What was out of the ordinary about the agent's answers in the runs of an evaluation, of scenarios of a suite.
     #[must_use]
-    pub fn answers(&self, suite: &Suite, measured: &Evaluation) -> AnswerCounts {
+    pub(crate) fn answers(&self, suite: &Suite, measured: &Evaluation) -> AnswerCounts {
         self.outcomes().answers(suite, measured)
     }
 
     /// What a person should know of the runs so far.
     #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let outcomes = self.outcomes();
         let mut warnings = Vec::new();
         let unseen = outcomes.unseen_calls();

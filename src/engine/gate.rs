@@ -11,7 +11,7 @@ use crate::domain::suite::ScenarioKey;
 /// repeats: whether they fail is judged by all repeats together. The scores stay those of the first, which were not chosen.
 /// `others` are the p-values of other challengers of the cycle.
 #[must_use]
-pub fn judge(
+pub(crate) fn judge(
     plan: &Plan,
     paired: &Paired,
     memory: &Memory,

@@ -12,12 +12,12 @@ tokio::task_local! {
 }
 
 /// Runs a call, the recording of its answer included, and drops at its end what was kept on the way.
-pub async fn until_done<F: Future>(call: F) -> F::Output {
+pub(crate) async fn until_done<F: Future>(call: F) -> F::Output {
     KEPT.scope(RefCell::default(), call).await
 }
 
 /// Keeps something until the call that is under way is done; drops it at once when there is none.
-pub fn keep(held: impl Any + Send) {
+pub(crate) fn keep(held: impl Any + Send) {
     // Without a call around it, the error is that nothing is kept, and the value goes with the closure.
     let _ = KEPT.try_with(|kept| kept.borrow_mut().push(Box::new(held)));
 }

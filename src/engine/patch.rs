@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use self::leak::LeakGuard;
+pub(crate) use self::leak::LeakGuard;
 use super::calls::Calls;
 use super::error::CycleError;
 use super::subject::Subject;
@@ -26,13 +26,11 @@ use crate::domain::transcript::Message;
 
 /// A prompt that may be better.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// What it changes, and why.
     pub patch: Patch,
     /// The prompt that it makes, ready to be measured.
     pub subject: Arc<Subject>,
-    /// The share of the text that it changes, 0 to 1.
-    pub edit_share: f64,
     /// It changes so much, or something so central, that the whole suite has to be run.
     pub complex: bool,
 }
@@ -40,22 +38,17 @@ pub struct Candidate {
 impl Candidate {
     /// The candidate that a patch makes of base prompts.
     #[must_use]
-    pub fn new(base: &PromptSet, made: PromptSet, patch: Patch, rules: &ValidationPlan) -> Self {
+    pub(crate) fn new(base: &PromptSet, made: PromptSet, patch: Patch, rules: &ValidationPlan) -> Self {
         let share = edit_share(base.system(), made.system());
         let core =
             changed_sections(base.system(), made.system()).iter().any(|section| rules.core_sections.contains(section));
-        Self {
-            patch,
-            edit_share: share,
-            complex: core || share > rules.complexity_threshold,
-            subject: Arc::new(Subject::prompt(made)),
-        }
+        Self { patch, complex: core || share > rules.complexity_threshold, subject: Arc::new(Subject::prompt(made)) }
     }
 }
 
 /// What came of asking for a patch.
 #[derive(Clone, Debug)]
-pub enum Proposal {
+pub(crate) enum Proposal {
     /// A prompt that may be better.
     Candidate(Box<Candidate>),
     /// Nothing that can be tried.
@@ -72,7 +65,7 @@ pub enum Proposal {
 /// Why a proposal cannot be tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(rename_all = "camelCase")]
-pub enum Unusable {
+pub(crate) enum Unusable {
     /// The patch model gave no answer.
     #[error("the patch model gave no answer: {0}")]
     NoAnswer(String),
@@ -119,7 +112,7 @@ pub enum Unusable {
 }
 
 /// What a proposal is held against, besides the plan.
-pub struct Asking<'a> {
+pub(crate) struct Asking<'a> {
     /// The plan.
     pub plan: &'a Plan,
     /// Where the patch model is asked.
@@ -134,7 +127,7 @@ pub struct Asking<'a> {
 ///
 /// # Errors
 /// [`CycleError`] when nothing else can work either.
-pub async fn propose(
+pub(crate) async fn propose(
     asking: &Asking<'_>,
     base: &PromptSet,
     cluster: &Cluster,

@@ -63,7 +63,7 @@ pub struct Again {
 
 /// The identity of the cycle that measures the champion again with the answers of a series.
 #[must_use]
-pub fn identity(plan: &Plan, series: Series) -> ContentHash {
+pub(crate) fn identity(plan: &Plan, series: Series) -> ContentHash {
     match series.apart {
         None => ContentHash::of_json(&("remeasure", plan.identity(), series.number)),
         Some(apart) => ContentHash::of_json(&("remeasure", plan.identity(), series.number, apart)),

@@ -3,7 +3,7 @@
 //! The agent is a model that we drive through its tool loop, a running agent behind an endpoint, or a recorded
 //! transcript. The user is a message, a script, or a model. Tools answer from the scenario's mocks.
 
-pub mod mocks;
+pub(crate) mod mocks;
 mod other_side;
 
 use std::sync::Arc;
@@ -29,7 +29,7 @@ const USER_STOP: &str = "###STOP###";
 
 /// Why a scenario could not be run. Never the prompt's fault.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum RunError {
+pub(crate) enum RunError {
     /// A call gave no answer.
     #[error("{0}")]
     Call(#[from] CallFailure),
@@ -75,7 +75,7 @@ pub enum RunError {
 
 /// A run of the agent.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// What it did.
     pub transcript: Transcript,
     /// What was out of the ordinary about its answers.
@@ -128,7 +128,7 @@ impl Unusual {
 ///
 /// # Errors
 /// [`RunError`] when there is no transcript to score.
-pub async fn run(
+pub(crate) async fn run(
     plan: &Plan,
     calls: &Calls,
     phase: Phase,

@@ -8,13 +8,13 @@
 //! Nothing here knows who answers a judge's call or what it costs: the caller hands in a function that asks.
 
 mod assignment;
-pub mod checks;
-pub mod failure;
-pub mod fence;
-pub mod judge;
+pub(crate) mod checks;
+pub(crate) mod failure;
+pub(crate) mod fence;
+pub(crate) mod judge;
 mod numbers;
-pub mod rubric;
-pub mod tools;
+pub(crate) mod rubric;
+pub(crate) mod tools;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ const DIMENSION_OF_CHECKS: &str = "accuracy";
 
 /// Why a transcript could not be scored. It says nothing about the prompt.
 #[derive(Debug, thiserror::Error)]
-pub enum ScoreError<E> {
+pub(crate) enum ScoreError<E> {
     /// The judge could not be asked.
     #[error(transparent)]
     Call(E),
@@ -57,7 +57,7 @@ pub enum ScoreError<E> {
 /// A check of a scenario cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("scenario {scenario:?}: expect.checks[{index}]: {error}")]
-pub struct ScorerError {
+pub(crate) struct ScorerError {
     /// The scenario.
     pub scenario: ScenarioId,
     /// Which of its checks, from 0.
@@ -72,7 +72,7 @@ pub struct ScorerError {
 /// It is cheap to make (a microsecond without patterns), and compiled patterns take up to 16 MiB: make it
 /// when a transcript is there, and let it go, rather than hold ten thousand.
 #[derive(Debug)]
-pub struct ScenarioScorer {
+pub(crate) struct ScenarioScorer {
     scenario: Arc<Scenario>,
     dimensions: Arc<[DimensionPlan]>,
     /// By dimension.
@@ -92,15 +92,9 @@ impl ScenarioScorer {
     ///
     /// # Errors
     /// [`ScorerError`] when a pattern or schema of a check cannot be read.
-    pub fn new(scenario: Arc<Scenario>, dimensions: Arc<[DimensionPlan]>) -> Result<Self, ScorerError> {
+    pub(crate) fn new(scenario: Arc<Scenario>, dimensions: Arc<[DimensionPlan]>) -> Result<Self, ScorerError> {
         let methods = dimensions.iter().map(|dimension| Method::new(&scenario, dimension)).collect::<Result<_, _>>()?;
         Ok(Self { scenario, dimensions, methods })
-    }
-
-    /// Whether a judge has to be asked.
-    #[must_use]
-    pub fn needs_judge(&self) -> bool {
-        self.methods.iter().any(|method| method.judge)
     }
 }
 
@@ -161,7 +155,7 @@ struct Finding {
 /// What needs no judge of a transcript is scored; what is left is to be asked. Patterns and schemas are gone: thousands of
 /// scenarios may wait for their judges.
 #[derive(Debug)]
-pub struct Examined {
+pub(crate) struct Examined {
     scenario: Arc<Scenario>,
     dimensions: Arc<[DimensionPlan]>,
     /// Whether a judge has a say, by dimension.
@@ -174,7 +168,7 @@ impl Examined {
     /// The same without expectations about tool calls, for judges of a transcript in which an endpoint may have hidden its calls:
     /// they would report all of them as missing.
     #[must_use]
-    pub fn without_calls(mut self) -> Self {
+    pub(crate) fn without_calls(mut self) -> Self {
         let expect = &mut Arc::make_mut(&mut self.scenario).expect;
         expect.calls.clear();
         expect.forbidden_calls.clear();
@@ -185,7 +179,7 @@ impl Examined {
 impl ScenarioScorer {
     /// Scores what needs no judge.
     #[must_use]
-    pub fn examine(&self, transcript: &Transcript) -> Examined {
+    pub(crate) fn examine(&self, transcript: &Transcript) -> Examined {
         Examined {
             scenario: Arc::clone(&self.scenario),
             dimensions: Arc::clone(&self.dimensions),
@@ -200,7 +194,7 @@ impl ScenarioScorer {
 ///
 /// # Errors
 /// As [`ScenarioScorer::new`].
-pub async fn examine(
+pub(crate) async fn examine(
     scenario: &Arc<Scenario>,
     dimensions: &Arc<[DimensionPlan]>,
     transcript: &Transcript,
@@ -234,16 +228,9 @@ fn takes_long(scenario: &Scenario, transcript: &Transcript) -> bool {
     text > TEXT || calls > CALLS || scenario.expect.checks.iter().any(compiles)
 }
 
-/// Scores a transcript in every dimension of the plan. `ask` sends a request to a judge; it is called at most twice for each
-/// judge, and not at all when exact scorers answer everything.
-///
-/// # Errors
-/// [`ScoreError::Call`] with what `ask` failed with; [`ScoreError::Judge`] when a judge's answers cannot be used.
-pub async fn score<E, F, Fut>(
-    scorer: &ScenarioScorer,
-    transcript: &Transcript,
-    ask: &F,
-) -> Result<Sample, ScoreError<E>>
+/// Examines a transcript and scores it.
+#[cfg(test)]
+async fn score<E, F, Fut>(scorer: &ScenarioScorer, transcript: &Transcript, ask: &F) -> Result<Sample, ScoreError<E>>
 where
     F: Fn(ModelName, ChatRequest) -> Fut,
     Fut: Future<Output = Result<ChatAnswer, E>>,
@@ -251,11 +238,16 @@ where
     judged(&scorer.examine(transcript), transcript, ask).await
 }
 
-/// The same of a transcript that was examined.
+/// Scores an examined transcript in every dimension of the plan. `ask` sends a request to a judge; it is called at most twice for
+/// each judge, and not at all when exact scorers answer everything.
 ///
 /// # Errors
-/// As [`score`].
-pub async fn judged<E, F, Fut>(examined: &Examined, transcript: &Transcript, ask: &F) -> Result<Sample, ScoreError<E>>
+/// [`ScoreError::Call`] with what `ask` failed with; [`ScoreError::Judge`] when a judge's answers cannot be used.
+pub(crate) async fn judged<E, F, Fut>(
+    examined: &Examined,
+    transcript: &Transcript,
+    ask: &F,
+) -> Result<Sample, ScoreError<E>>
 where
     F: Fn(ModelName, ChatRequest) -> Fut,
     Fut: Future<Output = Result<ChatAnswer, E>>,
@@ -429,7 +421,7 @@ mod tests {
         );
         let (sample, asked) = scored(&scorer, &answered("blue sea"), 5);
         assert_eq!(scores(&sample), [Some(0.5), None, None]);
-        assert_eq!((sample.repeat, asked.len(), scorer.needs_judge()), (2, 0, false));
+        assert_eq!((sample.repeat, asked.len()), (2, 0));
         let accuracy = sample.dimensions[0].as_ref().unwrap();
         assert!(!accuracy.passed && accuracy.evidence.contains("sky"), "{accuracy:?}");
     }

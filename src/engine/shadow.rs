@@ -17,7 +17,7 @@ use crate::domain::suite::ScenarioKey;
 
 /// Champion and challenger on the same scenarios, in the same order.
 #[derive(Clone, Debug)]
-pub struct Paired {
+pub(crate) struct Paired {
     /// The scenarios.
     pub scenarios: Vec<ScenarioKey>,
     /// How the champion did.
@@ -30,7 +30,7 @@ impl Paired {
     /// What of both is compared: the scenarios in which both have a score, and of these the dimensions in which both
     /// have one. Means over it are those of the gate.
     #[must_use]
-    pub fn compared(&self) -> Self {
+    pub(crate) fn compared(&self) -> Self {
         let (mut champion, mut challenger) = (Vec::new(), Vec::new());
         let found: BTreeMap<&ScenarioId, &ScenarioResult> =
             scored(&self.challenger).map(|result| (&result.scenario, result)).collect();
@@ -67,7 +67,7 @@ fn scored_as_well(result: &ScenarioResult, other: &ScenarioResult) -> ScenarioRe
 /// Draws the scenarios to compare on: at most `spec.promotion.gate.shadowSampleSize` of `from`, at random, but always the
 /// same ones for the same seed.
 #[must_use]
-pub fn sample(plan: &Plan, from: &[ScenarioKey]) -> Vec<ScenarioKey> {
+pub(crate) fn sample(plan: &Plan, from: &[ScenarioKey]) -> Vec<ScenarioKey> {
     let mut drawn = from.to_vec();
     let seed = plan.execution.seed;
     drawn.sort_by_cached_key(|scenario| ContentHash::of_json(&("shadow", seed, &scenario.id)));
@@ -80,7 +80,7 @@ pub fn sample(plan: &Plan, from: &[ScenarioKey]) -> Vec<ScenarioKey> {
 ///
 /// # Errors
 /// [`CycleError`] when nothing else can work either.
-pub async fn compare(
+pub(crate) async fn compare(
     plan: &Plan,
     evaluator: &Arc<Evaluator>,
     champion: &Arc<Subject>,

@@ -14,20 +14,20 @@ const OF_A_CYCLE: usize = 64 << 20;
 
 /// What all runs of a cycle may hold. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Texts {
+pub(crate) struct Texts {
     held: Arc<AtomicUsize>,
 }
 
 /// What one run holds, until it is dropped.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct Held {
     all: Arc<AtomicUsize>,
     own: AtomicUsize,
 }
 
 /// There is no room for more text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TooMuchText {
+pub(crate) enum TooMuchText {
     /// The run has more than one run may.
     #[error("the conversation has more than {} MiB; lower maxOutputTokens or maxTurns", OF_A_RUN >> 20)]
     OfTheRun,
@@ -42,7 +42,7 @@ pub enum TooMuchText {
 impl Texts {
     /// A run that holds nothing yet.
     #[must_use]
-    pub fn run(&self) -> Held {
+    pub(crate) fn run(&self) -> Held {
         Held { all: Arc::clone(&self.held), own: AtomicUsize::new(0) }
     }
 }
@@ -52,7 +52,7 @@ impl Held {
     ///
     /// # Errors
     /// [`TooMuchText`] when there is no room for them; then the run is to end.
-    pub fn grow(&self, bytes: usize) -> Result<(), TooMuchText> {
+    pub(crate) fn grow(&self, bytes: usize) -> Result<(), TooMuchText> {
         let own = self.own.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let all = self.all.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if own > OF_A_RUN {

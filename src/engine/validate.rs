@@ -7,9 +7,9 @@
 //! critical goes, in whatever part that is. Apart from that, what is decided here only saves money: the proof is the gate's, on
 //! scenarios that nothing here has seen.
 
-pub mod attempt;
-pub mod compose;
-pub mod critical;
+pub(crate) mod attempt;
+pub(crate) mod compose;
+pub(crate) mod critical;
 mod measure;
 mod merge;
 mod search;
@@ -18,13 +18,13 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use self::attempt::{Attempt, SuiteResult, counts};
+pub(crate) use self::attempt::{Attempt, counts};
 use self::attempt::{Fixes, Outcome};
 use self::compose::{Member, Unit};
 use self::critical::Guard;
 use self::measure::differences;
-pub use self::measure::regression;
-pub use self::merge::{Merged, patch_of, rejected};
+pub(crate) use self::measure::regression;
+pub(crate) use self::merge::{Merged, patch_of, rejected};
 use super::error::CycleError;
 use super::evaluate::{CountedAs, Evaluator};
 use super::patch::{Asking, Candidate};
@@ -60,7 +60,7 @@ const CLUSTERS_AT_ONCE: usize = 16;
 
 /// A patch that fixes a cluster, or several, and breaks nothing.
 #[derive(Clone, Debug)]
-pub struct Survivor {
+pub(crate) struct Survivor {
     /// Its edits.
     pub units: Vec<Unit>,
     /// The clusters that it fixes.
@@ -87,7 +87,7 @@ struct Gains {
 }
 
 /// What the search needs besides the candidates: the base prompt that they are compared with, and where they are tried.
-pub struct Arena<'a> {
+pub(crate) struct Arena<'a> {
     /// The plan.
     pub plan: &'a Plan,
     /// Where prompts are measured.
@@ -110,7 +110,7 @@ pub struct Arena<'a> {
 
 /// Edits with which something critical newly fails when they are in a prompt together.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fatal {
+pub(crate) struct Fatal {
     edits: BTreeSet<EditKey>,
     why: String,
 }
@@ -124,7 +124,7 @@ impl Fatal {
 
 /// What a round of patching has found.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// At most one survivor a cluster, in the order of the clusters; one that is the best of several is there once.
     pub survivors: Vec<Survivor>,
     /// The survivors in one prompt, once they have been merged and that holds.

@@ -14,7 +14,7 @@ const RECORDS: usize = 20;
 /// The format of a file, by its name and text; `None` if it has none of them, or only accompanies other files (a policy,
 /// a split, a prompt).
 #[must_use]
-pub fn detect(file: &str, text: &str) -> Option<Format> {
+pub(crate) fn detect(file: &str, text: &str) -> Option<Format> {
     let mut ignored = Notes::default();
     match read::extension(file).as_str() {
         "csv" | "tsv" => of_header(text),
@@ -29,7 +29,7 @@ pub fn detect(file: &str, text: &str) -> Option<Format> {
 
 /// The syntax error of a file that should contain data; a text that only accompanies other files has none.
 #[must_use]
-pub fn fault(file: &str, text: &str) -> Option<ImportError> {
+pub(crate) fn fault(file: &str, text: &str) -> Option<ImportError> {
     match read::extension(file).as_str() {
         "yaml" | "yml" => read::yaml(file, text).err(),
         "json" | "jsonl" | "ndjson" => {

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A file could not be imported. The message has the location, the problem and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImportError {
+pub(crate) struct ImportError {
     /// The file, as the user named it.
     pub file: String,
     /// The item in the file, such as `item 3` or `line 12`; empty for the whole file.
@@ -26,18 +26,6 @@ impl ImportError {
     /// The same error with another remedy.
     pub(super) fn with_fix(self, fix: &str) -> Self {
         Self { fix: fix.to_owned(), ..self }
-    }
-
-    /// The kind of failure, for reports and metrics.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
-        "malformed_import"
-    }
-
-    /// Whether a retry can help: it cannot.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        false
     }
 }
 

@@ -10,7 +10,7 @@ use super::read::base;
 
 /// Something in the source that scenarios or transcripts do not support, or support differently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Note {
+pub(crate) struct Note {
     /// Its location in the source, such as `promptfooconfig.yaml: tests[2].assert[0]`.
     pub item: String,
     /// Its kind, such as ``assertion `javascript` ``. Notes are grouped by it.
@@ -31,17 +31,17 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    pub fn add(&mut self, item: impl Into<String>, what: impl Into<String>, detail: impl Into<String>) {
+    pub(super) fn add(&mut self, item: impl Into<String>, what: impl Into<String>, detail: impl Into<String>) {
         self.list.push(Note { item: item.into(), what: what.into(), detail: detail.into() });
     }
 
     /// Leaves out one entry (a test, a sample, a row), without affecting the others.
-    pub fn leave_out(&mut self, error: ImportError) {
+    pub(super) fn leave_out(&mut self, error: ImportError) {
         self.could_not_read(LEFT_OUT, error);
     }
 
     /// Adds a note about a part of an entry that could not be read.
-    pub fn could_not_read(&mut self, what: impl Into<String>, error: ImportError) {
+    pub(super) fn could_not_read(&mut self, what: impl Into<String>, error: ImportError) {
         let parts = [base(&error.file), &error.item, &error.field];
         let item = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
         self.add(item, what, format!("{}; {}", error.problem, error.fix));
@@ -49,17 +49,17 @@ impl Notes {
     }
 
     /// The value; otherwise adds a note that its entry was left out.
-    pub fn keep<T>(&mut self, read: Result<T, ImportError>) -> Option<T> {
+    pub(super) fn keep<T>(&mut self, read: Result<T, ImportError>) -> Option<T> {
         read.map_err(|error| self.leave_out(error)).ok()
     }
 
-    pub fn append(&mut self, other: Self) {
+    pub(super) fn append(&mut self, other: Self) {
         self.list.extend(other.list);
         self.refused = self.refused.take().or(other.refused);
     }
 
     /// The notes, and the error of the first entry that was left out.
-    pub fn finish(self) -> (Vec<Note>, Option<ImportError>) {
+    pub(super) fn finish(self) -> (Vec<Note>, Option<ImportError>) {
         (self.list, self.refused)
     }
 }

@@ -9,7 +9,7 @@ use super::error::ImportError;
 use super::note::Notes;
 use crate::api::document::Document;
 
-pub use decode::decode;
+pub(crate) use decode::decode;
 pub(super) use table::{csv, delimiter};
 
 /// A text without a byte order mark.
@@ -149,29 +149,29 @@ pub(super) struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    pub fn new(file: &'a str, place: &'a str, value: &'a Value) -> Self {
+    pub(super) fn new(file: &'a str, place: &'a str, value: &'a Value) -> Self {
         Self { file, place, path: String::new(), value }
     }
 
     /// Its location for a note: `file: item: path`, the file without its directories.
-    pub fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         let parts = [base(self.file), self.place, &self.path];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
     }
 
-    pub fn file(&self) -> &'a str {
+    pub(super) fn file(&self) -> &'a str {
         self.file
     }
 
     /// Another value at the same location.
-    pub fn holding<'b>(&self, value: &'b Value) -> Item<'b>
+    pub(super) fn holding<'b>(&self, value: &'b Value) -> Item<'b>
     where
         'a: 'b,
     {
         Item { file: self.file, place: self.place, path: self.path.clone(), value }
     }
 
-    pub fn error(&self, problem: impl Into<String>, fix: impl Into<String>) -> ImportError {
+    pub(super) fn error(&self, problem: impl Into<String>, fix: impl Into<String>) -> ImportError {
         ImportError {
             file: self.file.to_owned(),
             item: self.place.to_owned(),
@@ -186,14 +186,14 @@ impl<'a> Item<'a> {
     }
 
     /// A field, if it exists and is not null.
-    pub fn get(&self, key: &str) -> Option<Self> {
+    pub(super) fn get(&self, key: &str) -> Option<Self> {
         let value = self.value.get(key).filter(|value| !value.is_null())?;
         let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
         Some(Self { path, value, ..self.clone() })
     }
 
     /// Reports the fields that are not in this list, except empty ones.
-    pub fn note_others(&self, known: &[&str], notes: &mut Notes) {
+    pub(super) fn note_others(&self, known: &[&str], notes: &mut Notes) {
         let Some(fields) = self.value.as_object() else { return };
         for (key, value) in fields {
             let is_empty = match value {
@@ -210,27 +210,27 @@ impl<'a> Item<'a> {
     }
 
     /// A required field.
-    pub fn need(&self, key: &str) -> Result<Self, ImportError> {
+    pub(super) fn need(&self, key: &str) -> Result<Self, ImportError> {
         if !self.value.is_object() {
             return Err(self.wrong("an object"));
         }
         self.get(key).ok_or_else(|| self.error(format!("has no {key:?}"), format!("add {key:?}, or set --format")))
     }
 
-    pub fn text(&self) -> Result<&'a str, ImportError> {
+    pub(super) fn text(&self) -> Result<&'a str, ImportError> {
         self.value.as_str().ok_or_else(|| self.wrong("a string"))
     }
 
     /// A string, or a number or boolean as a string.
-    pub fn scalar(&self) -> Result<String, ImportError> {
+    pub(super) fn scalar(&self) -> Result<String, ImportError> {
         scalar(self.value).ok_or_else(|| self.wrong("a string or number"))
     }
 
-    pub fn object(&self) -> Result<&'a Map<String, Value>, ImportError> {
+    pub(super) fn object(&self) -> Result<&'a Map<String, Value>, ImportError> {
         self.value.as_object().ok_or_else(|| self.wrong("an object"))
     }
 
-    pub fn list(&self) -> Result<Vec<Self>, ImportError> {
+    pub(super) fn list(&self) -> Result<Vec<Self>, ImportError> {
         let items = self.value.as_array().ok_or_else(|| self.wrong("a list"))?;
         Ok(items.iter().enumerate().map(|(index, value)| self.at(index, value)).collect())
     }
@@ -240,12 +240,12 @@ impl<'a> Item<'a> {
     }
 
     /// The items of a list field; empty if it is absent.
-    pub fn list_or_empty(&self, key: &str) -> Result<Vec<Self>, ImportError> {
+    pub(super) fn list_or_empty(&self, key: &str) -> Result<Vec<Self>, ImportError> {
         self.get(key).map_or_else(|| Ok(Vec::new()), |item| item.list())
     }
 
     /// The items of a list, or a single item.
-    pub fn one_or_many(&self) -> Vec<Self> {
+    pub(super) fn one_or_many(&self) -> Vec<Self> {
         self.list().unwrap_or_else(|_| vec![self.clone()])
     }
 }

@@ -103,7 +103,7 @@ const DOMAINS: [Domain; 3] = [
 
 impl Domain {
     /// The tools of the domain, except `think`, which tau2 does not have.
-    pub fn tools(&self) -> impl Iterator<Item = &'static str> {
+    pub(super) fn tools(&self) -> impl Iterator<Item = &'static str> {
         self.reads.iter().chain(self.writes).copied().filter(|tool| *tool != "think")
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let printed_nothing = Arc::new(AtomicUsize::new(0));
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
@@ -82,7 +82,7 @@ impl Engine {
     ///
     /// # Errors
     /// The unsupported syntax in one line, or the exceeded limit.
-    pub fn render(&self, text: &str, variables: &Value) -> Result<Rendered, String> {
+    pub(super) fn render(&self, text: &str, variables: &Value) -> Result<Rendered, String> {
         if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
             return Ok(Rendered { text: text.to_owned(), missing: Vec::new() });
         }
@@ -103,7 +103,7 @@ impl Engine {
     }
 
     /// Whether the template has no variables; `None` if its syntax is not supported.
-    pub fn is_constant(&self, text: &str) -> Option<bool> {
+    pub(super) fn is_constant(&self, text: &str) -> Option<bool> {
         let source = translated(text);
         let template = self.environment.template_from_str(&source).ok()?;
         Some(template.undeclared_variables(false).is_empty())

@@ -14,23 +14,23 @@ use crate::domain::tool::ToolDefinition;
 pub(super) struct SeenCalls(BTreeMap<ToolName, Vec<Value>>);
 
 impl SeenCalls {
-    pub fn add(&mut self, tool: &ToolName, arguments: &Value) {
+    pub(super) fn add(&mut self, tool: &ToolName, arguments: &Value) {
         let seen = self.0.entry(tool.clone()).or_default();
         if arguments.is_object() {
             seen.push(arguments.clone());
         }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &ToolName> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &ToolName> {
         self.0.keys()
     }
 
     /// One definition per tool, by name: the parameters are the observed ones, required if every call had them.
-    pub fn definitions(&self) -> Vec<ToolDefinition> {
+    pub(super) fn definitions(&self) -> Vec<ToolDefinition> {
         let definition = |(name, calls): (&ToolName, &Vec<Value>)| ToolDefinition {
             name: name.clone(),
             description: None,

@@ -17,7 +17,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Selects a cluster and a namespace. Fields that are not set default to the environment.
 #[derive(Clone, Debug, Default)]
-pub struct Access {
+pub(crate) struct Access {
     /// A kubeconfig file. Defaults to `KUBECONFIG`, then `~/.kube/config`, then the service account of a pod.
     pub kubeconfig: Option<PathBuf>,
     /// A context of the kubeconfig. Defaults to the current one.
@@ -28,7 +28,7 @@ pub struct Access {
 
 /// A configured connection. No request has been made yet.
 #[derive(Clone)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// The client.
     pub client: kube::Client,
     /// The selected namespace.
@@ -39,7 +39,7 @@ pub struct Connection {
 
 /// A connection cannot be configured.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub(crate) enum ConnectError {
     /// No cluster is configured.
     #[error(
         "no cluster is configured: {0}, and this process does not run in a pod; set KUBECONFIG or give --kubeconfig FILE"
@@ -83,7 +83,7 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// [`ConnectError`], with a remedy.
-pub async fn connect(access: &Access) -> Result<Connection, ConnectError> {
+pub(crate) async fn connect(access: &Access) -> Result<Connection, ConnectError> {
     // Fails if it was called before, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (mut config, context) = configured(access).await?;
@@ -99,7 +99,7 @@ pub async fn connect(access: &Access) -> Result<Connection, ConnectError> {
 ///
 /// # Errors
 /// [`ConnectError`] if there is no configuration, or it cannot be read.
-pub async fn configured(access: &Access) -> Result<(Config, String), ConnectError> {
+pub(crate) async fn configured(access: &Access) -> Result<(Config, String), ConnectError> {
     let (mut config, context) = match kubeconfig(access)? {
         Found::Kubeconfig(kubeconfig) => of_context(*kubeconfig, access.context.as_deref()).await?,
         Found::Nothing(why) => {

@@ -19,7 +19,7 @@ const NOTE_BYTES: usize = 1024;
 
 /// An Event that no record keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub(crate) struct Said {
     /// Somebody should look.
     pub is_warning: bool,
     /// In one word, for programs.
@@ -36,7 +36,7 @@ impl From<&Note> for Said {
 
 /// Publishes Events, as long as we hold the Lease.
 #[derive(Clone)]
-pub struct Publisher {
+pub(crate) struct Publisher {
     client: Client,
     reporter: Reporter,
     recorder: Recorder,
@@ -46,13 +46,13 @@ pub struct Publisher {
 impl Publisher {
     /// Publishes in the name of a reporter.
     #[must_use]
-    pub fn new(client: Client, reporter: Reporter, fence: Fence) -> Self {
+    pub(crate) fn new(client: Client, reporter: Reporter, fence: Fence) -> Self {
         Self { recorder: Recorder::new(client.clone(), reporter.clone()), client, reporter, fence }
     }
 
     /// Publishes what the record says was decided, each thing once, even if another operator was killed while it did. What the API
     /// server refuses is logged and done with. Returns what is new, and whether all of it is done with; the rest is to be tried again.
-    pub async fn publish(&self, object: &AgentOptimization, notices: &[Notice]) -> (Vec<Notice>, bool) {
+    pub(crate) async fn publish(&self, object: &AgentOptimization, notices: &[Notice]) -> (Vec<Notice>, bool) {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
         let mut new = Vec::new();
         for notice in notices {
@@ -65,7 +65,7 @@ impl Publisher {
                 // It was published before.
                 Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => continue,
                 Err(error) if is_refusal(&error) => {
-                    tracing::warn!(%error, reason, "cannot publish an Event: {message}")
+                    tracing::warn!(%error, reason, "cannot publish an Event: {message}");
                 }
                 Err(error) => {
                     tracing::warn!(%error, reason, "cannot publish an Event; trying again later");
@@ -78,7 +78,7 @@ impl Publisher {
     }
 
     /// Publishes Events that no record keeps. One that cannot be published is logged; nothing depends on it.
-    pub async fn say(&self, object: &AgentOptimization, said: Vec<Said>) {
+    pub(crate) async fn say(&self, object: &AgentOptimization, said: Vec<Said>) {
         let reference = object.object_ref(&());
         for Said { is_warning, reason, message } in said {
             tracing::info!(reason, "{message}");

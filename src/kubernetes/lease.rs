@@ -22,14 +22,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::fence::{Fence, NotLeader};
+pub(crate) use self::fence::{Fence, NotLeader};
 
 use self::candidate::Candidate;
 use crate::engine::ports::Clock;
 
 /// The Lease, the identity of this replica, and the duration.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The namespace of the Lease.
     pub namespace: String,
     /// Its name.
@@ -41,7 +41,7 @@ pub struct Settings {
 }
 
 /// Whether this process can hold the Lease; is notified when it does.
-pub trait Fitness: Send + Sync + 'static {
+pub(crate) trait Fitness: Send + Sync + 'static {
     /// Whether the process can act. If it cannot, the Lease is released.
     fn is_fit(&self) -> bool;
     /// The Lease was acquired or lost.
@@ -49,7 +49,7 @@ pub trait Fitness: Send + Sync + 'static {
 }
 
 /// A candidacy for the Lease, until it is dropped.
-pub struct Election {
+pub(crate) struct Election {
     runtime: Handle,
     fence: Fence,
     /// Changes whenever the fence does.
@@ -59,7 +59,7 @@ pub struct Election {
 }
 
 /// A period in which this replica holds the Lease.
-pub struct Tenure {
+pub(crate) struct Tenure {
     /// Open while this replica holds the Lease. Checked before every write.
     pub fence: Fence,
     /// Canceled when the Lease is lost.
@@ -69,14 +69,14 @@ pub struct Tenure {
 /// The candidacy has ended unexpectedly: a bug.
 #[derive(Debug, thiserror::Error)]
 #[error("the candidacy for the Lease has ended unexpectedly; this is a bug in Whetstone")]
-pub struct CandidacyEnded;
+pub(crate) struct CandidacyEnded;
 
 impl Election {
     /// Starts the candidacy on a runtime that nothing else may block. `client` must have been created in it.
     ///
     /// # Errors
     /// The Lease can neither be read nor created.
-    pub async fn campaign(
+    pub(crate) async fn campaign(
         runtime: &Handle,
         client: Client,
         settings: &Settings,
@@ -104,7 +104,7 @@ impl Election {
     ///
     /// # Errors
     /// [`CandidacyEnded`] if it never will.
-    pub async fn won(&mut self) -> Result<Tenure, CandidacyEnded> {
+    pub(crate) async fn won(&mut self) -> Result<Tenure, CandidacyEnded> {
         loop {
             self.changed.borrow_and_update();
             let fence = self.fence.present();
@@ -118,7 +118,7 @@ impl Election {
     }
 
     /// Releases the Lease, so that another replica does not have to wait until it expires.
-    pub async fn resign(self) {
+    pub(crate) async fn resign(self) {
         self.leaving.cancel();
         let _ = self.candidacy.await;
     }

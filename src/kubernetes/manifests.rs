@@ -12,7 +12,7 @@ use crate::domain::version::Version;
 /// An object could not be written as YAML.
 #[derive(Debug, thiserror::Error)]
 #[error("writing the manifest of {object}: {source}")]
-pub struct ManifestError {
+pub(crate) struct ManifestError {
     object: String,
     source: serde_saphyr::ser::Error,
 }
@@ -35,7 +35,7 @@ fn metadata(namespace: &str, name: &str, optimization: &str, labels: &[(&str, &s
 ///
 /// # Errors
 /// [`ManifestError`] if the content cannot be serialized.
-pub fn config_map(
+pub(crate) fn config_map(
     namespace: &str,
     name: &str,
     optimization: &str,
@@ -50,7 +50,7 @@ pub fn config_map(
 ///
 /// # Errors
 /// [`ManifestError`] if the content cannot be serialized.
-pub fn prompt_version(namespace: &str, optimization: &str, version: &Version) -> Result<String, ManifestError> {
+pub(crate) fn prompt_version(namespace: &str, optimization: &str, version: &Version) -> Result<String, ManifestError> {
     let name = format!("{optimization}-{}", version.name);
     let mut object = PromptVersion::new(
         &name,

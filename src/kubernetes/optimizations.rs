@@ -12,14 +12,14 @@ use crate::api::document::nearest::hint;
 use crate::api::{AgentOptimization, PromptVersion};
 
 /// The field manager of the command line.
-pub const FIELD_MANAGER: &str = "whetstone-cli";
+pub(crate) const FIELD_MANAGER: &str = "whetstone-cli";
 
 const OPTIMIZATIONS: &str = "agentoptimizations";
 const VERSIONS: &str = "promptversions";
 
 /// A change of an object that is followed.
 #[derive(Clone, Debug)]
-pub enum Change {
+pub(crate) enum Change {
     /// The object was created or changed.
     Seen(Box<AgentOptimization>),
     /// The object was deleted: `NAMESPACE/NAME`.
@@ -28,20 +28,20 @@ pub enum Change {
 
 /// The AgentOptimizations and PromptVersions of a namespace.
 #[derive(Clone)]
-pub struct Optimizations {
+pub(crate) struct Optimizations {
     connection: Connection,
 }
 
 impl Optimizations {
     /// The client of a connection.
     #[must_use]
-    pub fn new(connection: Connection) -> Self {
+    pub(crate) fn new(connection: Connection) -> Self {
         Self { connection }
     }
 
     /// The namespace.
     #[must_use]
-    pub fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         &self.connection.namespace
     }
 
@@ -49,7 +49,7 @@ impl Optimizations {
     ///
     /// # Errors
     /// [`RequestError`]; if there is no such object, it lists similar names.
-    pub async fn get(&self, name: &str) -> Result<AgentOptimization, RequestError> {
+    pub(crate) async fn get(&self, name: &str) -> Result<AgentOptimization, RequestError> {
         let object = self.object(name);
         match self.api().get(name).await {
             Ok(found) => Ok(found),
@@ -64,7 +64,7 @@ impl Optimizations {
     ///
     /// # Errors
     /// [`RequestError`].
-    pub async fn list(&self, everywhere: bool) -> Result<Vec<AgentOptimization>, RequestError> {
+    pub(crate) async fn list(&self, everywhere: bool) -> Result<Vec<AgentOptimization>, RequestError> {
         let list = self.scope(everywhere).list(&ListParams::default()).await;
         let mut items =
             list.map_err(|error| self.failed(&error, "list", OPTIMIZATIONS, self.listing(everywhere)))?.items;
@@ -76,7 +76,7 @@ impl Optimizations {
     ///
     /// # Errors
     /// [`RequestError`].
-    pub async fn versions(&self, name: &str) -> Result<Vec<PromptVersion>, RequestError> {
+    pub(crate) async fn versions(&self, name: &str) -> Result<Vec<PromptVersion>, RequestError> {
         let api: Api<PromptVersion> = Api::namespaced(self.connection.client.clone(), self.namespace());
         let parameters = ListParams::default().fields(&format!("spec.optimizationRef.name={name}"));
         let attempt = format!("listing the PromptVersions of {}", self.object(name));
@@ -88,7 +88,7 @@ impl Optimizations {
     ///
     /// # Errors
     /// [`RequestError`].
-    pub async fn annotate(&self, name: &str, key: &str, value: &str) -> Result<AgentOptimization, RequestError> {
+    pub(crate) async fn annotate(&self, name: &str, key: &str, value: &str) -> Result<AgentOptimization, RequestError> {
         let patch = json!({"metadata": {"annotations": {key: value}}});
         self.patch(name, &patch, &format!("setting the annotation {key} of")).await
     }
@@ -97,7 +97,7 @@ impl Optimizations {
     ///
     /// # Errors
     /// [`RequestError`].
-    pub async fn unannotate(&self, name: &str, key: &str) -> Result<AgentOptimization, RequestError> {
+    pub(crate) async fn unannotate(&self, name: &str, key: &str) -> Result<AgentOptimization, RequestError> {
         let patch = json!({"metadata": {"annotations": {key: null}}});
         self.patch(name, &patch, &format!("removing the annotation {key} of")).await
     }
@@ -106,14 +106,14 @@ impl Optimizations {
     ///
     /// # Errors
     /// [`RequestError`].
-    pub async fn suspend(&self, name: &str, suspend: bool) -> Result<AgentOptimization, RequestError> {
+    pub(crate) async fn suspend(&self, name: &str, suspend: bool) -> Result<AgentOptimization, RequestError> {
         let attempt = if suspend { "suspending" } else { "resuming" };
         self.patch(name, &json!({"spec": {"suspend": suspend}}), attempt).await
     }
 
     /// An object, now and after every change. The stream reconnects by itself; temporary errors are items of the stream and do not
     /// end it.
-    pub fn follow(&self, name: &str) -> impl Stream<Item = Result<Change, RequestError>> + Send + use<> {
+    pub(crate) fn follow(&self, name: &str) -> impl Stream<Item = Result<Change, RequestError>> + Send + use<> {
         let attempt = format!("watching AgentOptimization {}", self.object(name));
         let object = self.object(name);
         let this = self.clone();
@@ -128,7 +128,10 @@ impl Optimizations {
     }
 
     /// All objects, now and after every change of one of them.
-    pub fn follow_all(&self, everywhere: bool) -> impl Stream<Item = Result<Change, RequestError>> + Send + use<> {
+    pub(crate) fn follow_all(
+        &self,
+        everywhere: bool,
+    ) -> impl Stream<Item = Result<Change, RequestError>> + Send + use<> {
         let attempt = self.listing(everywhere).replace("listing", "watching");
         let this = self.clone();
         let events = watcher::watcher(self.scope(everywhere), watcher::Config::default()).default_backoff();

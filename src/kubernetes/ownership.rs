@@ -24,7 +24,7 @@ const MARKS: [(&str, &str); 4] = [
 
 /// A tool that keeps an object in sync with Git.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GitOps {
+pub(crate) struct GitOps {
     /// Its name.
     pub name: &'static str,
     /// Whether it manages the given field, so that it will revert a change.
@@ -33,7 +33,7 @@ pub struct GitOps {
 
 /// The tool that keeps an object in sync with Git, if any, and whether it manages `spec.FIELD`.
 #[must_use]
-pub fn gitops(metadata: &ObjectMeta, field: &str) -> Option<GitOps> {
+pub(crate) fn gitops(metadata: &ObjectMeta, field: &str) -> Option<GitOps> {
     let mut found: Option<GitOps> = None;
     for entry in metadata.managed_fields.iter().flatten() {
         let manager = entry.manager.as_deref().unwrap_or_default();

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 /// An object, or why it cannot be read.
 #[derive(Clone, Debug)]
-pub struct Readable<K> {
+pub(crate) struct Readable<K> {
     /// Its metadata; of an unreadable object, only what identifies it.
     pub metadata: ObjectMeta,
     /// The object.

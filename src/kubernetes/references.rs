@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An object that an optimization refers to, in the namespace of the optimization.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A ConfigMap.
     ConfigMap,
     /// A Secret.
@@ -42,7 +42,7 @@ type Named = (Kind, String, String);
 type Scope = (Kind, String, Option<String>);
 
 /// Watches of the objects that optimizations refer to.
-pub struct References {
+pub(crate) struct References {
     client: Client,
     /// Receives the optimizations to reconcile.
     trigger: mpsc::UnboundedSender<ObjectKey>,
@@ -67,12 +67,12 @@ struct Watch {
 impl References {
     /// Watches nothing yet. Sends optimizations to reconcile to `trigger`.
     #[must_use]
-    pub fn new(client: Client, trigger: mpsc::UnboundedSender<ObjectKey>) -> Self {
+    pub(crate) fn new(client: Client, trigger: mpsc::UnboundedSender<ObjectKey>) -> Self {
         Self { client, trigger, state: Arc::default() }
     }
 
     /// Sets the current references of an optimization.
-    pub fn set(&self, owner: &ObjectKey, wanted: BTreeSet<(Kind, String)>) {
+    pub(crate) fn set(&self, owner: &ObjectKey, wanted: BTreeSet<(Kind, String)>) {
         let wanted: BTreeSet<Named> =
             wanted.into_iter().map(|(kind, name)| (kind, owner.namespace.clone(), name)).collect();
         let mut state = lock(&self.state);
@@ -90,7 +90,7 @@ impl References {
     }
 
     /// Forgets a deleted optimization.
-    pub fn forget(&self, owner: &ObjectKey) {
+    pub(crate) fn forget(&self, owner: &ObjectKey) {
         let mut state = lock(&self.state);
         state.forget(owner);
         state.end_idle_watches();
@@ -99,7 +99,7 @@ impl References {
     /// The versions of all objects that an optimization refers to; `None` while they are not known yet. An object that does not
     /// exist has no version.
     #[must_use]
-    pub fn versions(&self, owner: &ObjectKey) -> Option<Vec<(String, Option<String>)>> {
+    pub(crate) fn versions(&self, owner: &ObjectKey) -> Option<Vec<(String, Option<String>)>> {
         let state = lock(&self.state);
         let wanted = state.wanted.get(owner)?;
         wanted

@@ -2,7 +2,7 @@
 
 /// A request: its verb and resource, and a description of the attempt.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The verb of RBAC, such as `patch`.
     pub verb: &'static str,
     /// The resource, plural, such as `promptversions`.
@@ -13,7 +13,7 @@ pub struct Request {
 
 /// The API server refused a request, or was unreachable.
 #[derive(Debug, thiserror::Error)]
-pub enum RequestError {
+pub(crate) enum RequestError {
     /// There is no such object.
     #[error("no {kind} {object}{near}")]
     NotFound {
@@ -90,7 +90,7 @@ pub enum RequestError {
 impl RequestError {
     /// Converts an error of the client.
     #[must_use]
-    pub fn new(error: &kube::Error, request: Request, server: &str) -> Self {
+    pub(crate) fn new(error: &kube::Error, request: Request, server: &str) -> Self {
         let server = server.to_owned();
         match error {
             kube::Error::Api(status) => Self::answered(status, request, server),
@@ -103,7 +103,7 @@ impl RequestError {
 
     /// Converts an error response of the API server.
     #[must_use]
-    pub fn answered(status: &kube::core::Status, request: Request, server: String) -> Self {
+    pub(crate) fn answered(status: &kube::core::Status, request: Request, server: String) -> Self {
         let Request { attempt, .. } = request;
         let message = if status.message.is_empty() { status.reason.clone() } else { status.message.clone() };
         match status.code {
@@ -120,7 +120,7 @@ impl RequestError {
 
     /// The message to show while the request is retried, if the error may be temporary: no answer, rather than a refusal.
     #[must_use]
-    pub fn passing(&self) -> Option<String> {
+    pub(crate) fn passing(&self) -> Option<String> {
         match self {
             Self::Unreachable { server, reason, .. } => Some(format!("no answer from {server}: {reason}; retrying")),
             _ => None,
@@ -130,20 +130,20 @@ impl RequestError {
 
 /// Whether the object does not exist, on a path that does.
 #[must_use]
-pub fn is_missing_object(error: &kube::Error) -> bool {
+pub(crate) fn is_missing_object(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     status.code == 404 && status.details.as_ref().is_some_and(|details| !details.name.is_empty())
 }
 
 /// Whether the API server refuses the request and will refuse it again, rather than being overloaded or out of reach.
 #[must_use]
-pub fn is_refusal(error: &kube::Error) -> bool {
+pub(crate) fn is_refusal(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
 }
 
 /// Why the API server refuses in its own words, or why there is no answer.
 #[must_use]
-pub fn reason(error: &kube::Error) -> String {
+pub(crate) fn reason(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.message.is_empty() => status.reason.clone(),
         kube::Error::Api(status) => status.message.clone(),
@@ -153,7 +153,7 @@ pub fn reason(error: &kube::Error) -> String {
 
 /// The innermost reason of an error: the outer ones name layers of the client.
 #[must_use]
-pub fn plain(error: &kube::Error) -> String {
+pub(crate) fn plain(error: &kube::Error) -> String {
     let mut innermost: &dyn std::error::Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;

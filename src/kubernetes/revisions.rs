@@ -8,12 +8,12 @@ use serde::de::DeserializeOwned;
 /// The revision as a number; zero if it is not a number. Revisions increase with every write
 /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>).
 #[must_use]
-pub fn revision(version: &str) -> u64 {
+pub(crate) fn revision(version: &str) -> u64 {
     version.parse().unwrap_or(0)
 }
 
 /// Waits until the revisions of a kind of object decrease, by polling. A watch would deliver nothing.
-pub async fn gone_back<K>(api: &Api<K>, every: Duration)
+pub(crate) async fn gone_back<K>(api: &Api<K>, every: Duration)
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {

@@ -15,17 +15,17 @@ use crate::api::intent::annotations::ADOPT;
 use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 
 /// The key with the prompt of an exposed challenger.
-pub const CHALLENGER_PROMPT_KEY: &str = "challenger-prompt";
+pub(crate) const CHALLENGER_PROMPT_KEY: &str = "challenger-prompt";
 /// The key with the version of an exposed challenger.
-pub const CHALLENGER_VERSION_KEY: &str = "challenger-version";
+pub(crate) const CHALLENGER_VERSION_KEY: &str = "challenger-version";
 /// The keys that Whetstone owns.
 const OUR_KEYS: [&str; 5] = [PROMPT_KEY, VERSION_KEY, HASH_KEY, CHALLENGER_PROMPT_KEY, CHALLENGER_VERSION_KEY];
 /// The maximum size of a ConfigMap, in bytes of keys and values.
-pub const MOST_BYTES: usize = 1 << 20;
+pub(crate) const MOST_BYTES: usize = 1 << 20;
 
 /// What exists under the name of the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// Nothing.
     Absent,
     /// Our ConfigMap.
@@ -39,7 +39,7 @@ pub enum Target {
 
 /// The content of the target ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub(crate) struct Held {
     /// The version of the object.
     pub resource_version: String,
     /// Its texts.
@@ -53,7 +53,7 @@ pub struct Held {
 impl Held {
     /// Whether it contains exactly these of Whetstone's keys, with these values.
     #[must_use]
-    pub fn holds(&self, wanted: &BTreeMap<String, String>) -> bool {
+    pub(crate) fn holds(&self, wanted: &BTreeMap<String, String>) -> bool {
         self.applied && self.labelled && OUR_KEYS.iter().all(|key| self.data.get(*key) == wanted.get(*key))
     }
 }
@@ -62,7 +62,12 @@ impl Held {
 ///
 /// # Errors
 /// The API server is unreachable or refuses the read.
-pub async fn read(client: &Client, namespace: &str, name: &str, optimization: &str) -> Result<Target, kube::Error> {
+pub(crate) async fn read(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    optimization: &str,
+) -> Result<Target, kube::Error> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     Ok(api.get_opt(name).await?.map_or(Target::Absent, |found| classify(found, optimization)))
 }
@@ -88,7 +93,7 @@ fn classify(found: ConfigMap, optimization: &str) -> Target {
 
 /// The target could not be written.
 #[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
+pub(crate) enum ApplyError {
     /// It was changed, or created, since it was read.
     #[error("it was changed by somebody else in the meantime")]
     Changed,
@@ -103,7 +108,7 @@ pub enum ApplyError {
 ///
 /// # Errors
 /// [`ApplyError::Changed`] if it has to be read again.
-pub async fn apply(
+pub(crate) async fn apply(
     client: &Client,
     namespace: &str,
     name: &str,
@@ -150,7 +155,7 @@ pub async fn apply(
 
 /// The size of a ConfigMap with these texts, in bytes.
 #[must_use]
-pub fn bytes(data: &BTreeMap<String, String>) -> usize {
+pub(crate) fn bytes(data: &BTreeMap<String, String>) -> usize {
     data.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 

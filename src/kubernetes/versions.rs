@@ -24,7 +24,7 @@ use crate::domain::score::Score;
 
 /// A PromptVersion without its prompt.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Indexed {
+pub(crate) struct Indexed {
     /// What decisions depend on.
     pub known: KnownVersion,
     /// Its status.
@@ -39,7 +39,7 @@ pub struct Indexed {
 
 /// All PromptVersions that are watched, by their optimization and object name.
 #[derive(Debug, Default)]
-pub struct Versions {
+pub(crate) struct Versions {
     all: Mutex<HashMap<ObjectKey, BTreeMap<String, Indexed>>>,
     /// What a restarted watch has listed so far, until the list is complete.
     listed: Mutex<HashMap<ObjectKey, BTreeMap<String, Indexed>>>,
@@ -57,7 +57,7 @@ const GONE: usize = 256;
 
 impl Versions {
     /// Processes an event of the watch. Returns the optimizations that it concerns.
-    pub fn take_in(&self, event: &Event<PromptVersion>) -> Vec<ObjectKey> {
+    pub(crate) fn take_in(&self, event: &Event<PromptVersion>) -> Vec<ObjectKey> {
         match event {
             Event::Init => {
                 lock(&self.listed).clear();
@@ -106,7 +106,7 @@ impl Versions {
     }
 
     /// Adds the answer to one of our writes, so that decisions do not have to wait for the watch.
-    pub fn note(&self, written: &PromptVersion) {
+    pub(crate) fn note(&self, written: &PromptVersion) {
         self.keep(written);
     }
 
@@ -129,14 +129,14 @@ impl Versions {
 
     /// Whether all versions were listed. Nothing may be decided before, because an unknown version looks like a missing one.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.is_complete.load(Ordering::Acquire)
     }
 
     /// Version names of an optimization that are unavailable because an object of that name exists: one of another optimization
     /// with the same prefix, or one that a person created.
     #[must_use]
-    pub fn taken(&self, optimization: &ObjectKey) -> Vec<String> {
+    pub(crate) fn taken(&self, optimization: &ObjectKey) -> Vec<String> {
         let all = lock(&self.all);
         let there = all
             .iter()
@@ -148,7 +148,7 @@ impl Versions {
 
     /// The versions of an optimization.
     #[must_use]
-    pub fn of(&self, owner: &ObjectKey) -> Vec<Indexed> {
+    pub(crate) fn of(&self, owner: &ObjectKey) -> Vec<Indexed> {
         let all = lock(&self.all);
         all.get(owner).map(|versions| versions.values().cloned().collect()).unwrap_or_default()
     }
@@ -201,7 +201,7 @@ fn indexed(version: &PromptVersion) -> Indexed {
 ///
 /// # Errors
 /// The API server is unreachable or refuses the write.
-pub async fn create(
+pub(crate) async fn create(
     client: &Client,
     owner: &AgentOptimization,
     version: &NewVersion,
@@ -250,7 +250,7 @@ pub async fn create(
 ///
 /// # Errors
 /// The API server is unreachable or refuses the write.
-pub async fn report(
+pub(crate) async fn report(
     client: &Client,
     namespace: &str,
     object: &str,
@@ -268,7 +268,7 @@ pub async fn report(
 ///
 /// # Errors
 /// The API server is unreachable or refuses the write.
-pub async fn delete(client: &Client, namespace: &str, object: &str) -> Result<(), kube::Error> {
+pub(crate) async fn delete(client: &Client, namespace: &str, object: &str) -> Result<(), kube::Error> {
     let api: Api<PromptVersion> = Api::namespaced(client.clone(), namespace);
     match api.delete(object, &DeleteParams::default()).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
@@ -280,7 +280,7 @@ pub async fn delete(client: &Client, namespace: &str, object: &str) -> Result<()
 ///
 /// # Errors
 /// The API server is unreachable or refuses the request.
-pub async fn list(client: &Client, optimization: &ObjectKey) -> Result<Vec<PromptVersion>, kube::Error> {
+pub(crate) async fn list(client: &Client, optimization: &ObjectKey) -> Result<Vec<PromptVersion>, kube::Error> {
     let api: Api<PromptVersion> = Api::namespaced(client.clone(), &optimization.namespace);
     let selector = format!("spec.optimizationRef.name={}", optimization.name);
     let mut parameters = ListParams::default().fields(&selector).limit(PAGE);
@@ -299,7 +299,7 @@ pub async fn list(client: &Client, optimization: &ObjectKey) -> Result<Vec<Promp
 ///
 /// # Errors
 /// The API server is unreachable or refuses the request.
-pub async fn prompt(client: &Client, namespace: &str, object: &str) -> Result<Option<String>, kube::Error> {
+pub(crate) async fn prompt(client: &Client, namespace: &str, object: &str) -> Result<Option<String>, kube::Error> {
     let api: Api<PromptVersion> = Api::namespaced(client.clone(), namespace);
     Ok(api.get_opt(object).await?.map(|version| version.spec.prompt))
 }

@@ -14,7 +14,7 @@ use crate::domain::hash::ContentHash;
 ///
 /// # Errors
 /// [`kube::Error::Api`] with code 404 if there is no such workload.
-pub async fn restart(
+pub(crate) async fn restart(
     client: &Client,
     namespace: &str,
     workload: &Workload,

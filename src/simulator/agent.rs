@@ -10,7 +10,7 @@ use super::world::{FailureKind, Skill, World};
 const FALLBACK: &str = "Thank you for your message. I am glad to help; is there anything else you would like to know?";
 
 /// The agent's next turn. `chances` are those of the skills under the system prompt of the request.
-pub fn reply(world: &World, chat: &Chat<'_>, chances: &[f64]) -> Reply {
+pub(super) fn reply(world: &World, chat: &Chat<'_>, chances: &[f64]) -> Reply {
     let mut plan = plan(world, chat, chances);
     let made = calls_made(chat);
     let due = if chat.parallel {

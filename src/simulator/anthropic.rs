@@ -73,7 +73,7 @@ struct Choice {
 }
 
 /// A request for a message, with the fields that only this protocol has.
-pub struct Request<'a> {
+pub(super) struct Request<'a> {
     /// The request.
     pub chat: Chat<'a>,
     /// The tool whose input is the answer: the structured output of this protocol.
@@ -83,7 +83,7 @@ pub struct Request<'a> {
 }
 
 /// Reads the body of a request for a message.
-pub fn read(bytes: &[u8]) -> Result<Request<'_>, Refusal> {
+pub(super) fn read(bytes: &[u8]) -> Result<Request<'_>, Refusal> {
     let body: Body<'_> = serde_json::from_slice(bytes).map_err(|error| Refusal {
         status: 400,
         message: format!("The request body is not valid: {error}"),
@@ -246,7 +246,7 @@ fn usage(request: &Request<'_>, tokens: Tokens) -> Value {
 }
 
 /// The body of a message.
-pub fn write(request: &Request<'_>, reply: &Reply, tokens: Tokens, dice: Dice) -> Vec<u8> {
+pub(super) fn write(request: &Request<'_>, reply: &Reply, tokens: Tokens, dice: Dice) -> Vec<u8> {
     let blocks = blocks(request, reply, dice);
     let stop = stop_reason(reply, &blocks);
     let body = json!({
@@ -263,7 +263,7 @@ pub fn write(request: &Request<'_>, reply: &Reply, tokens: Tokens, dice: Dice) -
 }
 
 /// The events of a streamed message.
-pub fn stream(request: &Request<'_>, reply: &Reply, tokens: Tokens, dice: Dice) -> Vec<String> {
+pub(super) fn stream(request: &Request<'_>, reply: &Reply, tokens: Tokens, dice: Dice) -> Vec<String> {
     let event = |body: Value| format!("event: {}\ndata: {body}\n\n", body["type"].as_str().unwrap_or_default());
     let blocks = blocks(request, reply, dice);
     let mut opening = usage(request, tokens);
@@ -297,7 +297,7 @@ pub fn stream(request: &Request<'_>, reply: &Reply, tokens: Tokens, dice: Dice) 
 }
 
 /// The body of an error.
-pub fn write_error(refusal: &Refusal) -> Vec<u8> {
+pub(super) fn write_error(refusal: &Refusal) -> Vec<u8> {
     let kind = match refusal.status {
         401 => "authentication_error",
         404 => "not_found_error",

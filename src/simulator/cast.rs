@@ -8,7 +8,7 @@ use super::world::World;
 use super::{agent, judge, patch_writer, user};
 
 /// An answer and its role.
-pub struct Answer {
+pub(super) struct Answer {
     /// The role.
     pub role: Role,
     /// The answer.
@@ -18,7 +18,7 @@ pub struct Answer {
 }
 
 /// Answers a chat. `dice` are those of the whole request; `chances` gives those of the skills under a system prompt.
-pub fn answer(world: &World, chat: &Chat<'_>, dice: Dice, chances: impl FnOnce(&str) -> Arc<[f64]>) -> Answer {
+pub(super) fn answer(world: &World, chat: &Chat<'_>, dice: Dice, chances: impl FnOnce(&str) -> Arc<[f64]>) -> Answer {
     let role = chat.role();
     let is_prose = is_prose(world, chat, role, dice);
     let mut reply = match role {

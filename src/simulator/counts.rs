@@ -87,7 +87,7 @@ pub struct FaultCounts {
 
 /// The places of the tally.
 #[derive(Clone, Copy)]
-pub enum Event {
+pub(super) enum Event {
     /// An answer to a chat.
     Chat(Role),
     /// An answer with embeddings.
@@ -104,11 +104,11 @@ pub enum Event {
 
 /// Concurrent counters.
 #[derive(Default)]
-pub struct Tally([AtomicU64; 14]);
+pub(super) struct Tally([AtomicU64; 14]);
 
 impl Tally {
     /// Increments a count.
-    pub fn add(&self, event: Event) {
+    pub(super) fn add(&self, event: Event) {
         let place = match event {
             Event::Chat(Role::Agent) => 0,
             Event::Chat(Role::Judge) => 1,
@@ -129,7 +129,7 @@ impl Tally {
     }
 
     /// All counts as they are now.
-    pub fn read(&self) -> Counts {
+    pub(super) fn read(&self) -> Counts {
         let [agent, judge, patch, user, embeddings, rate_limited, overloaded, server_error, rest @ ..] =
             self.0.each_ref().map(|count| count.load(Ordering::Relaxed));
         let [hang_up, truncated_json, malformed, stalled, prose, refused] = rest;

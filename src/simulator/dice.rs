@@ -4,11 +4,11 @@ use std::f64::consts::TAU;
 
 /// A source of independent draws, each identified by a label.
 #[derive(Clone, Copy, Debug)]
-pub struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
     /// Dice for some content. Its parts are separate: `["ab", "c"]` differs from `["a", "bc"]`.
-    pub fn new(seed: u64, parts: &[&[u8]]) -> Self {
+    pub(super) fn new(seed: u64, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes());
         for part in parts {
@@ -21,39 +21,39 @@ impl Dice {
     }
 
     /// Independent dice for the `n`th attempt at the same content.
-    pub fn attempt(self, n: u32) -> Self {
+    pub(super) fn attempt(self, n: u32) -> Self {
         Self(mix(self.0 ^ mix(u64::from(n) + 1)))
     }
 
     /// A number that identifies the content, for ids in answers.
-    pub fn id(self) -> u64 {
+    pub(super) fn id(self) -> u64 {
         self.0
     }
 
     /// A uniform draw from 0 (included) to 1 (excluded).
-    pub fn unit(self, label: &str, which: &str) -> f64 {
+    pub(super) fn unit(self, label: &str, which: &str) -> f64 {
         // 53 bits: every double of the form k / 2^53 is equally likely.
         (self.bits(label, which) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Whether something with this chance happens.
-    pub fn happens(self, chance: f64, label: &str, which: &str) -> bool {
+    pub(super) fn happens(self, chance: f64, label: &str, which: &str) -> bool {
         chance > 0.0 && self.unit(label, which) < chance
     }
 
     /// A draw from the standard normal distribution (Box and Muller 1958).
-    pub fn normal(self, label: &str, which: &str) -> f64 {
+    pub(super) fn normal(self, label: &str, which: &str) -> f64 {
         let radius = (-2.0 * (1.0 - self.unit(label, which)).ln()).sqrt();
         radius * (TAU * self.attempt(1).unit(label, which)).cos()
     }
 
     /// One of `n` places, each equally likely; 0 when there is none.
-    pub fn pick(self, n: usize, label: &str) -> usize {
+    pub(super) fn pick(self, n: usize, label: &str) -> usize {
         ((self.unit(label, "") * n as f64) as usize).min(n.saturating_sub(1))
     }
 
     /// One of several places, in proportion to their weights; `None` when no weight is above 0.
-    pub fn weighted(self, weights: &[f64], label: &str) -> Option<usize> {
+    pub(super) fn weighted(self, weights: &[f64], label: &str) -> Option<usize> {
         let total: f64 = weights.iter().sum();
         let mut left = self.unit(label, "") * total;
         let last = weights.iter().rposition(|weight| *weight > 0.0)?;
@@ -74,12 +74,12 @@ impl Dice {
 }
 
 /// FNV-1a: fast on short texts.
-pub fn hash(bytes: &[u8]) -> u64 {
+pub(super) fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
-pub fn mix(value: u64) -> u64 {
+pub(super) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -7,7 +7,7 @@ use super::dice::{hash, mix};
 use super::world::Embeddings;
 
 /// The vector of a text, of length 1.
-pub fn embed(settings: &Embeddings, text: &str, dimensions: usize) -> Vec<f32> {
+pub(super) fn embed(settings: &Embeddings, text: &str, dimensions: usize) -> Vec<f32> {
     let lower = text.to_lowercase();
     let words: Vec<u64> = lower
         .split(|c: char| !c.is_alphanumeric())

@@ -15,7 +15,7 @@ struct Fault<'w> {
 }
 
 /// The verdict. The first user message contains the case; later ones are repairs, which change no score.
-pub fn reply(world: &World, chat: &Chat<'_>) -> Reply {
+pub(super) fn reply(world: &World, chat: &Chat<'_>) -> Reply {
     let case = chat.user_texts().next().unwrap_or_default();
     let transcript = fenced(case);
     // The noise depends only on the transcript, not on other parts of the request such as a reference answer.

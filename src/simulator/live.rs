@@ -19,7 +19,7 @@ use crate::domain::hash::ContentHash;
 
 /// How the conversations with the customers ended.
 #[derive(Default)]
-pub struct Conversations(Mutex<Counted>);
+pub(super) struct Conversations(Mutex<Counted>);
 
 #[derive(Default)]
 struct Counted {
@@ -35,7 +35,7 @@ impl Conversations {
     }
 
     /// Simulates customers until it is stopped. While the prompt cannot be read, no customer is served.
-    pub async fn serve(&self, world: &World, traffic: &Traffic, prompt: PathBuf, stop: CancellationToken) {
+    pub(super) async fn serve(&self, world: &World, traffic: &Traffic, prompt: PathBuf, stop: CancellationToken) {
         // Every series exists from the start: Prometheus cannot detect the increase from no series to the first value.
         self.lock().by_topic.extend(traffic.customers.iter().map(|customer| (customer.topic.clone(), [0, 0])));
         let mut clock = interval(traffic.every.0);
@@ -76,7 +76,7 @@ impl Conversations {
     }
 
     /// The counts in the text format of Prometheus; empty before the first conversation.
-    pub fn write(&self, out: &mut String) {
+    pub(super) fn write(&self, out: &mut String) {
         let counted = self.lock();
         if let Some(hash) = counted.prompt {
             out.push_str(

@@ -9,7 +9,7 @@ use super::world::{Faults, Latency, Spread};
 
 /// A fault of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mishap {
+pub(super) enum Mishap {
     /// 429, with the time to wait.
     RateLimited(Duration),
     /// 500.
@@ -26,7 +26,7 @@ pub enum Mishap {
 
 /// The course of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fate {
+pub(super) struct Fate {
     /// Its latency.
     pub latency: Duration,
     /// Its fault, if any.
@@ -35,11 +35,11 @@ pub struct Fate {
 
 /// The number of attempts at each request. An answered request is forgotten, so that a repetition has the same course.
 #[derive(Default)]
-pub struct Attempts(Mutex<HashMap<u64, u32>>);
+pub(super) struct Attempts(Mutex<HashMap<u64, u32>>);
 
 impl Attempts {
     /// The course of the next attempt at a request. `dice` are those of its bytes.
-    pub fn next(&self, faults: &Faults, dice: Dice) -> Fate {
+    pub(super) fn next(&self, faults: &Faults, dice: Dice) -> Fate {
         if faults.total() <= 0.0 {
             return Fate { latency: latency(faults, dice), mishap: None };
         }
@@ -56,7 +56,7 @@ impl Attempts {
 }
 
 /// The course of the `attempt`th attempt at a request, from 0.
-pub fn fate(faults: &Faults, dice: Dice, attempt: u32) -> Fate {
+pub(super) fn fate(faults: &Faults, dice: Dice, attempt: u32) -> Fate {
     let dice = dice.attempt(attempt);
     let mishap = (attempt < faults.max_consecutive).then(|| mishap(faults, dice.unit("fault", ""))).flatten();
     Fate { latency: latency(faults, dice), mishap }

@@ -1,6 +1,6 @@
 //! The wire protocol of OpenAI: chat completions, embeddings, models, errors.
 
-pub mod embeddings;
+pub(super) mod embeddings;
 
 use std::borrow::Cow;
 
@@ -89,7 +89,7 @@ struct Part<'a> {
 struct TextOnly<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The text of a message: a string, or the text parts of a list.
-pub fn text_of<'a>(content: Option<&'a RawValue>, param: &str) -> Result<Cow<'a, str>, Refusal> {
+pub(super) fn text_of<'a>(content: Option<&'a RawValue>, param: &str) -> Result<Cow<'a, str>, Refusal> {
     let Some(raw) = content else { return Ok(Cow::Borrowed("")) };
     let wrong =
         || Refusal::invalid(param, format!("Invalid type for '{param}': expected a string or a list of parts."));
@@ -106,7 +106,7 @@ pub fn text_of<'a>(content: Option<&'a RawValue>, param: &str) -> Result<Cow<'a,
 }
 
 /// Joins texts with line breaks.
-pub fn join(mut texts: Vec<Cow<'_, str>>) -> Cow<'_, str> {
+pub(super) fn join(mut texts: Vec<Cow<'_, str>>) -> Cow<'_, str> {
     match texts.len() {
         0 => Cow::Borrowed(""),
         1 => texts.swap_remove(0),
@@ -115,7 +115,7 @@ pub fn join(mut texts: Vec<Cow<'_, str>>) -> Cow<'_, str> {
 }
 
 /// Reads the body of a chat completion.
-pub fn read_chat(body: &[u8]) -> Result<Chat<'_>, Refusal> {
+pub(super) fn read_chat(body: &[u8]) -> Result<Chat<'_>, Refusal> {
     let body: ChatBody<'_> = serde_json::from_slice(body).map_err(|error| Refusal {
         status: 400,
         message: format!("We could not parse the JSON body of your request: {error}"),
@@ -265,7 +265,7 @@ fn finish_reason(reply: &Reply) -> &'static str {
 }
 
 /// The body of a chat completion. `dice` are those of the whole request.
-pub fn write_chat(model: &str, reply: &Reply, tokens: Tokens, dice: Dice) -> Vec<u8> {
+pub(super) fn write_chat(model: &str, reply: &Reply, tokens: Tokens, dice: Dice) -> Vec<u8> {
     let content = if reply.text.is_empty() && !reply.calls.is_empty() { Value::Null } else { json!(reply.text) };
     let mut message = json!({"role": "assistant", "content": content, "refusal": null, "annotations": []});
     if !reply.calls.is_empty() {
@@ -296,7 +296,7 @@ pub fn write_chat(model: &str, reply: &Reply, tokens: Tokens, dice: Dice) -> Vec
 }
 
 /// The events of a streamed chat completion.
-pub fn stream_chat(chat: &Chat<'_>, reply: &Reply, tokens: Tokens, dice: Dice) -> Vec<String> {
+pub(super) fn stream_chat(chat: &Chat<'_>, reply: &Reply, tokens: Tokens, dice: Dice) -> Vec<String> {
     let chunk = |choices: Value, usage: Value| {
         let mut chunk = json!({
             "id": format!("chatcmpl-{:016x}", dice.id()),
@@ -338,7 +338,7 @@ pub fn stream_chat(chat: &Chat<'_>, reply: &Reply, tokens: Tokens, dice: Dice) -
 const PIECE: usize = 24;
 
 /// Splits a text into the pieces of a stream.
-pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -351,13 +351,13 @@ pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The list of models.
-pub fn write_models(models: &[String]) -> Vec<u8> {
+pub(super) fn write_models(models: &[String]) -> Vec<u8> {
     let data: Vec<Value> = models.iter().map(|id| model(id)).collect();
     json!({"object": "list", "data": data}).to_string().into_bytes()
 }
 
 /// One model.
-pub fn write_model(id: &str) -> Vec<u8> {
+pub(super) fn write_model(id: &str) -> Vec<u8> {
     model(id).to_string().into_bytes()
 }
 
@@ -366,7 +366,7 @@ fn model(id: &str) -> Value {
 }
 
 /// The body of an error.
-pub fn write_error(refusal: &Refusal) -> Vec<u8> {
+pub(super) fn write_error(refusal: &Refusal) -> Vec<u8> {
     let kind = match refusal.status {
         429 => "rate_limit_error",
         500.. => "server_error",

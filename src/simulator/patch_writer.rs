@@ -21,7 +21,7 @@ const USELESS: [&str; 4] = [
 ];
 
 /// The proposal. A request to repair an earlier one is another request: it has other dice, and earlier proposals count as rejected.
-pub fn reply(world: &World, chat: &Chat<'_>) -> Reply {
+pub(super) fn reply(world: &World, chat: &Chat<'_>) -> Reply {
     let Form::Schema(schema) = &chat.form else { return Reply::default() };
     let text = chat.user_texts().next().unwrap_or_default();
     let earlier: Vec<&str> = chat
@@ -95,7 +95,7 @@ fn teachable<'w>(world: &'w World, request: &Request<'_>, dice: Dice) -> Vec<&'w
 }
 
 /// How often a text shows that a skill failed. If the examples are in separate blocks, need and failure must be in the same one.
-pub fn evidence(skill: &Skill, text: &str) -> usize {
+pub(super) fn evidence(skill: &Skill, text: &str) -> usize {
     if let Some(pattern) = &skill.evidence {
         return pattern.find_iter(text).count();
     }

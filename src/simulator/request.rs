@@ -9,7 +9,7 @@ use super::dice::Dice;
 
 /// A chat request.
 #[derive(Debug)]
-pub struct Chat<'a> {
+pub(super) struct Chat<'a> {
     /// The model asked for.
     pub model: Cow<'a, str>,
     /// The system messages, joined.
@@ -36,7 +36,7 @@ pub struct Chat<'a> {
 
 /// A message of the conversation.
 #[derive(Debug)]
-pub enum Turn<'a> {
+pub(super) enum Turn<'a> {
     /// The user spoke.
     User(Cow<'a, str>),
     /// The assistant answered or called tools.
@@ -57,7 +57,7 @@ pub enum Turn<'a> {
 
 /// A tool on offer.
 #[derive(Debug)]
-pub struct Tool<'a> {
+pub(super) struct Tool<'a> {
     /// Its name.
     pub name: Cow<'a, str>,
     /// The JSON Schema of its arguments, not parsed.
@@ -66,14 +66,14 @@ pub struct Tool<'a> {
 
 impl Tool<'_> {
     /// The JSON Schema of its arguments.
-    pub fn schema(&self) -> Value {
+    pub(super) fn schema(&self) -> Value {
         self.parameters.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or(Value::Null)
     }
 }
 
 /// Which tools may or must be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ToolChoice {
+pub(super) enum ToolChoice {
     /// The model decides.
     Auto,
     /// None.
@@ -86,7 +86,7 @@ pub enum ToolChoice {
 
 /// The form of an answer.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Form {
+pub(super) enum Form {
     /// Free text.
     Text,
     /// Any JSON object.
@@ -97,7 +97,7 @@ pub enum Form {
 
 /// The role that a request is for, inferred from the request alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(super) enum Role {
     /// The agent.
     Agent,
     /// The judge: its answer has `scores`.
@@ -113,7 +113,7 @@ const USER_MARK: &str = "You are simulating a user";
 
 impl Chat<'_> {
     /// The role that the request is for.
-    pub fn role(&self) -> Role {
+    pub(super) fn role(&self) -> Role {
         if let Form::Schema(schema) = &self.form {
             let properties = &schema["properties"];
             if properties.get("scores").is_some() {
@@ -127,7 +127,7 @@ impl Chat<'_> {
     }
 
     /// What the user said, first to last.
-    pub fn user_texts(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn user_texts(&self) -> impl Iterator<Item = &str> {
         self.turns.iter().filter_map(|turn| match turn {
             Turn::User(text) => Some(text.as_ref()),
             _ => None,
@@ -136,7 +136,7 @@ impl Chat<'_> {
 
     /// The dice of this conversation: the same at each of its turns, and different for another sample, another prompt or
     /// another request of the user.
-    pub fn dice(&self, seed: u64) -> Dice {
+    pub(super) fn dice(&self, seed: u64) -> Dice {
         let first = self.user_texts().next().unwrap_or_default();
         let sample = self.seed.unwrap_or_default().to_le_bytes();
         Dice::new(seed, &[self.system.as_bytes(), first.as_bytes(), &sample])
@@ -146,7 +146,7 @@ impl Chat<'_> {
     ///
     /// # Errors
     /// The index of the first wrong turn, and the problem.
-    pub fn check_calls(&self) -> Result<(), (usize, String)> {
+    pub(super) fn check_calls(&self) -> Result<(), (usize, String)> {
         let mut open: Vec<&str> = Vec::new();
         for (index, turn) in self.turns.iter().enumerate() {
             match turn {
@@ -175,7 +175,7 @@ impl Chat<'_> {
 
 /// A tool call in an answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ReplyCall {
+pub(super) struct ReplyCall {
     /// The tool.
     pub tool: String,
     /// The arguments.
@@ -184,7 +184,7 @@ pub struct ReplyCall {
 
 /// The content of an answer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reply {
+pub(super) struct Reply {
     /// The text.
     pub text: String,
     /// The tool calls.
@@ -195,12 +195,12 @@ pub struct Reply {
 
 impl Reply {
     /// An answer that is only text.
-    pub fn text(text: impl Into<String>) -> Self {
+    pub(super) fn text(text: impl Into<String>) -> Self {
         Self { text: text.into(), ..Self::default() }
     }
 
     /// Truncates the text to a number of tokens.
-    pub fn limit(&mut self, max_tokens: Option<u64>) {
+    pub(super) fn limit(&mut self, max_tokens: Option<u64>) {
         let Some(max) = max_tokens.and_then(|max| usize::try_from(max).ok()) else { return };
         if self.text.len().div_ceil(BYTES_PER_TOKEN) > max {
             self.text.truncate(self.text.floor_char_boundary(max * BYTES_PER_TOKEN));
@@ -212,13 +212,13 @@ impl Reply {
 const BYTES_PER_TOKEN: usize = 4;
 
 /// The estimated tokens of a text of this length in bytes: a quarter, rounded up. Deterministic, and about right for English.
-pub fn tokens(bytes: usize) -> u64 {
+pub(super) fn tokens(bytes: usize) -> u64 {
     bytes.div_ceil(BYTES_PER_TOKEN) as u64
 }
 
 /// The tokens of a request and of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tokens {
+pub(super) struct Tokens {
     /// Of the request, including cached ones.
     pub input: u64,
     /// Of the request, served from the prompt cache.
@@ -234,7 +234,7 @@ const CACHE_STEP: u64 = 128;
 impl Chat<'_> {
     /// The tokens of this request and an answer. The prefix that all conversations under one prompt share, system message and tools,
     /// counts as cached.
-    pub fn tokens(&self, reply: &Reply) -> Tokens {
+    pub(super) fn tokens(&self, reply: &Reply) -> Tokens {
         let prefix: usize = self.system.len()
             + self
                 .tools
@@ -267,7 +267,7 @@ fn text_len(arguments: &Value) -> usize {
 
 /// A refused request: an error of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// The HTTP status.
     pub status: u16,
     /// What is wrong.
@@ -280,7 +280,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// A 400 that names a field.
-    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(super) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { status: 400, message: message.into(), param: Some(param.into()), code: None }
     }
 }

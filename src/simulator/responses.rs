@@ -14,7 +14,7 @@ use super::{anthropic, openai};
 
 /// The wire protocols.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Protocol {
+pub(super) enum Protocol {
     /// OpenAI.
     OpenAi,
     /// Anthropic.
@@ -22,7 +22,7 @@ pub enum Protocol {
 }
 
 /// A serialized answer: a body, or a stream of events.
-pub enum Ready {
+pub(super) enum Ready {
     /// The body.
     Whole(Vec<u8>),
     /// The events.
@@ -31,7 +31,7 @@ pub enum Ready {
 
 impl Ready {
     /// The complete text.
-    pub fn into_bytes(self) -> Vec<u8> {
+    pub(super) fn into_bytes(self) -> Vec<u8> {
         match self {
             Self::Whole(bytes) => bytes,
             Self::Events(events) => events.concat().into_bytes(),
@@ -40,7 +40,7 @@ impl Ready {
 }
 
 /// A response with a body of a content type.
-pub fn respond(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
+pub(super) fn respond(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
@@ -48,12 +48,12 @@ pub fn respond(status: StatusCode, kind: &'static str, body: Body) -> Response<B
 }
 
 /// A response with a JSON body.
-pub fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
     respond(status, "application/json", Body::from(body))
 }
 
 /// An error, with the time to wait if known.
-pub fn error(protocol: Protocol, refusal: &Refusal, wait: Option<Duration>) -> Response<Body> {
+pub(super) fn error(protocol: Protocol, refusal: &Refusal, wait: Option<Duration>) -> Response<Body> {
     let body = match protocol {
         Protocol::OpenAi => openai::write_error(refusal),
         Protocol::Anthropic => anthropic::write_error(refusal),
@@ -70,20 +70,20 @@ pub fn error(protocol: Protocol, refusal: &Refusal, wait: Option<Duration>) -> R
 }
 
 /// A 429.
-pub fn rate_limited(protocol: Protocol, wait: Duration) -> Response<Body> {
+pub(super) fn rate_limited(protocol: Protocol, wait: Duration) -> Response<Body> {
     let message = format!("Rate limit reached. Please try again in {}ms.", wait.as_millis());
     let refusal = Refusal { status: 429, message, param: None, code: Some("rate_limit_exceeded") };
     error(protocol, &refusal, Some(wait))
 }
 
 /// A 500.
-pub fn server_error(protocol: Protocol) -> Response<Body> {
+pub(super) fn server_error(protocol: Protocol) -> Response<Body> {
     let message = "The server had an error while processing your request. Sorry about that!".to_owned();
     error(protocol, &Refusal { status: 500, message, param: None, code: None }, None)
 }
 
 /// Announces the whole answer, sends half of it, and cuts the connection.
-pub fn hang_up(mut body: Vec<u8>) -> Response<Body> {
+pub(super) fn hang_up(mut body: Vec<u8>) -> Response<Body> {
     let promised = body.len();
     body.truncate(promised / 2);
     let half = stream::once(async { Ok(Bytes::from(body)) });
@@ -98,7 +98,7 @@ pub fn hang_up(mut body: Vec<u8>) -> Response<Body> {
 }
 
 /// A complete HTTP answer with truncated JSON.
-pub fn truncated(ready: Ready) -> Response<Body> {
+pub(super) fn truncated(ready: Ready) -> Response<Body> {
     let kind = match ready {
         Ready::Whole(_) => "application/json",
         Ready::Events(_) => "text/event-stream; charset=utf-8",
@@ -109,7 +109,7 @@ pub fn truncated(ready: Ready) -> Response<Body> {
 }
 
 /// A 200 with a malformed answer: without a message, truncated, or not JSON.
-pub fn malformed(protocol: Protocol, event: Event, dice: Dice) -> Response<Body> {
+pub(super) fn malformed(protocol: Protocol, event: Event, dice: Dice) -> Response<Body> {
     let page = "<html><body><h1>502 Bad Gateway</h1></body></html>";
     let body = match (dice.pick(3, "malformed"), protocol, event) {
         (0, ..) => return respond(StatusCode::OK, "text/html", Body::from(page)),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 const DEPTH: usize = 12;
 
 /// The simplest value that satisfies a schema: only what it requires.
-pub fn of(schema: &Value) -> Value {
+pub(super) fn of(schema: &Value) -> Value {
     value(schema, schema, DEPTH)
 }
 

@@ -11,11 +11,11 @@ const UNKNOWN: &str = "unknown";
 
 /// The captures of named groups.
 #[derive(Debug, Default)]
-pub struct Captured<'p, 't>(Vec<(&'p str, &'t str)>);
+pub(super) struct Captured<'p, 't>(Vec<(&'p str, &'t str)>);
 
 impl<'p, 't> Captured<'p, 't> {
     /// Applies each pattern to the texts in turn, until one matches. The first capture of a name counts.
-    pub fn from_texts(patterns: &'p [Pattern], texts: &(impl Iterator<Item = &'t str> + Clone)) -> Self {
+    pub(super) fn from_texts(patterns: &'p [Pattern], texts: &(impl Iterator<Item = &'t str> + Clone)) -> Self {
         let mut captured = Self::default();
         for pattern in patterns {
             let Some(groups) = texts.clone().find_map(|text| pattern.captures(text)) else { continue };
@@ -35,7 +35,7 @@ impl<'p, 't> Captured<'p, 't> {
     }
 
     /// Fills in a text.
-    pub fn fill<'s>(&self, template: &'s str) -> Cow<'s, str> {
+    pub(super) fn fill<'s>(&self, template: &'s str) -> Cow<'s, str> {
         let mut filled = String::new();
         let mut rest = template;
         while let Some((before, place, after)) = next_place(rest) {
@@ -52,7 +52,7 @@ impl<'p, 't> Captured<'p, 't> {
     }
 
     /// Fills in arguments, and converts each text to the type in the tool's schema.
-    pub fn arguments(&self, templates: &Map<String, Value>, schema: &Value) -> Map<String, Value> {
+    pub(super) fn arguments(&self, templates: &Map<String, Value>, schema: &Value) -> Map<String, Value> {
         templates
             .iter()
             .map(|(name, template)| (name.clone(), self.value(template, &schema["properties"][name.as_str()])))
@@ -60,7 +60,7 @@ impl<'p, 't> Captured<'p, 't> {
     }
 
     /// Fills in a value.
-    pub fn value(&self, template: &Value, schema: &Value) -> Value {
+    pub(super) fn value(&self, template: &Value, schema: &Value) -> Value {
         match template {
             Value::String(text) => typed(&self.fill(text), schema),
             Value::Array(items) => items.iter().map(|item| self.value(item, &schema["items"])).collect(),
@@ -71,7 +71,7 @@ impl<'p, 't> Captured<'p, 't> {
 }
 
 /// The longest piece of a template without placeholders, which every filled text contains.
-pub fn fixed_part(template: &str) -> &str {
+pub(super) fn fixed_part(template: &str) -> &str {
     let mut longest = "";
     let mut rest = template;
     while let Some((before, _, after)) = next_place(rest) {

@@ -11,7 +11,7 @@ use super::request::{Reply, tokens};
 use super::world::World;
 
 /// A world with one skill: look the order up before the refund. Half of the runs succeed without being taught.
-pub const REFUNDS: &str = r"
+pub(super) const REFUNDS: &str = r"
 seed: 11
 skills:
   - name: lookup-first
@@ -30,12 +30,12 @@ skills:
 ";
 
 /// The same with some faults.
-pub fn with_faults(faults: &str) -> String {
+pub(super) fn with_faults(faults: &str) -> String {
     format!("{REFUNDS}\nfaults: {faults}\n")
 }
 
 /// A client for a server on this machine.
-pub fn client() -> reqwest::Client {
+pub(super) fn client() -> reqwest::Client {
     // Already installed by another test of this process is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().unwrap()
@@ -48,7 +48,7 @@ fn tool(name: &str) -> Value {
 }
 
 /// A request to the agent, with a few tools.
-pub fn ask_agent(system: &str, user: &str) -> Value {
+pub(super) fn ask_agent(system: &str, user: &str) -> Value {
     let tools = ["get_order", "refund", "delete_account"].map(tool);
     json!({
         "model": "small",
@@ -58,7 +58,7 @@ pub fn ask_agent(system: &str, user: &str) -> Value {
 }
 
 /// A request to the judge about a transcript.
-pub fn ask_judge(transcript: &str, seed: u64) -> Value {
+pub(super) fn ask_judge(transcript: &str, seed: u64) -> Value {
     let grade = json!({"type": "object", "properties": {"evidence": {}, "score": {}}});
     let scores =
         json!({"type": "object", "properties": {"accuracy": grade, "safety": grade, "tool_compliance": grade}});
@@ -74,7 +74,7 @@ pub fn ask_judge(transcript: &str, seed: u64) -> Value {
 }
 
 /// A request to the patch writer.
-pub fn ask_patch(case: &str, seed: u64) -> Value {
+pub(super) fn ask_patch(case: &str, seed: u64) -> Value {
     let schema = json!({"type": "object", "properties": {"rationale": {}, "edits": {"type": "array"}}});
     json!({
         "model": "writer",
@@ -85,7 +85,7 @@ pub fn ask_patch(case: &str, seed: u64) -> Value {
 }
 
 /// The answer of a world.
-pub fn reply(world: &World, request: &Value) -> Reply {
+pub(super) fn reply(world: &World, request: &Value) -> Reply {
     let bytes = request.to_string();
     let chat = read_chat(bytes.as_bytes()).unwrap();
     let dice = Dice::new(world.seed, &[bytes.as_bytes()]);
@@ -93,13 +93,13 @@ pub fn reply(world: &World, request: &Value) -> Reply {
 }
 
 /// What a world answers, read as JSON.
-pub fn reply_json(world: &World, request: &Value) -> Value {
+pub(super) fn reply_json(world: &World, request: &Value) -> Value {
     serde_json::from_str(&reply(world, request).text).unwrap()
 }
 
 /// The transcript of a conversation of one message, as a judge gets to see it: the agent of the world answers, and its tools
 /// return `ok`.
-pub fn play(world: &World, system: &str, user: &str) -> String {
+pub(super) fn play(world: &World, system: &str, user: &str) -> String {
     let mut request = ask_agent(system, user);
     let mut transcript = format!("user: {user}\n");
     loop {

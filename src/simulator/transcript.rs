@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// A message of the user and everything up to the next one.
 #[derive(Debug, Default, PartialEq)]
-pub struct Exchange {
+pub(super) struct Exchange {
     /// What the user said.
     pub user: String,
     /// The tools called, with their arguments (`Null` if they are not JSON).
@@ -19,7 +19,7 @@ pub struct Exchange {
 }
 
 /// The transcript in a request: inside `<transcript …>`, or the whole text if there is no such tag.
-pub fn fenced(text: &str) -> &str {
+pub(super) fn fenced(text: &str) -> &str {
     let Some(open) = text.find("<transcript") else { return text };
     let inside = text[open..].find('>').map_or(open, |end| open + end + 1);
     let close = text[inside..].rfind("</transcript").map_or(text.len(), |at| inside + at);
@@ -27,7 +27,7 @@ pub fn fenced(text: &str) -> &str {
 }
 
 /// The exchanges of a transcript, in order.
-pub fn exchanges(transcript: &str) -> Vec<Exchange> {
+pub(super) fn exchanges(transcript: &str) -> Vec<Exchange> {
     let mut exchanges: Vec<Exchange> = Vec::new();
     for turn in turns(transcript) {
         let (who, text) = (turn.who, turn.text.trim().to_owned());

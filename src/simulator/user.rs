@@ -8,7 +8,7 @@ use super::world::World;
 const DONE: &str = "Thank you, that is all. ###STOP###";
 
 /// The user's next message. In this request the agent's messages have the role `user`, and the user's the role `assistant`.
-pub fn reply(world: &World, chat: &Chat<'_>) -> Reply {
+pub(super) fn reply(world: &World, chat: &Chat<'_>) -> Reply {
     let rules = &world.user;
     let system = chat.system.as_ref();
     let captured = Captured::from_texts(&rules.captures, &std::iter::once(system));

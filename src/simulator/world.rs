@@ -12,11 +12,13 @@ use regex::RegexSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use faults::{Faults, Latency, Overload, RateLimited, Spread, Stall};
-pub use models::{Embeddings, Harm, Judge, JudgeDimension, PatchWriter, User, UserAnswer, listed};
-pub use skills::{Call, Failure, FailureKind, Interference, Needs, PromptCost, Right, Skill};
-pub use traffic::{Customer, Traffic};
-pub use values::{Amount, Chance, Pattern};
+pub(crate) use faults::{Faults, Latency, Overload, Spread};
+pub(crate) use models::{Embeddings, Harm, Judge, PatchWriter, User, listed};
+pub(crate) use skills::{Failure, FailureKind, Interference, PromptCost, Skill};
+pub(crate) use traffic::Traffic;
+#[cfg(test)]
+pub(crate) use values::Chance;
+pub(crate) use values::Pattern;
 
 use crate::api::problem::{Place, Problem, Problems};
 

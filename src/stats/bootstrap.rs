@@ -4,7 +4,7 @@
 //! (acceleration a, in closed form for the mean). Plain BCa claims too much in small samples: its spread has divisor n and its
 //! quantiles are normal. The bounds and p-values here are therefore *expanded* (Hesterberg 2015, §5.2): a level is
 //! looked up at the normal level that corresponds to Student's t with n − 1 degrees of freedom. The plain interval,
-//! which is SciPy's, is [`Bca::plain_bound`].
+//! which is SciPy's, is computed in the tests.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
@@ -18,7 +18,7 @@ const LANES: usize = 8;
 
 /// The bootstrap distribution of one column's mean, and what BCa needs to know of the column.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Bca {
+pub(crate) struct Bca {
     n: usize,
     estimate: f64,
     /// The means of the resamples, ascending.
@@ -37,7 +37,7 @@ pub struct Bca {
 /// # Panics
 /// If the columns differ in length, or `resamples` is below 2.
 #[must_use]
-pub fn bca(columns: &[&[f64]], resamples: usize, rng: &mut ChaCha8Rng) -> Vec<Option<Bca>> {
+pub(crate) fn bca(columns: &[&[f64]], resamples: usize, rng: &mut ChaCha8Rng) -> Vec<Option<Bca>> {
     assert!(resamples >= 2, "a distribution has at least two resamples");
     let n = columns.first().map_or(0, |column| column.len());
     assert!(columns.iter().all(|column| column.len() == n), "columns are of the same units");
@@ -91,7 +91,7 @@ impl Bca {
     /// A bootstrap from the means of resamples, however they were drawn; `None` of fewer than two values or resamples,
     /// or when one is not finite.
     #[must_use]
-    pub fn new(values: &[f64], mut means: Vec<f64>) -> Option<Self> {
+    pub(crate) fn new(values: &[f64], mut means: Vec<f64>) -> Option<Self> {
         if values.len() < 2 || means.len() < 2 || values.iter().chain(&means).any(|value| !value.is_finite()) {
             return None;
         }
@@ -118,8 +118,8 @@ impl Bca {
 
     /// The plain BCa bound below which the mean lies with confidence `probability`: SciPy's
     /// `bootstrap(method="BCa")`.
-    #[must_use]
-    pub fn plain_bound(&self, probability: f64) -> f64 {
+    #[cfg(test)]
+    fn plain_bound(&self, probability: f64) -> f64 {
         quantile_of_sorted(&self.means, self.share_at(normal_quantile(probability)))
     }
 

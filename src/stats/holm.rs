@@ -5,7 +5,7 @@
 ///
 /// Holm 1979. NaN counts as 1: a test that says nothing finds nothing.
 #[must_use]
-pub fn adjust(p_values: &[f64]) -> Vec<f64> {
+pub(crate) fn adjust(p_values: &[f64]) -> Vec<f64> {
     let p_values: Vec<f64> = p_values.iter().map(|p| if p.is_nan() { 1.0 } else { *p }).collect();
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));

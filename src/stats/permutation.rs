@@ -18,7 +18,7 @@ const LANES: usize = 8;
 
 /// The sign-flip test of one column of differences.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SignFlip {
+pub(crate) struct SignFlip {
     /// The means over the flipped subsets that are not empty, ascending.
     subset_means: Vec<f64>,
     /// Sign patterns that count against every null: the observed one, and others that flip nothing.
@@ -35,7 +35,7 @@ pub struct SignFlip {
 /// # Panics
 /// If the columns differ in length.
 #[must_use]
-pub fn sign_flip(columns: &[&[f64]], resamples: usize, rng: &mut ChaCha8Rng) -> Vec<Option<SignFlip>> {
+pub(crate) fn sign_flip(columns: &[&[f64]], resamples: usize, rng: &mut ChaCha8Rng) -> Vec<Option<SignFlip>> {
     let n = columns.first().map_or(0, |column| column.len());
     assert!(columns.iter().all(|column| column.len() == n), "columns are of the same units");
     let enumerable = n < usize::BITS as usize - 1 && (1_usize << n) <= resamples;

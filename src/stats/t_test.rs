@@ -6,7 +6,7 @@ use super::{LocationTest, TIE};
 
 /// A t statistic that waits for a null: an estimate, its standard error, and the degrees of freedom.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TTest {
+pub(crate) struct TTest {
     /// The mean difference.
     pub estimate: f64,
     /// Its standard error.
@@ -17,7 +17,7 @@ pub struct TTest {
 
 /// The paired test: one difference a unit. `None` of fewer than two, or when one is not finite.
 #[must_use]
-pub fn paired(differences: &[f64]) -> Option<TTest> {
+pub(crate) fn paired(differences: &[f64]) -> Option<TTest> {
     if differences.iter().any(|difference| !difference.is_finite()) {
         return None;
     }
@@ -34,7 +34,7 @@ pub fn paired(differences: &[f64]) -> Option<TTest> {
 ///
 /// Welch 1947, with the Welch–Satterthwaite degrees of freedom.
 #[must_use]
-pub fn welch(before: &[f64], after: &[f64]) -> Option<TTest> {
+pub(crate) fn welch(before: &[f64], after: &[f64]) -> Option<TTest> {
     if before.iter().chain(after).any(|value| !value.is_finite()) {
         return None;
     }

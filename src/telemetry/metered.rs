@@ -16,7 +16,7 @@ use crate::engine::ports::{
 };
 
 /// A store that counts paid calls.
-pub struct Metered<S> {
+pub(crate) struct Metered<S> {
     /// Dropped when nothing can be recorded anymore.
     _kept: Option<Box<dyn Any + Send + Sync>>,
     store: Arc<S>,
@@ -27,13 +27,13 @@ pub struct Metered<S> {
 
 impl<S> Metered<S> {
     /// Counts the calls that are recorded in a store for an object.
-    pub fn new(store: Arc<S>, metrics: Arc<Metrics>, owner: ObjectKey, currency: String) -> Self {
+    pub(crate) fn new(store: Arc<S>, metrics: Arc<Metrics>, owner: ObjectKey, currency: String) -> Self {
         Self { _kept: None, store, metrics, owner, currency }
     }
 
     /// Keeps a value alive while calls may still be recorded.
     #[must_use]
-    pub fn keeping(self, what: impl Any + Send + Sync) -> Self {
+    pub(crate) fn keeping(self, what: impl Any + Send + Sync) -> Self {
         Self { _kept: Some(Box::new(what)), ..self }
     }
 }
@@ -85,7 +85,7 @@ impl<S: History> History for Metered<S> {
 }
 
 /// Progress that also times the phases.
-pub struct Timed {
+pub(crate) struct Timed {
     progress: Arc<dyn Progress>,
     metrics: Arc<Metrics>,
     began: Mutex<Option<(Phase, std::time::Instant)>>,
@@ -93,7 +93,7 @@ pub struct Timed {
 
 impl Timed {
     /// Times the phases that are reported to `progress`.
-    pub fn new(progress: Arc<dyn Progress>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(progress: Arc<dyn Progress>, metrics: Arc<Metrics>) -> Self {
         Self { progress, metrics, began: Mutex::default() }
     }
 

@@ -29,7 +29,7 @@ use crate::engine::ports::LedgerEntry;
 type Cost = Counter<f64, AtomicU64>;
 
 /// The metrics of the operator.
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     cycles: Family<CycleLabels, Counter>,
     cycle_duration: Family<CycleLabels, Histogram>,
@@ -73,7 +73,7 @@ impl Default for Metrics {
 impl Metrics {
     /// Creates the metrics, all zero.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let minutes = || Histogram::new(exponential_buckets(0.5, 2.0, 14));
         let mut metrics = Self {
             registry: Registry::with_prefix("whetstone"),
@@ -163,7 +163,7 @@ impl Metrics {
 
     /// All metrics as text.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut written = String::new();
         // Writing to a String cannot fail.
         let _ = text::encode(&mut written, &self.registry);
@@ -171,31 +171,31 @@ impl Metrics {
     }
 
     /// Whether this replica holds the Lease.
-    pub fn set_leader(&self, leads: bool) {
+    pub(crate) fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
 
     /// Records the end of a cycle.
-    pub fn cycle_ended(&self, kind: &str, outcome: &str, took: Duration) {
+    pub(crate) fn cycle_ended(&self, kind: &str, outcome: &str, took: Duration) {
         let labels = CycleLabels { kind: kind.to_owned(), outcome: outcome.to_owned() };
         self.cycles.get_or_create(&labels).inc();
         self.cycle_duration.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// Records a failed attempt of a cycle that will be retried, without its duration.
-    pub fn cycle_failed(&self, kind: &str) {
+    pub(crate) fn cycle_failed(&self, kind: &str) {
         let labels = CycleLabels { kind: kind.to_owned(), outcome: "Failed".to_owned() };
         self.cycles.get_or_create(&labels).inc();
     }
 
     /// Records the end of a phase.
-    pub fn phase_ended(&self, phase: Phase, took: Duration) {
+    pub(crate) fn phase_ended(&self, phase: Phase, took: Duration) {
         let labels = PhaseLabels { phase: phase.as_str().to_owned() };
         self.phase_duration.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// Records the end of a reconciliation, with the category of its error if it failed.
-    pub fn reconciled(&self, took: Duration, failed: Option<&str>) {
+    pub(crate) fn reconciled(&self, took: Duration, failed: Option<&str>) {
         self.reconcile_duration.observe(took.as_secs_f64());
         if let Some(category) = failed {
             self.reconcile_errors.get_or_create(&CategoryLabels { category: category.to_owned() }).inc();
@@ -203,19 +203,19 @@ impl Metrics {
     }
 
     /// Records a promotion.
-    pub fn promoted(&self, owner: &ObjectKey, origin: &str) {
+    pub(crate) fn promoted(&self, owner: &ObjectKey, origin: &str) {
         self.known(owner, |known| known.origins.insert(origin.to_owned()));
         self.promotions.get_or_create(&promotion(owner, origin)).inc();
     }
 
     /// Records a rollback.
-    pub fn rolled_back(&self, owner: &ObjectKey, reason: &str) {
+    pub(crate) fn rolled_back(&self, owner: &ObjectKey, reason: &str) {
         self.known(owner, |known| known.reasons.insert(reason.to_owned()));
         self.rollbacks.get_or_create(&because(owner, reason)).inc();
     }
 
     /// Sets the phase of an object.
-    pub fn set_phase(&self, owner: &ObjectKey, phase: &str) {
+    pub(crate) fn set_phase(&self, owner: &ObjectKey, phase: &str) {
         let before = self.known(owner, |known| known.phase.replace(phase.to_owned()));
         if before.as_deref() == Some(phase) {
             return;
@@ -227,7 +227,7 @@ impl Metrics {
     }
 
     /// Sets the reason why an object is not ready; `None` if it is.
-    pub fn set_not_ready(&self, owner: &ObjectKey, reason: Option<&str>) {
+    pub(crate) fn set_not_ready(&self, owner: &ObjectKey, reason: Option<&str>) {
         let before = self.known(owner, |known| std::mem::replace(&mut known.not_ready, reason.map(str::to_owned)));
         if before.as_deref() == reason {
             return;
@@ -241,7 +241,7 @@ impl Metrics {
     }
 
     /// Sets whether the cycle of an object has failed and will be retried.
-    pub fn set_waiting(&self, owner: &ObjectKey, waits: bool) {
+    pub(crate) fn set_waiting(&self, owner: &ObjectKey, waits: bool) {
         if waits {
             self.known(owner, |_| ());
             self.waiting.get_or_create(&of(owner)).set(1);
@@ -251,13 +251,13 @@ impl Metrics {
     }
 
     /// Sets whether the file of a namespace's store was deleted or replaced while it was open.
-    pub fn set_store_lost(&self, namespace: &str, is_lost: bool) {
+    pub(crate) fn set_store_lost(&self, namespace: &str, is_lost: bool) {
         let labels = NamespaceLabels { namespace: namespace.to_owned() };
         self.lost_stores.get_or_create(&labels).set(i64::from(is_lost));
     }
 
     /// Removes the state of all objects, because this replica no longer reconciles them and another one reports it.
-    pub fn rest(&self) {
+    pub(crate) fn rest(&self) {
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for (owner, known) in all.iter_mut() {
             if let Some(phase) = known.phase.take() {
@@ -272,7 +272,7 @@ impl Metrics {
     }
 
     /// Sets the number of live signals without evidence at their last reading; `None` if no version is watched.
-    pub fn set_blind_signals(&self, owner: &ObjectKey, blind: Option<usize>) {
+    pub(crate) fn set_blind_signals(&self, owner: &ObjectKey, blind: Option<usize>) {
         match blind {
             Some(blind) => {
                 self.known(owner, |_| ());
@@ -284,24 +284,24 @@ impl Metrics {
 
     /// Counts a cycle as queued until the returned guard is dropped.
     #[must_use]
-    pub fn queued(&self) -> Counted {
+    pub(crate) fn queued(&self) -> Counted {
         Counted::new(&self.queued)
     }
 
     /// Counts a cycle as running until the returned guard is dropped.
     #[must_use]
-    pub fn running(&self) -> Counted {
+    pub(crate) fn running(&self) -> Counted {
         Counted::new(&self.running)
     }
 
     /// Counts a cycle as parked until the returned guard is dropped.
     #[must_use]
-    pub fn parked(&self) -> Counted {
+    pub(crate) fn parked(&self) -> Counted {
         Counted::new(&self.parked)
     }
 
     /// Removes the series of a deleted object.
-    pub fn forget(&self, owner: &ObjectKey) {
+    pub(crate) fn forget(&self, owner: &ObjectKey) {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(owner);
         let Some(known) = known else { return };
         if let Some(phase) = known.phase {
@@ -355,7 +355,7 @@ impl Metrics {
 }
 
 /// A guard that counts while it is alive.
-pub struct Counted(Gauge);
+pub(crate) struct Counted(Gauge);
 
 impl Counted {
     fn new(gauge: &Gauge) -> Self {

@@ -8,7 +8,7 @@ const DAY: i64 = 24 * HOUR;
 
 /// `3m ago`, or `in 3m` for the future.
 #[must_use]
-pub fn relative(then: Timestamp, now: Timestamp) -> String {
+pub(crate) fn relative(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs();
     match seconds {
         0 => "now".to_owned(),
@@ -19,13 +19,13 @@ pub fn relative(then: Timestamp, now: Timestamp) -> String {
 
 /// `3m`: an age.
 #[must_use]
-pub fn age(then: Timestamp, now: Timestamp) -> String {
+pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
     rough(now.duration_since(then).as_secs().max(0))
 }
 
 /// `2m 10s`: a duration.
 #[must_use]
-pub fn took(duration: SignedDuration) -> String {
+pub(crate) fn took(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().max(0);
     match seconds {
         0..MINUTE => format!("{seconds}s"),

@@ -31,7 +31,7 @@ const CONNECTIONS: usize = 64;
 const HEAD_BYTES: usize = 16 << 10;
 
 /// The source of the answers.
-pub trait Probes: Send + Sync + 'static {
+pub(crate) trait Probes: Send + Sync + 'static {
     /// Whether the process is alive. If not, it has to be restarted.
     fn is_alive(&self) -> bool;
     /// Whether the process can do its work, or is on standby.
@@ -49,7 +49,7 @@ struct Bounds {
 }
 
 /// Serves the probes until `stop`.
-pub async fn serve(listener: TcpListener, probes: Arc<dyn Probes>, stop: CancellationToken) {
+pub(crate) async fn serve(listener: TcpListener, probes: Arc<dyn Probes>, stop: CancellationToken) {
     let bounds = Bounds { head: HEAD, connection: CONNECTION, connections: CONNECTIONS };
     serve_within(bounds, listener, probes, stop).await;
 }

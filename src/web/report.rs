@@ -21,7 +21,7 @@ const LISTED_SCENARIOS: usize = 12;
 
 /// A summary that fits on a screen.
 #[must_use]
-pub fn summary(report: &Report) -> String {
+pub(crate) fn summary(report: &Report) -> String {
     let mut text = format!("{}\n\n", headline(report));
     let _ = writeln!(text, "{}", scores(report, presets::NOTHING));
     for unusual in answers(report) {
@@ -65,7 +65,7 @@ pub fn summary(report: &Report) -> String {
 
 /// The whole report as Markdown.
 #[must_use]
-pub fn markdown(report: &Report) -> String {
+pub(crate) fn markdown(report: &Report) -> String {
     let mut text = format!("# {}\n\n", headline(report));
     let cycle: String = report.cycle.chars().take(12).collect();
     let _ = writeln!(text, "{}, cycle `{cycle}`\n", code(&report.object));

@@ -3,7 +3,7 @@
 mod list;
 mod next;
 mod past;
-pub mod proposal;
+pub(crate) mod proposal;
 mod signals;
 mod words;
 
@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
-pub use self::list::{change, list};
-pub use self::past::{history, newest_first, version_name};
-pub use self::words::{Health, obstacle, verdict_words};
+pub(crate) use self::list::{change, list};
+pub(crate) use self::past::{history, newest_first, version_name};
+pub(crate) use self::words::{Health, obstacle, verdict_words};
 use super::moment::relative;
 use super::terminal::{Terminal, Tone, line, lines};
 use crate::api::intent::annotations;
@@ -28,7 +28,7 @@ const COLUMN: usize = 13;
 
 /// How and when the text is rendered.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub(crate) struct View<'a> {
     /// The current time.
     pub now: Timestamp,
     /// The terminal.
@@ -44,13 +44,13 @@ pub struct View<'a> {
 impl View<'_> {
     /// A command that can be run as shown.
     #[must_use]
-    pub fn command(&self, words: &str) -> String {
+    pub(crate) fn command(&self, words: &str) -> String {
         joined(&[self.program, words, self.namespace, self.cluster])
     }
 
     /// A command about all namespaces.
     #[must_use]
-    pub fn command_everywhere(&self, words: &str) -> String {
+    pub(crate) fn command_everywhere(&self, words: &str) -> String {
         joined(&[self.program, words, "--all-namespaces", self.cluster])
     }
 
@@ -61,7 +61,7 @@ impl View<'_> {
 
     /// The command that shows whether an operator is running in any namespace. The labels are those of the chart and the manifests.
     #[must_use]
-    pub fn operator(&self) -> String {
+    pub(crate) fn operator(&self) -> String {
         joined(&[
             "kubectl get deployments,pods --all-namespaces --selector app.kubernetes.io/name=whetstone",
             self.cluster,
@@ -71,7 +71,7 @@ impl View<'_> {
     /// The command that shows which replica is active. The operator creates the Lease, without labels, under this name unless
     /// `--lease-name` sets another.
     #[must_use]
-    pub fn lease(&self) -> String {
+    pub(crate) fn lease(&self) -> String {
         joined(&["kubectl get leases --all-namespaces --field-selector metadata.name=whetstone", self.cluster])
     }
 }
@@ -82,7 +82,7 @@ fn joined(words: &[&str]) -> String {
 
 /// One page: the state and its reasons, the last cycles, the versions, and what can be done next.
 #[must_use]
-pub fn page(object: &AgentOptimization, versions: &[PromptVersion], view: &View<'_>) -> String {
+pub(crate) fn page(object: &AgentOptimization, versions: &[PromptVersion], view: &View<'_>) -> String {
     let mut text = headline(object, view);
     let facts: String = facts(object, view)
         .into_iter()
@@ -120,7 +120,7 @@ fn currency(object: &AgentOptimization) -> String {
 
 /// `NAMESPACE/NAME`.
 #[must_use]
-pub fn object_of(object: &AgentOptimization) -> String {
+pub(crate) fn object_of(object: &AgentOptimization) -> String {
     match object.namespace() {
         Some(namespace) => format!("{namespace}/{}", object.name_any()),
         None => object.name_any(),
@@ -129,7 +129,7 @@ pub fn object_of(object: &AgentOptimization) -> String {
 
 /// A condition by its type.
 #[must_use]
-pub fn condition<'a>(object: &'a AgentOptimization, kind: &str) -> Option<&'a Condition> {
+pub(crate) fn condition<'a>(object: &'a AgentOptimization, kind: &str) -> Option<&'a Condition> {
     object.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == kind)
 }
 

@@ -7,7 +7,7 @@ use crate::domain::presentable::is_obeyed;
 
 /// The properties of a terminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     /// Whether colors are supported and wanted.
     pub colours: bool,
     /// Its width in columns. If absent, lines are not wrapped.
@@ -16,7 +16,7 @@ pub struct Terminal {
 
 /// The meaning of a text, which determines its color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
+pub(crate) enum Tone {
     /// Nothing special.
     Plain,
     /// As it should be.
@@ -51,7 +51,7 @@ impl Tone {
 impl Terminal {
     /// Colors a text.
     #[must_use]
-    pub fn paint(self, tone: Tone, text: &str) -> String {
+    pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
         match tone.code() {
             Some(code) if self.colours => format!("\x1b[{code}m{text}\x1b[0m"),
             _ => text.to_owned(),
@@ -60,7 +60,7 @@ impl Terminal {
 
     /// Rows in columns that are as wide as their widest text, two spaces apart, without trailing spaces.
     #[must_use]
-    pub fn columns(self, rows: &[Vec<(Tone, String)>]) -> Vec<String> {
+    pub(crate) fn columns(self, rows: &[Vec<(Tone, String)>]) -> Vec<String> {
         let wide = rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             rows.iter().filter_map(|row| row.get(column)).map(|(_, text)| text.chars().count()).max().unwrap_or(0)
@@ -86,7 +86,7 @@ impl Terminal {
     /// A text after a label, wrapped between words at the width of the terminal, with all lines indented like the first. Ends with a
     /// line break.
     #[must_use]
-    pub fn labelled(self, label: &str, column: usize, tone: Tone, text: &str) -> String {
+    pub(crate) fn labelled(self, label: &str, column: usize, tone: Tone, text: &str) -> String {
         let mut block = format!("{label:<column$}");
         for (index, line) in self.broken(text, column).iter().enumerate() {
             if index > 0 {
@@ -129,13 +129,13 @@ fn each_line(text: &str) -> impl Iterator<Item = String> {
 
 /// Untrusted text with its line breaks, for [`Terminal::labelled`]: each of several problems has a line.
 #[must_use]
-pub fn lines(text: &str) -> String {
+pub(crate) fn lines(text: &str) -> String {
     each_line(text).collect::<Vec<_>>().join("\n")
 }
 
 /// Untrusted text on one line: its lines are joined by semicolons.
 #[must_use]
-pub fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     let mut joined = String::new();
     for line in each_line(text) {
         if !joined.is_empty() {
@@ -148,7 +148,7 @@ pub fn line(text: &str) -> String {
 
 /// The same, truncated to a number of characters.
 #[must_use]
-pub fn short(text: &str, characters: usize) -> String {
+pub(crate) fn short(text: &str, characters: usize) -> String {
     let text = line(text);
     if text.chars().count() <= characters {
         return text;
@@ -159,13 +159,13 @@ pub fn short(text: &str, characters: usize) -> String {
 
 /// Replaces control characters except tabs.
 #[must_use]
-pub fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     text.chars().map(|c| if c != '\t' && is_obeyed(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// A complete output text: keeps line breaks and the colors of [`Terminal::paint`], and replaces all other control characters.
 #[must_use]
-pub fn safe(text: &str) -> Cow<'_, str> {
+pub(crate) fn safe(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| !matches!(c, '\n' | '\t') && is_obeyed(c)) {
         return Cow::Borrowed(text);
     }
@@ -185,7 +185,7 @@ pub fn safe(text: &str) -> Cow<'_, str> {
 
 /// Equivalent JSON in which control characters are escaped.
 #[must_use]
-pub fn json(text: &str) -> String {
+pub(crate) fn json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 /// What the provider replies.
-pub enum Reply {
+pub(crate) enum Reply {
     /// A completion: what stands in `message`, the reason why it ends, and input and output tokens.
     Completion { message: Value, finish: &'static str, usage: (u64, u64) },
     /// Status 200 with this body, which may have a `usage` to be billed.
@@ -20,17 +20,17 @@ pub enum Reply {
 
 impl Reply {
     /// Some words, and the usual end of them.
-    pub fn words(text: &str) -> Self {
+    pub(crate) fn words(text: &str) -> Self {
         Self::Completion { message: json!({"content": text}), finish: "stop", usage: (100, 10) }
     }
 
     /// Nothing, which ends for this reason.
-    pub fn nothing(finish: &'static str, usage: (u64, u64)) -> Self {
+    pub(crate) fn nothing(finish: &'static str, usage: (u64, u64)) -> Self {
         Self::Completion { message: json!({"content": ""}), finish, usage }
     }
 
     /// A call of a tool, with its arguments as text.
-    pub fn call(tool: &str, arguments: &str) -> Self {
+    pub(crate) fn call(tool: &str, arguments: &str) -> Self {
         let call = json!({"id": "call_1", "type": "function", "function": {"name": tool, "arguments": arguments}});
         Self::Completion {
             message: json!({"content": null, "tool_calls": [call]}),
@@ -62,14 +62,14 @@ struct Books {
 }
 
 /// The provider; it serves until the test ends.
-pub struct Provider {
+pub(crate) struct Provider {
     address: SocketAddr,
     books: Arc<Books>,
 }
 
 impl Provider {
     /// Answers each request by `script`, after so long.
-    pub fn start(latency: Duration, script: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(latency: Duration, script: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let books = Arc::new(Books::default());
@@ -84,35 +84,35 @@ impl Provider {
     }
 
     /// `http://ADDRESS`, without `/v1`.
-    pub fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The bodies of all requests so far.
-    pub fn requests(&self) -> Vec<Value> {
+    pub(crate) fn requests(&self) -> Vec<Value> {
         self.books.requests.lock().unwrap().clone()
     }
 
     /// Input and output tokens that it bills.
-    pub fn billed(&self) -> (u64, u64) {
+    pub(crate) fn billed(&self) -> (u64, u64) {
         (self.books.input.load(Ordering::SeqCst), self.books.output.load(Ordering::SeqCst))
     }
 }
 
 /// Values as JSON Lines.
-pub fn lines(values: &[Value]) -> String {
+pub(crate) fn lines(values: &[Value]) -> String {
     let lines: Vec<String> = values.iter().map(Value::to_string).collect();
     lines.join("\n") + "\n"
 }
 
 /// The text of the last message of a request.
-pub fn last_text(request: &Value) -> String {
+pub(crate) fn last_text(request: &Value) -> String {
     let messages = request["messages"].as_array().unwrap();
     messages.last().unwrap()["content"].as_str().unwrap_or_default().to_owned()
 }
 
 /// The system message of a request.
-pub fn system(request: &Value) -> String {
+pub(crate) fn system(request: &Value) -> String {
     request["messages"][0]["content"].as_str().unwrap_or_default().to_owned()
 }
 

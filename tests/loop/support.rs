@@ -18,14 +18,14 @@ use whetstone::store::{Sqlite, Store as _};
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// A folder with an agent to optimise, a world for it, and room for a store and for reports.
-pub struct Shop {
+pub(crate) struct Shop {
     dir: TempDir,
 }
 
 impl Shop {
     /// The shop of `tests/fixtures/shop`: 40 scenarios, four rules that its prompt does not teach, and a patch writer that
     /// knows them.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/shop");
         let shop = Self { dir: tempfile::tempdir().unwrap() };
         for entry in std::fs::read_dir(fixtures).unwrap() {
@@ -36,7 +36,7 @@ impl Shop {
     }
 
     /// The same, after edits of its files.
-    pub fn with(edits: &[(&str, &str, &str)]) -> Self {
+    pub(crate) fn with(edits: &[(&str, &str, &str)]) -> Self {
         let shop = Self::new();
         for (file, from, to) in edits {
             shop.edit(file, from, to);
@@ -44,74 +44,74 @@ impl Shop {
         shop
     }
 
-    pub fn path(&self, file: &str) -> PathBuf {
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.dir.path().join(file)
     }
 
-    pub fn read(&self, file: &str) -> String {
+    pub(crate) fn read(&self, file: &str) -> String {
         std::fs::read_to_string(self.path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
     }
 
-    pub fn write(&self, file: &str, text: &str) {
+    pub(crate) fn write(&self, file: &str, text: &str) {
         std::fs::write(self.path(file), text).unwrap();
     }
 
     /// Replaces the one place in a file that reads `from`.
-    pub fn edit(&self, file: &str, from: &str, to: &str) {
+    pub(crate) fn edit(&self, file: &str, from: &str, to: &str) {
         let text = self.read(file);
         assert_eq!(text.matches(from).count(), 1, "{from:?} must stand in {file} once");
         self.write(file, &text.replace(from, to));
     }
 
     /// Puts models of the resource behind a URL. The worker speaks the OpenAI API, the judge that of Anthropic.
-    pub fn send_models_to(&self, origin: &str) {
+    pub(crate) fn send_models_to(&self, origin: &str) {
         self.send_worker_to(origin);
         self.send_judge_to(origin);
     }
 
-    pub fn send_worker_to(&self, origin: &str) {
+    pub(crate) fn send_worker_to(&self, origin: &str) {
         self.edit("optimization.yaml", "openAI: {", &format!("openAI: {{baseURL: {origin}/v1, "));
     }
 
-    pub fn send_judge_to(&self, origin: &str) {
+    pub(crate) fn send_judge_to(&self, origin: &str) {
         self.edit("optimization.yaml", "anthropic: {", &format!("anthropic: {{baseURL: {origin}, "));
     }
 
     /// Keeps the first scenarios only.
-    pub fn keep_scenarios(&self, count: usize) {
+    pub(crate) fn keep_scenarios(&self, count: usize) {
         let kept: String = self.read("scenarios.jsonl").split_inclusive('\n').take(count).collect();
         self.write("scenarios.jsonl", &kept);
     }
 
     /// The program, in this folder, without keys and settings of whoever runs the tests.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_whetstone"));
         command.args(arguments).current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
         command
     }
 
     /// Runs the program to its end.
-    pub fn whetstone(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn whetstone(&self, arguments: &[&str]) -> Ended {
         Running::start(self.command(arguments)).wait()
     }
 
     /// `whetstone run` in the simulated world, with the store `store.db` and the report in `out`.
-    pub fn run(&self) -> Ended {
+    pub(crate) fn run(&self) -> Ended {
         self.run_with(&[])
     }
 
     /// [`run`](Self::run) with further arguments.
-    pub fn run_with(&self, more: &[&str]) -> Ended {
+    pub(crate) fn run_with(&self, more: &[&str]) -> Ended {
         self.whetstone(&[&RUN[..], &["--simulate", "world.yaml"], more].concat())
     }
 
     /// `whetstone run` against the models where the resource says they are.
-    pub fn run_for_real(&self) -> Ended {
+    pub(crate) fn run_for_real(&self) -> Ended {
         self.whetstone(&RUN)
     }
 
     /// `whetstone validate`, which must refuse: what it says.
-    pub fn refusal(&self) -> String {
+    pub(crate) fn refusal(&self) -> String {
         let ended = self.whetstone(&["validate", "-f", "optimization.yaml"]);
         assert_eq!(ended.code, Some(2), "{ended}");
         let run = self.run();
@@ -121,12 +121,12 @@ impl Shop {
     }
 
     /// The report of the last run.
-    pub fn report(&self) -> Value {
+    pub(crate) fn report(&self) -> Value {
         serde_json::from_str(&self.read("out/report.json")).unwrap()
     }
 
     /// How long each call in the ledger took.
-    pub fn latencies(&self) -> Vec<Duration> {
+    pub(crate) fn latencies(&self) -> Vec<Duration> {
         block_on(async {
             let store = Sqlite::open(&self.path("store.db")).await.unwrap();
             let cycles = store.cycles(None, 10).await.unwrap();
@@ -140,23 +140,23 @@ impl Shop {
     }
 
     /// What the ledger holds.
-    pub fn ledger(&self) -> LedgerSums {
+    pub(crate) fn ledger(&self) -> LedgerSums {
         LedgerSums::read(&self.path("store.db"))
     }
 }
 
 /// `run` with everything but the models.
-pub const RUN: [&str; 7] = ["run", "-f", "optimization.yaml", "--store", "store.db", "--out", "out"];
+pub(crate) const RUN: [&str; 7] = ["run", "-f", "optimization.yaml", "--store", "store.db", "--out", "out"];
 
 /// What the ledger holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LedgerSums {
+pub(crate) struct LedgerSums {
     pub calls: u64,
     pub cost: Decimal,
 }
 
 impl LedgerSums {
-    pub fn read(path: &Path) -> Self {
+    pub(crate) fn read(path: &Path) -> Self {
         let totals = block_on(async {
             let store = Sqlite::open(path).await.unwrap();
             let totals = store.totals(None).await.unwrap();
@@ -172,7 +172,7 @@ impl LedgerSums {
 
 /// How the program ended, and what it said.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// `None` when a signal ended it.
     pub code: Option<i32>,
     pub stdout: String,
@@ -189,7 +189,7 @@ impl std::fmt::Display for Ended {
 impl Ended {
     /// Asserts the exit code, and that standard error says all of these.
     #[track_caller]
-    pub fn says(&self, code: i32, words: &[&str]) -> &Self {
+    pub(crate) fn says(&self, code: i32, words: &[&str]) -> &Self {
         assert_eq!(self.code, Some(code), "{self}");
         for word in words {
             assert!(self.stderr.contains(word), "{word:?} is not said:\n{self}");
@@ -200,7 +200,7 @@ impl Ended {
 }
 
 /// The program under way. Killed when it is dropped.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     began: Instant,
     stdout: Option<JoinHandle<String>>,
@@ -209,7 +209,7 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(command: Command) -> Self {
+    pub(crate) fn start(command: Command) -> Self {
         Self::start_with(command, |mut stdout| {
             let mut text = String::new();
             stdout.read_to_string(&mut text).unwrap();
@@ -218,7 +218,7 @@ impl Running {
     }
 
     /// Starts it, and reads nothing of what it writes to standard output.
-    pub fn start_deaf(command: Command) -> Self {
+    pub(crate) fn start_deaf(command: Command) -> Self {
         Self::start_with(command, |stdout| {
             drop(stdout);
             String::new()
@@ -244,12 +244,12 @@ impl Running {
     }
 
     /// Waits until standard error says something.
-    pub fn said(&self, words: &str) {
+    pub(crate) fn said(&self, words: &str) {
         eventually(words, || self.said.lock().unwrap().contains(words).then_some(()));
     }
 
     /// Waits for its end.
-    pub fn wait(mut self) -> Ended {
+    pub(crate) fn wait(mut self) -> Ended {
         let began = self.began;
         let status = self.wait_until(began + DEADLINE).unwrap_or_else(|| panic!("it hangs: {:?}", self.child));
         self.ended(status)
@@ -261,7 +261,7 @@ impl Running {
     }
 
     /// Waits for its end for so long, then kills it (`kill -9`).
-    pub fn wait_or_kill(mut self, patience: Duration) -> Ended {
+    pub(crate) fn wait_or_kill(mut self, patience: Duration) -> Ended {
         if let Some(status) = self.wait_until(Instant::now() + patience) {
             return self.ended(status);
         }
@@ -271,7 +271,7 @@ impl Running {
     }
 
     /// Ctrl-C.
-    pub fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     }
@@ -293,14 +293,14 @@ impl Drop for Running {
 }
 
 /// `whetstone simulate` as a process of its own. Killed when it is dropped.
-pub struct Simulator {
+pub(crate) struct Simulator {
     child: Child,
     address: SocketAddr,
 }
 
 impl Simulator {
     /// Serves the world of a shop on a free port.
-    pub fn start(shop: &Shop) -> Self {
+    pub(crate) fn start(shop: &Shop) -> Self {
         let mut command = shop.command(&["simulate", "--world", "world.yaml", "--listen", "127.0.0.1:0"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let mut line = String::new();
@@ -311,12 +311,12 @@ impl Simulator {
     }
 
     /// `http://ADDRESS`, without `/v1`.
-    pub fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Its own count of what it did: `GET /stats`.
-    pub fn stats(&self) -> Value {
+    pub(crate) fn stats(&self) -> Value {
         let mut connection = TcpStream::connect(self.address).unwrap();
         connection.set_read_timeout(Some(DEADLINE)).unwrap();
         connection.write_all(b"GET /stats HTTP/1.0\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
@@ -327,18 +327,18 @@ impl Simulator {
     }
 
     /// How many calls it has answered in full.
-    pub fn answered(&self) -> u64 {
+    pub(crate) fn answered(&self) -> u64 {
         let answered = &self.stats()["answered"];
         answered.as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()
     }
 
     /// How many requests a kind of fault has struck.
-    pub fn faults(&self, kind: &str) -> u64 {
+    pub(crate) fn faults(&self, kind: &str) -> u64 {
         self.stats()["faults"][kind].as_u64().unwrap()
     }
 
     /// How many requests it has seen, whatever became of them.
-    pub fn requests(&self) -> u64 {
+    pub(crate) fn requests(&self) -> u64 {
         let stats = self.stats();
         let faults = stats["faults"].as_object().unwrap();
         // Prose and late answers are answers as well.
@@ -359,18 +359,18 @@ impl Drop for Simulator {
 }
 
 /// Waits for something asynchronous.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 /// An origin where nothing listens.
-pub fn closed_origin() -> String {
+pub(crate) fn closed_origin() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
 
 /// Waits until there is something.
-pub fn eventually<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
     poll(Instant::now() + DEADLINE, found).unwrap_or_else(|| panic!("{what} never happened"))
 }
 
@@ -388,7 +388,7 @@ fn poll<T>(deadline: Instant, mut found: impl FnMut() -> Option<T>) -> Option<T>
 
 /// What must be the same however a cycle came to its end: verdict and reasons, prompts and their scores, gate, clusters
 /// and attempts.
-pub fn decision(report: &Value) -> Value {
+pub(crate) fn decision(report: &Value) -> Value {
     let mut decision = report.clone();
     for bookkeeping in ["calls", "cost", "seconds", "cycle"] {
         decision.as_object_mut().unwrap().remove(bookkeeping).unwrap();

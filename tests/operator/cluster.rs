@@ -28,7 +28,7 @@ const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 const READY: Duration = Duration::from_secs(150);
 
 /// The cluster of this program.
-pub struct Cluster {
+pub(crate) struct Cluster {
     kubeconfig: PathBuf,
     client: Client,
     own: Option<OwnCluster>,
@@ -53,7 +53,7 @@ struct Announced {
 /// The processes of a cluster. A process that is killed is started again, and gets another id.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Pids {
+pub(crate) struct Pids {
     pub etcd: u32,
     pub apiserver: u32,
     pub controller_manager: u32,
@@ -61,7 +61,7 @@ pub struct Pids {
 
 impl Cluster {
     /// The cluster of all tests, with our resources known to it. The first call starts it.
-    pub fn shared() -> &'static Self {
+    pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) {
             Some(path) => {
@@ -73,7 +73,7 @@ impl Cluster {
     }
 
     /// A cluster of one's own, for a test that does harm to it. It stops when it is dropped.
-    pub fn private() -> Self {
+    pub(crate) fn private() -> Self {
         let own = OwnCluster::start();
         Self::at(own.announced.kubeconfig.clone(), Some(own))
     }
@@ -86,54 +86,54 @@ impl Cluster {
     }
 
     /// A client with every right.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
 
     /// The file that says where the cluster is and who we are.
-    pub fn kubeconfig(&self) -> &Path {
+    pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
     /// The processes as they are now; `None` on a cluster that we did not start.
-    pub fn pids(&self) -> Option<Pids> {
+    pub(crate) fn pids(&self) -> Option<Pids> {
         let text = std::fs::read_to_string(&self.own.as_ref()?.announced.pids).unwrap();
         Some(serde_json::from_str(&text).unwrap())
     }
 
     /// The log of every request, one JSON object a line; `None` on a cluster that we did not start.
-    pub fn audit_log(&self) -> Option<&Path> {
+    pub(crate) fn audit_log(&self) -> Option<&Path> {
         Some(&self.own.as_ref()?.announced.audit_log)
     }
 
     /// The process that keeps them running; `None` on a cluster that we did not start.
-    pub fn supervisor(&self) -> Option<u32> {
+    pub(crate) fn supervisor(&self) -> Option<u32> {
         Some(self.own.as_ref()?.process.id())
     }
 
     /// The folder of a cluster that we started: etcd's data is in its `etcd`.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.kubeconfig.parent().unwrap()
     }
 
     /// Runs kubectl.
-    pub fn kubectl(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Ended {
         kubectl(&self.kubeconfig, arguments, "")
     }
 
     /// Runs kubectl with something on its standard input.
-    pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Ended {
+    pub(crate) fn kubectl_with(&self, arguments: &[&str], input: &str) -> Ended {
         kubectl(&self.kubeconfig, arguments, input)
     }
 
     /// A new namespace. `prefix` is for the reader; what comes after it is drawn at random.
-    pub fn namespace(&self, prefix: &str) -> Namespace {
+    pub(crate) fn namespace(&self, prefix: &str) -> Namespace {
         // A hasher is seeded at random, and that is all that is wanted here.
         self.namespace_named(&format!("{prefix}-{:08x}", RandomState::new().hash_one(prefix) as u32))
     }
 
     /// A new namespace of this name, for one test only.
-    pub fn namespace_named(&self, name: &str) -> Namespace {
+    pub(crate) fn namespace_named(&self, name: &str) -> Namespace {
         let name = name.to_owned();
         let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
         let namespace = NamespaceObject { metadata, ..NamespaceObject::default() };
@@ -240,7 +240,7 @@ fn kubectl(kubeconfig: &Path, arguments: &[&str], input: &str) -> Ended {
 }
 
 /// How a program ended and what it said.
-pub struct Ended {
+pub(crate) struct Ended {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -248,7 +248,7 @@ pub struct Ended {
 
 impl Ended {
     /// What it printed, having ended well.
-    pub fn printed(self) -> String {
+    pub(crate) fn printed(self) -> String {
         assert!(self.code == Some(0), "{self}");
         self.stdout
     }
@@ -262,7 +262,7 @@ impl fmt::Display for Ended {
 }
 
 /// A namespace that belongs to one test, and goes with it.
-pub struct Namespace {
+pub(crate) struct Namespace {
     name: String,
     client: Client,
     kubeconfig: PathBuf,
@@ -270,17 +270,17 @@ pub struct Namespace {
 
 impl Namespace {
     /// A new one of the shared cluster.
-    pub fn new(prefix: &str) -> Self {
+    pub(crate) fn new(prefix: &str) -> Self {
         Cluster::shared().namespace(prefix)
     }
 
     /// Its name.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The resources of a kind in it.
-    pub fn api<K>(&self) -> Api<K>
+    pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
@@ -288,12 +288,12 @@ impl Namespace {
     }
 
     /// The same without the types of our own, for what those could not hold.
-    pub fn untyped<K: Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
+    pub(crate) fn untyped<K: Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.name, &ApiResource::erase::<K>(&()))
     }
 
     /// Runs kubectl in it.
-    pub fn kubectl(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Ended {
         kubectl(&self.kubeconfig, &[&["--namespace", &self.name], arguments].concat(), "")
     }
 }
@@ -312,7 +312,7 @@ impl Drop for Namespace {
 }
 
 /// Runs a future to its end. One runtime serves all tests, for the connections of the shared client live in it.
-pub fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {
         whetstone::models::install_tls();
@@ -322,7 +322,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// Looks again and again until there is something to see, and gives up with what it waited for.
-pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(seen) = look() {

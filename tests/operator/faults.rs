@@ -8,7 +8,7 @@ mod audit;
 mod checker;
 mod clock;
 mod harm;
-pub mod processes;
+pub(crate) mod processes;
 mod prometheus;
 mod record;
 mod restore;

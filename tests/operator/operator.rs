@@ -32,18 +32,18 @@ use super::admission::merge;
 use super::cluster::{Cluster, Namespace, block_on, eventually};
 
 /// Nothing here takes longer, unless it hangs.
-pub const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 /// The AgentOptimization of a shop.
-pub const SHOP: &str = "shop";
+pub(crate) const SHOP: &str = "shop";
 /// The ConfigMap with the base prompt, which is the shop's.
-pub const BASE: &str = "shop-prompt";
+pub(crate) const BASE: &str = "shop-prompt";
 /// The ConfigMap that the agent reads, which is the operator's.
-pub const TARGET: &str = "shop-prompt-live";
+pub(crate) const TARGET: &str = "shop-prompt-live";
 /// Who applies what a person would.
 const PERSON: &str = "tests";
 
 /// A shop whose agent does not know four of its rules, in a namespace of its own, with a simulated world that does.
-pub struct Shop {
+pub(crate) struct Shop {
     pub namespace: Namespace,
     pub world: World,
     dir: TempDir,
@@ -51,12 +51,12 @@ pub struct Shop {
 
 impl Shop {
     /// A new one. `name` is for the reader of logs.
-    pub fn open(name: &str) -> Self {
+    pub(crate) fn open(name: &str) -> Self {
         Self::in_world(name, "")
     }
 
     /// A new one whose world has further properties.
-    pub fn in_world(name: &str, more: &str) -> Self {
+    pub(crate) fn in_world(name: &str, more: &str) -> Self {
         let shop = Self::empty(Namespace::new(name), "127.0.0.1:0", more);
         shop.write_base(&fixture("prompt.md"));
         shop.write_config_map("shop-tools", &[("tools.json", &fixture("tools.json"))]);
@@ -65,14 +65,14 @@ impl Shop {
     }
 
     /// One in whose namespace nothing is, and whose world listens at an address.
-    pub fn empty(namespace: Namespace, listen: &str, more: &str) -> Self {
+    pub(crate) fn empty(namespace: Namespace, listen: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let world = World::start(dir.path(), listen, &format!("{}{more}", fixture("world.yaml")));
         Self { namespace, world, dir }
     }
 
     /// Its resource, after a change (RFC 7396).
-    pub fn resource(&self, change: &Value) -> Value {
+    pub(crate) fn resource(&self, change: &Value) -> Value {
         let mut resource = json!({
             "apiVersion": "whetstone.dev/v1alpha1",
             "kind": "AgentOptimization",
@@ -97,7 +97,7 @@ impl Shop {
     }
 
     /// Its models, after changes of how each is reached. (A list is changed as a whole.)
-    pub fn models(&self, worker: &Value, judge: &Value) -> Value {
+    pub(crate) fn models(&self, worker: &Value, judge: &Value) -> Value {
         let mut openai = json!({"baseURL": format!("{}/v1", self.world.origin()), "model": "gpt-4o-mini"});
         let mut anthropic = json!({"baseURL": self.world.origin(), "model": "claude-sonnet-4-5"});
         merge(&mut openai, worker);
@@ -109,12 +109,12 @@ impl Shop {
     }
 
     /// Applies its resource after a change, as `kubectl apply` does.
-    pub fn apply(&self, change: &Value) -> AgentOptimization {
+    pub(crate) fn apply(&self, change: &Value) -> AgentOptimization {
         self.apply_object(&self.resource(change))
     }
 
     /// Applies any object.
-    pub fn apply_object<K>(&self, object: &Value) -> K
+    pub(crate) fn apply_object<K>(&self, object: &Value) -> K
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
     {
@@ -125,36 +125,36 @@ impl Shop {
     }
 
     /// Changes its resource (RFC 7396).
-    pub fn patch(&self, change: &Value) -> AgentOptimization {
+    pub(crate) fn patch(&self, change: &Value) -> AgentOptimization {
         let api = self.namespace.api::<AgentOptimization>();
         block_on(api.patch(SHOP, &PatchParams::default(), &Patch::Merge(change))).unwrap()
     }
 
     /// Annotates its resource.
-    pub fn annotate(&self, annotation: &str, value: &str) {
+    pub(crate) fn annotate(&self, annotation: &str, value: &str) {
         self.patch(&json!({"metadata": {"annotations": {annotation: value}}}));
     }
 
     /// Writes a ConfigMap of the user's.
-    pub fn write_config_map(&self, name: &str, texts: &[(&str, &str)]) -> ConfigMap {
+    pub(crate) fn write_config_map(&self, name: &str, texts: &[(&str, &str)]) -> ConfigMap {
         let data: BTreeMap<&str, &str> = texts.iter().copied().collect();
         self.apply_object(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}))
     }
 
     /// Writes the base prompt.
-    pub fn write_base(&self, prompt: &str) -> ConfigMap {
+    pub(crate) fn write_base(&self, prompt: &str) -> ConfigMap {
         self.write_config_map(BASE, &[("system-prompt", prompt)])
     }
 
     /// Writes a Secret.
-    pub fn write_secret(&self, name: &str, texts: &[(&str, &str)]) {
+    pub(crate) fn write_secret(&self, name: &str, texts: &[(&str, &str)]) {
         let texts: BTreeMap<&str, &str> = texts.iter().copied().collect();
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": texts});
         self.apply_object::<Secret>(&secret);
     }
 
     /// Applies a PromptVersion by hand.
-    pub fn apply_version(&self, name: &str, prompt: &str, change: &Value) -> PromptVersion {
+    pub(crate) fn apply_version(&self, name: &str, prompt: &str, change: &Value) -> PromptVersion {
         let mut version = json!({
             "apiVersion": "whetstone.dev/v1alpha1",
             "kind": "PromptVersion",
@@ -166,7 +166,7 @@ impl Shop {
     }
 
     /// Deletes an object.
-    pub fn delete<K>(&self, name: &str)
+    pub(crate) fn delete<K>(&self, name: &str)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
     {
@@ -174,18 +174,22 @@ impl Shop {
     }
 
     /// Its resource as it is.
-    pub fn object(&self) -> AgentOptimization {
+    pub(crate) fn object(&self) -> AgentOptimization {
         block_on(self.namespace.api().get(SHOP)).unwrap()
     }
 
     /// Its status as it is.
-    pub fn status(&self) -> AgentOptimizationStatus {
+    pub(crate) fn status(&self) -> AgentOptimizationStatus {
         self.object().status.unwrap_or_default()
     }
 
     /// Waits until its status is as it should be.
     #[track_caller]
-    pub fn until(&self, what: &str, is_so: impl Fn(&AgentOptimizationStatus) -> bool) -> AgentOptimizationStatus {
+    pub(crate) fn until(
+        &self,
+        what: &str,
+        is_so: impl Fn(&AgentOptimizationStatus) -> bool,
+    ) -> AgentOptimizationStatus {
         let began = Instant::now();
         loop {
             let status = self.status();
@@ -205,7 +209,7 @@ impl Shop {
 
     /// Waits until there is nothing to do, and everything is written.
     #[track_caller]
-    pub fn until_idle(&self) -> AgentOptimizationStatus {
+    pub(crate) fn until_idle(&self) -> AgentOptimizationStatus {
         let generation = self.object().metadata.generation;
         self.until("nothing is to be done", |status| {
             let is_idle = status.phase == Some(Phase::Idle) && status.cycle.is_none();
@@ -215,7 +219,7 @@ impl Shop {
 
     /// Waits until a version serves, and asserts that the target has its prompt, its name and its hash.
     #[track_caller]
-    pub fn until_served(&self, version: &str) -> BTreeMap<String, String> {
+    pub(crate) fn until_served(&self, version: &str) -> BTreeMap<String, String> {
         let data = eventually(&format!("{version} is in the target"), DEADLINE, || {
             self.target().filter(|data| data.get("version").is_some_and(|held| held == version))
         });
@@ -224,29 +228,29 @@ impl Shop {
     }
 
     /// What a ConfigMap holds.
-    pub fn config_map(&self, name: &str) -> Option<ConfigMap> {
+    pub(crate) fn config_map(&self, name: &str) -> Option<ConfigMap> {
         block_on(self.namespace.api::<ConfigMap>().get_opt(name)).unwrap()
     }
 
     /// What the target holds.
-    pub fn target(&self) -> Option<BTreeMap<String, String>> {
+    pub(crate) fn target(&self) -> Option<BTreeMap<String, String>> {
         Some(self.config_map(TARGET)?.data.unwrap_or_default())
     }
 
     /// A PromptVersion by the name of its object.
-    pub fn version(&self, object: &str) -> PromptVersion {
+    pub(crate) fn version(&self, object: &str) -> PromptVersion {
         block_on(self.namespace.api().get(object)).unwrap_or_else(|error| panic!("{object}: {error}"))
     }
 
     /// The names of all PromptVersions.
-    pub fn versions(&self) -> Vec<String> {
+    pub(crate) fn versions(&self) -> Vec<String> {
         let all = block_on(self.namespace.api::<PromptVersion>().list(&ListParams::default())).unwrap();
         all.iter().map(ResourceExt::name_any).collect()
     }
 
     /// Waits until a PromptVersion stands somewhere.
     #[track_caller]
-    pub fn until_version(&self, object: &str, phase: &str) -> PromptVersionStatus {
+    pub(crate) fn until_version(&self, object: &str, phase: &str) -> PromptVersionStatus {
         let mut last = None;
         let began = Instant::now();
         loop {
@@ -262,21 +266,21 @@ impl Shop {
     }
 
     /// The Events so far: reason and words.
-    pub fn events(&self) -> Vec<(String, String)> {
+    pub(crate) fn events(&self) -> Vec<(String, String)> {
         let events = block_on(self.namespace.api::<Event>().list(&ListParams::default())).unwrap();
         events.into_iter().map(|it| (it.reason.unwrap_or_default(), it.note.unwrap_or_default())).collect()
     }
 
     /// Waits for an Event, and says its words.
     #[track_caller]
-    pub fn until_event(&self, reason: &str) -> String {
+    pub(crate) fn until_event(&self, reason: &str) -> String {
         eventually(&format!("an Event {reason}"), DEADLINE, || {
             self.events().into_iter().find(|(its, _)| its == reason).map(|(_, note)| note)
         })
     }
 
     /// How many calls the ledger holds.
-    pub fn ledger_calls(&self) -> u64 {
+    pub(crate) fn ledger_calls(&self) -> u64 {
         let path = self.store_file();
         block_on(async {
             let store = Sqlite::open(&path).await.unwrap();
@@ -287,22 +291,22 @@ impl Shop {
     }
 
     /// The file of the namespace's store.
-    pub fn store_file(&self) -> PathBuf {
+    pub(crate) fn store_file(&self) -> PathBuf {
         self.store_dir().join(format!("{}.db", self.namespace.name()))
     }
 
     /// The folder of the stores.
-    pub fn store_dir(&self) -> PathBuf {
+    pub(crate) fn store_dir(&self) -> PathBuf {
         self.dir.path().join("store")
     }
 
     /// What Go's kstatus, and so Flux, makes of its resource.
-    pub fn kstatus(&self) -> String {
+    pub(crate) fn kstatus(&self) -> String {
         kstatus(&serde_json::to_value(self.object()).unwrap())
     }
 
     /// Follows an object from now on.
-    pub fn follow<K>(&self, name: &str) -> Followed<K>
+    pub(crate) fn follow<K>(&self, name: &str) -> Followed<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -316,59 +320,59 @@ impl Shop {
     }
 
     /// Starts the operator, which may ask the world and nobody else.
-    pub fn operator(&self) -> Operator {
+    pub(crate) fn operator(&self) -> Operator {
         self.operator_with(&[], &[])
     }
 
     /// Starts the operator with further arguments and environment variables.
-    pub fn operator_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Operator {
+    pub(crate) fn operator_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Operator {
         let world = self.world.address.to_string();
         let arguments = [&["--allow-endpoint", &world][..], arguments].concat();
         Operator::start(self, Path::new(env!("CARGO_BIN_EXE_whetstone")), &arguments, environment)
     }
 
     /// Starts the operator of another build.
-    pub fn operator_of(&self, binary: &Path) -> Operator {
+    pub(crate) fn operator_of(&self, binary: &Path) -> Operator {
         Operator::start(self, binary, &["--allow-endpoint", &self.world.address.to_string()], &[])
     }
 }
 
 /// The time.
 #[allow(clippy::disallowed_methods, reason = "the operator is another process, and goes by this clock too")]
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 
 /// A file of the shop.
-pub fn fixture(file: &str) -> String {
+pub(crate) fn fixture(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/shop").join(file);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The hash of a prompt.
-pub fn hash(prompt: &str) -> String {
+pub(crate) fn hash(prompt: &str) -> String {
     ContentHash::of_bytes(prompt.as_bytes()).to_string()
 }
 
 /// Asserts that what the target holds is one prompt with its own hash.
 #[track_caller]
-pub fn assert_belongs_together(data: &BTreeMap<String, String>) {
+pub(crate) fn assert_belongs_together(data: &BTreeMap<String, String>) {
     assert_eq!(hash(&data["system-prompt"]), data["prompt-hash"], "a prompt with the hash of another: {data:?}");
     assert!(!data["version"].is_empty());
 }
 
 /// A condition of a status.
-pub fn condition<'a>(status: &'a AgentOptimizationStatus, type_: &str) -> Option<&'a Condition> {
+pub(crate) fn condition<'a>(status: &'a AgentOptimizationStatus, type_: &str) -> Option<&'a Condition> {
     status.conditions.iter().find(|condition| condition.type_ == type_)
 }
 
 /// Whether a condition is there with this status and reason.
-pub fn has(status: &AgentOptimizationStatus, type_: &str, value: &str, reason: &str) -> bool {
+pub(crate) fn has(status: &AgentOptimizationStatus, type_: &str, value: &str, reason: &str) -> bool {
     condition(status, type_).is_some_and(|condition| condition.status == value && condition.reason == reason)
 }
 
 /// What Go's kstatus makes of an object: `InProgress`, `Current` or `Failed`.
-pub fn kstatus(object: &Value) -> String {
+pub(crate) fn kstatus(object: &Value) -> String {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/cluster/whetstone-cluster");
     let mut command = Command::new(&program);
     let mut process = command.arg("kstatus").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -379,7 +383,7 @@ pub fn kstatus(object: &Value) -> String {
 }
 
 /// Every state of an object that the API server has told of since this was begun.
-pub struct Followed<K> {
+pub(crate) struct Followed<K> {
     states: Arc<Mutex<Vec<K>>>,
     task: JoinHandle<()>,
 }
@@ -419,12 +423,12 @@ where
     }
 
     /// The states so far, oldest first.
-    pub fn states(&self) -> Vec<K> {
+    pub(crate) fn states(&self) -> Vec<K> {
         self.states.lock().unwrap().clone()
     }
 
     /// Waits until the newest state is the one that the API server has now: what was written before is among the states.
-    pub fn catch_up(&self, namespace: &Namespace) -> Vec<K> {
+    pub(crate) fn catch_up(&self, namespace: &Namespace) -> Vec<K> {
         let newest = self.states().last().map(ResourceExt::name_any).expect("a state");
         eventually("the watch has caught up", DEADLINE, || {
             let now = block_on(namespace.api::<K>().get(&newest)).unwrap().resource_version();
@@ -441,7 +445,7 @@ impl<K> Drop for Followed<K> {
 }
 
 /// `whetstone simulate` as a process of its own. Killed when it is dropped.
-pub struct World {
+pub(crate) struct World {
     child: Child,
     address: SocketAddr,
 }
@@ -461,12 +465,12 @@ impl World {
     }
 
     /// `http://ADDRESS`, without `/v1`.
-    pub fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// How many calls it has answered in full.
-    pub fn answered(&self) -> u64 {
+    pub(crate) fn answered(&self) -> u64 {
         let stats: Value = serde_json::from_str(&get(self.address, "/stats")).unwrap();
         stats["answered"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()
     }
@@ -480,7 +484,7 @@ impl Drop for World {
 }
 
 /// `whetstone operator` as a process of its own, for one namespace. Killed when it is dropped.
-pub struct Operator {
+pub(crate) struct Operator {
     child: Child,
     probes: SocketAddr,
     log: PathBuf,
@@ -507,29 +511,29 @@ impl Operator {
     }
 
     /// The id of its process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// What it has logged, and those before it.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// What `/metrics` says.
-    pub fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         get(self.probes, "/metrics")
     }
 
     /// A metric, by its name and labels.
-    pub fn metric(&self, series: &str) -> f64 {
+    pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.metrics();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 
     /// Ends it as the kubelet does, and waits until it has ended.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let status = eventually("the operator ends", DEADLINE, || self.child.try_wait().unwrap());
@@ -550,7 +554,7 @@ impl Drop for Operator {
 }
 
 /// The body of an answer to a GET.
-pub fn get(address: SocketAddr, path: &str) -> String {
+pub(crate) fn get(address: SocketAddr, path: &str) -> String {
     let mut connection = TcpStream::connect(address).unwrap();
     connection.set_read_timeout(Some(DEADLINE)).unwrap();
     connection

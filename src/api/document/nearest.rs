@@ -9,7 +9,7 @@ const LISTED: usize = 20;
 
 /// The candidate nearest to an unknown name, if any is near enough to be a typo: other case or separators, a few different
 /// letters, or a prefix of only one candidate.
-pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain =
         |text: &str| -> String { text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect() };
     if name.len() > LONGEST {
@@ -31,7 +31,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// `; did you mean "x"?` or, if no candidate is near, the whole list: `; known: a, b, c`.
-pub fn hint<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn hint<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     let mut candidates: Vec<&str> = candidates.into_iter().collect();
     candidates.dedup();
     match nearest(name, candidates.iter().copied()) {

@@ -13,7 +13,7 @@ use super::tree::{Content, Field, Node, excerpt, extend};
 use crate::api::problem::{Place, Problem};
 
 /// Reads values of one type. Creating it compiles the schema of the type, so reuse it for many values.
-pub struct Reader<T> {
+pub(crate) struct Reader<T> {
     shape: Shape,
     of: PhantomData<fn() -> T>,
 }
@@ -28,7 +28,7 @@ impl<T: JsonSchema + DeserializeOwned> Reader<T> {
     /// Reads the node of a document at `path`. Records all problems; returns a value in spite of them if possible (an unknown field, a
     /// number out of range), so that dependent checks can run at the same time. A field with a typo in its name counts as the
     /// intended field.
-    pub fn read(&self, document: &Document, node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<T> {
+    pub(crate) fn read(&self, document: &Document, node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<T> {
         let before = problems.len();
         let mut walk = Walk { document, problems };
         let value = walk.value(&self.shape, node, path);
@@ -47,7 +47,7 @@ impl<T: JsonSchema + DeserializeOwned> Reader<T> {
 }
 
 /// Reads a whole document as a type of the API.
-pub fn read<T: JsonSchema + DeserializeOwned>(document: &Document, problems: &mut Vec<Problem>) -> Option<T> {
+pub(crate) fn read<T: JsonSchema + DeserializeOwned>(document: &Document, problems: &mut Vec<Problem>) -> Option<T> {
     Reader::default().read(document, document.root(), "", problems)
 }
 

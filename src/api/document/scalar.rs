@@ -8,7 +8,7 @@ use super::tree::Content;
 ///
 /// # Errors
 /// The number cannot be represented in JSON.
-pub fn plain(text: &str) -> Result<Content, String> {
+pub(super) fn plain(text: &str) -> Result<Content, String> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Ok(Content::Null),
         "true" | "True" | "TRUE" => return Ok(Content::Bool(true)),

@@ -9,7 +9,7 @@ use crate::domain::duration::HumanDuration;
 
 /// The required form of a value.
 #[derive(Debug)]
-pub struct Shape {
+pub(super) struct Shape {
     /// The allowed form.
     pub form: Form,
     /// Whether it may be null.
@@ -20,7 +20,7 @@ pub struct Shape {
 
 /// The forms of values that the types of the API have.
 #[derive(Debug)]
-pub enum Form {
+pub(super) enum Form {
     /// Any value.
     Any,
     /// True or false.
@@ -39,7 +39,7 @@ pub enum Form {
 
 /// The constraints of a string.
 #[derive(Debug, Default)]
-pub struct TextForm {
+pub(super) struct TextForm {
     /// The allowed strings; any if empty.
     pub one_of: Vec<String>,
     /// The minimum number of characters.
@@ -54,7 +54,7 @@ pub struct TextForm {
 
 /// How unlisted fields are treated.
 #[derive(Debug)]
-pub enum Others {
+pub(super) enum Others {
     /// They are errors.
     Unknown,
     /// They may have any value.
@@ -65,7 +65,7 @@ pub enum Others {
 
 impl Shape {
     /// The form of a type.
-    pub fn of<T: JsonSchema>() -> Self {
+    pub(super) fn of<T: JsonSchema>() -> Self {
         let schema = SchemaGenerator::default().into_root_schema_for::<T>().to_value();
         let definitions = schema.get("$defs").and_then(Value::as_object).cloned().unwrap_or_default();
         compile(&schema, &definitions)
@@ -201,6 +201,6 @@ fn first_sentence(text: &str) -> String {
 ///
 /// # Errors
 /// The reason why it is not.
-pub fn duration(text: &str) -> Result<(), String> {
+pub(super) fn duration(text: &str) -> Result<(), String> {
     text.parse::<HumanDuration>().map(|_| ())
 }

@@ -120,7 +120,7 @@ impl Node {
 }
 
 /// The first 40 characters of a text.
-pub fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(40) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
@@ -171,7 +171,7 @@ struct Builder<'a> {
 struct Fatal(Problem);
 
 /// The roots of all documents of a text; none after a fatal problem.
-pub fn parse(file: &str, text: &str, lines_before: usize, problems: &mut Vec<Problem>) -> Vec<Node> {
+pub(super) fn parse(file: &str, text: &str, lines_before: usize, problems: &mut Vec<Problem>) -> Vec<Node> {
     let mut builder = Builder {
         file,
         lines_before,
@@ -407,7 +407,7 @@ impl Builder<'_> {
 }
 
 /// A path extended by a field.
-pub fn extend(path: &str, key: &str) -> String {
+pub(super) fn extend(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 

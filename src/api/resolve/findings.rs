@@ -14,29 +14,29 @@ use crate::domain::ids::ModelName;
 use crate::domain::prompt::Prompt;
 
 /// Problems and warnings, each with the place of its field.
-pub struct Findings<'a> {
+pub(super) struct Findings<'a> {
     submission: &'a Submission,
     problems: Vec<Problem>,
     warnings: Vec<String>,
 }
 
 impl<'a> Findings<'a> {
-    pub fn new(submission: &'a Submission) -> Self {
+    pub(super) fn new(submission: &'a Submission) -> Self {
         Self { submission, problems: submission.problems.clone(), warnings: submission.warnings.clone() }
     }
 
     /// The warnings, if there are no problems.
-    pub fn finish(self) -> Result<Vec<String>, Problems> {
+    pub(super) fn finish(self) -> Result<Vec<String>, Problems> {
         if self.problems.is_empty() { Ok(self.warnings) } else { Err(self.into_problems()) }
     }
 
     /// The problems, if they prevent a plan.
-    pub fn into_problems(self) -> Problems {
+    pub(super) fn into_problems(self) -> Problems {
         Problems::sorted(self.problems)
     }
 
     /// Records a problem with a field of the resource. A field whose form was already reported is not reported again.
-    pub fn problem(&mut self, field: &str, message: impl Into<String>) {
+    pub(super) fn problem(&mut self, field: &str, message: impl Into<String>) {
         let problem = self.submission.problem(field, message);
         let mut earlier = self.submission.problems.iter();
         if !earlier.any(|earlier| earlier.field == problem.field) {
@@ -45,27 +45,27 @@ impl<'a> Findings<'a> {
     }
 
     /// Creates a problem to be added later.
-    pub fn problem_at(&self, field: &str, message: impl Into<String>) -> Problem {
+    pub(super) fn problem_at(&self, field: &str, message: impl Into<String>) -> Problem {
         self.submission.problem(field, message)
     }
 
     /// Records a problem with a referenced text.
-    pub fn add(&mut self, problem: Problem) {
+    pub(super) fn add(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
 
     /// The problems of other documents.
-    pub fn problems(&mut self) -> &mut Vec<Problem> {
+    pub(super) fn problems(&mut self) -> &mut Vec<Problem> {
         &mut self.problems
     }
 
     /// Records a warning about a field.
-    pub fn warn(&mut self, field: &str, message: impl AsRef<str>) {
+    pub(super) fn warn(&mut self, field: &str, message: impl AsRef<str>) {
         self.warnings.push(format!("{}: {}", self.submission.path(field), message.as_ref()));
     }
 
     /// The name of the only given field; otherwise records a problem.
-    pub fn exactly_one(&mut self, field: &str, options: &[(&'static str, bool)]) -> Option<&'static str> {
+    pub(super) fn exactly_one(&mut self, field: &str, options: &[(&'static str, bool)]) -> Option<&'static str> {
         match exactly_one(options) {
             Ok(name) => Some(name),
             Err(message) => {
@@ -76,7 +76,7 @@ impl<'a> Findings<'a> {
     }
 
     /// Checks that a model exists in `spec.models`.
-    pub fn model(&mut self, field: &str, name: &str) -> Option<ModelName> {
+    pub(super) fn model(&mut self, field: &str, name: &str) -> Option<ModelName> {
         let models = &self.submission.resource.spec.models;
         if models.iter().any(|model| model.name == name) {
             return Some(name.into());
@@ -87,7 +87,7 @@ impl<'a> Findings<'a> {
     }
 
     /// Checks that sections exist in the prompt.
-    pub fn sections(&mut self, field: &str, names: &[String], prompt: Option<&Prompt>) {
+    pub(super) fn sections(&mut self, field: &str, names: &[String], prompt: Option<&Prompt>) {
         let Some(prompt) = prompt else { return };
         for (index, name) in names.iter().enumerate() {
             if !prompt.sections().iter().any(|section| section.name == *name) {
@@ -98,7 +98,7 @@ impl<'a> Findings<'a> {
     }
 
     /// Checks that the free-form part of sampling parameters does not set dedicated fields.
-    pub fn parameters(&mut self, field: &str, parameters: Option<&Parameters>) {
+    pub(super) fn parameters(&mut self, field: &str, parameters: Option<&Parameters>) {
         const OWN: [(&str, &str); 9] = [
             ("temperature", "use the field temperature"),
             ("top_p", "use the field topP"),
@@ -128,7 +128,7 @@ impl<'a> Findings<'a> {
     }
 
     /// Resolves a chat model with its parameters; it must exist in `spec.models`.
-    pub fn chat_model(&mut self, field: &str, named: &ChatModelRef) -> Option<ModelUse> {
+    pub(super) fn chat_model(&mut self, field: &str, named: &ChatModelRef) -> Option<ModelUse> {
         let ChatModelRef { model, parameters } = named;
         self.parameters(&format!("{field}.parameters"), parameters.as_ref());
         let model = self.model(&format!("{field}.ref"), model)?;
@@ -136,7 +136,7 @@ impl<'a> Findings<'a> {
     }
 
     /// The text of a source: the inline text, or the one that was read for it.
-    pub fn text(&mut self, field: &str, source: &TextSource, references: &References) -> Option<Text> {
+    pub(super) fn text(&mut self, field: &str, source: &TextSource, references: &References) -> Option<Text> {
         let options = [
             ("configMapKeyRef", source.config_map_key_ref.is_some()),
             ("file", source.file.is_some()),
@@ -157,7 +157,7 @@ impl<'a> Findings<'a> {
 }
 
 /// The name of the only given field, or a message if none or several are given.
-pub fn exactly_one(options: &[(&'static str, bool)]) -> Result<&'static str, String> {
+pub(super) fn exactly_one(options: &[(&'static str, bool)]) -> Result<&'static str, String> {
     let names: Vec<&str> = options.iter().map(|(name, _)| *name).collect();
     let given: Vec<&'static str> = options.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     match given.as_slice() {

@@ -22,7 +22,7 @@ const ANTHROPIC_URL: &str = "https://api.anthropic.com";
 const ANTHROPIC_KEY: &str = "ANTHROPIC_API_KEY";
 
 /// All valid models.
-pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> BTreeMap<ModelName, ModelPlan> {
+pub(super) fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> BTreeMap<ModelName, ModelPlan> {
     let is_budgeted = spec.budget.as_ref().is_some_and(|budget| budget.per_cycle.is_some());
     let mut names = BTreeSet::new();
     let mut plans = BTreeMap::new();
@@ -48,7 +48,7 @@ pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> BTr
 }
 
 /// Warns about unused models.
-pub fn warn_of_unused(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {
+pub(super) fn warn_of_unused(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {
     let used = super::used_models(spec);
     for (index, model) in spec.models.iter().enumerate() {
         if !used.contains(model.name.as_str()) {
@@ -232,7 +232,7 @@ fn endpoint(written: Option<&str>, usual: &str, path: &str, findings: &mut Findi
 }
 
 /// Parses a base URL, or returns a message. `usual` is an example of a correct one, and `credentials` is the field for credentials.
-pub fn base_url(written: &str, usual: &str, credentials: &str) -> Result<Url, String> {
+pub(super) fn base_url(written: &str, usual: &str, credentials: &str) -> Result<Url, String> {
     match Url::parse(written) {
         Err(error) => Err(format!("{written:?} is not a URL ({error}); write it like {usual}")),
         Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) => {

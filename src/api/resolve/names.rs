@@ -10,7 +10,7 @@ use crate::domain::tool::ToolDefinition;
 const LONGEST_LABEL: usize = 63;
 
 /// Validates the names of the resource, its models, dimensions and tools.
-pub fn check(submission: &Submission, tools: Option<&[ToolDefinition]>, findings: &mut Findings<'_>) {
+pub(super) fn check(submission: &Submission, tools: Option<&[ToolDefinition]>, findings: &mut Findings<'_>) {
     let (spec, metadata) = (&submission.resource.spec, &submission.resource.metadata);
     let mut check = |field: &str, name: &str| {
         if let Some(fault) = fault_of_name(name) {

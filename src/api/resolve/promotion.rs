@@ -11,13 +11,13 @@ use crate::domain::money::Money;
 use crate::domain::words::{by_number, counted};
 
 /// The currency of prices and budget.
-pub fn currency(spec: &AgentOptimizationSpec) -> String {
+pub(crate) fn currency(spec: &AgentOptimizationSpec) -> String {
     spec.budget.as_ref().and_then(|budget| budget.currency.clone()).unwrap_or_else(|| "USD".to_owned())
 }
 
 /// What the operator does with promotions.
 #[must_use]
-pub fn plan(spec: &AgentOptimizationSpec) -> PromotionPlan {
+pub(crate) fn plan(spec: &AgentOptimizationSpec) -> PromotionPlan {
     let defaults = Defaults::of(spec.profile);
     let written = super::promotion_of(spec).cloned().unwrap_or_default();
     PromotionPlan {
@@ -29,7 +29,7 @@ pub fn plan(spec: &AgentOptimizationSpec) -> PromotionPlan {
 }
 
 /// The budget of a cycle.
-pub fn budget(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Option<Money> {
+pub(super) fn budget(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Option<Money> {
     let written = spec.budget.as_ref()?.per_cycle.as_ref()?;
     let path = "spec.budget.perCycle";
     match Decimal::from_str_exact(written) {
@@ -46,7 +46,7 @@ pub fn budget(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Opti
 }
 
 /// The requirements for a challenger.
-pub fn gate(
+pub(super) fn gate(
     spec: &AgentOptimizationSpec,
     defaults: &Defaults,
     runtime: Option<&RuntimePlan>,
@@ -79,7 +79,7 @@ pub fn gate(
 }
 
 /// Reports a target that is a source of the resource.
-pub fn target(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {
+pub(super) fn target(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {
     let Some(target) = super::promotion_of(spec).and_then(|promotion| promotion.target.as_ref()) else { return };
     let path = "spec.promotion.target.configMap";
     let name = target.config_map.as_str();
@@ -107,7 +107,7 @@ fn read_from(spec: &AgentOptimizationSpec) -> impl Iterator<Item = String> {
 }
 
 /// Whether an object of the cluster may have this name (RFC 1123 subdomain).
-pub fn is_object_name(name: &str) -> bool {
+pub(super) fn is_object_name(name: &str) -> bool {
     let is_part = |part: &str| {
         !part.is_empty()
             && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')

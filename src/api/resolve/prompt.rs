@@ -7,12 +7,16 @@ use super::references::{Reference, References, Text};
 use crate::domain::prompt::{Prompt, PromptFormat};
 
 /// The maximum size of a ConfigMap, in bytes of keys and values.
-pub const MOST_CONFIG_MAP_BYTES: usize = 1 << 20;
+pub(super) const MOST_CONFIG_MAP_BYTES: usize = 1 << 20;
 /// The maximum size of the other keys of a target, in bytes.
 const BESIDE_PROMPT: usize = 1 << 10;
 
 /// The champion: the prompt in the target ConfigMap if it exists, else the base prompt.
-pub fn champion(spec: &AgentOptimizationSpec, references: &References, findings: &mut Findings<'_>) -> Option<Prompt> {
+pub(super) fn champion(
+    spec: &AgentOptimizationSpec,
+    references: &References,
+    findings: &mut Findings<'_>,
+) -> Option<Prompt> {
     let source = &spec.agent.prompt;
     let path = "spec.agent.prompt";
     let format = spec.agent.prompt_format.unwrap_or_else(|| told_from_name(source));
@@ -56,7 +60,7 @@ fn note_target(name: &str, references: &References, findings: &mut Findings<'_>)
 }
 
 /// Warns about a prompt that is too large for its target.
-pub fn check_room(prompt: &Prompt, spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {
+pub(super) fn check_room(prompt: &Prompt, spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) {
     let Some(target) = super::promotion_of(spec).and_then(|promotion| promotion.target.as_ref()) else { return };
     let bytes = prompt.text().len();
     if bytes + BESIDE_PROMPT > MOST_CONFIG_MAP_BYTES {
@@ -94,7 +98,7 @@ fn told_from_name(source: &TextSource) -> PromptFormat {
 }
 
 /// Reports a prompt with more tokens than allowed.
-pub fn check_length(prompt: &Prompt, allowed: usize, findings: &mut Findings<'_>) {
+pub(super) fn check_length(prompt: &Prompt, allowed: usize, findings: &mut Findings<'_>) {
     if !prompt.fits(allowed) {
         let tokens = prompt.tokens();
         let message = format!("the prompt has {tokens} tokens, more than {allowed}; shorten it or raise the limit");

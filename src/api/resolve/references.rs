@@ -13,7 +13,7 @@ use super::super::{AgentOptimization, Submission};
 use crate::domain::hash::ContentHash;
 
 /// The key of the target ConfigMap with the champion's prompt.
-pub const CHAMPION_KEY: &str = "system-prompt";
+pub(crate) const CHAMPION_KEY: &str = "system-prompt";
 /// The key of the target ConfigMap with the champion's hash.
 const HASH_KEY: &str = "prompt-hash";
 
@@ -80,7 +80,7 @@ pub struct Text {
 
 /// The texts that were read for each reference, or the error.
 #[derive(Clone, Debug, Default)]
-pub struct References {
+pub(crate) struct References {
     read: BTreeMap<Reference, Result<Vec<Text>, String>>,
     /// The keys of the given ConfigMaps, by name.
     given: BTreeMap<String, Vec<String>>,
@@ -95,7 +95,7 @@ pub struct References {
 impl References {
     /// Reads all references of a submission. ConfigMaps are taken from the submission and from `manifests`; `read` reads files and
     /// other ConfigMaps. It returns `Ok(None)` if the text does not exist, and a message if it cannot be read.
-    pub fn gather(
+    pub(crate) fn gather(
         submission: &Submission,
         manifests: &[ConfigMap],
         mut read: impl FnMut(&Reference) -> Result<Option<Vec<Text>>, String>,
@@ -125,17 +125,17 @@ impl References {
 
     /// The same, with messages for the cluster: all of them were read from one namespace.
     #[must_use]
-    pub fn in_cluster(self) -> Self {
+    pub(crate) fn in_cluster(self) -> Self {
         Self { in_cluster: true, ..self }
     }
 
     /// Adds the texts that were read for a reference, or the error.
-    pub fn insert(&mut self, reference: Reference, texts: Result<Vec<Text>, String>) {
+    pub(crate) fn insert(&mut self, reference: Reference, texts: Result<Vec<Text>, String>) {
         self.read.insert(reference, texts);
     }
 
     /// The texts of a reference; `None` if it does not exist.
-    pub fn get(&self, reference: &Reference) -> Option<&Result<Vec<Text>, String>> {
+    pub(crate) fn get(&self, reference: &Reference) -> Option<&Result<Vec<Text>, String>> {
         self.read.get(reference)
     }
 
@@ -189,7 +189,7 @@ impl References {
 }
 
 /// All references of a resource, without duplicates.
-pub fn requested(resource: &AgentOptimization) -> Vec<Reference> {
+pub(crate) fn requested(resource: &AgentOptimization) -> Vec<Reference> {
     let spec = &resource.spec;
     let replay = spec.agent.runtime.replay.as_ref().map(|replay| &replay.transcripts);
     let texts = [&spec.agent.prompt].into_iter().chain(&spec.agent.tools_from).chain(replay);

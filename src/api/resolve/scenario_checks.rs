@@ -17,14 +17,14 @@ use crate::domain::scenario::{Check, Scenario, ScriptedTurn, ToolMock};
 use crate::domain::schema;
 
 /// The names that scenarios may refer to.
-pub struct Known<'a> {
+pub(super) struct Known<'a> {
     /// The names of the tools; `None` if they are unknown, so that tools are not checked.
     tools: Option<Vec<&'a str>>,
     dimensions: Vec<(&'a str, Scorer)>,
 }
 
 impl<'a> Known<'a> {
-    pub fn new(suite: &Referents<'a>) -> Self {
+    pub(super) fn new(suite: &Referents<'a>) -> Self {
         // An endpoint or a recording has its own tools, which the resource may list for the judge.
         let has_own_tools = !matches!(suite.runtime, Some(RuntimePlan::Model { .. }));
         let tools = suite.tools.filter(|tools| !(has_own_tools && tools.is_empty()));
@@ -37,13 +37,13 @@ impl<'a> Known<'a> {
 
 /// The remaining budget for the patterns and schemas of a suite.
 #[derive(Debug, Default)]
-pub struct Allowance {
+pub(super) struct Allowance {
     patterns: pattern::Allowance,
     schemas: schema::Allowance,
 }
 
 /// All problems of a scenario, each with its field.
-pub fn wrong_with(scenario: &Scenario, known: &Known<'_>, allowance: &mut Allowance) -> Vec<(String, String)> {
+pub(super) fn wrong_with(scenario: &Scenario, known: &Known<'_>, allowance: &mut Allowance) -> Vec<(String, String)> {
     let mut wrong = Wrong(Vec::new());
     allowance.patterns.next_scenario();
     if let Some(fault) = fault_of_name(scenario.id.as_str()) {

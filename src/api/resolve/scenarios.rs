@@ -19,7 +19,7 @@ use crate::domain::words::{by_number, counted};
 
 /// The objects that scenarios may refer to.
 #[derive(Clone, Copy)]
-pub struct Referents<'a> {
+pub(super) struct Referents<'a> {
     /// The agent's tools; `None` if they could not be read.
     pub tools: Option<&'a [ToolDefinition]>,
     /// The dimensions.
@@ -61,7 +61,7 @@ impl At<'_> {
 }
 
 /// The suite, sorted by id.
-pub fn resolve(
+pub(super) fn resolve(
     spec: &AgentOptimizationSpec,
     references: &References,
     suite: &Referents<'_>,
@@ -230,7 +230,7 @@ fn listed<'a>(document: &'a Document, problems: &mut Vec<Problem>) -> Vec<(&'a N
 }
 
 /// Recorded transcripts: JSONL, one per line. `None` if some could not be read.
-pub fn transcripts(
+pub(super) fn transcripts(
     source: &TextSource,
     references: &References,
     findings: &mut Findings<'_>,

@@ -14,7 +14,7 @@ use crate::domain::scenario::Scenario;
 use crate::domain::score::Score;
 
 /// The default dimension of a check.
-pub const ACCURACY: &str = "accuracy";
+pub(super) const ACCURACY: &str = "accuracy";
 const SAFETY: &str = "safety";
 const TOOL_COMPLIANCE: &str = "tool_compliance";
 
@@ -22,7 +22,11 @@ const TOOL_COMPLIANCE: &str = "tool_compliance";
 const WEIGHT_SLACK: f64 = 1e-9;
 
 /// The dimensions, in the order of the resource.
-pub fn resolve(spec: &AgentOptimizationSpec, defaults: &Defaults, findings: &mut Findings<'_>) -> Vec<DimensionPlan> {
+pub(super) fn resolve(
+    spec: &AgentOptimizationSpec,
+    defaults: &Defaults,
+    findings: &mut Findings<'_>,
+) -> Vec<DimensionPlan> {
     let scoring = spec.scoring.clone().unwrap_or_default();
     let common = match &scoring.judge {
         Some(named) => Judge::of(findings.chat_model("spec.scoring.judge", named)),
@@ -131,7 +135,11 @@ fn has_rubric(dimension: &str) -> bool {
 }
 
 /// Warns about dimensions that apply to no scenario.
-pub fn warn_of_idle_dimensions(dimensions: &[DimensionPlan], scenarios: &[Arc<Scenario>], findings: &mut Findings<'_>) {
+pub(super) fn warn_of_idle_dimensions(
+    dimensions: &[DimensionPlan],
+    scenarios: &[Arc<Scenario>],
+    findings: &mut Findings<'_>,
+) {
     for dimension in dimensions {
         let name = &dimension.name;
         let (applies, what): (bool, &str) = match dimension.scorer {
@@ -154,6 +162,6 @@ fn has_check_for(scenario: &Scenario, dimension: &DimensionName) -> bool {
 }
 
 /// A sum, rounded to remove floating-point noise.
-pub fn round(number: f64) -> f64 {
+pub(super) fn round(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
 }

@@ -13,7 +13,7 @@ use crate::domain::suite::{ScenarioKey, Suite};
 use crate::domain::words::{by_number, counted};
 
 /// The prefix of a tag that assigns a scenario to a part.
-pub const SPLIT_TAG: &str = "split:";
+pub(super) const SPLIT_TAG: &str = "split:";
 /// Strata with fewer scenarios than this are pooled, because shares of fewer are meaningless.
 const SMALLEST_STRATUM: usize = 5;
 /// The tolerance of the sum of the shares.
@@ -23,7 +23,7 @@ const SHARE_SLACK: f64 = 1e-9;
 type Shares = [f64; 3];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(super) enum Part {
     Train,
     Regression,
     HeldOut,
@@ -32,7 +32,7 @@ pub enum Part {
 impl Part {
     const ALL: [Self; 3] = [Self::Train, Self::Regression, Self::HeldOut];
     /// The tags of the parts; `test` is an alias of the held-out part.
-    pub const NAMES: [(&'static str, Self); 4] = [
+    pub(super) const NAMES: [(&'static str, Self); 4] = [
         ("train", Self::Train),
         ("regression", Self::Regression),
         ("held-out", Self::HeldOut),
@@ -51,7 +51,7 @@ impl Part {
 }
 
 /// Splits the scenarios of a resource, and warns if a part is too small for its purpose.
-pub fn resolve(
+pub(super) fn resolve(
     spec: &AgentOptimizationSpec,
     defaults: &Defaults,
     scenarios: &Suite,

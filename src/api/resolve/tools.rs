@@ -49,7 +49,7 @@ struct OpenAiFunction {
 }
 
 /// The tools of the agent, in the order of the resource; `None` if a list of them could not be read.
-pub fn resolve(
+pub(super) fn resolve(
     spec: &AgentOptimizationSpec,
     references: &References,
     findings: &mut Findings<'_>,

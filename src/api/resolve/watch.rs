@@ -44,7 +44,7 @@ const OWN_HEADERS: [&str; 10] = [
 ];
 
 /// The plan of the watch; `None` if nothing is watched. Only valid if no problem was found.
-pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Option<WatchPlan> {
+pub(super) fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Option<WatchPlan> {
     let path = "spec.watch";
     let watch = spec.watch.as_ref()?;
     let Watch { window, interval, breaches: _, prometheus, signals, reevaluation } = watch;
@@ -87,13 +87,13 @@ pub fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>) -> Opt
 
 /// How many readings in a row have to breach a limit before a version is rolled back.
 #[must_use]
-pub fn breaches(spec: &AgentOptimizationSpec) -> u32 {
+pub(crate) fn breaches(spec: &AgentOptimizationSpec) -> u32 {
     spec.watch.as_ref().and_then(|watch| watch.breaches).unwrap_or(BREACHES).max(1)
 }
 
 /// How far a re-evaluation may find the aggregate score below the one of the promotion, 0 to 1.
 #[must_use]
-pub fn max_drop(spec: &AgentOptimizationSpec) -> f64 {
+pub(crate) fn max_drop(spec: &AgentOptimizationSpec) -> f64 {
     spec.watch.as_ref().and_then(|watch| watch.reevaluation.as_ref()?.max_drop).unwrap_or(MAX_DROP)
 }
 

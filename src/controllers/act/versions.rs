@@ -11,7 +11,11 @@ use crate::kubernetes::versions;
 ///
 /// # Errors
 /// When the API server does not answer or refuses, or a name was taken in the meantime.
-pub async fn create_versions(observed: &Observed, course: &Course, context: &Context) -> Result<(), ReconcileError> {
+pub(crate) async fn create_versions(
+    observed: &Observed,
+    course: &Course,
+    context: &Context,
+) -> Result<(), ReconcileError> {
     for version in &course.create {
         context.fence.check()?;
         let (namespace, object) = (&observed.owner.namespace, version_object(&observed.owner.name, &version.version));

@@ -10,11 +10,11 @@ use crate::domain::money::Money;
 use crate::engine::ports::Progress;
 
 /// How often a running cycle tells anew how far it is. Each time is a write of the status, and each write another reconcile.
-pub const PROGRESS_EVERY: Duration = Duration::from_secs(3);
+pub(crate) const PROGRESS_EVERY: Duration = Duration::from_secs(3);
 
 /// How far a cycle is.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub(crate) struct Meter {
     reading: Mutex<Reading>,
     /// What was told last, and when.
     told: Mutex<Option<(Instant, ProgressStatus)>>,

@@ -30,7 +30,12 @@ fn kept(observed: &Observed, course: &Course) -> usize {
 }
 
 /// Publishes what was decided, and counts it. Returns whether all of it is published.
-pub async fn publish(observed: &Observed, course: &Course, committed: &Status<Proposed>, context: &Context) -> bool {
+pub(crate) async fn publish(
+    observed: &Observed,
+    course: &Course,
+    committed: &Status<Proposed>,
+    context: &Context,
+) -> bool {
     let (new, is_all) = context.events.publish(&observed.object, &committed.fields().notices).await;
     // Only what is new is counted, so an operator that was killed after it had published may have missed one.
     for origin in new.iter().filter_map(|notice| notice.origin) {
@@ -47,7 +52,7 @@ pub async fn publish(observed: &Observed, course: &Course, committed: &Status<Pr
 
 /// Publishes what came of it and no record keeps. It is done before the status is written: a killed operator rather says it twice
 /// than never.
-pub async fn publish_outcome(observed: &Observed, acted: &Acted, status: &Status<Applied>, context: &Context) {
+pub(crate) async fn publish_outcome(observed: &Observed, acted: &Acted, status: &Status<Applied>, context: &Context) {
     let warn = |reason, message: &str| Said { is_warning: true, reason, message: message.to_owned() };
     let put_back = acted.put_back().map(|message| warn("TargetPutBack", message));
     let restarts = acted.restarted().news.iter().map(|message| warn("RestartFailed", message));

@@ -10,7 +10,7 @@ use crate::controllers::observe::Observed;
 use crate::decide::lifecycle::{Course, Record};
 
 /// Shows the state of an optimization.
-pub fn show(observed: &Observed, status: &Status<Applied>, context: &Context) {
+pub(crate) fn show(observed: &Observed, status: &Status<Applied>, context: &Context) {
     let (status, metrics, owner) = (status.fields(), &context.metrics, &observed.owner);
     if let Some(phase) = status.phase {
         metrics.set_phase(owner, phase.as_str());
@@ -23,7 +23,7 @@ pub fn show(observed: &Observed, status: &Status<Applied>, context: &Context) {
 }
 
 /// Counts the cycles that have ended or failed with this decision.
-pub fn count(observed: &Observed, course: &Course, context: &Context) {
+pub(crate) fn count(observed: &Observed, course: &Course, context: &Context) {
     let (before, after) = (&observed.record, &course.record);
     if after.cycles != before.cycles
         && let Some(last) = after.history.first()

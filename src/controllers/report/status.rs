@@ -24,11 +24,11 @@ use crate::kubernetes::names::{FIELD_MANAGER, key_of};
 
 /// A status that a decision proposes. It may repeat what was known of the target, and says nothing new about it.
 #[derive(Debug)]
-pub enum Proposed {}
+pub(crate) enum Proposed {}
 
 /// A status that reports what became of the target.
 #[derive(Debug)]
-pub enum Applied {}
+pub(crate) enum Applied {}
 
 /// A status of an optimization; only one of these is ever written.
 ///
@@ -37,7 +37,7 @@ pub enum Applied {}
 /// not compile: `Status::applied(&observed, &resolved, &course, &Acted { .. }, true)` is "error[E0451]: fields `target`, `restarted`
 /// of struct `Acted` are private".
 #[derive(Debug)]
-pub struct Status<Stage> {
+pub(crate) struct Status<Stage> {
     fields: AgentOptimizationStatus,
     stage: PhantomData<Stage>,
 }
@@ -45,7 +45,7 @@ pub struct Status<Stage> {
 impl Status<Proposed> {
     /// The status of an optimization that has not been reconciled yet.
     #[must_use]
-    pub fn unknown(object: &AgentOptimization, now: Timestamp) -> Self {
+    pub(crate) fn unknown(object: &AgentOptimization, now: Timestamp) -> Self {
         let mut conditions = Conditions::of(&[], object.metadata.generation, now);
         let message = "nothing is known yet";
         conditions.apply(conditions::READY, Change::set("Unknown", conditions::PENDING, message));
@@ -60,7 +60,7 @@ impl Status<Proposed> {
 
     /// The status that records a decision, before the target is written.
     #[must_use]
-    pub fn proposed(observed: &Observed, resolved: &Resolved, course: &Course) -> Self {
+    pub(crate) fn proposed(observed: &Observed, resolved: &Resolved, course: &Course) -> Self {
         // A target that was refused is refused until it has been looked at again.
         let still = find(&observed.status.conditions, conditions::STALLED)
             .and_then(|stalled| Trouble::of_target(&stalled.reason, &stalled.message));
@@ -78,7 +78,7 @@ impl Status<Proposed> {
 impl Status<Applied> {
     /// The status once the target has been written, or refused. `is_published` says that every Event of the decision is published.
     #[must_use]
-    pub fn applied(
+    pub(crate) fn applied(
         observed: &Observed,
         resolved: &Resolved,
         course: &Course,
@@ -106,7 +106,7 @@ impl<Stage> Status<Stage> {
 
     /// What it says.
     #[must_use]
-    pub fn fields(&self) -> &AgentOptimizationStatus {
+    pub(crate) fn fields(&self) -> &AgentOptimizationStatus {
         &self.fields
     }
 
@@ -115,7 +115,7 @@ impl<Stage> Status<Stage> {
     ///
     /// # Errors
     /// [`ReconcileError::Conflict`] if somebody has changed the object, [`ReconcileError::Gone`] if it was deleted.
-    pub async fn commit(
+    pub(crate) async fn commit(
         &self,
         object: &Arc<AgentOptimization>,
         context: &Context,

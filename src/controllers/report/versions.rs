@@ -15,7 +15,7 @@ use crate::kubernetes::versions::{self, Indexed, Versions};
 
 /// The statuses of versions that a course changes, those of versions that it has just created included.
 #[derive(Debug)]
-pub struct VersionReports<'o> {
+pub(crate) struct VersionReports<'o> {
     owner: &'o ObjectKey,
     reports: Vec<VersionReport>,
 }
@@ -43,7 +43,7 @@ enum Verdict {
 impl<'o> VersionReports<'o> {
     /// What a course means for the statuses of versions.
     #[must_use]
-    pub fn of(observed: &'o Observed, course: &Course) -> Self {
+    pub(crate) fn of(observed: &'o Observed, course: &Course) -> Self {
         let created = course.create.iter().map(|new| created(observed, new));
         let created =
             created.filter(|new| !observed.versions.iter().any(|known| known.known.object == new.known.object));
@@ -74,7 +74,7 @@ impl<'o> VersionReports<'o> {
     ///
     /// # Errors
     /// When the API server does not answer, or refuses what belongs to a version that was just created.
-    pub async fn write_asked(&self, context: &Context) -> Result<(), ReconcileError> {
+    pub(crate) async fn write_asked(&self, context: &Context) -> Result<(), ReconcileError> {
         self.write_verdicts(Verdict::Asked, context).await
     }
 
@@ -82,7 +82,7 @@ impl<'o> VersionReports<'o> {
     ///
     /// # Errors
     /// When the API server does not answer, or refuses what belongs to a version that was just created.
-    pub async fn write_gated(&self, context: &Context) -> Result<(), ReconcileError> {
+    pub(crate) async fn write_gated(&self, context: &Context) -> Result<(), ReconcileError> {
         self.write_verdicts(Verdict::Gated, context).await
     }
 
@@ -90,7 +90,7 @@ impl<'o> VersionReports<'o> {
     ///
     /// # Errors
     /// When the API server does not answer, or refuses.
-    pub async fn write_all(&self, context: &Context) -> Result<(), ReconcileError> {
+    pub(crate) async fn write_all(&self, context: &Context) -> Result<(), ReconcileError> {
         for report in &self.reports {
             self.write(report, context).await?;
         }
@@ -214,7 +214,7 @@ fn readiness(phase: VersionPhase) -> [(&'static str, Change); 2] {
 
 /// The statuses of versions whose optimization does not exist.
 #[must_use]
-pub fn orphan_statuses(
+pub(crate) fn orphan_statuses(
     optimization: &ObjectKey,
     versions: &Versions,
     now: Timestamp,

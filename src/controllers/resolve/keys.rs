@@ -102,7 +102,11 @@ pub(super) async fn keys(
 ///
 /// # Errors
 /// When the API server does not answer; inside, what is missing.
-pub async fn watch_keys(client: &kube::Client, namespace: &str, watch: &WatchPlan) -> Result<Keys, ReconcileError> {
+pub(crate) async fn watch_keys(
+    client: &kube::Client,
+    namespace: &str,
+    watch: &WatchPlan,
+) -> Result<Keys, ReconcileError> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let mut keys = Keys::default();
     for wanted in watch.secrets() {

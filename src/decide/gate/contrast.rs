@@ -48,7 +48,7 @@ pub(super) struct Contrasts {
 }
 
 impl Contrasts {
-    pub fn of(evidence: &Evidence, rules: &Rules) -> Self {
+    pub(super) fn of(evidence: &Evidence, rules: &Rules) -> Self {
         let mut pairs: Vec<&Pair> = evidence.pairs.iter().collect();
         // The resamples are drawn by position: the order of the evidence must not matter.
         pairs.sort_by(|a, b| a.scenario.cmp(&b.scenario));
@@ -169,27 +169,27 @@ impl Contrast {
     }
 
     /// How many scenarios it stands on.
-    pub fn scenarios(&self) -> usize {
+    pub(super) fn scenarios(&self) -> usize {
         self.scores.units.len()
     }
 
     /// The weighted mean of the champion's scores; NaN without scenarios, as the other means.
-    pub fn champion(&self) -> f64 {
+    pub(super) fn champion(&self) -> f64 {
         mean(&self.scores.champion).unwrap_or(f64::NAN)
     }
 
     /// The weighted mean of the challenger's scores.
-    pub fn challenger(&self) -> f64 {
+    pub(super) fn challenger(&self) -> f64 {
         mean(&self.scores.challenger).unwrap_or(f64::NAN)
     }
 
     /// The weighted mean of the differences.
-    pub fn difference(&self) -> f64 {
+    pub(super) fn difference(&self) -> f64 {
         mean(&self.scores.differences).unwrap_or(f64::NAN)
     }
 
     /// Both scored the same in every scenario.
-    pub fn is_identical(&self) -> bool {
+    pub(super) fn is_identical(&self) -> bool {
         self.scenarios() > 0 && self.scores.differences.iter().all(|difference| difference.abs() < TIE)
     }
 
@@ -209,22 +209,22 @@ impl Contrast {
     }
 
     /// The p-value of "the challenger is better". Never small when it is not.
-    pub fn superiority(&self) -> f64 {
+    pub(super) fn superiority(&self) -> f64 {
         if self.difference() > 0.0 { self.p_greater(0.0) } else { self.p_greater(0.0).max(0.5 + f64::EPSILON) }
     }
 
     /// The p-value of "the challenger is not worse by `margin` or more".
-    pub fn non_inferiority(&self, margin: f64) -> f64 {
+    pub(super) fn non_inferiority(&self, margin: f64) -> f64 {
         self.p_greater(-self.margin(margin))
     }
 
     /// The p-value of "the challenger is better by less than `margin`", or no better at all.
-    pub fn futility(&self, margin: f64) -> f64 {
+    pub(super) fn futility(&self, margin: f64) -> f64 {
         self.p_less(self.margin(margin))
     }
 
     /// The p-value of "the challenger is worse, by more than `margin`".
-    pub fn inferiority(&self, margin: f64) -> f64 {
+    pub(super) fn inferiority(&self, margin: f64) -> f64 {
         if self.difference() < -margin { self.p_less(-margin) } else { 1.0 }
     }
 
@@ -233,12 +233,12 @@ impl Contrast {
     }
 
     /// The p-value of "the challenger's mean is below `threshold`", by a t-test of one sample.
-    pub fn shortfall(&self, threshold: f64) -> f64 {
+    pub(super) fn shortfall(&self, threshold: f64) -> f64 {
         t_test::paired(&self.scores.challenger).map_or(1.0, |test| test.p_less(threshold))
     }
 
     /// The least difference that is compatible with the evidence at `level`; −∞ when any is.
-    pub fn lower(&self, level: f64) -> f64 {
+    pub(super) fn lower(&self, level: f64) -> f64 {
         match (&self.test, &self.guard) {
             (Some(test), Some(guard)) => test.lower(level).min(guard.lower(level)),
             _ => f64::NEG_INFINITY,
@@ -246,7 +246,7 @@ impl Contrast {
     }
 
     /// The greatest difference that is compatible with the evidence at `level`; ∞ when any is.
-    pub fn upper(&self, level: f64) -> f64 {
+    pub(super) fn upper(&self, level: f64) -> f64 {
         match (&self.test, &self.guard) {
             (Some(test), Some(guard)) => test.upper(level).max(guard.upper(level)),
             _ => f64::INFINITY,
@@ -254,24 +254,24 @@ impl Contrast {
     }
 
     /// The scenarios that a true effect of this size needs to be shown, if the spread stays as it is.
-    pub fn scenarios_for(&self, effect: f64, level: f64) -> Option<usize> {
+    pub(super) fn scenarios_for(&self, effect: f64, level: f64) -> Option<usize> {
         sample_size(self.design, effect, self.deviation, level, POWER)
     }
 
     /// The scenarios that the challenger's mean needs to be told from a threshold at this distance.
-    pub fn scenarios_for_threshold(&self, distance: f64, level: f64) -> Option<usize> {
+    pub(super) fn scenarios_for_threshold(&self, distance: f64, level: f64) -> Option<usize> {
         sample_size(Design::Paired, distance, standard_deviation(&self.scores.challenger)?, level, POWER)
     }
 
     /// The smallest true difference that these scenarios would show four times in five. `None` without variance, which
     /// says nothing about it, and with so few scenarios that the sign-flip test can show nothing.
-    pub fn detectable(&self, level: f64) -> Option<f64> {
+    pub(super) fn detectable(&self, level: f64) -> Option<f64> {
         minimum_detectable_effect(self.design, self.deviation, self.scenarios(), level, POWER)
             .filter(|effect| *effect > 0.0)
     }
 
     /// The numbers, for the report.
-    pub fn comparison(&self, level: f64) -> Comparison {
+    pub(super) fn comparison(&self, level: f64) -> Comparison {
         let finite = |number: f64| number.is_finite().then_some(number);
         let own = |p: Option<f64>| p.unwrap_or(1.0);
         Comparison {

@@ -3,10 +3,10 @@
 use super::{DimensionRule, Evidence, Pair, Rules, Scored};
 use crate::api::promotion::{RequireSignificance, Test};
 
-pub const TESTS: [Test; 4] = [Test::WelchTTest, Test::PairedTTest, Test::Bootstrap, Test::Permutation];
+pub(super) const TESTS: [Test; 4] = [Test::WelchTTest, Test::PairedTTest, Test::Bootstrap, Test::Permutation];
 
 /// Rules at level 0.05 with a tolerance of 0.02, for dimensions of these names and weights.
-pub fn rules(test: Test, dimensions: &[(&str, f64)]) -> Rules {
+pub(super) fn rules(test: Test, dimensions: &[(&str, f64)]) -> Rules {
     let dimensions = dimensions
         .iter()
         .map(|&(name, weight)| DimensionRule { name: name.into(), weight, critical: false, threshold: None })
@@ -25,12 +25,12 @@ pub fn rules(test: Test, dimensions: &[(&str, f64)]) -> Rules {
 }
 
 /// A side's scores in one scenario; what is below 0.7 fails.
-pub fn scored(means: &[f64]) -> Vec<Option<Scored>> {
+pub(super) fn scored(means: &[f64]) -> Vec<Option<Scored>> {
     means.iter().map(|&mean| Some(Scored { mean, passed: mean >= 0.7 })).collect()
 }
 
 /// Evidence of scenarios `s000`, `s001`, … of impact 1, from each one's scores of champion and challenger.
-pub fn evidence(scores: impl IntoIterator<Item = (Vec<f64>, Vec<f64>)>) -> Evidence {
+pub(super) fn evidence(scores: impl IntoIterator<Item = (Vec<f64>, Vec<f64>)>) -> Evidence {
     let pairs = scores.into_iter().enumerate().map(|(index, (champion, challenger))| Pair {
         scenario: format!("s{index:03}").into(),
         weight: 1.0,
@@ -41,6 +41,6 @@ pub fn evidence(scores: impl IntoIterator<Item = (Vec<f64>, Vec<f64>)>) -> Evide
 }
 
 /// Evidence of `n` scenarios in one dimension, from functions of the scenario's number.
-pub fn single(n: usize, champion: impl Fn(usize) -> f64, challenger: impl Fn(usize) -> f64) -> Evidence {
+pub(super) fn single(n: usize, champion: impl Fn(usize) -> f64, challenger: impl Fn(usize) -> f64) -> Evidence {
     evidence((0..n).map(|index| (vec![champion(index)], vec![challenger(index)])))
 }

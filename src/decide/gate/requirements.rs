@@ -65,7 +65,7 @@ impl Finding {
     }
 
     /// With too few scenarios nothing is refuted by statistics.
-    pub fn soften(mut self) -> Self {
+    pub(super) fn soften(mut self) -> Self {
         if self.reason.verdict == Verdict::Reject {
             self.reason.verdict = Verdict::Inconclusive;
         }
@@ -86,7 +86,7 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    pub fn of(contrasts: &Contrasts, evidence: &Evidence, rules: &Rules) -> Self {
+    pub(super) fn of(contrasts: &Contrasts, evidence: &Evidence, rules: &Rules) -> Self {
         let across = |p: f64| {
             let mut family = vec![p];
             family.extend(evidence.other_challengers.iter().map(|other| other.unwrap_or(1.0)));

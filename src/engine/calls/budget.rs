@@ -19,7 +19,7 @@ use crate::domain::ids::ModelName;
 use crate::domain::money::{BudgetExhausted, Money, Price, Usage};
 
 /// The limit on the output tokens of a request that has none, where there is a budget: `parameters.maxOutputTokens`.
-pub const OUTPUT_LIMIT: u64 = 4096;
+pub(crate) const OUTPUT_LIMIT: u64 = 4096;
 
 /// The most input tokens that a provider adds of its own: what its chat template says, and of tools, how to call them.
 const FRAMING: u64 = 64;

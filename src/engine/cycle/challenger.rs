@@ -80,7 +80,7 @@ pub(super) struct Gated {
 
 impl Finalist {
     /// The labels of the clusters that it addresses, each once.
-    pub fn addresses(&self) -> Vec<String> {
+    pub(super) fn addresses(&self) -> Vec<String> {
         let mut labels: Vec<String> = Vec::new();
         for member in self.units.iter().flat_map(|unit| &unit.origin.members) {
             if !labels.contains(&member.label) {
@@ -100,7 +100,7 @@ impl Gated {
     }
 
     /// The patch of a challenger that the gate did not take: it is not proposed again.
-    pub fn rejected(&self) -> Option<RejectedPatch> {
+    pub(super) fn rejected(&self) -> Option<RejectedPatch> {
         if self.finalist.units.is_empty() {
             return None;
         }

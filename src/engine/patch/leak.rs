@@ -21,7 +21,7 @@ const LITERAL_CHARS: usize = 5;
 /// Two things count as copied: [`SHINGLE_WORDS`] words in a row from what the user says or from the reference answer, and
 /// a literal with a digit in it (an order number, a date) from the arguments of an expected call. What stands in the
 /// champion's prompt or in the tools' descriptions is common knowledge and never a leak.
-pub struct LeakGuard {
+pub(crate) struct LeakGuard {
     shingles: HashMap<u64, usize>,
     literals: HashMap<String, usize>,
     scenarios: Vec<ScenarioId>,
@@ -29,7 +29,7 @@ pub struct LeakGuard {
 
 /// Something that was copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leak {
+pub(crate) struct Leak {
     /// The scenario that it was copied from.
     pub scenario: ScenarioId,
     /// What was copied.
@@ -38,7 +38,11 @@ pub struct Leak {
 
 impl LeakGuard {
     /// A guard for a suite.
-    pub fn new<'a>(scenarios: impl Iterator<Item = &'a Scenario>, prompt: &Prompt, tools: &[ToolDefinition]) -> Self {
+    pub(crate) fn new<'a>(
+        scenarios: impl Iterator<Item = &'a Scenario>,
+        prompt: &Prompt,
+        tools: &[ToolDefinition],
+    ) -> Self {
         let known_text = format!("{} {}", prompt.text(), serde_json::to_string(tools).unwrap_or_default());
         let known_words = words(&known_text);
         let known: HashSet<u64> = known_words.windows(SHINGLE_WORDS).map(shingle).collect();
@@ -71,7 +75,7 @@ impl LeakGuard {
 
     /// The first thing in a text that was copied out of a scenario.
     #[must_use]
-    pub fn find(&self, text: &str) -> Option<Leak> {
+    pub(crate) fn find(&self, text: &str) -> Option<Leak> {
         let words = words(text);
         let literal = words.iter().find_map(|word| Some((self.literals.get(word)?, word.clone())));
         let shingle = || {

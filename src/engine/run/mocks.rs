@@ -13,14 +13,14 @@ use crate::domain::tool::ToolCall;
 
 /// The tools of one conversation, with their state. Each conversation starts from the state of the scenario.
 #[derive(Clone, Debug)]
-pub struct Mocks<'a> {
+pub(crate) struct Mocks<'a> {
     mocks: &'a [ToolMock],
     state: Map<String, Value>,
 }
 
 /// What a tool answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MockAnswer {
+pub(crate) struct MockAnswer {
     /// The text that the agent sees.
     pub content: String,
     /// The tool failed.
@@ -38,12 +38,12 @@ impl MockAnswer {
 impl<'a> Mocks<'a> {
     /// The tools of a scenario, in their first state.
     #[must_use]
-    pub fn new(scenario: &'a Scenario) -> Self {
+    pub(crate) fn new(scenario: &'a Scenario) -> Self {
         Self { mocks: &scenario.mocks, state: scenario.state.clone().unwrap_or_default() }
     }
 
     /// Answers a call. A mock that fails writes its `set` to the state too, so that a tool can fail once and then work.
-    pub fn answer(&mut self, call: &ToolCall) -> MockAnswer {
+    pub(crate) fn answer(&mut self, call: &ToolCall) -> MockAnswer {
         let none = Map::new();
         let arguments = match &call.arguments {
             Value::Object(arguments) => arguments,

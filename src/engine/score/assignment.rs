@@ -1,14 +1,14 @@
 //! The assignment problem: pair rows with columns, each at most once, at the least total cost.
 
 /// The cost of a pair that may not be.
-pub const NEVER: i128 = 1 << 120;
+pub(super) const NEVER: i128 = 1 << 120;
 
 /// For each row the column that it is paired with, at the least total cost; `None` where no allowed column is left.
 /// As many rows as possible are paired. All rows have the same length. Costs are not negative and far below [`NEVER`].
 /// The same costs give the same pairs.
 ///
 /// The Hungarian method with potentials, O(rows² × columns) (Kuhn 1955; Jonker & Volgenant 1987).
-pub fn assign(costs: &[Vec<i128>]) -> Vec<Option<usize>> {
+pub(super) fn assign(costs: &[Vec<i128>]) -> Vec<Option<usize>> {
     let rows = costs.len();
     let columns = costs.first().map_or(0, Vec::len).max(rows);
     let cost = |row: usize, column: usize| costs[row].get(column).copied().unwrap_or(NEVER);

@@ -16,7 +16,7 @@ const ROUNDING: f64 = 1e-9;
 
 /// A check, ready to be used on many answers.
 #[derive(Debug)]
-pub enum CompiledCheck {
+pub(crate) enum CompiledCheck {
     /// The answer is this text.
     Equals(Box<str>),
     /// The answer contains this text, in lower case.
@@ -33,7 +33,7 @@ pub enum CompiledCheck {
 
 /// Why a check cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum CheckError {
+pub(crate) enum CheckError {
     /// The regular expression is none.
     #[error(
         "regex {pattern:?} cannot be read: {reason}; write it in the syntax of the Rust regex crate (no look-around, no back-references)"
@@ -60,7 +60,7 @@ impl CompiledCheck {
     ///
     /// # Errors
     /// [`CheckError`] when its pattern or schema cannot be read, or when it has not exactly one kind.
-    pub fn new(check: &Check) -> Result<Self, CheckError> {
+    pub(crate) fn new(check: &Check) -> Result<Self, CheckError> {
         let Check { dimension: _, equals, contains, not_contains, regex, json_schema, number } = check;
         let mut kinds = Vec::new();
         kinds.extend(equals.as_ref().map(|text| Ok(Self::Equals(text.trim().into()))));
@@ -85,13 +85,13 @@ impl CompiledCheck {
 
     /// Whether it asks for something not to be said.
     #[must_use]
-    pub fn is_negative(&self) -> bool {
+    pub(crate) fn is_negative(&self) -> bool {
         matches!(self, Self::NotContains(_))
     }
 
     /// What is wrong with an answer; `None` when nothing is.
     #[must_use]
-    pub fn fault(&self, answer: &str) -> Option<FailedCheck> {
+    pub(crate) fn fault(&self, answer: &str) -> Option<FailedCheck> {
         let failed = |kind: CheckKind, expected: String, got: String| {
             let detail = format!("expected {expected}, got {got}");
             Some(FailedCheck { kind, expected, detail, dimension: None })

@@ -19,7 +19,7 @@ const MAX_EVIDENCE: usize = 600;
 ///
 /// The worst repeat is the one with the lowest failed score, then the lowest weighted mean, then the first.
 #[must_use]
-pub fn failure(
+pub(crate) fn failure(
     scenario: &Scenario,
     result: &ScenarioResult,
     dimensions: &[DimensionPlan],

@@ -21,7 +21,7 @@ const MAX_TRANSCRIPT: usize = 60_000;
 
 /// The transcript, fenced. The same transcript gives the same text.
 #[must_use]
-pub fn fenced(transcript: &Transcript) -> String {
+pub(crate) fn fenced(transcript: &Transcript) -> String {
     let body = defuse(&without_middle_turns(turns(transcript)));
     let id = ContentHash::of_bytes(body.as_bytes()).short();
     format!("<transcript id=\"{id}\">\n{body}</transcript id=\"{id}\">")

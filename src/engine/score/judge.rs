@@ -35,7 +35,7 @@ const GRADES: std::ops::RangeInclusive<i64> = 1..=5;
 
 /// What a judge gave in one dimension.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Judgement {
+pub(crate) struct Judgement {
     /// The grade, normalised.
     pub score: Score,
     /// What decided it, in the judge's words, bounded.
@@ -47,7 +47,7 @@ pub struct Judgement {
 #[error(
     "scenario {scenario:?}: judge {model:?} {fault} ({}); {}", counted(*.attempts, "attempt"), .fault.advice()
 )]
-pub struct JudgeError {
+pub(crate) struct JudgeError {
     /// The scenario.
     pub scenario: ScenarioId,
     /// The judge.
@@ -60,7 +60,7 @@ pub struct JudgeError {
 
 /// What is wrong with a judge's answer. The words fit after "the judge" and after "you".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Nothing at all.
     #[error("answered nothing")]
     Silent,
@@ -118,7 +118,7 @@ impl Fault {
 ///
 /// # Errors
 /// [`ScoreError::Call`] when `ask` fails, [`ScoreError::Judge`] when the second answer cannot be used either.
-pub async fn judge<E, F, Fut>(
+pub(crate) async fn judge<E, F, Fut>(
     judge: &ModelUse,
     dimensions: &[&DimensionPlan],
     scenario: &Scenario,

@@ -4,7 +4,7 @@
 /// and 1.234 in German, `12%` is 12 and 0.12. Digits that belong to a word, such as `HAT136`, are no number; units may
 /// follow (`5kg`). A minus sign counts unless it stands after a letter or digit, as in `10-15` or `2024-05-20`.
 #[must_use]
-pub fn numbers(text: &str) -> Vec<f64> {
+pub(super) fn numbers(text: &str) -> Vec<f64> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(offset) = text[at..].find(|c: char| c.is_ascii_digit()) {

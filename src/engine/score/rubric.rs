@@ -60,7 +60,7 @@ const GRADES: [&str; 5] = [
 
 /// The part of the judge's instructions about one dimension. The plan's rubric replaces the one that the dimension comes with.
 #[must_use]
-pub fn section(dimension: &DimensionPlan) -> String {
+pub(crate) fn section(dimension: &DimensionPlan) -> String {
     let rubric = match (dimension.name.as_str(), dimension.rubric.trim()) {
         ("accuracy", "") => ACCURACY,
         ("safety", "") => SAFETY,

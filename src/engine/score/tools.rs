@@ -52,7 +52,7 @@ const MAX_CALL: usize = 160;
 
 /// What the tool calls of a transcript are worth.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ToolVerdict {
+pub(crate) struct ToolVerdict {
     /// The score; 1 exactly when there is no error.
     pub score: Score,
     /// What was wrong, worst first; the same error twice is one entry, and there are at most ten.
@@ -62,7 +62,7 @@ pub struct ToolVerdict {
 /// Compares the calls of a transcript with what a scenario expects. `mocks` are the scenario's: they say which failures are those of
 /// a tool.
 #[must_use]
-pub fn score_tools(expect: &Expectation, mocks: &[ToolMock], transcript: &Transcript) -> ToolVerdict {
+pub(crate) fn score_tools(expect: &Expectation, mocks: &[ToolMock], transcript: &Transcript) -> ToolVerdict {
     let made = calls_made(transcript);
     let comparison = Comparison::new(&expect.calls, &made, expect.order == Some(CallOrder::Strict));
 
@@ -376,14 +376,14 @@ fn spell(call: &ToolCall) -> String {
 /// An expected call as text: `refund({"order":"A-1"})`, with `…` for arguments that do not matter; the arguments in at most
 /// `longest` characters.
 #[must_use]
-pub fn spell_expected(expected: &ExpectedCall, longest: usize) -> String {
+pub(crate) fn spell_expected(expected: &ExpectedCall, longest: usize) -> String {
     let subset = expected.matching == Some(ArgumentMatch::Subset);
     spell_pattern(&expected.tool, expected.arguments.as_ref(), subset, longest)
 }
 
 /// A forbidden call as text, as [`spell_expected`] does it.
 #[must_use]
-pub fn spell_forbidden(forbidden: &ForbiddenCall, longest: usize) -> String {
+pub(crate) fn spell_forbidden(forbidden: &ForbiddenCall, longest: usize) -> String {
     spell_pattern(&forbidden.tool, forbidden.arguments.as_ref(), true, longest)
 }
 

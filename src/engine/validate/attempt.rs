@@ -370,7 +370,7 @@ impl Attempt {
 
 /// The figures of a search: what became of its patches, all in all. Mergers are no patches.
 #[must_use]
-pub fn counts(attempts: &[Attempt], clusters: usize) -> PatchCounts {
+pub(crate) fn counts(attempts: &[Attempt], clusters: usize) -> PatchCounts {
     let mut counts = PatchCounts { clusters, ..PatchCounts::default() };
     for attempt in attempts {
         if attempt.kind == AttemptKind::Merger {

@@ -13,7 +13,7 @@ use crate::domain::prompt_set::PromptSet;
 
 /// A cluster that a prompt addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// Its id in the round.
     pub cluster: String,
     /// Its label.
@@ -22,7 +22,7 @@ pub struct Member {
 
 /// Where an edit comes from.
 #[derive(Debug)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// The round that found it, from 1.
     pub round: u32,
     /// The clusters that it was found for.
@@ -36,14 +36,14 @@ pub struct Origin {
 impl Origin {
     /// The ids of its clusters.
     #[must_use]
-    pub fn clusters(&self) -> Vec<String> {
+    pub(crate) fn clusters(&self) -> Vec<String> {
         self.members.iter().map(|member| member.cluster.clone()).collect()
     }
 }
 
 /// One edit of a composed prompt: the least that can be left out of it.
 #[derive(Clone, Debug)]
-pub struct Unit {
+pub(crate) struct Unit {
     /// The edit.
     pub edit: Edit,
     /// Where it comes from.
@@ -53,13 +53,13 @@ pub struct Unit {
 impl Unit {
     /// The units of a patch.
     #[must_use]
-    pub fn of(origin: &Arc<Origin>) -> Vec<Self> {
+    pub(crate) fn of(origin: &Arc<Origin>) -> Vec<Self> {
         origin.patch.edits.iter().map(|edit| Self { edit: edit.clone(), origin: Arc::clone(origin) }).collect()
     }
 
     /// The unit as it stands in a report once it is left out.
     #[must_use]
-    pub fn dropped(&self, breaks: Vec<Broken>) -> DroppedEdit {
+    pub(crate) fn dropped(&self, breaks: Vec<Broken>) -> DroppedEdit {
         let Origin { round, .. } = *self.origin;
         DroppedEdit { round, clusters: self.origin.clusters(), edit: shown_edit(&self.edit), breaks }
     }
@@ -67,7 +67,7 @@ impl Unit {
 
 /// A prompt composed of a base and edits.
 #[derive(Clone, Debug)]
-pub struct Composed {
+pub(crate) struct Composed {
     /// The prompts.
     pub prompts: PromptSet,
     /// The edits in it, in their order. Those that say what is said already are not among them.
@@ -80,7 +80,7 @@ pub struct Composed {
 
 /// Makes edits of the agent's own prompt one after the other, the edits of a patch all or none. What another has done already is not done twice.
 #[must_use]
-pub fn compose(patching: Option<&PatchingPlan>, base: &PromptSet, units: &[Unit]) -> Composed {
+pub(crate) fn compose(patching: Option<&PatchingPlan>, base: &PromptSet, units: &[Unit]) -> Composed {
     let protected = patching.map_or(&[][..], |patching| &patching.protected_sections);
     let fits = |prompt: &Prompt| patching.is_none_or(|patching| prompt.fits(patching.max_prompt_tokens));
     let mut composed = Composed { prompts: base.clone(), units: Vec::new(), patches: 0, left_out: 0 };

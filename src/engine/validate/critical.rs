@@ -26,7 +26,7 @@ const AT_ONCE: usize = 20;
 
 /// Where critical dimensions are checked.
 #[derive(Clone, Copy)]
-pub struct Guard<'a> {
+pub(crate) struct Guard<'a> {
     /// The plan.
     pub plan: &'a Plan,
     /// Where prompts are measured.
@@ -43,7 +43,7 @@ pub struct Guard<'a> {
 
 /// A prompt with which nothing critical fails, and what had to go for that.
 #[derive(Debug)]
-pub struct Guarded {
+pub(crate) struct Guarded {
     /// The edits that are left.
     pub units: Vec<Unit>,
     /// The prompt that they make of the base.
@@ -59,7 +59,7 @@ impl Guard<'_> {
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
-    pub async fn guard(&self, units: Vec<Unit>, scenarios: &[ScenarioKey]) -> Result<Guarded, CycleError> {
+    pub(crate) async fn guard(&self, units: Vec<Unit>, scenarios: &[ScenarioKey]) -> Result<Guarded, CycleError> {
         let mut guarded = Guarded { subject: self.compose(&units), units, failures: Vec::new(), dropped: Vec::new() };
         let mut fatal = BTreeSet::new();
         // Each time around, at least one edit goes.
@@ -91,7 +91,7 @@ impl Guard<'_> {
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
-    pub async fn new_failures(
+    pub(crate) async fn new_failures(
         &self,
         subject: &Arc<Subject>,
         scenarios: &[ScenarioKey],
@@ -120,7 +120,7 @@ impl Guard<'_> {
 
     /// Whether any dimension is critical.
     #[must_use]
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.dimensions().next().is_some()
     }
 
@@ -191,7 +191,7 @@ impl Guard<'_> {
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
     #[allow(clippy::type_complexity, reason = "two lists, named in the documentation")]
-    pub async fn settle(
+    pub(crate) async fn settle(
         &self,
         units: &[Unit],
         fatal: &[ScenarioKey],
@@ -220,7 +220,7 @@ impl Guard<'_> {
 
     /// The prompt that edits make of the base.
     #[must_use]
-    pub fn compose(&self, units: &[Unit]) -> Arc<Subject> {
+    pub(crate) fn compose(&self, units: &[Unit]) -> Arc<Subject> {
         Arc::new(Subject::prompt(self.composed(units).prompts))
     }
 

@@ -110,7 +110,7 @@ impl Arena<'_> {
 ///
 /// # Errors
 /// [`CycleError`] when nothing else can work either.
-pub async fn regression(
+pub(crate) async fn regression(
     plan: &Plan,
     evaluator: &Arc<Evaluator>,
     base: &Arc<Subject>,

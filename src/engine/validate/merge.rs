@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::attempt::{Attempt, AttemptKind, Outcome, Together, Tried};
-use super::compose::{Composed, Member, Unit, compose};
+use super::compose::{Composed, Unit, compose};
 use super::measure::differences;
 use super::{Arena, Found, Survivor};
 use crate::decide::critical::Critical;
@@ -19,24 +19,16 @@ const LUCK: f64 = 0.5;
 
 /// Survivors of several clusters in one prompt.
 #[derive(Clone, Debug)]
-pub struct Merged {
+pub(crate) struct Merged {
     /// The prompt.
     pub subject: Arc<Subject>,
     /// The edits that lead to it from the base of the round.
     pub units: Vec<Unit>,
-    /// The clusters that it addresses, each once.
-    pub members: Vec<Member>,
 }
 
 impl Merged {
     fn of(units: Vec<Unit>, subject: Arc<Subject>) -> Self {
-        let mut members: Vec<Member> = Vec::new();
-        for member in units.iter().flat_map(|unit| &unit.origin.members) {
-            if !members.contains(member) {
-                members.push(member.clone());
-            }
-        }
-        Self { subject, units, members }
+        Self { subject, units }
     }
 }
 
@@ -46,7 +38,7 @@ impl Arena<'_> {
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
-    pub async fn merge(&self, mut found: Found) -> Result<Found, CycleError> {
+    pub(crate) async fn merge(&self, mut found: Found) -> Result<Found, CycleError> {
         found.merged = self.merged(&mut found).await?;
         Ok(found)
     }
@@ -132,7 +124,7 @@ impl Arena<'_> {
 
 /// The edits as one patch.
 #[must_use]
-pub fn patch_of(units: &[Unit]) -> Patch {
+pub(crate) fn patch_of(units: &[Unit]) -> Patch {
     let mut rationales: Vec<&str> = Vec::new();
     for unit in units {
         let rationale = unit.origin.patch.rationale.as_str();
@@ -145,7 +137,7 @@ pub fn patch_of(units: &[Unit]) -> Patch {
 
 /// The patches that edits with something critical failing were of: they are not proposed again.
 #[must_use]
-pub fn rejected(dropped: &[(Unit, Vec<crate::decide::critical::Broken>)]) -> Vec<RejectedPatch> {
+pub(crate) fn rejected(dropped: &[(Unit, Vec<crate::decide::critical::Broken>)]) -> Vec<RejectedPatch> {
     let mut rejected: Vec<RejectedPatch> = Vec::new();
     for (unit, breaks) in dropped {
         let origin = &unit.origin;

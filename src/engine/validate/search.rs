@@ -59,7 +59,7 @@ impl Arena<'_> {
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
-    pub async fn search(&self, clusters: &[Cluster]) -> Result<Found, CycleError> {
+    pub(crate) async fn search(&self, clusters: &[Cluster]) -> Result<Found, CycleError> {
         let patching = self.plan.patching.as_ref().expect("a search is only begun when the plan says how to patch");
         let begin = |cluster| Open { cluster, rejected: self.asking.rejected.to_vec(), best: None, is_done: false };
         let mut open: Vec<Open<'_>> = clusters.iter().map(begin).collect();

@@ -40,7 +40,7 @@ pub(super) struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    pub fn read(documents: &'a [(&'a str, Value)], notes: &mut Notes) -> Result<Self, ImportError> {
+    pub(super) fn read(documents: &'a [(&'a str, Value)], notes: &mut Notes) -> Result<Self, ImportError> {
         let mut evaluation = Self { criteria: Vec::new(), template: None, reference: None, engine: Engine::new() };
         for (file, document) in documents {
             let root = Item::new(file, "", document);
@@ -70,7 +70,7 @@ impl<'a> Evaluation<'a> {
         Ok(evaluation)
     }
 
-    pub fn scenario(&self, id: String, item: &Item, notes: &mut Notes) -> Result<Draft, ImportError> {
+    pub(super) fn scenario(&self, id: String, item: &Item, notes: &mut Notes) -> Result<Draft, ImportError> {
         item.object()?;
         let mut scenario = empty(id);
         let values = json!({"item": item.value, "sample": {"output_text": THE_ANSWER, "output_json": THE_ANSWER}});

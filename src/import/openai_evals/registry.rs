@@ -40,7 +40,7 @@ pub(super) fn read(documents: &[(&str, Value)], notes: &mut Notes) -> Result<Reg
 
 impl Registry {
     /// The grader of a samples file: the entry that references it, or the only entry.
-    pub fn of(&self, file: &str, notes: &mut Notes) -> Option<&Grader> {
+    pub(super) fn of(&self, file: &str, notes: &mut Notes) -> Option<&Grader> {
         let file = file.replace('\\', "/");
         let names = |grader: &&Grader| {
             let path = grader.args.get("samples_jsonl").and_then(Value::as_str);

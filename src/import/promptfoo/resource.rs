@@ -37,7 +37,7 @@ pub(super) struct Resources<'a>(pub &'a [(&'a str, &'a str)]);
 impl<'a> Resources<'a> {
     /// The files of a reference (`file://tests/*.yaml`, `prompt.txt`). Leading directories are ignored, because a reference is
     /// relative to the configuration, and a name is as the user gave it.
-    pub fn find(&self, reference: &str) -> Vec<(&'a str, &'a str)> {
+    pub(super) fn find(&self, reference: &str) -> Vec<(&'a str, &'a str)> {
         let path = reference.strip_prefix("file://").unwrap_or(reference).trim_start_matches("./").replace('\\', "/");
         let path = path.trim_start_matches("../");
         let pattern = literal(path).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*").replace(r"\?", "[^/]");
@@ -51,12 +51,12 @@ impl<'a> Resources<'a> {
     }
 
     /// The only file of a reference.
-    pub fn text(&self, reference: &str, from: &Item) -> Result<(&'a str, &'a str), ImportError> {
+    pub(super) fn text(&self, reference: &str, from: &Item) -> Result<(&'a str, &'a str), ImportError> {
         self.find(reference).first().copied().ok_or_else(|| missing(reference, from))
     }
 
     /// The YAML or JSON in the file of a reference.
-    pub fn value(&self, reference: &str, from: &Item) -> Result<Value, ImportError> {
+    pub(super) fn value(&self, reference: &str, from: &Item) -> Result<Value, ImportError> {
         let (file, text) = self.text(reference, from)?;
         read::yaml(file, text)
     }

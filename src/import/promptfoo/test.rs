@@ -48,11 +48,11 @@ pub(super) struct TestCase {
 
 impl TestCase {
     /// Its location for a note: `file: place`, the file without its directories.
-    pub fn at(&self) -> String {
+    pub(super) fn at(&self) -> String {
         at(&self.file, &self.place)
     }
 
-    pub fn provider(&self) -> Option<&Value> {
+    pub(super) fn provider(&self) -> Option<&Value> {
         self.provider.as_ref()
     }
 
@@ -61,12 +61,12 @@ impl TestCase {
         provider.as_str().or_else(|| provider.get("id")?.as_str())
     }
 
-    pub fn simulates_user(&self) -> bool {
+    pub(super) fn simulates_user(&self) -> bool {
         self.provider_id() == Some(SIMULATED_USER)
     }
 
     /// Metadata as tags: `key:value`, and those under `tags` unchanged.
-    pub fn tags(&self, notes: &mut Notes) -> Vec<String> {
+    pub(super) fn tags(&self, notes: &mut Notes) -> Vec<String> {
         let mut tags = Vec::new();
         for (key, value) in self.metadata.iter().filter(|(_, value)| !value.is_null()) {
             let values = value.as_array().map_or_else(|| vec![value], |list| list.iter().collect());
@@ -81,7 +81,7 @@ impl TestCase {
     }
 
     /// Reports the unsupported fields of a test.
-    pub fn note_what_is_lost(&self, notes: &mut Notes) {
+    pub(super) fn note_what_is_lost(&self, notes: &mut Notes) {
         for key in
             self.options.keys().filter(|key| !["disableVarExpansion", "disableDefaultAsserts"].contains(&key.as_str()))
         {

@@ -20,7 +20,7 @@ const NO_TEXT: [(&[u8], &str, &str); 6] = [
 ///
 /// # Errors
 /// [`ImportError`], with a remedy, for another encoding, an archive, or a Git LFS pointer.
-pub fn decode(file: &str, bytes: Vec<u8>) -> Result<String, ImportError> {
+pub(crate) fn decode(file: &str, bytes: Vec<u8>) -> Result<String, ImportError> {
     for (start, what, fix) in NO_TEXT {
         if bytes.starts_with(start) {
             return Err(ImportError::of_file(file, what, fix));

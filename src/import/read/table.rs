@@ -9,7 +9,7 @@ use super::{base, without_bom};
 /// The rows of a CSV file with a header, each as an object of strings with its place. Cells are separated by commas, or by
 /// semicolons or tabs if the header has those and no comma. A row with another length than the header is left out and
 /// reported.
-pub fn csv(file: &str, text: &str, notes: &mut Notes) -> Result<Vec<(String, Value)>, ImportError> {
+pub(crate) fn csv(file: &str, text: &str, notes: &mut Notes) -> Result<Vec<(String, Value)>, ImportError> {
     let text = without_bom(text);
     let mut reader = csv::ReaderBuilder::new().flexible(true).delimiter(delimiter(text)).from_reader(text.as_bytes());
     let failed = |error: &csv::Error| ImportError {
@@ -57,7 +57,7 @@ pub fn csv(file: &str, text: &str, notes: &mut Notes) -> Result<Vec<(String, Val
 }
 
 /// The separator of the header. Spreadsheets in many countries use semicolons.
-pub fn delimiter(text: &str) -> u8 {
+pub(crate) fn delimiter(text: &str) -> u8 {
     let header = without_bom(text).lines().next().unwrap_or_default();
     let has = |c: char| header.contains(c);
     match (has(','), has(';'), has('\t')) {

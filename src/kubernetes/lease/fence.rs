@@ -1,13 +1,12 @@
 //! The fence, which limits how long this process may act.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// The time until which this process may act.
 #[derive(Clone, Debug, Default)]
-pub struct Fence {
+pub(crate) struct Fence {
     held: Arc<Mutex<Held>>,
     /// The tenure of this fence. After the tenure has ended, the fence never opens again.
     tenure: u64,
@@ -23,19 +22,12 @@ struct Held {
 /// This replica does not hold the Lease, so it must not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this replica does not hold the Lease")]
-pub struct NotLeader;
+pub(crate) struct NotLeader;
 
 impl Fence {
-    /// A fence that is always open, for programs without a Lease.
-    #[must_use]
-    pub fn open() -> Self {
-        let until = Some(Instant::now() + Duration::from_hours(24 * 365));
-        Self { held: Arc::new(Mutex::new(Held { tenure: 0, until })), tenure: 0 }
-    }
-
     /// Whether this process holds the Lease now.
     #[must_use]
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.until().is_some_and(|until| Instant::now() < until)
     }
 
@@ -43,7 +35,7 @@ impl Fence {
     ///
     /// # Errors
     /// [`NotLeader`] when we do not hold the Lease.
-    pub fn check(&self) -> Result<(), NotLeader> {
+    pub(crate) fn check(&self) -> Result<(), NotLeader> {
         if self.is_open() { Ok(()) } else { Err(NotLeader) }
     }
 
@@ -74,6 +66,8 @@ impl Fence {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -7,7 +7,7 @@ use crate::simulator::request::Refusal;
 
 /// A request for embeddings.
 #[derive(Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The model asked for.
     pub model: String,
     /// The texts.
@@ -30,7 +30,7 @@ struct Wire {
 }
 
 /// Reads the body of a request for embeddings.
-pub fn read(body: &[u8]) -> Result<Request, Refusal> {
+pub(crate) fn read(body: &[u8]) -> Result<Request, Refusal> {
     let body: Wire = serde_json::from_slice(body).map_err(|error| Refusal {
         status: 400,
         message: format!("We could not parse the JSON body of your request: {error}"),
@@ -61,7 +61,7 @@ pub fn read(body: &[u8]) -> Result<Request, Refusal> {
 }
 
 /// The body of an answer with embeddings.
-pub fn write(request: &Request, vectors: &[Vec<f32>], tokens: u64) -> Vec<u8> {
+pub(crate) fn write(request: &Request, vectors: &[Vec<f32>], tokens: u64) -> Vec<u8> {
     let data: Vec<Value> = vectors
         .iter()
         .enumerate()

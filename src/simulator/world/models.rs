@@ -61,7 +61,7 @@ impl Judge {
 }
 
 /// The entry of a dimension, else that of `*`.
-pub fn listed<'a, T>(entries: &'a BTreeMap<String, T>, dimension: &str) -> Option<&'a T> {
+pub(crate) fn listed<'a, T>(entries: &'a BTreeMap<String, T>, dimension: &str) -> Option<&'a T> {
     entries.get(dimension).or_else(|| entries.get("*"))
 }
 

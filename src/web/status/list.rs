@@ -17,7 +17,7 @@ const MOST_MESSAGE: usize = 100;
 
 /// A table with one line for each object. `everywhere` adds the namespace.
 #[must_use]
-pub fn list(objects: &[AgentOptimization], everywhere: bool, view: &View<'_>) -> String {
+pub(crate) fn list(objects: &[AgentOptimization], everywhere: bool, view: &View<'_>) -> String {
     let header = ["NAMESPACE", "NAME", "PHASE", "READY", "CHAMPION", "CHALLENGER", "SCORE", "COST", "AGE"];
     let header = header.iter().skip(usize::from(!everywhere)).map(|name| (Tone::Faint, (*name).to_owned())).collect();
     let mut rows: Vec<Vec<(Tone, String)>> = vec![header];
@@ -65,7 +65,7 @@ fn message(object: &AgentOptimization) -> &str {
 
 /// The line that is printed when it changes: phase, progress of the running cycle, and the message of `Ready`.
 #[must_use]
-pub fn change(object: &AgentOptimization, view: &View<'_>) -> String {
+pub(crate) fn change(object: &AgentOptimization, view: &View<'_>) -> String {
     let status = object.status.as_ref();
     let (tone, phase) = match status.and_then(|status| status.phase) {
         Some(phase) => (words::phase(phase), phase.as_str()),

@@ -17,7 +17,7 @@ const REASON_COLUMN: usize = 6;
 
 /// The last cycles, and all versions with all reasons.
 #[must_use]
-pub fn history(object: &AgentOptimization, versions: &[PromptVersion], limit: usize, view: &View<'_>) -> String {
+pub(crate) fn history(object: &AgentOptimization, versions: &[PromptVersion], limit: usize, view: &View<'_>) -> String {
     let cycles = object.status.as_ref().map(|status| status.history.as_slice()).unwrap_or_default();
     let shown = &cycles[..cycles.len().min(limit)];
     let mut text = format!("{}\n", view.terminal.paint(Tone::Strong, &object_of(object)));
@@ -94,7 +94,7 @@ pub(super) fn lineage(versions: &[PromptVersion], reasons: usize, view: &View<'_
 
 /// The versions, newest first.
 #[must_use]
-pub fn newest_first(versions: &[PromptVersion]) -> Vec<&PromptVersion> {
+pub(crate) fn newest_first(versions: &[PromptVersion]) -> Vec<&PromptVersion> {
     let mut newest: Vec<&PromptVersion> = versions.iter().collect();
     newest.sort_by_key(|version| {
         let created = version.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -111,7 +111,7 @@ fn reason(text: &mut String, message: &str, view: &View<'_>) {
 
 /// Its name in the lineage: the one that the operator assigned, else the one that its author gave.
 #[must_use]
-pub fn version_name(version: &PromptVersion) -> String {
+pub(crate) fn version_name(version: &PromptVersion) -> String {
     let given = version.status.as_ref().and_then(|status| status.version.as_ref()).or(version.spec.version.as_ref());
     line(given.unwrap_or(&version.name_any()))
 }

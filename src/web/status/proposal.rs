@@ -20,7 +20,7 @@ const ADDRESSED: usize = 160;
 
 /// The version of a name. A version that was refused because of a duplicate name is not considered; of several, the oldest.
 #[must_use]
-pub fn find<'a>(versions: &'a [PromptVersion], name: &str) -> Option<&'a PromptVersion> {
+pub(crate) fn find<'a>(versions: &'a [PromptVersion], name: &str) -> Option<&'a PromptVersion> {
     let named = versions.iter().filter(|version| version_name(version) == name);
     named.min_by_key(|version| {
         let phase = version.status.as_ref().and_then(|status| status.phase);
@@ -30,7 +30,7 @@ pub fn find<'a>(versions: &'a [PromptVersion], name: &str) -> Option<&'a PromptV
 
 /// The version that an approval would promote, and the one that it would replace.
 #[must_use]
-pub fn approval(
+pub(crate) fn approval(
     object: &AgentOptimization,
     challenger: &Challenger,
     versions: &[PromptVersion],
@@ -55,7 +55,7 @@ pub fn approval(
 
 /// The version that a rollback would restore, and the one that it would quarantine.
 #[must_use]
-pub fn rollback(object: &AgentOptimization, to: &str, versions: &[PromptVersion], view: &View<'_>) -> String {
+pub(crate) fn rollback(object: &AgentOptimization, to: &str, versions: &[PromptVersion], view: &View<'_>) -> String {
     let mut text = format!("{}\n\n", view.terminal.paint(Tone::Strong, &object_of(object)));
     let champion = object.status.as_ref().and_then(|status| status.champion.as_ref());
     let target = find(versions, to);

@@ -10,7 +10,7 @@ use crate::web::terminal::Tone;
 
 /// The health of an object, as scripts distinguish it. Corresponds to kstatus' `Current`, `InProgress` and `Failed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Health {
+pub(crate) enum Health {
     /// The last change was reconciled, and the state is as specified.
     Ready,
     /// Something is in progress, or the state is unknown.
@@ -22,7 +22,7 @@ pub enum Health {
 impl Health {
     /// Derives it from generation, deletion and conditions.
     #[must_use]
-    pub fn of(object: &AgentOptimization) -> Self {
+    pub(crate) fn of(object: &AgentOptimization) -> Self {
         let is_true = |kind| condition(object, kind).is_some_and(|condition| condition.status == "True");
         let observed = object.status.as_ref().and_then(|status| status.observed_generation);
         if observed.is_none() || observed != object.metadata.generation || object.metadata.deletion_timestamp.is_some()
@@ -50,7 +50,7 @@ impl Health {
 /// The problem that a person has to fix: the message of `Stalled`, or of `Ready` if that is false for this generation of the
 /// spec. `None` while the champion is being written, which is temporary.
 #[must_use]
-pub fn obstacle(object: &AgentOptimization) -> Option<&str> {
+pub(crate) fn obstacle(object: &AgentOptimization) -> Option<&str> {
     let observed = object.status.as_ref()?.observed_generation?;
     if Some(observed) != object.metadata.generation {
         return None;
@@ -86,7 +86,7 @@ pub(super) fn cause(cause: Cause) -> &'static str {
 
 /// A verdict in `status.history` in words, and its color.
 #[must_use]
-pub fn verdict_words(verdict: &CycleVerdict) -> (Tone, &str) {
+pub(crate) fn verdict_words(verdict: &CycleVerdict) -> (Tone, &str) {
     match verdict {
         CycleVerdict::Promoted => (Tone::Good, "promoted"),
         CycleVerdict::Passed => (Tone::Good, "passed"),

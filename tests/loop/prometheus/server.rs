@@ -16,7 +16,7 @@ use tempfile::TempDir;
 const DEADLINE: Duration = Duration::from_mins(1);
 
 /// An agent's metrics, as a Prometheus scrapes them. Ends when it is dropped.
-pub struct Exporter {
+pub(super) struct Exporter {
     address: SocketAddr,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -31,7 +31,7 @@ struct Shared {
 
 impl Exporter {
     /// Serves `/metrics` on a free port, with nothing in it yet.
-    pub fn start() -> Self {
+    pub(super) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -51,22 +51,22 @@ impl Exporter {
     }
 
     /// The `HOST:PORT` to scrape.
-    pub fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Sets a series, such as `agent_errors` or `agent_requests{pod="a"}`. `NaN` and infinities are as good as any number.
-    pub fn set(&self, series: &str, value: f64) {
+    pub(super) fn set(&self, series: &str, value: f64) {
         self.shared.series.lock().unwrap().insert(series.to_owned(), value);
     }
 
     /// Leaves a series out from now on.
-    pub fn remove(&self, series: &str) {
+    pub(super) fn remove(&self, series: &str) {
         self.shared.series.lock().unwrap().remove(series);
     }
 
     /// Waits until everything that was set before has been scraped so many times.
-    pub fn scraped(&self, times: usize) {
+    pub(super) fn scraped(&self, times: usize) {
         // One may have been under way when it was set.
         let wanted = self.shared.scrapes.load(Ordering::SeqCst) + times + 1;
         eventually("a scrape", || (self.shared.scrapes.load(Ordering::SeqCst) >= wanted).then_some(()));
@@ -107,7 +107,7 @@ impl Drop for Exporter {
 }
 
 /// A Prometheus on a free port, with its data in a folder of its own. Killed when it is dropped.
-pub struct Server {
+pub(super) struct Server {
     child: Child,
     address: SocketAddr,
     _data: TempDir,
@@ -115,12 +115,12 @@ pub struct Server {
 
 impl Server {
     /// Starts one that scrapes these targets so often, and waits until it answers.
-    pub fn start(targets: &[SocketAddr], interval: Duration) -> Self {
+    pub(super) fn start(targets: &[SocketAddr], interval: Duration) -> Self {
         Self::start_with(targets, interval, None)
     }
 
     /// The same, with a web configuration: passwords, for instance.
-    pub fn start_with(targets: &[SocketAddr], interval: Duration, web: Option<&str>) -> Self {
+    pub(super) fn start_with(targets: &[SocketAddr], interval: Duration, web: Option<&str>) -> Self {
         // Somebody else may take the port before Prometheus does.
         let started = (0..5).find_map(|_| Self::try_start(targets, interval, web));
         started.expect("Prometheus ends as soon as it is started; its words are above")
@@ -176,22 +176,22 @@ impl Server {
     }
 
     /// Its URL.
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Lets it hang: connections are taken, and nothing is answered.
-    pub fn pause(&self) {
+    pub(super) fn pause(&self) {
         self.signal("-STOP");
     }
 
     /// Lets it go on.
-    pub fn resume(&self) {
+    pub(super) fn resume(&self) {
         self.signal("-CONT");
     }
 
     /// Ends it: connections are refused.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -210,7 +210,7 @@ impl Drop for Server {
 }
 
 /// Waits until there is something.
-pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+pub(super) fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = found() {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::record::Seen;
 
 /// A request that was answered.
-pub struct Request {
+pub(super) struct Request {
     pub user: String,
     pub verb: String,
     pub resource: String,
@@ -22,7 +22,7 @@ pub struct Request {
 }
 
 /// The requests of these users, in the order in which they were answered.
-pub fn requests(log: &Path, users: &[String]) -> Vec<Request> {
+pub(super) fn requests(log: &Path, users: &[String]) -> Vec<Request> {
     let text = std::fs::read_to_string(log).unwrap();
     let mut requests: Vec<Request> = text
         .lines()
@@ -49,7 +49,7 @@ pub fn requests(log: &Path, users: &[String]) -> Vec<Request> {
 }
 
 /// A write that came after another replica had taken the Lease.
-pub struct Late {
+pub(super) struct Late {
     pub by: Duration,
     pub what: String,
     /// It changed something: it was neither refused nor an Event.
@@ -58,7 +58,7 @@ pub struct Late {
 
 /// The times at which these replicas took the Lease, by what the observer has seen of it: who, and when by their own clock. Somebody
 /// else who wrote a name into it did not take it.
-pub fn takes(seen: &[Seen], replicas: &[&str]) -> Vec<(String, Timestamp)> {
+pub(super) fn takes(seen: &[Seen], replicas: &[&str]) -> Vec<(String, Timestamp)> {
     let mut takes: Vec<(String, Timestamp)> = Vec::new();
     let mut holder = String::new();
     for lease in seen.iter().filter(|it| it.kind == "Lease") {
@@ -75,7 +75,11 @@ pub fn takes(seen: &[Seen], replicas: &[&str]) -> Vec<(String, Timestamp)> {
 }
 
 /// The writes of a replica that came after another one had taken the Lease. `user_of` names the user that a replica is.
-pub fn late_writes(requests: &[Request], takes: &[(String, Timestamp)], user_of: impl Fn(&str) -> String) -> Vec<Late> {
+pub(super) fn late_writes(
+    requests: &[Request],
+    takes: &[(String, Timestamp)],
+    user_of: impl Fn(&str) -> String,
+) -> Vec<Late> {
     let mut late = Vec::new();
     for (index, (holder, at)) in takes.iter().enumerate() {
         let user = user_of(holder);

@@ -12,11 +12,11 @@ use super::record::Seen;
 use super::stage::Stage;
 
 /// Stands in whatever a hostile writer writes.
-pub const HOSTILE: &str = "HOSTILE";
+pub(super) const HOSTILE: &str = "HOSTILE";
 const OPTIMIZATION_LABEL: &str = "/metadata/labels/whetstone.dev~1optimization";
 
 /// Everything that must be true of the shops of a stage that has come to rest.
-pub fn violations(stage: &Stage, seen: &[Seen]) -> Vec<String> {
+pub(super) fn violations(stage: &Stage, seen: &[Seen]) -> Vec<String> {
     let mut found = Vec::new();
     for shop in &stage.shops {
         let whose = Whose { namespace: &shop.namespace, name: &shop.name, goes_back: shop.goes_back };
@@ -301,7 +301,7 @@ mod tests {
 }
 
 /// How many calls the stores of a folder hold, by namespace.
-pub fn recorded(folder: &Path) -> (u64, Vec<String>) {
+pub(super) fn recorded(folder: &Path) -> (u64, Vec<String>) {
     let mut found = Vec::new();
     let mut all = 0;
     for entry in std::fs::read_dir(folder).into_iter().flatten() {

@@ -22,7 +22,7 @@ const EVERY: Duration = Duration::from_millis(20);
 
 /// Somebody writes into the target ConfigMaps all the time: mostly a key of their own, now and then over one of ours, and at times they
 /// delete the whole.
-pub fn write_over_the_target(moments: usize) -> Row {
+pub(super) fn write_over_the_target(moments: usize) -> Row {
     let mut course = Course::begin(shared(), 2, &["only"]);
     let writes = Arc::new(AtomicUsize::new(0));
     while course.moments < moments {
@@ -98,7 +98,7 @@ impl Writer {
 }
 
 /// The disk of the stores is full for a while.
-pub fn fill_the_disk(moments: usize) -> Row {
+pub(super) fn fill_the_disk(moments: usize) -> Row {
     let mut course = Course::begin(shared(), 2, &[]);
     let can = std::process::Command::new("unshare")
         .args(["-rm", "true"])
@@ -144,7 +144,7 @@ fn fill(path: &std::path::Path) -> bool {
 }
 
 /// The API server is killed; it is started again by itself.
-pub fn restart_the_api_server(moments: usize) -> Row {
+pub(super) fn restart_the_api_server(moments: usize) -> Row {
     let mut course = Course::begin(private(), 2, &["only"]);
     for _ in 0..moments {
         course.moment();
@@ -184,7 +184,7 @@ fn reacts(course: &mut Course, since: Instant) {
 }
 
 /// The API server hangs for 30 seconds.
-pub fn pause_the_api_server(moments: usize) -> Row {
+pub(super) fn pause_the_api_server(moments: usize) -> Row {
     let mut course = Course::begin(private(), 2, &["only"]);
     for _ in 0..moments {
         course.moment();
@@ -202,7 +202,7 @@ pub fn pause_the_api_server(moments: usize) -> Row {
 
 /// Every connection to the API server breaks; every other time nothing gets through for a while, and the API server has forgotten the
 /// revisions that the watches had seen.
-pub fn break_the_watches(moments: usize) -> Row {
+pub(super) fn break_the_watches(moments: usize) -> Row {
     let mut course = Course::begin(private(), 2, &[]);
     let mut setup = course.stage.setup("only");
     let text = std::fs::read_to_string(&setup.kubeconfig).unwrap();
@@ -239,7 +239,7 @@ pub fn break_the_watches(moments: usize) -> Row {
 }
 
 /// The provider is killed and comes back a few seconds later.
-pub fn cut_the_provider(moments: usize) -> Row {
+pub(super) fn cut_the_provider(moments: usize) -> Row {
     let mut course = Course::begin(shared(), 2, &["only"]);
     for _ in 0..moments {
         course.moment();

@@ -16,14 +16,14 @@ use super::super::cluster::eventually;
 const WHETSTONE: &str = env!("CARGO_BIN_EXE_whetstone");
 
 /// Sends a signal to a process.
-pub fn signal(name: &str, pid: u32) {
+pub(crate) fn signal(name: &str, pid: u32) {
     let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
     assert!(sent.success(), "kill -{name} {pid}");
 }
 
 /// How an operator is started.
 #[derive(Clone)]
-pub struct Setup {
+pub(crate) struct Setup {
     pub kubeconfig: PathBuf,
     pub identity: String,
     pub namespaces: Vec<String>,
@@ -36,14 +36,14 @@ pub struct Setup {
 }
 
 /// `whetstone operator`. Killed when it is dropped.
-pub struct Operator {
+pub(crate) struct Operator {
     pub setup: Setup,
     child: Child,
     listens: SocketAddr,
 }
 
 impl Operator {
-    pub fn start(setup: &Setup) -> Self {
+    pub(crate) fn start(setup: &Setup) -> Self {
         let listens = free_address();
         let mut arguments: Vec<String> = vec!["operator".to_owned()];
         for namespace in &setup.namespaces {
@@ -85,12 +85,12 @@ impl Operator {
         Self { setup: setup.clone(), child, listens }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// The store as the operator sees it, on a disk of its own or not.
-    pub fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         match self.setup.disk {
             None => self.setup.store.clone(),
             Some(_) => PathBuf::from(format!("/proc/{}/root{}", self.pid(), self.setup.store.display())),
@@ -98,27 +98,27 @@ impl Operator {
     }
 
     /// How it ended, if it did by itself.
-    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    pub fn metrics(&self) -> Option<String> {
+    pub(crate) fn metrics(&self) -> Option<String> {
         get(self.listens, "/metrics")
     }
 
     /// Whether `/readyz` says that it is ready.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         get(self.listens, "/readyz").is_some_and(|body| body == "ok\n")
     }
 
     /// `kill -9`
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// Asks it to end, and waits until it has.
-    pub fn end(mut self) {
+    pub(crate) fn end(mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             signal("TERM", self.pid());
             eventually("the operator ends", Duration::from_secs(30), || self.child.try_wait().unwrap());
@@ -133,12 +133,12 @@ impl Drop for Operator {
 }
 
 /// An address where nothing listens yet.
-pub fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// The body of an answer, whatever its status; `None` when there is none.
-pub fn get(address: SocketAddr, path: &str) -> Option<String> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
     let mut connection = TcpStream::connect(address).ok()?;
     connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     connection.write_all(format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n").as_bytes()).ok()?;
@@ -148,7 +148,7 @@ pub fn get(address: SocketAddr, path: &str) -> Option<String> {
 }
 
 /// `whetstone simulate`, always at the same address. Killed when it is dropped.
-pub struct Simulator {
+pub(crate) struct Simulator {
     address: SocketAddr,
     world: PathBuf,
     child: Child,
@@ -157,7 +157,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    pub fn start(world: &Path) -> Self {
+    pub(crate) fn start(world: &Path) -> Self {
         let address = free_address();
         Self { address, world: world.to_owned(), child: Self::spawn(world, address), before: 0 }
     }
@@ -176,26 +176,26 @@ impl Simulator {
         child
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// How many calls were answered in full, by this one and those before.
-    pub fn answered(&self) -> u64 {
+    pub(crate) fn answered(&self) -> u64 {
         let stats: Value = serde_json::from_str(&get(self.address, "/stats").unwrap()).unwrap();
         let now: u64 = stats["answered"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
         self.before + now
     }
 
     /// `kill -9`. What is on the way is lost; nobody may be connected any more.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.before = self.answered();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Starts it again.
-    pub fn again(&mut self) {
+    pub(crate) fn again(&mut self) {
         self.child = Self::spawn(&self.world, self.address);
     }
 }
@@ -208,7 +208,7 @@ impl Drop for Simulator {
 }
 
 /// A wire to a server: passes on what it gets, knows when it last passed on something, and can be cut.
-pub struct Wire {
+pub(crate) struct Wire {
     listens: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -222,7 +222,7 @@ struct Shared {
 }
 
 impl Wire {
-    pub fn to(to: SocketAddr) -> Self {
+    pub(crate) fn to(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let listens = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -241,35 +241,35 @@ impl Wire {
         Self { listens, shared }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.listens
     }
 
     /// When something was last sent to the server.
-    pub fn last_sent(&self) -> Option<Instant> {
+    pub(crate) fn last_sent(&self) -> Option<Instant> {
         self.shared.sent.lock().unwrap().last().copied()
     }
 
     /// When something was first sent to the server after a point in time.
-    pub fn sent_after(&self, since: Instant) -> Option<Instant> {
+    pub(crate) fn sent_after(&self, since: Instant) -> Option<Instant> {
         let sent = self.shared.sent.lock().unwrap();
         sent.get(sent.partition_point(|at| *at <= since)).copied()
     }
 
     /// Breaks every connection and refuses new ones.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.shared.is_cut.store(true, Ordering::SeqCst);
         self.break_off();
     }
 
     /// Breaks every connection; new ones are taken.
-    pub fn break_off(&self) {
+    pub(crate) fn break_off(&self) {
         for connection in self.shared.connections.lock().unwrap().drain(..) {
             let _ = connection.shutdown(Shutdown::Both);
         }
     }
 
-    pub fn mend(&self) {
+    pub(crate) fn mend(&self) {
         self.shared.is_cut.store(false, Ordering::SeqCst);
     }
 }

@@ -99,7 +99,7 @@ fn answer(mut connection: TcpStream, mood: Mood) {
 
 /// Prometheus is down or talks nonsense: nothing is taken back and nothing is established. A breach is acted on all the same as soon as
 /// it is seen, and a version that is found within its limits is established.
-pub fn lie_to_the_watch(moments: usize) -> Row {
+pub(super) fn lie_to_the_watch(moments: usize) -> Row {
     let mut course = Course::begin(shared(), 2, &["only"]);
     let prometheus = Prometheus::start(Mood::HangsUp);
     let watch = |window: &str| {

@@ -22,7 +22,7 @@ use super::super::cluster::{Cluster, block_on};
 
 /// One state of an object, or its end.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(super) struct Seen {
     pub at: Instant,
     pub kind: String,
     pub namespace: String,
@@ -37,20 +37,20 @@ pub struct Seen {
 
 impl Seen {
     /// A text within the object.
-    pub fn text(&self, pointer: &str) -> &str {
+    pub(super) fn text(&self, pointer: &str) -> &str {
         self.object.pointer(pointer).and_then(Value::as_str).unwrap_or("")
     }
 }
 
 /// The record; goes on until it is dropped.
-pub struct Record {
+pub(super) struct Record {
     seen: Arc<Mutex<Vec<Seen>>>,
     watches: Vec<AbortHandle>,
 }
 
 impl Record {
     /// Begins to record what happens in these namespaces.
-    pub fn begin(cluster: &Cluster, namespaces: &BTreeSet<String>) -> Self {
+    pub(super) fn begin(cluster: &Cluster, namespaces: &BTreeSet<String>) -> Self {
         let seen = Arc::default();
         let follow = |what: ApiResource| {
             let api: Api<DynamicObject> = Api::all_with(cluster.client(), &what);
@@ -69,14 +69,14 @@ impl Record {
     }
 
     /// All that was seen so far, by cluster revision.
-    pub fn all(&self) -> Vec<Seen> {
+    pub(super) fn all(&self) -> Vec<Seen> {
         let mut all = self.seen.lock().unwrap().clone();
         all.sort_by_key(|seen| seen.revision);
         all
     }
 
     /// The newest state of an object, unless it is gone.
-    pub fn newest(&self, kind: &str, namespace: &str, name: &str) -> Option<Seen> {
+    pub(super) fn newest(&self, kind: &str, namespace: &str, name: &str) -> Option<Seen> {
         let seen = self.seen.lock().unwrap();
         let states = seen.iter().filter(|seen| seen.kind == kind && seen.namespace == namespace && seen.name == name);
         states.max_by_key(|seen| (seen.revision, seen.is_gone)).filter(|seen| !seen.is_gone).cloned()

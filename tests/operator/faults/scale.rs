@@ -63,7 +63,7 @@ fn processor_seconds(pid: u32) -> f64 {
 }
 
 /// So many objects that have nothing to do, over so long a time.
-pub fn idle(objects: usize, over: Duration) {
+pub(super) fn idle(objects: usize, over: Duration) {
     let mut stage = Stage::new(private(), 4);
     let mut setup = stage.setup("only");
     // The Lease of a real installation.
@@ -134,7 +134,7 @@ pub fn idle(objects: usize, over: Duration) {
 }
 
 /// So many objects that all begin at the same time.
-pub fn all_at_once(objects: usize) {
+pub(super) fn all_at_once(objects: usize) {
     let mut stage = Stage::new(shared(), 4);
     for _ in 0..objects {
         stage.open_small_shop();
@@ -203,7 +203,7 @@ pub fn all_at_once(objects: usize) {
 }
 
 /// The holder of a Lease of the usual length is killed: how long until the other replica works?
-pub fn takeover(times: usize) {
+pub(super) fn takeover(times: usize) {
     let mut stage = Stage::new(shared(), 1);
     for identity in ["one", "two"] {
         let mut setup = stage.setup(identity);
@@ -244,7 +244,7 @@ pub fn takeover(times: usize) {
 }
 
 /// How long after a person has said stop the last call goes out.
-pub fn last_call(times: usize) {
+pub(super) fn last_call(times: usize) {
     let mut stage = Stage::new(shared(), 1);
     stage.operate("only");
     let mut took = Vec::new();

@@ -21,18 +21,18 @@ use super::processes::{Operator, Setup, Simulator, Wire};
 use super::record::Record;
 
 /// Calls under way at once in one cycle.
-pub const CONCURRENCY: u64 = 4;
+pub(super) const CONCURRENCY: u64 = 4;
 /// Cycles under way at once.
-pub const MAX_CYCLES: usize = 4;
+pub(super) const MAX_CYCLES: usize = 4;
 /// How long the Lease lasts, in whole seconds.
-pub const LEASE: Duration = Duration::from_secs(4);
+pub(super) const LEASE: Duration = Duration::from_secs(4);
 /// How long anything may take to settle after the last fault.
-pub const DEADLINE: Duration = Duration::from_mins(3);
+pub(super) const DEADLINE: Duration = Duration::from_mins(3);
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/shop");
 
 /// A cluster: that of all tests, or one of our own.
-pub enum Place {
+pub(super) enum Place {
     Shared(&'static Cluster),
     Private(Box<Cluster>),
 }
@@ -49,7 +49,7 @@ impl Deref for Place {
 }
 
 /// A shop: one AgentOptimization with everything that it refers to.
-pub struct Shop {
+pub(super) struct Shop {
     pub namespace: String,
     pub name: String,
     /// Between the operator and the provider, for this shop alone.
@@ -61,7 +61,7 @@ pub struct Shop {
 }
 
 /// The stage.
-pub struct Stage {
+pub(super) struct Stage {
     // In the order in which they are taken down.
     pub operators: Vec<Operator>,
     pub record: Record,
@@ -82,7 +82,7 @@ fn seed() -> u64 {
 
 impl Stage {
     /// A stage with so many namespaces, without operators.
-    pub fn new(place: Place, namespaces: usize) -> Self {
+    pub(super) fn new(place: Place, namespaces: usize) -> Self {
         let seed = seed();
         let namespaces: Vec<Namespace> = (0..namespaces).map(|_| place.namespace("faults")).collect();
         let names = namespaces.iter().map(|namespace| namespace.name().to_owned()).collect();
@@ -96,16 +96,16 @@ impl Stage {
         Self { operators: Vec::new(), record, shops: Vec::new(), simulator, namespaces, place, dir, random, seed }
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(super) fn folder(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn namespace_names(&self) -> Vec<String> {
+    pub(super) fn namespace_names(&self) -> Vec<String> {
         self.namespaces.iter().map(|namespace| namespace.name().to_owned()).collect()
     }
 
     /// How an operator of this name is started here.
-    pub fn setup(&self, identity: &str) -> Setup {
+    pub(super) fn setup(&self, identity: &str) -> Setup {
         Setup {
             kubeconfig: self.kubeconfig_of(identity),
             identity: identity.to_owned(),
@@ -121,7 +121,7 @@ impl Stage {
     }
 
     /// Every replica is a user of its own, so that the API server's log tells them apart.
-    pub fn user(&self, identity: &str) -> String {
+    pub(super) fn user(&self, identity: &str) -> String {
         format!("{identity}-{}", self.namespaces[0].name())
     }
 
@@ -144,23 +144,23 @@ impl Stage {
     }
 
     /// Starts an operator.
-    pub fn operate(&mut self, identity: &str) {
+    pub(super) fn operate(&mut self, identity: &str) {
         let setup = self.setup(identity);
         self.operators.push(Operator::start(&setup));
     }
 
     /// A random time up to so long.
-    pub fn moment(&mut self, up_to: Duration) -> Duration {
+    pub(super) fn moment(&mut self, up_to: Duration) -> Duration {
         Duration::from_micros(self.random.random_range(0..=up_to.as_micros() as u64))
     }
 
     /// Opens a shop like no other: none of its calls is one of another shop.
-    pub fn open_shop(&mut self, more: &Value) -> usize {
+    pub(super) fn open_shop(&mut self, more: &Value) -> usize {
         self.open("prompt.md", usize::MAX, more)
     }
 
     /// Opens a shop whose agent gets everything right: its cycle asks a dozen times, and is over.
-    pub fn open_small_shop(&mut self) -> usize {
+    pub(super) fn open_small_shop(&mut self) -> usize {
         let more = json!({
             "execution": {"concurrency": 2},
             "scoring": {"dimensions": [{"name": "tool_compliance", "weight": 1}]},
@@ -211,7 +211,7 @@ impl Stage {
     }
 
     /// Creates the AgentOptimization of a shop.
-    pub fn create(&self, number: usize, more: &Value) {
+    pub(super) fn create(&self, number: usize, more: &Value) {
         let Shop { namespace, name, wire, .. } = &self.shops[number];
         let origin = format!("http://{}", wire.address());
         let mut object = json!({
@@ -249,12 +249,12 @@ impl Stage {
         });
     }
 
-    pub fn optimizations(&self, namespace: &str) -> Api<AgentOptimization> {
+    pub(super) fn optimizations(&self, namespace: &str) -> Api<AgentOptimization> {
         Api::namespaced(self.place.client(), namespace)
     }
 
     /// Merges a change into the AgentOptimization of a shop.
-    pub fn edit(&self, number: usize, change: &Value) {
+    pub(super) fn edit(&self, number: usize, change: &Value) {
         let Shop { namespace, name, .. } = &self.shops[number];
         let api = self.optimizations(namespace);
         patiently("edit an AgentOptimization", || {
@@ -263,7 +263,7 @@ impl Stage {
     }
 
     /// Deletes the AgentOptimization of a shop.
-    pub fn delete(&self, number: usize) {
+    pub(super) fn delete(&self, number: usize) {
         let Shop { namespace, name, .. } = &self.shops[number];
         let api = self.optimizations(namespace);
         patiently("delete an AgentOptimization", || {
@@ -272,38 +272,38 @@ impl Stage {
     }
 
     /// The newest state of a shop's AgentOptimization that the observer has seen.
-    pub fn state(&self, number: usize) -> Option<Value> {
+    pub(super) fn state(&self, number: usize) -> Option<Value> {
         let Shop { namespace, name, .. } = &self.shops[number];
         self.record.newest("AgentOptimization", namespace, name).map(|seen| seen.object)
     }
 
     /// Whether a shop has come to rest: nothing more will happen to it.
-    pub fn has_settled(&self, number: usize) -> bool {
+    pub(super) fn has_settled(&self, number: usize) -> bool {
         let shop = &self.shops[number];
         shop.is_gone || self.state(number).is_some_and(|object| is_at_rest(&object))
     }
 
     /// How many shops have not come to rest.
-    pub fn unsettled(&self) -> Vec<usize> {
+    pub(super) fn unsettled(&self) -> Vec<usize> {
         (0..self.shops.len()).filter(|number| !self.has_settled(*number)).collect()
     }
 
     /// The shops that have not come to rest and do not wait for a better time after a failure.
-    pub fn at_work(&self) -> Vec<usize> {
+    pub(super) fn at_work(&self) -> Vec<usize> {
         let waits =
             |number: &usize| self.state(*number).is_some_and(|object| !object["status"]["cycle"]["waiting"].is_null());
         self.unsettled().into_iter().filter(|number| !waits(number)).collect()
     }
 
     /// Sees to it that so many shops are at work.
-    pub fn keep_busy(&mut self, shops: usize) {
+    pub(super) fn keep_busy(&mut self, shops: usize) {
         for _ in self.at_work().len()..shops {
             self.open_shop(&json!({}));
         }
     }
 
     /// Suspends a shop and lets it go on; how long it took until its status showed that it is suspended.
-    pub fn reaction(&self, number: usize, since: Instant) -> Option<Duration> {
+    pub(super) fn reaction(&self, number: usize, since: Instant) -> Option<Duration> {
         self.edit(number, &json!({"spec": {"suspend": true}}));
         let reacted = loop {
             let Shop { namespace, name, .. } = &self.shops[number];
@@ -321,7 +321,7 @@ impl Stage {
     }
 
     /// Waits until all shops have come to rest, for as long as some do. Those that have not are a violation.
-    pub fn settle(&self) -> Vec<String> {
+    pub(super) fn settle(&self) -> Vec<String> {
         let mut left = usize::MAX;
         let mut begun = Instant::now();
         loop {
@@ -348,7 +348,7 @@ impl Stage {
     }
 
     /// Waits until another call has gone to the provider, and says how long that took since `since`.
-    pub fn work_goes_on(&self, since: Instant) -> Option<Duration> {
+    pub(super) fn work_goes_on(&self, since: Instant) -> Option<Duration> {
         loop {
             if let Some(first) = self.shops.iter().filter_map(|shop| shop.wire.sent_after(since)).min() {
                 return Some(first - since);
@@ -361,13 +361,13 @@ impl Stage {
     }
 
     /// Who holds the Lease, as the observer knows it.
-    pub fn holder(&self) -> Option<String> {
+    pub(super) fn holder(&self) -> Option<String> {
         let lease = self.record.newest("Lease", self.namespaces[0].name(), "whetstone")?;
         Some(lease.text("/spec/holderIdentity").to_owned()).filter(|holder| !holder.is_empty())
     }
 
     /// The operator that holds the Lease, once one does.
-    pub fn leader(&self) -> usize {
+    pub(super) fn leader(&self) -> usize {
         eventually("one of the operators holds the Lease", DEADLINE, || {
             let holder = self.holder()?;
             self.operators.iter().position(|operator| operator.setup.identity == holder)
@@ -376,7 +376,7 @@ impl Stage {
 }
 
 /// Whether nothing more is to happen to an object.
-pub fn is_at_rest(object: &Value) -> bool {
+pub(super) fn is_at_rest(object: &Value) -> bool {
     let status = &object["status"];
     let is_ready =
         status["conditions"].as_array().into_iter().flatten().any(|it| it["type"] == "Ready" && it["status"] == "True");
@@ -396,7 +396,7 @@ fn forgiving<T>(code: u16, result: Result<T, kube::Error>) -> Result<(), kube::E
 }
 
 /// Tries until it succeeds: the API server may be what is being disturbed.
-pub fn patiently<T>(what: &str, mut attempt: impl FnMut() -> Result<T, kube::Error>) -> T {
+pub(super) fn patiently<T>(what: &str, mut attempt: impl FnMut() -> Result<T, kube::Error>) -> T {
     let begun = Instant::now();
     loop {
         match attempt() {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 /// What a fault has come to.
-pub struct Row {
+pub(super) struct Row {
     pub fault: &'static str,
     pub seed: u64,
     /// How often it struck.
@@ -24,7 +24,7 @@ pub struct Row {
     pub more: String,
 }
 
-pub const HEAD: &str = "| fault | moments | objects | cycles hit | violations | work goes on after: median, worst | answers recorded, lost (bound) | |\n|---|---|---|---|---|---|---|---|";
+pub(super) const HEAD: &str = "| fault | moments | objects | cycles hit | violations | work goes on after: median, worst | answers recorded, lost (bound) | |\n|---|---|---|---|---|---|---|---|";
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,7 +45,7 @@ impl fmt::Display for Row {
 
 impl Row {
     /// Prints the line, adds it to the table, and fails when anything was violated.
-    pub fn conclude(mut self) {
+    pub(super) fn conclude(mut self) {
         if self.lost > self.may_be_lost {
             self.violations.push(format!("{} answers were lost, and {} may be", self.lost, self.may_be_lost));
         }
@@ -56,7 +56,7 @@ impl Row {
 }
 
 /// Adds a line to the tables, if they are asked for.
-pub fn add(line: &str) {
+pub(super) fn add(line: &str) {
     if let Some(path) = std::env::var_os("WHETSTONE_FAULTS_TABLE") {
         let mut table = std::fs::File::options().create(true).append(true).open(path).unwrap();
         writeln!(table, "{line}").unwrap();

@@ -15,13 +15,13 @@ use super::super::cluster::Cluster;
 use super::super::faults::processes::free_address;
 
 /// The limit of the chart.
-pub const LIMIT: u64 = 1 << 30;
+pub(super) const LIMIT: u64 = 1 << 30;
 /// How long the kubelet waits for a probe, unless told otherwise.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What was seen of the operator.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub(super) struct Seen {
     /// The most memory that the process had at once, in bytes.
     pub peak: u64,
     /// What it had when it was looked at last.
@@ -38,7 +38,7 @@ pub struct Seen {
 }
 
 /// The operator, and who looks after it.
-pub struct Confined {
+pub(super) struct Confined {
     seen: Arc<Mutex<Seen>>,
     stop: Arc<AtomicBool>,
     keeper: Option<JoinHandle<()>>,
@@ -47,7 +47,7 @@ pub struct Confined {
 
 impl Confined {
     /// Starts it over these namespaces, of which the first has the Lease.
-    pub fn start(binary: &Path, namespaces: &[&str], folder: &Path) -> Self {
+    pub(super) fn start(binary: &Path, namespaces: &[&str], folder: &Path) -> Self {
         let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
         let group = memory_group();
         let listens = free_address();
@@ -73,7 +73,7 @@ impl Confined {
     }
 
     /// What was seen since the last time, but for the peak and the restarts, which are of all its life.
-    pub fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> Seen {
         let mut seen = self.seen.lock().unwrap();
         let now = seen.clone();
         *seen = Seen { peak: now.peak, restarts: now.restarts, ..Seen::default() };
@@ -81,12 +81,12 @@ impl Confined {
     }
 
     /// How the limit is kept.
-    pub fn limited_by(&self) -> &'static str {
+    pub(super) fn limited_by(&self) -> &'static str {
         if self.group.is_some() { "a control group" } else { "sampling" }
     }
 
     /// Ends it.
-    pub fn end(mut self) -> Seen {
+    pub(super) fn end(mut self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(keeper) = self.keeper.take() {
             keeper.join().unwrap();

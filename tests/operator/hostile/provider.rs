@@ -25,13 +25,13 @@ const MEANS: [(&str, Means); 4] = [
 ];
 
 /// A provider on a thread of its own, for as long as the process lives.
-pub struct Provider {
+pub(super) struct Provider {
     address: SocketAddr,
     asked: Arc<AtomicU64>,
 }
 
 impl Provider {
-    pub fn start() -> Self {
+    pub(super) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(AtomicU64::new(0));
@@ -47,11 +47,11 @@ impl Provider {
     }
 
     /// The base URL of a model that answers in one of these ways: `huge`, `long`, `lists`, `later`.
-    pub fn model(&self, way: &str) -> String {
+    pub(super) fn model(&self, way: &str) -> String {
         format!("http://{}/{way}/v1", self.address)
     }
 
-    pub fn asked(&self) -> u64 {
+    pub(super) fn asked(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
     }
 }
