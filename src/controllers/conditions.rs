@@ -150,10 +150,10 @@ mod tests {
         later.apply(RECONCILING, Change::set("True", REFERENCE_MISSING, "b"));
         later.apply(DEGRADED, Change::Keep);
         let later = later.into_list();
-        let told: Vec<_> =
+        let actual: Vec<_> =
             later.iter().map(|it| (it.type_.as_str(), it.observed_generation, it.last_transition_time.0)).collect();
         let expected = [(READY, Some(2), at(10)), (RECONCILING, Some(2), at(20)), (DEGRADED, Some(1), at(10))];
-        assert_eq!(told, expected);
+        assert_eq!(actual, expected);
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Cycles {
         let ended = lock(&task.ended).clone().filter(|_| !task.is_settled);
         let is_under_way = ended.is_none() && !task.is_settled;
         Supervised {
-            progress: is_under_way.then(|| task.meter.told()),
+            progress: is_under_way.then(|| task.meter.progress()),
             is_queued: is_under_way && task.meter.is_queued(),
             ended,
             fingerprint: Some(task.fingerprint.clone()),

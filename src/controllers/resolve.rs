@@ -114,10 +114,10 @@ fn terms(plan: &Plan) -> String {
 }
 
 /// The first problems in words. A suite may have thousands, and each object keeps its own for as long as they last.
-fn told(problems: &Problems) -> String {
-    const TOLD: usize = 20;
-    let mut words: Vec<String> = problems.0.iter().take(TOLD).map(ToString::to_string).collect();
-    let more = problems.0.len().saturating_sub(TOLD);
+fn summary_of(problems: &Problems) -> String {
+    const LISTED: usize = 20;
+    let mut words: Vec<String> = problems.0.iter().take(LISTED).map(ToString::to_string).collect();
+    let more = problems.0.len().saturating_sub(LISTED);
     if more > 0 {
         words.push(format!("and {}", counted(more, "more problem")));
     }
@@ -142,7 +142,7 @@ async fn check(
     context: &Context,
 ) -> Result<Checked, ReconcileError> {
     let trouble = |reason, message: String, may_come_right| Trouble { reason, message, may_come_right };
-    // Everything that is wrong is told at once: whoever has created a ConfigMap does not want to hear of a Secret then.
+    // All problems are reported together, so that nobody creates a ConfigMap only to learn that a Secret is missing, too.
     let mut is_forbidden = false;
     let wanted = wanted_keys(object, watch.as_ref());
     let (keys, missing) = keys(client, namespace, wanted, &mut is_forbidden).await?;
@@ -159,7 +159,7 @@ async fn check(
         Err(problems) => {
             let may_come_right = gathered.is_incomplete;
             let reason = if may_come_right { conditions::REFERENCE_MISSING } else { conditions::INVALID_SPEC };
-            Err(trouble(reason, with_missing(told(&problems)), may_come_right))
+            Err(trouble(reason, with_missing(summary_of(&problems)), may_come_right))
         }
         Ok(plan) => match (refused(&plan, watch.as_ref(), context), no_secret(&plan)) {
             (Some(message), _) => Err(trouble(conditions::ENDPOINT_REFUSED, with_missing(message), false)),

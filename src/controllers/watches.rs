@@ -92,12 +92,12 @@ impl Watches {
         let fingerprint = order.fingerprint.clone();
         let span = tracing::info_span!("watch", namespace = owner.namespace, name = owner.name, %version);
         let connections = self.connections.clone();
-        let (told, clock) = (Arc::clone(&latest), Arc::clone(&self.clock));
+        let (published, clock) = (Arc::clone(&latest), Arc::clone(&self.clock));
         let (trigger, whose) = (self.trigger.clone(), owner.clone());
         let task = tokio::spawn(
             async move {
-                let tell = || trigger.send(whose.clone()).is_ok();
-                follow(order, &connections, &*clock, &told, tell).await;
+                let notify = || trigger.send(whose.clone()).is_ok();
+                follow(order, &connections, &*clock, &published, notify).await;
             }
             .instrument(span),
         );
@@ -132,7 +132,7 @@ async fn follow(
     connections: &Connections,
     clock: &dyn Clock,
     latest: &Mutex<Option<Watched>>,
-    tell: impl Fn() -> bool,
+    notify: impl Fn() -> bool,
 ) {
     let WatchOrder { status, plan, keys, .. } = order;
     let prometheus = prepare(&plan, &keys, connections);
@@ -143,7 +143,7 @@ async fn follow(
     let mut ticks = tokio::time::interval_at(Instant::now() + wait, plan.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut signals = status.signals;
-    let mut told: Option<Instant> = None;
+    let mut notified: Option<Instant> = None;
     loop {
         ticks.tick().await;
         let readings = match &prometheus {
@@ -159,9 +159,9 @@ async fn follow(
         let is_news = summary(&signals) != summary(&next) || matches!(round.outcome, RoundOutcome::Breach { .. });
         signals.clone_from(&next);
         *lock(latest) = Some(Watched { version: status.version.clone(), signals: next, round });
-        if is_news || told.is_none_or(|told| told.elapsed() >= REFRESH) {
-            told = Some(Instant::now());
-            if !tell() {
+        if is_news || notified.is_none_or(|at| at.elapsed() >= REFRESH) {
+            notified = Some(Instant::now());
+            if !notify() {
                 return;
             }
         }

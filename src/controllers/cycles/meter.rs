@@ -16,8 +16,8 @@ pub(crate) const PROGRESS_EVERY: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     reading: Mutex<Reading>,
-    /// What was told last, and when.
-    told: Mutex<Option<(Instant, ProgressStatus)>>,
+    /// What was reported last, and when.
+    reported: Mutex<Option<(Instant, ProgressStatus)>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -33,7 +33,7 @@ impl Meter {
     pub(super) fn begins(&self) {
         lock(&self.reading).has_begun = true;
         // That it does not wait any more is worth a word at once.
-        *lock(&self.told) = None;
+        *lock(&self.reported) = None;
     }
 
     pub(super) fn is_queued(&self) -> bool {
@@ -41,13 +41,13 @@ impl Meter {
     }
 
     /// How far it is, or was up to [`PROGRESS_EVERY`] ago.
-    pub(super) fn told(&self) -> ProgressStatus {
-        let mut told = lock(&self.told);
-        match &*told {
+    pub(super) fn progress(&self) -> ProgressStatus {
+        let mut reported = lock(&self.reported);
+        match &*reported {
             Some((at, progress)) if at.elapsed() < PROGRESS_EVERY => progress.clone(),
             _ => {
                 let progress = self.read();
-                *told = Some((Instant::now(), progress.clone()));
+                *reported = Some((Instant::now(), progress.clone()));
                 progress
             }
         }

@@ -62,7 +62,7 @@ fn read(
     event: Event<Readable<AgentOptimization>>,
     known: &reflector::Store<AgentOptimization>,
 ) -> Option<Event<AgentOptimization>> {
-    let told = |it: Readable<AgentOptimization>| {
+    let readable = |it: Readable<AgentOptimization>| {
         let (name, namespace) = (it.name_any(), it.namespace().unwrap_or_default());
         it.object.map_err(|error| {
             tracing::warn!(namespace, name, error, "an AgentOptimization that cannot be read is left out");
@@ -73,39 +73,39 @@ fn read(
     match event {
         Event::Init => Some(Event::Init),
         Event::InitDone => Some(Event::InitDone),
-        Event::InitApply(it) => told(it).ok().map(Event::InitApply),
-        Event::Apply(it) => match told(it) {
+        Event::InitApply(it) => readable(it).ok().map(Event::InitApply),
+        Event::Apply(it) => match readable(it) {
             Ok(object) => Some(Event::Apply(object)),
             Err(reference) => was(reference).map(Event::Delete),
         },
-        Event::Delete(it) => match told(it) {
+        Event::Delete(it) => match readable(it) {
             Ok(object) => Some(Event::Delete(object)),
             Err(reference) => was(reference).map(Event::Delete),
         },
     }
 }
 
-/// What goes wrong with a watch, told once and not at each attempt.
+/// What goes wrong with a watch, logged once and not at each attempt.
 struct Complaint {
     what: &'static str,
-    told: Option<String>,
+    logged: Option<String>,
 }
 
 impl Complaint {
     fn about(what: &'static str) -> Self {
-        Self { what, told: None }
+        Self { what, logged: None }
     }
 
     fn make(&mut self, error: &watcher::Error) {
         let words = self.words(error);
-        if self.told.as_ref() != Some(&words) {
+        if self.logged.as_ref() != Some(&words) {
             tracing::warn!("{words}");
-            self.told = Some(words);
+            self.logged = Some(words);
         }
     }
 
     fn is_over(&mut self) {
-        if self.told.take().is_some() {
+        if self.logged.take().is_some() {
             tracing::info!("{} are watched", self.what);
         }
     }

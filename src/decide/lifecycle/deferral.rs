@@ -160,14 +160,26 @@ mod tests {
     }
 
     #[test]
-    fn both_wait_if_both_need_a_version_and_what_a_person_wants_is_done_all_the_same() {
+    fn both_wait_if_both_need_a_version() {
+        let mut world = World::new();
+        let ended = world.promoted();
+        world.base = prompt("another base");
+        let deferred = without_new_versions(&world.situation(Some(&ended))).unwrap();
+        assert!(!deferred.has_concluded && deferred.course.create.is_empty());
+        assert_eq!(deferred.course.record.champion, world.record.champion);
+        assert!(deferred.course.record.cycle.is_some(), "it is presented again");
+    }
+
+    #[test]
+    fn what_a_person_wants_does_not_wait() {
         let mut world = World::new();
         let ended = world.promoted();
         world.base = prompt("another base");
         world.wants.suspend = true;
         let deferred = without_new_versions(&world.situation(Some(&ended))).unwrap();
-        assert!(!deferred.has_concluded && deferred.course.create.is_empty());
+        assert!(deferred.course.create.is_empty());
         assert_eq!(deferred.course.record.phase, Some(Phase::Suspended));
+        assert!(deferred.course.record.cycle.is_some(), "a suspended cycle is not concluded, and goes on later");
     }
 
     #[test]
