@@ -6,15 +6,15 @@
 //! [`resolve`](mod@resolve) converts it, with everything it refers to, into a [`Plan`] (validated, defaults
 //! filled in by the [`Profile`]) and reports all problems at once. A plan is not validated again.
 
-#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod agent;
-#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod agent_optimization;
 pub(crate) mod definitions;
 pub(crate) mod document;
-#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod intent;
-#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod models;
 pub mod optimization;
 mod patterns;
@@ -22,21 +22,21 @@ pub mod pipeline;
 pub mod plan;
 pub mod problem;
 pub(crate) mod profile;
-#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod promotion;
-#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod prompt_version;
 pub(crate) mod resolve;
 mod rules;
-#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod scenarios;
-#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod scoring;
-#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod source;
 pub mod status;
 pub mod submission;
-#[expect(unreachable_pub, reason = "the derive repeats the struct in a scope of its own")]
+#[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod watch;
 
 pub use agent_optimization::{AgentOptimization, AgentOptimizationSpec};

@@ -1,4 +1,4 @@
-//! What the references of an optimization come to. No step of its own: *resolve* makes it, the steps after it read it.
+//! What the references of an optimization resolve to. This is not a step: *resolve* produces it, and later steps read it.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! The score phase: a transcript in, its scores in every dimension out, with the evidence.
 //!
-//! A [`ScenarioScorer`] is made once for a scenario and scores all its transcripts ([`score`]). What has an exact answer
+//! A [`ScenarioScorer`] is made once for a scenario and scores all its transcripts ([`judged`]). What has an exact answer
 //! is scored by [`tools`] and [`checks`]; the rest is asked of a [`mod@judge`], all dimensions of one judge in one call.
 //! What a judge cannot answer is an error of that sample and never a low score. [`mod@failure`] turns the worst sample of
 //! a scenario into what the cluster phase reads.

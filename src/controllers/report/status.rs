@@ -34,7 +34,7 @@ pub(crate) enum Applied {}
 ///
 /// What it says about the target depends on its stage: a `Status<Applied>` is made from an [`Acted`], and only
 /// [`act::apply`](crate::controllers::act::apply) makes one of those. So a status that reports a write which was not attempted does
-/// not compile: `Status::applied(&observed, &resolved, &course, &Acted { .. }, true)` is "error[E0451]: fields `target`, `restarted`
+/// not compile: `Status::applied(&observed, &resolved, &course, &Acted { .. }, true)` is "error E0451: fields `target`, `restarted`
 /// of struct `Acted` are private".
 #[derive(Debug)]
 pub(crate) struct Status<Stage> {

@@ -1,7 +1,10 @@
 //! Histories: what happens to a made-up cluster, and what it comes to.
 
 mod cluster;
+mod deferral;
+mod names;
 mod properties;
+mod remeasured;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +14,7 @@ use proptest::prelude::*;
 use rust_decimal::Decimal;
 
 use self::cluster::{Cluster, dollars, prompt, watch};
+use self::remeasured::measuring_again;
 use super::*;
 use crate::api::plan::watch::{ReevaluationPlan, WatchPlan};
 use crate::decide::conclude::Verdict;
@@ -179,21 +183,6 @@ fn a_verdict_has_no_more_reasons_than_a_status_holds() {
 }
 
 #[test]
-fn a_name_that_is_taken_or_that_no_object_can_have_is_not_given() {
-    let mut cluster = Cluster::new();
-    cluster.taken = vec!["v2".to_owned()];
-    cluster.ends(Verdict::Promoted, "better");
-    assert_eq!(cluster.serving().0, "v3");
-    for (found, expected) in [("release 3", "v1"), ("V2", "v1"), ("", "v1"), ("2026-11", "2026-11")] {
-        let cluster = Cluster::new();
-        let found = Found { version: Some(found.into()), prompt: prompt("found") };
-        let record = Record::default();
-        let course = next(&Situation { record: &record, versions: &[], found: Some(&found), ..cluster.situation() });
-        assert_eq!(course.record.champion.unwrap().version.as_str(), expected);
-    }
-}
-
-#[test]
 fn a_version_that_is_applied_by_hand_is_gated_and_one_that_was_rejected_is_not_gated_twice() {
     let mut cluster = Cluster::new();
     cluster.ends(Verdict::Kept, "worse");
@@ -278,21 +267,6 @@ fn a_version_that_cannot_be_read_is_refused_and_holds_up_nobody() {
     cluster.has_said(EventReason::VersionRefused);
     assert_eq!(cluster.phases()["hand-2"], VersionPhase::Rejected);
     assert_eq!(cluster.record.cycle.as_ref().unwrap().challenger, Some("hand-3".into()));
-}
-
-#[test]
-fn a_champion_that_is_too_dear_to_measure_again_is_tried_at_the_next_time() {
-    let mut cluster = Cluster::new();
-    cluster.wants.watch = Some(watch());
-    cluster.ends(Verdict::Promoted, "better");
-    cluster.pass(61);
-    (cluster.wants.budget, cluster.is_costly) = (Some(dollars(1)), true);
-    cluster.pass(1000);
-    cluster.ends(Verdict::Promoted, "");
-    cluster.has_said(EventReason::BudgetExhausted);
-    assert_eq!((cluster.serving().0, &cluster.record.cycle), ("v2", &None));
-    cluster.pass(1001);
-    assert_eq!(cluster.record.cycle.as_ref().unwrap().kind, CycleKind::Reevaluate);
 }
 
 #[test]
@@ -408,41 +382,6 @@ fn what_was_run_for_other_inputs_is_no_evidence() {
 }
 
 #[test]
-fn a_drop_of_the_champion_alone_is_its_fault_and_a_drop_of_both_is_the_models() {
-    for (verdict, version, evidence, said) in
-        [(Verdict::Kept, "v1", 0, CycleVerdict::RolledBack), (Verdict::BelowThreshold, "v2", 1, CycleVerdict::Drifted)]
-    {
-        let mut cluster = measuring_again();
-        cluster.ends(verdict, "");
-        assert_eq!((cluster.serving().0, cluster.record.evidence.number), (version, evidence), "{verdict:?}");
-        assert_eq!(cluster.record.history[0].verdict, said);
-    }
-}
-
-/// A cluster whose promoted champion is being measured again.
-fn measuring_again() -> Cluster {
-    let mut cluster = Cluster::new();
-    cluster.wants.watch = Some(watch());
-    cluster.ends(Verdict::Promoted, "better");
-    cluster.pass(61);
-    cluster.pass(1000);
-    assert_eq!(cluster.record.cycle.as_ref().unwrap().kind, CycleKind::Reevaluate);
-    cluster
-}
-
-#[test]
-fn a_pinned_champion_that_does_worse_is_not_taken_back_and_nothing_says_that_it_was() {
-    let mut cluster = measuring_again();
-    cluster.wants.pin = Some("v2".into());
-    cluster.ends(Verdict::Kept, "");
-    assert_eq!((cluster.serving(), &cluster.record.quarantine), (("v2", Origin::Gate), &Vec::new()));
-    assert_eq!(cluster.record.history[0].verdict, CycleVerdict::Worse);
-    cluster.has_said(EventReason::PinnedVersionWorse);
-    assert_eq!(cluster.times_said(EventReason::RolledBack), 0);
-    assert!(cluster.said.iter().all(|note| note.origin != Some(Origin::Rollback)), "nor does the metric");
-}
-
-#[test]
 fn a_pinned_champion_that_breaches_is_told_once() {
     let mut cluster = Cluster::new();
     cluster.wants.watch = Some(watch());
@@ -456,118 +395,6 @@ fn a_pinned_champion_that_breaches_is_told_once() {
     cluster.wants.pin = None;
     cluster.breaches();
     assert_eq!(cluster.serving(), ("v1", Origin::Rollback));
-}
-
-#[test]
-fn a_reevaluation_compares_with_the_promotion_however_often_the_model_has_drifted_since() {
-    let mut cluster = measuring_again();
-    let promoted = cluster.record.champion_series();
-    assert_eq!(promoted, RecordedSeries::default());
-    cluster.ends(Verdict::BelowThreshold, "");
-    assert_ne!(cluster.record.evidence, promoted, "searches rest on the fresh answers");
-    assert_eq!(cluster.record.champion_series(), promoted);
-    let champion = cluster.record.champion.clone().unwrap();
-    assert_eq!(champion.drifted_to.map(Score::value), Some(0.600));
-    let said = |cluster: &Cluster| cluster.record.history[0].message.clone();
-    assert!(said(&cluster).contains("0.3 below the 0.900 at promotion"), "{}", said(&cluster));
-    // The search that the drift has started, and the next re-evaluation: the same drop is no further drift.
-    cluster.ends(Verdict::Kept, "worse");
-    let evidence = cluster.record.evidence;
-    cluster.pass(1001);
-    assert_eq!(cluster.record.cycle.as_ref().unwrap().kind, CycleKind::Reevaluate);
-    cluster.ends(Verdict::BelowThreshold, "");
-    assert_eq!((cluster.record.cycle.clone(), cluster.times_said(EventReason::Drifted)), (None, 1));
-    assert_eq!((&cluster.record.history[0].verdict, cluster.record.evidence), (&CycleVerdict::Measured, evidence));
-    assert!(said(&cluster).contains("0.3 below the 0.900 at promotion"), "{}", said(&cluster));
-    // It recovers: then what was answered in between is no evidence.
-    cluster.pass(1001);
-    cluster.ends(Verdict::Promoted, "");
-    let champion = cluster.record.champion.clone().unwrap();
-    assert_eq!((champion.version.as_str(), champion.drifted_to), ("v2", None));
-    assert_ne!(cluster.record.evidence, evidence);
-    // What is promoted from now on is compared with what it was promoted by.
-    cluster.wants.run_at = Some("now".to_owned());
-    cluster.pass(1);
-    cluster.ends(Verdict::Promoted, "better still");
-    assert_eq!(cluster.serving().0, "v4");
-    assert_eq!(cluster.record.champion_series(), cluster.record.evidence);
-}
-
-#[test]
-fn a_version_that_is_applied_under_a_taken_name_is_refused_itself_and_the_champion_is_left_alone() {
-    for text in ["another", "better"] {
-        let mut cluster = Cluster::new();
-        cluster.ends(Verdict::Promoted, "better");
-        let course = {
-            let mut before = cluster.clone();
-            before.apply_as("v2", text);
-            before.versions.last_mut().unwrap().phase = None;
-            before.look(None, None)
-        };
-        let told = course.verdicts.iter().find(|told| told.phase == Some(VersionPhase::Rejected)).unwrap();
-        assert_eq!(told.object.as_deref(), Some("by-hand-2"));
-        cluster.apply_as("v2", text);
-        assert_eq!(cluster.phase_of_object("by-hand-2"), VersionPhase::Rejected, "{text}");
-        assert_eq!(cluster.phase_of_object("support-v2"), VersionPhase::Champion);
-        assert_eq!((cluster.serving(), &cluster.record.cycle), (("v2", Origin::Gate), &None));
-        // Nor does it get in by name.
-        cluster.wants.rollback_to = Some("v1".to_owned());
-        cluster.pass(1);
-        cluster.wants.rollback_to = Some("v2@again".to_owned());
-        cluster.pass(1);
-        assert_eq!(cluster.record.champion.as_ref().unwrap().hash, prompt("better").hash);
-    }
-}
-
-#[test]
-fn a_name_that_the_record_knows_is_not_taken_over_when_its_object_is_gone() {
-    let mut cluster = Cluster::new();
-    cluster.ends(Verdict::Promoted, "better");
-    cluster.versions.retain(|known| known.version.as_str() != "v1");
-    cluster.apply_as("v1", "an impostor");
-    assert_eq!(cluster.phase_of_object("by-hand-2"), VersionPhase::Rejected);
-    cluster.wants.rollback_to = Some("v1".to_owned());
-    cluster.pass(1);
-    let champion = cluster.record.champion.clone().unwrap();
-    assert_eq!((champion.version.as_str(), champion.hash), ("v1", prompt("base").hash), "its prompt is in the store");
-}
-
-#[test]
-fn no_name_is_given_twice_whatever_was_deleted_or_was_before() {
-    // In one life.
-    let mut cluster = Cluster::new();
-    for number in 0..12 {
-        cluster.wants.run_at = Some(number.to_string());
-        cluster.pass(1);
-        cluster.ends(Verdict::Kept, &format!("worse {number}"));
-    }
-    cluster.versions.retain(|known| known.version.as_str() == "v1");
-    cluster.record.history.clear();
-    cluster.wants.run_at = Some("one more".to_owned());
-    cluster.pass(1);
-    cluster.ends(Verdict::Promoted, "better");
-    assert_eq!(cluster.serving().0, "v14");
-    // In another one.
-    let cluster = Cluster::with_memory(&[("v1", "another base"), ("v2", "better"), ("v7", "the last")]);
-    assert_eq!(cluster.serving().0, "v8");
-    let mut cluster = Cluster::with_memory(&[("v1", "base"), ("v2", "better"), ("v7", "the last")]);
-    assert_eq!(cluster.serving().0, "v1", "the same prompt keeps its name");
-    for (text, name) in [("changed", "v8"), ("the last", "v7")] {
-        cluster.base = prompt(text);
-        cluster.pass(1);
-        assert!(cluster.phases().contains_key(name), "{text}");
-    }
-    // Somebody names a version by the highest number that there is.
-    for name in ["v18446744073709551615", "v18446744073709551616", "v1000000000"] {
-        let mut cluster = Cluster::new();
-        cluster.apply_as(name, "by hand");
-        cluster.ends(Verdict::Kept, "");
-        cluster.wants.run_at = Some("now".to_owned());
-        cluster.pass(1);
-        cluster.base = prompt("changed");
-        cluster.pass(1);
-        assert!(cluster.phases().contains_key("v2"), "{:?}", cluster.phases());
-    }
 }
 
 #[test]
