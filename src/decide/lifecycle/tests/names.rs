@@ -28,8 +28,8 @@ fn a_version_that_is_applied_under_a_taken_name_is_refused_itself_and_the_champi
             before.versions.last_mut().unwrap().phase = None;
             before.look(None, None)
         };
-        let told = course.verdicts.iter().find(|told| told.phase == Some(VersionPhase::Rejected)).unwrap();
-        assert_eq!(told.object.as_deref(), Some("by-hand-2"));
+        let verdict = course.verdicts.iter().find(|verdict| verdict.phase == Some(VersionPhase::Rejected)).unwrap();
+        assert_eq!(verdict.object.as_deref(), Some("by-hand-2"));
         cluster.apply_as("v2", text);
         assert_eq!(cluster.phase_of_object("by-hand-2"), VersionPhase::Rejected, "{text}");
         assert_eq!(cluster.phase_of_object("support-v2"), VersionPhase::Champion);
