@@ -60,7 +60,7 @@ enum Command {
     Compare(compare::Arguments),
     #[command(about = "Check a resource and everything it refers to, and report all problems at once")]
     Validate(validate::Arguments),
-    #[command(about = "Convert a pipeline file to an AgentOptimization")]
+    #[command(about = "Convert a pipeline template to an AgentOptimization")]
     Convert(convert::Arguments),
     #[command(about = "Import suites and recorded runs of other tools as scenarios and transcripts")]
     Import(import::Arguments),
@@ -78,7 +78,7 @@ enum Command {
     Approve(approve::Arguments),
     #[command(about = "Roll back to the predecessor, or to another earlier version")]
     Rollback(rollback::Arguments),
-    #[command(about = "Stop the running cycle, and start no more")]
+    #[command(about = "Stop the running cycle, and start no new ones")]
     Suspend(suspend::Suspend),
     #[command(about = "Allow cycles to start again")]
     Resume(suspend::Resume),
@@ -93,7 +93,7 @@ enum Command {
 /// The resource and the manifests of the ConfigMaps that it refers to.
 #[derive(Args, Debug)]
 struct Source {
-    /// A file with an AgentOptimization and, optionally, the ConfigMaps that it refers to; or a pipeline file
+    /// A file with an AgentOptimization and, optionally, the ConfigMaps that it refers to; or a pipeline template
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     file: PathBuf,
     /// A directory with manifests of the ConfigMaps that the resource refers to
@@ -129,8 +129,8 @@ struct Memory {
     /// The maximum size of one model answer, in MiB. A token limit in the request may lower it
     #[arg(long, value_name = "MIB", env = "WHETSTONE_LONGEST_ANSWER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     longest_answer: u16,
-    /// The maximum total size of the answers that are being read and recorded, in MiB; they use several times as much
-    /// memory
+    /// The maximum total size of the answers that are being read and recorded, in MiB. The memory usage is several times
+    /// as high
     #[arg(long, value_name = "MIB", env = "WHETSTONE_ANSWERS_TOGETHER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     answers_together: u16,
 }

@@ -1,6 +1,6 @@
-//! The operator: what is in the cluster → what should be, and the way there.
+//! The operator: makes the state of the cluster agree with the spec.
 //!
-//! [`reconcile`](optimization::reconcile) reads as its steps, one file a step:
+//! [`reconcile`](optimization::reconcile) calls its steps, one file per step:
 //!
 //! | step | in → out | client |
 //! |---|---|---|
@@ -14,9 +14,9 @@
 //! Each imports only what comes before it; `tests/loop/architecture.rs` has the order of all files.
 //!
 //! Reconciling *supervises*: cycles ([`cycles`]) and watches ([`watches`]) are tasks of this process that write nothing to
-//! the API server. They are started, stopped and listened to here, and what they find is decided on in the next
-//! reconcile. The record in the status is written in one conditional write before the ConfigMap follows it, so after a kill at any
-//! point a promotion happens once and the ConfigMap comes to agree with the record.
+//! the API server. They are started, stopped and queried here, and the next reconcile decides on their results. The record
+//! in the status is committed in one conditional write before the ConfigMap is written, so after a kill at any point a
+//! promotion happens once and the ConfigMap is reconciled with the record.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -44,7 +44,7 @@ pub(crate) mod turns;
 pub(crate) mod vital;
 pub(crate) mod watches;
 
-/// Locks what no panic can leave half-written.
+/// Locks a mutex whose value no panic can leave inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

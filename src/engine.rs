@@ -1,10 +1,10 @@
 //! The loop: one cycle from a champion to a verdict.
 //!
-//! [`Pipeline`] composes it and runs it; each phase is a file of its own, in the order of the loop. The engine makes
-//! evidence, [`decide`](crate::decide) judges it, and whoever runs the cycle acts on what it returns. It knows the outside
-//! only through its [`ports`].
+//! [`Pipeline`] composes it and runs it; each phase is a file, in the order of the loop. The engine produces evidence,
+//! [`decide`](crate::decide) judges it, and the caller acts on what is returned. The engine knows the outside only through
+//! its [`ports`].
 //!
-//! A cycle is a deterministic function of its plan and of the ledger: killed and started again, it pays nothing twice and
+//! A cycle is a deterministic function of its plan and the ledger: if it is killed and restarted, it pays nothing twice and
 //! comes to the same verdict.
 
 pub mod apply;
@@ -41,21 +41,20 @@ use crate::api::Plan;
 use crate::domain::money::Money;
 use crate::domain::version::Version;
 
-/// What a cycle returns: what there is to read, and what there is to act on.
+/// What a cycle returns: the report to read, and the versions to act on.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The report.
     pub report: Report,
-    /// Champion and challenger. The one in phase `Champion` is to be served.
+    /// Champion and challenger. The one in phase `Champion` is the one to serve.
     pub versions: Vec<Version>,
-    /// What the cycle has paid in all, runs that were interrupted included.
+    /// What the cycle has paid in total, including interrupted runs.
     pub spent: Money,
-    /// The budget, if it ended the cycle.
+    /// The budget, if the cycle ended because it was exhausted.
     pub exhausted: Option<Money>,
 }
 
-/// A cycle, composed from a plan and the ports that it runs on.
-/// The front page of the crate shows one at work.
+/// A cycle, composed of a plan and the ports that it uses. The front page of the crate has an example.
 pub struct Pipeline {
     plan: Arc<Plan>,
     models: Arc<dyn Models>,
@@ -88,23 +87,23 @@ impl Pipeline {
         }
     }
 
-    /// Where progress goes. Nowhere unless given.
+    /// Sets the receiver of progress. By default, progress is ignored.
     #[must_use]
     pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {
         self.progress = progress;
         self
     }
 
-    /// Cancelling this token stops the cycle: no further call is begun, and those under way are waited for and recorded.
-    /// To stop at once, drop the future of [`run`](Self::run).
+    /// Sets a token that stops the cycle when it is cancelled: no further call is started, and running ones are awaited and
+    /// recorded. To stop immediately, drop the future of [`run`](Self::run).
     #[must_use]
     pub fn stop(mut self, stop: CancellationToken) -> Self {
         self.stop = stop;
         self
     }
 
-    /// Which attempt at the same inputs this is. Attempt 0 repeats what is recorded; a higher one asks for other patches, with
-    /// the memory of those that were rejected before.
+    /// Sets which attempt at the same inputs this is. Attempt 0 repeats what is recorded; a higher one requests other
+    /// patches, knowing those that were rejected before.
     #[must_use]
     pub fn attempt(mut self, attempt: u32) -> Self {
         self.attempt = attempt;
@@ -114,7 +113,7 @@ impl Pipeline {
     /// Runs a cycle: looks for a better prompt, and gates it.
     ///
     /// # Errors
-    /// [`CycleError`] when there is no verdict. Nothing that was paid for is lost.
+    /// [`CycleError`] if there is no verdict. Nothing that was paid for is lost.
     pub async fn run(self) -> Result<Outcome, CycleError> {
         let span = self.span();
         async {
@@ -128,10 +127,10 @@ impl Pipeline {
         .await
     }
 
-    /// Gates a given challenger against the champion, on all scenarios: nobody has optimised for any of them here.
+    /// Gates a given challenger against the champion, on all scenarios: the challenger was not optimised on any of them.
     ///
     /// # Errors
-    /// [`CycleError`] when there is no verdict. Nothing that was paid for is lost.
+    /// [`CycleError`] if there is no verdict. Nothing that was paid for is lost.
     pub async fn compare(self, challenger: Subject) -> Result<Outcome, CycleError> {
         let span = self.span();
         async {

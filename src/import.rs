@@ -104,7 +104,7 @@ impl FromStr for Format {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|format| format.as_str() == text).ok_or_else(|| {
             let names = Self::ALL.map(Self::as_str).join(", ");
-            format!("{text:?} is not a format that can be imported; it is one of {names}")
+            format!("unknown format {text:?}; use one of {names}")
         })
     }
 }
@@ -176,8 +176,8 @@ pub(crate) fn import(format: Format, files: &[(&str, &str)]) -> Result<Imported,
         return Err(refused.unwrap_or_else(|| {
             ImportError::of_file(
                 names.join(", "),
-                format!("holds no scenario in the format {format}"),
-                "give the file that has the tests, samples or tasks, or name another format",
+                format!("contains no scenario in the format {format}"),
+                "import the file with the tests, samples or tasks, or set another --format",
             )
         }));
     }
@@ -284,6 +284,6 @@ mod tests {
         for format in Format::ALL {
             assert_eq!(format.as_str().parse(), Ok(format));
         }
-        insta::assert_snapshot!("mlflow".parse::<Format>().unwrap_err(), @r#""mlflow" is not a format that can be imported; it is one of promptfoo, inspect, openai-evals, tau-bench, tau2, langfuse, langsmith, braintrust, deepeval"#);
+        insta::assert_snapshot!("mlflow".parse::<Format>().unwrap_err(), @r#"unknown format "mlflow"; use one of promptfoo, inspect, openai-evals, tau-bench, tau2, langfuse, langsmith, braintrust, deepeval"#);
     }
 }

@@ -1,12 +1,12 @@
 //! The models of a plan over HTTP: OpenAI-compatible and Anthropic.
 //!
-//! Goes in: a [`ModelPlan`] a model, and its key. Comes out: [`Client`], which is [`Models`] to the engine. A call is
-//! written in the provider's protocol ([`wire`], a file a protocol), waits at the door of its model ([`limits`], whose pure
-//! part is [`pace`]), and is attempted ([`attempt`]) until it is answered or given up ([`retry`]). A server that does not take a
-//! part of it ([`setting`]) is asked once more in another form ([`form`]), where the resource leaves that open.
+//! In: a [`ModelPlan`] per model, and its key. Out: [`Client`], which implements [`Models`] for the engine. A call is
+//! written in the provider's protocol ([`wire`], one file per protocol), waits at the limiter of its model ([`limits`],
+//! with its pure part in [`pace`]), and is attempted ([`attempt`]) until it is answered or given up ([`retry`]). If a
+//! server refuses a part of it ([`setting`]), another form is tried ([`form`]), if the resource allows that.
 //!
-//! Keys are in secret types and in headers marked as sensitive; no error, log or span has one, nor the body of a
-//! request. Nothing in here knows the ledger, prices, or what a call is for.
+//! Keys are in secret types and in headers marked as sensitive; no error, log line or span contains one, or the body of a
+//! request. This module does not know the ledger, prices, or the purpose of a call.
 
 mod answered;
 mod anthropic;
@@ -55,18 +55,18 @@ use crate::domain::redact::Redactor;
 use crate::engine::ports::{CallError, CallErrorKind, Models};
 use crate::engine::stopwatch::CallTime;
 
-/// How a [`Client`] behaves where the plan says nothing.
+/// The defaults of a [`Client`] where the plan sets nothing.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Requests under way at once for a model without a limit of its own.
+    /// Concurrent requests for a model without its own limit.
     pub concurrency: usize,
-    /// When a call is tried again.
+    /// When a call is retried.
     pub retry: RetryPolicy,
     /// Seeds the jitter of the waits.
     pub seed: u64,
-    /// Connections to share with other clients of this process; its own when `None`.
+    /// Connections to share with other clients of this process; `None` for new ones.
     pub connections: Option<Connections>,
-    /// Who is told whether calls wait, and may pause them.
+    /// Is notified whether calls wait, and can pause them.
     pub pauses: Arc<Pauses>,
 }
 
@@ -76,32 +76,32 @@ impl Default for Options {
     }
 }
 
-/// Pools of connections. Cheap to clone; a process needs one.
+/// Connection pools. Cheap to clone; a process needs one.
 #[derive(Clone, Debug)]
 pub struct Connections {
     /// Through the proxy of the environment, if there is one.
     far: reqwest::Client,
-    /// To this machine, past any proxy.
+    /// To this machine, bypassing any proxy.
     near: reqwest::Client,
-    /// The hosts that may be asked; every one when `None`.
+    /// The hosts that may be accessed; `None` for all.
     allowed: Option<Arc<AllowList>>,
-    /// Room for what comes over all of them.
+    /// The memory for the answers of all connections.
     room: Room,
-    /// What servers turned out to take.
+    /// What was learned about servers.
     remembered: Remembered,
 }
 
 impl Connections {
-    /// Opens pools, without a connection in them yet.
+    /// Creates the pools. Connections are opened later.
     ///
     /// # Errors
-    /// [`SetupError::Http`] when the proxy settings or the certificates of the system cannot be used.
+    /// [`SetupError::Http`] if the proxy settings or the certificates of the system are invalid.
     pub fn new() -> Result<Self, SetupError> {
         Self::open(None)
     }
 
-    /// The same for an operator, whose URLs other people choose: only the hosts of the list are asked, and names are not followed
-    /// to addresses that the list does not admit. Behind a proxy, which resolves names itself, the list is all that guards.
+    /// The same for an operator, where other people choose the URLs: only the hosts in the list are accessed, and names
+    /// that resolve to other addresses are refused. Behind a proxy, which resolves names itself, only the list protects.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -114,13 +114,13 @@ impl Connections {
         let builder = || {
             let builder = reqwest::Client::builder()
                 .user_agent(concat!("whetstone/", env!("CARGO_PKG_VERSION")))
-                // One connection for each request under way. HTTP/2 would send all over one, and let those above the
-                // server's limit of streams wait unseen, on the time of their time-outs.
+                // One connection per running request. HTTP/2 would use a single one, and requests above the server's limit
+                // of streams would wait unnoticed, while their time-outs run.
                 .http1_only()
                 .pool_max_idle_per_host(usize::MAX)
                 .tcp_nodelay(true)
                 .connect_timeout(Duration::from_secs(10))
-                // A redirect would take the key along to another host.
+                // A redirect would send the key to another host.
                 .redirect(reqwest::redirect::Policy::none());
             match &allowed {
                 Some(list) => builder.dns_resolver(Arc::new(guard::Guarded(Arc::clone(list)))),
@@ -138,7 +138,7 @@ impl Connections {
         })
     }
 
-    /// Bounds how much memory answers may take.
+    /// Limits the memory for answers.
     #[must_use]
     pub fn with_memory(self, memory: AnswerMemory) -> Self {
         Self { room: Room::new(memory), ..self }
@@ -147,32 +147,32 @@ impl Connections {
     /// The pool for a URL.
     ///
     /// # Errors
-    /// [`Refusal`] when its host may not be asked.
+    /// [`Refusal`] if its host must not be accessed.
     pub fn to(&self, url: &Url) -> Result<&reqwest::Client, Refusal> {
         self.allowed.as_ref().map_or(Ok(()), |list| list.check(url))?;
         Ok(if endpoint::is_local(url) { &self.near } else { &self.far })
     }
 }
 
-/// Makes ring the TLS provider of this process. May be called any number of times.
+/// Makes ring the TLS provider of this process. May be called more than once.
 pub fn install_tls() {
-    // The error says that there is a provider already, which is all that is asked for.
+    // An error means that there is a provider already, which suffices.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// The key in the environment variable that a plan names, if it is set: how the command line finds keys.
+/// The key in the environment variable that a plan names, if it is set. The command line finds keys this way.
 #[must_use]
 pub fn key_from_environment(_: &ModelName, key: &KeyPlan) -> Option<SecretString> {
     std::env::var(key.env.as_deref()?).ok().map(SecretString::from)
 }
 
-/// Why the models of a plan cannot be asked.
+/// Why a client for the models of a plan cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// Keys are missing or unusable: all of them.
+    /// Keys are missing or invalid: all of them.
     #[error("{}", join(.0))]
     Keys(Vec<KeyProblem>),
-    /// A base URL is none.
+    /// A base URL is invalid.
     #[error("model {:?}: {url:?} is not an http or https URL: correct baseURL", model.as_str())]
     BaseUrl {
         /// The model.
@@ -180,7 +180,7 @@ pub enum SetupError {
         /// What stands there.
         url: String,
     },
-    /// A base URL leads where the operator does not go.
+    /// The operator's list does not allow a base URL.
     #[error("model {:?}: {refusal}", model.as_str())]
     Forbidden {
         /// The model.
@@ -188,7 +188,7 @@ pub enum SetupError {
         /// Why.
         refusal: Refusal,
     },
-    /// The HTTP client cannot be set up.
+    /// The HTTP client cannot be created.
     #[error("cannot set up HTTP: {0}; check the proxy variables and the certificates of the system")]
     Http(String),
 }
@@ -205,7 +205,7 @@ impl SetupError {
         }
     }
 
-    /// Another attempt may go better, without anybody doing anything: never.
+    /// Whether a retry may succeed without any change: never.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         false
@@ -220,7 +220,7 @@ fn join(problems: &[KeyProblem]) -> String {
 pub struct Client {
     endpoints: BTreeMap<ModelName, Endpoint>,
     connections: Connections,
-    /// Takes keys out of answers.
+    /// Removes keys from answers.
     keys: Redactor,
     retry: RetryPolicy,
     seed: u64,
@@ -235,11 +235,11 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Prepares the models of a plan. `find_key` is asked for the key of each model that has a place for one.
+    /// Prepares the models of a plan. `find_key` returns the key of each model that names one.
     ///
     /// # Errors
-    /// [`SetupError::Keys`] with every required key that was not found, else the first other problem. A model where the
-    /// connections do not go is one.
+    /// [`SetupError::Keys`] with all required keys that were not found, else the first other problem, such as a model that
+    /// the connections do not allow.
     pub fn new(
         models: &BTreeMap<ModelName, ModelPlan>,
         find_key: &dyn Fn(&ModelName, &KeyPlan) -> Option<SecretString>,
@@ -284,7 +284,7 @@ impl Client {
         })
     }
 
-    /// A call whose body is written, in its span.
+    /// Makes a call whose body is already written, in its span.
     async fn call<T>(
         &self,
         endpoint: &Endpoint,
@@ -323,23 +323,24 @@ impl Client {
     }
 }
 
-/// A request that is written, and how many tokens its answer may have.
+/// A request that is already written.
 struct Outgoing<'a> {
     url: &'a Url,
     body: Vec<u8>,
     output: u64,
-    /// What its answer may have at most.
+    /// The maximum size of its answer.
     expected: Expected,
-    /// Where it reports when a request is under way.
+    /// Is notified when a request is running.
     time: &'a CallTime,
 }
 
-/// A key with fewer bytes is no secret, but a word such as `none` that a local server is given, and answers may well have it.
+/// The minimum length of a secret key, in bytes. A shorter one is a word such as `none` for a local server, and may well
+/// occur in answers.
 const SHORTEST_KEY: usize = 12;
 
-/// English text and JSON have about four bytes a token: close enough until the real count is known.
+/// The average for English text and JSON: accurate enough until the actual count is known.
 const BYTES_PER_TOKEN: u64 = 4;
-/// The tokens that an answer without a limit is taken to have until the real count is known.
+/// The assumed tokens of an answer without a limit, until the actual count is known.
 const OUTPUT_TOKENS: u64 = 1_000;
 
 impl Models for Client {

@@ -39,7 +39,7 @@ mod tests {
     use crate::domain::scenario::{Expectation, Scenario};
     use crate::domain::tool::ToolDefinition;
 
-    /// The calls and the answer of the world's agent in a scenario.
+    /// The tool calls and the answer of the world's agent in a scenario.
     fn run(
         world: &World,
         prompt: &str,
@@ -79,7 +79,7 @@ mod tests {
         a == b || a.as_f64().is_some_and(|a| b.as_f64() == Some(a))
     }
 
-    /// What is wrong, as the deterministic scorers would see it.
+    /// The faults that the deterministic scorers would find.
     fn faults(expect: &Expectation, calls: &[(String, Value)], answer: &str) -> Vec<String> {
         let mut faults = Vec::new();
         for call in &expect.calls {
@@ -107,8 +107,8 @@ mod tests {
         faults
     }
 
-    /// An example: how many of its scenarios fail under its own prompt in a world without luck. Under a prompt that
-    /// teaches everything none does.
+    /// The number of an example's scenarios that fail under its own prompt in a world without randomness. Under a prompt
+    /// that teaches everything, none fails.
     fn failing(world: &str, prompt: &str, tools: &str, scenarios: &str) -> usize {
         let mut world = World::parse(world).unwrap();
         let hidden: Vec<&str> = world.skills.iter().filter_map(|skill| skill.instruction.as_deref()).collect();

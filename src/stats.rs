@@ -29,7 +29,7 @@ pub(crate) fn reaches(score: f64, limit: f64) -> bool {
     score >= limit - TIE
 }
 
-/// The default number of resamples of bootstrap and permutation.
+/// The default number of resamples of bootstrap and permutation tests.
 pub(crate) const RESAMPLES: usize = 10_000;
 
 /// A test of where the mean of a population lies, for any null, with the confidence bounds that invert it.
@@ -49,7 +49,7 @@ pub(crate) trait LocationTest {
 
 #[cfg(test)]
 pub(crate) mod reference {
-    //! The answers of SciPy and statsmodels.
+    //! Results of SciPy and statsmodels.
 
     use serde::de::DeserializeOwned;
 

@@ -21,10 +21,10 @@ mod sqlite;
 
 pub use sqlite::{ObjectLock, Sqlite};
 
-/// How many of a cluster's failures are kept as examples.
+/// The number of a cluster's failures that are kept as examples.
 pub const CLUSTER_EXAMPLES: usize = 5;
 
-/// How many of the newest cycles of an object keep their report, scores and clusters. Older ones keep one line.
+/// The number of the newest cycles of an object that keep their report, scores and clusters. Older ones keep one line.
 pub const CYCLES_KEPT: u32 = 100;
 
 /// The number of the newest rejected patches in the memory of a cycle.
@@ -33,23 +33,24 @@ pub const REJECTED_REMEMBERED: u32 = 256;
 /// The number of the newest earlier cycles whose champion's scores are in the memory of a cycle.
 pub const SCORES_REMEMBERED: u32 = 100;
 
-/// The reading side of a store, for `history`, `show` and reports.
+/// Queries of a store, for `history`, `show` and reports.
 pub trait Store: Ledger + History {
-    /// The cycles of one object, or of all, newest first, at most `limit`. What counts is when a cycle ended, or began if it
-    /// has not ended.
+    /// The cycles of one object, or of all, newest first, at most `limit`. They are ordered by the time at which they
+    /// ended, or began if they have not ended.
     ///
     /// # Errors
-    /// [`StoreError`] when the store cannot be read; the same holds for every method below.
+    /// [`StoreError`] if the store cannot be read; the same applies to every method below.
     fn cycles<'a>(
         &'a self,
         object: Option<&'a str>,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<CycleSummary>, StoreError>>;
 
-    /// The cycles whose hash begins with these hexadecimal digits, newest first, at most 16. Empty for what is not hexadecimal.
+    /// The cycles whose hash begins with these hexadecimal digits, newest first, at most 16. Empty if the prefix is not
+    /// hexadecimal.
     fn cycles_by_prefix<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<CycleSummary>, StoreError>>;
 
-    /// The report of a cycle as `report.json` holds it; `None` when it has not ended, is not known, or was pruned.
+    /// The report of a cycle, as in `report.json`; `None` if the cycle has not ended, is not known, or was pruned.
     fn report<'a>(
         &'a self,
         object: &'a str,
@@ -69,8 +70,8 @@ pub trait Store: Ledger + History {
     /// The versions of an object's prompt, newest first.
     fn versions<'a>(&'a self, object: &'a str) -> BoxFuture<'a, Result<Vec<VersionRow>, StoreError>>;
 
-    /// Records versions from elsewhere (the cluster, Git), so that the next cycle gives them the same names and
-    /// no name twice. A known prompt keeps its name.
+    /// Records versions from elsewhere (the cluster, Git), so that the next cycle gives them the same names, and assigns no
+    /// name twice. A known prompt keeps its name.
     fn remember<'a>(
         &'a self,
         object: &'a str,
@@ -78,11 +79,11 @@ pub trait Store: Ledger + History {
         at: Timestamp,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// What the calls of one cycle, or all, took and cost, one row for each cycle, phase and model, in this order of first
-    /// appearance in the ledger. A call counts for the cycle that paid it.
+    /// The tokens and cost of the calls of one cycle, or of all: one row for each cycle, phase and model, in the order of
+    /// first appearance in the ledger. A call counts for the cycle that paid it.
     fn totals(&self, cycle: Option<ContentHash>) -> BoxFuture<'_, Result<Vec<Total>, StoreError>>;
 
-    /// The calls that a cycle paid, in the order in which they were recorded. [`Ledger::find`] has their answers.
+    /// The calls that a cycle paid, in the order in which they were recorded. [`Ledger::find`] returns their answers.
     fn calls(&self, cycle: ContentHash) -> BoxFuture<'_, Result<Vec<CallRow>, StoreError>>;
 }
 
@@ -93,20 +94,20 @@ pub struct CycleSummary {
     pub cycle: ContentHash,
     /// `namespace/name` of the resource.
     pub object: String,
-    /// The prompt that served when it began.
+    /// The champion when it began.
     pub champion: ContentHash,
-    /// When it was opened first.
+    /// When it was first opened.
     pub started_at: Timestamp,
-    /// When it ended; `None` while it runs, or when it was killed.
+    /// When it ended; `None` if it is running or was killed.
     pub ended_at: Option<Timestamp>,
     /// The verdict, if it ended.
     pub verdict: Option<String>,
 }
 
-/// A cluster as it is kept.
+/// A recorded cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterRow {
-    /// Its identifier inside the cycle.
+    /// Its id within the cycle.
     pub id: String,
     /// What goes wrong, and where.
     pub label: String,
@@ -114,13 +115,13 @@ pub struct ClusterRow {
     pub rule: Rule,
     /// The summed impact of the members.
     pub weight: f64,
-    /// How many members it has.
+    /// The number of members.
     pub size: u64,
     /// Those nearest to the centre, at most [`CLUSTER_EXAMPLES`].
     pub examples: Vec<Failure>,
 }
 
-/// How one prompt did in one scenario and dimension.
+/// The score of one prompt in one scenario and dimension.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoreRow {
     /// The prompt.
@@ -131,20 +132,20 @@ pub struct ScoreRow {
     pub scenario: ScenarioId,
     /// The mean over the repeats, 0 to 1.
     pub mean: f64,
-    /// How many repeats were scored.
+    /// The number of scored repeats.
     pub samples: u64,
 }
 
-/// A version and when it was first seen.
+/// A version, and when it was first recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VersionRow {
     /// The version.
     pub version: Version,
-    /// When it was recorded first.
+    /// When it was first recorded.
     pub created_at: Timestamp,
 }
 
-/// What some calls took and cost together.
+/// The tokens and cost of some calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Total {
     /// The cycle that paid them.
@@ -153,13 +154,13 @@ pub struct Total {
     pub phase: String,
     /// The model, by its name in the resource.
     pub model: ModelName,
-    /// How many.
+    /// The number of calls.
     pub calls: u64,
     /// Their tokens.
     pub usage: Usage,
-    /// What those with a known price cost, exactly.
+    /// The cost of those with a known price, exactly.
     pub cost: Money,
-    /// How many have no known price.
+    /// The number of those without a known price.
     pub unpriced: u64,
 }
 
@@ -168,7 +169,7 @@ pub struct Total {
 pub struct CallRow {
     /// The key.
     pub key: CallKey,
-    /// Where it went.
+    /// The model that it went to.
     pub identity: ModelIdentity,
     /// The model, by its name in the resource.
     pub model: ModelName,
@@ -176,14 +177,14 @@ pub struct CallRow {
     pub phase: String,
     /// The purpose, by its name in reports.
     pub purpose: String,
-    /// The scenario, if it was for one.
+    /// The scenario, if the call was for one.
     pub scenario: Option<ScenarioId>,
     /// The tokens.
     pub usage: Usage,
-    /// What it cost; `None` when the price is not known.
+    /// Its cost; `None` if the price is not known.
     pub cost: Option<Money>,
     /// How long it took, retries included.
     pub latency: std::time::Duration,
-    /// When it was recorded, by the clock of the database.
+    /// When it was recorded, according to the clock of the database.
     pub recorded_at: Timestamp,
 }

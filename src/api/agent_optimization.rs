@@ -16,7 +16,7 @@ use super::status::AgentOptimizationStatus;
 use super::watch::Watch;
 use super::{patterns, rules};
 
-/// Improves the prompt of one agent. The order of the fields is the order of the loop.
+/// The agent, its scenarios, and the settings of the loop.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "whetstone.dev",
@@ -25,7 +25,7 @@ use super::{patterns, rules};
     namespaced,
     shortname = "agopt",
     category = "whetstone",
-    doc = "Improves the prompt of one agent: runs the agent on scenarios, patches the prompt for what fails, and promotes a new prompt only if a statistical gate shows that it is better.",
+    doc = "Improves the prompt of one agent: runs the agent on scenarios, patches the prompt for those that fail, and promotes a new prompt only if a statistical gate shows that it is better.",
     validation = rules::name_fits_a_label(),
     selectable = ".spec.promotion.target.configMap",
     selectable = ".status.phase",
@@ -70,7 +70,7 @@ pub struct AgentOptimizationSpec {
     #[serde(default)]
     pub profile: Profile,
     /// Suspends the optimization: no cycle starts, and a running cycle is stopped. The champion keeps serving, and a
-    /// promoted prompt is still watched.
+    /// promoted prompt is still watched. Defaults to false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(extend("default" = false))]
     pub suspend: bool,
@@ -79,7 +79,7 @@ pub struct AgentOptimizationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = patterns::VERSION))]
     pub pin: Option<String>,
-    /// A schedule for cycles, in addition to those that are started by changes.
+    /// A schedule for cycles, in addition to those started by changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
     /// The agent: its prompt, its tools, and how it is run.
@@ -91,7 +91,8 @@ pub struct AgentOptimizationSpec {
     /// Where the scenarios come from.
     #[schemars(length(min = 1, max = 64))]
     pub scenarios: Vec<ScenarioSource>,
-    /// How the scenarios are split into a part that the optimizer learns from and a part that it never sees.
+    /// How the scenarios are split into a training, a regression and a held-out part. Shares that are not set divide
+    /// the remainder in the proportions of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
     /// How the agent is run on the scenarios.
@@ -134,15 +135,17 @@ pub struct AgentOptimizationSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Execution {
-    /// Number of runs of each scenario per measurement. Scores are means over these repeats.
+    /// Number of runs of each scenario per measurement. Scores are means over these repeats. The default depends on the
+    /// profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub repeats: Option<u32>,
-    /// Number of scenarios that run at the same time.
+    /// Maximum number of concurrent runs. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub concurrency: Option<u32>,
-    /// Time limit for one scenario, including all of its calls.
+    /// Time limit for one run of a scenario, including all of its calls, at most `24h`. The default depends on the
+    /// profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::lasts("1ms"))]
     #[x_kube(validation = rules::lasts_at_most("24h"))]
@@ -150,7 +153,8 @@ pub struct Execution {
     /// The model that plays simulated users. Defaults to the judge's model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated_user: Option<super::scoring::ChatModelRef>,
-    /// The fraction of scenarios, 0 to 1, that may end in an error before the cycle fails.
+    /// The fraction of runs, 0 to 1, that may end in an error before the cycle fails. The default depends on the
+    /// profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub error_tolerance: Option<f64>,

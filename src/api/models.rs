@@ -26,15 +26,16 @@ pub struct Model {
     /// The Anthropic Messages API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anthropic: Option<Anthropic>,
-    /// Headers added to every request, for gateways that require them. Recorded answers are found regardless of the
-    /// headers.
+    /// Headers added to every request, for gateways that require them. They do not affect which answers are taken from
+    /// the ledger.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub headers: Vec<ModelHeader>,
-    /// How the model is asked for structured output, which judges and patch writers need. Defaults to `Auto`.
+    /// How JSON is requested from the model if it judges or writes patches. `Auto` tries `JsonSchema`, `JsonObject`
+    /// (not for Anthropic) and `Plain` (by the instructions alone), until the server accepts one. Defaults to `Auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub structured_output: Option<StructuredOutput>,
-    /// The price of its tokens. Required if a budget is set.
+    /// The price of the model's tokens, in `spec.budget.currency`. Required if a budget is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<TokenPrice>,
     /// Concurrency, rate and timeout limits.
@@ -129,18 +130,21 @@ pub struct OpenAi {
     /// The provider's name of the model.
     #[schemars(length(min = 1, max = 256))]
     pub model: String,
-    /// The API key. The command line defaults to `OPENAI_API_KEY`, except for other base URLs, which need no key.
+    /// The API key. The operator requires it unless `baseURL` is set. The command line defaults to the variable
+    /// `OPENAI_API_KEY` unless `baseURL` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<SecretSource>,
-    /// Send the index of the repeat as `seed`, so that providers which support it give reproducible answers. Defaults
-    /// to true.
+    /// Whether the index of the repeat is sent as `seed`, for reproducible answers from providers that support it.
+    /// Defaults to true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = true))]
     pub seed: Option<bool>,
-    /// The request field that limits the output tokens. Defaults to `Auto`.
+    /// The request field that limits the output tokens. `Auto` is `max_completion_tokens` for OpenAI and Azure, and
+    /// `max_tokens` for others. Defaults to `Auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_limit: Option<TokenLimit>,
-    /// The role of the system message. Defaults to `System`.
+    /// The role of the prompt. `User` is for models without a system message, and puts the prompt at the beginning of
+    /// the first user message. Defaults to `System`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_role: Option<SystemRole>,
 }
@@ -166,7 +170,8 @@ pub struct Anthropic {
     /// The provider's name of the model.
     #[schemars(length(min = 1, max = 256))]
     pub model: String,
-    /// The API key. The command line defaults to `ANTHROPIC_API_KEY`.
+    /// The API key. The operator requires it unless `baseURL` is set. The command line defaults to the variable
+    /// `ANTHROPIC_API_KEY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<SecretSource>,
 }
@@ -175,11 +180,11 @@ pub struct Anthropic {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenPrice {
-    /// Price of a million input tokens.
+    /// Price of a million input tokens. A decimal string such as `0.15`.
     #[schemars(regex(pattern = patterns::DECIMAL), length(max = 24))]
     #[x_kube(validation = rules::at_most_twelve_places())]
     pub input_per_million: String,
-    /// Price of a million output tokens.
+    /// Price of a million output tokens. A decimal string such as `0.15`.
     #[schemars(regex(pattern = patterns::DECIMAL), length(max = 24))]
     #[x_kube(validation = rules::at_most_twelve_places())]
     pub output_per_million: String,
@@ -194,20 +199,20 @@ pub struct TokenPrice {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Maximum number of concurrent requests. It is lowered automatically after 429 and 5xx responses, and raised
-    /// again.
+    /// Maximum number of concurrent requests. Defaults to `spec.execution.concurrency`. It is lowered automatically
+    /// after 429 and 5xx responses, and raised again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub concurrency: Option<u32>,
-    /// Maximum number of requests per minute.
+    /// Maximum number of requests per minute. Unlimited by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub requests_per_minute: Option<u32>,
-    /// Maximum number of tokens per minute, input and output together.
+    /// Maximum number of tokens per minute, input and output together. Unlimited by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub tokens_per_minute: Option<u32>,
-    /// Timeout of one attempt. Defaults to `60s`.
+    /// Timeout of one attempt, at most `1h`. Defaults to `60s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "60s"))]
     #[x_kube(validation = rules::lasts("1ms"))]

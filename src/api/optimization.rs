@@ -17,7 +17,8 @@ pub struct Clustering {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub threshold: Option<f64>,
-    /// Maximum number of clusters. The closest ones are merged until the limit is met.
+    /// Maximum number of clusters. The closest ones are merged until the limit is met. The default depends on the
+    /// profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub max_clusters: Option<u32>,
@@ -27,25 +28,25 @@ pub struct Clustering {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Patching {
-    /// The model that proposes edits. Defaults to the judge's model.
+    /// The model that writes patches. Defaults to the judge's model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ChatModelRef>,
-    /// Sampling parameters for proposals. They can be set here or in `model`.
+    /// Sampling parameters for proposals. Set them here or in `model`, not in both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Parameters>,
     /// Names of the sections that no patch may change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub protected_sections: Vec<String>,
-    /// Maximum length of a prompt in tokens.
+    /// Maximum length of a prompt in tokens, counted with `o200k_base`. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_prompt_tokens: Option<u32>,
-    /// Number of proposals per cluster.
+    /// Maximum number of proposals per cluster. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 20))]
     pub candidates_per_cluster: Option<u32>,
-    /// Maximum number of rounds of cluster, patch and validate in a cycle.
+    /// Maximum number of rounds of cluster, patch and validate in a cycle. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 20))]
     pub rounds: Option<u32>,
@@ -55,16 +56,18 @@ pub struct Patching {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Validation {
-    /// What a candidate is tested on: `FailingOnly` (its cluster, then sentinels; the whole suite if it is complex) or
-    /// `FullSuite` (the whole suite for every survivor).
+    /// What a candidate is tested on: `FailingOnly` (its cluster, then sentinels; the whole suite only if it is
+    /// complex) or `FullSuite` (its cluster and sentinels, then always the whole suite). The default depends on the
+    /// profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenarios: Option<ValidationScenarios>,
-    /// Number of previously passing scenarios that are run for each candidate, to detect what it breaks.
+    /// Number of sentinels: scenarios that the champion passes, and that are run for each candidate to detect what it
+    /// breaks. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub sentinels: Option<u32>,
-    /// The fraction of the prompt's text, 0 to 1, above which a patch counts as complex and is tested on the whole
-    /// suite.
+    /// The fraction of the prompt's text, 0 to 1, that a patch may change before it counts as complex and is tested on
+    /// the whole suite. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub complexity_threshold: Option<f64>,

@@ -440,8 +440,8 @@ mod tests {
         pipeline.yaml:19:18: pipeline.promotion.gatekeeper.minimum_scor: unknown field "minimum_scor"; did you mean "minimum_score"?
         pipeline.yaml:19:56: pipeline.promotion.gatekeeper.statistical_test: expected "welch_t_test", "paired_t_test", "bootstrap" or "permutation", found "welsh_t_test"; did you mean "welch_t_test"?
         pipeline.yaml:26:7: pipeline.observability.cost_tracking.token_pricin: unknown field "token_pricin"; did you mean "token_pricing"?
-        pipeline.yaml:26:21: pipeline.observability.cost_tracking.token_pricin.input: missing: One input token
-        pipeline.yaml:26:21: pipeline.observability.cost_tracking.token_pricin.output: missing: One output token
+        pipeline.yaml:26:21: pipeline.observability.cost_tracking.token_pricin.input: missing required field (One input token)
+        pipeline.yaml:26:21: pipeline.observability.cost_tracking.token_pricin.output: missing required field (One output token)
         "#);
     }
 
@@ -455,7 +455,7 @@ mod tests {
         insta::assert_snapshot!(plan_of(&text, None).unwrap_err(), @r#"
         pipeline.yaml:9:5: pipeline.evaluation.dimensions: the weights add up to 1.1; they must add up to 1
         pipeline.yaml:10:39: pipeline.evaluation.dimensions[0].judge_model: the provider of "mistral-large" is unknown; set OPENAI_BASE_URL to the OpenAI-compatible endpoint that serves it
-        pipeline.yaml:17:16: pipeline.optimization.patching.max_prompt_length: the prompt has 149 tokens, more than 40; shorten it or raise the limit
+        pipeline.yaml:17:16: pipeline.optimization.patching.max_prompt_length: the prompt has 149 tokens, and at most 40 are allowed; shorten the prompt, or raise the limit
         pipeline.yaml:23:5: pipeline.observability.cost_tracking.token_pricing: missing: cost tracking requires prices; give input and output, per token
         "#);
     }

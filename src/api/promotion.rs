@@ -69,8 +69,8 @@ pub enum Approval {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
-    /// The name of the ConfigMap that the agent reads. Whetstone owns it; it must not be the one that holds the base
-    /// prompt.
+    /// The name of the ConfigMap that the agent reads. Whetstone owns it; it must not be one that the resource reads
+    /// from.
     #[schemars(length(min = 1, max = 253), regex(pattern = patterns::OBJECT_NAME))]
     pub config_map: String,
     /// Workloads to restart after a promotion: those that read the prompt only when they start.
@@ -79,12 +79,12 @@ pub struct Target {
     pub restart: Vec<Workload>,
 }
 
-/// A workload of the same namespace.
+/// A workload in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct Workload {
-    /// Its kind.
+    /// The kind of the workload.
     pub kind: WorkloadKind,
-    /// Its name.
+    /// The name of the workload.
     #[schemars(length(min = 1, max = 253), regex(pattern = patterns::OBJECT_NAME))]
     pub name: String,
 }
@@ -170,11 +170,11 @@ pub enum RequireSignificance {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::exactly_one(&["value", "percentile"]))]
 pub struct Threshold {
-    /// A mean score.
+    /// The minimum mean score, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub value: Option<f64>,
-    /// A percentile (0 to 100) of the champion's mean scores in earlier cycles.
+    /// The minimum mean score as a percentile, 0 to 100, of those of earlier champions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 100.0))]
     pub percentile: Option<f64>,
@@ -185,6 +185,7 @@ pub struct Threshold {
 #[serde(rename_all = "camelCase")]
 pub struct Budget {
     /// The maximum cost of one cycle, as a decimal string such as `5.00`. The cycle stops before exceeding it.
+    /// Unlimited by default. Requires the price of every model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = patterns::DECIMAL), length(max = 24))]
     #[x_kube(validation = rules::demands(

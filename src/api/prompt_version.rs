@@ -34,7 +34,8 @@ use super::status::PromptVersionStatus;
 pub struct PromptVersionSpec {
     /// The AgentOptimization in the same namespace that the version belongs to.
     pub optimization_ref: OptimizationRef,
-    /// The name of the version, such as `v3`. By default the operator assigns one.
+    /// The name of the version, such as `v3`. Defaults to the name of the object, without the prefix `NAME-` of an
+    /// AgentOptimization called NAME.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = patterns::VERSION))]
     pub version: Option<String>,

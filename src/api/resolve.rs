@@ -151,10 +151,10 @@ pub(crate) fn left_to_the_operator(spec: &AgentOptimizationSpec) -> Vec<String> 
             "the store keeps every version",
         ),
         ("spec.promotion.target.restart", restarts, "restart the workloads after applying the ConfigMap"),
-        ("spec.watch", spec.watch.is_some(), "watch the prompt that you apply"),
+        ("spec.watch", spec.watch.is_some(), "monitor the prompt after you apply it"),
     ];
     let written = fields.into_iter().filter(|(_, is_written, _)| *is_written);
-    written.map(|(field, _, instead)| format!("{field}: only the operator uses it; {instead}")).collect()
+    written.map(|(field, _, instead)| format!("{field}: used only by the operator; {instead}")).collect()
 }
 
 /// The runtime of the agent; `None` if it is invalid, which is recorded as a problem.

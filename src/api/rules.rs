@@ -147,8 +147,8 @@ pub(super) fn a_judge_for_every_dimension() -> Rule {
     let written = "has(self.scoring) && has(self.scoring.dimensions) && size(self.scoring.dimensions) > 0";
     let common = "has(self.scoring) && has(self.scoring.judge)";
     let rule = format!("({common}) || (({written}) && self.scoring.dimensions.all(d, has(d.judge) || !{asks}))");
-    let message = "a judge scores some of the dimensions (accuracy, safety and tool_compliance by default): give \
-                   spec.scoring.judge, or each of them a judge, or scorer: Checks where checks alone score it";
+    let message = "a judge scores some of the dimensions (by default accuracy and safety), but there is none: set \
+                   spec.scoring.judge, or a judge for each of these dimensions, or their scorer to Checks if checks alone score them";
     Rule::new(rule).message(message).field_path(".scoring").reason(Reason::FieldValueRequired)
 }
 

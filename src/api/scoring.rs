@@ -13,7 +13,7 @@ use crate::domain::call::Parameters;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scoring {
-    /// The model that scores what no exact check covers.
+    /// The model that scores what checks do not, in every dimension without its own judge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<ChatModelRef>,
     /// What is scored. Defaults to `accuracy` (weight 0.4), `safety` (0.3) and `tool_compliance` (0.3).
@@ -33,7 +33,7 @@ pub struct EmbeddingModelRef {
     #[serde(rename = "ref")]
     #[schemars(length(min = 1, max = 63))]
     pub model: String,
-    /// What else its requests say.
+    /// Further parameters of the requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<EmbeddingParameters>,
 }
@@ -55,7 +55,7 @@ pub struct ChatModelRef {
     #[serde(rename = "ref")]
     #[schemars(length(min = 1, max = 63))]
     pub model: String,
-    /// Sampling parameters. The temperature of a judge defaults to 0.
+    /// Sampling parameters. The temperature defaults to 0 for judges, and to the provider's default for other models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Parameters>,
 }
@@ -71,7 +71,9 @@ pub struct Dimension {
     /// The weight of the dimension in the aggregate score. The weights of all dimensions add up to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub weight: f64,
-    /// How the dimension is scored. Defaults to `ToolCalls` for `tool_compliance` and to `ChecksOrJudge` for others.
+    /// What scores the dimension. `ToolCalls` are the scenario's tool expectations; `ChecksOrJudge` are its checks if
+    /// it has some for the dimension, else the judge. Defaults to `ToolCalls` for `tool_compliance` and to
+    /// `ChecksOrJudge` for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scorer: Option<Scorer>,
     /// The judge of this dimension. Defaults to `spec.scoring.judge`.
@@ -80,14 +82,15 @@ pub struct Dimension {
     /// What the judge looks for. Required for custom dimensions that a judge scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rubric: Option<String>,
-    /// The minimum score of a passing transcript. Defaults to 0.7.
+    /// The minimum score, 0 to 1, with which a run passes in this dimension. Defaults to 0.7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub pass_at: Option<f64>,
-    /// No scenario may newly fail in it.
+    /// Whether a challenger is rejected if any scenario newly fails in this dimension. Defaults to true in the profile
+    /// `Compliance`, else to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub critical: Option<bool>,
-    /// The minimum score of the challenger in this dimension.
+    /// The minimum mean score of the challenger in this dimension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<Threshold>,
 }

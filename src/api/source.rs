@@ -30,7 +30,7 @@ pub struct ConfigMapKeyRef {
     /// The name of the ConfigMap.
     #[schemars(length(min = 1, max = 253), regex(pattern = patterns::OBJECT_NAME))]
     pub name: String,
-    /// The key in the data of the object.
+    /// The key in the data of the ConfigMap.
     #[schemars(length(min = 1, max = 253), regex(pattern = patterns::DATA_KEY))]
     pub key: String,
 }
@@ -57,7 +57,7 @@ pub struct SecretKeyRef {
     /// The name of the Secret.
     #[schemars(length(min = 1, max = 253), regex(pattern = patterns::OBJECT_NAME))]
     pub name: String,
-    /// The key in the data of the object.
+    /// The key in the data of the Secret.
     #[schemars(length(min = 1, max = 253), regex(pattern = patterns::DATA_KEY))]
     pub key: String,
 }

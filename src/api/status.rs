@@ -33,10 +33,12 @@ pub struct AgentOptimizationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int64"))]
     pub observed_generation: Option<i64>,
-    /// The current phase, in one word.
+    /// The current phase: `Pending` (nothing serves yet), `Running` (a cycle runs or is queued), `AwaitingApproval` (a
+    /// challenger has passed the gate), `Watching` (a promoted version is being watched), `Idle` (the champion serves,
+    /// and nothing is pending), `Suspended` (`spec.suspend`) or `Stalled` (a person has to fix a problem).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// Conditions: `Ready` always; `Reconciling` and `Stalled` only while true; `Promoted`, `RolledBack`,
+    /// Conditions: `Ready` always; `Reconciling`, `Stalled` and `Degraded` only while true; `Promoted`, `RolledBack`,
     /// `SignalsAvailable` and `BudgetExhausted` where they apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -66,7 +68,7 @@ pub struct AgentOptimizationStatus {
     /// The hash of the inputs (spec, tools, scenarios) of the last finished cycle. Different inputs start a cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<String>,
-    /// Number of cycles that were run on these inputs.
+    /// Number of finished searches on the inputs in `status.inputs`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
     /// Cycles that stopped because their budget was used up, newest first. They continue if the budget is raised.
@@ -87,16 +89,17 @@ pub struct AgentOptimizationStatus {
     /// Time of the last re-evaluation of the champion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reevaluated_at: Option<Timestamp>,
-    /// Number of re-evaluations, each of which is a new series of answers.
+    /// Number of re-evaluations. Each one starts a new series of answers.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reevaluations: u32,
-    /// The series of answers that cycles use. A new one starts when a model has drifted.
+    /// The number of the series of recorded answers that cycles use. A new series, in which every call is made again,
+    /// starts when a model has drifted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub evidence: u32,
-    /// When that series started, if it has answers of its own.
+    /// When that series started. Absent for the series that all cycles share by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence_since: Option<Timestamp>,
-    /// Whether the champion has drifted and the resulting search has not started yet.
+    /// Whether the champion's model has drifted and the resulting search has not started yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drifted: bool,
     /// Whether `spec.pin` was set at the last reconciliation.
@@ -144,9 +147,11 @@ pub struct Serving {
     pub version: String,
     /// The BLAKE3 hash of its prompt, 64 hexadecimal digits.
     pub hash: String,
-    /// How it came to serve.
+    /// How it came to serve: `Base` (the initial base prompt), `Found` (in the target ConfigMap), `Gate` (promoted by
+    /// the gate), `Approval` (promoted after approval), `Adopted` (a changed base prompt), `Pin` (`spec.pin`),
+    /// `Rollback` (restored automatically) or `Requested` (restored on request).
     pub origin: Origin,
-    /// The time since which it has been serving.
+    /// When it started to serve.
     pub since: Timestamp,
     /// Its aggregate score at the last measurement, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,13 +159,13 @@ pub struct Serving {
     /// Its aggregate score when the gate promoted it, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_with: Option<String>,
-    /// The series of answers that led to its promotion, with which a re-evaluation is compared.
+    /// The number of the series of recorded answers that led to its promotion, with which a re-evaluation is compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<u32>,
-    /// When that series started, if it has answers of its own.
+    /// When that series started. Absent for the series that all cycles share by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series_since: Option<Timestamp>,
-    /// The score that it has drifted to, 0 to 1. Absent once it has recovered.
+    /// Its aggregate score, 0 to 1, after its model has drifted. Absent once it has recovered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drifted_to: Option<String>,
 }
@@ -169,9 +174,9 @@ pub struct Serving {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Challenger {
-    /// Its name.
+    /// Its name, such as `v3`.
     pub version: String,
-    /// The hash of its prompt.
+    /// The BLAKE3 hash of its prompt, 64 hexadecimal digits.
     pub hash: String,
     /// Whether it has passed the gate and waits for approval.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -205,7 +210,7 @@ pub struct Notice {
 pub struct WatchStatus {
     /// The version that is watched.
     pub version: String,
-    /// Since when.
+    /// When the watch started.
     pub since: Timestamp,
     /// When the version becomes established, unless a breach occurs before.
     pub until: Timestamp,
@@ -225,17 +230,18 @@ pub struct WatchStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SignalStatus {
-    /// The signal.
+    /// The name of the signal.
     pub name: String,
-    /// The state of the reading.
+    /// The state of the reading: `Ok` (within its limits), `Breach` (beyond a limit) or `NoEvidence` (no data, NaN, too
+    /// little traffic, or Prometheus unreachable).
     pub state: SignalState,
-    /// The value.
+    /// The value. Absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// Its mean over the window before the promotion, where a limit refers to it.
+    /// Its mean over the window before the promotion, if a limit refers to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
-    /// A description of the reading.
+    /// The reading in words, with its figures.
     pub message: String,
     /// A short hash of the query, limits and window. If it changes, counting starts again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -271,7 +277,7 @@ pub struct Handled {
     /// The value of `whetstone.dev/rollback-to`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_to: Option<String>,
-    /// The result of the newest of them.
+    /// The result of the last request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
@@ -282,7 +288,7 @@ pub struct Handled {
 pub struct ScheduleStatus {
     /// The time up to which scheduled cycles were started. One cycle makes up for all that were missed.
     pub handled_until: Timestamp,
-    /// The next time.
+    /// The time of the next scheduled cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Timestamp>,
 }
@@ -290,8 +296,8 @@ pub struct ScheduleStatus {
 /// An amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Amount {
-    /// A decimal number.
+    /// The amount, as a decimal string.
     pub amount: String,
-    /// Its currency.
+    /// The currency, such as `USD`.
     pub currency: String,
 }

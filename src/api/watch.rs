@@ -25,7 +25,7 @@ use crate::domain::duration::HumanDuration;
     validation = rules::no_longer_than("prometheus.timeout", "interval"),
 )]
 pub struct Watch {
-    /// How long a promoted prompt is watched before it is established. Defaults to `1h`.
+    /// How long a promoted prompt is watched before it is established, `1s` to `720h`. Defaults to `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "1h"))]
     #[x_kube(validation = rules::lasts("1s"))]
@@ -70,7 +70,7 @@ pub struct Watch {
     ),
 )]
 pub struct Prometheus {
-    /// Its URL, without `/api/v1`, such as `http://prometheus.monitoring:9090`.
+    /// The URL, without `/api/v1`, such as `http://prometheus.monitoring:9090`.
     #[schemars(length(min = 1, max = 2048))]
     pub url: String,
     /// A bearer token.
@@ -126,7 +126,7 @@ pub struct BasicAuth {
     ).field_path(".value"),
 )]
 pub struct Header {
-    /// Its name.
+    /// The name of the header.
     #[schemars(length(min = 1, max = 128), regex(pattern = patterns::HEADER_NAME))]
     #[x_kube(validation = rules::forbids(
         "self.lowerAscii() == 'authorization'",
@@ -138,11 +138,11 @@ pub struct Header {
         "Whetstone sets this header itself: remove it",
     ))]
     pub name: String,
-    /// Its value.
+    /// The value of the header. Put credentials into a Secret and use `secretKeyRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub value: Option<String>,
-    /// A key of a Secret in the same namespace that holds its value.
+    /// A key of a Secret in the same namespace that holds the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyRef>,
 }
@@ -182,13 +182,13 @@ pub struct Signal {
     /// The minimum value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<f64>,
-    /// How far the value may rise above its mean over the window before the promotion, as a number (`0.02`) or relative
-    /// to that mean (`20%`).
+    /// How far the value may rise above its mean over the window before the promotion, in the unit of the query
+    /// (`0.02`) or relative to that mean (`20%`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = patterns::DECIMAL_OR_SHARE), length(max = 32))]
     pub max_increase: Option<String>,
-    /// How far the value may fall below its mean over the window before the promotion, as a number (`0.02`) or relative
-    /// to that mean (`20%`).
+    /// How far the value may fall below its mean over the window before the promotion, in the unit of the query
+    /// (`0.02`) or relative to that mean (`20%`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = patterns::DECIMAL_OR_SHARE), length(max = 32))]
     pub max_decrease: Option<String>,
@@ -213,7 +213,7 @@ pub struct Samples {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reevaluation {
-    /// Interval between two re-evaluations, at least `1m`. Each of them is paid for.
+    /// Interval between two re-evaluations, at least `1m`. Each one makes all of its calls again, and pays for them.
     #[x_kube(validation = rules::lasts("1m"))]
     pub every: HumanDuration,
     /// How far the aggregate score may fall below the score with which the prompt was promoted. Defaults to 0.05.

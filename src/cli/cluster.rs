@@ -106,7 +106,9 @@ impl Cluster {
             }
         };
         if !is_object_name(name) {
-            let message = format!("{object:?} is not the name of an object; give NAME, or NAMESPACE/NAME");
+            let message = format!(
+                "{object:?} is not a valid name of an object; use NAME or NAMESPACE/NAME, with lower-case letters, digits, dashes and dots"
+            );
             return Err(WrongArguments(message).into());
         }
         Ok((Self::reach(&arguments).await?, name.to_owned()))
@@ -172,7 +174,7 @@ pub(super) fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let message = format!("confirmation required ({question}), but there is no terminal; give --yes to confirm");
+        let message = format!("confirmation required ({question}), but there is no terminal; pass --yes to confirm");
         return Err(WrongArguments(message).into());
     }
     let _ = write!(io::stderr(), "\n{} [y/N] ", terminal::safe(question));

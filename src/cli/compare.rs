@@ -57,13 +57,17 @@ pub(super) async fn compare(arguments: Arguments) -> anyhow::Result<Exit> {
     // Both are measured on all scenarios, so the split does not matter, and nothing is patched.
     plan.warnings.retain(|warning| !UNUSED.iter().any(|part| warning.starts_with(part)));
     let is_replay = matches!(plan.runtime, RuntimePlan::Replay { .. });
-    let (field, message) =
-        ("spec.agent.runtime", "a prompt cannot be compared with recorded transcripts; give --challenger-transcripts");
+    let (field, message) = (
+        "spec.agent.runtime",
+        "a prompt cannot be compared with recorded transcripts; use --challenger-transcripts instead",
+    );
     if is_replay && challenger.challenger.is_some() {
         return Err(problem(field, message).into());
     }
     if !is_replay && challenger.challenger_transcripts.is_some() {
-        return Err(problem(field, "--challenger-transcripts requires the runtime `replay`; give --challenger").into());
+        return Err(
+            problem(field, "--challenger-transcripts requires the runtime `replay`; use --challenger instead").into()
+        );
     }
     let challenger = match (challenger.challenger, challenger.challenger_transcripts) {
         (Some(path), _) => {

@@ -7,15 +7,15 @@ use anyhow::Context as _;
 use super::exit::Exit;
 use crate::embed;
 
-/// Convert a pipeline file to an AgentOptimization.
+/// Convert a pipeline template to an AgentOptimization.
 ///
-/// Prints the resource as YAML. Paths in it are relative to the pipeline file, so save it in the same directory.
+/// Prints the resource as YAML. Its paths are relative to the template, so save it in the same directory.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   whetstone convert -f pipeline.yaml > optimization.yaml")]
 pub(super) struct Arguments {
-    /// The pipeline file
+    /// The pipeline template
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     file: PathBuf,
 }

@@ -21,8 +21,9 @@ const STORE: &str = ".whetstone/whetstone.db";
 
 /// List cycles and prompt versions, newest first.
 ///
-/// With NAME and no store, reads the cluster: the last ten cycles, and all versions with the reasons for their phases.
-/// Otherwise reads a store on this machine: the one given by --store or WHETSTONE_STORE, else `.whetstone/whetstone.db`.
+/// With NAME, and neither --store nor WHETSTONE_STORE, reads the cluster: the last cycles, at most ten, and all versions
+/// with the reasons for their phases. Otherwise reads a store on this machine: the one given by --store or
+/// WHETSTONE_STORE, else `.whetstone/whetstone.db`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -159,7 +160,8 @@ async fn of_store(arguments: &Arguments, path: &Path) -> anyhow::Result<Exit> {
             .collect();
         arguments.output.write(&json!({"cycles": cycles, "versions": versions}))?
     } else if cycles.is_empty() {
-        "no cycles yet; run one with `whetstone run -f FILE`\n".to_owned()
+        let of = object.map_or_else(String::new, |object| format!(" of {object}"));
+        format!("no cycles{of} in {}; run one with `whetstone run -f FILE`\n", path.display())
     } else {
         let mut table = table(["cycle", "object", "verdict", "champion", "started"]);
         for cycle in &cycles {

@@ -18,7 +18,9 @@ use crate::web::report;
 /// Creates the directory and checks that it is writable, before anything is paid.
 pub(super) fn prepare(dir: &Path) -> anyhow::Result<()> {
     let tried = std::fs::create_dir_all(dir).and_then(|()| tempfile::tempfile_in(dir));
-    let refused = |error| WrongArguments(format!("--out {}: {error}; nothing was run", dir.display()));
+    let refused = |error| {
+        WrongArguments(format!("--out {}: {error}, so nothing was run; use a writable directory", dir.display()))
+    };
     tried.map_err(refused)?;
     Ok(())
 }

@@ -23,7 +23,7 @@ Examples:
   whetstone rollback support
   whetstone rollback support --to v2 --yes --wait
 
-If --to names the version that serves, the version that waits for approval is rejected.")]
+To reject the challenger that waits for approval, pass the version that serves with --to.")]
 pub(super) struct Arguments {
     /// The AgentOptimization: NAME, or NAMESPACE/NAME
     name: String,

@@ -15,8 +15,8 @@ const HERE: &str = "With -f, on this machine";
 /// With -f, on this machine: runs one cycle of the resource in a file. It runs the champion on the scenarios, clusters
 /// its failures, patches the prompt for them, compares the surviving candidate with the champion on held-out scenarios,
 /// and applies the gate. The champion is the prompt of the target ConfigMap if `--manifests` or the file contains it,
-/// else the base prompt. Every paid call is stored before its answer is used: running the same command again pays
-/// nothing twice, even after Ctrl-C or a crash.
+/// else the base prompt. Every paid answer is recorded before it is used, so that running the same command again never
+/// pays for a call twice, even after Ctrl-C or a crash.
 ///
 /// With NAME, in a cluster: requests a cycle from the operator, by the annotation `whetstone.dev/run-at`. With --wait
 /// it follows the cycle, and the exit code reports its verdict.
@@ -36,8 +36,8 @@ pub(super) struct Arguments {
     source: Source,
     #[command(flatten, next_help_heading = HERE)]
     cycle: Cycle,
-    /// The number of the attempt at the same inputs: a recorded attempt is repeated at no cost, a new one tries other
-    /// patches
+    /// The number of the attempt with the same inputs. Repeating a recorded attempt costs nothing; a new number
+    /// requests other patches
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = HERE)]
     attempt: u32,
     #[command(flatten, next_help_heading = "With NAME, in a cluster")]
@@ -49,7 +49,7 @@ pub(super) struct Arguments {
 /// The resource and the manifests of the ConfigMaps that it refers to.
 #[derive(clap::Args, Debug)]
 struct Source {
-    /// A file with an AgentOptimization and, optionally, the ConfigMaps that it refers to; or a pipeline file
+    /// A file with an AgentOptimization and, optionally, the ConfigMaps that it refers to; or a pipeline template
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     file: Option<PathBuf>,
     /// A directory with manifests of the ConfigMaps that the resource refers to
@@ -95,7 +95,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             engine.finish(&cycle, &outcome).await
         }
         (None, None) => {
-            let message = "no resource; give --filename <FILE> for a cycle on this machine, or the NAME of an AgentOptimization in a cluster";
+            let message = "no resource; give -f FILE for a cycle on this machine, or the NAME of an AgentOptimization in a cluster";
             Err(WrongArguments(message.to_owned()).into())
         }
     }

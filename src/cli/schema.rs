@@ -16,7 +16,7 @@ Examples:
   whetstone schema scenario > scenario.schema.json")]
 pub(super) struct Arguments {
     /// The type to describe
-    #[arg(value_enum)]
+    #[arg(value_enum, value_name = "TYPE")]
     of: Of,
 }
 

@@ -19,7 +19,7 @@ Examples:
   whetstone show
   whetstone show 4f2a --output json | jq .verdict")]
 pub(super) struct Arguments {
-    /// The first digits of the cycle's ID, as listed by `whetstone history`; defaults to the newest cycle
+    /// The cycle's ID, or an unambiguous prefix, as listed by `whetstone history`; defaults to the newest cycle
     cycle: Option<String>,
     /// The store: ledger and history in one SQLite file
     #[arg(long, value_name = "FILE", env = "WHETSTONE_STORE", default_value = ".whetstone/whetstone.db")]
@@ -44,7 +44,7 @@ pub(super) async fn show(arguments: &Arguments) -> anyhow::Result<Exit> {
         [one] => one,
         many => {
             let names: Vec<String> = many.iter().map(|cycle| cycle.cycle.short()).collect();
-            bail!("cycle {prefix:?} is ambiguous: {}; give more digits", names.join(", "))
+            bail!("cycle {prefix:?} is ambiguous: {}; use a longer prefix", names.join(", "))
         }
     };
     let Some(json) = store.report(&cycle.object, cycle.cycle).await? else {

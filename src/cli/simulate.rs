@@ -18,7 +18,7 @@ use crate::simulator::{
 ///
 /// Serves the OpenAI API (chat completions with tools, structured output and streaming; embeddings) and the Anthropic
 /// Messages API. The world file determines the answers; docs/world.md describes its format. `GET /stats` returns the
-/// number of answered calls, and `GET /metrics` the same for Prometheus. Ctrl-C or SIGTERM stops it.
+/// number of answered calls, and `GET /metrics` the same for Prometheus. Ctrl-C or SIGTERM stops the server.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -33,7 +33,8 @@ pub(super) struct Arguments {
     /// The latency of every answer, such as 300ms; defaults to that of the world file
     #[arg(long, value_name = "DURATION")]
     latency: Option<HumanDuration>,
-    /// A file with the prompt of an agent in production: also simulate the customers in the world file's `traffic` with it
+    /// Also simulate production traffic: an agent with the prompt in this file answers the customers that the world file
+    /// defines in `traffic`
     #[arg(long, value_name = "FILE")]
     live_prompt: Option<PathBuf>,
 }

@@ -18,9 +18,9 @@ use crate::web::status::{self, Health};
 /// cycles, all versions with the reasons for their phases, and what to do next. Without NAME, prints one line for each
 /// AgentOptimization.
 ///
-/// Exit codes: 0 ready (the champion serves as the spec wants it; a cycle may run), 3 not ready yet, 4 stalled (a
-/// problem has to be fixed manually), 1 error, 2 wrong arguments, 130 stopped by Ctrl-C. Without NAME, the worst state
-/// determines the exit code.
+/// Exit codes: 0 ready (the champion serves, as the spec requires; a cycle may be running), 3 not ready yet, 4 stalled
+/// (a problem has to be fixed manually), 1 error, 2 wrong arguments, 130 stopped by Ctrl-C. Without NAME, the worst
+/// state determines the exit code.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -5,10 +5,10 @@ use super::cluster::{Answer, Cluster, ClusterArgs, say};
 use super::exit::Exit;
 use crate::kubernetes::ownership::gitops;
 
-/// Start no more cycles.
+/// Stop the running cycle, and start no new ones.
 ///
-/// Sets `spec.suspend`. A running cycle is stopped; its paid calls stay in the ledger. The champion keeps serving, and
-/// a promoted prompt is still watched and rolled back if necessary. Repeating the command has no effect.
+/// Sets `spec.suspend`. The paid calls of a stopped cycle stay in the ledger. The champion keeps serving, and a promoted
+/// prompt is still watched and rolled back if necessary. Repeating the command has no effect.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -19,7 +19,7 @@ pub(super) struct Suspend {
     target: Target,
 }
 
-/// Let cycles start again.
+/// Allow cycles to start again.
 ///
 /// Clears `spec.suspend`. A cycle that was stopped continues where it stopped. Repeating the command has no effect.
 #[derive(clap::Args, Debug)]

@@ -36,7 +36,7 @@ const GROUPS: [(&str, &[Line]); 3] = [
             ("operator", None),
         ],
     ),
-    ("Other", &[("schema", None), ("completions", None), ("help", Some("Print this help, or that of a command"))]),
+    ("Other", &[("schema", None), ("completions", None), ("help", Some("Print this help, or the help of a command"))]),
 ];
 
 const EXAMPLES: &str = "\

@@ -1,9 +1,10 @@
 //! Step *act*: makes the cluster agree with the record. Writes only.
 //!
-//! In this order, so that after a kill at any point the next reconcile goes on:
+//! In this order, so that the next reconcile can continue after a kill at any point:
 //! 1. versions that do not exist yet ([`create_versions`], before the record is committed),
 //! 2. the target ConfigMap, in one apply, from the record,
-//! 3. cycles and watches (only a cycle that is to stop is stopped before the target), restarts, and versions that are too old to keep.
+//! 3. cycles and watches (except that a cycle that has to stop is stopped before the target is written), restarts, and
+//!    versions that are too old to keep.
 
 mod prompts;
 mod supervise;
@@ -21,14 +22,14 @@ use self::versions::delete_retired;
 use super::context::Context;
 use super::error::ReconcileError;
 use super::observe::Observed;
-use super::resolved::{Resolved, Trouble};
+use super::resolved::{Blocker, Resolved};
 use super::restarts::{Occasion, Restarted};
 use super::run_cycle::Grounds;
 use crate::api::AgentOptimization;
 use crate::api::status::Origin;
 use crate::decide::lifecycle::Course;
 
-/// What became of the target and of the workloads that read it. Only [`apply`] makes one.
+/// The results of writing the target and restarting the workloads that read it. Only [`apply`] creates one.
 #[derive(Debug)]
 pub(crate) struct Acted {
     target: Written,
@@ -36,37 +37,37 @@ pub(crate) struct Acted {
 }
 
 impl Acted {
-    /// Why the target does not hold what it should.
+    /// Why the target does not contain what it should.
     #[must_use]
-    pub(crate) fn trouble(&self) -> Option<&Trouble> {
+    pub(crate) fn blocker(&self) -> Option<&Blocker> {
         match &self.target {
             Written::Holds { .. } => None,
-            Written::Refused(trouble) => Some(trouble),
+            Written::Refused(blocker) => Some(blocker),
         }
     }
 
-    /// What somebody had done to the target and was undone.
+    /// The external change of the target that was undone, in words.
     #[must_use]
-    pub(crate) fn put_back(&self) -> Option<&str> {
+    pub(crate) fn restored(&self) -> Option<&str> {
         match &self.target {
-            Written::Holds { put_back } => put_back.as_deref(),
+            Written::Holds { restored } => restored.as_deref(),
             Written::Refused(_) => None,
         }
     }
 
-    /// What the restarts for the champion came to.
+    /// The results of the restarts for the champion.
     #[must_use]
     pub(crate) fn restarted(&self) -> &Restarted {
         &self.restarted
     }
 }
 
-/// Makes the target hold what the record says, restarts what is to be restarted, and makes the right cycle and watch run.
+/// Writes the target according to the record, restarts workloads if necessary, and starts or stops the cycle and the watch.
 ///
-/// `object` is the optimization as it is with the record committed.
+/// `object` is the optimization with the committed record.
 ///
 /// # Errors
-/// When the API server does not answer, or the prompt of the champion is lost.
+/// If a request to the API server fails, or the prompt of the champion is lost.
 pub(crate) async fn apply(
     observed: &Observed,
     resolved: &Resolved,
@@ -75,11 +76,11 @@ pub(crate) async fn apply(
     grounds: &Grounds,
 ) -> Result<Acted, ReconcileError> {
     let context = &grounds.context;
-    // A cycle that is to stop must not go on because a target cannot be written.
+    // First, so that a cycle that has to stop does not continue if the target cannot be written.
     context.cycles.stop_unless(&observed.owner, wanted_cycle(observed, resolved, course));
     let target = write_target(&Prompts { observed, resolved, course, grounds }).await?;
     supervise_cycle(observed, resolved, course, object, grounds);
-    // A prompt that serves is watched, whatever becomes of the workloads.
+    // A prompt that serves is watched, even if the restarts fail.
     supervise_watch(observed, resolved, course, context).await?;
     let restarted = match target {
         Written::Holds { .. } => restart(observed, course, context).await?,
@@ -89,12 +90,12 @@ pub(crate) async fn apply(
     Ok(Acted { target, restarted })
 }
 
-/// Restarts the workloads of the target, once for each champion that was written to it.
+/// Restarts the workloads of the target, once for each champion that is written to it.
 async fn restart(observed: &Observed, course: &Course, context: &Context) -> Result<Restarted, ReconcileError> {
     let (Some(spec), Some(champion)) = (observed.target_spec(), &course.record.champion) else {
         return Ok(Restarted::default());
     };
-    // The pods have started with what serves from the beginning.
+    // The pods have started with the first champion.
     let is_first = matches!(champion.origin, Origin::Base | Origin::Found);
     if is_first || observed.status.restarted_for.as_ref() == Some(&champion.hash.to_string()) {
         return Ok(Restarted::default());

@@ -1,5 +1,6 @@
-//! Step *act*, first part: commits a decision. Versions that it creates, verdicts on what a person has asked for, then the record in
-//! one conditional write, which is where a promotion happens; then what follows from the record alone: verdicts of cycles and Events.
+//! Step *act*, first part: commits a decision. First the versions that it creates and the verdicts on what was requested,
+//! then the record in one conditional write, which is where a promotion happens; then what follows from the record alone:
+//! verdicts of cycles, and Events.
 
 use std::sync::Arc;
 
@@ -13,24 +14,24 @@ use super::resolved::Resolved;
 use crate::api::AgentOptimization;
 use crate::decide::lifecycle::Course;
 
-/// A decision whose record is written.
+/// A decision whose record was written.
 pub(super) struct Committed<'o> {
     /// What is to be done.
     pub course: Course,
-    /// The optimization as it is with the record.
+    /// The optimization with the written record.
     pub object: Arc<AgentOptimization>,
-    /// What the course means for the statuses of versions.
+    /// The changes of the statuses of versions.
     pub versions: VersionReports<'o>,
-    /// Every Event of the decision is published.
+    /// Whether every Event of the decision was published.
     pub is_published: bool,
-    /// Why a version could not be created, if the decision had to do without: to be tried again.
+    /// Why a version could not be created, if the decision was made without it; to be retried.
     pub refused: Option<ReconcileError>,
 }
 
 /// Commits a course.
 ///
 /// # Errors
-/// When the API server does not answer, or somebody has changed the optimization since it was read.
+/// If a request to the API server fails, or the optimization was changed since it was read.
 pub(super) async fn commit<'o>(
     observed: &'o Observed,
     resolved: &Resolved,

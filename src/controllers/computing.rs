@@ -1,9 +1,9 @@
-//! Computing for reconciles: reading suites, compiling their patterns, hashing them. It takes as long as somebody makes it take,
-//! so it is done off the threads that everything else runs on.
+//! Computations for reconciles: parsing suites, compiling their patterns, hashing them. Untrusted input determines how long
+//! this takes, so it does not run on the threads of the runtime.
 //!
-//! A namespace computes one thing at a time, and a process a few, so that nobody's suites delay another one's by more than
-//! their turn. A reconcile waits only a moment: what takes longer goes on without it, and asks for another look when it is
-//! done.
+//! A namespace runs one computation at a time, and a process a few, so that large suites delay other namespaces by at most
+//! one turn. A reconcile waits only briefly: if a computation takes longer, the reconcile ends without its result, and
+//! another one is triggered when it is done.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,23 +20,23 @@ use crate::domain::ids::ObjectKey;
 /// How long a reconcile waits for a result.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Turns to compute, over all namespaces. Copies hand out the same ones.
+/// Limits concurrent computations over all namespaces. Clones share the limit.
 #[derive(Clone)]
-pub(crate) struct Desks {
+pub(crate) struct ComputeSlots {
     free: Arc<Semaphore>,
     namespaces: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
-impl Desks {
-    /// As many as there are cores, within reason.
+impl ComputeSlots {
+    /// One per core, within limits.
     #[must_use]
     pub(crate) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self { free: Arc::new(Semaphore::new(cores.clamp(2, 4))), namespaces: Arc::default() }
     }
 
-    /// Computes something on a thread of its own when it is the namespace's turn. The turn lasts until it is done, even if nobody
-    /// waits any more. `None` when it panicked.
+    /// Runs a computation on a separate thread when it is the namespace's turn. The turn lasts until it is done, even if
+    /// the caller no longer waits. `None` if it panicked.
     async fn compute<T: Send + 'static>(
         &self,
         namespace: &str,
@@ -47,51 +47,51 @@ impl Desks {
             namespaces.retain(|_, own| Arc::strong_count(own) > 1);
             Arc::clone(namespaces.entry(namespace.to_owned()).or_default())
         };
-        // Whoever waits for a desk has its namespace's turn already, so no namespace has two in that queue.
+        // The namespace's lock is taken first, so no namespace has two computations in the queue of the semaphore.
         let turn = own.lock_owned().await;
-        let desk = Arc::clone(&self.free).acquire_owned().await;
+        let slot = Arc::clone(&self.free).acquire_owned().await;
         let computed = tokio::task::spawn_blocking(move || {
             let computed = work();
-            drop((turn, desk));
+            drop((turn, slot));
             computed
         });
         computed.await.ok()
     }
 }
 
-impl Default for Desks {
+impl Default for ComputeSlots {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// What is computed for each optimization.
+/// The computations for each optimization.
 pub(crate) struct Computing<T> {
-    desks: Desks,
+    slots: ComputeSlots,
     jobs: Arc<Mutex<HashMap<ObjectKey, Job<T>>>>,
-    /// Where optimizations go whose result nobody has waited for.
+    /// Receives optimizations whose result came too late for their reconcile.
     trigger: mpsc::UnboundedSender<ObjectKey>,
 }
 
 struct Job<T> {
-    /// What it depends on.
+    /// Identifies its inputs.
     key: ContentHash,
     task: AbortHandle,
     done: CancellationToken,
     result: Option<T>,
-    /// The reconcile has gone on without it.
+    /// Whether the reconcile has ended without its result.
     is_left: bool,
 }
 
 impl<T: Send + 'static> Computing<T> {
-    /// Computes nothing yet.
+    /// Without any computations.
     #[must_use]
-    pub(crate) fn new(desks: Desks, trigger: mpsc::UnboundedSender<ObjectKey>) -> Self {
-        Self { desks, jobs: Arc::default(), trigger }
+    pub(crate) fn new(slots: ComputeSlots, trigger: mpsc::UnboundedSender<ObjectKey>) -> Self {
+        Self { slots, jobs: Arc::default(), trigger }
     }
 
-    /// The result of some work that depends on what has this hash. `None` when it takes longer: then the optimization is to be
-    /// looked at again once it is there. What was computed for the same optimization from something else is dropped.
+    /// The result of a computation whose inputs have this hash. `None` if it takes longer: then a reconcile is triggered
+    /// when it is done. A computation for the same optimization with other inputs is dropped.
     pub(crate) async fn of(
         &self,
         owner: &ObjectKey,
@@ -124,7 +124,7 @@ impl<T: Send + 'static> Computing<T> {
         }
         let result = jobs.remove(owner)?.result;
         if result.is_none() {
-            // It panicked, and will again.
+            // It panicked, and would panic again.
             tracing::error!(
                 namespace = owner.namespace,
                 name = owner.name,
@@ -134,7 +134,7 @@ impl<T: Send + 'static> Computing<T> {
         result
     }
 
-    /// An optimization is gone.
+    /// Drops the computation for a deleted optimization.
     pub(crate) fn forget(&self, owner: &ObjectKey) {
         if let Some(job) = lock(&self.jobs).remove(owner) {
             job.task.abort();
@@ -142,17 +142,17 @@ impl<T: Send + 'static> Computing<T> {
     }
 
     fn start(&self, owner: ObjectKey, key: ContentHash, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
-        let (desks, jobs, trigger) = (self.desks.clone(), Arc::clone(&self.jobs), self.trigger.clone());
+        let (slots, jobs, trigger) = (self.slots.clone(), Arc::clone(&self.jobs), self.trigger.clone());
         let done = CancellationToken::new();
         let ended = done.clone();
         let task = tokio::spawn(async move {
-            let result = desks.compute(&owner.namespace, work).await;
+            let result = slots.compute(&owner.namespace, work).await;
             let mut jobs = lock(&jobs);
             if let Some(job) = jobs.get_mut(&owner).filter(|job| job.key == key) {
                 job.result = result;
                 ended.cancel();
                 if job.is_left {
-                    // The receiver is gone only when the operator ends.
+                    // The receiver is dropped only when the operator ends.
                     let _ = trigger.send(owner.clone());
                 }
             }
@@ -177,10 +177,10 @@ mod tests {
 
     fn computing() -> (Computing<u32>, mpsc::UnboundedReceiver<ObjectKey>) {
         let (trigger, triggered) = mpsc::unbounded_channel();
-        (Computing::new(Desks::new(), trigger), triggered)
+        (Computing::new(ComputeSlots::new(), trigger), triggered)
     }
 
-    /// Work that ends when it is told to.
+    /// Work that ends when the sender is used.
     fn held() -> (std_mpsc::Sender<u32>, impl FnOnce() -> u32 + Send + 'static) {
         let (tell, told) = std_mpsc::channel();
         (tell, move || told.recv().unwrap_or(0))

@@ -1,4 +1,4 @@
-//! Conditions: their types and reasons, and how one is set. They follow kstatus: `Ready` is always there, `Reconciling` and
+//! Conditions: their types and reasons, and how they are set. They follow kstatus: `Ready` always exists, `Reconciling` and
 //! `Stalled` only while they are true.
 
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// The champion serves as the spec wants it.
 pub(super) const READY: &str = "Ready";
-/// The cluster does not agree with the record yet, and will without anybody's help.
+/// The cluster does not agree with the record yet, and will without manual intervention.
 pub(super) const RECONCILING: &str = "Reconciling";
 /// A person must act.
 pub(super) const STALLED: &str = "Stalled";
@@ -16,7 +16,7 @@ pub(super) const PROMOTED: &str = "Promoted";
 pub(super) const ROLLED_BACK: &str = "RolledBack";
 /// The live signals can be read.
 pub(super) const SIGNALS_AVAILABLE: &str = "SignalsAvailable";
-/// The champion does worse than it should, and serves all the same.
+/// The champion does worse than it should, and serves anyway.
 pub(super) const DEGRADED: &str = "Degraded";
 /// The last cycle ran out of its budget.
 pub(super) const BUDGET_EXHAUSTED: &str = "BudgetExhausted";
@@ -25,25 +25,26 @@ pub(super) const BUDGET_EXHAUSTED: &str = "BudgetExhausted";
 pub(super) const PENDING: &str = "Pending";
 /// The champion serves.
 pub(super) const SERVING: &str = "Serving";
-/// The resource is wrong.
+/// The resource is invalid.
 pub(super) const INVALID_SPEC: &str = "InvalidSpec";
-/// An object that the resource names does not exist.
+/// An object that the resource refers to does not exist.
 pub(super) const REFERENCE_MISSING: &str = "ReferenceMissing";
 /// The operator's allow-list does not contain an endpoint.
 pub(super) const ENDPOINT_REFUSED: &str = "EndpointRefused";
 /// A prompt does not fit into a ConfigMap.
 pub(super) const PROMPT_TOO_LARGE: &str = "PromptTooLarge";
-/// The target belongs to somebody else.
+/// The target belongs to another owner.
 pub(super) const TARGET_NOT_OWNED: &str = "TargetNotOwned";
 /// The target is being written.
 pub(super) const APPLYING: &str = "Applying";
 /// A cycle fails until a person acts.
 pub(super) const CYCLE_FAILED: &str = "CycleFailed";
 
-/// The most characters of a condition's message: a resource may have thousands of problems, and its status must stay writable.
+/// The maximum number of characters of a condition's message: a resource may have thousands of problems, and its status
+/// must stay writable.
 pub(super) const MESSAGE: usize = 4096;
 
-/// A text of at most so many characters, with a sign that there is more.
+/// Truncates a text to a maximum number of characters, with an ellipsis.
 pub(super) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
@@ -51,20 +52,20 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// What becomes of a condition.
+/// A change of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It stays as it is.
+    /// It stays unchanged.
     Keep,
-    /// It goes.
+    /// It is removed.
     Clear,
-    /// It says this.
+    /// It gets this content.
     Set {
         /// `True`, `False` or `Unknown`.
         status: &'static str,
-        /// In one word, for machines.
+        /// One word, for machines.
         reason: String,
-        /// In words, for people.
+        /// A sentence, for people.
         message: String,
     },
 }
@@ -76,7 +77,7 @@ impl Change {
     }
 }
 
-/// The conditions of an object while they are brought up to date.
+/// The conditions of an object while they are being updated.
 pub(super) struct Conditions {
     list: Vec<Condition>,
     generation: Option<i64>,
@@ -84,12 +85,12 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    /// Those of before. What changes from here on speaks of this generation.
+    /// The conditions before the update. The changes below are about this generation.
     pub(super) fn of(before: &[Condition], generation: Option<i64>, now: Timestamp) -> Self {
         Self { list: before.to_vec(), generation, now }
     }
 
-    /// Makes a change. The time of a condition's transition changes only with its status.
+    /// Applies a change. The time of a transition changes only with the status.
     pub(super) fn apply(&mut self, type_: &str, change: Change) {
         if change == Change::Keep {
             return;
@@ -103,12 +104,12 @@ impl Conditions {
             reason,
             message: cut(&message, MESSAGE),
             observed_generation: self.generation,
-            // Statuses hold whole seconds: a time that is rounded on the way would look like a change.
+            // Statuses have whole seconds: a time that is rounded when it is written would look like a change.
             last_transition_time: since.unwrap_or_else(|| Time(whole_seconds(self.now))),
         });
     }
 
-    /// All of them, those first that kstatus goes by.
+    /// All conditions, beginning with those that kstatus uses.
     pub(super) fn into_list(mut self) -> Vec<Condition> {
         self.list.sort_by(|a, b| rank(&a.type_).cmp(&rank(&b.type_)).then_with(|| a.type_.cmp(&b.type_)));
         self.list

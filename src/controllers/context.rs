@@ -1,4 +1,4 @@
-//! What every reconcile shares.
+//! What all reconciles share.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ use crate::kubernetes::references::References;
 use crate::kubernetes::versions::Versions;
 use crate::telemetry::metrics::Metrics;
 
-/// What every reconcile shares.
+/// What all reconciles share.
 pub(crate) struct Context {
     /// The API server.
     pub client: Client,
@@ -31,36 +31,36 @@ pub(crate) struct Context {
     pub optimizations: Store<AgentOptimization>,
     /// Every PromptVersion that is watched, without its prompt.
     pub versions: Arc<Versions>,
-    /// Watches over what optimizations refer to.
+    /// Watches on the objects that optimizations refer to.
     pub references: References,
-    /// What is computed of what optimizations refer to.
+    /// Computes what optimizations refer to.
     pub computing: Computing<Computed>,
     /// The cycles of this process.
     pub cycles: Cycles,
-    /// The watches over promoted prompts.
+    /// The watches of promoted prompts.
     pub watches: Watches,
-    /// Whether we may write.
+    /// Whether this process may write.
     pub fence: Fence,
-    /// Where Events go.
+    /// Publishes Events.
     pub events: Publisher,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// The hosts that resources may name.
+    /// The hosts that resources may refer to.
     pub allowed: Arc<AllowList>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// What was resolved last for each optimization.
+    /// The last result of *resolve* for each optimization.
     pub resolved: Mutex<HashMap<ObjectKey, Arc<Resolved>>>,
-    /// What our own last write of each optimization returned, until the watch has caught up with it.
+    /// The result of the last write of each optimization, until the watch has caught up with it.
     pub written: Mutex<HashMap<ObjectKey, Arc<AgentOptimization>>>,
     /// The restarts that have failed.
     pub restarts: Restarts,
-    /// How often each optimization has failed to be reconciled in a row.
+    /// The number of consecutive failed reconciles of each optimization.
     pub failures: Mutex<HashMap<ObjectKey, u32>>,
 }
 
 impl Context {
-    /// The newest that is known of an optimization: what we wrote last, unless the watch has seen something newer.
+    /// The newest known state of an optimization: the result of the last write, unless the watch has reported a newer one.
     pub(crate) fn newest(&self, owner: &ObjectKey, seen: Arc<AgentOptimization>) -> Arc<AgentOptimization> {
         let mut written = lock(&self.written);
         match written.get(owner) {
@@ -73,7 +73,7 @@ impl Context {
         }
     }
 
-    /// An optimization is gone: nothing of it stays.
+    /// Drops everything about a deleted optimization.
     pub(crate) fn forget(&self, owner: &ObjectKey) {
         self.cycles.forget(owner);
         self.computing.forget(owner);
@@ -86,7 +86,7 @@ impl Context {
         self.restarts.forget(owner);
     }
 
-    /// Of all that is known, only these optimizations are still there.
+    /// Drops everything about optimizations that do not exist anymore; `there` are those that do.
     pub(crate) fn forget_all_but(&self, there: &[Arc<AgentOptimization>]) {
         let there: HashSet<ObjectKey> = there.iter().map(|object| key_of(&**object)).collect();
         let mut known: HashSet<ObjectKey> = lock(&self.resolved).keys().cloned().collect();
@@ -98,7 +98,7 @@ impl Context {
     }
 }
 
-/// Whether an object was written later than another. Versions of one object are numbers that grow.
+/// Whether an object was written later than another. The resource versions of one object are increasing numbers.
 fn is_newer(one: &AgentOptimization, other: &AgentOptimization) -> bool {
     let number = |object: &AgentOptimization| {
         object.meta().resource_version.as_ref().and_then(|version| version.parse::<u64>().ok()).unwrap_or(0)

@@ -1,7 +1,8 @@
-//! The cycles of this process: one for an object, bounded over all, in fair turns.
+//! The cycles of this process: at most one per object, and a limited number in total, in fair turns.
 //!
-//! A cycle is a task that writes nothing to the API server. It can be stopped at any moment: calls under way still reach the
-//! ledger, so the same cycle started again goes on where it was. A panic in one is that object's failure.
+//! A cycle is a task that writes nothing to the API server. It can be stopped at any time: running calls are still recorded
+//! in the ledger, so the same cycle continues there when it is started again. A panic in a cycle is a failure of that
+//! object only.
 
 mod meter;
 
@@ -27,47 +28,48 @@ use crate::domain::ids::ObjectKey;
 use crate::models::Pauses;
 use crate::telemetry::metrics::Metrics;
 
-/// How long a cycle that is stopped may take to notice. Then its task is ended; calls under way are recorded all the same.
+/// How long a stopped cycle may take to react. Then its task is aborted; running calls are recorded anyway.
 const PATIENCE: Duration = Duration::from_millis(800);
 /// How long all calls of a cycle must have been waiting before it gives up its turn.
-const ONLY_WAITS: Duration = Duration::from_secs(1);
+const IDLE_GRACE: Duration = Duration::from_secs(1);
 /// A cycle to run.
 pub(crate) struct Order {
-    /// What it is about.
+    /// What it does.
     pub cycle: RunningCycle,
     /// The hash of the prompt that serves.
     pub champion: ContentHash,
-    /// Tells whether anything that it depends on has changed.
+    /// Identifies everything that it depends on.
     pub fingerprint: String,
-    /// Identifies the terms on which it runs. On others it is stopped, and goes on where it was.
+    /// Identifies its limits, such as the budget. If they change, the cycle is stopped and continues under the new ones.
     pub terms: String,
-    /// The cycle itself. It gets a thread of its own: a cycle computes as well as waits, and must not hold up reconciles.
+    /// The cycle itself. It gets a separate thread, because a cycle computes as well as waits, and must not block
+    /// reconciles.
     pub run: Box<dyn FnOnce(Supervision) -> LocalBoxFuture<'static, Finish> + Send>,
 }
 
-/// What a cycle is supervised by.
+/// The means to supervise a cycle.
 pub(crate) struct Supervision {
-    /// Asks it to stop.
+    /// Requests that it stop.
     pub stop: CancellationToken,
-    /// Where it tells how far it is.
+    /// Receives its progress.
     pub meter: Arc<Meter>,
-    /// Where its calls tell whether they wait.
+    /// Is notified whether its calls wait.
     pub pauses: Arc<Pauses>,
 }
 
-/// What a cycle comes to; `None` when it was stopped.
+/// The result of a cycle; `None` if it was stopped.
 pub(crate) type Finish = Option<Result<CycleFacts, Failed>>;
 
-/// What a cycle does, or has come to.
+/// The progress or the result of a cycle.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Supervised {
-    /// How far it is, while it runs or waits for its turn.
+    /// Its progress, while it runs or waits for its turn.
     pub progress: Option<ProgressStatus>,
-    /// It waits for its turn.
+    /// Whether it waits for its turn.
     pub is_queued: bool,
-    /// What it has come to.
+    /// Its result, if it has ended.
     pub ended: Option<Ended>,
-    /// What it was started on.
+    /// The fingerprint with which it was started.
     pub fingerprint: Option<String>,
 }
 
@@ -84,25 +86,25 @@ struct Task {
     champion: ContentHash,
     fingerprint: String,
     terms: String,
-    /// Asks the cycle to stop.
+    /// Requests that the cycle stop.
     stop: CancellationToken,
-    /// Ends it at its next await.
+    /// Aborts it at its next await.
     kill: CancellationToken,
     handle: Option<JoinHandle<()>>,
     meter: Arc<Meter>,
     ended: Arc<Mutex<Option<Ended>>>,
-    /// What it has come to has been taken in.
+    /// Whether its result was processed.
     is_settled: bool,
 }
 
 impl Cycles {
-    /// None yet; each runs when it is its turn. Optimizations whose cycle has ended go to `trigger`.
+    /// No cycles yet; each runs when it is its turn. Optimizations whose cycle has ended are sent to `trigger`.
     #[must_use]
     pub(crate) fn new(turns: Turns, trigger: mpsc::UnboundedSender<ObjectKey>, metrics: Arc<Metrics>) -> Self {
         Self { tasks: Mutex::default(), turns, trigger, metrics }
     }
 
-    /// What the cycle of an optimization does.
+    /// The state of the cycle of an optimization.
     pub(crate) fn look(&self, owner: &ObjectKey) -> Supervised {
         let tasks = lock(&self.tasks);
         let Some(task) = tasks.get(owner) else { return Supervised::default() };
@@ -116,15 +118,15 @@ impl Cycles {
         }
     }
 
-    /// What the cycle of an optimization has come to has been taken in. What it was started on is remembered.
+    /// Marks the result of a cycle as processed. Its fingerprint is kept.
     pub(crate) fn settle(&self, owner: &ObjectKey) {
         if let Some(task) = lock(&self.tasks).get_mut(owner) {
             task.is_settled = lock(&task.ended).is_some();
         }
     }
 
-    /// Makes the cycle of an optimization be this one: whatever else runs is stopped. One that has ended is not started again
-    /// before that was taken in.
+    /// Runs this cycle for an optimization, and stops any other. A cycle that has ended is not started again before its
+    /// result was processed.
     pub(crate) fn run(&self, owner: &ObjectKey, order: Order) {
         let mut tasks = lock(&self.tasks);
         let before = match tasks.get_mut(owner) {
@@ -135,7 +137,7 @@ impl Cycles {
                     && task.champion == order.champion
                     && (task.terms == order.terms || lock(&task.ended).is_some()) =>
             {
-                // The first cycle of an object starts before all that it refers to is watched.
+                // The first cycle of an object starts before all objects that it refers to are watched.
                 if task.fingerprint.is_empty() {
                     task.fingerprint = order.fingerprint;
                 }
@@ -154,7 +156,7 @@ impl Cycles {
             let metrics = Arc::clone(&self.metrics);
             let span = tracing::info_span!("object", namespace = owner.namespace, name = owner.name);
             let task = async move {
-                // Two cycles of one object would pay for the same calls.
+                // Two concurrent cycles of one object would pay for the same calls.
                 if let Some(before) = before {
                     let _ = before.await;
                 }
@@ -168,7 +170,7 @@ impl Cycles {
                 let _ = trigger.send(owner.clone());
                 let runtime = tokio::runtime::Handle::current();
                 let span = tracing::Span::current();
-                // Whoever waits when the cycle has ended, however it has, is told to give up.
+                // However the cycle has ended, its waiting calls are given up.
                 let pauses = Arc::new(Pauses::new(stop.child_token()));
                 let supervision = Supervision { stop, meter, pauses: Arc::clone(&pauses) };
                 let thread = tokio::task::spawn_blocking(move || {
@@ -210,7 +212,7 @@ impl Cycles {
         tasks.insert(owner.clone(), task);
     }
 
-    /// Asks the cycle of an optimization to stop unless it is this one, for a champion of this hash.
+    /// Stops the cycle of an optimization unless it is this one, for a champion with this hash.
     pub(crate) fn stop_unless(&self, owner: &ObjectKey, wanted: Option<(&RunningCycle, ContentHash)>) {
         if let Some(task) = lock(&self.tasks).get(owner)
             && !wanted.is_some_and(|(cycle, champion)| task.cycle.is_same(cycle) && task.champion == champion)
@@ -219,19 +221,19 @@ impl Cycles {
         }
     }
 
-    /// The optimizations that a cycle is known of.
+    /// The optimizations with a known cycle.
     pub(crate) fn owners(&self) -> Vec<ObjectKey> {
         lock(&self.tasks).keys().cloned().collect()
     }
 
-    /// Stops the cycle of an optimization, and forgets what it has come to.
+    /// Stops the cycle of an optimization, and drops its result.
     pub(crate) fn forget(&self, owner: &ObjectKey) {
         if let Some(task) = lock(&self.tasks).remove(owner) {
             end(task);
         }
     }
 
-    /// Stops all, and waits until they have stopped. Calls under way have `patience` to be answered and recorded.
+    /// Stops all cycles, and waits until they have stopped. Running calls have `patience` to be answered and recorded.
     pub(crate) async fn stop(&self, patience: Duration) {
         let tasks: Vec<Task> = lock(&self.tasks).drain().map(|(_, task)| task).collect();
         let ending: Vec<JoinHandle<()>> = tasks.into_iter().filter_map(|task| end_within(task, patience)).collect();
@@ -239,7 +241,7 @@ impl Cycles {
     }
 }
 
-/// Waits for the end of a cycle, which gives up its turn while all its calls wait, and goes on when it has one again.
+/// Waits for the end of a cycle. While all its calls wait, it gives up its turn, and it resumes when it has one again.
 async fn in_turns<T>(
     mut cycle: JoinHandle<T>,
     mut turn: Turn,
@@ -250,7 +252,7 @@ async fn in_turns<T>(
         let running = metrics.running();
         tokio::select! {
             ended = &mut cycle => return ended,
-            () = pauses.idle(ONLY_WAITS) => {}
+            () = pauses.idle(IDLE_GRACE) => {}
         }
         drop(running);
         let (parked, counted) = (turn.park(), metrics.parked());
@@ -263,11 +265,11 @@ async fn in_turns<T>(
             turn = parked.take() => turn,
         };
         drop(counted);
-        pauses.go_on();
+        pauses.resume();
     }
 }
 
-/// Stops a task. The handle ends when it has.
+/// Stops a task. The returned handle completes when it has stopped.
 fn end(task: Task) -> Option<JoinHandle<()>> {
     end_within(task, PATIENCE)
 }
@@ -283,7 +285,7 @@ fn end_within(mut task: Task, patience: Duration) -> Option<JoinHandle<()>> {
     }))
 }
 
-/// What a panic says.
+/// The message of a panic.
 pub(super) fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())

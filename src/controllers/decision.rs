@@ -1,4 +1,5 @@
-//! Step *decide*: what is known, put before the pure function that decides ([`lifecycle::next`](next)). Reads the store at most.
+//! Step *decide*: collects what is known for the pure function that decides ([`lifecycle::next`](next)). Reads at most the
+//! store.
 
 use super::conditions::whole_seconds;
 use super::context::Context;
@@ -14,7 +15,7 @@ use crate::decide::schedule::{self, ScheduleError};
 use crate::domain::ids::RecordedInputs;
 use crate::store::Store as _;
 
-/// Decides on all that is known.
+/// Decides, given everything that is known.
 pub(super) async fn decide(observed: &Observed, resolved: &Resolved, grounds: &Grounds) -> Course {
     let known = Known::of(observed, resolved, &grounds.context);
     let course = next(&known.situation(observed, resolved, &[]));
@@ -27,7 +28,8 @@ pub(super) async fn decide(observed: &Observed, resolved: &Resolved, grounds: &G
     known.with_obstacle(course)
 }
 
-/// Decides on what needs no new version, when none can be created. `None` if there is nothing to do without one.
+/// Decides everything that needs no new version, for when none can be created. `None` if there is nothing to decide without
+/// one.
 pub(super) fn decide_without_new_versions(
     observed: &Observed,
     resolved: &Resolved,
@@ -38,7 +40,7 @@ pub(super) fn decide_without_new_versions(
     Some(Deferred { course: known.with_obstacle(deferred.course), ..deferred })
 }
 
-/// What a decision depends on, as it sees it.
+/// The inputs of a decision, in its own types.
 struct Known {
     wants: Wants,
     schedule_error: Option<ScheduleError>,
@@ -46,7 +48,7 @@ struct Known {
     taken: Vec<String>,
     found: Option<Found>,
     inputs: Option<RecordedInputs>,
-    /// The newest readings are of the watch that a person wants now.
+    /// Whether the newest readings are of the watch that the spec now defines.
     is_watched_as_wanted: bool,
 }
 
@@ -87,7 +89,7 @@ impl Known {
         }
     }
 
-    /// A schedule that cannot be kept is what a person must fix, unless something else is.
+    /// Reports an invalid schedule as the obstacle, unless there is another one.
     fn with_obstacle(&self, mut course: Course) -> Course {
         if let Some(error) = &self.schedule_error {
             course.obstacle.get_or_insert(Obstacle { reason: ObstacleReason::InvalidSpec, message: error.to_string() });
@@ -96,7 +98,8 @@ impl Known {
     }
 }
 
-/// The versions that the store remembers, of an earlier object of this name as well: none of their names goes to another prompt.
+/// The versions in the store, including those of an earlier object with this name: their names are not assigned to other
+/// prompts.
 async fn remembered(observed: &Observed, grounds: &Grounds) -> Vec<VersionId> {
     let owner = &observed.owner;
     let versions = async { grounds.stores.of(&owner.namespace).await?.versions(&owner.to_string()).await };
@@ -105,14 +108,14 @@ async fn remembered(observed: &Observed, grounds: &Grounds) -> Vec<VersionId> {
             rows.into_iter().map(|row| VersionId { version: row.version.name, hash: row.version.hash }).collect()
         }
         Err(error) => {
-            // What can serve, serves; the cycle reports what is wrong with the store.
+            // The champion can still serve; the cycle reports the problem with the store.
             tracing::warn!(namespace = owner.namespace, name = owner.name, %error, "cannot read the versions that had a name before");
             Vec::new()
         }
     }
 }
 
-/// What a person wants, and what is wrong with the schedule.
+/// What the spec and annotations request, and the problem with the schedule.
 fn wants(observed: &Observed, resolved: &Resolved) -> (Wants, Option<ScheduleError>) {
     let object = &observed.object;
     let annotation = |name: &str| {

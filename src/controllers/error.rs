@@ -1,4 +1,4 @@
-//! Why a reconcile failed, and when it is tried again.
+//! Why a reconcile failed, and when it is retried.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use crate::engine::ports::StoreError;
 use crate::kubernetes::lease::NotLeader;
 use crate::kubernetes::refusal::{is_refusal, reason};
 
-/// How soon a reconcile is tried again after somebody else has changed an object.
+/// The wait before a reconcile is retried after a conflict.
 const AFTER_CONFLICT: Duration = Duration::from_millis(50);
-/// How many conflicts in a row are tried again that soon.
+/// The number of consecutive conflicts that are retried after this short wait.
 const CONFLICTS: u32 = 10;
-/// The first wait after any other error; it doubles with each failure.
+/// The wait after the first failure with any other error. It doubles with each failure.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
-/// The longest wait after an error.
+/// The maximum wait after an error.
 const LONGEST: Duration = Duration::from_mins(1);
 
 /// The steps of a reconcile, in order.
@@ -29,7 +29,7 @@ pub(crate) enum Step {
     Report,
 }
 
-/// A request to the API server that a reconcile cannot do without.
+/// A request to the API server that a reconcile depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
     /// Read the target ConfigMap, in *observe* and again in *act*.
@@ -76,7 +76,7 @@ impl Attempt {
         Self::WriteVersionStatus,
     ];
 
-    /// The step that makes it, what it does in words, and the verb and resource that a Role must allow for it.
+    /// The step that makes it, a description, and the verb and resource that a Role must allow for it.
     const fn facts(self) -> (Step, &'static str, &'static str, &'static str) {
         match self {
             Self::ReadTarget => (Step::Observe, "read the ConfigMap", "get", "configmaps"),
@@ -107,12 +107,12 @@ impl Attempt {
         (verb, resource)
     }
 
-    /// What an error of the client means: this request failed on this object.
+    /// Converts an error of the client: this request failed for this object.
     pub(crate) fn on(self, namespace: &str, name: &str) -> impl FnOnce(kube::Error) -> ReconcileError {
         move |source| ReconcileError::Request { attempt: self, object: ObjectKey::new(namespace, name), source }
     }
 
-    /// Somebody else changed this object, or created it.
+    /// The error if another client changed or created this object.
     #[must_use]
     pub(crate) fn conflict(self, namespace: &str, name: &str) -> ReconcileError {
         ReconcileError::Conflict { attempt: self, object: ObjectKey::new(namespace, name) }
@@ -125,7 +125,7 @@ impl Attempt {
     fn remedy(self, error: &kube::Error) -> String {
         let (verb, resource) = self.permission();
         match error {
-            // RBAC's own words; a quota or an admission webhook has others.
+            // The message is RBAC's own; the messages of a quota or an admission webhook are different.
             kube::Error::Api(status) if status.code == 403 && status.message.contains(" cannot ") => {
                 format!("; the operator's Role must allow {verb} on {resource}")
             }
@@ -142,17 +142,17 @@ pub(crate) enum ReconcileError {
     Request {
         /// The request.
         attempt: Attempt,
-        /// The object that it is about.
+        /// The object of the request.
         object: ObjectKey,
-        /// What the client says.
+        /// The error of the client.
         source: kube::Error,
     },
-    /// Somebody else has changed an object since it was read.
+    /// An object was changed since it was read.
     #[error("cannot {} {object}: it was changed by somebody else in the meantime", attempt.words())]
     Conflict {
         /// The request.
         attempt: Attempt,
-        /// The object that has changed.
+        /// The object that was changed.
         object: ObjectKey,
     },
     /// The store cannot be read.
@@ -160,16 +160,16 @@ pub(crate) enum ReconcileError {
     Store {
         /// The AgentOptimization.
         object: ObjectKey,
-        /// What the store says.
+        /// The error of the store.
         source: StoreError,
     },
-    /// The AgentOptimization is gone.
+    /// The AgentOptimization was deleted.
     #[error("the AgentOptimization {0} was deleted in the meantime")]
     Gone(ObjectKey),
-    /// We do not hold the Lease.
+    /// This process does not hold the Lease.
     #[error(transparent)]
     NotLeader(#[from] NotLeader),
-    /// The prompt of the champion is nowhere.
+    /// The prompt of the champion cannot be found anywhere.
     #[error(
         "cannot find the prompt of {version} of {object}: it is neither in the target, nor in a PromptVersion, nor in the store; \
          apply its PromptVersion again"
@@ -180,7 +180,7 @@ pub(crate) enum ReconcileError {
         /// The name of the version.
         version: VersionName,
     },
-    /// A defect.
+    /// A defect of this program.
     #[error("reconciling panicked: {0}; this is a defect of Whetstone")]
     Panicked(String),
 }
@@ -212,13 +212,14 @@ impl ReconcileError {
         }
     }
 
-    /// Whether the API server refuses the request and will refuse it again.
+    /// Whether the API server refuses the request, and would refuse it again.
     #[must_use]
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(self, Self::Request { source, .. } if is_refusal(source))
     }
 
-    /// How long to wait before the next attempt, after so many failures in a row; `None` when there is nothing left to reconcile.
+    /// The wait before the next attempt, after this many consecutive failures; `None` if there is nothing left to
+    /// reconcile.
     #[must_use]
     pub(crate) fn retry_after(&self, failures: u32) -> Option<Duration> {
         match self {

@@ -1,4 +1,5 @@
-//! The finalizer of `spec.promotion.onDelete: Revert`: it keeps a deleted optimization until its target has the base prompt again.
+//! The finalizer of `spec.promotion.onDelete: Revert`: it keeps a deleted optimization until the base prompt is restored in
+//! its target.
 
 use std::sync::Arc;
 
@@ -18,10 +19,10 @@ use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 use crate::kubernetes::names::{FIELD_MANAGER, REVERT_FINALIZER};
 use crate::kubernetes::target::{self, ApplyError, Target};
 
-/// Sets or removes the finalizer as the spec wants it. Returns the optimization as it is then.
+/// Sets or removes the finalizer according to the spec. Returns the updated optimization.
 ///
 /// # Errors
-/// When it cannot be written, or has changed since it was read.
+/// If it cannot be written, or was changed since it was read.
 pub(super) async fn set(observed: &Observed, context: &Context) -> Result<Arc<AgentOptimization>, ReconcileError> {
     let object = &observed.object;
     let is_wanted = observed.promotion.on_delete == OnDelete::Revert;
@@ -36,11 +37,11 @@ pub(super) async fn set(observed: &Observed, context: &Context) -> Result<Arc<Ag
     Ok(written)
 }
 
-/// Ends what runs for an optimization that is being deleted, writes the base prompt to its target if the finalizer asks for that, and
-/// lets the optimization go.
+/// Stops the tasks of an optimization that is being deleted, writes the base prompt to its target if the finalizer requires
+/// that, and removes the finalizer.
 ///
 /// # Errors
-/// When the target or the finalizers cannot be written.
+/// If the target or the finalizers cannot be written.
 pub(super) async fn finalize(observed: &Observed, context: &Context) -> Result<Action, ReconcileError> {
     context.cycles.forget(&observed.owner);
     context.watches.forget(&observed.owner);
@@ -52,7 +53,7 @@ pub(super) async fn finalize(observed: &Observed, context: &Context) -> Result<A
         Some(Target::Ours(held)) if held.labelled && observed.rival.is_none() => Some(held),
         _ => None,
     };
-    // A base prompt that is gone cannot be written, and must not delay the deletion for ever.
+    // A base prompt that does not exist anymore cannot be written, and must not delay the deletion forever.
     if let (Some(spec), Some(held), Some(base)) = (observed.target_spec(), ours, &resolved.base) {
         let data =
             [(PROMPT_KEY, base.text.clone()), (VERSION_KEY, "base".to_owned()), (HASH_KEY, base.hash.to_string())];
@@ -73,12 +74,12 @@ fn is_held(object: &AgentOptimization) -> bool {
     object.finalizers().iter().any(|finalizer| finalizer == REVERT_FINALIZER)
 }
 
-/// The finalizers that are not ours.
+/// The finalizers of other controllers.
 fn others(object: &AgentOptimization) -> Vec<String> {
     object.finalizers().iter().filter(|finalizer| *finalizer != REVERT_FINALIZER).cloned().collect()
 }
 
-/// Writes the finalizers. Returns the optimization as it is then; `None` if it is gone.
+/// Writes the finalizers. Returns the updated optimization; `None` if it was deleted.
 async fn write(
     observed: &Observed,
     finalizers: Vec<String>,

@@ -1,7 +1,7 @@
-//! Whether this process lives, could act, and does: what the probes and the Lease go by.
+//! Whether this process is alive and ready: the basis of the probes and the Lease.
 //!
-//! Both are asked on a thread of their own ([`super::vital`]), which goes on whatever the rest of the process is busy with. So they tell
-//! of the rest by its heartbeat.
+//! Both are handled on a separate thread ([`super::vital`]), which runs however busy the rest of the process is. So the
+//! state of the rest is known from its heartbeat.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,30 +10,30 @@ use std::time::{Duration, Instant};
 use super::lock;
 use crate::kubernetes::lease::Fitness;
 
-/// How often the heart of the operator beats.
+/// The interval of the operator's heartbeat.
 const BEAT: Duration = Duration::from_secs(1);
-/// How long after its last beat the operator is not ready.
+/// The time without a heartbeat after which the operator is not ready.
 const BUSY: Duration = Duration::from_secs(30);
-/// How long after its last beat the operator is taken for stuck: it lets the Lease go, and should be restarted. A restart costs every
-/// namespace its cycles under way, so that nothing that ends by itself should bring one about.
+/// The time without a heartbeat after which the operator is considered stuck: it releases the Lease, and should be
+/// restarted. A restart interrupts the running cycles of every namespace, so a temporary problem should not cause one.
 pub(crate) const STUCK: Duration = Duration::from_mins(3);
-/// How long a replica may hold the Lease without leading.
+/// How long a replica may hold the Lease without acting as the leader.
 const BEGINS: Duration = Duration::from_mins(1);
 
-/// How this replica is.
+/// The health of this replica.
 #[derive(Debug)]
 pub(crate) struct Health {
-    /// The election goes on.
+    /// Whether the election is running.
     pub is_candidate: AtomicBool,
-    /// This replica acts, and has seen every object.
+    /// Whether this replica is the leader and has synced every object.
     pub has_synced: AtomicBool,
-    /// Its controller has ended although nobody asked for it.
+    /// Whether its controller has ended unexpectedly.
     pub has_failed: AtomicBool,
-    /// When the runtime that everything but the Lease and the probes runs on last showed that it goes on.
+    /// The last heartbeat of the runtime of everything except the Lease and the probes.
     beat: Mutex<Instant>,
     /// Since when the Lease is held.
     holds: Mutex<Option<Instant>>,
-    /// Whether this replica acts, and since when it does or does not.
+    /// Whether this replica is the leader, and since when it is or is not.
     leads: Mutex<(bool, Instant)>,
 }
 
@@ -51,24 +51,24 @@ impl Default for Health {
 }
 
 impl Health {
-    /// It should not be restarted.
+    /// Whether the replica is alive, so that it should not be restarted.
     pub(crate) fn is_alive(&self) -> bool {
         !self.has_failed.load(Ordering::Relaxed) && self.since_beat() < STUCK
     }
 
-    /// It could act, or does.
+    /// Whether the replica is ready to act, or acts.
     pub(crate) fn is_ready(&self) -> bool {
         let holds = lock(&self.holds).is_some();
         let acts = lock(&self.leads).0 && self.has_synced.load(Ordering::Relaxed);
         self.is_candidate.load(Ordering::Relaxed) && (!holds || acts) && self.since_beat() < BUSY
     }
 
-    /// This replica acts from now on, or does not any more.
+    /// Records whether this replica is the leader.
     pub(crate) fn set_leader(&self, leads: bool) {
         *lock(&self.leads) = (leads, Instant::now());
     }
 
-    /// Beats for as long as this is run: on the runtime that it tells of.
+    /// Beats for as long as this future runs, on the runtime whose health it shows.
     pub(crate) async fn beat(&self) {
         loop {
             *lock(&self.beat) = Instant::now();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_the_lease_and_does_not_lead_is_not_ready_and_lets_go_in_the_end() {
+    fn a_holder_that_does_not_lead_is_not_ready_and_finally_releases_the_lease() {
         let health = leading();
         *lock(&health.holds) = Some(ago(BEGINS + BEAT));
         health.set_leader(false);

@@ -1,4 +1,4 @@
-//! Step *observe*: what is in the cluster, and in this process, about one optimization. Reads only.
+//! Step *observe*: the state of one optimization, in the cluster and in this process. Reads only.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::kubernetes::names::key_of;
 use crate::kubernetes::target::{self, Target};
 use crate::kubernetes::versions::Indexed;
 
-/// What is known about one optimization.
+/// The known state of one optimization.
 pub(crate) struct Observed {
     /// Its namespace and name.
     pub owner: ObjectKey,
@@ -34,17 +34,17 @@ pub(crate) struct Observed {
     pub record: Record,
     /// Its versions.
     pub versions: Vec<Indexed>,
-    /// What stands under the name of its target; `None` when it has none.
+    /// The object with the name of its target; `None` if it does not exist.
     pub target: Option<Target>,
-    /// Another optimization that has the same target, and had it first.
+    /// Another optimization that had the same target first.
     pub rival: Option<String>,
-    /// What its cycle does, or has come to.
+    /// The progress or the result of its cycle.
     pub cycle: Supervised,
-    /// What its spec wants of promotions.
+    /// The promotion settings of its spec.
     pub promotion: PromotionPlan,
     /// The newest readings of its live signals.
     pub watched: Option<Watched>,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
@@ -54,20 +54,20 @@ impl Observed {
         self.object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref())
     }
 
-    /// Its target is somebody else's. Nothing is paid for prompts that have nowhere to serve.
+    /// Whether its target belongs to another owner. Then nothing is paid for prompts that could not serve.
     pub(crate) fn is_refused(&self) -> bool {
         self.rival.is_some() || matches!(self.target, Some(Target::Foreign { .. }))
     }
 
-    /// Whether `Ready` says that the champion of the record serves as this generation of the spec wants it: the target has held its
-    /// prompt, so whatever differs now was done by somebody else.
+    /// Whether `Ready` reports that the champion of the record serves as this generation of the spec requires. Then the
+    /// target has contained its prompt, and any difference is an external change.
     pub(crate) fn is_settled(&self) -> bool {
         let ready =
             find(&self.status.conditions, conditions::READY).filter(|ready| ready.reason == conditions::SERVING);
         ready.is_some_and(|ready| ready.observed_generation == self.object.metadata.generation)
     }
 
-    /// The prompt in our own target. What a rival has there is not ours.
+    /// The prompt in our own target. That of a rival is ignored.
     pub(crate) fn found(&self) -> Option<Found> {
         if self.rival.is_some() {
             return None;
@@ -79,10 +79,10 @@ impl Observed {
     }
 }
 
-/// Looks at everything but the references.
+/// Reads everything except the references.
 ///
 /// # Errors
-/// When the target cannot be read.
+/// If the target cannot be read.
 pub(crate) async fn observe(object: Arc<AgentOptimization>, context: &Context) -> Result<Observed, ReconcileError> {
     let owner = key_of(&*object);
     let object = context.newest(&owner, object);
@@ -114,7 +114,7 @@ pub(crate) async fn observe(object: Arc<AgentOptimization>, context: &Context) -
     })
 }
 
-/// The optimization that has this target and came first.
+/// The optimization that had this target first.
 fn rival(object: &AgentOptimization, target: &str, context: &Context) -> Option<String> {
     let seniority = |object: &AgentOptimization| (object.creation_timestamp().map(|time| time.0), object.name_any());
     let ours = seniority(object);

@@ -1,4 +1,4 @@
-//! The operator as a whole: waits for the Lease, and reconciles for as long as it holds it.
+//! The whole operator: waits for the Lease, and reconciles while it holds it.
 
 mod follow;
 mod namespace;
@@ -23,41 +23,41 @@ use crate::kubernetes::lease::{CandidacyEnded, Election, Settings};
 use crate::models::{AnswerMemory, Connections, SetupError};
 use crate::telemetry::metrics::Metrics;
 
-/// What the operator goes by.
+/// The settings of the operator.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// The namespaces that are watched; all of them when empty.
+    /// The namespaces to watch; empty for all.
     pub namespaces: Vec<String>,
-    /// The folder of the stores.
+    /// The directory of the stores.
     pub store: PathBuf,
-    /// The hosts that resources may name.
+    /// The hosts that resources may refer to.
     pub allowed: AllowList,
-    /// Cycles under way at once.
+    /// The maximum number of concurrent cycles.
     pub max_cycles: usize,
-    /// What the answers of all models may take.
+    /// The limits of the memory for the answers of all models.
     pub memory: AnswerMemory,
-    /// The Lease.
+    /// The settings of the Lease.
     pub lease: Settings,
-    /// How long calls under way may take to be answered and recorded when the operator ends.
+    /// How long running calls may take to be answered and recorded when the operator ends.
     pub patience: Duration,
 }
 
 impl Options {
-    /// How many of the cycles under way at once are kept for namespaces that have none: a quarter, where there is more than one
+    /// The number of concurrent cycles that are reserved for namespaces without any: a quarter, if there is more than one
     /// namespace.
     fn kept_cycles(&self) -> usize {
         if self.namespaces.len() == 1 || self.max_cycles < 2 { 0 } else { (self.max_cycles / 4).max(1) }
     }
 }
 
-/// The API server, by what is asked of it.
+/// Clients of the API server, by purpose.
 #[derive(Clone)]
 pub(crate) struct Clients {
-    /// For watches, which may be silent for minutes.
+    /// For watches, which may receive nothing for minutes.
     pub watches: Client,
-    /// For everything that is answered at once.
+    /// For everything that is answered immediately.
     pub requests: Client,
-    /// For the Lease alone, made on the runtime of [`Self::vital`].
+    /// For the Lease alone, created on the runtime of [`Self::vital`].
     pub lease: Client,
     /// The runtime of the Lease, which nothing else blocks.
     pub vital: Handle,
@@ -66,7 +66,7 @@ pub(crate) struct Clients {
 /// Why the operator could not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OperatorError {
-    /// The Lease can be neither read nor created.
+    /// The Lease can neither be read nor created.
     #[error(
         "taking part in the election for the Lease {name:?} in namespace {namespace:?}: {source}; its Role must allow get, list, watch, create and patch on leases"
     )]
@@ -75,21 +75,21 @@ pub(crate) enum OperatorError {
         name: String,
         /// Its namespace.
         namespace: String,
-        /// What went wrong.
+        /// The error.
         source: kube::Error,
     },
-    /// Nothing would be done any more.
+    /// The candidacy has ended, so nothing would be reconciled anymore.
     #[error(transparent)]
     Candidacy(#[from] CandidacyEnded),
-    /// There can be no connections to models.
+    /// The connections to models cannot be set up.
     #[error(transparent)]
     Setup(#[from] SetupError),
 }
 
-/// Runs the operator until `stop`: waits for the Lease, acts while it holds it, waits again when it has lost it.
+/// Runs the operator until `stop`: waits for the Lease, acts while it holds it, and waits again after losing it.
 ///
 /// # Errors
-/// [`OperatorError`] when it cannot start. Once it runs, it goes on.
+/// [`OperatorError`] if it cannot start. Later problems do not end it.
 pub(crate) async fn run(
     clients: Clients,
     options: Options,
@@ -108,7 +108,7 @@ pub(crate) async fn run(
     let stores = Arc::new(Stores::new(options.store.clone()));
     let looking = {
         let (stores, metrics) = (Arc::clone(&stores), Arc::clone(&metrics));
-        tokio::spawn(async move { stores.look_after(&metrics).await })
+        tokio::spawn(async move { stores.monitor(&metrics).await })
     };
     health.is_candidate.store(true, Ordering::Relaxed);
     tracing::info!(identity = options.lease.identity, lease = options.lease.name, "waiting for the Lease");
@@ -156,7 +156,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Begins to campaign; a cluster that cannot be reached is waited for.
+/// Starts the candidacy; waits for a cluster that cannot be reached.
 async fn campaign(
     clients: &Clients,
     lease: &Settings,
@@ -185,7 +185,7 @@ fn is_forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
-/// A task that ends with whoever has started it.
+/// A task that is aborted when this is dropped.
 struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {

@@ -25,17 +25,17 @@ use crate::api::AgentOptimization;
 use crate::domain::ids::ObjectKey;
 use crate::kubernetes::names::key_of;
 
-/// How often a missing reference is read again while it is not watched: the API server may refuse a watch.
+/// How often a missing reference is read again if it is not watched: the API server may refuse a watch.
 const MISSING_EVERY: Duration = Duration::from_secs(15);
-/// How often Events are tried again that the API server could not take.
+/// How often publishing Events is retried after the API server has failed.
 const UNPUBLISHED_EVERY: Duration = Duration::from_secs(5);
-/// How often a target is read again that another optimization had first. It may let it go, and no watch reports that.
+/// How often a target that belongs to another optimization is read again. No watch reports that it was released.
 const RIVAL_EVERY: Duration = Duration::from_secs(5);
 
 /// Reconciles one optimization.
 ///
 /// # Errors
-/// [`ReconcileError`]; it is tried again, later and later.
+/// [`ReconcileError`]; it is retried with growing waits.
 pub(crate) async fn reconcile(object: Arc<AgentOptimization>, grounds: Arc<Grounds>) -> Result<Action, ReconcileError> {
     let context = &grounds.context;
     let owner = key_of(&*object);
@@ -50,7 +50,7 @@ pub(crate) async fn reconcile(object: Arc<AgentOptimization>, grounds: Arc<Groun
         lock(&context.failures).remove(&owner);
     }
     if context.optimizations.get(&reference).is_none_or(|there| there.uid() != uid) {
-        // It was deleted while it was being reconciled, and something may have been started for it since.
+        // It was deleted while it was being reconciled, and tasks may have been started for it since.
         context.forget(&owner);
     }
     reconciled
@@ -68,7 +68,7 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
         return finalizer::finalize(&observed, context).await; // (client: writes)
     }
     if observed.object.spec.suspend {
-        // Whatever fails below, nothing more is paid.
+        // Nothing more is paid, even if a later step fails.
         context.cycles.forget(&observed.owner);
     }
     observed.object = finalizer::set(&observed, context).await?; // (client: writes)
@@ -94,7 +94,7 @@ async fn steps(object: Arc<AgentOptimization>, grounds: &Grounds) -> Result<Acti
     committed.refused.map_or(Ok(next), Err)
 }
 
-/// Reports what became of the target.
+/// Reports the results.
 async fn report(
     observed: &Observed,
     resolved: &Resolved,
@@ -109,7 +109,7 @@ async fn report(
     committed.versions.write_all(context).await
 }
 
-/// When to reconcile again, if nothing happens before.
+/// When to reconcile again if nothing happens before.
 fn after(
     observed: &Observed,
     resolved: &Resolved,
@@ -119,11 +119,11 @@ fn after(
 ) -> Action {
     let wake = committed.course.wake.map(|wake| {
         let until = wake.duration_since(observed.now);
-        // A timer that fires a little early would find a time that has not come yet.
+        // A timer that fires slightly early would find that the time has not come yet.
         Duration::try_from(until).unwrap_or_default() + Duration::from_millis(1001)
     });
     let cycle = context.cycles.look(&observed.owner);
-    let is_missing = resolved.trouble.as_ref().is_some_and(|trouble| trouble.may_come_right) && !resolved.is_final;
+    let is_missing = resolved.blocker.as_ref().is_some_and(|blocker| blocker.is_transient) && !resolved.is_final;
     let waits = [
         wake,
         (cycle.progress.is_some() && !cycle.is_queued).then_some(PROGRESS_EVERY),
@@ -135,8 +135,8 @@ fn after(
     waits.into_iter().flatten().min().map_or_else(Action::await_change, Action::requeue)
 }
 
-/// When to try again after an error.
-pub(crate) fn try_again(object: &AgentOptimization, error: &ReconcileError, context: &Context) -> Action {
+/// When to retry after an error.
+pub(crate) fn error_policy(object: &AgentOptimization, error: &ReconcileError, context: &Context) -> Action {
     let owner = key_of(object);
     let failures = {
         let mut failures = lock(&context.failures);

@@ -1,7 +1,7 @@
-//! The record of decisions, read from a status and written into one: text there, types of the domain in between.
+//! The record of decisions, converted from and to a status: strings there, types of the domain here.
 //!
-//! A status that somebody has edited may hold what is no hash, score or amount. It is read as absent: the champion is then
-//! found again in the target ConfigMap or among the versions.
+//! A status that was edited manually may contain invalid hashes, scores or amounts. They are read as absent: the champion
+//! is then found in the target ConfigMap or among the versions.
 
 use std::str::FromStr;
 
@@ -15,7 +15,7 @@ use crate::domain::money::Money;
 use crate::domain::score::Score;
 use crate::domain::series::RecordedSeries;
 
-/// The record in a status.
+/// Reads the record in a status.
 #[must_use]
 pub(super) fn read(status: &AgentOptimizationStatus) -> Record {
     let AgentOptimizationStatus {
@@ -75,7 +75,7 @@ pub(super) fn read(status: &AgentOptimizationStatus) -> Record {
     }
 }
 
-/// The status that holds a record. What no decision is about is that of the status before.
+/// The status with a record. Fields that are not part of the record are taken from `before`.
 #[must_use]
 pub(super) fn write(record: &Record, before: &AgentOptimizationStatus) -> AgentOptimizationStatus {
     let Record {
@@ -379,7 +379,7 @@ mod tests {
     use super::*;
     use crate::domain::hash::ContentHash;
 
-    /// A status of an earlier release, with everything in it that a status can hold.
+    /// A status of an earlier release with every field set.
     const WHOLE: &str = include_str!("record/status.json");
 
     #[test]

@@ -1,4 +1,4 @@
-//! Step *report*: what came of it → conditions, statuses of versions, Events, metrics. Writes only, and only what has changed.
+//! Step *report*: results → conditions, statuses of versions, Events, metrics. Writes only, and only what has changed.
 
 mod conditions;
 mod events;

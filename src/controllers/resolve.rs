@@ -1,5 +1,6 @@
-//! Step *resolve*: what an optimization refers to → its base prompt, the identity of its inputs, and what is wrong with them.
-//! Reads only. What a cycle needs is resolved again when it starts ([`plan`]): no plan is held by an idle optimization.
+//! Step *resolve*: the references of an optimization → its base prompt, the identity of its inputs, and problems with them.
+//! Reads only. The inputs of a cycle are resolved again when it starts ([`plan`]), so that no plan is in memory for an idle
+//! optimization.
 
 mod gather;
 mod keys;
@@ -19,7 +20,7 @@ use super::context::Context;
 use super::error::ReconcileError;
 use super::lock;
 use super::observe::Observed;
-use super::resolved::{Computed, Prepared, Resolved, Trouble};
+use super::resolved::{Blocker, Computed, Prepared, Resolved};
 use crate::api::plan::watch::WatchPlan;
 use crate::api::problem::Problems;
 use crate::api::resolve::{Reference, References, resolve as resolve_submission, watch};
@@ -30,10 +31,12 @@ use crate::domain::ids::ObjectKey;
 use crate::domain::words::counted;
 use crate::kubernetes::target::MOST_BYTES;
 
-/// How often an optimization is reconciled while its references are being computed. It is reconciled when that is done, anyway.
+/// How often an optimization is reconciled while its references are being computed. It is reconciled when that is done,
+/// too.
 pub(super) const COMPUTING_EVERY: Duration = Duration::from_secs(15);
 
-/// Reads all that was gathered. It takes as long as somebody makes it take: never on the threads that everything runs on.
+/// Parses everything that was gathered. Untrusted input determines how long this takes, so it must not run on the threads
+/// of the runtime.
 fn compute(object: &AgentOptimization, references: &References) -> Computed {
     let submission = Submission::from(object.clone());
     let plan = resolve_submission(&submission, references);
@@ -46,11 +49,11 @@ fn compute(object: &AgentOptimization, references: &References) -> Computed {
     }
 }
 
-/// Resolves an optimization, unless nothing has changed since the last time. `None` while it is being computed: then there will
-/// be another look at the optimization when that is done.
+/// Resolves an optimization, unless nothing has changed since the last time. `None` while it is being computed: then a
+/// reconcile is triggered when that is done.
 ///
 /// # Errors
-/// When the API server does not answer.
+/// If a request to the API server fails.
 pub(crate) async fn resolve(observed: &Observed, context: &Context) -> Result<Option<Arc<Resolved>>, ReconcileError> {
     let Observed { owner, object, .. } = observed;
     context.references.set(owner, referred(object));
@@ -75,14 +78,14 @@ pub(crate) async fn resolve(observed: &Observed, context: &Context) -> Result<Op
     let Computed { inputs, terms, .. } = &computed;
     let (inputs, terms) = (inputs.clone(), terms.clone());
     let checked = check(&context.client, object, &owner.namespace, computed, &gathered, context).await?;
-    // A permission may be given back without any of the objects changing.
+    // A permission may be granted again without a change of any of the objects.
     let is_final = fingerprint.is_some() && !checked.is_forbidden;
     let is_prepared = checked.prepared.is_ok();
     let resolved = Arc::new(Resolved {
         inputs: inputs.filter(|_| is_prepared),
         budget: checked.prepared.as_ref().ok().and_then(|prepared| prepared.plan.budget),
         terms: if is_prepared { terms } else { String::new() },
-        trouble: checked.prepared.as_ref().err().cloned(),
+        blocker: checked.prepared.as_ref().err().cloned(),
         base: checked.base,
         watch: checked.watch,
         is_final,
@@ -92,28 +95,28 @@ pub(crate) async fn resolve(observed: &Observed, context: &Context) -> Result<Op
     Ok(Some(resolved))
 }
 
-/// The plan of an optimization, and its keys, for a cycle that starts. It computes on the thread that it is called on.
+/// The plan of an optimization and its keys, for a cycle that starts. Computes on the current thread.
 ///
 /// # Errors
-/// When the API server does not answer; inside, what is wrong with the resource.
+/// If a request to the API server fails. The inner result has the problems of the resource.
 pub(crate) async fn plan(
     object: &AgentOptimization,
     champion: &str,
     context: &Context,
-) -> Result<Result<Prepared, Trouble>, ReconcileError> {
+) -> Result<Result<Prepared, Blocker>, ReconcileError> {
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     let gathered = gather(&context.client, &namespace, object, Some(champion.to_owned())).await?;
     let computed = compute(object, &gathered.references);
     Ok(check(&context.client, object, &namespace, computed, &gathered, context).await?.prepared)
 }
 
-/// The identity of the terms on which a cycle runs: its budget, limits, time-outs and prices.
+/// Identifies the limits of a cycle: its budget, concurrency, time-outs and prices.
 fn terms(plan: &Plan) -> String {
     let terms = format!("{:?}", (plan.budget, &plan.execution, &plan.models));
     ContentHash::of_bytes(terms.as_bytes()).to_string()
 }
 
-/// The first problems in words. A suite may have thousands, and each object keeps its own for as long as they last.
+/// The first problems in words. A suite may have thousands, and the text stays in memory as long as the problems exist.
 fn summary_of(problems: &Problems) -> String {
     const LISTED: usize = 20;
     let mut words: Vec<String> = problems.0.iter().take(LISTED).map(ToString::to_string).collect();
@@ -127,12 +130,12 @@ fn summary_of(problems: &Problems) -> String {
 struct Checked {
     base: Option<PromptText>,
     watch: Option<WatchPlan>,
-    prepared: Result<Prepared, Trouble>,
-    /// We may not read a Secret.
+    prepared: Result<Prepared, Blocker>,
+    /// Whether a Secret may not be read.
     is_forbidden: bool,
 }
 
-/// What was computed, with its keys, or what keeps it from being used.
+/// The results of the computation together with its keys, or the problem that prevents their use.
 async fn check(
     client: &kube::Client,
     object: &AgentOptimization,
@@ -141,8 +144,9 @@ async fn check(
     gathered: &Gathered,
     context: &Context,
 ) -> Result<Checked, ReconcileError> {
-    let trouble = |reason, message: String, may_come_right| Trouble { reason, message, may_come_right };
-    // All problems are reported together, so that nobody creates a ConfigMap only to learn that a Secret is missing, too.
+    let blocker = |reason, message: String, is_transient| Blocker { reason, message, is_transient };
+    // All problems are reported together, so that the user does not create a ConfigMap only to learn that a Secret is
+    // missing too.
     let mut is_forbidden = false;
     let wanted = wanted_keys(object, watch.as_ref());
     let (keys, missing) = keys(client, namespace, wanted, &mut is_forbidden).await?;
@@ -154,18 +158,18 @@ async fn check(
                  them among several optimizations",
                 MOST_GATHERED >> 20
             );
-            Err(trouble(conditions::INVALID_SPEC, with_missing(message), false))
+            Err(blocker(conditions::INVALID_SPEC, with_missing(message), false))
         }
         Err(problems) => {
-            let may_come_right = gathered.is_incomplete;
-            let reason = if may_come_right { conditions::REFERENCE_MISSING } else { conditions::INVALID_SPEC };
-            Err(trouble(reason, with_missing(summary_of(&problems)), may_come_right))
+            let is_transient = gathered.is_incomplete;
+            let reason = if is_transient { conditions::REFERENCE_MISSING } else { conditions::INVALID_SPEC };
+            Err(blocker(reason, with_missing(summary_of(&problems)), is_transient))
         }
         Ok(plan) => match (refused(&plan, watch.as_ref(), context), no_secret(&plan)) {
-            (Some(message), _) => Err(trouble(conditions::ENDPOINT_REFUSED, with_missing(message), false)),
-            (None, Some(message)) => Err(trouble(conditions::REFERENCE_MISSING, with_missing(message), true)),
+            (Some(message), _) => Err(blocker(conditions::ENDPOINT_REFUSED, with_missing(message), false)),
+            (None, Some(message)) => Err(blocker(conditions::REFERENCE_MISSING, with_missing(message), true)),
             (None, None) if !missing.is_empty() => {
-                Err(trouble(conditions::REFERENCE_MISSING, missing.join("\n"), true))
+                Err(blocker(conditions::REFERENCE_MISSING, missing.join("\n"), true))
             }
             (None, None) => Ok(Prepared { plan, keys }),
         },
@@ -174,14 +178,14 @@ async fn check(
     let prepared = match prepared {
         Ok(_) if too_large => {
             let message = "spec.agent.prompt: the base prompt has more than half a MiB, and a ConfigMap must hold it beside a challenger; shorten it";
-            Err(trouble(conditions::PROMPT_TOO_LARGE, message.to_owned(), false))
+            Err(blocker(conditions::PROMPT_TOO_LARGE, message.to_owned(), false))
         }
         prepared => prepared,
     };
     Ok(Checked { base: base.filter(|_| !too_large), watch, prepared, is_forbidden })
 }
 
-/// The base prompt, whatever else is wrong.
+/// The base prompt, whatever the other problems.
 fn base(object: &AgentOptimization, references: &References) -> Option<PromptText> {
     let source = &object.spec.agent.prompt;
     let text = match (&source.config_map_key_ref, &source.inline) {
@@ -195,7 +199,7 @@ fn base(object: &AgentOptimization, references: &References) -> Option<PromptTex
     (!text.trim().is_empty()).then(|| PromptText::new(text))
 }
 
-/// What the operator's allow-list says against the endpoints of a plan.
+/// Why the operator's allow-list refuses an endpoint of a plan.
 fn refused(plan: &Plan, watch: Option<&WatchPlan>, context: &Context) -> Option<String> {
     let models = plan.models.iter().filter_map(|(name, model)| {
         let url = Url::parse(&model.identity.endpoint).ok()?;
@@ -210,12 +214,12 @@ fn refused(plan: &Plan, watch: Option<&WatchPlan>, context: &Context) -> Option<
     (!all.is_empty()).then(|| all.join("\n"))
 }
 
-/// What everything that is resolved depends on; `None` while the watches do not know it yet.
+/// Identifies everything that the result depends on; `None` while the watches do not know all of it.
 fn fingerprint(object: &AgentOptimization, context: &Context, owner: &ObjectKey) -> Option<String> {
     let versions = context.references.versions(owner)?;
     let target = object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref());
     let target = target.map(|target| format!("ConfigMap/{}", target.config_map));
-    // What we write into the target ourselves changes nothing.
+    // Our own writes to the target are no change.
     let read: Vec<_> = versions.into_iter().filter(|(name, _)| Some(name) != target.as_ref()).collect();
     Some(ContentHash::of_json(&(object.metadata.uid.as_ref(), object.metadata.generation, read)).to_string())
 }

@@ -1,4 +1,4 @@
-//! What the references of an optimization resolve to. This is not a step: *resolve* produces it, and later steps read it.
+//! The result of resolving an optimization. This is not a step: *resolve* produces it, and later steps read it.
 
 use std::collections::BTreeMap;
 
@@ -12,44 +12,44 @@ use crate::api::problem::Problems;
 use crate::decide::lifecycle::PromptText;
 use crate::domain::money::Money;
 
-/// Something is wrong with what a person wrote, or with what it refers to.
+/// A problem with the resource, or with what it refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    /// In one word, for machines.
+pub(crate) struct Blocker {
+    /// One word, for machines.
     pub reason: &'static str,
-    /// In words: the field, what is wrong, what to do.
+    /// A message for people: the field, the problem, the remedy.
     pub message: String,
-    /// It may come right when other objects arrive, without a change of this one.
-    pub may_come_right: bool,
+    /// Whether it may disappear without a change of this resource, when other objects are created or changed.
+    pub is_transient: bool,
 }
 
-impl Trouble {
-    /// What a condition with this reason says of the target; `None` if it speaks of something else.
+impl Blocker {
+    /// The problem of a condition with this reason, if it is about the target; otherwise `None`.
     pub(super) fn of_target(reason: &str, message: &str) -> Option<Self> {
         let of_targets = [conditions::TARGET_NOT_OWNED, conditions::PROMPT_TOO_LARGE];
         let reason = of_targets.into_iter().find(|it| *it == reason)?;
-        Some(Self { reason, message: message.to_owned(), may_come_right: false })
+        Some(Self { reason, message: message.to_owned(), is_transient: false })
     }
 }
 
-/// What the references come to.
+/// The result of resolving an optimization.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolved {
     /// The base prompt; `None` while it cannot be read.
     pub base: Option<PromptText>,
-    /// The identity of the inputs; `None` while there is trouble.
+    /// The identity of the inputs; `None` while there is a problem.
     pub inputs: Option<InputsId>,
-    /// What a cycle may cost; `None` without a limit.
+    /// The budget of a cycle; `None` without a limit.
     pub budget: Option<Money>,
-    /// Identifies the terms on which a cycle runs: what is no input of it. Empty while there is trouble.
+    /// Identifies the limits of a cycle, which are no inputs. Empty while there is a problem.
     pub terms: String,
-    /// The watch; `None` when nothing is watched, or its plan is in trouble.
+    /// The watch; `None` if there is none, or if its plan has a problem.
     pub watch: Option<WatchPlan>,
-    /// What is wrong.
-    pub trouble: Option<Trouble>,
-    /// Tells whether anything has changed that the above depends on.
+    /// The problem, if there is one.
+    pub blocker: Option<Blocker>,
+    /// Identifies everything that the fields above depend on.
     pub fingerprint: String,
-    /// The above is known to depend on nothing else, so it need not be done again.
+    /// Whether they are known to depend on nothing else, so that they need not be resolved again.
     pub(super) is_final: bool,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct Prepared {
     pub keys: Keys,
 }
 
-/// What an optimization and its references come to by themselves, without keys and permissions.
+/// The part of the result that does not depend on keys and permissions.
 pub(crate) struct Computed {
     pub(super) base: Option<PromptText>,
     pub(super) watch: Option<WatchPlan>,

@@ -1,4 +1,4 @@
-//! Restarts of the workloads that read the prompt only when they start: once for each champion, and again, later, where one failed.
+//! Restarts the workloads that read the prompt only when they start: once for each champion, with retries.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -15,12 +15,12 @@ use crate::kubernetes::lease::Fence;
 use crate::kubernetes::refusal::{is_refusal, reason};
 use crate::kubernetes::workloads;
 
-/// How often a restart that was refused is tried again.
+/// The wait before a refused restart is retried.
 const REFUSED_EVERY: Duration = Duration::from_mins(1);
 /// The same if the API server was overloaded or failed.
 const FAILED_EVERY: Duration = Duration::from_secs(5);
 
-/// What workloads are restarted for.
+/// The reason for restarting workloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Occasion {
     /// The hash of the prompt that serves.
@@ -29,18 +29,18 @@ pub(crate) struct Occasion {
     pub generation: Option<i64>,
 }
 
-/// What the restarts for a champion came to.
+/// The results of the restarts for a champion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Restarted {
-    /// Which workloads were not restarted, and why.
+    /// The workloads that were not restarted, and why.
     pub failures: Vec<String>,
-    /// Those of them that are not published yet.
+    /// Those that are not published yet.
     pub news: Vec<String>,
-    /// When they are tried again; `None` without failures.
+    /// When they are retried; `None` if there are none.
     pub again_after: Option<Duration>,
 }
 
-/// The restarts that have failed, by optimization.
+/// The failed restarts, by optimization.
 #[derive(Debug, Default)]
 pub(crate) struct Restarts(Mutex<HashMap<ObjectKey, Failed>>);
 
@@ -53,11 +53,11 @@ struct Failed {
 }
 
 impl Restarts {
-    /// Restarts workloads, unless that has failed for the same occasion a moment ago. A workload that was restarted for a prompt
-    /// is not restarted for it again.
+    /// Restarts workloads, unless that has just failed for the same reason. A workload that was restarted for a prompt is
+    /// not restarted for it again.
     ///
     /// # Errors
-    /// When there is no answer from the API server, or the Lease is lost. What the API server refuses is in [`Restarted`].
+    /// If a request to the API server fails, or the Lease is lost. Refusals are in [`Restarted`].
     pub(crate) async fn restart(
         &self,
         owner: &ObjectKey,
@@ -99,7 +99,7 @@ impl Restarts {
         Ok(Restarted { failures, news, again_after: Some(wait) })
     }
 
-    /// Forgets what has failed for an optimization.
+    /// Drops the failed restarts of an optimization.
     pub(crate) fn forget(&self, owner: &ObjectKey) {
         lock(&self.0).remove(owner);
     }

@@ -1,4 +1,4 @@
-//! One cycle, from the resource to its facts: prepares the plan, opens the store, runs the loop.
+//! One cycle, from the resource to its result: prepares the plan, opens the store, runs the loop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,14 +38,14 @@ use crate::models::{self, Connections, Pauses};
 use crate::store::{ObjectLock, Sqlite, Store as _};
 use crate::telemetry::{Metered, Timed};
 
-/// How long another process may run a cycle of the same object before we go on without its lock. It is one that has lost
-/// the Lease and has not noticed yet; what both ask at once is paid twice, and nothing else goes wrong.
+/// How long to wait for the lock if another process runs a cycle of the same object. That process has lost the Lease and
+/// not noticed it yet. Without the lock, calls that both make concurrently are paid twice, but nothing else goes wrong.
 const LOCK_PATIENCE: Duration = Duration::from_secs(20);
 
-/// What every cycle of this process runs on.
+/// What all cycles of this process share.
 #[derive(Clone)]
 pub(crate) struct Grounds {
-    /// What every reconcile shares.
+    /// What all reconciles share.
     pub context: Arc<Context>,
     /// The stores.
     pub stores: Arc<Stores>,
@@ -53,7 +53,7 @@ pub(crate) struct Grounds {
     pub connections: Connections,
 }
 
-/// Runs a cycle. `None` when it was stopped.
+/// Runs a cycle. `None` if it was stopped.
 pub(crate) async fn run_cycle(
     grounds: Grounds,
     object: Arc<AgentOptimization>,
@@ -118,9 +118,9 @@ async fn attempt(
         return Err(Stop::Failed(Failed { message, needs_a_person: false }));
     };
     let Prepared { mut plan, keys } =
-        resolve::plan(object, &champion_text, context).await?.map_err(|trouble| failed(trouble.message))?;
+        resolve::plan(object, &champion_text, context).await?.map_err(|blocker| failed(blocker.message))?;
     if cycle.inputs.as_str() != plan.inputs().to_string() {
-        // The next reconcile starts another cycle, or this one anew if they are changed back.
+        // The next reconcile starts another cycle, or this one again if the change was reverted.
         let message = "what it is about was changed while it was starting".to_owned();
         return Err(Stop::Failed(Failed { message, needs_a_person: false }));
     }
@@ -141,7 +141,7 @@ async fn attempt(
         }
         None => None,
     };
-    // One of another format, from before the agent changed it, cannot be measured any more.
+    // A prompt of another format, from before the agent changed it, can no longer be measured.
     let predecessor = record.predecessor.as_ref().and_then(|before| text_of(before.hash));
     let predecessor = predecessor.and_then(|text| Prompt::parse(&text, plan.champion.system().format()).ok());
 
@@ -149,7 +149,7 @@ async fn attempt(
     let lock = lock_object(&store, &owner.to_string(), &stop).await?;
     let indexed = context.versions.of(&owner);
     let names = Names::of(indexed.iter().map(|indexed| &indexed.known));
-    // One that was applied under a name which another one has is not called that.
+    // A version whose name belongs to another one is not reported under that name.
     let holds = |version: &&PromptVersion| {
         let object = version.metadata.name.as_deref();
         let known = indexed.iter().find(|indexed| Some(indexed.known.object.as_str()) == object);
@@ -208,13 +208,13 @@ fn pipeline(
     };
     let find = |_: &ModelName, key: &KeyPlan| key.secret.as_ref().and_then(|(secret, key)| keys.get(secret, key));
     let client = models::Client::new(&plan.models, &find, options)?;
-    // Calls that are under way when a cycle is stopped still come to the ledger, and hold the lock until then: the next cycle must
-    // not ask the same.
+    // Running calls of a stopped cycle are still recorded, and hold the lock until then, so that the next cycle does not
+    // make the same calls.
     let store = Metered::new(store, Arc::clone(&context.metrics), owner, plan.currency.clone()).keeping(lock);
     Ok(Pipeline::new(plan.clone(), Arc::new(client), Arc::new(store), Arc::clone(&context.clock)))
 }
 
-/// Waits until no other process runs a cycle of this object, but not for ever.
+/// Waits until no other process runs a cycle of this object, up to a limit.
 async fn lock_object(store: &Sqlite, object: &str, stop: &CancellationToken) -> Result<Option<ObjectLock>, Stop> {
     let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
     loop {
@@ -232,13 +232,13 @@ async fn lock_object(store: &Sqlite, object: &str, stop: &CancellationToken) -> 
     }
 }
 
-/// A version as the store remembers it.
+/// A version, as the store records it.
 fn remembered(version: &PromptVersion, champion: ContentHash) -> Option<Version> {
     let hash = ContentHash::of_bytes(version.spec.prompt.as_bytes());
     let status = version.status.as_ref();
     let phase = match status.and_then(|status| status.phase) {
         _ if hash == champion => VersionPhase::Champion,
-        // There is one champion, and this is not it.
+        // There is one champion, and it is another version.
         Some(VersionPhase::Champion) => VersionPhase::Superseded,
         phase => phase?,
     };

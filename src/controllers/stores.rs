@@ -1,4 +1,4 @@
-//! One store for each namespace, so that no object can read what another namespace has paid for.
+//! One store per namespace, so that no object can read answers that another namespace has paid for.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -12,17 +12,18 @@ use crate::engine::ports::StoreError;
 use crate::store::Sqlite;
 use crate::telemetry::metrics::Metrics;
 
-/// How often the files of the stores are looked for. Every call looks before it is paid; this tells when there are none.
+/// How often to check that the files of the stores exist. Every call checks it before it is paid; this detects it if there
+/// are no calls.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// The stores of the namespaces, each opened when it is needed first.
+/// The stores of the namespaces, each opened when it is first needed.
 pub(crate) struct Stores {
     folder: PathBuf,
     open: Mutex<HashMap<String, Arc<Sqlite>>>,
 }
 
 impl Stores {
-    /// Stores in a folder: `NAMESPACE.db`.
+    /// Stores in a directory: `NAMESPACE.db`.
     #[must_use]
     pub(crate) fn new(folder: PathBuf) -> Self {
         Self { folder, open: Mutex::default() }
@@ -31,18 +32,18 @@ impl Stores {
     /// The store of a namespace.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot be opened, or its file was deleted or replaced since. It is not opened anew then: an empty
-    /// ledger would let everything be paid again.
+    /// [`StoreError`] if it cannot be opened, or if its file was deleted or replaced since. Then it is not opened again:
+    /// with an empty ledger, everything would be paid again.
     pub(crate) async fn of(&self, namespace: &str) -> Result<Arc<Sqlite>, StoreError> {
         let mut open = self.open.lock().await;
         if let Some(store) = open.get(namespace) {
             store.check()?;
             return Ok(Arc::clone(store));
         }
-        // The name of a namespace has neither slashes nor dots.
+        // The name of a namespace contains neither slashes nor dots.
         let path = self.folder.join(format!("{namespace}.db"));
         let runtime = tokio::runtime::Handle::current();
-        // Opening may wait for the disk, and its future cannot move between threads.
+        // Opening may wait for the disk, and its future is not `Send`.
         let opened = tokio::task::spawn_blocking(move || runtime.block_on(Sqlite::open(&path)));
         let store = Arc::new(opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?);
         let swept = Arc::clone(&store);
@@ -51,8 +52,8 @@ impl Stores {
         Ok(store)
     }
 
-    /// Tells of stores whose file was deleted or replaced, in the log and the metrics, for as long as it is polled.
-    pub(crate) async fn look_after(&self, metrics: &Metrics) {
+    /// Reports stores whose file was deleted or replaced, in the log and the metrics, while this future runs.
+    pub(crate) async fn monitor(&self, metrics: &Metrics) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lost = HashSet::new();
@@ -76,7 +77,7 @@ impl Stores {
         }
     }
 
-    /// Flushes and closes all of them.
+    /// Flushes and closes all stores.
     pub(crate) async fn close(&self) {
         for (namespace, store) in self.open.lock().await.drain() {
             if let Err(error) = store.close().await {

@@ -1,8 +1,9 @@
-//! Turns: who may go next when more want to than may at once.
+//! Turns: a fair limit of concurrent work.
 //!
-//! The next turn goes to the namespace that has the fewest, and in it first to who has had one and only waited since, then to
-//! who has waited longest. So somebody with a thousand objects delays somebody with one by a turn, not by a thousand. Some turns
-//! are kept for namespaces that have none. Who only waits gives up its turn, and is parked; how many may be is bounded.
+//! The next turn goes to the namespace with the fewest turns; within it, first to parked work, then to work that has waited
+//! longest. So a namespace with a thousand objects delays one with a single object by one turn, not by a thousand.
+//! Some turns are reserved for namespaces without any. Work that only waits gives up its turn and is parked; the number of
+//! parked ones is limited.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -11,26 +12,26 @@ use tokio::sync::oneshot;
 
 use super::lock;
 
-/// How many may be parked over all namespaces; half as many before a namespace that has one under way already begins another. Each
-/// is a cycle in memory, with a thread of its own.
+/// The maximum number of parked ones over all namespaces; half as many if a namespace that is already running something
+/// begins another. Each is a cycle in memory, with a separate thread.
 const PARKED: usize = 256;
 
-/// Hands out turns. Copies hand out the same ones.
+/// Hands out turns. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Turns(Arc<Mutex<Book>>);
 
 struct Book {
-    /// How many turns may still be given.
+    /// The number of free turns.
     free: usize,
-    /// How many of them only to namespaces that have none.
+    /// The number of those that are reserved for namespaces without any.
     kept: usize,
-    /// How many of one namespace may be parked before it begins another.
+    /// How many a namespace may have parked and still begin another.
     parked_each: usize,
-    /// What each namespace has.
+    /// The turns of each namespace.
     taken: HashMap<String, Taken>,
-    /// How many are parked over all.
+    /// The number of parked ones over all namespaces.
     parked: usize,
-    /// Who waits, in the order in which they came.
+    /// Those that wait, in the order of arrival.
     waiting: Vec<Waiting>,
 }
 
@@ -42,25 +43,25 @@ struct Taken {
 
 struct Waiting {
     namespace: String,
-    /// It has had a turn before, and gave it up.
-    comes_back: bool,
-    tell: oneshot::Sender<Turn>,
+    /// Whether it had a turn before, and is parked.
+    is_returning: bool,
+    sender: oneshot::Sender<Turn>,
 }
 
-/// A turn. It ends when it is dropped.
+/// A turn, released on drop.
 pub(crate) struct Turn {
     namespace: String,
     turns: Turns,
 }
 
-/// Somebody who has given up the turn, and has not ended. It ends when this is dropped.
+/// Work that has given up its turn, but has not ended. It ends when this is dropped.
 pub(crate) struct Parked {
     namespace: String,
     turns: Turns,
 }
 
 impl Turns {
-    /// So many at once, of which some are kept for namespaces that have none.
+    /// At most `most` concurrent turns, of which `kept` are reserved for namespaces without any.
     #[must_use]
     pub(crate) fn new(most: usize, kept: usize) -> Self {
         Self(Arc::new(Mutex::new(Book {
@@ -73,42 +74,42 @@ impl Turns {
         })))
     }
 
-    /// Waits for a turn. Whoever drops the future waits no longer, and takes no turn from anybody.
+    /// Waits for a turn. Dropping the future ends the wait, and takes no turn from others.
     pub(crate) async fn take(&self, namespace: &str) -> Turn {
         self.wait(namespace, false).await
     }
 
-    async fn wait(&self, namespace: &str, comes_back: bool) -> Turn {
-        let (tell, told) = oneshot::channel();
-        lock(&self.0).waiting.push(Waiting { namespace: namespace.to_owned(), comes_back, tell });
+    async fn wait(&self, namespace: &str, is_returning: bool) -> Turn {
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.0).waiting.push(Waiting { namespace: namespace.to_owned(), is_returning, sender });
         self.hand_out();
-        told.await.expect("who waits is told, or forgotten only when it waits no longer")
+        receiver.await.expect("a sender is dropped only after its receiver")
     }
 
     fn hand_out(&self) {
-        while let Some((tell, turn)) = self.next() {
-            // Whoever has gone in this very moment gives it back by not taking it.
-            drop(tell.send(turn));
+        while let Some((sender, turn)) = self.next() {
+            // If the receiver was just dropped, the turn is released again.
+            drop(sender.send(turn));
         }
     }
 
     fn next(&self) -> Option<(oneshot::Sender<Turn>, Turn)> {
         let mut book = lock(&self.0);
-        book.waiting.retain(|waiting| !waiting.tell.is_closed());
+        book.waiting.retain(|waiting| !waiting.sender.is_closed());
         let (at, _) = book
             .waiting
             .iter()
             .enumerate()
             .filter(|(_, waiting)| book.may_go(waiting))
-            // Of several that are equal, the first.
-            .min_by_key(|(_, waiting)| (book.of(&waiting.namespace).running, !waiting.comes_back))?;
-        let Waiting { namespace, tell, .. } = book.waiting.remove(at);
+            // Ties go to the first.
+            .min_by_key(|(_, waiting)| (book.of(&waiting.namespace).running, !waiting.is_returning))?;
+        let Waiting { namespace, sender, .. } = book.waiting.remove(at);
         book.free -= 1;
         book.taken.entry(namespace.clone()).or_default().running += 1;
-        Some((tell, Turn { namespace, turns: self.clone() }))
+        Some((sender, Turn { namespace, turns: self.clone() }))
     }
 
-    /// Changes what a namespace has, and gives somebody else a turn if that makes room.
+    /// Changes the turns of a namespace, and hands out turns that this frees.
     fn change(&self, namespace: &str, change: impl FnOnce(&mut Book, &mut Taken)) {
         {
             let mut book = lock(&self.0);
@@ -129,21 +130,21 @@ impl Book {
         self.taken.get(namespace).copied().unwrap_or_default()
     }
 
-    fn may_go(&self, Waiting { namespace, comes_back, .. }: &Waiting) -> bool {
+    fn may_go(&self, Waiting { namespace, is_returning, .. }: &Waiting) -> bool {
         let taken = self.of(namespace);
         let kept = if taken.running == 0 { 0 } else { self.kept };
         let most = if taken.running + taken.parked == 0 { PARKED } else { PARKED / 2 };
-        // Who comes back gives up memory by going on: it is never held up by how many are parked.
-        self.free > kept && (*comes_back || (taken.parked < self.parked_each && self.parked < most))
+        // Parked work frees memory when it resumes, so the number of parked ones does not limit it.
+        self.free > kept && (*is_returning || (taken.parked < self.parked_each && self.parked < most))
     }
 }
 
 impl Turn {
-    /// Gives up the turn without having ended.
+    /// Gives up the turn without ending.
     #[must_use]
     pub(crate) fn park(self) -> Parked {
         let (turns, namespace) = (self.turns.clone(), self.namespace.clone());
-        // Nobody may take the namespace for one that has nothing under way, not for a moment.
+        // In one step, so that the namespace never seems to have nothing running.
         let parked = {
             let mut book = lock(&turns.0);
             book.parked += 1;
@@ -156,7 +157,7 @@ impl Turn {
 }
 
 impl Parked {
-    /// Waits for a turn again. Whoever drops the future stays parked.
+    /// Waits for a turn again. If the future is dropped, the work stays parked.
     pub(crate) async fn take(&self) -> Turn {
         self.turns.wait(&self.namespace, true).await
     }
@@ -187,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    /// Somebody who wants a turn, and has it once asked at the right time.
+    /// A caller that wants a turn, and is polled at the right time.
     struct Asking<'a>(&'a str, LocalBoxFuture<'a, Turn>);
 
     fn asks<'a>(turns: &'a Turns, namespace: &'a str) -> Asking<'a> {
@@ -200,7 +201,7 @@ mod tests {
         turns.take(namespace).now_or_never().unwrap_or_else(|| panic!("{namespace} has to wait"))
     }
 
-    /// Who has got a turn of those who wait; they wait no longer.
+    /// The callers that got a turn; they are removed from `waiting`.
     fn served<'a>(waiting: &mut Vec<Asking<'a>>) -> Vec<(&'a str, Turn)> {
         let mut served = Vec::new();
         waiting.retain_mut(|asking| match asking.1.as_mut().now_or_never() {
@@ -227,7 +228,7 @@ mod tests {
             order.push(namespace);
             running.push(turn);
         }
-        // Each time one of those who have fewest, and of several the first.
+        // Each time a namespace with the fewest turns; ties go to the first.
         assert_eq!(order, ["one", "many", "another", "many", "many", "many", "many"]);
         drop(running);
         let book = lock(&turns.0);
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_wait_any_more_takes_no_turn_and_one_that_was_told_too_late_gives_it_back() {
+    fn a_dropped_wait_takes_no_turn_and_a_turn_that_comes_too_late_is_released() {
         let turns = Turns::new(1, 0);
         let first = has(&turns, "a");
         let (gone, told_too_late) = (asks(&turns, "a"), asks(&turns, "a"));
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_parked_leaves_its_turn_to_others_and_comes_back_before_new_ones() {
+    fn parked_work_leaves_its_turn_to_others_and_resumes_before_new_work() {
         let turns = Turns::new(1, 0);
         let parked = has(&turns, "a").park();
         let other = has(&turns, "b");
@@ -280,15 +281,15 @@ mod tests {
         let turns = Turns::new(2, 0);
         let mut parked: Vec<Parked> = (0..2).map(|_| has(&turns, "a").park()).collect();
         let mut waiting = vec![asks(&turns, "a")];
-        // Somebody else is not held up by that.
+        // Another namespace is not delayed by that.
         let _other = has(&turns, "b");
-        // One that ends makes room for another.
+        // One that ends frees a place for another.
         parked.pop();
         assert_eq!(served(&mut waiting).len(), 1);
     }
 
     #[test]
-    fn who_gives_up_coming_back_is_parked_still() {
+    fn work_that_gives_up_resuming_stays_parked() {
         let turns = Turns::new(1, 0);
         let parked = has(&turns, "a").park();
         let other = has(&turns, "b");
@@ -308,8 +309,8 @@ mod tests {
         use super::*;
 
         proptest! {
-            /// Whatever is taken, parked, taken up again and dropped in whatever order: no turn is lost, none is given twice, and
-            /// nobody who may go is left waiting.
+            /// However turns are taken, parked, resumed and dropped: none is lost, none is given twice, and nobody that is
+            /// allowed to run keeps waiting.
             #[test]
             fn no_turn_is_lost(steps in prop::collection::vec((0..5_u8, 0..3_u8, any::<prop::sample::Index>()), 1..200)) {
                 const NAMES: [&str; 3] = ["a", "b", "c"];

@@ -1,20 +1,19 @@
-//! A thread that nothing else can take: the Lease is renewed and the probes are answered on it, whatever the rest of the process is
-//! busy with.
+//! A separate thread for renewing the Lease and answering the probes, however busy the rest of the process is.
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// The thread, with a runtime of its own. It ends when this is dropped.
+/// The thread, with its own runtime. It ends when this is dropped.
 pub(crate) struct Vital {
     runtime: Handle,
     _end: DropGuard,
 }
 
 impl Vital {
-    /// Starts it.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// If the system cannot create a thread.
     pub(crate) fn start() -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().thread_name("vital-blocking").build()?;
         let handle = runtime.handle().clone();
@@ -24,7 +23,7 @@ impl Vital {
         Ok(Self { runtime: handle, _end: end.drop_guard() })
     }
 
-    /// What runs on it: nothing that computes.
+    /// The runtime, which must not run computations.
     #[must_use]
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime

@@ -1,7 +1,7 @@
-//! Watches over promoted prompts: one task for each prompt that is on trial and has live signals.
+//! The watches of promoted prompts: one task per prompt that is being watched and has live signals.
 //!
-//! A watch reads its signals every interval and judges them. What it comes to is acted on by the next reconcile, which it
-//! asks for when something has changed. A Prometheus that hangs holds up nobody but the watch that asks it.
+//! A watch reads and judges its signals at every interval. The next reconcile, which it triggers when something has
+//! changed, acts on the result. A Prometheus that hangs blocks only the watch that queries it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -25,23 +25,23 @@ use crate::engine::ports::Clock;
 use crate::models::Connections;
 use crate::signals::Prometheus;
 
-/// How often the status shows new values although nothing else has changed.
+/// How often the status shows new values if nothing else has changed.
 const REFRESH: Duration = Duration::from_mins(1);
 
-/// What is to be watched.
+/// A watch to run.
 #[derive(Clone)]
 pub(crate) struct WatchOrder {
-    /// Which version, since when, and what was read of it before.
+    /// The version, since when it is watched, and earlier readings.
     pub status: Watch,
-    /// How.
+    /// The settings.
     pub plan: WatchPlan,
     /// The credentials.
     pub keys: Keys,
-    /// Tells whether anything that it depends on has changed.
+    /// Identifies everything that it depends on.
     pub fingerprint: String,
 }
 
-/// Watches over promoted prompts.
+/// The watches of promoted prompts.
 pub(crate) struct Watches {
     tasks: Mutex<HashMap<ObjectKey, Task>>,
     connections: Connections,
@@ -58,7 +58,7 @@ struct Task {
 }
 
 impl Watches {
-    /// None yet. Optimizations about which there is news go to `trigger`.
+    /// No watches yet. Optimizations with news are sent to `trigger`.
     #[must_use]
     pub(crate) fn new(
         connections: Connections,
@@ -74,7 +74,7 @@ impl Watches {
         lock(&tasks.get(owner)?.latest).clone()
     }
 
-    /// Whether an optimization is watched in this way already.
+    /// Whether this watch of an optimization is already running.
     pub(crate) fn has(&self, owner: &ObjectKey, status: &Watch, fingerprint: &str) -> bool {
         lock(&self.tasks).get(owner).is_some_and(|task| {
             let is_same = task.version == status.version && task.since == status.since;
@@ -82,7 +82,7 @@ impl Watches {
         })
     }
 
-    /// Watches an optimization in this way, and in no other.
+    /// Runs this watch for an optimization, and stops any other.
     pub(crate) fn watch(&self, owner: &ObjectKey, order: WatchOrder) {
         if self.has(owner, &order.status, &order.fingerprint) {
             return;
@@ -112,14 +112,14 @@ impl Watches {
         lock(&self.tasks).keys().cloned().collect()
     }
 
-    /// Ends the watch over an optimization.
+    /// Stops the watch of an optimization.
     pub(crate) fn forget(&self, owner: &ObjectKey) {
         if let Some(task) = lock(&self.tasks).remove(owner) {
             task.handle.abort();
         }
     }
 
-    /// Ends all.
+    /// Stops all watches.
     pub(crate) fn stop(&self) {
         for (_, task) in lock(&self.tasks).drain() {
             task.handle.abort();
@@ -136,7 +136,7 @@ async fn follow(
 ) {
     let WatchOrder { status, plan, keys, .. } = order;
     let prometheus = prepare(&plan, &keys, connections);
-    // One that is taken up again goes on in its rhythm: the same scrape must not be read twice.
+    // A resumed watch keeps its rhythm, so that the same scrape is not read twice.
     let last = status.signals.iter().map(|signal| signal.at).max();
     let since = last.and_then(|last| Duration::try_from(clock.now().duration_since(last)).ok());
     let wait = since.map_or(Duration::ZERO, |since| plan.interval.saturating_sub(since));

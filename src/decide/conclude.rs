@@ -171,7 +171,7 @@ pub enum NoChallenger {
         /// Clusters of them.
         clusters: usize,
     },
-    /// No patch fixed its cluster without breaking something, or those that did not hold over the training part.
+    /// No patch fixed its cluster without breaking something, or those that did not hold up on the training part.
     NoSurvivor(PatchCounts),
     /// Survivors failed on the full regression suite.
     FailedRegression {
@@ -243,7 +243,7 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         Verdict::Kept if below => {
             let score = evidence.champion_score.unwrap_or_default();
             let message = format!(
-                "the champion scores {score:.3} and spec.promotion.gate.minimumScore is {}",
+                "the champion scores {score:.3}, below the spec.promotion.gate.minimumScore of {}",
                 evidence.minimum_score
             );
             reasons.push(Reason::new(CycleCode::ChampionBelowMinimumScore, None, message));
@@ -298,7 +298,7 @@ fn gated(challenger: &str, report: &gate::Report, evidence: &Evidence<'_>) -> (V
 fn why_none(why: &NoChallenger, critical: &Critical) -> Reason {
     let (code, message) = match why {
         NoChallenger::NothingCriticalHolds => return critical.nothing_left(),
-        NoChallenger::SamePrompt => (CycleCode::SamePrompt, "the challenger is the champion, byte for byte".to_owned()),
+        NoChallenger::SamePrompt => (CycleCode::SamePrompt, "the challenger is identical to the champion".to_owned()),
         NoChallenger::NothingFails { scenarios, unscored } => {
             (CycleCode::NothingFails, nothing_fails(*scenarios, *unscored))
         }
@@ -312,14 +312,14 @@ fn why_none(why: &NoChallenger, critical: &Critical) -> Reason {
         }
         NoChallenger::NoSurvivor(counts) => (CycleCode::NoCandidateSurvived, no_survivor(counts)),
         NoChallenger::BudgetExhausted(why) => {
-            (CycleCode::BudgetExhausted, format!("{why}; raise spec.budget.perCycle to go on from here"))
+            (CycleCode::BudgetExhausted, format!("{why}; raise spec.budget.perCycle to continue from here"))
         }
         NoChallenger::FailedRegression { reason } => {
             (CycleCode::RegressionSuiteFailed, format!("the best candidate {reason}"))
         }
         NoChallenger::RejectedBefore { prompt, reason } => {
             let message = format!(
-                "the search came to prompt {prompt} again, which an earlier cycle rejected, and it was not gated again; then: {reason}"
+                "the search arrived again at prompt {prompt}, which an earlier cycle rejected, so it was not gated again; the reason then: {reason}"
             );
             return Reason::new(gate::Code::PreviouslyRejected, None, message);
         }
@@ -334,9 +334,9 @@ fn nothing_fails(scenarios: usize, unscored: usize) -> String {
         unscored => format!(" that could be scored ({unscored} could not)"),
     };
     match scored {
-        _ if scenarios == 0 => "there are no training scenarios, so there is nothing to go by".to_owned(),
+        _ if scenarios == 0 => "there are no training scenarios, so no failures are known".to_owned(),
         0 => {
-            format!("none of {} could be scored, so there is nothing to go by", counted(scenarios, "training scenario"))
+            format!("none of {} could be scored, so no failures are known", counted(scenarios, "training scenario"))
         }
         scored => format!("the champion fails none of {}{left_out}", counted(scored, "training scenario")),
     }
@@ -366,7 +366,7 @@ fn no_survivor(counts: &PatchCounts) -> String {
     let outcome = match survived {
         0 => "none fixed its cluster without breaking something".to_owned(),
         survived => format!(
-            "{survived} fixed {} without breaking anything, but did not hold over the training part ({} tried)",
+            "{survived} fixed {} without breaking anything, but did not hold up on the training part ({} tried)",
             if *survived == 1 { "its cluster" } else { "their clusters" },
             counted(*mergers, "combination")
         ),
@@ -405,9 +405,9 @@ mod tests {
                  by the token limit",
                 "9 patches were tried for 4 clusters: none fixed its cluster without breaking something; 1 proposal could not be \
                  tried: the answer was cut short by the token limit",
-                "8 patches were tried for 4 clusters: 2 fixed their clusters without breaking anything, but did not hold over the \
+                "8 patches were tried for 4 clusters: 2 fixed their clusters without breaking anything, but did not hold up on the \
                  training part (3 combinations tried)",
-                "1 patch was tried for 4 clusters: 1 fixed its cluster without breaking anything, but did not hold over the \
+                "1 patch was tried for 4 clusters: 1 fixed its cluster without breaking anything, but did not hold up on the \
                  training part (1 combination tried)",
                 "no patch was proposed for 4 clusters",
             ]
@@ -435,7 +435,7 @@ mod tests {
                 "the champion fails none of 40 training scenarios",
                 "the champion fails none of 37 training scenarios that could be scored (3 could not)",
                 "the champion fails none of 1 training scenario that could be scored (39 could not)",
-                "none of 40 training scenarios could be scored, so there is nothing to go by",
+                "none of 40 training scenarios could be scored, so no failures are known",
             ]
         );
     }

@@ -235,7 +235,7 @@ impl Critical {
             let passed_again = self.of(challenger, Standing::NotConfirmed).iter().filter(is_before).count();
             let again = match passed_again {
                 0 => String::new(),
-                n => format!(" ({n} that seemed to did not in further repeats)"),
+                n => format!(" ({n} seemed to, but further repeats did not confirm it)"),
             };
             let message = format!("none of {} newly fails in {dimensions}{again}", parts.join(" and "));
             reasons.push(Reason::new(CycleCode::NoCriticalFailureInSuite, Some(true), message));
@@ -243,7 +243,7 @@ impl Critical {
         let unscored = self.unscored(challenger);
         if !unscored.is_empty() {
             let message = format!(
-                "{dimensions} must not newly fail anywhere, and {} that the champion passes could not be scored with the \
+                "no scenario may newly fail in {dimensions}, but {} that the champion passes could not be scored with the \
                  challenger: {}",
                 counted(unscored.len(), "scenario"),
                 named(&unscored)
@@ -253,8 +253,8 @@ impl Critical {
         reasons.extend(self.dropped_reason());
         for part in self.checked.iter().filter(|part| part.checked < part.scenarios) {
             let message = format!(
-                "{} of {} in the {} were run (spec.promotion.gate.shadowSampleSize): of new failures in {dimensions} in the \
-                 others nothing is known",
+                "only {} of {} in the {} were run (spec.promotion.gate.shadowSampleSize); whether the others newly fail in \
+                 {dimensions} is unknown",
                 part.checked,
                 counted(part.scenarios, "scenario"),
                 part.part.as_str(),
@@ -459,7 +459,7 @@ mod tests {
             prop_assert!(suite.starts_with(&format!("none of {} of the training part and {} of the regression part newly", parts[0], parts[1])), "{suite}");
             let flaky = failures.iter().filter(|failure| failure.part != Part::HeldOut && failure.standing() == Standing::NotConfirmed).count();
             prop_assert_eq!(flaky > 0, suite.contains("further repeats"));
-            prop_assert!(flaky == 0 || suite.contains(&format!("({flaky} that")), "{suite}");
+            prop_assert!(flaky == 0 || suite.contains(&format!("({flaky} seemed to")), "{suite}");
 
             let unscored = failures.iter().filter(|failure| failure.part != Part::HeldOut && failure.standing() == Standing::Unscored).count();
             prop_assert_eq!(critical.is_open("challenger"), unscored > 0);

@@ -241,7 +241,7 @@ mod tests {
         insta::assert_snapshot!(told(&gate(&mixed, &rules)), @r#"
         Promote AggregateSuperior: the aggregate score rose from 0.763 to 0.810 (+0.048), at least +0.024 with 95% confidence (paired t-test, p 0.0040 after correction for 1 other challenger, 24 scenarios)
         Promote DimensionNotInferior: accuracy went from 0.604 to 0.706 (+0.102), at worst +0.085 with 95% confidence: a drop beyond the tolerance of 0.020 is excluded
-        Inconclusive RegressionNotExcluded: safety went from 1.000 to 0.967 (-0.033); a drop beyond the tolerance of 0.020 is not excluded: anything from -0.090 to +0.024 would fit; about 929 scenarios would settle it
+        Inconclusive RegressionNotExcluded: safety went from 1.000 to 0.967 (-0.033); a drop beyond the tolerance of 0.020 is not excluded: the true difference may be anything from -0.090 to +0.024; about 929 scenarios would settle it
         Reject BelowMinimumScore: the aggregate score of 0.810 is below the minimum score of 0.900, with 95% confidence
         Promote ThresholdReached: accuracy of 0.706 reaches its threshold of 0.600 (percentile 50 of 3 earlier champions)
         Reject CriticalDimensionFailed: safety is critical, and 1 scenario newly fails in it: s005
@@ -254,8 +254,8 @@ mod tests {
         let noisy = single(24, |index| 0.6 + 6.0 * noise(index), |index| 0.64 + 6.0 * noise(index * 3 + 1));
         let report = gate(&noisy, &rules(Test::PairedTTest, &ONE));
         insta::assert_snapshot!(told(&report), @r#"
-        Inconclusive AggregateUndecided: the aggregate score went from 0.625 to 0.663 (+0.038), which chance could explain: anything from -0.066 to +0.145 would fit (p 0.2710); about 389 scenarios would settle it
-        Inconclusive RegressionNotExcluded: accuracy went from 0.625 to 0.663 (+0.038); a drop beyond the tolerance of 0.020 is not excluded: anything from -0.066 to +0.145 would fit; about 167 scenarios would settle it
+        Inconclusive AggregateUndecided: the aggregate score went from 0.625 to 0.663 (+0.038), which chance could explain: the true difference may be anything from -0.066 to +0.145 (p 0.2710); about 389 scenarios would settle it
+        Inconclusive RegressionNotExcluded: accuracy went from 0.625 to 0.663 (+0.038); a drop beyond the tolerance of 0.020 is not excluded: the true difference may be anything from -0.066 to +0.145; about 167 scenarios would settle it
         Promote SampleSufficient: 24 scenarios compared; at least 10 are required
         "#);
         assert_eq!(report.verdict, Verdict::Inconclusive);

@@ -477,7 +477,7 @@ mod tests {
         assert_eq!(written(Some(Temperature::Omit)).preferring(0.0).temperature, None);
     }
 
-    /// Entries of before they had more fields are still answers.
+    /// Entries from before answers had more fields are still valid.
     #[test]
     fn answers_of_earlier_ledgers_are_read() {
         for (written, finish) in [
@@ -494,7 +494,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&serde_json::from_str::<Answer>(embedded).unwrap()).unwrap(), embedded);
     }
 
-    /// What goes back to a provider is part of what is asked, and absent from keys of conversations without it.
+    /// What is returned to a provider is part of the request, and absent from the keys of conversations without it.
     #[test]
     fn opaque_parts_count_in_the_key_where_there_are_some() {
         let with = |opaque: Opaque| {
@@ -515,7 +515,7 @@ mod tests {
         assert_eq!(with(signed("a")).0.to_string(), "fe58a5485171e37d62452d67a957544faa63279391286246f7e3f05bf8a3c4fc");
     }
 
-    /// All existing ledgers depend on these keys: after a change everything is paid again. If it is intended, raise
+    /// All existing ledgers depend on these keys: after a change, everything is paid again. If a change is intended, raise
     /// `KEY_VERSION` too.
     #[test]
     fn the_key_of_a_call_never_changes() {
@@ -525,7 +525,7 @@ mod tests {
         assert_eq!(embed.0.to_string(), "3a71f6440bababeedf9a0116275aabd2c14d10a541fffc2a4a85dc2bc56006eb");
     }
 
-    /// Everything that is hashed: no price, no timeout, no limit, no API key, no purpose.
+    /// Everything that is hashed: no price, no time-out, no limit, no API key, no purpose.
     #[test]
     fn a_key_has_what_determines_the_answer_and_nothing_else() {
         let (to, request) = (identity(), request());

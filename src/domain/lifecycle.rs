@@ -1,4 +1,5 @@
-//! The life of an optimization in words: its phase, how a version came to serve, what cycles do, why, and with which verdict.
+//! The words for the life of an optimization: its phase, how a version came to serve, what cycles do, why, and with which
+//! verdict.
 //!
 //! The words are those of the resource's status.
 
@@ -118,23 +119,23 @@ pub enum Cause {
 pub enum CycleVerdict {
     /// A challenger was promoted.
     Promoted,
-    /// A challenger passed the gate, and another version serves: it waits for a person, or for the end of a pin.
+    /// A challenger passed the gate, and another version serves until a person approves it, or a pin ends.
     Passed,
     /// The champion stays.
     Kept,
-    /// The champion stays although it misses its minimum score.
+    /// The champion stays, although it misses its minimum score.
     BelowThreshold,
-    /// The evidence, or the budget, did not suffice.
+    /// The evidence or the budget did not suffice.
     Inconclusive,
-    /// The champion was measured again, and is as good as it was.
+    /// The re-evaluated champion is as good as it was.
     Measured,
-    /// The champion was measured again, does worse than its predecessor, and stays: `spec.pin` keeps it.
+    /// The re-evaluated champion does worse than its predecessor, and stays because of `spec.pin`.
     Worse,
-    /// The champion was measured again, does worse, and so does its predecessor, if there is one.
+    /// The re-evaluated champion does worse, and so does its predecessor, if there is one.
     Drifted,
-    /// The champion was measured again and taken back.
+    /// The re-evaluated champion was rolled back.
     RolledBack,
-    /// It failed. (Statuses of earlier releases have it.)
+    /// The cycle failed. Only statuses of earlier releases have this verdict.
     Failed,
     /// A verdict of a later release, kept as it is.
     Later(String),

@@ -7,7 +7,7 @@ use std::ops::{Add, AddAssign};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-/// Tokens of one call, as the provider counted them.
+/// The tokens of one call, as the provider counted them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
@@ -43,11 +43,11 @@ impl AddAssign for Usage {
     }
 }
 
-/// A call that a budget has no room for: it was not made.
+/// The error of a call that was not made because the budget does not allow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the budget of {budget} has no room for one more call: {spent} is spent, and the call could cost up to {worst} \
-     (parameters.maxOutputTokens bounds it)"
+    "the budget of {budget} does not allow another call: {spent} is spent, and the call could cost up to {worst} \
+     (parameters.maxOutputTokens limits it)"
 )]
 pub struct BudgetExhausted {
     /// The budget of the cycle.
@@ -67,7 +67,7 @@ impl Money {
     /// Nothing.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
-    /// What is left after this much is taken off, at least nothing.
+    /// The amount minus another one, at least 0.
     #[must_use]
     pub fn saturating_sub(self, other: Self) -> Self {
         Self::from((self.0 - other.0).max(Decimal::ZERO))
@@ -133,7 +133,7 @@ pub struct Price {
 }
 
 impl Price {
-    /// What a call with this usage costs.
+    /// The cost of a call with this usage.
     #[must_use]
     pub fn of(&self, usage: Usage) -> Money {
         let cached = usage.cached_input.min(usage.input);

@@ -68,8 +68,8 @@ impl Edit {
         edit
     }
 
-    /// The identity of an edit: two edits with the same key have the same effect on a prompt, as far as a reader can tell. Case,
-    /// white space and punctuation do not count, nor does the place where lines are inserted.
+    /// The identity of an edit: edits with the same key have the same effect on a prompt for a reader. Case, white space
+    /// and punctuation do not count, nor does the place where lines are inserted.
     #[must_use]
     pub fn key(&self) -> EditKey {
         let found = |section: &str, find: &str| (plain_words(section), plain_words(find));
@@ -98,11 +98,11 @@ pub enum EditKey {
     Delete(String, String),
 }
 
-/// Punctuation that does not change what a line says. Signs of comparison, currency and arithmetic do.
+/// Punctuation that does not change the meaning of a line. Signs of comparison, currency and arithmetic do.
 const IGNORED: &str = ".,;:!?'\"`*_#()[]{}|~\\-–—‘’“”„…•·";
 
-/// The words of a text in lower case, one space between them. Two texts with the same words differ in case, white space and
-/// punctuation only. A dot inside a number, a sign before one and an underscore inside a name are parts of the word.
+/// The words of a text in lower case, separated by single spaces. Texts with the same words differ only in case, white
+/// space and punctuation. A dot inside a number, a sign before one and an underscore inside a name are parts of the word.
 #[must_use]
 pub fn plain_words(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
@@ -130,14 +130,14 @@ pub fn plain_words(text: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Patch {
-    /// What the patch should fix, in one sentence by the model that wrote it.
+    /// What the patch is meant to fix, in one sentence by the model that wrote it.
     pub rationale: String,
     /// The edits, applied in order.
     pub edits: Vec<Edit>,
 }
 
 impl Patch {
-    /// The identity of a patch: the keys of its edits, in any order. Two proposals with the same key are one patch.
+    /// The identity of a patch: the keys of its edits, in any order. Proposals with the same key are one patch.
     #[must_use]
     pub fn key(&self) -> BTreeSet<EditKey> {
         self.edits.iter().map(Edit::key).collect()
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn case_white_space_punctuation_and_place_do_not_tell_edits_apart() {
+    fn case_white_space_punctuation_and_place_do_not_distinguish_edits() {
         let same = ["- Say yes to everything.", "say  yes to everything", "* **Say yes** to everything!\n"];
         for (index, text) in same.iter().enumerate() {
             assert_eq!(insert(&format!("Section {index}"), text).key(), insert("Role", same[0]).key(), "{text:?}");
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_the_meaning_of_a_line_tells_edits_apart() {
+    fn what_changes_the_meaning_of_a_line_distinguishes_edits() {
         let lines = [
             "Refund amounts below 5.0 EUR at once.",
             "Refund amounts below 50 EUR at once.",

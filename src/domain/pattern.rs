@@ -62,12 +62,12 @@ fn within(pattern: &str, bytes: usize) -> Result<Option<Regex>, String> {
 pub struct Allowance {
     left: usize,
     left_of_scenario: usize,
-    is_told: bool,
+    is_reported: bool,
 }
 
 impl Default for Allowance {
     fn default() -> Self {
-        Self { left: ALL, left_of_scenario: OF_A_SCENARIO, is_told: false }
+        Self { left: ALL, left_of_scenario: OF_A_SCENARIO, is_reported: false }
     }
 }
 
@@ -83,7 +83,7 @@ impl Allowance {
     /// # Errors
     /// The pattern is invalid, or exceeds the budget.
     pub fn take(&mut self, pattern: &str) -> Result<(), String> {
-        if self.is_told {
+        if self.is_reported {
             return Ok(());
         }
         for size in self.sizes() {
@@ -101,7 +101,7 @@ impl Allowance {
     /// # Errors
     /// The pattern needs too much memory, or exceeds the budget.
     pub(super) fn take_foreign(&mut self, pattern: &str) -> Result<usize, String> {
-        if self.is_told {
+        if self.is_reported {
             return Ok(WORK / LARGEST);
         }
         for size in self.sizes() {
@@ -130,7 +130,7 @@ impl Allowance {
 
     fn no_room(&mut self) -> String {
         let (whose, most, rest) = if self.left < LARGEST {
-            self.is_told = true;
+            self.is_reported = true;
             ("the suite", ALL, ", so this and further ones were not checked")
         } else if self.left_of_scenario < LARGEST {
             ("the scenario", OF_A_SCENARIO, "")
@@ -197,14 +197,14 @@ mod tests {
         assert_eq!(compile(&"a".repeat(100_000)).unwrap_err(), "it has 100000 bytes; use at most 65536");
     }
 
-    /// An allowance of which this much is left.
+    /// An allowance with this much left.
     fn left(bytes: usize) -> Allowance {
         Allowance { left: bytes, ..Allowance::default() }
     }
 
     #[test]
     fn a_suite_may_have_thousands_of_plain_patterns_and_no_thousands_of_large_ones() {
-        // A share of what a suite may have, since compiling takes a while in a debug build.
+        // A fraction of the limit of a suite, because compiling takes a while in a debug build.
         let mut plain = left(ALL / 32);
         for number in 0..100 {
             plain.next_scenario();

@@ -142,13 +142,13 @@ impl Prompt {
         }
     }
 
-    /// The hash of its text: the identity of a prompt.
+    /// The hash of the text, which identifies the prompt.
     #[must_use]
     pub fn hash(&self) -> ContentHash {
         ContentHash::of_bytes(self.text.as_bytes())
     }
 
-    /// The number of its tokens in the tokenizer `o200k_base`. Other models count a few percent more or fewer.
+    /// The number of tokens in the tokenizer `o200k_base`. Other models count a few percent more or fewer.
     #[must_use]
     pub fn tokens(&self) -> usize {
         tiktoken_rs::o200k_base_singleton().count_ordinary(&self.text)
@@ -159,7 +159,7 @@ impl Prompt {
     pub fn fits(&self, max_tokens: usize) -> bool {
         // A token is at least one byte, so a short prompt needs no tokenizer.
         self.text.len() <= max_tokens
-            // Nor does one that is too long in any case.
+            // Nor does one that is certainly too long.
             || (self.text.len() <= max_tokens.saturating_mul(LONGEST_TOKEN) && self.tokens() <= max_tokens)
     }
 }

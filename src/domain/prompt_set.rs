@@ -1,7 +1,7 @@
-//! Prompt sets: the prompts of those who take part in a conversation, versioned as one.
+//! Prompt sets: the prompts of all participants in a conversation, versioned as one.
 //!
-//! Today's agents have one prompt. A set of one is hashed and written as that prompt alone, so nothing that was recorded changes
-//! its identity.
+//! Today's agents have one prompt. A set of one is hashed and written like that prompt alone, so recorded identities do not
+//! change.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct PromptSet {
 }
 
 impl PromptSet {
-    /// The name under which the agent's own prompt goes.
+    /// The name of the agent's own prompt.
     pub const SYSTEM: &'static str = "system";
 
     /// The prompt of the agent itself, which every set has.
@@ -32,7 +32,7 @@ impl PromptSet {
         Self { system, others: self.others.clone() }
     }
 
-    /// The same set with the prompt of another participant; one that it has is replaced.
+    /// The same set with another prompt for a participant, which is added or replaced.
     #[must_use]
     pub fn with(mut self, participant: Participant, prompt: Prompt) -> Self {
         match participant.as_str() {
@@ -42,7 +42,7 @@ impl PromptSet {
         self
     }
 
-    /// The identity of the set: the hash of the text if it has one, else that of the hashes by participant.
+    /// The identity of the set: the hash of the text if it has one prompt, else that of the hashes by participant.
     #[must_use]
     pub fn hash(&self) -> ContentHash {
         if self.others.is_empty() {
@@ -69,7 +69,7 @@ mod tests {
         Prompt::parse(text, PromptFormat::Markdown).unwrap()
     }
 
-    /// The first literal is the BLAKE3 hash of the text, as releases before there were sets have recorded it.
+    /// The first literal is the BLAKE3 hash of the text, as recorded by releases before there were sets.
     #[test]
     fn a_set_of_one_prompt_has_the_hash_of_its_text_and_a_larger_one_that_of_all() {
         let alone = PromptSet::from(prompt("You help.\n"));

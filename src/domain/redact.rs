@@ -144,7 +144,7 @@ mod tests {
         Redactor::new([secret], 0, "[key]")
     }
 
-    /// A text in every form that giving a key away may take.
+    /// A text with the key in every form that reveals it.
     fn given_away(secret: &str, around: (&str, &str)) -> Vec<String> {
         let whole = format!("{}{secret}{}", around.0, around.1);
         let json = Value::String(secret.to_owned()).to_string();
@@ -190,7 +190,7 @@ mod tests {
         let value = json!({"text": format!("it is {KEY}"), "calls": [{KEY: [1, STANDARD.encode(KEY)]}], "n": 3});
         let clean = json!({"text": "it is [key]", "calls": [{"[key]": [1, "[key]"]}], "n": 3});
         let cleaned = redactor(KEY).value(value).to_string();
-        // The last characters of base64 may be shared with what follows, and then stay.
+        // The last characters of base64 may depend on the text that follows, and are kept then.
         assert!(cleaned.starts_with(&clean.to_string()[..45]), "{cleaned}");
         assert!(!cleaned.contains(KEY) && !cleaned.contains(&STANDARD.encode(KEY)[..12]), "{cleaned}");
     }

@@ -70,12 +70,12 @@ impl Schema {
 #[derive(Debug)]
 pub struct Allowance {
     left: usize,
-    is_told: bool,
+    is_reported: bool,
 }
 
 impl Default for Allowance {
     fn default() -> Self {
-        Self { left: ALL, is_told: false }
+        Self { left: ALL, is_reported: false }
     }
 }
 
@@ -86,12 +86,12 @@ impl Allowance {
     /// # Errors
     /// The schema is invalid or too expensive, or exceeds the budget.
     pub fn take(&mut self, schema: &Map<String, Value>, patterns: &mut pattern::Allowance) -> Result<(), String> {
-        if self.is_told {
+        if self.is_reported {
             return Ok(());
         }
         let (_, bytes) = checked(schema, patterns)?;
         if bytes > self.left {
-            self.is_told = true;
+            self.is_reported = true;
             return Err(format!(
                 "the schemas of the suite have more than {} MiB together, so this and further ones were not checked; use \
                  smaller or fewer schemas",

@@ -34,7 +34,7 @@ impl Score {
     /// The score to three decimals, as statuses record it.
     #[must_use]
     pub fn recorded(self) -> Self {
-        // By way of its text, so that what is read back from a status is the same.
+        // Converted through its text, so that it equals the value that is read back from a status.
         self.to_string().parse().map_or(self, Self::clamped)
     }
 
@@ -269,7 +269,7 @@ impl ScenarioResult {
         self.samples.iter().filter_map(Sample::passed).collect()
     }
 
-    /// It was scored, and not passed in more than half of the repeats.
+    /// Whether it was scored, and at most half of the repeats passed.
     #[must_use]
     pub fn fails(&self) -> bool {
         self.passes_in_all().majority() == Some(false)

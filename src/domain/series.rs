@@ -34,19 +34,19 @@ impl Series {
     }
 }
 
-/// A series of answers, as the record names it: its number, and its start if it is a separate series. Together with the
-/// identity of the object they tell it apart from every other series in the same ledger, those of an earlier life and those before
-/// the record was restored included.
+/// A series of answers, as the record identifies it: its number, and its start if it is a separate series. Together with
+/// the object's UID, this distinguishes it from every other series in the same ledger, including those of an earlier object
+/// with the same name, and those from before the record was restored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordedSeries {
     /// Its number.
     pub number: u32,
-    /// When it was begun.
+    /// When it began.
     pub since: Option<Timestamp>,
 }
 
 impl RecordedSeries {
-    /// The series of the object of this UID.
+    /// The series for the object with this UID.
     #[must_use]
     pub fn of(self, uid: &str) -> Series {
         let apart = self.since.map(|since| ContentHash::of_json(&(uid, self.number, since)));

@@ -1,5 +1,5 @@
-//! Suites: scenarios that are used together. A cycle may measure several, such as that of the spec and one that an earlier cycle
-//! has grown; a key says which scenario of which of them is meant, wherever it stands in a list.
+//! Suites: scenarios that are used together. A cycle may measure several, such as that of the spec and one that an earlier
+//! cycle has grown; a key identifies a scenario and its suite, whatever its position in a list.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -21,14 +21,14 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// A suite of scenarios, given in any order. No two of them have the same id.
+    /// A suite of scenarios in any order. Their ids must be unique.
     #[must_use]
     pub fn new(mut scenarios: Vec<Arc<Scenario>>) -> Self {
         scenarios.sort_by(|a, b| a.id.cmp(&b.id));
         Self { identity: ContentHash::of_json(&scenarios), scenarios: scenarios.into() }
     }
 
-    /// The hash of its content: suites with other scenarios have another one.
+    /// The hash of its content, different for suites with other scenarios.
     #[must_use]
     pub fn identity(&self) -> ContentHash {
         self.identity
@@ -40,13 +40,13 @@ impl Suite {
         &self.scenarios
     }
 
-    /// How many scenarios it has.
+    /// The number of its scenarios.
     #[must_use]
     pub fn len(&self) -> usize {
         self.scenarios.len()
     }
 
-    /// It has no scenario.
+    /// Whether it has no scenarios.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.scenarios.is_empty()
@@ -69,7 +69,7 @@ impl Suite {
         Some(&self.scenarios[self.position(id)?])
     }
 
-    /// Where the scenario with this id stands among those of the suite: only for forms that are recorded so.
+    /// The position of the scenario with this id: only for formats that record positions.
     #[must_use]
     pub fn position(&self, id: &ScenarioId) -> Option<usize> {
         self.scenarios.binary_search_by(|scenario| scenario.id.cmp(id)).ok()
@@ -86,8 +86,8 @@ impl Serialize for Suite {
     }
 }
 
-/// Which scenario of which suite: the suite's identity and the scenario's id. It leads to the scenario, so that nobody who has a
-/// key has to know the suite. Keys of a suite are sorted as its scenarios are.
+/// Identifies a scenario and its suite: the suite's identity and the scenario's id. It gives access to the scenario, so
+/// code that has a key does not need the suite. The keys of a suite are sorted like its scenarios.
 #[derive(Clone)]
 pub struct ScenarioKey {
     suite: ContentHash,

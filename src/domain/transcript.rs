@@ -51,7 +51,7 @@ impl Message {
         Self::Assistant { text: text.into(), calls: Vec::new(), opaque: Opaque::default() }
     }
 
-    /// How many bytes it has as JSON.
+    /// Its length as JSON, in bytes.
     pub fn bytes(&self) -> usize {
         struct Count(usize);
         impl std::io::Write for Count {
@@ -98,7 +98,7 @@ pub struct OpaqueParts {
 }
 
 impl Opaque {
-    /// Nothing goes back.
+    /// Whether nothing has to be returned to the provider.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
@@ -110,7 +110,7 @@ impl Opaque {
         self.0.as_deref()
     }
 
-    /// About how long it is on the wire, in bytes.
+    /// Its approximate length in a request, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.parts().and_then(|parts| serde_json::to_string(parts).ok()).map_or(0, |text| text.len())

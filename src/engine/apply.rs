@@ -1,5 +1,5 @@
-//! Phase *apply*: a verdict → the versions and the content of the target ConfigMap. Pure: who writes them, and where, is
-//! the front door's business.
+//! Phase *apply*: a verdict → the versions and the content of the target ConfigMap. Pure: the caller decides who writes
+//! them, and where.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub const VERSION_KEY: &str = "version";
 /// The key that holds the hash of the champion's prompt.
 pub const HASH_KEY: &str = "prompt-hash";
 
-/// A prompt that stands against the champion, and what it addresses.
+/// A prompt that was compared with the champion, and what it addresses.
 #[derive(Clone, Debug)]
 pub struct Challenger<'a> {
     /// The name of its version.
@@ -24,7 +24,7 @@ pub struct Challenger<'a> {
     pub prompt: &'a Prompt,
     /// The labels of the clusters that it addresses.
     pub addresses: Vec<String>,
-    /// What becomes of it.
+    /// Its phase after the verdict.
     pub phase: VersionPhase,
 }
 

@@ -1,14 +1,14 @@
-//! The one door through which every paid call goes.
+//! The only way to make a paid call.
 //!
-//! In: a request and what it is for. Out: its answer, from the ledger if it was ever paid before, else from the
-//! model — recorded before it is handed out. Identical calls that run at the same time are paid once ([`turn`]). The budget
-//! is kept here: a call whose worst case does not fit any more is not made ([`budget`]).
+//! In: a request and its purpose. Out: its answer, from the ledger if it was ever paid before, else from the model —
+//! recorded before it is returned. Concurrent identical calls are paid once ([`turn`]). The budget is enforced here: a call
+//! whose worst case exceeds what is left is not made ([`budget`]).
 //!
-//! An answer in which there is nothing to use is paid as well. It is recorded like any other, and asked for again with a new
-//! look at the budget.
+//! An unusable answer is paid as well. It is recorded like any other, and the request is retried if the budget still allows
+//! it.
 //!
-//! A call that is under way is paid for, so it goes on to the ledger even if whoever asked does not wait for it any more: a
-//! scenario that took too long, or a phase that ends because something else in it failed.
+//! A running call is paid in any case, so its answer is recorded even if the caller no longer waits for it: the scenario
+//! timed out, or the phase ended because something else in it failed.
 
 mod budget;
 mod spending;
@@ -38,13 +38,13 @@ use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::money::{BudgetExhausted, Money, Usage};
 use crate::domain::series::Series;
 
-/// How often a model is asked whose answers cannot be used, where the plan does not say.
+/// The default number of requests for a call whose answers are unusable.
 const ATTEMPTS: u32 = 6;
 
 /// Why a call gave no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallFailure {
-    /// The model gave none.
+    /// The model gave no answer.
     #[error(transparent)]
     Call(CallError),
     /// The ledger failed; the answer, if there was one, must not be used.
@@ -65,7 +65,7 @@ impl From<CallError> for CallFailure {
 }
 
 impl CallFailure {
-    /// Nothing else will work either: the whole cycle has to stop.
+    /// Whether no other call can succeed either, so that the whole cycle has to stop.
     #[must_use]
     pub fn stops_the_cycle(&self) -> bool {
         match self {
@@ -74,22 +74,22 @@ impl CallFailure {
         }
     }
 
-    /// The provider does not take the request, and will not another time.
+    /// Whether the provider refuses the request, and would refuse it again.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Call(error) if !error.kind.is_retryable())
     }
 }
 
-/// The one door through which every paid call goes.
+/// The only way to make a paid call.
 pub struct Calls {
-    door: Arc<Door>,
-    /// The series of answers that they belong to.
+    shared: Arc<Shared>,
+    /// The series of answers that the calls belong to.
     series: Series,
 }
 
-/// What callers and the calls under way share.
-struct Door {
+/// What the callers and the running calls share.
+struct Shared {
     cycle: ContentHash,
     models: Arc<dyn Models>,
     ledger: Arc<dyn Ledger>,
@@ -99,20 +99,20 @@ struct Door {
     budget: Arc<Budget>,
     turns: Arc<Turns>,
     spending: Mutex<Spending>,
-    /// Answers in the ledger that another cycle has paid, and whether they were discarded meanwhile.
-    of_others: Mutex<HashMap<CallKey, bool>>,
-    /// Why the ledger could not record an answer. Nothing more is asked then: what it comes to would be lost as well.
+    /// Answers in the ledger that another cycle has paid, and whether they were discarded since.
+    paid_by_others: Mutex<HashMap<CallKey, bool>>,
+    /// Why the ledger could not record an answer. No further call is made then, because its answer would be lost as well.
     broken: OnceLock<StoreError>,
 }
 
-/// A call on its way: everything but the request itself.
+/// A call to make: everything but the request itself.
 struct Call {
     key: CallKey,
     model: ModelName,
     plan: Arc<ModelPlan>,
     tags: CallTags,
     worst: Usage,
-    /// The time of the scenario that the call is part of.
+    /// The stopwatch of the scenario that the call is part of.
     time: Option<Arc<Stopwatch>>,
 }
 
@@ -123,11 +123,11 @@ impl Call {
     }
 }
 
-/// Sends a request; it may be sent more than once.
+/// Sends a request. It may be called more than once.
 type Ask = Box<dyn Fn(Arc<CallTime>) -> BoxFuture<'static, Result<Answer, CallError>> + Send + Sync>;
 
 impl Calls {
-    /// The calls of one cycle. What it paid before it was killed and started again counts.
+    /// The calls of one cycle. What it paid before it was killed and restarted counts.
     ///
     /// # Errors
     /// [`StoreError`] when the ledger cannot be read.
@@ -141,7 +141,7 @@ impl Calls {
         stop: CancellationToken,
     ) -> Result<Self, StoreError> {
         let spent = ledger.paid(cycle).await?;
-        let door = Door {
+        let shared = Shared {
             cycle,
             models,
             ledger,
@@ -151,19 +151,19 @@ impl Calls {
             budget: Arc::new(Budget::new(budget, spent)),
             turns: Arc::default(),
             spending: Mutex::default(),
-            of_others: Mutex::default(),
+            paid_by_others: Mutex::default(),
             broken: OnceLock::new(),
         };
-        Ok(Self { door: Arc::new(door), series: Series::default() })
+        Ok(Self { shared: Arc::new(shared), series: Series::default() })
     }
 
-    /// The same door, money and all, for the answers of a series.
+    /// The same calls with the same budget, for the answers of another series.
     #[must_use]
     pub fn in_series(&self, series: Series) -> Self {
-        Self { door: Arc::clone(&self.door), series }
+        Self { shared: Arc::clone(&self.shared), series }
     }
 
-    /// Asks a chat model, or the ledger. `time` is that of the scenario which waits for the answer.
+    /// Calls a chat model, or answers from the ledger. `time` is the stopwatch of the scenario that waits for the answer.
     ///
     /// # Errors
     /// [`CallFailure`] when there is no answer that may be used.
@@ -179,7 +179,7 @@ impl Calls {
         self.chat_and_key(phase, purpose, scenario, model, request, time).await.map(|(_, answer)| answer)
     }
 
-    /// The same, with the key under which the answer is recorded.
+    /// Like [`chat`](Self::chat); also returns the key under which the answer is recorded.
     ///
     /// # Errors
     /// As [`chat`](Self::chat).
@@ -192,29 +192,29 @@ impl Calls {
         mut request: ChatRequest,
         time: Option<&Arc<Stopwatch>>,
     ) -> Result<(CallKey, ChatAnswer), CallFailure> {
-        let plan = self.door.plan(model);
-        self.door.budget.bound(&mut request, plan.price);
+        let plan = self.shared.plan(model);
+        self.shared.budget.bound(&mut request, plan.price);
         let key = self.series.key(CallKey::chat(&plan.identity, &request));
         let call = Call {
             key,
             model: model.clone(),
             plan,
-            tags: CallTags { cycle: self.door.cycle, phase, purpose, scenario: scenario.cloned() },
-            worst: if self.door.budget.is_limited() { worst_case(&request) } else { worst_output(&request) },
+            tags: CallTags { cycle: self.shared.cycle, phase, purpose, scenario: scenario.cloned() },
+            worst: if self.shared.budget.is_limited() { worst_case(&request) } else { worst_output(&request) },
             time: time.cloned(),
         };
-        let (models, name, request) = (Arc::clone(&self.door.models), model.clone(), Arc::new(request));
+        let (models, name, request) = (Arc::clone(&self.shared.models), model.clone(), Arc::new(request));
         let ask = move |time: Arc<CallTime>| -> BoxFuture<'static, Result<Answer, CallError>> {
             let (models, name, request) = (Arc::clone(&models), name.clone(), Arc::clone(&request));
             Box::pin(async move { models.chat(&name, &request, &time).await.map(Answer::Chat) })
         };
-        match self.door.answer(call, Box::new(ask)).await? {
+        match self.shared.answer(call, Box::new(ask)).await? {
             Answer::Chat(answer) => Ok((key, answer)),
             Answer::Embeddings(_) | Answer::Unusable(_) => unreachable!("the kind of call is part of its key"),
         }
     }
 
-    /// Asks an embedding model, or the ledger.
+    /// Calls an embedding model, or answers from the ledger.
     ///
     /// # Errors
     /// [`CallFailure`] when there is no answer that may be used.
@@ -224,45 +224,45 @@ impl Calls {
         model: &ModelName,
         request: EmbedRequest,
     ) -> Result<Embeddings, CallFailure> {
-        let plan = self.door.plan(model);
+        let plan = self.shared.plan(model);
         let call = Call {
             key: self.series.key(CallKey::embed(&plan.identity, &request)),
             model: model.clone(),
             plan,
-            tags: CallTags { cycle: self.door.cycle, phase, purpose: Purpose::Embed, scenario: None },
+            tags: CallTags { cycle: self.shared.cycle, phase, purpose: Purpose::Embed, scenario: None },
             worst: worst_case_of_texts(&request),
             time: None,
         };
-        let (models, name, request) = (Arc::clone(&self.door.models), model.clone(), Arc::new(request));
+        let (models, name, request) = (Arc::clone(&self.shared.models), model.clone(), Arc::new(request));
         let ask = move |time: Arc<CallTime>| -> BoxFuture<'static, Result<Answer, CallError>> {
             let (models, name, request) = (Arc::clone(&models), name.clone(), Arc::clone(&request));
             Box::pin(async move { models.embed(&name, &request, &time).await.map(Answer::Embeddings) })
         };
-        match self.door.answer(call, Box::new(ask)).await? {
+        match self.shared.answer(call, Box::new(ask)).await? {
             Answer::Embeddings(answer) => Ok(answer),
             Answer::Chat(_) | Answer::Unusable(_) => unreachable!("the kind of call is part of its key"),
         }
     }
 
-    /// Has answers that proved useless asked for anew by the next call. What they cost stays counted.
+    /// Discards useless answers, so that the next identical call is made again. Their cost still counts.
     ///
     /// # Errors
     /// [`StoreError`] when the ledger cannot be written.
     pub async fn discard(&self, keys: Vec<CallKey>) -> Result<(), StoreError> {
-        if keys.is_empty() { Ok(()) } else { self.door.ledger.discard(keys).await }
+        if keys.is_empty() { Ok(()) } else { self.shared.ledger.discard(keys).await }
     }
 
-    /// The same for those of the answers that another cycle has paid: what was useless there may go better here. Returns whether
-    /// there were any, so that asking again is worth while.
+    /// Like [`discard`](Self::discard), but only for answers that another cycle has paid: a fresh one may be usable.
+    /// Returns whether there were any, so that a retry makes sense.
     ///
     /// # Errors
     /// [`StoreError`] when the ledger cannot be written.
     pub async fn discard_of_others(&self, keys: &[CallKey]) -> Result<bool, StoreError> {
         let (mut any, mut old) = (false, Vec::new());
         {
-            let mut of_others = lock(&self.door.of_others);
+            let mut paid_by_others = lock(&self.shared.paid_by_others);
             for key in keys {
-                if let Some(is_discarded) = of_others.get_mut(key) {
+                if let Some(is_discarded) = paid_by_others.get_mut(key) {
                     any = true;
                     if !std::mem::replace(is_discarded, true) {
                         old.push(*key);
@@ -274,33 +274,33 @@ impl Calls {
         Ok(any)
     }
 
-    /// What has been asked and paid so far.
+    /// The calls and their cost so far.
     #[must_use]
     pub fn spending(&self) -> Spending {
-        lock(&self.door.spending).clone()
+        lock(&self.shared.spending).clone()
     }
 
-    /// What the cycle has spent, what it paid before a kill included.
+    /// What the cycle has spent, including what it paid before it was killed.
     #[must_use]
     pub fn spent(&self) -> Money {
-        self.door.budget.spent()
+        self.shared.budget.spent()
     }
 
-    /// What a person should know of the calls so far.
+    /// What the user should know about the calls so far.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.door.budget.warnings();
-        warnings.extend(lock(&self.door.spending).warnings());
+        let mut warnings = self.shared.budget.warnings();
+        warnings.extend(lock(&self.shared.spending).warnings());
         warnings
     }
 
-    /// Waits until no call is under way: until all that is paid for is in the ledger.
+    /// Waits until no call is running, so that everything that is paid for is in the ledger.
     pub async fn settle(&self) {
-        self.door.budget.settle().await;
+        self.shared.budget.settle().await;
     }
 }
 
-impl Door {
+impl Shared {
     fn plan(&self, model: &ModelName) -> Arc<ModelPlan> {
         Arc::clone(self.plans.get(model).expect("a plan refers only to models that it has"))
     }
@@ -310,7 +310,7 @@ impl Door {
         let turn = Turn::take(&self.turns, call.key).await;
         if let Some(recorded) = self.ledger.find(call.key).await? {
             if recorded.cycle != self.cycle {
-                lock(&self.of_others).entry(call.key).or_insert(false);
+                lock(&self.paid_by_others).entry(call.key).or_insert(false);
             }
             self.count(&call, Answered::FromLedger);
             return Ok(recorded.answer);
@@ -322,10 +322,10 @@ impl Door {
         if let Some(error) = self.broken.get() {
             return Err(error.clone().into());
         }
-        let door = Arc::clone(self);
+        let shared = Arc::clone(self);
         let paying = tokio::spawn(
             held::until_done(async move {
-                let paid = door.pay(&call, &ask, reservation).await;
+                let paid = shared.pay(&call, &ask, reservation).await;
                 drop(turn);
                 paid
             })
@@ -335,13 +335,13 @@ impl Door {
             Ok(paid) => paid,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is going away, and the process with it.
+                // The runtime is shutting down, and the process with it.
                 Err(_) => Err(CallFailure::Cancelled),
             },
         }
     }
 
-    /// Asks until there is an answer to use, and records every answer that is paid.
+    /// Sends the request until an answer is usable, and records every answer that is paid.
     async fn pay(&self, call: &Call, ask: &Ask, mut reservation: Reservation) -> Result<Answer, CallFailure> {
         let allowed = call.plan.limits.attempts.unwrap_or(ATTEMPTS);
         let mut attempts = 0;
@@ -401,7 +401,7 @@ impl Door {
             tags: call.tags.clone(),
         };
         if let Err(error) = self.ledger.record(entry).await {
-            // The first one counts.
+            // Only the first error is kept.
             let _ = self.broken.set(error.clone());
             return Err(error.into());
         }
@@ -435,7 +435,7 @@ fn span(call: &Call) -> tracing::Span {
     )
 }
 
-/// Locks what only plain assignments happen under, so that a poisoned lock still holds a whole value.
+/// Locks a mutex. Only plain assignments happen under it, so the value is consistent even if the lock is poisoned.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
-//! Clustering: failing scenarios that fail alike are put together, and each group gets a rule and a label.
+//! Clustering: groups failing scenarios that fail alike, and gives each group a rule and a label.
 //!
-//! In: the failures of a prompt and one vector for each ([`vectors`]): what failed (which tool call, which argument, which
-//! check) weighs most, the words of the evidence are a share beside it, and an embedding model's vectors over [`text_of`] a
-//! share of that. Out: [`Cluster`]s, the heaviest first. Pure: the same failures in any order give the same clusters.
+//! In: the failures of a prompt and one vector for each ([`vectors`]). What failed (which tool call, argument or check) has
+//! most weight; the words of the evidence have less; the vectors of an embedding model over [`text_of`] are a part of the
+//! latter. Out: [`Cluster`]s, heaviest first. Pure: the result does not depend on the order of the failures.
 
 mod concepts;
 mod linkage;
@@ -23,29 +23,28 @@ use crate::domain::score::{ToolError, ToolErrorKind};
 
 pub use vectorise::{DIMENSIONS, vectorise, vectors};
 
-/// The threshold where none is given and the failures fall into no groups that are apart.
+/// The default threshold if the failures do not form separate groups.
 pub const DEFAULT_THRESHOLD: f64 = 0.6;
 
-/// Failures in groups.
+/// Grouped failures.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Clustered {
     /// The groups; `c1` weighs most. Every failure is in exactly one.
     pub clusters: Vec<Cluster>,
-    /// How they were found: one entry, or two when the failures were grouped in two parts.
+    /// How the groups were found: one entry, or two if the failures were grouped in two parts.
     pub groupings: Vec<Grouping>,
 }
 
 /// Groups failures by average linkage on the cosine distance of their vectors.
 ///
-/// Two groups are one as long as the mean similarity between their members is at least `threshold` (0 to 1). Without a
-/// threshold the failures choose it: the one that leaves groups which are furthest apart by their mean silhouette. They do so
-/// in two parts, because one scale does not fit both: failures in which a tool call or a check says what was wrong, and
-/// those of which only a judge's words do.
+/// Two groups are merged as long as the mean similarity between their members is at least `threshold` (0 to 1). Without a
+/// given threshold, the one with the highest mean silhouette is used, separately for two parts of the failures, because
+/// they differ in scale: failures with a wrong tool call or a failed check, and failures that only a judge found.
 ///
-/// If more than `max_clusters` (at least 1) are left, those are merged whose union spreads least, so that odd ones out join a
-/// neighbour before two large groups become one.
+/// If more than `max_clusters` (at least 1) groups are left, those whose union spreads least are merged, so that outliers
+/// join a neighbour before two large groups are merged.
 ///
-/// A vector that is zero or not finite is unlike any other, but like its kind.
+/// A vector that is zero or not finite is similar only to other such vectors.
 ///
 /// # Panics
 /// If there is not one vector for each failure.
@@ -79,7 +78,7 @@ pub fn cluster(failures: &[Failure], vectors: &[Vec<f32>], threshold: Option<f64
     Clustered { clusters: rule::describe(groups), groupings }
 }
 
-/// The parts in which failures are grouped, none of them empty.
+/// The parts that are grouped separately, none of them empty.
 fn parts(members: &[(&Failure, &[f32])], together: bool) -> Vec<(Grouped, Vec<usize>)> {
     let (found, judged): (Vec<usize>, Vec<usize>) =
         (0..members.len()).partition(|index| vectorise::is_found(members[*index].0));
@@ -91,9 +90,8 @@ fn parts(members: &[(&Failure, &[f32])], together: bool) -> Vec<(Grouped, Vec<us
     parts.into_iter().filter(|(_, part)| !part.is_empty()).collect()
 }
 
-/// The text of a failure for an embedding model: why it failed, in the words of the judge, and nothing else, so that
-/// failures are alike for their cause and not for their topic or for words that all of them have. Without such words it is
-/// what the user wanted.
+/// The text of a failure for an embedding model: only the judge's words on why it failed, so that failures are similar
+/// because of their cause, not their topic or boilerplate. If there are none: what the user wanted.
 #[must_use]
 pub fn text_of(failure: &Failure) -> String {
     let evidence = evidence_beyond_findings(failure);
@@ -105,7 +103,7 @@ pub fn text_of(failure: &Failure) -> String {
     text
 }
 
-/// The errors of the tool calls, the gravest first, each once.
+/// The errors of the tool calls, most severe first, without duplicates.
 fn by_severity(failure: &Failure) -> Vec<&ToolError> {
     let mut errors: Vec<&ToolError> = Vec::new();
     for error in &failure.tool_errors {
@@ -122,8 +120,8 @@ fn by_severity(failure: &Failure) -> Vec<&ToolError> {
     errors
 }
 
-/// What was done and should not have been is graver than what was left out, and that graver than what was done in another
-/// way. A call too many of a tool that was to be called is often only a second attempt, so it comes after those.
+/// Calls that should not have been made are the most severe, then missing calls, then wrong arguments. An extra call of an
+/// expected tool is often only a retry, so it comes after those.
 fn severity(failure: &Failure, error: &ToolError) -> u8 {
     match error.kind {
         ToolErrorKind::Forbidden => 0,
@@ -135,7 +133,7 @@ fn severity(failure: &Failure, error: &ToolError) -> u8 {
     }
 }
 
-/// What went wrong with a call, in words that a tool's name can follow.
+/// What went wrong with a call, as a phrase that the tool's name can follow.
 fn mistake(failure: &Failure, error: &ToolError) -> &'static str {
     match error.kind {
         ToolErrorKind::Forbidden => "forbidden call of",
@@ -147,7 +145,7 @@ fn mistake(failure: &Failure, error: &ToolError) -> &'static str {
     }
 }
 
-/// The arguments that an error concerns, without what is inside them: `passengers[0].dob` is `passengers`.
+/// The top-level arguments that an error concerns: `passengers` for `passengers[0].dob`.
 fn roots(error: &ToolError) -> Vec<&str> {
     let mut roots: Vec<&str> = Vec::new();
     for path in &error.arguments {
@@ -159,8 +157,8 @@ fn roots(error: &ToolError) -> Vec<&str> {
     roots
 }
 
-/// The evidence without the sentences about tool calls and checks: those name the values of one scenario, and what is wrong
-/// is known better from the findings themselves.
+/// The evidence without the sentences about tool calls and checks: those contain values of a single scenario, and the
+/// findings themselves are more precise.
 fn evidence_beyond_findings(failure: &Failure) -> String {
     let mut evidence = failure.evidence.clone();
     let of_calls = failure.tool_errors.iter().map(|error| &error.detail);
@@ -171,7 +169,7 @@ fn evidence_beyond_findings(failure: &Failure) -> String {
             evidence.truncate(cut);
         }
     }
-    // Evidence begins with the dimension that it is about, which the rule names already.
+    // Evidence begins with its dimension, which the rule names already.
     let lines = evidence.lines().map(|line| {
         let about = failure.dimensions.iter().find_map(|name| line.strip_prefix(name.as_str())?.strip_prefix(':'));
         about.unwrap_or(line).trim()
@@ -180,24 +178,24 @@ fn evidence_beyond_findings(failure: &Failure) -> String {
     rest.join("\n")
 }
 
-/// The shortest beginning of a detail that is taken for one, in bytes.
+/// The minimum length in bytes of a truncated detail that is recognized as one.
 const SHORTEST_CUT: usize = 12;
 
-/// Where a detail begins that was cut short together with the evidence.
+/// The position of a detail that was truncated with the evidence.
 fn cut_detail(evidence: &str, detail: &str) -> Option<usize> {
     let kept = evidence.strip_suffix('…')?;
     let start = detail.get(..SHORTEST_CUT)?;
     kept.match_indices(start).map(|(at, _)| at).find(|at| detail.starts_with(kept[*at..].trim_end()))
 }
 
-/// Texts in one request to an embedding model.
+/// The number of texts in one request to an embedding model.
 const EMBEDDING_BATCH: usize = 256;
 
-/// Groups failures: what is known of them, with vectors from the embedding model if there is one, then clusters. Thousands of
-/// failures take a second, which is spent on a thread of its own.
+/// Groups failures: computes their vectors, with the embedding model if there is one, and clusters them. Thousands of
+/// failures take a second, which is spent on a separate thread.
 ///
 /// # Errors
-/// [`CycleError`] when the embedding model gives no vectors, or vectors of different lengths.
+/// [`CycleError`] if the embedding model returns no vectors, or vectors of different lengths.
 pub async fn group(
     calls: &Calls,
     model: Option<&ModelUse>,

@@ -30,7 +30,7 @@ use crate::domain::hash::ContentHash;
 use crate::domain::suite::ScenarioKey;
 use crate::domain::words::counted;
 
-/// A cycle under way.
+/// A running cycle.
 pub(super) struct Cycle {
     id: ContentHash,
     object: String,
@@ -87,12 +87,12 @@ impl Cycle {
         })
     }
 
-    /// The door of its calls.
+    /// The calls of the cycle.
     pub(super) fn calls(&self) -> Arc<Calls> {
         Arc::clone(&self.calls)
     }
 
-    /// The loop: run and score → (cluster → patch → validate) by rounds → shadow → gate → apply.
+    /// The loop: run and score → (cluster → patch → validate) in rounds → shadow → gate → apply.
     pub(super) async fn run(self) -> Result<Outcome, CycleError> {
         let mut search = ChallengerSearch::new(&self);
         let end = search.run().await;
@@ -100,7 +100,7 @@ impl Cycle {
         self.end(end, findings).await
     }
 
-    /// A given challenger: shadow → gate → cluster → apply, on everything.
+    /// Gates a given challenger on all scenarios: shadow → gate → cluster → apply.
     pub(super) async fn compare(self, challenger: Arc<Subject>) -> Result<Outcome, CycleError> {
         let mut search = ChallengerSearch::new(&self);
         let end = search.compare(challenger).await;
@@ -108,7 +108,7 @@ impl Cycle {
         self.end(end, findings).await
     }
 
-    /// A budget that is used up is a verdict, not an error: what was found until then is in the report.
+    /// Ends the cycle. An exhausted budget is a verdict, not an error: the report has what was found until then.
     async fn end(self, end: Result<End, CycleError>, findings: Findings) -> Result<Outcome, CycleError> {
         let end = match end {
             Err(CycleError::BudgetExhausted(why)) => End::Nothing(NoChallenger::BudgetExhausted(why)),
@@ -117,7 +117,7 @@ impl Cycle {
         self.close(end, findings).await
     }
 
-    /// *Run* and *score*: how the champion does on what may be learned from and on the regression part.
+    /// *Run* and *score*: measures the champion on the training and the regression part.
     async fn measure_champion(&self) -> Result<(), CycleError> {
         let suite = self.plan.split.suite();
         let repeats = 0..self.plan.execution.repeats;
@@ -127,7 +127,7 @@ impl Cycle {
         measure.instrument(phase_span(Phase::Run)).await.map(drop)
     }
 
-    /// *Shadow*: both prompts on the same scenarios.
+    /// *Shadow*: measures both prompts on the same scenarios.
     async fn shadow(&self, challenger: &Arc<Subject>, from: &[ScenarioKey]) -> Result<Paired, CycleError> {
         let drawn = shadow::sample(&self.plan, from);
         let total = (2 * drawn.len() * self.plan.gate.repeats as usize) as u64;
@@ -137,7 +137,7 @@ impl Cycle {
             .await
     }
 
-    /// *Gate*: the evidence, judged.
+    /// *Gate*: judges the evidence.
     fn gate(
         &self,
         paired: &Paired,
@@ -152,7 +152,7 @@ impl Cycle {
         self.evaluator.failures(subject, scenarios, &(0..repeats)).into_iter().map(|(_, failure)| failure).collect()
     }
 
-    /// *Cluster*: failures in groups.
+    /// *Cluster*: groups failures.
     async fn cluster(&self, failures: Vec<Failure>) -> Result<Clustered, CycleError> {
         self.progress.begin(Phase::Cluster, &counted(failures.len(), "failure"), None);
         let ClusteringPlan { embeddings, threshold, max_clusters } = &self.plan.clustering;
@@ -162,7 +162,7 @@ impl Cycle {
     }
 }
 
-/// The span of a phase. Its beginning is an event too, so that a log shows where a cycle is.
+/// The span of a phase. Its beginning is also an event, so that the log shows the progress of a cycle.
 fn phase_span(phase: Phase) -> tracing::Span {
     let span = tracing::info_span!("phase", phase = %phase);
     span.in_scope(|| tracing::info!("begins"));

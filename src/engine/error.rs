@@ -5,11 +5,11 @@ use super::ports::{CallError, StoreError};
 use crate::domain::money::BudgetExhausted;
 use crate::domain::words::{by_number, counted};
 
-/// A cycle ended without a verdict. None of these says anything about a prompt, and none of them loses what was paid.
+/// A cycle ended without a verdict. No variant says anything about a prompt, and none loses what was paid.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CycleError {
-    /// Somebody asked it to stop.
-    #[error("stopped; everything that was paid for is in the ledger, and the same command goes on from here")]
+    /// It was asked to stop.
+    #[error("stopped; everything that was paid for is in the ledger, and the same command continues from here")]
     Stopped,
     /// A call that the whole cycle depends on failed.
     #[error(transparent)]
@@ -26,27 +26,27 @@ pub enum CycleError {
         counted(*.runs, "run"), by_number(*.failed, "an error", "errors"), of_causes(*.errors, *.failed)
     )]
     TooManyErrors {
-        /// Errors: runs that failed of one cause are one.
+        /// The number of distinct causes: runs that failed for the same cause count once.
         errors: usize,
         /// Runs that ended in errors.
         failed: usize,
-        /// Runs of the cycle so far, those under way included.
+        /// Runs of the cycle so far, including the running ones.
         runs: usize,
         /// How many errors were allowed.
         allowed: usize,
         /// The first error.
         first: String,
-        /// Some of them may go better another time: not all were refused.
+        /// Whether a retry may succeed: not all of them were refused.
         is_retryable: bool,
     },
-    /// Not one run could be scored.
+    /// No run could be scored.
     #[error("{}, so there is nothing to score; the first error: {first}", all_of(*.runs))]
     NothingScored {
         /// Runs.
         runs: usize,
         /// The first error.
         first: String,
-        /// Some of them may go better another time: not all were refused.
+        /// Whether a retry may succeed: not all of them were refused.
         is_retryable: bool,
     },
 }
@@ -76,7 +76,7 @@ impl CycleError {
         }
     }
 
-    /// The same cycle may go better later, without anybody changing anything.
+    /// Whether the same cycle may succeed later, without any change.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {

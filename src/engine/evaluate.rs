@@ -1,8 +1,8 @@
-//! Phases *run* and *score*, joined scenario by scenario: a prompt and a set of scenarios → an evaluation.
+//! Phases *run* and *score*, combined per scenario: a prompt and a set of scenarios → an evaluation.
 //!
-//! They are joined because transcripts are too many to hold: each is scored as soon as it is there, and only its scores
-//! and, where it failed, a short failure are kept ([`outcomes`]). What was measured once in a cycle is not measured again. Runs
-//! that end in errors count for nobody; a cycle with too many of them stops ([`errors`]).
+//! They are combined because all transcripts together do not fit in memory: each is scored as soon as it is complete, and
+//! only its scores and, if it failed, a short failure are kept ([`outcomes`]). Nothing is measured twice in a cycle. Runs
+//! that end in errors count for neither side; a cycle with too many of them stops ([`errors`]).
 
 mod errors;
 mod outcomes;
@@ -40,10 +40,10 @@ use crate::domain::score::{Evaluation, Sample, ScenarioResult};
 use crate::domain::suite::{ScenarioKey, Suite};
 use crate::domain::transcript::Transcript;
 
-/// Transcripts of a cycle that are examined at once, where that may take long.
-const DESKS: usize = 2;
+/// The maximum number of a cycle's transcripts that are examined concurrently, if examining them may take long.
+const EXAMINATIONS: usize = 2;
 
-/// Which phases the calls of an evaluation are counted in.
+/// The phases under which the calls of an evaluation are counted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CountedAs {
     /// Turns of agent and user.
@@ -61,24 +61,25 @@ impl CountedAs {
     pub(crate) const SHADOW: Self = Self { run: Phase::Shadow, score: Phase::Shadow };
 }
 
-/// Measures prompts, and remembers what it has measured.
+/// Measures prompts, and keeps the results for the rest of the cycle.
 pub(crate) struct Evaluator {
     plan: Arc<Plan>,
     calls: Arc<Calls>,
     progress: Arc<dyn Progress>,
     stop: CancellationToken,
-    /// Runs under way, over all evaluations that go on at once.
+    /// Limits concurrent runs, over all concurrent evaluations.
     slots: Semaphore,
-    /// Transcripts that are examined at once: what is computed for one object must not take all cores from the others.
-    desk: Semaphore,
-    /// What runs under way hold.
+    /// Limits transcripts that are examined concurrently, so that one object's computations do not take all cores from the
+    /// others.
+    examinations: Semaphore,
+    /// The texts that running runs hold.
     texts: Texts,
     outcomes: Mutex<Outcomes>,
     errors: Mutex<Errors>,
 }
 
 impl Evaluator {
-    /// An evaluator for the agent and the dimensions of a plan. Its scenarios may be of any suite.
+    /// An evaluator for the agent and the dimensions of a plan. Scenarios may belong to any suite.
     #[must_use]
     pub(crate) fn new(
         plan: Arc<Plan>,
@@ -93,17 +94,17 @@ impl Evaluator {
             progress,
             stop,
             slots,
-            desk: Semaphore::new(DESKS),
+            examinations: Semaphore::new(EXAMINATIONS),
             texts: Texts::default(),
             outcomes: Mutex::default(),
             errors: Mutex::default(),
         }
     }
 
-    /// Runs a subject in each of the scenarios, once for each of the repeats, and scores it. Each run is a step of progress.
+    /// Runs a subject in each of the scenarios, once per repeat, and scores the runs. Each run is a step of progress.
     ///
     /// # Errors
-    /// [`CycleError`] when nothing else can work either, or more runs ended in errors than the plan tolerates.
+    /// [`CycleError`] if no other run can succeed either, or if more runs ended in errors than the plan tolerates.
     pub(crate) async fn evaluate(
         self: &Arc<Self>,
         subject: &Arc<Subject>,
@@ -122,14 +123,15 @@ impl Evaluator {
         };
         self.progress.advance((scenarios.len() * repeats.len() - missing.len()) as u64);
         if self.plan.budget.is_some() {
-            // When the money runs out, what counts most has been measured.
+            // In this order, so that the most important runs are done if the budget runs out.
             missing.sort_by(|a, b| b.0.impact().total_cmp(&a.0.impact()));
         }
         self.measure(subject, missing, counted).await?;
         Ok(self.measured(subject, scenarios, &repeats))
     }
 
-    /// The failures of a subject in those of the scenarios that it fails: it does not pass more than half of its repeats.
+    /// The failures of a subject in the given scenarios that it fails, which means that it passes at most half of the
+    /// repeats.
     #[must_use]
     pub(crate) fn failures(
         &self,
@@ -140,7 +142,7 @@ impl Evaluator {
         self.outcomes().failures(subject, scenarios, repeats)
     }
 
-    /// Those of the scenarios that a subject fails.
+    /// The given scenarios that a subject fails.
     #[must_use]
     pub(crate) fn failing(
         &self,
@@ -151,19 +153,19 @@ impl Evaluator {
         self.failures(subject, scenarios, repeats).into_iter().map(|(scenario, _)| scenario).collect()
     }
 
-    /// What has been measured of a subject in these scenarios, without measuring more.
+    /// What was measured of a subject in these scenarios so far. Measures nothing.
     #[must_use]
     pub(crate) fn measured(&self, subject: &Subject, scenarios: &[ScenarioKey], repeats: &Range<u32>) -> Evaluation {
         self.outcomes().measured(subject, scenarios, repeats)
     }
 
-    /// What was out of the ordinary about the agent's answers in the runs of an evaluation, of scenarios of a suite.
+    /// Counts unusual answers of the agent in the runs of an evaluation.
     #[must_use]
     pub(crate) fn answers(&self, suite: &Suite, measured: &Evaluation) -> AnswerCounts {
         self.outcomes().answers(suite, measured)
     }
 
-    /// What a person should know of the runs so far.
+    /// What the user should know about the runs so far.
     #[must_use]
     pub(crate) fn warnings(&self) -> Vec<String> {
         let outcomes = self.outcomes();
@@ -186,7 +188,7 @@ impl Evaluator {
             let transcripts = counted(unused, "recorded transcript is", "recorded transcripts are");
             let repeats = counted(self.most_repeats() as usize, "repeat", "repeats");
             warnings.push(format!(
-                "{transcripts} not looked at: only {repeats} of each scenario count; raise spec.execution.repeats to use more"
+                "{transcripts} ignored: only {repeats} of each scenario count; raise spec.execution.repeats to use more"
             ));
         }
         let cut_short = outcomes.cut_short();
@@ -200,7 +202,7 @@ impl Evaluator {
         warnings
     }
 
-    /// The most repeats of a scenario that a verdict may look at.
+    /// The most repeats of a scenario that a verdict may use.
     fn most_repeats(&self) -> u32 {
         self.plan.execution.repeats.max(self.plan.gate.repeats)
     }
@@ -245,7 +247,7 @@ impl Evaluator {
                     .instrument(span),
                 );
             }
-            // Runs under way are waited for even when the cycle stops: their calls are paid, and go into the ledger.
+            // Running runs are awaited even if the cycle stops: their calls are paid, and must be recorded.
             let Some(joined) = under_way.join_next().await else { break };
             let (subject, scenario, repeat, outcome) = joined.unwrap_or_else(|error| match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -276,7 +278,7 @@ impl Evaluator {
             }
         }
         if let Some(CycleError::TooManyErrors { .. } | CycleError::NothingScored { .. }) = &stopped {
-            // The next try of the cycle is to ask anew for what could not be used in this one.
+            // Unusable answers are discarded, so that the next attempt at the cycle requests new ones.
             let useless = self.errors().take_useless();
             self.calls.discard(useless).await?;
         }
@@ -310,7 +312,7 @@ impl Evaluator {
                 return Ok(Outcome::Errored(RunFailure { message: error.to_string(), is_retryable, cause, useless }));
             }
         };
-        let examined = examine(what.scenario(), &self.plan.dimensions, &ran.transcript, &self.desk).await;
+        let examined = examine(what.scenario(), &self.plan.dimensions, &ran.transcript, &self.examinations).await;
         let mut examined = examined.expect("the checks of a plan have been compiled once already");
         if self.may_hide_calls(&ran.transcript) && what.expects_tools() {
             examined = examined.without_calls();
@@ -321,7 +323,7 @@ impl Evaluator {
         }
     }
 
-    /// Scores a transcript. Judges whose answers could not be used in another cycle are asked anew.
+    /// Scores a transcript. Judges whose answers were unusable in another cycle are called again.
     async fn score(
         &self,
         examined: &Examined,
@@ -361,13 +363,13 @@ impl Evaluator {
         Ok(Err(RunFailure {
             message: error.to_string(),
             is_retryable: !matches!(&error, ScoreError::Call(failure) if failure.is_refused()),
-            // Repeats whose transcripts read the same ask the same of the judge.
+            // Repeats with the same text make the same requests to the judge.
             cause: ContentHash::of_json(&(&what.id, fenced(transcript))),
             useless,
         }))
     }
 
-    /// What is kept of a run.
+    /// Extracts what is kept of a run.
     fn read(&self, what: &Scenario, sample: Sample, ran: run::Run) -> Scored {
         let run::Run { transcript, unusual } = ran;
         let transcripts = std::slice::from_ref(&transcript);

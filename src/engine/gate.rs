@@ -7,9 +7,9 @@ use crate::decide::critical::NewFailure;
 use crate::decide::gate::{Evidence, Report, Rules, gate};
 use crate::domain::suite::ScenarioKey;
 
-/// Judges what shadow has measured. `again` are the scenarios that seemed to newly fail in a critical dimension, with further
-/// repeats: whether they fail is judged by all repeats together. The scores stay those of the first, which were not chosen.
-/// `others` are the p-values of other challengers of the cycle.
+/// Judges the measurements of *shadow*. `again` are the scenarios that seemed to newly fail in a critical dimension, with
+/// further repeats; whether they fail is decided by all repeats together. The scores are those of the first repeats, which
+/// were not selected by their outcome. `others` are the p-values of other challengers of the cycle.
 #[must_use]
 pub(crate) fn judge(
     plan: &Plan,

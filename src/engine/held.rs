@@ -1,8 +1,8 @@
-//! What a call takes of something bounded until its answer is in the ledger.
+//! Resources that a call holds until its answer is in the ledger.
 //!
-//! Answers are read under a bound on how much all of them may take together, and a long one is copied several times until it
-//! is recorded. Whoever reads it ([`keep`]) need not know who records it, nor when: what is kept goes when the call is done
-//! with ([`until_done`]).
+//! The memory of all answers together is limited, and a long one is copied several times until it is recorded. The reader
+//! of an answer ([`keep`]) need not know by whom and when it is recorded: what it keeps is dropped when the call ends
+//! ([`until_done`]).
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -11,14 +11,14 @@ tokio::task_local! {
     static KEPT: RefCell<Vec<Box<dyn Any + Send>>>;
 }
 
-/// Runs a call, the recording of its answer included, and drops at its end what was kept on the way.
+/// Runs a call, including the recording of its answer, and then drops what was kept during it.
 pub(crate) async fn until_done<F: Future>(call: F) -> F::Output {
     KEPT.scope(RefCell::default(), call).await
 }
 
-/// Keeps something until the call that is under way is done; drops it at once when there is none.
+/// Keeps a value until the current call ends; drops it immediately if there is none.
 pub(crate) fn keep(held: impl Any + Send) {
-    // Without a call around it, the error is that nothing is kept, and the value goes with the closure.
+    // Fails outside of a call; the value is then dropped with the closure.
     let _ = KEPT.try_with(|kept| kept.borrow_mut().push(Box::new(held)));
 }
 
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_kept_goes_when_the_call_is_done() {
+    async fn what_a_call_keeps_is_dropped_when_it_ends() {
         let thing = Arc::new(());
         let inside = until_done(async {
             keep(Arc::clone(&thing));

@@ -1,8 +1,8 @@
 //! Phase *patch*: one cluster of failures and the prompt → a candidate prompt.
 //!
-//! The patch model returns edit operations, not a rewrite. A proposal becomes a candidate only if its edits apply, touch no
-//! protected section, say something that the prompt does not say already, keep it within its budget, copy nothing out of the
-//! scenarios, and were not tried before.
+//! The patch model returns edit operations, not a rewrite. A proposal becomes a candidate only if its edits apply, do not
+//! touch protected sections, add something new, stay within the token budget, copy nothing from the scenarios, and were not
+//! tried before.
 
 mod leak;
 mod request;
@@ -24,19 +24,19 @@ use crate::domain::prompt::{changed_sections, edit_share};
 use crate::domain::prompt_set::PromptSet;
 use crate::domain::transcript::Message;
 
-/// A prompt that may be better.
+/// A prompt that may be an improvement.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     /// What it changes, and why.
     pub patch: Patch,
-    /// The prompt that it makes, ready to be measured.
+    /// The resulting prompt, ready to be measured.
     pub subject: Arc<Subject>,
-    /// It changes so much, or something so central, that the whole suite has to be run.
+    /// Whether it changes so much, or something so central, that the whole suite has to be run.
     pub complex: bool,
 }
 
 impl Candidate {
-    /// The candidate that a patch makes of base prompts.
+    /// The candidate that results from applying a patch to base prompts.
     #[must_use]
     pub(crate) fn new(base: &PromptSet, made: PromptSet, patch: Patch, rules: &ValidationPlan) -> Self {
         let share = edit_share(base.system(), made.system());
@@ -46,18 +46,18 @@ impl Candidate {
     }
 }
 
-/// What came of asking for a patch.
+/// The result of a request for a patch.
 #[derive(Clone, Debug)]
 pub(crate) enum Proposal {
-    /// A prompt that may be better.
+    /// A prompt that may be an improvement.
     Candidate(Box<Candidate>),
-    /// Nothing that can be tried.
+    /// The proposal cannot be tried.
     Unusable {
         /// Why.
         reason: Unusable,
-        /// The patch, where the answer could be read as one.
+        /// The patch, if the answer could be parsed.
         patch: Option<Patch>,
-        /// The answer, where it could not.
+        /// The answer, if it could not.
         answer: String,
     },
 }
@@ -69,7 +69,7 @@ pub(crate) enum Unusable {
     /// The patch model gave no answer.
     #[error("the patch model gave no answer: {0}")]
     NoAnswer(String),
-    /// The token limit.
+    /// The answer was truncated at the token limit.
     #[error(
         "the patch model's answer was cut short by the token limit{}; raise spec.patching.parameters.maxOutputTokens",
         limit.map_or_else(String::new, |limit| format!(" of {limit}"))
@@ -78,19 +78,19 @@ pub(crate) enum Unusable {
         /// The limit that was sent along, if one was.
         limit: Option<u64>,
     },
-    /// The content filter, or the model itself.
+    /// The content filter or the model refused.
     #[error("the patch model refused to answer; name another one in spec.patching.model")]
     Refused,
-    /// The answer has not the form that was asked for.
+    /// The answer does not have the required form.
     #[error("the patch model's answer has not the form that was asked for: {0}")]
     Malformed(String),
-    /// The edits cannot be made.
+    /// The edits do not apply.
     #[error("the edits do not apply: {0}")]
     DoesNotApply(String),
-    /// Nothing that it adds is new.
+    /// It adds nothing new.
     #[error("the prompt says that already: {0:?}")]
     SaidAlready(String),
-    /// The prompt would be too long.
+    /// The prompt would exceed the token budget.
     #[error("the prompt would have {tokens} tokens, more than spec.patching.maxPromptTokens allows ({allowed})")]
     TooLong {
         /// Tokens of the patched prompt.
@@ -98,7 +98,7 @@ pub(crate) enum Unusable {
         /// `spec.patching.maxPromptTokens`.
         allowed: usize,
     },
-    /// The patch copies text out of a scenario.
+    /// The patch copies text from a scenario.
     #[error("it copies out of scenario {scenario:?}: {copied:?}")]
     Leak {
         /// The scenario.
@@ -111,22 +111,22 @@ pub(crate) enum Unusable {
     TriedBefore(String),
 }
 
-/// What a proposal is held against, besides the plan.
+/// What requesting and checking a proposal needs.
 pub(crate) struct Asking<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// Where the patch model is asked.
+    /// Makes the calls to the patch model.
     pub calls: &'a Calls,
-    /// Nothing may be copied out of the scenarios.
+    /// Detects text that is copied from scenarios.
     pub guard: &'a LeakGuard,
-    /// Patches that were tried before, in this cycle or in earlier ones.
+    /// Patches that were tried before, in this cycle or earlier ones.
     pub rejected: &'a [RejectedPatch],
 }
 
-/// Asks for one patch of `base` against one cluster. `attempt` numbers the independent proposals for it.
+/// Requests one patch of `base` for one cluster. `attempt` numbers the independent proposals for it.
 ///
 /// # Errors
-/// [`CycleError`] when nothing else can work either.
+/// [`CycleError`] if no other call can succeed either.
 pub(crate) async fn propose(
     asking: &Asking<'_>,
     base: &PromptSet,
@@ -144,7 +144,7 @@ pub(crate) async fn propose(
         repeat: attempt,
     };
     let mut wrong = Wrong::answer(Unusable::NoAnswer(String::new()), "");
-    // One attempt to repair what was wrong with the first answer.
+    // One request to repair what was wrong with the first answer.
     for _ in 0..2 {
         let asked = calls.chat(Phase::Patch, Purpose::Patch, None, &patching.model, request.clone(), None);
         let answer = match asked.await {
@@ -172,7 +172,7 @@ pub(crate) async fn propose(
     Ok(Proposal::Unusable { reason, patch, answer })
 }
 
-/// What is wrong with an answer, and what it said.
+/// What is wrong with an answer, and the answer.
 struct Wrong {
     reason: Unusable,
     patch: Option<Patch>,
@@ -189,7 +189,7 @@ impl Wrong {
     }
 }
 
-/// Everything that must hold before a proposal is worth a single run.
+/// Checks everything that does not need a run.
 fn check(asking: &Asking<'_>, base: &PromptSet, answer: &ChatAnswer) -> Result<Candidate, Box<Wrong>> {
     let patching = asking.plan.patching.as_ref().expect("patches are only asked for when the plan says how");
     let patch = request::parse(&answer.text).map_err(|why| {
@@ -226,8 +226,8 @@ fn check(asking: &Asking<'_>, base: &PromptSet, answer: &ChatAnswer) -> Result<C
     Ok(Candidate::new(base, made, patch, &asking.plan.validation))
 }
 
-/// The patch that was tried before and made this prompt, or that made one of the same base by edits that are the same but
-/// for case, punctuation and place.
+/// The patch that was tried before with the same result: the same prompt, or, on the same base, edits that differ only in
+/// case, punctuation and place.
 fn tried_before<'a>(
     asking: &Asking<'a>,
     base: &PromptSet,

@@ -20,11 +20,11 @@ use crate::domain::patch::RejectedPatch;
 use crate::domain::score::Evaluation;
 use crate::domain::version::Version;
 
-/// The models of a plan. An implementation does its own retries, rate limits and time-outs, and reports to `time` when a request
-/// is under way. An error that comes out of here is final for this call, unless it carries a usage: what was paid is recorded
-/// before anything else is paid, so an answer that cannot be used is given back at once.
+/// The models of a plan. An implementation handles retries, rate limits and time-outs, and reports to `time` when a request
+/// is running. An error is final for this call, unless it has a usage: what was paid must be recorded before anything else
+/// is paid, so an unusable answer is returned immediately instead of retried.
 pub trait Models: Send + Sync {
-    /// Asks a chat model.
+    /// Calls a chat model.
     ///
     /// # Errors
     /// [`CallError`] once the call is given up.
@@ -35,7 +35,7 @@ pub trait Models: Send + Sync {
         time: &'a CallTime,
     ) -> BoxFuture<'a, Result<ChatAnswer, CallError>>;
 
-    /// Asks an embedding model.
+    /// Calls an embedding model.
     ///
     /// # Errors
     /// [`CallError`] once the call is given up.
@@ -50,28 +50,28 @@ pub trait Models: Send + Sync {
 /// Why a call was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallErrorKind {
-    /// The key is missing, wrong, or not allowed (401, 403). Nothing else will work either.
+    /// The key is missing, wrong, or not allowed (401, 403). No other call with it can succeed.
     Unauthorized,
-    /// The provider refuses the request itself (400, 404, 422): asking again is useless.
+    /// The provider refuses the request itself (400, 404, 422): a retry is useless.
     Refused,
-    /// The provider's content filter does not let the request through: asking again is useless.
+    /// The provider's content filter refuses the request: a retry is useless.
     Filtered,
-    /// Too many requests (429), to the last attempt.
+    /// Too many requests (429), up to the last attempt.
     RateLimited,
-    /// The provider is broken (5xx), to the last attempt.
+    /// The provider is broken (5xx), up to the last attempt.
     Server,
-    /// No answer in time, to the last attempt.
+    /// No answer in time, up to the last attempt.
     Timeout,
-    /// No connection, to the last attempt.
+    /// No connection, up to the last attempt.
     Connection,
-    /// An answer that is none: cut short, or not JSON.
+    /// An invalid answer: truncated, or not JSON.
     Malformed,
-    /// Somebody asked to stop before an attempt of it, or another one, was made.
+    /// A stop was requested before the first or the next attempt.
     Stopped,
 }
 
 impl CallErrorKind {
-    /// Another attempt may go better.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_retryable(self) -> bool {
         !matches!(self, Self::Unauthorized | Self::Refused | Self::Filtered)
@@ -94,18 +94,18 @@ impl CallErrorKind {
     }
 }
 
-/// A call was given up.
+/// The error of a call that was given up.
 #[derive(Clone, Debug)]
 pub struct CallError {
-    /// The model that was asked.
+    /// The model that was called.
     pub model: ModelName,
     /// Why.
     pub kind: CallErrorKind,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
-    /// What the provider said, without request bodies and keys, and what to do.
+    /// The provider's message, without request bodies and keys, and what to do.
     pub message: String,
-    /// What the provider counted for an answer in which there is nothing to use: it is paid all the same.
+    /// The usage that the provider counted for an unusable answer, which is paid all the same.
     pub usage: Option<Usage>,
 }
 
@@ -139,18 +139,17 @@ pub trait Ledger: Send + Sync {
     /// [`Answer::Unusable`] is counted every time, and never found.
     ///
     /// # Errors
-    /// [`StoreError`] when it could not be written: the answer must then not be used.
+    /// [`StoreError`] if the entry could not be written: then the answer must not be used.
     fn record(&self, entry: LedgerEntry) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Takes answers that proved useless off their keys, so that the next call under such a key is made anew. What they cost
-    /// stays counted.
+    /// Discards useless answers, so that the next call with their key is made again. Their cost still counts.
     ///
     /// # Errors
-    /// [`StoreError`] when it could not be written; then nothing was.
+    /// [`StoreError`] if it could not be written; then nothing was changed.
     fn discard(&self, keys: Vec<CallKey>) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
-/// A call as the ledger gives it back.
+/// A call as the ledger returns it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
     /// The answer.
@@ -164,21 +163,21 @@ pub struct Recorded {
 pub struct LedgerEntry {
     /// The key.
     pub key: CallKey,
-    /// Where it went.
+    /// The model that it went to.
     pub identity: ModelIdentity,
     /// The name of the model in the resource.
     pub model: ModelName,
     /// The answer.
     pub answer: Answer,
-    /// What it cost; `None` when the price is not known.
+    /// Its cost; `None` if the price is not known.
     pub cost: Option<Money>,
-    /// How long the request took that was answered, without queues and earlier attempts.
+    /// How long the request that was answered took, without queues and earlier attempts.
     pub latency: Duration,
-    /// What it was for.
+    /// Its purpose.
     pub tags: CallTags,
 }
 
-/// What a call was for. Not part of its key.
+/// The purpose of a call. Not part of its key.
 #[derive(Clone, Debug)]
 pub struct CallTags {
     /// The cycle that paid it.
@@ -187,15 +186,15 @@ pub struct CallTags {
     pub phase: Phase,
     /// The purpose.
     pub purpose: Purpose,
-    /// The scenario, if it was for one.
+    /// The scenario, if the call is for one.
     pub scenario: Option<ScenarioId>,
 }
 
-/// The history of an object: its cycles, what was rejected, its versions.
+/// The history of an object: its cycles, rejected patches and versions.
 pub trait History: Send + Sync {
-    /// Opens a cycle, or opens it again after a kill. What is given back the first time is pinned with the cycle, so
-    /// that a resumed or repeated cycle decides on the same. Only `next_version` of a cycle that has not ended moves on, when
-    /// another cycle has used that number in between.
+    /// Opens a cycle, or reopens it after a kill. What is returned the first time is stored with the cycle, so that a
+    /// resumed or repeated cycle decides on the same basis. Only the `next_version` of a cycle that has not ended changes,
+    /// if another cycle has used that number in between.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read or written.
@@ -215,11 +214,11 @@ pub trait History: Send + Sync {
     /// Closing a cycle again replaces what was recorded.
     ///
     /// # Errors
-    /// [`StoreError`] when it could not be written; then nothing was.
+    /// [`StoreError`] if the record could not be written; then nothing was changed.
     fn close(&self, record: CycleRecord) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
-/// A cycle begins.
+/// The beginning of a cycle.
 #[derive(Clone, Debug)]
 pub struct CycleStart {
     /// Its identity: the hash of its inputs.
@@ -230,23 +229,23 @@ pub struct CycleStart {
     pub champion: ContentHash,
     /// The text of the prompt that serves.
     pub champion_text: String,
-    /// When it begins.
+    /// The time of the beginning.
     pub at: jiff::Timestamp,
 }
 
-/// What a cycle remembers of earlier ones.
+/// What a cycle knows about earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Memory {
     /// The version name of the champion: as recorded for its hash, else the next free one (`v1` at first).
     pub champion_version: String,
-    /// The next free version name's number.
+    /// The number of the next free version name.
     pub next_version: u32,
-    /// Patches that were tried before on this champion or its ancestors and not taken, by other cycles that finished: newest
-    /// first, each prompt once, as many as the store remembers.
+    /// Patches that other finished cycles tried on this champion or its ancestors and rejected: newest first, each prompt
+    /// once, as many as the store keeps.
     pub rejected: Vec<RejectedPatch>,
-    /// Mean scores by dimension of the champions of earlier, finished cycles of this object, oldest first: of those cycles that
-    /// measured their champion on all held-out scenarios.
+    /// Mean scores by dimension of the champions of earlier, finished cycles of this object, oldest first: only of cycles
+    /// that measured their champion on all held-out scenarios.
     pub champion_scores: Vec<BTreeMap<DimensionName, f64>>,
 }
 
@@ -263,7 +262,7 @@ pub struct CycleRecord {
     pub report: serde_json::Value,
     /// Champion and challenger.
     pub versions: Vec<Version>,
-    /// Patches that were tried and not taken.
+    /// Patches that were tried and rejected.
     pub rejected: Vec<RejectedPatch>,
     /// The clusters.
     pub clusters: Vec<Cluster>,
@@ -273,7 +272,7 @@ pub struct CycleRecord {
     pub dimensions: Vec<DimensionName>,
     /// Mean scores of the champion on the held-out scenarios, by dimension; empty unless it was measured on all of them.
     pub champion_scores: BTreeMap<DimensionName, f64>,
-    /// When it ended.
+    /// The time of the end.
     pub at: jiff::Timestamp,
 }
 
@@ -289,11 +288,11 @@ pub struct StoreError {
 /// How the store failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreErrorKind {
-    /// Another process holds the lock, longer than we wait.
+    /// Another process holds the lock for too long.
     Locked,
-    /// No space left.
+    /// The disk is full.
     Full,
-    /// Written by a newer version of this program.
+    /// The file was written by a newer version of this program.
     Newer,
     /// The file is not a store, or is damaged.
     Damaged,
@@ -304,7 +303,7 @@ pub enum StoreErrorKind {
 }
 
 impl StoreErrorKind {
-    /// Another attempt may go better, without anybody doing anything.
+    /// Whether a retry may succeed without any change.
     #[must_use]
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Locked)
@@ -332,21 +331,21 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// Where progress goes.
+/// Receives the progress of a cycle.
 pub trait Progress: Send + Sync {
     /// A phase begins; `what` names its subject (`champion`, `candidate 3`), `total` its steps if known.
     fn begin(&self, phase: Phase, what: &str, total: Option<u64>);
-    /// Some steps of the current phase are done.
+    /// Some steps of the current phase have ended.
     fn advance(&self, steps: u64);
-    /// What is going on within the current phase, in words. Nothing is shown unless implemented.
+    /// The current activity within the phase, in words. Ignored by default.
     fn step(&self, _what: &str) {}
-    /// A call was answered: from the ledger, or paid.
+    /// A call was answered, from the ledger or paid.
     fn call(&self, phase: Phase, paid: bool, cost: Option<Money>);
-    /// Something that a person should read now.
+    /// A message for the user.
     fn note(&self, text: &str);
 }
 
-/// Progress that nobody looks at.
+/// Ignores all progress.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 
@@ -357,8 +356,8 @@ impl Progress for Silent {
     fn note(&self, _: &str) {}
 }
 
-/// The clock. Nothing that is decided depends on it; reports and history say when things happened.
+/// The clock. No decision depends on it; reports and the history state when things happened.
 pub trait Clock: Send + Sync {
-    /// The time now.
+    /// The current time.
     fn now(&self) -> jiff::Timestamp;
 }

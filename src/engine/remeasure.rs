@@ -1,5 +1,5 @@
-//! *Watch*, on the side of the engine: the champion measured again, with fresh answers, on the scenarios that the gate decides
-//! on. A model that drifts is found this way: the prompt is the same, and what comes of it is not.
+//! *Watch*, as far as the engine is concerned: measures the champion again, with fresh answers, on the gate's scenarios.
+//! This detects a model that drifts: the prompt is the same, and its effect is not.
 
 use std::sync::Arc;
 
@@ -23,41 +23,41 @@ use crate::domain::series::Series;
 use crate::stats::LocationTest as _;
 use crate::stats::permutation::sign_flip;
 
-/// Sign patterns that the test draws.
+/// The number of random sign patterns of the test.
 const RESAMPLES: usize = 10_000;
 
-/// The champion, measured again.
+/// The result of measuring the champion again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Remeasurement {
     /// The identity of the cycle.
     pub cycle: ContentHash,
-    /// The impact-weighted mean of the aggregate as it is recorded, 0 to 1.
+    /// The impact-weighted mean of the recorded aggregate, 0 to 1.
     pub then: f64,
     /// The same with fresh answers.
     pub now: f64,
-    /// The chance of such a drop if nothing had changed: one-sided sign-flip test over the scenarios.
+    /// The probability of such a drop if nothing had changed: one-sided sign-flip test over the scenarios.
     pub p_value: f64,
-    /// The predecessor with fresh answers on the same scenarios; measured only when the champion has dropped beyond what is
-    /// allowed.
+    /// The mean of the predecessor with fresh answers on the same scenarios; measured only if the champion has dropped by
+    /// more than is allowed.
     pub predecessor: Option<f64>,
-    /// The chance that the predecessor is so far above the champion if it is no better: the same test.
+    /// The probability that the predecessor is this far above the champion if it is no better: the same test.
     pub predecessor_p_value: Option<f64>,
-    /// Scenarios that were scored each time. Everything above is over these.
+    /// The number of scenarios that were scored in every measurement. All values above are over these.
     pub scenarios: usize,
-    /// What it has cost.
+    /// What the remeasurement cost.
     pub cost: Money,
 }
 
 /// How the champion is measured again.
 #[derive(Clone, Debug)]
 pub struct Again {
-    /// The series of the fresh answers. What it is compared with are the answers of the plan's own series.
+    /// The series of the fresh answers. They are compared with the answers of the plan's own series.
     pub series: Series,
     /// The version that served before the champion, if it can be measured.
     pub predecessor: Option<Prompt>,
     /// How far the score may drop before the predecessor is measured as well, 0 to 1.
     pub max_drop: f64,
-    /// The score down to which a drop is known already, 0 to 1: a drop from there on is what counts then.
+    /// The score of a drop that is already known, 0 to 1: only a further drop below it counts then.
     pub known_drop: Option<f64>,
 }
 
@@ -71,8 +71,8 @@ pub(crate) fn identity(plan: &Plan, series: Series) -> ContentHash {
 }
 
 impl Pipeline {
-    /// Measures the champion again with the answers of another series, and its predecessor too when the champion has dropped
-    /// further than it may.
+    /// Measures the champion again with the answers of another series, and its predecessor too if the champion has dropped
+    /// by more than is allowed.
     ///
     /// # Errors
     /// [`CycleError`] when it could not be measured. Nothing that was paid for is lost.
@@ -121,17 +121,17 @@ impl Pipeline {
         }
         .await;
         calls.settle().await;
-        // What was paid while the last calls came in counts as well.
+        // Read last, so that the cost of the last calls counts as well.
         measured.map(|measured| Remeasurement { cost: calls.spent(), ..measured })
     }
 }
 
-/// Evaluations, over the scenarios that were scored in each of them: a mean over more would compare different questions, and a judge
-/// that fails now and then would look like a change.
+/// Evaluations, restricted to the scenarios that were scored in each of them: otherwise the means would be over different
+/// scenarios, and a judge that fails occasionally would look like a change.
 struct Compared {
     /// The aggregates by scenario, one for each evaluation.
     rows: Vec<Vec<f64>>,
-    /// The impact-weighted mean of each evaluation; not a number when no scenario was scored in all.
+    /// The impact-weighted mean of each evaluation; NaN if no scenario was scored in all.
     means: Vec<f64>,
     seed: u64,
 }
@@ -152,7 +152,8 @@ impl Compared {
         Self { means, rows: shared.into_iter().map(|(_, row)| row).collect(), seed: plan.execution.seed }
     }
 
-    /// The chance that one evaluation is so far above another if there is no difference: one-sided, paired by scenario.
+    /// The probability that one evaluation is this far above another if there is no difference: one-sided, paired by
+    /// scenario.
     fn p_drop(&self, above: usize, below: usize) -> f64 {
         let drops: Vec<f64> = self.rows.iter().map(|row| row[above] - row[below]).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);

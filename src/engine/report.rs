@@ -1,4 +1,4 @@
-//! What a cycle leaves behind for people and machines: `report.json`.
+//! The report of a cycle for people and machines: `report.json`.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::domain::cluster::{Cluster, Failure, Grouping, Rule};
 use crate::domain::money::Money;
 use crate::domain::score::Evaluation;
 
-/// The version of this format. It grows by new fields; a change of meaning raises it.
+/// The version of this format. New fields do not change it; a change of meaning does.
 pub const SCHEMA_VERSION: &str = "whetstone.dev/report/v1";
 
 /// Failures of a cluster that the report shows.

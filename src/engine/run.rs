@@ -1,7 +1,7 @@
 //! Phase *run*: one scenario and one prompt → one transcript.
 //!
-//! The agent is a model that we drive through its tool loop, a running agent behind an endpoint, or a recorded
-//! transcript. The user is a message, a script, or a model. Tools answer from the scenario's mocks.
+//! The agent is a model that is driven through its tool loop, a running agent behind an endpoint, or a recorded transcript.
+//! The user is a message, a script, or a model. Tools answer from the scenario's mocks.
 
 pub(crate) mod mocks;
 mod other_side;
@@ -21,19 +21,19 @@ use crate::domain::scenario::{Scenario, SimulatedUser};
 use crate::domain::tool::ToolDefinition;
 use crate::domain::transcript::{Ending, Message, Opaque, Transcript};
 
-/// The most messages that a simulated user sends when the scenario does not say.
+/// The default maximum number of messages of a simulated user.
 const USER_TURNS: u32 = 10;
 
-/// What a simulated user says when it has nothing more to say.
+/// What a simulated user sends when it has nothing more to say.
 const USER_STOP: &str = "###STOP###";
 
-/// Why a scenario could not be run. Never the prompt's fault.
+/// Why a scenario could not be run. The prompt is never the cause.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum RunError {
     /// A call gave no answer.
     #[error("{0}")]
     Call(#[from] CallFailure),
-    /// The scenario took too long, what it waited in queues of ours aside.
+    /// The scenario took too long, not counting the time in our own queues.
     #[error("scenario {scenario:?}: not done after {limit:?}; raise spec.execution.scenarioTimeout if it needs longer")]
     Timeout {
         /// The scenario.
@@ -41,15 +41,15 @@ pub(crate) enum RunError {
         /// `spec.execution.scenarioTimeout`.
         limit: std::time::Duration,
     },
-    /// What was said is more than is held.
+    /// The conversation exceeds the limit on its text.
     #[error("scenario {scenario:?}: {error}")]
     TooMuchText {
         /// The scenario.
         scenario: String,
-        /// Whose bound it is.
+        /// The limit that is exceeded.
         error: TooMuchText,
     },
-    /// The model that plays the user said nothing. That is not the agent's fault.
+    /// The model that plays the user said nothing, which is not the agent's fault.
     #[error(
         "scenario {scenario:?}: the simulated user said nothing{}; raise its maxOutputTokens if it was cut short, or name another \
          model in spec.execution.simulatedUser",
@@ -58,7 +58,7 @@ pub(crate) enum RunError {
     SilentUser {
         /// The scenario.
         scenario: String,
-        /// It was cut at its limit on tokens.
+        /// Whether its answer was truncated at its limit on tokens.
         is_cut: bool,
         /// The key of that answer.
         key: CallKey,
@@ -73,25 +73,25 @@ pub(crate) enum RunError {
     },
 }
 
-/// A run of the agent.
+/// A completed run of the agent.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    /// What it did.
+    /// What the agent did.
     pub transcript: Transcript,
-    /// What was out of the ordinary about its answers.
+    /// What was unusual about its answers.
     pub unusual: Unusual,
 }
 
-/// What was out of the ordinary about the answers of the agent in one run. They are scored as they are.
+/// What was unusual about the agent's answers in one run. They are scored as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unusual {
     /// One of them had neither text nor tool calls.
     pub silent: bool,
-    /// One was cut at the limit on its tokens.
+    /// One was truncated at the limit on its tokens.
     pub cut_short: bool,
     /// One was stopped by the provider's content filter.
     pub filtered: bool,
-    /// In one the model refused.
+    /// In one, the model refused.
     pub refused: bool,
 }
 
@@ -110,7 +110,7 @@ impl Unusual {
         }
     }
 
-    /// The evidence of a failure, with what explains it.
+    /// The evidence of a failure, extended by what explains it.
     #[must_use]
     pub fn explain(self, evidence: &str) -> String {
         let why = [
@@ -124,10 +124,10 @@ impl Unusual {
     }
 }
 
-/// Runs the agent once in one scenario. What it says is `held` until the caller drops that.
+/// Runs the agent once in one scenario. The memory of its transcript is counted in `held` until the caller drops that.
 ///
 /// # Errors
-/// [`RunError`] when there is no transcript to score.
+/// [`RunError`] if there is no transcript to score.
 pub(crate) async fn run(
     plan: &Plan,
     calls: &Calls,
@@ -152,7 +152,7 @@ pub(crate) async fn run(
     }
 }
 
-/// How the agent is asked for its next turn.
+/// The parameters of the agent's turns.
 struct Agent {
     model: ModelName,
     parameters: Arc<Parameters>,
@@ -169,7 +169,7 @@ impl Agent {
                 tools: Arc::clone(&plan.tools),
                 max_turns: *max_turns,
             }),
-            // The agent runs its own tools: it is shown none, and one answer ends its turn.
+            // The agent behind an endpoint runs its own tools: it is sent none, and one answer ends its turn.
             RuntimePlan::Endpoint { model, parameters } => Some(Self {
                 model: model.clone(),
                 parameters: Arc::clone(parameters),
@@ -181,14 +181,14 @@ impl Agent {
     }
 }
 
-/// A conversation as it unfolds.
+/// A running conversation.
 struct Conversation<'a> {
     plan: &'a Plan,
     calls: &'a Calls,
     phase: Phase,
     scenario: &'a Scenario,
     repeat: u32,
-    /// Which of the answers to the same request: repeats of another series are other answers.
+    /// The sample number of the answers to the same request: repeats in another series have other numbers.
     answer: u32,
     system: Arc<str>,
     prompt: crate::domain::hash::ContentHash,
@@ -228,7 +228,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Adds to what was said.
+    /// Adds a message to the conversation.
     fn add(&mut self, message: Message) -> Result<(), RunError> {
         let added = self.held.grow(message.bytes());
         added.map_err(|error| RunError::TooMuchText { scenario: self.scenario.id.to_string(), error })?;
@@ -334,8 +334,8 @@ impl<'a> Conversation<'a> {
         Ok(Ending::TurnLimit)
     }
 
-    /// The conversation as the agent is sent it. An endpoint has answered the tool calls of its turns itself: what it has shown
-    /// of them is scored, and not sent back, since calls without answers are refused.
+    /// The messages that are sent to the agent. An endpoint has already answered the tool calls of its turns itself: those
+    /// that it shows are scored, but not sent back, because providers refuse calls without answers.
     fn history(&self, agent: &Agent) -> Vec<Message> {
         let mut messages = self.messages.clone();
         if agent.tools.is_empty() {
@@ -344,7 +344,7 @@ impl<'a> Conversation<'a> {
                     && !calls.is_empty()
                 {
                     calls.clear();
-                    // It may be about the calls, which are not there any more.
+                    // It may refer to the calls, which are removed.
                     *opaque = Opaque::default();
                 }
             }
@@ -352,7 +352,7 @@ impl<'a> Conversation<'a> {
         messages
     }
 
-    /// Asks the model that plays the user for the next message. It sees the conversation from the other side.
+    /// Requests the next message from the model that plays the user. It sees the conversation from the user's side.
     async fn user_says(&self, user: &SimulatedUser) -> Result<String, RunError> {
         let played = self.plan.execution.user_model.as_ref().expect("a plan with simulated users has a model for them");
         let system = format!(

@@ -1,11 +1,11 @@
-//! The score phase: a transcript in, its scores in every dimension out, with the evidence.
+//! Phase *score*: a transcript in, its score and evidence in every dimension out.
 //!
-//! A [`ScenarioScorer`] is made once for a scenario and scores all its transcripts ([`judged`]). What has an exact answer
-//! is scored by [`tools`] and [`checks`]; the rest is asked of a [`mod@judge`], all dimensions of one judge in one call.
-//! What a judge cannot answer is an error of that sample and never a low score. [`mod@failure`] turns the worst sample of
-//! a scenario into what the cluster phase reads.
+//! A [`ScenarioScorer`] is made for a scenario and scores all its transcripts ([`judged`]). What has an exact answer is
+//! scored by [`tools`] and [`checks`]; the rest is graded by a [`mod@judge`], all dimensions of one judge in one call. If a
+//! judge gives no usable answer, that is an error of the sample and never a low score. [`mod@failure`] turns the worst
+//! sample of a scenario into the input of the cluster phase.
 //!
-//! Nothing here knows who answers a judge's call or what it costs: the caller hands in a function that asks.
+//! This module does not know who answers a judge's call or what it costs: the caller passes in a function that makes it.
 
 mod assignment;
 pub(crate) mod checks;
@@ -36,25 +36,25 @@ use checks::{CheckError, CompiledCheck};
 use judge::JudgeError;
 use tools::score_tools;
 
-/// The longest evidence of one score, in characters: ten thousand scenarios are held at once.
+/// The maximum length of the evidence of one score, in characters: that of ten thousand scenarios is in memory together.
 const MAX_EVIDENCE: usize = 500;
-/// The most checks that are kept of those that one answer did not satisfy.
+/// The maximum number of failed checks that are kept of one answer.
 const MAX_FAILED_CHECKS: usize = 10;
-/// The dimension that a check counts for when it names none.
+/// The default dimension of a check.
 const DIMENSION_OF_CHECKS: &str = "accuracy";
 
 /// Why a transcript could not be scored. It says nothing about the prompt.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScoreError<E> {
-    /// The judge could not be asked.
+    /// The call to the judge failed.
     #[error(transparent)]
     Call(E),
-    /// The judge gave no judgement that can be used. Asking it the same again is useless: the ledger has its answers.
+    /// The judge gave no usable answer. Repeating the request is useless, because the ledger has its answers.
     #[error(transparent)]
     Judge(JudgeError),
 }
 
-/// A check of a scenario cannot be used.
+/// A check of a scenario is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("scenario {scenario:?}: expect.checks[{index}]: {error}")]
 pub(crate) struct ScorerError {
@@ -67,10 +67,10 @@ pub(crate) struct ScorerError {
     pub error: CheckError,
 }
 
-/// What scores the transcripts of one scenario, with patterns and schemas compiled.
+/// Scores the transcripts of one scenario; patterns and schemas are compiled.
 ///
-/// It is cheap to make (a microsecond without patterns), and compiled patterns take up to 16 MiB: make it
-/// when a transcript is there, and let it go, rather than hold ten thousand.
+/// It is cheap to make (a microsecond without patterns), and compiled patterns take up to 16 MiB: make it once there is a
+/// transcript and drop it afterwards, rather than keep ten thousand.
 #[derive(Debug)]
 pub(crate) struct ScenarioScorer {
     scenario: Arc<Scenario>,
@@ -79,7 +79,8 @@ pub(crate) struct ScenarioScorer {
     methods: Box<[Method]>,
 }
 
-/// Who has a say in a dimension of a scenario. Nobody, and the dimension does not apply; several, and the lowest score counts.
+/// The scorers of a dimension for a scenario. If there are none, the dimension does not apply; if there are several, the
+/// lowest score counts.
 #[derive(Debug, Default)]
 struct Method {
     tool_calls: bool,
@@ -91,7 +92,7 @@ impl ScenarioScorer {
     /// Prepares the scoring of a scenario. The dimensions are those of the plan, shared by all scenarios.
     ///
     /// # Errors
-    /// [`ScorerError`] when a pattern or schema of a check cannot be read.
+    /// [`ScorerError`] if a pattern or schema of a check is invalid.
     pub(crate) fn new(scenario: Arc<Scenario>, dimensions: Arc<[DimensionPlan]>) -> Result<Self, ScorerError> {
         let methods = dimensions.iter().map(|dimension| Method::new(&scenario, dimension)).collect::<Result<_, _>>()?;
         Ok(Self { scenario, dimensions, methods })
@@ -143,7 +144,7 @@ fn counts_for(check: &Check, dimension: &DimensionPlan) -> bool {
     counted == dimension.name.as_str()
 }
 
-/// What one scorer found.
+/// The result of one scorer.
 #[derive(Clone, Debug, Default)]
 struct Finding {
     score: Score,
@@ -152,21 +153,21 @@ struct Finding {
     failed_checks: Vec<FailedCheck>,
 }
 
-/// What needs no judge of a transcript is scored; what is left is to be asked. Patterns and schemas are gone: thousands of
-/// scenarios may wait for their judges.
+/// A transcript whose exact scores are computed, and what is left for the judges. Patterns and schemas are dropped, because
+/// thousands of scenarios may wait for their judges.
 #[derive(Debug)]
 pub(crate) struct Examined {
     scenario: Arc<Scenario>,
     dimensions: Arc<[DimensionPlan]>,
-    /// Whether a judge has a say, by dimension.
+    /// By dimension: whether a judge scores it.
     judged: Box<[bool]>,
     /// By dimension.
     findings: Vec<Vec<Finding>>,
 }
 
 impl Examined {
-    /// The same without expectations about tool calls, for judges of a transcript in which an endpoint may have hidden its calls:
-    /// they would report all of them as missing.
+    /// Removes the expectations about tool calls, for judges of a transcript in which an endpoint may have hidden its
+    /// calls: they would report all of them as missing.
     #[must_use]
     pub(crate) fn without_calls(mut self) -> Self {
         let expect = &mut Arc::make_mut(&mut self.scenario).expect;
@@ -177,7 +178,7 @@ impl Examined {
 }
 
 impl ScenarioScorer {
-    /// Scores what needs no judge.
+    /// Computes the scores that need no judge.
     #[must_use]
     pub(crate) fn examine(&self, transcript: &Transcript) -> Examined {
         Examined {
@@ -189,8 +190,8 @@ impl ScenarioScorer {
     }
 }
 
-/// Compiles the checks of a scenario and scores what needs no judge, one transcript at a time of those that share the `desk`.
-/// Whatever may take long is done on a thread of its own: it must not hold up those that everything else runs on.
+/// Compiles the checks of a scenario and computes the scores that need no judge, one transcript at a time per permit of
+/// `examinations`. If this may take long, it runs on a separate thread, so that it does not block the runtime.
 ///
 /// # Errors
 /// As [`ScenarioScorer::new`].
@@ -198,18 +199,18 @@ pub(crate) async fn examine(
     scenario: &Arc<Scenario>,
     dimensions: &Arc<[DimensionPlan]>,
     transcript: &Transcript,
-    desk: &Semaphore,
+    examinations: &Semaphore,
 ) -> Result<Examined, ScorerError> {
     if !takes_long(scenario, transcript) {
         return Ok(ScenarioScorer::new(Arc::clone(scenario), Arc::clone(dimensions))?.examine(transcript));
     }
-    let _turn = desk.acquire().await.expect("the semaphore is never closed");
+    let _turn = examinations.acquire().await.expect("the semaphore is never closed");
     let (scenario, dimensions, transcript) = (Arc::clone(scenario), Arc::clone(dimensions), transcript.clone());
     let examining = spawn_blocking(move || Ok(ScenarioScorer::new(scenario, dimensions)?.examine(&transcript)));
     examining.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-/// Whether examining a transcript may take more than a moment: somebody's patterns and schemas, long texts, many calls.
+/// Whether examining a transcript may take long: untrusted patterns and schemas, long texts, many calls.
 fn takes_long(scenario: &Scenario, transcript: &Transcript) -> bool {
     const TEXT: usize = 64 << 10;
     const CALLS: usize = 64;
@@ -238,11 +239,11 @@ where
     judged(&scorer.examine(transcript), transcript, ask).await
 }
 
-/// Scores an examined transcript in every dimension of the plan. `ask` sends a request to a judge; it is called at most twice for
-/// each judge, and not at all when exact scorers answer everything.
+/// Scores an examined transcript in every dimension of the plan. `ask` sends a request to a judge; it is called at most
+/// twice per judge, and not at all if exact scorers cover everything.
 ///
 /// # Errors
-/// [`ScoreError::Call`] with what `ask` failed with; [`ScoreError::Judge`] when a judge's answers cannot be used.
+/// [`ScoreError::Call`] with the error of `ask`; [`ScoreError::Judge`] if a judge's answers are unusable.
 pub(crate) async fn judged<E, F, Fut>(
     examined: &Examined,
     transcript: &Transcript,
@@ -271,7 +272,7 @@ where
     })
 }
 
-/// What the scorers that need no judge found.
+/// The results of the scorers that need no judge.
 fn exact_findings(method: &Method, scenario: &Scenario, transcript: &Transcript) -> Vec<Finding> {
     let mut findings = Vec::new();
     if method.tool_calls {
@@ -290,11 +291,11 @@ fn exact_findings(method: &Method, scenario: &Scenario, transcript: &Transcript)
     findings
 }
 
-/// The share of the checks that the answer satisfies, and what is wrong with it for the others. In a conversation with a
-/// simulated user nobody knows in which turn something comes up, so everything that the agent said is the answer.
+/// The share of the checks that the answer satisfies, and the faults for the others. In a conversation with a simulated
+/// user, the turn in which something comes up is unknown, so everything that the agent said is the answer.
 fn check_answer(checks: &[CompiledCheck], scenario: &Scenario, transcript: &Transcript) -> Finding {
     if transcript.ending == Ending::TurnLimit {
-        // What was said on the way is no answer, and giving none is no way to avoid a text.
+        // Intermediate text is no answer, and giving no answer must not satisfy negative checks.
         let evidence = "no final answer: the turns ran out while the assistant was still calling tools".to_owned();
         let (kind, expected) = (CheckKind::Answer, "a final answer".to_owned());
         let failed_checks = vec![FailedCheck { kind, expected, detail: evidence.clone(), dimension: None }];
@@ -316,7 +317,8 @@ fn check_answer(checks: &[CompiledCheck], scenario: &Scenario, transcript: &Tran
     Finding { score, evidence, failed_checks: faults, ..Finding::default() }
 }
 
-/// The same of an agent that said nothing. It satisfies a check that asks for just that; saying nothing is no way to avoid a text.
+/// The same for an agent that said nothing. It satisfies a check that expects exactly that; it does not satisfy negative
+/// checks.
 fn check_silence(checks: &[CompiledCheck], answer: &str) -> Finding {
     let satisfied = checks.iter().filter(|check| !check.is_negative() && check.fault(answer).is_none()).count();
     let score = Score::clamped(satisfied as f64 / checks.len() as f64);
@@ -327,7 +329,7 @@ fn check_silence(checks: &[CompiledCheck], answer: &str) -> Finding {
     }
 }
 
-/// The lowest of the scores, with the evidence of all that are not perfect; `None` without any.
+/// The lowest of the scores, with the evidence of all that are not perfect; `None` if there are none.
 fn lowest(dimension: &DimensionPlan, mut findings: Vec<Finding>) -> Option<DimensionScore> {
     let score = findings.iter().map(|finding| finding.score).min_by(|a, b| a.value().total_cmp(&b.value()))?;
     let evidence: Vec<&str> =
@@ -387,8 +389,8 @@ mod tests {
         }
     }
 
-    /// Scores with judges that give this grade in every dimension that they are asked for; returns also what they were
-    /// asked for.
+    /// Scores with judges that give this grade in every dimension; also returns the dimensions that each judge was asked
+    /// about.
     fn scored(scorer: &ScenarioScorer, transcript: &Transcript, grade: u8) -> (Sample, Vec<(String, Vec<String>)>) {
         let asked = Mutex::new(Vec::new());
         let ask = async |model: ModelName, request: ChatRequest| {

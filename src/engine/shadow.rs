@@ -1,7 +1,7 @@
 //! Phase *shadow*: champion and challenger on the same scenarios → paired scores.
 //!
-//! The scenarios are the held-out ones, which no cluster, patch or candidate has ever seen. Champion and challenger run
-//! with the same repeats on the same mocks, so the difference on a scenario is the prompt's.
+//! The scenarios are the held-out ones, which no cluster, patch or candidate has seen. Champion and challenger run with the
+//! same repeats and mocks, so any difference in a scenario is due to the prompt.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use crate::domain::ids::ScenarioId;
 use crate::domain::score::{Evaluation, ScenarioResult};
 use crate::domain::suite::ScenarioKey;
 
-/// Champion and challenger on the same scenarios, in the same order.
+/// The results of champion and challenger on the same scenarios, in the same order.
 #[derive(Clone, Debug)]
 pub(crate) struct Paired {
     /// The scenarios.
     pub scenarios: Vec<ScenarioKey>,
-    /// How the champion did.
+    /// The results of the champion.
     pub champion: Evaluation,
-    /// How the challenger did.
+    /// The results of the challenger.
     pub challenger: Evaluation,
 }
 
 impl Paired {
-    /// What of both is compared: the scenarios in which both have a score, and of these the dimensions in which both
-    /// have one. Means over it are those of the gate.
+    /// The part that is compared: the scenarios in which both have a score, and the dimensions in which both have one. The
+    /// gate computes its means over it.
     #[must_use]
     pub(crate) fn compared(&self) -> Self {
         let (mut champion, mut challenger) = (Vec::new(), Vec::new());
@@ -51,7 +51,7 @@ fn scored(evaluation: &Evaluation) -> impl Iterator<Item = &ScenarioResult> {
     evaluation.results.iter().filter(|result| !result.samples.is_empty())
 }
 
-/// A result in the dimensions in which another of the same scenario has a score too.
+/// A result, restricted to the dimensions in which another one of the same scenario has a score too.
 fn scored_as_well(result: &ScenarioResult, other: &ScenarioResult) -> ScenarioResult {
     let mut result = result.clone();
     for sample in &mut result.samples {
@@ -64,8 +64,8 @@ fn scored_as_well(result: &ScenarioResult, other: &ScenarioResult) -> ScenarioRe
     result
 }
 
-/// Draws the scenarios to compare on: at most `spec.promotion.gate.shadowSampleSize` of `from`, at random, but always the
-/// same ones for the same seed.
+/// Draws the scenarios for the comparison: at most `spec.promotion.gate.shadowSampleSize` of `from`, at random, and always
+/// the same for the same seed.
 #[must_use]
 pub(crate) fn sample(plan: &Plan, from: &[ScenarioKey]) -> Vec<ScenarioKey> {
     let mut drawn = from.to_vec();
@@ -76,10 +76,10 @@ pub(crate) fn sample(plan: &Plan, from: &[ScenarioKey]) -> Vec<ScenarioKey> {
     drawn
 }
 
-/// Measures both on the same scenarios.
+/// Measures both prompts on the same scenarios.
 ///
 /// # Errors
-/// [`CycleError`] when nothing else can work either.
+/// [`CycleError`] if no other run can succeed either.
 pub(crate) async fn compare(
     plan: &Plan,
     evaluator: &Arc<Evaluator>,
@@ -89,7 +89,7 @@ pub(crate) async fn compare(
 ) -> Result<Paired, CycleError> {
     let measure = |subject| evaluator.evaluate(subject, &scenarios, 0..plan.gate.repeats, CountedAs::SHADOW);
     futures::try_join!(measure(champion), measure(challenger))?;
-    // Read once both are there: whether an endpoint shows its tool calls is a matter of all its answers.
+    // Read only when both are measured: whether an endpoint shows its tool calls depends on all its answers.
     let read = |subject| evaluator.measured(subject, &scenarios, &(0..plan.gate.repeats));
     let (champion, challenger) = (read(champion), read(challenger));
     Ok(Paired { scenarios, champion, challenger })

@@ -1,8 +1,8 @@
-//! The time that a provider or a tool takes, without what a call waits for in a queue of ours.
+//! Measures the time that a provider or a tool takes, without the time that a call waits in our own queues.
 //!
-//! A scenario may take `spec.execution.scenarioTimeout`, and a healthy provider that is asked by many runs at once must not use
-//! that up: permits, rate limits, a closed gate, an identical call under way, room in the budget and the waits between attempts
-//! are ours. So a [`Stopwatch`] stands still unless a request is on its way or a tool takes its time.
+//! A scenario may take `spec.execution.scenarioTimeout`. With many concurrent runs, waiting must not use that up if the
+//! provider is healthy: permits, rate limits, a requested pause, an identical running call, a reservation of the budget,
+//! and the waits between attempts. So a [`Stopwatch`] only runs while a request is sent or a tool is working.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// Adds up the time during which something is under way. Things that overlap count once.
+/// Adds up the time during which at least one activity is running. Overlapping activities count once.
 #[derive(Debug, Default)]
 pub struct Stopwatch {
     state: Mutex<State>,
@@ -19,16 +19,16 @@ pub struct Stopwatch {
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many things are under way.
+    /// The number of running activities.
     running: usize,
-    /// Since when something is.
+    /// Since when at least one is running.
     since: Option<Instant>,
-    /// The time until then.
+    /// The time before that.
     before: Duration,
 }
 
 impl Stopwatch {
-    /// Something begins; it is under way until what is returned is dropped.
+    /// Starts an activity, which ends when the returned value is dropped.
     #[must_use]
     pub fn start(self: &Arc<Self>) -> Running {
         let mut state = self.state();
@@ -41,12 +41,12 @@ impl Stopwatch {
         Running(Arc::clone(self))
     }
 
-    /// Comes back once so much time has been counted, and never if it never is.
+    /// Completes once this much time has been counted.
     pub async fn reaches(&self, limit: Duration) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
-            // A change between here and the wait below must not be missed.
+            // Registered before the check, so that a change in between is not missed.
             changed.as_mut().enable();
             let (since, before) = {
                 let state = self.state();
@@ -83,7 +83,7 @@ impl Stopwatch {
     }
 }
 
-/// Something that is under way.
+/// A running activity.
 #[derive(Debug)]
 pub struct Running(Arc<Stopwatch>);
 
@@ -93,7 +93,7 @@ impl Drop for Running {
     }
 }
 
-/// How long the requests of one call take: what an implementation of [`Models`](super::ports::Models) reports to.
+/// Measures the requests of one call: an implementation of [`Models`](super::ports::Models) reports to it.
 #[derive(Debug, Default)]
 pub struct CallTime {
     scenario: Option<Arc<Stopwatch>>,
@@ -101,26 +101,26 @@ pub struct CallTime {
 }
 
 impl CallTime {
-    /// For a call that is part of a scenario, whose time goes on while a request is under way.
+    /// For a call that is part of a scenario, whose stopwatch runs during its requests.
     #[must_use]
     pub fn within(scenario: Option<Arc<Stopwatch>>) -> Self {
         Self { scenario, last: Mutex::default() }
     }
 
-    /// A request goes out now, and is under way until what is returned is dropped.
+    /// Starts a request, which ends when the returned value is dropped.
     #[must_use]
     pub fn request(&self) -> Request<'_> {
         Request { time: self, began: Instant::now(), _running: self.scenario.as_ref().map(Stopwatch::start) }
     }
 
-    /// How long the last request took.
+    /// The duration of the last request.
     #[must_use]
     pub fn last(&self) -> Duration {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request that is under way.
+/// A running request.
 #[derive(Debug)]
 pub struct Request<'a> {
     time: &'a CallTime,
@@ -145,7 +145,7 @@ mod tests {
     const TICK: Duration = Duration::from_millis(20);
 
     #[tokio::test]
-    async fn only_what_is_under_way_counts_and_what_overlaps_counts_once() {
+    async fn only_running_activities_count_and_overlaps_count_once() {
         let watch = Arc::new(Stopwatch::default());
         sleep(20 * TICK);
         assert!(watch.reaches(TICK).now_or_never().is_none(), "nothing has begun");
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_limit_is_reached_while_a_request_is_under_way_and_never_in_a_queue() {
+    async fn a_limit_is_reached_while_a_request_is_running_and_never_in_a_queue() {
         let watch = Arc::new(Stopwatch::default());
         let began = Instant::now();
         let work = async {

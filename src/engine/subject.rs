@@ -1,4 +1,4 @@
-//! What is measured: the prompts of an agent, or the transcripts that stand in for its runs.
+//! What is measured: the prompts of an agent, or transcripts that replace its runs.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use crate::domain::transcript::Transcript;
 pub struct Subject {
     /// The prompts.
     pub prompts: PromptSet,
-    /// The text of the agent's own, as it is sent.
+    /// The agent's own prompt, as it is sent.
     pub system: Arc<str>,
-    /// Recorded transcripts that stand in for runs, sorted by scenario and repeat.
+    /// Recorded transcripts that replace runs, sorted by scenario and repeat.
     pub transcripts: Option<Arc<[Transcript]>>,
-    /// Tells subjects apart: the hash of the prompts, or that of the transcripts.
+    /// Identifies the subject: the hash of the prompts, or that of the transcripts.
     pub id: ContentHash,
 }
 
@@ -29,8 +29,8 @@ impl Subject {
         Self { system: prompts.system().text().into(), id: prompts.hash(), transcripts: None, prompts }
     }
 
-    /// Transcripts that were recorded with prompts. Those of a scenario count as its repeats in their order, whatever
-    /// numbers they bear: trials 2 and 3 of a longer recording are as good as trials 0 and 1.
+    /// Transcripts that were recorded with prompts. Those of a scenario count as its repeats in their order, whatever their
+    /// numbers: repeats 2 and 3 of a longer recording are as good as 0 and 1.
     #[must_use]
     pub fn replay(prompts: PromptSet, transcripts: &[Transcript]) -> Self {
         let mut transcripts = transcripts.to_vec();
@@ -44,7 +44,7 @@ impl Subject {
         Self { system: prompts.system().text().into(), id, transcripts: Some(transcripts.into()), prompts }
     }
 
-    /// The transcript that stands in for a run; `None` when there is none for this repeat.
+    /// The transcript that replaces a run; `None` if there is none for this repeat.
     #[must_use]
     pub fn recorded(&self, scenario: &ScenarioId, repeat: u32) -> Option<&Transcript> {
         let transcripts = self.transcripts.as_deref()?;
@@ -53,7 +53,7 @@ impl Subject {
         found.ok().map(|index| &transcripts[index])
     }
 
-    /// Transcripts of further repeats than so many.
+    /// The number of transcripts beyond this many repeats.
     #[must_use]
     pub fn recorded_beyond(&self, repeats: u32) -> usize {
         let transcripts = self.transcripts.as_deref().unwrap_or_default();

@@ -1,46 +1,46 @@
-//! How much text the runs of a cycle hold at once.
+//! Limits the memory of the transcripts of a cycle's runs.
 //!
-//! A transcript is held until it is scored, and a model may say megabytes in each of its turns. What does not fit ends that run
-//! in an error: its answers are in the ledger, so a cycle with fewer runs at once, or shorter answers, pays for none of them
-//! again. Waiting for room instead would let runs wait for each other, each with a part of what the others need.
+//! A transcript is in memory until it is scored, and a model may send megabytes in each turn. A run that exceeds the limit
+//! ends in an error: its answers are in the ledger, so a retry with fewer concurrent runs or shorter answers does not pay
+//! for them again. Waiting for memory instead could deadlock, because each run would hold a part of what the others need.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The bytes that one run may hold: more than any model reads.
+/// The maximum for one run, in bytes: more than any model reads.
 const OF_A_RUN: usize = 8 << 20;
-/// The bytes that all runs of a cycle may hold together.
+/// The maximum for all runs of a cycle together, in bytes.
 const OF_A_CYCLE: usize = 64 << 20;
 
-/// What all runs of a cycle may hold. Clones share it.
+/// The memory of all runs of a cycle. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Texts {
     held: Arc<AtomicUsize>,
 }
 
-/// What one run holds, until it is dropped.
+/// The memory of one run, released on drop.
 #[derive(Debug)]
 pub(crate) struct Held {
     all: Arc<AtomicUsize>,
     own: AtomicUsize,
 }
 
-/// There is no room for more text.
+/// A limit is exceeded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TooMuchText {
-    /// The run has more than one run may.
+    /// The limit for one run.
     #[error("the conversation has more than {} MiB; lower maxOutputTokens or maxTurns", OF_A_RUN >> 20)]
     OfTheRun,
-    /// The runs that are under way have more than all may.
+    /// The limit for all running runs together.
     #[error(
-        "the conversations under way have more than {} MiB together; lower maxOutputTokens or spec.execution.concurrency",
+        "the running conversations have more than {} MiB together; lower maxOutputTokens or spec.execution.concurrency",
         OF_A_CYCLE >> 20
     )]
     OfTheCycle,
 }
 
 impl Texts {
-    /// A run that holds nothing yet.
+    /// The memory of a run that holds nothing yet.
     #[must_use]
     pub(crate) fn run(&self) -> Held {
         Held { all: Arc::clone(&self.held), own: AtomicUsize::new(0) }
@@ -48,10 +48,10 @@ impl Texts {
 }
 
 impl Held {
-    /// The run holds so many bytes more.
+    /// Counts this many more bytes for the run.
     ///
     /// # Errors
-    /// [`TooMuchText`] when there is no room for them; then the run is to end.
+    /// [`TooMuchText`] if a limit is exceeded; then the run has to end.
     pub(crate) fn grow(&self, bytes: usize) -> Result<(), TooMuchText> {
         let own = self.own.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let all = self.all.fetch_add(bytes, Ordering::Relaxed) + bytes;

@@ -1,11 +1,11 @@
 //! Phase *validate*: candidates → the best one.
 //!
 //! Cheapest evidence first. A candidate is tried on a few scenarios of its own cluster, then on the rest of them, then on
-//! sentinels that passed before; a patch that is complex has to stand the whole suite already here. A patch that is found for
-//! several clusters is one patch: it is tried on all of them, and stands in the report once. The survivors of all clusters are
-//! merged into one prompt and validated again; only that finalist is run on the full regression suite. What breaks something
-//! critical goes, in whatever part that is. Apart from that, what is decided here only saves money: the proof is the gate's, on
-//! scenarios that nothing here has seen.
+//! sentinels; a complex patch has to pass the whole suite at this point. A patch that is proposed for several clusters is
+//! one patch: it is tried on all of them, and is in the report once. The survivors of all clusters are merged into one
+//! prompt and validated again; only that finalist is run on the full regression suite. Edits that break something critical
+//! are dropped, in every part. Otherwise this phase only saves money: the proof is left to the gate, on scenarios that this
+//! phase has not seen.
 
 pub(crate) mod attempt;
 pub(crate) mod compose;
@@ -38,34 +38,34 @@ use crate::domain::patch::{EditKey, RejectedPatch};
 use crate::domain::score::Evaluation;
 use crate::domain::suite::ScenarioKey;
 
-/// Scenarios of a cluster that a candidate is tried on before the rest of them is paid for.
+/// The number of a cluster's scenarios that a candidate is tried on before the others are run.
 const FIRST_LOOK: usize = 4;
 
-/// The share of its cluster's failures from which a candidate needs no confirmation, if these are at least
-/// [`CONVINCING`], and from which no further candidate is asked for.
+/// The share of its cluster's failures from which a candidate needs no confirmation, if it fixes at least [`CONVINCING`],
+/// and from which no further candidate is requested.
 const DECISIVE: f64 = 0.6;
 
-/// As many fixed failures are not luck.
+/// A number of fixed failures that is not luck.
 const CONVINCING: usize = 6;
 
-/// The share of the first gain that fresh repeats of what seems fixed have to show again.
+/// The share of the first gain that further repeats have to confirm.
 const CONFIRMED: f64 = 0.5;
 
-/// Further repeats, of either prompt, on what seems fixed or broken. A scenario that failed (or passed) once is a biased
-/// choice: some of it was luck, so only fresh repeats say what a candidate did.
+/// Further repeats, of both prompts, of scenarios that seem fixed or broken. Scenarios that were selected because they
+/// failed (or passed) once are biased by luck, so only fresh repeats show the effect of a candidate.
 pub(super) const CONFIRMING_REPEATS: u32 = 2;
 
-/// Clusters that are worked on at once. The order in which they finish changes nothing.
+/// The maximum number of clusters that are searched concurrently. The order in which they finish does not matter.
 const CLUSTERS_AT_ONCE: usize = 16;
 
-/// A patch that fixes a cluster, or several, and breaks nothing.
+/// A patch that fixes one or several clusters and breaks nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct Survivor {
     /// Its edits.
     pub units: Vec<Unit>,
     /// The clusters that it fixes.
     pub members: Vec<Member>,
-    /// What it gains in them: the sum of the gains of aggregate score, in scenarios.
+    /// Its gain in them: the sum of the gains of aggregate score, in scenarios.
     pub gain: f64,
 }
 
@@ -75,40 +75,41 @@ impl Survivor {
     }
 }
 
-/// What a candidate gains in its cluster.
+/// The gain of a candidate in its cluster.
 #[derive(Clone, Debug, Default)]
 struct Gains {
-    /// The scenarios that it fixes, in whole or in part.
+    /// The scenarios that it fixes, fully or partly.
     scenarios: Vec<ScenarioKey>,
     /// The sum of their gains of aggregate score.
     sum: f64,
-    /// How many scenarios could be compared: the runs of others ended in errors.
+    /// The number of scenarios that could be compared; the runs of the others ended in errors.
     compared: usize,
 }
 
-/// What the search needs besides the candidates: the base prompt that they are compared with, and where they are tried.
+/// What the search needs besides the candidates: the base prompt that they are compared with, and the means to measure
+/// them.
 pub(crate) struct Arena<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// Where prompts are measured.
+    /// Measures prompts.
     pub evaluator: &'a Arc<Evaluator>,
     /// The prompt that candidates are patches of.
     pub base: &'a Arc<Subject>,
-    /// How patches are asked for.
+    /// Requests patches.
     pub asking: Asking<'a>,
-    /// Who is told how the search goes on.
+    /// Receives the progress of the search.
     pub progress: &'a dyn Progress,
     /// The weights of the dimensions.
     pub weights: Vec<f64>,
-    /// Edits of earlier rounds that broke something critical: a patch with them is not tried again.
+    /// Edits of earlier rounds that broke something critical: a patch that contains them is not tried again.
     pub fatal: &'a [Fatal],
     /// The round, from 1.
     pub round: u32,
-    /// Which attempt at the same inputs the cycle is: each asks for proposals of its own.
+    /// The attempt at the same inputs that this cycle is: each requests its own proposals.
     pub attempt: u32,
 }
 
-/// Edits with which something critical newly fails when they are in a prompt together.
+/// A combination of edits with which something critical newly fails.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Fatal {
     edits: BTreeSet<EditKey>,
@@ -116,31 +117,31 @@ pub(crate) struct Fatal {
 }
 
 impl Fatal {
-    /// Why a patch need not be tried: it has all of these edits.
+    /// Why a patch need not be tried: it contains all of these edits.
     fn in_patch(&self, patch: &BTreeSet<EditKey>) -> Option<&str> {
         self.edits.is_subset(patch).then_some(self.why.as_str())
     }
 }
 
-/// What a round of patching has found.
+/// The result of a round of patching.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// At most one survivor a cluster, in the order of the clusters; one that is the best of several is there once.
+    /// At most one survivor per cluster, in the order of the clusters; the best patch of several clusters is in it once.
     pub survivors: Vec<Survivor>,
-    /// The survivors in one prompt, once they have been merged and that holds.
+    /// The merged survivors, if merging succeeded.
     pub merged: Option<Merged>,
-    /// Every patch that was asked for, in the order in which they were first proposed, and every merger.
+    /// Every patch that was requested, in the order of the first proposals, and every merger.
     pub attempts: Vec<Attempt>,
-    /// The patches that were tried and not taken.
+    /// The patches that were tried and rejected.
     pub rejected: Vec<RejectedPatch>,
-    /// What was found about critical dimensions.
+    /// The findings about critical dimensions.
     pub critical: Critical,
     /// The edits that broke something critical.
     pub fatal: Vec<Fatal>,
 }
 
 impl Found {
-    /// Takes in the edits that had to go.
+    /// Records edits that were dropped.
     fn drop_edits(&mut self, dropped: &[(Unit, Vec<Broken>)]) {
         self.critical.drop_edits(dropped.iter().map(|(unit, breaks)| unit.dropped(breaks.clone())));
         self.rejected.extend(rejected(dropped));
@@ -152,7 +153,7 @@ impl Found {
 }
 
 impl Arena<'_> {
-    /// Targeted first: the cluster's own scenarios, then sentinels, then, if it is complex, everything.
+    /// Tries the cluster's own scenarios first, then sentinels, then, if the candidate is complex, everything.
     async fn try_candidate(&self, candidate: &Candidate, cluster: &Cluster) -> Result<Outcome, CycleError> {
         let subject = &candidate.subject;
         let members = self.keys(cluster.scenarios());
@@ -168,7 +169,8 @@ impl Arena<'_> {
         let fixed = gains.scenarios.len();
         let fixes = Fixes { fixed, compared: gains.compared, failures: members.len(), gain: gains.sum };
         if fixed < CONVINCING || (fixed as f64) < DECISIVE * members.len() as f64 {
-            // A cluster may hold more than one cause, and a failure may pass by luck: what seems fixed has to be so again.
+            // A cluster may have more than one cause, and a failure may pass by luck, so apparent fixes have to be
+            // confirmed.
             let (before, after) = self.fresh(subject, &gains.scenarios).await?;
             let again: f64 = differences(&before, &after, |result| self.score(result)).iter().sum();
             if again < CONFIRMED * gains.sum {
@@ -195,7 +197,7 @@ impl Arena<'_> {
         Ok(Outcome::Survives { fixes, sentinels: tried })
     }
 
-    /// What newly fails in a critical dimension, confirmed by further repeats.
+    /// The new failures in critical dimensions, confirmed by further repeats.
     async fn newly_failed(&self, subject: &Arc<Subject>, scenarios: &[ScenarioKey]) -> Result<Vec<Broken>, CycleError> {
         let failures = self.guard().new_failures(subject, scenarios).await?;
         let confirmed = failures.iter().filter(|(_, failure)| failure.standing() == Standing::Confirmed);
@@ -231,8 +233,8 @@ impl Arena<'_> {
     }
 }
 
-/// At most `n` of the items, evenly spread over them: members of a cluster are sorted by how typical they are, and a cause that
-/// few of them have must not be overlooked.
+/// At most `n` of the items, evenly spaced: the members of a cluster are sorted by how typical they are, and a rare cause
+/// must not be missed.
 fn spread(items: &[ScenarioKey], n: usize) -> Vec<ScenarioKey> {
     let n = n.min(items.len());
     (0..n).map(|index| items[index * items.len() / n].clone()).collect()

@@ -140,7 +140,7 @@ pub(super) fn import(format: Format, files: &[(&str, &str)], notes: &mut Notes) 
         notes.add(
             draft.place.clone(),
             "scorer",
-            "the file does not name one: the expected output becomes the reference answer for the judge. Add `checks` for exact answers",
+            "not named in the file, so the expected output becomes the reference answer for the judge; add `checks` for exact answers",
         );
     }
     let (scenarios, prompt) = settle_prompt(drafts, notes);
@@ -270,7 +270,7 @@ fn tags(record: &Item, fields: &Fields, notes: &mut Notes) -> Result<Vec<String>
         if value.is_object() {
             tags.extend(metadata::tags(&item.holding(&value), notes)?);
         } else {
-            notes.add(item.place(), "metadata that are not an object", "they have no keys to make tags of");
+            notes.add(item.place(), "metadata that is not an object", "it has no keys, so it makes no tags");
         }
     }
     for split in splits {

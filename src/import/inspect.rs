@@ -54,7 +54,7 @@ fn dataset(file: &str, records: &[(String, Value)], notes: &mut Notes) -> Vec<Dr
         notes.add(
             read::base(file),
             "scorer",
-            "a dataset does not name one: the target becomes the reference answer for the judge. Add `checks` for exact answers",
+            "not part of a dataset, so the target becomes the reference answer for the judge; add `checks` for exact answers",
         );
     }
     drafts

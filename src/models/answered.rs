@@ -1,4 +1,4 @@
-//! What both protocols read out of an answer, before its tokens are settled.
+//! What both protocols extract from an answer, before its tokens are counted or estimated.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,38 +13,38 @@ use crate::domain::money::Usage;
 use crate::domain::tool::ToolCall;
 use crate::domain::transcript::{Message, Opaque};
 
-/// The tokens as far as a provider counted them.
+/// The tokens that a provider counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counted {
-    /// Input tokens in all, the cached ones included.
+    /// Input tokens in total, including cached ones.
     pub input: Option<u64>,
-    /// Those of them that came from the provider's cache.
+    /// The input tokens from the provider's cache.
     pub cached_input: u64,
-    /// Output tokens, reasoning included.
+    /// Output tokens, including reasoning.
     pub output: Option<u64>,
 }
 
-/// An answer as it was read.
+/// A parsed answer.
 #[derive(Debug)]
 pub(super) struct Read {
     /// The text.
     pub text: String,
     /// The tool calls.
     pub calls: Vec<ToolCall>,
-    /// What goes back with it.
+    /// Parts that must be returned with the next request.
     pub opaque: Opaque,
-    /// Why it stopped.
+    /// Why the model stopped.
     pub finish: Finish,
-    /// The tokens as far as they were counted.
+    /// The tokens that the provider counted.
     pub counted: Counted,
-    /// The bytes of reasoning in plain text, which cost tokens too.
+    /// The bytes of reasoning in plain text, which costs tokens too.
     pub reasoning: u64,
-    /// The model reasoned, and then said nothing.
+    /// Whether the model reasoned and then said nothing.
     pub only_reasoned: bool,
 }
 
 impl Read {
-    /// The answer. Tokens that the provider did not count are estimated.
+    /// The final answer. Tokens that the provider did not count are estimated.
     pub(super) fn settle(self, input: impl FnOnce() -> u64) -> ChatAnswer {
         let output = self.counted.output.unwrap_or_else(|| self.estimated_output());
         let Self { text, calls, opaque, finish, counted, .. } = self;
@@ -53,7 +53,7 @@ impl Read {
         ChatAnswer { text, calls, opaque, finish, usage, estimated }
     }
 
-    /// About how many tokens the answer has.
+    /// The estimated number of tokens of the answer.
     fn estimated_output(&self) -> u64 {
         let mut text = self.text.clone();
         push_calls(&mut text, &self.calls);
@@ -61,10 +61,11 @@ impl Read {
     }
 }
 
-/// The longest text whose tokens are counted one by one, in bytes. Of a longer one, the rest is taken to be as dense.
+/// The maximum length of a text whose tokens are counted exactly, in bytes. The rest of a longer one is assumed to have the
+/// same density.
 const LONGEST_COUNTED: usize = 16 << 10;
 
-/// About how many tokens a text has.
+/// The estimated number of tokens of a text.
 pub(super) fn estimate(text: &str) -> u64 {
     let mut end = text.len().min(LONGEST_COUNTED);
     while !text.is_char_boundary(end) {
@@ -77,10 +78,10 @@ pub(super) fn estimate(text: &str) -> u64 {
     }
 }
 
-/// Tokens of a message's frame: its role and delimiters.
+/// Tokens that frame a message: its role and delimiters.
 const FRAME: u64 = 4;
 
-/// About how many tokens a request has.
+/// The estimated number of tokens of a request.
 pub(super) fn estimate_request(request: &ChatRequest) -> u64 {
     let mut text = request.system.to_string();
     for message in &request.messages {
@@ -109,8 +110,8 @@ fn push_calls(text: &mut String, calls: &[ToolCall]) {
     }
 }
 
-/// An object of optional fields; the default in place of anything else. Read in one pass, where a `Value` in between would
-/// build maps for every answer.
+/// An object of optional fields; anything else is read as the default. Parsed in one pass, because an intermediate `Value`
+/// would build maps for every answer.
 #[derive(Debug, Default)]
 pub(super) struct Lenient<T>(pub T);
 
@@ -163,7 +164,7 @@ impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for Lenient<T> {
     }
 }
 
-/// A number of tokens, as a whole number, a float or a text. What no call can take is no count.
+/// A number of tokens, as an integer, a float or a string; `None` if it is impossibly large.
 pub(super) fn tokens(value: &Value) -> Option<u64> {
     const MOST: f64 = 1e12;
     let number = match value {
@@ -174,7 +175,7 @@ pub(super) fn tokens(value: &Value) -> Option<u64> {
     (0.0..=MOST).contains(&number).then(|| number.ceil() as u64)
 }
 
-/// An id, as a text or a number; `None` when there is none.
+/// An id, as a string or a number; `None` if there is none.
 pub(super) fn identifier(value: &Value) -> Option<String> {
     match value {
         Value::String(id) if !id.is_empty() => Some(id.clone()),

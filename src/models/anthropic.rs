@@ -1,6 +1,6 @@
 //! The Anthropic protocol: messages.
 //!
-//! It knows no `seed`, so the index of a repeat is not sent: repeats are independent samples. It has no embeddings.
+//! It has no `seed`, so the number of a repeat is not sent: repeats are independent samples. It has no embeddings.
 //! Structured output is a tool that the model must call; its input is the answer.
 
 mod answer;
@@ -20,7 +20,7 @@ use crate::domain::call::ChatRequest;
 use crate::domain::tool::{ToolCall, ToolDefinition};
 use crate::domain::transcript::Message;
 
-/// The protocol wants a limit; this one is far above what an agent says in a turn.
+/// The protocol requires a limit; this default is far above what an agent says in a turn.
 const MAX_TOKENS: u64 = 4096;
 
 /// The version of the protocol.
@@ -91,7 +91,7 @@ enum Role {
 #[serde(untagged)]
 enum Block<'a> {
     Ours(OwnBlock<'a>),
-    /// As the model wrote it.
+    /// As the model sent it.
     Kept(&'a Value),
 }
 
@@ -161,8 +161,8 @@ fn chat_body(model: &str, request: &ChatRequest, form: Form) -> Vec<u8> {
     merged(&body, parameters.extra.as_ref())
 }
 
-/// Messages as the protocol wants them: no empty texts, and what follows one another in one role is one message, since
-/// the answers to the calls of one turn must stand together.
+/// Converts messages to those of the protocol: without empty texts, and with consecutive messages of one role merged,
+/// because the answers to the calls of one turn must be in one message.
 fn wire_messages(messages: &[Message]) -> Vec<WireMessage<'_>> {
     let mut wire: Vec<WireMessage> = Vec::with_capacity(messages.len());
     for message in messages {
@@ -189,8 +189,8 @@ fn own_blocks<'a>(text: &'a str, calls: &'a [ToolCall]) -> Vec<Block<'a>> {
     text_block(text).into_iter().chain(calls.iter().map(tool_use)).collect()
 }
 
-/// The blocks of an earlier answer in their order, each as it was. Calls stand for themselves, so that none goes back that the
-/// conversation does not have.
+/// The blocks of an earlier answer, in order and unchanged. Tool calls are taken from the conversation, so that only those
+/// that it contains are sent.
 fn kept_blocks<'a>(blocks: &'a [Value], calls: &'a [ToolCall]) -> Vec<Block<'a>> {
     let field = |block: &'a Value, name: &str| block.get(name).and_then(Value::as_str).unwrap_or_default();
     let sent = |block: &'a Value| match field(block, "type") {
@@ -209,7 +209,7 @@ fn tool_use(call: &ToolCall) -> Block<'_> {
     let input = if call.arguments.is_object() {
         Cow::Borrowed(&call.arguments)
     } else {
-        // The protocol has no place for arguments that are no object.
+        // The protocol only allows objects as arguments.
         Cow::Owned(serde_json::json!({ "malformed": call.arguments }))
     };
     Block::Ours(OwnBlock::ToolUse { id: &call.id, name: call.name.as_str(), input })
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(block["input"], json!({"malformed": "{\"q\": "}));
     }
 
-    /// Signed thinking must go back as it was, in its place, before the results of the calls that it led to.
+    /// Signed thinking must be returned unchanged, in its place, before the results of the calls that it led to.
     #[test]
     fn thinking_goes_back_unchanged() {
         let content = json!([

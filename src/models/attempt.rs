@@ -1,4 +1,4 @@
-//! One attempt: one HTTP request, and what came of it.
+//! One attempt: a single HTTP request, and its result.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -22,30 +22,30 @@ use crate::domain::money::Usage;
 use crate::engine::held;
 use crate::engine::ports::CallErrorKind;
 
-/// As much of the body of an error as is looked at.
+/// The maximum length of an error's body that is read, in bytes.
 const LONGEST_COMPLAINT: usize = 64 << 10;
 
-/// Why an attempt brought no answer.
+/// Why an attempt gave no answer.
 #[derive(Debug)]
 pub(super) struct Failure {
     /// What kind of failure it is.
     pub kind: CallErrorKind,
-    /// The HTTP status, if there was an answer at all.
+    /// The HTTP status, if there was a response at all.
     pub status: Option<u16>,
-    /// How long the provider asks to wait.
+    /// The wait that the provider asks for.
     pub retry_after: Option<Duration>,
-    /// What happened, and what to do.
+    /// What happened, and the remedy.
     pub message: String,
-    /// The setting that the server does not take, where that is why.
+    /// The setting that the server refuses, if that is the reason.
     pub refused: Option<Setting>,
-    /// What the provider counted for an answer that cannot be used.
+    /// What the provider counted for an unusable answer.
     pub usage: Option<Usage>,
 }
 
-/// What is wrong with the body of a 200.
+/// What is wrong with the body of a response with status 200.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unusable {
-    /// It is no answer; another attempt may bring one.
+    /// It is not an answer; a retry may give one.
     Malformed(String),
 }
 
@@ -55,7 +55,7 @@ impl From<serde_json::Error> for Unusable {
         Self::Malformed(match error.classify() {
             Category::Eof => format!("the JSON is cut short at line {line} column {column}"),
             Category::Syntax | Category::Io => format!("it is not JSON from line {line} column {column} on"),
-            // The words before it may quote the body, which is shown to nobody.
+            // The beginning of the message may quote the body, which must not be shown.
             Category::Data => match error.to_string().split_once(", expected ") {
                 Some((_, expected)) => format!("it is not the JSON of an answer (expected {expected})"),
                 None => format!("it is not the JSON of an answer (line {line} column {column})"),
@@ -75,7 +75,7 @@ impl Failure {
     }
 }
 
-/// Sends a request and reads the answer, within the time-out of the endpoint and the room that there is for answers.
+/// Sends a request and reads the answer, within the time-out of the endpoint and the memory for answers.
 pub(super) async fn attempt<T>(
     http: &Client,
     endpoint: &Endpoint,
@@ -87,7 +87,7 @@ pub(super) async fn attempt<T>(
     exchange(http, endpoint, request, expected, &at, read).await
 }
 
-/// There was no answer in time.
+/// The failure of an attempt without an answer in time.
 fn late(endpoint: &Endpoint, at: &str) -> Failure {
     Failure {
         kind: CallErrorKind::Timeout,
@@ -125,7 +125,7 @@ async fn exchange<T>(
     })?;
     let status = response.status();
     if !status.is_success() {
-        // A body that cannot be read says nothing more than the status does.
+        // If the body cannot be read, the status has to suffice.
         let body = beginning(&mut response, LONGEST_COMPLAINT, &mut patience).await;
         return Err(refusal::of(endpoint, at, status, response.headers(), &body));
     }
@@ -150,7 +150,7 @@ async fn exchange<T>(
     let body = whole(&mut response, &mut share, &mut patience).await.map_err(|why| match why {
         Unread::Over => late(Over),
         Unread::Cut(why) => unusable(CallErrorKind::Malformed, &format!("the answer was cut short: {why}")),
-        // Another one would be as long.
+        // A retry would give an answer of the same length.
         Unread::TooLong(most) => unusable(
             CallErrorKind::Refused,
             &format!(
@@ -161,11 +161,11 @@ async fn exchange<T>(
     })?;
     let answer = read(&body);
     if answer.is_ok() {
-        // What is still to be recorded keeps its room.
+        // An answer holds its memory until it is recorded.
         held::keep(share);
     }
     answer.map_err(|why| {
-        // Some gateways answer 200 and put the provider's error into the body.
+        // Some gateways answer 200 with the provider's error in the body.
         let complaint = Complaint::read(&body[..body.len().min(LONGEST_COMPLAINT)], status, response.headers());
         if let Some(status) = complaint.status().and_then(|status| StatusCode::from_u16(status).ok()) {
             return refusal::of(endpoint, at, status, response.headers(), &body);
@@ -179,7 +179,7 @@ async fn exchange<T>(
     })
 }
 
-/// The tokens that an answer says it took, whatever else is wrong with it.
+/// The tokens that the body reports, whatever else is wrong with it.
 fn counted(body: &[u8]) -> Option<Usage> {
     #[derive(Deserialize)]
     struct Answer {
@@ -195,14 +195,14 @@ fn counted(body: &[u8]) -> Option<Usage> {
     Some(Usage { input, cached_input: 0, output })
 }
 
-/// Whether the server streams its answer whatever it was asked. Another attempt would be the same.
+/// Whether the server streams its answer although it was not asked to. A retry would give the same.
 fn is_stream(headers: &HeaderMap) -> bool {
     let media = headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
     media.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
 }
 
-/// How long the provider asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date. A date is read
-/// against the `Date` of the same answer, so that it does not matter how our clock stands to theirs.
+/// The wait that the provider asks for: `retry-after-ms`, or `Retry-After` in seconds or as a date. A date is compared with
+/// the `Date` of the same response, so that the difference between the clocks does not matter.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let seconds = |text: &str, unit: f64| Duration::try_from_secs_f64(text.parse::<f64>().ok()? * unit).ok();
@@ -218,12 +218,12 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// A URL without what may be secret in it: user, password and query.
+/// A URL without possible secrets: user, password and query.
 fn shown(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
-/// The innermost reason of a transport error; the outer ones only say that there was one.
+/// The innermost cause of a transport error; the outer ones only say that there was one.
 pub(super) fn root_cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no connection in time".to_owned();

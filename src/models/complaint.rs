@@ -1,8 +1,8 @@
-//! What a provider says when it refuses: found in whatever body it sent, and made fit to be shown.
+//! The message of a provider's error: extracted from any form of body, and sanitized.
 //!
-//! Only fields that are known to hold a message are shown, never a whole JSON body: some providers repeat the
-//! request in it. Of a body that is not JSON little more is shown than what kind it is of: whoever chooses a base URL reads
-//! these messages, and it may be that of a service that is none of theirs.
+//! Only fields that are known to contain a message are shown, never a whole JSON body, because some providers repeat the
+//! request in it. Of a body that is not JSON, little more than its type is shown: the author of a base URL reads these
+//! messages, and the URL may be that of a service that the author may not access.
 
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -12,24 +12,24 @@ use serde_json::Value;
 use crate::domain::presentable::one_line;
 use crate::domain::redact::Redactor;
 
-/// The most characters of a provider's message that are shown.
+/// The maximum number of characters of a provider's message that are shown.
 const MOST_SHOWN: usize = 300;
-/// The most characters of a body that is not JSON.
+/// The maximum number of characters of a body that is not JSON that are shown.
 const MOST_OF_PLAIN: usize = 60;
 
 /// The message and the machine-readable reasons in the body of an error.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Complaint {
-    /// The message, as the provider wrote it; not fit to be shown yet.
+    /// The provider's message, not sanitized.
     pub message: Option<String>,
     /// `code` and `type`, such as `insufficient_quota`.
     pub codes: Vec<String>,
-    /// `param`: the part of the request that it is about.
+    /// `param`: the part of the request that is wrong.
     pub param: Option<String>,
 }
 
 impl Complaint {
-    /// Reads a body of any form, of the status and headers that it came with.
+    /// Parses a body of any form, with the status and headers of its response.
     pub(super) fn read(body: &[u8], status: StatusCode, headers: &HeaderMap) -> Self {
         let text = String::from_utf8_lossy(body);
         let Ok(value) = serde_json::from_str::<Value>(&text) else {
@@ -47,7 +47,7 @@ impl Complaint {
         Self { codes: codes.collect(), message: message(&value), param: param.or_else(|| refused_field(&value)) }
     }
 
-    /// Whether it has this code.
+    /// Whether one of the codes is this one.
     pub(super) fn has(&self, wanted: &str) -> bool {
         self.codes.iter().any(|code| code == wanted)
     }
@@ -60,7 +60,7 @@ impl Complaint {
             || self.message.as_deref().is_some_and(|said| said.to_lowercase().contains("content management policy"))
     }
 
-    /// A status given as a code within the body, as some gateways do that answer 200 all the same.
+    /// A status in the body: some gateways answer 200 and put the status of the error there.
     pub(super) fn status(&self) -> Option<u16> {
         self.codes.iter().filter_map(|code| code.parse().ok()).find(|status| (400..600).contains(status))
     }
@@ -71,7 +71,7 @@ fn details(body: &Value) -> Option<&Vec<Value>> {
     body.get("detail").or_else(|| body.get("message")?.get("detail"))?.as_array()
 }
 
-/// The field that FastAPI's first detail is about.
+/// The field that the first detail of FastAPI refers to.
 fn refused_field(body: &Value) -> Option<String> {
     details(body)?.first()?.get("loc")?.as_array()?.last()?.as_str().map(str::to_owned)
 }
@@ -94,8 +94,8 @@ fn message(body: &Value) -> Option<String> {
         })
 }
 
-/// A body that is not JSON: a web page by its title, anything else by its media type, and what a server says of an error by its
-/// beginning.
+/// A body that is not JSON: the title of a web page, the media type of anything else, and of an error the beginning of the
+/// text.
 fn plain(text: &str, status: StatusCode, headers: &HeaderMap) -> Option<String> {
     if text.is_empty() {
         return None;
@@ -114,12 +114,12 @@ fn plain(text: &str, status: StatusCode, headers: &HeaderMap) -> Option<String> 
     Some(format!("{:?} ({media})", one_line(text, MOST_OF_PLAIN)))
 }
 
-/// Text of a stranger, fit for a terminal and a log: without the secrets, on one line, without control characters, short.
+/// Untrusted text for a terminal and a log: without the secrets, on one line, without control characters, truncated.
 pub(super) fn presentable<'a>(text: &str, secrets: impl Iterator<Item = &'a SecretString> + Clone) -> String {
     let has_secrets = secrets.clone().next().is_some();
     let keys = Redactor::new(secrets.map(ExposeSecret::expose_secret), 0, "[key]");
     let text = &*keys.text(text);
-    // Some providers repeat a wrong key with stars in its middle.
+    // Some providers repeat a wrong key with asterisks in the middle.
     let is_masked = |word: &str| word.contains("**");
     if has_secrets && text.split_whitespace().any(is_masked) {
         let words: Vec<&str> =
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(message_of("<html></html>").as_deref(), Some("a web page"));
     }
 
-    /// Whoever chooses a base URL reads the message: it must not be a way to read a service of somebody else.
+    /// The author of a base URL reads the message, which must not reveal the content of somebody else's service.
     #[test]
     fn little_is_shown_of_a_body_that_is_not_json() {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, "text/plain; charset=utf-8".parse().unwrap())]);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_content_filter_is_told_apart() {
+    fn a_content_filter_is_recognized() {
         for body in [
             r#"{"error":{"message":"The response was filtered","code":"content_filter","param":"prompt"}}"#,
             r#"{"error":{"message":"filtered","code":"invalid","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#,

@@ -1,4 +1,4 @@
-//! One model of the plan, ready to be asked: its URLs, its headers with the key, its limits.
+//! One configured model of the plan: its URLs, its headers with the key, and its limits.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,12 +21,12 @@ use crate::domain::ids::ModelName;
 const TIMEOUT: Duration = Duration::from_mins(1);
 const ATTEMPTS: u32 = 6;
 
-/// One model of the plan, ready to be asked.
+/// One configured model of the plan.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     /// Its name in the resource.
     pub name: ModelName,
-    /// The protocol that it speaks.
+    /// Its protocol.
     pub wire: &'static dyn Wire,
     /// The provider's name of the model.
     pub model: String,
@@ -34,31 +34,31 @@ pub(super) struct Endpoint {
     pub chat: Url,
     /// Where embedding requests go, if its protocol has them.
     pub embeddings: Option<Url>,
-    /// The headers of every request. The key in them is marked as sensitive, so that it is not printed.
+    /// The headers of every request. The key is marked as sensitive, so that it is not printed.
     pub headers: HeaderMap,
-    /// The key, to take it out of what a provider says.
+    /// The key, to remove it from the provider's messages.
     pub key: Option<SecretString>,
-    /// What a person calls the place of the key.
+    /// A description of where the key comes from, for messages.
     pub key_place: String,
-    /// Values of headers that are secret, to take them out of what a provider says.
+    /// Secret values of headers, to remove them from the provider's messages.
     pub secrets: Vec<SecretString>,
-    /// The form of its requests, and what of that the resource leaves open.
+    /// The form of its requests, and what of it the resource leaves open.
     pub wanted: Wanted,
-    /// By what the process remembers it: its URL and model.
+    /// The name under which the process remembers what the server accepts: its URL and model.
     pub server: String,
-    /// The longest that one attempt may take.
+    /// The time-out of one attempt.
     pub timeout: Duration,
-    /// How often a call is tried.
+    /// The maximum number of attempts of a call.
     pub attempts: u32,
-    /// Its door.
+    /// Limits its rate and concurrency.
     pub limiter: Limiter,
-    /// Room for its answers.
+    /// The memory for its answers.
     pub room: Room,
-    /// What was warned of already.
+    /// The warnings that were already logged.
     warned: Warned,
 }
 
-/// What a person is warned of once for each model.
+/// Warnings that are logged once per model.
 #[derive(Debug, Default)]
 struct Warned {
     usage: AtomicBool,
@@ -66,7 +66,7 @@ struct Warned {
 }
 
 impl Endpoint {
-    /// Prepares a model. `find` gives the secrets that it needs.
+    /// Prepares a model. `find` returns the secrets that it needs.
     pub(super) fn new(
         name: &ModelName,
         plan: &ModelPlan,
@@ -129,12 +129,12 @@ impl Endpoint {
         })
     }
 
-    /// Every secret that goes along with a request.
+    /// Every secret that is part of a request.
     pub(super) fn secrets(&self) -> impl Iterator<Item = &SecretString> + Clone {
         self.key.iter().chain(&self.secrets)
     }
 
-    /// Warns, once each, of what is odd about an answer.
+    /// Warns, once each, about unusual properties of an answer.
     pub(super) fn warn_of(&self, read: &Read) {
         if read.counted.input.is_none() || read.counted.output.is_none() {
             self.warn_of_usage();
@@ -159,7 +159,7 @@ impl Endpoint {
     }
 }
 
-/// Whether a URL is on this machine: then no proxy stands between.
+/// Whether a URL is on this machine, so that no proxy is used.
 pub(super) fn is_local(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(domain)) => domain == "localhost",
@@ -173,7 +173,7 @@ fn is_empty(key: &SecretString) -> bool {
     key.expose_secret().is_empty()
 }
 
-/// `None` when the key has characters that no header may have.
+/// The headers; `None` if the key has characters that a header cannot have.
 fn headers(wire: &dyn Wire, key: Option<&SecretString>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -189,8 +189,8 @@ fn headers(wire: &dyn Wire, key: Option<&SecretString>) -> Option<HeaderMap> {
     Some(headers)
 }
 
-/// Adds the headers of the resource, and gives those of their values that are secret. An error names the place of a value that
-/// cannot be sent.
+/// Adds the headers of the resource, and returns their secret values. An error names the source of a value that cannot be
+/// sent.
 fn add_headers(
     headers: &mut HeaderMap,
     plan: &ModelPlan,
@@ -216,7 +216,7 @@ fn add_headers(
     Ok(secrets)
 }
 
-/// What a person calls the place of a key.
+/// A description of where a key comes from.
 fn place(key: Option<&KeyPlan>) -> String {
     let Some(key) = key else { return "apiKey of the model, which has none".to_owned() };
     let secret = key.secret.as_ref().map(|(name, key)| format!("key {key:?} of Secret {name:?}"));
@@ -228,12 +228,12 @@ fn place(key: Option<&KeyPlan>) -> String {
     }
 }
 
-/// A key that is not there, or cannot be one.
+/// A key that is missing or invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyProblem {
     /// The model that needs it.
     pub model: ModelName,
-    /// Where it was looked for: the environment variable, or the Secret.
+    /// The environment variable, or the Secret.
     pub place: String,
     /// What is wrong with it.
     pub fault: KeyFault,
@@ -242,7 +242,7 @@ pub struct KeyProblem {
 /// What is wrong with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFault {
-    /// It is not set, or empty.
+    /// It is not set, or is empty.
     Missing,
     /// It has characters that cannot be sent.
     NotAHeader,

@@ -1,8 +1,8 @@
-//! The form in which a server takes a request: how the resource says, and where it leaves that open, how the server turned out to
-//! want it.
+//! The form in which a server accepts a request: what the resource sets, and, if it leaves something open, what the server
+//! turned out to accept.
 //!
-//! What a server refuses is learned once and holds for as long as the process lives. A setting that a person wrote is never
-//! changed, only what was left to us.
+//! A refusal is learned from once, for the lifetime of the process. A setting in the resource is never changed, only what
+//! it leaves open.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,57 +11,58 @@ use super::setting::Setting;
 use super::wire::Wire;
 use crate::api::models::{StructuredOutput, SystemRole, TokenLimit};
 
-/// How often the form of one call is changed at most: structured output twice, and the limit, seed and temperature once each.
+/// The maximum number of changes of the form of one call: structured output twice, and the limit, seed and temperature once
+/// each.
 pub(super) const MOST_CHANGES: usize = 5;
 
-/// The most servers that are remembered. Past that, all is learned anew.
+/// The maximum number of servers that are remembered. If there are more, all are forgotten.
 const MOST_REMEMBERED: usize = 1_000;
 
-/// How a server is asked for an answer in a given form.
+/// How structured output is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Structured {
     /// By its schema: `json_schema`, or a tool that must be called.
     Schema,
-    /// For some JSON object, of the form that the instructions describe.
+    /// As any JSON object, with instructions that describe its form.
     Object,
-    /// By the instructions alone.
+    /// With instructions only.
     Plain,
 }
 
-/// The name under which the limit of output tokens goes.
+/// The name of the limit on output tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LimitName {
     /// `max_tokens`, which most servers know.
     MaxTokens,
-    /// `max_completion_tokens`, which OpenAI and Azure demand of newer models.
+    /// `max_completion_tokens`, which OpenAI and Azure require for newer models.
     MaxCompletionTokens,
 }
 
 /// The form of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Form {
-    /// How structured output is asked for.
+    /// How structured output is requested.
     pub structured: Structured,
-    /// Where the limit of output tokens goes.
+    /// The field for the limit on output tokens.
     pub limit: LimitName,
     /// The role of the system message.
     pub system: SystemRole,
-    /// Send the index of the repeat as `seed`.
+    /// Whether the number of the repeat is sent as `seed`.
     pub seed: bool,
-    /// Send a temperature that nobody asked for.
+    /// Whether a temperature that the resource does not set is sent.
     pub preferred_temperature: bool,
 }
 
 /// The form that the resource asks for, and what it leaves open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
-    /// The protocol that it is written in.
+    /// The protocol of the requests.
     pub wire: &'static dyn Wire,
     /// `models[].structuredOutput`.
     pub structured: StructuredOutput,
     /// `models[].openAI.tokenLimit`.
     pub limit: TokenLimit,
-    /// The name of the limit where that says `Auto`.
+    /// The name of the limit if that is `Auto`.
     pub usual_limit: LimitName,
     /// `models[].openAI.systemRole`.
     pub system: SystemRole,
@@ -69,7 +70,7 @@ pub(super) struct Wanted {
     pub seed: bool,
 }
 
-/// What was learned of a server.
+/// What was learned about a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lessons {
     structured: Option<Structured>,
@@ -79,7 +80,7 @@ pub(super) struct Lessons {
 }
 
 impl Wanted {
-    /// The form of a request to a server of which this is known.
+    /// The form of a request to a server, given what was learned about it.
     pub(super) fn form(self, lessons: Lessons) -> Form {
         let structured = match self.structured {
             StructuredOutput::Auto => lessons.structured.unwrap_or(Structured::Schema),
@@ -101,14 +102,14 @@ impl Wanted {
         }
     }
 
-    /// What there is to learn from a refusal of a request in the form that these lessons led to; `None` if the same request would
-    /// go out again.
+    /// What there is to learn from the refusal of a request in the form for these lessons; `None` if the same request would
+    /// be sent again.
     pub(super) fn learn(self, lessons: Lessons, refused: Setting) -> Option<Lessons> {
         let mut learned = lessons;
         let form = self.form(lessons);
         match refused {
             Setting::StructuredOutput => learned.structured = Some(self.wire.instead_of(form.structured)),
-            // Once: a server that refuses both names has another complaint.
+            // Once: if the server refuses both names, the reason is another one.
             Setting::MaxTokens if lessons.limit.is_none() && form.limit == LimitName::MaxTokens => {
                 learned.limit = Some(LimitName::MaxCompletionTokens);
             }
@@ -123,17 +124,17 @@ impl Wanted {
     }
 }
 
-/// What was learned of the servers of this process. Cheap to clone; clones share it.
+/// What was learned about servers, for the whole process. Cheap to clone; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Remembered(Arc<Mutex<HashMap<String, Lessons>>>);
 
 impl Remembered {
-    /// What is known of a server and model.
+    /// What was learned about a server and model.
     pub(super) fn of(&self, server: &str) -> Lessons {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(server).copied().unwrap_or_default()
     }
 
-    /// Keeps what was learned.
+    /// Remembers what was learned.
     pub(super) fn keep(&self, server: &str, lessons: Lessons) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST_REMEMBERED && !known.contains_key(server) {
@@ -160,7 +161,7 @@ mod tests {
         }
     }
 
-    /// Follows a server that refuses the same setting again and again.
+    /// The forms of successive requests to a server that always refuses the same setting.
     fn forms(wanted: Wanted, refused: Setting) -> Vec<Form> {
         let mut lessons = Lessons::default();
         let mut forms = vec![wanted.form(lessons)];

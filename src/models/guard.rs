@@ -1,5 +1,4 @@
-//! Names are resolved under the eyes of the operator's list: an address that no name may lead to is dropped, at every connection
-//! anew.
+//! Resolves names, and drops addresses that the operator's list does not admit. Every new connection is checked.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,14 +14,14 @@ impl Resolve for Guarded {
     fn resolve(&self, name: Name) -> Resolving {
         let list = Arc::clone(&self.0);
         Box::pin(async move {
-            // The port of the URL is put in by whoever connects.
+            // The caller sets the port of the URL.
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             Ok(admitted(&list, name.as_str(), found)?)
         })
     }
 }
 
-/// The addresses that may be connected to; the first refusal when there were only others.
+/// The admitted addresses; the first refusal if there are none.
 fn admitted(list: &AllowList, name: &str, found: impl Iterator<Item = SocketAddr>) -> Result<Addrs, Refusal> {
     let mut admitted = Vec::new();
     let mut refusal = None;

@@ -1,8 +1,8 @@
-//! The door in front of one model: every attempt passes it, and waits there rather than at the provider.
+//! The limiter of one model: every attempt waits here rather than at the provider.
 //!
-//! In order: a free slot (as many as [`super::pace::Concurrency`] allows just now), then, one after the other, an open
-//! gate (closed while the provider asks to wait) and room in this minute's requests and tokens. Dropping a future
-//! that waits, or a [`Pass`], gives everything back.
+//! An attempt needs, in this order: a free slot (as many as [`super::pace::Concurrency`] currently allows); then, one
+//! attempt at a time, an open gate (closed while the provider asks to wait) and capacity in the current minute's requests
+//! and tokens. Dropping a waiting future or a [`Pass`] releases everything.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use tokio::time::{Instant, sleep_until};
 use super::pace::{Concurrency, Signal, Ticket, Window};
 use super::pauses::{Active, Stopped, Waiting};
 
-/// The door in front of one model.
+/// Limits the concurrency and the rate of one model.
 #[derive(Debug)]
 pub(super) struct Limiter {
     slots: Semaphore,
-    /// Held by whoever is next at the gate, so that a heavy call is not overtaken for ever by light ones.
+    /// Held by the next attempt at the gate, so that a large call cannot be overtaken by small ones forever.
     turnstile: Turnstile<()>,
     state: Mutex<State>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Limiter {
 #[derive(Debug)]
 struct State {
     concurrency: Concurrency,
-    /// Slots that exist, free and taken. Above the limit for as long as a cut waits for taken ones.
+    /// Existing slots, free and taken. Above the limit while a reduction waits for taken ones.
     issued: usize,
     closed_until: Option<Instant>,
     requests: Option<Window>,
@@ -33,7 +33,7 @@ struct State {
 }
 
 impl State {
-    /// Lets a request in, or says when to ask again.
+    /// Admits a request, or returns when to try again.
     fn enter(&mut self, tokens: u64, now: Instant) -> Result<Option<Ticket>, Instant> {
         let closed = self.closed_until.filter(|until| *until > now);
         let requests = self.requests.as_mut().and_then(|window| window.full_until(1, now));
@@ -49,7 +49,7 @@ impl State {
 }
 
 impl Limiter {
-    /// At most `concurrency` at once, and so many requests and tokens in a minute.
+    /// At most `concurrency` concurrent requests, and this many requests and tokens per minute.
     pub(super) fn new(concurrency: usize, requests: Option<u32>, tokens: Option<u32>) -> Self {
         let concurrency = Concurrency::new(concurrency.min(Semaphore::MAX_PERMITS));
         let issued = concurrency.limit();
@@ -66,16 +66,16 @@ impl Limiter {
         }
     }
 
-    /// Waits until a request of about `tokens` tokens may start.
+    /// Waits until a request of about `tokens` tokens may be sent.
     ///
     /// # Errors
-    /// [`Stopped`] when it may never: nothing of it has gone out.
+    /// [`Stopped`] if it must not be sent any more; then nothing was sent.
     pub(super) async fn admit<'a>(&'a self, tokens: u64, mut waiting: Waiting<'a>) -> Result<Pass<'a>, Stopped> {
         let permit = waiting.until(self.slots.acquire()).await?.expect("nobody closes the semaphore");
         let slot = Slot { limiter: self, permit: Some(permit) };
         let _turn = waiting.until(self.turnstile.lock()).await?;
         loop {
-            // What is let in counts for a minute from now, so nothing may come between that and its start.
+            // An admitted request counts for the minute that begins now, so it must be sent without delay.
             let active = waiting.go().await?;
             let now = Instant::now();
             let entered = self.state().enter(tokens, now);
@@ -94,19 +94,19 @@ impl Limiter {
     }
 }
 
-/// The right to have one request under way.
+/// The right to send one request.
 #[derive(Debug)]
 pub(super) struct Pass<'a> {
     slot: Slot<'a>,
-    /// Whether the call waits, for those who ask.
+    /// Counts the call as active, for observers of [`super::pauses`].
     pub active: Active<'a>,
     started: Instant,
     ticket: Option<Ticket>,
 }
 
 impl<'a> Pass<'a> {
-    /// Ends an attempt: adapts the concurrency, closes the gate for `closed_for`, and counts `used` tokens in place
-    /// of the estimate. Returns the new limit when it was cut, and that the call is still there.
+    /// Ends an attempt: adapts the concurrency, closes the gate for `closed_for`, and counts `used` tokens instead of the
+    /// estimate. Returns the new limit if it was reduced, and the call, which is still active.
     pub(super) fn finish(
         self,
         signal: Signal,
@@ -136,7 +136,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// A taken slot. Ceases to exist on its return when there are more than the limit.
+/// A taken slot. It is removed instead of released if there are more than the limit.
 #[derive(Debug)]
 struct Slot<'a> {
     limiter: &'a Limiter,
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_more_than_the_limit_are_let_in_at_once() {
+    async fn no_more_than_the_limit_are_admitted_concurrently() {
         let limiter = Limiter::new(3, None, None);
         let passes = admitted(&limiter);
         assert_eq!(passes.len(), 3);

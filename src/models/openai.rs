@@ -1,7 +1,7 @@
 //! The OpenAI protocol: chat completions and embeddings.
 //!
-//! Spoken by OpenAI, vLLM, Ollama, LiteLLM and most gateways, each with its own idea of what may be left out. What is
-//! sent is what all of them take; what is read is whatever they are known to send.
+//! Used by OpenAI, vLLM, Ollama, LiteLLM and most gateways, each of which omits different fields. Requests only contain
+//! what all of them accept; parsing tolerates everything that they are known to send.
 
 mod answer;
 mod embeddings;
@@ -26,7 +26,7 @@ use crate::domain::transcript::{Message, OpaqueParts};
 /// The host of OpenAI itself, as opposed to others that speak its protocol.
 const HOST: &str = "api.openai.com";
 
-/// Hosts that want the limit of output tokens under its new name, too.
+/// Hosts that also require the new name of the limit on output tokens.
 const AZURE: [&str; 2] = [".openai.azure.com", ".cognitiveservices.azure.com"];
 
 /// The OpenAI protocol.
@@ -146,7 +146,7 @@ enum WireMessage<'a> {
 #[serde(untagged)]
 enum Content<'a> {
     Text(&'a str),
-    /// As the server wrote them.
+    /// As the server sent them.
     Parts(&'a [Value]),
 }
 
@@ -220,7 +220,7 @@ fn response_format(schema: &AnswerSchema, structured: Structured) -> Option<Resp
     }
 }
 
-/// The messages, with the instructions where the server takes them.
+/// The messages, with the instructions in the form that the server accepts.
 fn wire_messages<'a>(system: &'a str, messages: &'a [Message], role: SystemRole) -> Vec<WireMessage<'a>> {
     let wire = messages.iter().map(wire_message);
     if system.is_empty() {
@@ -258,7 +258,7 @@ fn wire_message(message: &Message) -> WireMessage<'_> {
 }
 
 fn wire_call<'a>(call: &'a ToolCall, opaque: Option<&'a OpaqueParts>) -> WireCall<'a> {
-    // Many servers parse the arguments of earlier calls, and refuse the whole request when they are no object.
+    // Many servers parse the arguments of earlier calls, and refuse the whole request if they are not an object.
     let arguments = match &call.arguments {
         arguments @ Value::Object(_) => arguments.to_string(),
         broken => json!({ "malformed": broken }).to_string(),
@@ -380,7 +380,7 @@ mod tests {
         }
     }
 
-    /// What a server sent that must go back, and the message that goes back, field by field.
+    /// Parts that a server requires to be returned, and the message that returns them, field by field.
     #[test]
     fn what_must_go_back_goes_back_unchanged() {
         let signed = json!({"google": {"thought_signature": "c2ln"}});

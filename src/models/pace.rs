@@ -1,29 +1,29 @@
-//! How hard a provider may be driven, as pure state: how many requests at once, and how much in a minute.
+//! The load that a provider can take, as pure state: concurrent requests, and requests and tokens per minute.
 //!
-//! Nothing in here waits or reads a clock; [`super::limits`] does.
+//! Nothing here waits or reads a clock; [`super::limits`] does.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What the end of an attempt says about the provider.
+/// What the end of an attempt says about the load of the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signal {
     /// It keeps up.
     Answered,
-    /// It did not manage; whether for load or for another reason cannot be told from one attempt.
+    /// It failed; a single attempt does not show whether load is the reason.
     Failed,
-    /// It said itself that there is too much to do.
+    /// It reported that it is overloaded.
     Overloaded,
 }
 
-/// How many requests may be under way: additive increase, multiplicative decrease (Chiu & Jain 1989).
+/// The limit of concurrent requests: additive increase, multiplicative decrease (Chiu & Jain 1989).
 ///
-/// The limit starts at its maximum. It is halved when the provider says that it is overloaded, or when more than a
-/// quarter of a window failed: failures that come one by one are no sign of load. It grows by one for each
-/// other window. A window is as many attempts as the limit. What started before the last cut says nothing about
-/// the limit after it and is not counted, so that a burst of refusals halves the limit once.
+/// The limit starts at its maximum. It is halved if the provider reports that it is overloaded, or if more than a quarter
+/// of a window failed: isolated failures are no sign of load. It grows by one after each other window. A window has as many
+/// attempts as the limit. Attempts that started before the last reduction say nothing about the new limit and are not
+/// counted, so that a burst of refusals halves the limit once.
 #[derive(Debug)]
 pub(super) struct Concurrency {
     limit: usize,
@@ -40,12 +40,12 @@ impl Concurrency {
         Self { limit: most, most, cut: None, ended: 0, failed: 0 }
     }
 
-    /// The limit now.
+    /// The current limit.
     pub(super) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Takes in how an attempt ended that had started at `started`.
+    /// Counts the end of an attempt that started at `started`.
     pub(super) fn observe(&mut self, signal: Signal, started: Instant, now: Instant) {
         if self.cut.is_some_and(|cut| started < cut) {
             return;
@@ -78,10 +78,10 @@ impl Concurrency {
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// At most so much in any minute: what was let in stays counted for one.
+/// Limits the amount in any minute: everything that was admitted counts for one minute.
 ///
-/// Unlike a token bucket this never lets in more than the stated amount in any sixty seconds, allows all of it at
-/// once, and an estimate can be corrected once the real weight is known.
+/// Unlike a token bucket, this never admits more than the limit in any sixty seconds, allows all of it at the same time,
+/// and an estimate can be corrected once the actual amount is known.
 #[derive(Debug)]
 pub(super) struct Window {
     most: u64,
@@ -91,7 +91,7 @@ pub(super) struct Window {
     first: u64,
 }
 
-/// Names an entry of a [`Window`].
+/// Identifies an entry of a [`Window`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket(u64);
 
@@ -101,8 +101,8 @@ impl Window {
         Self { most, sum: 0, entries: VecDeque::new(), first: 0 }
     }
 
-    /// When there will be room for `weight`; `None` when there is now. What is heavier than the whole window waits
-    /// until the window is empty.
+    /// When there will be capacity for `weight`; `None` if there is now. A weight above the limit waits until the window is
+    /// empty.
     pub(super) fn full_until(&mut self, weight: u64, now: Instant) -> Option<Instant> {
         while let Some(&(at, old)) = self.entries.front()
             && at + MINUTE <= now
@@ -124,14 +124,14 @@ impl Window {
         until
     }
 
-    /// Lets `weight` in.
+    /// Admits `weight`.
     pub(super) fn enter(&mut self, weight: u64, now: Instant) -> Ticket {
         self.entries.push_back((now, weight));
         self.sum += weight;
         Ticket(self.first + self.entries.len() as u64 - 1)
     }
 
-    /// Corrects the weight of what was let in before, if it still counts.
+    /// Corrects the weight of an admitted entry, if it still counts.
     pub(super) fn settle(&mut self, ticket: Ticket, weight: u64) {
         let Some(index) = ticket.0.checked_sub(self.first) else { return };
         if let Some((_, old)) = usize::try_from(index).ok().and_then(|index| self.entries.get_mut(index)) {

@@ -1,33 +1,33 @@
-//! Who only waits: whether anything of a cycle goes on at its providers, or all its calls wait.
+//! Detects whether a cycle is idle, which means that all its calls are waiting, and pauses it.
 //!
-//! A cycle whose provider says `Retry-After: 300` does nothing for five minutes. Whoever runs cycles in turns learns here
-//! that all calls of one wait ([`Pauses::idle`]), may pause it, and is asked before a call of a paused cycle goes out
-//! ([`Pauses::wanted`]). Nothing is paused unless somebody does so.
+//! A cycle whose provider sends `Retry-After: 300` does nothing for five minutes. A caller that runs cycles in turns can
+//! wait until all calls of a cycle are waiting, which pauses the cycle ([`Pauses::idle`]), and until a call of the paused
+//! cycle could be sent ([`Pauses::wanted`]). A cycle is only paused by such a caller.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How long an attempt may be without an answer before it counts as waiting: a provider that is slow to answer must hold up others
-/// no more than one that asks to come back later.
+/// How long an attempt may take before it counts as waiting: a slow provider must not delay other cycles more than one that
+/// asks to retry later.
 const SLOW: Duration = Duration::from_secs(30);
 
-/// The calls of one cycle, by whether they wait.
+/// Counts the calls of one cycle by whether they wait.
 #[derive(Debug)]
 pub struct Pauses {
     state: watch::Sender<State>,
-    /// Calls that wait are given up.
+    /// Cancels all waiting calls.
     stop: CancellationToken,
-    /// [`SLOW`], but in tests.
+    /// [`SLOW`], except in tests.
     slow: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
-    /// Calls that wait, those that ask to go on included.
+    /// Calls that wait, including those that ask to be sent.
     waiting: usize,
-    /// Calls that could go out, if the cycle were not paused.
+    /// Calls that could be sent if the cycle were not paused.
     asking: usize,
     /// Calls that are at the provider.
     active: usize,
@@ -50,23 +50,23 @@ impl Default for Pauses {
     }
 }
 
-/// Somebody has asked to stop while a call was waiting; nothing of it has gone out since.
+/// A stop was requested while a call was waiting. Nothing of it was sent since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stopped;
 
 impl Pauses {
-    /// No calls yet. Those that wait when `stop` is cancelled, or later, are given up.
+    /// No calls yet. When `stop` is cancelled, calls that wait then or later are given up.
     #[must_use]
     pub fn new(stop: CancellationToken) -> Self {
         Self { state: watch::Sender::default(), stop, slow: SLOW }
     }
 
-    /// Waits until all calls have been waiting for `grace`, and pauses: from then on no call goes out before
-    /// [`go_on`](Self::go_on).
+    /// Waits until all calls have been waiting for `grace`, and pauses the cycle: no call is sent before
+    /// [`resume`](Self::resume).
     pub async fn idle(&self, grace: Duration) {
         let mut states = self.state.subscribe();
         loop {
-            // The sender lives as long as we do.
+            // Infallible: `self` owns the sender.
             let _ = states.wait_for(State::is_idle).await;
             if tokio::time::timeout(grace, states.wait_for(|state| !state.is_idle())).await.is_ok() {
                 continue;
@@ -82,39 +82,39 @@ impl Pauses {
         }
     }
 
-    /// Waits until a call of the paused cycle could go out, or none waits any more.
+    /// Waits until a call of the paused cycle could be sent, or no call waits any more.
     pub async fn wanted(&self) {
         let _ = self.state.subscribe().wait_for(State::is_wanted).await;
     }
 
-    /// Lets calls go out again.
-    pub fn go_on(&self) {
+    /// Resumes the cycle.
+    pub fn resume(&self) {
         self.change(|state| state.is_paused = false);
     }
 
-    /// Gives up all calls that wait.
+    /// Gives up all waiting calls.
     pub fn close(&self) {
         self.stop.cancel();
     }
 
-    /// A call waits from now on.
+    /// Counts a call as waiting.
     pub(super) fn wait(&self) -> Waiting<'_> {
         self.change(|state| state.waiting += 1);
         Waiting { pauses: self, asks: false }
     }
 
-    /// Changes the state. Who follows it is woken only when the change means something to them: there are thousands of calls.
+    /// Changes the state. Observers are woken only if the change matters to them, because there are thousands of calls.
     fn change(&self, change: impl FnOnce(&mut State)) {
         self.state.send_if_modified(|state| {
-            let told = |state: &State| (state.is_idle(), state.is_wanted(), state.is_paused);
-            let before = told(state);
+            let visible = |state: &State| (state.is_idle(), state.is_wanted(), state.is_paused);
+            let before = visible(state);
             change(state);
-            told(state) != before
+            visible(state) != before
         });
     }
 }
 
-/// A call that waits.
+/// A waiting call.
 #[derive(Debug)]
 pub(super) struct Waiting<'a> {
     pauses: &'a Pauses,
@@ -122,7 +122,7 @@ pub(super) struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    /// Waits for something, unless there is a stop.
+    /// Waits for a future, unless a stop is requested.
     pub(super) async fn until<T>(&self, what: impl Future<Output = T>) -> Result<T, Stopped> {
         tokio::select! {
             biased;
@@ -131,7 +131,7 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// Goes on, once the cycle is not paused.
+    /// Waits until the cycle is not paused, and becomes active.
     pub(super) async fn go(mut self) -> Result<Active<'a>, Stopped> {
         loop {
             if self.pauses.stop.is_cancelled() {
@@ -147,7 +147,7 @@ impl<'a> Waiting<'a> {
                 }
             });
             if goes {
-                // Dropping `self` takes back that it waits and asks, after it has become active: there is no moment between.
+                // The call is counted as active before dropping `self` ends its wait, so it is always counted.
                 return Ok(Active { pauses: self.pauses });
             }
             self.asks = true;
@@ -173,12 +173,12 @@ pub(super) struct Active<'a> {
 }
 
 impl<'a> Active<'a> {
-    /// The call waits again.
+    /// Counts the call as waiting again.
     pub(super) fn wait(self) -> Waiting<'a> {
         self.pauses.wait()
     }
 
-    /// Waits for what the provider has to say. The call counts as waiting once that takes long.
+    /// Waits for the provider's answer. If that takes long, the call counts as waiting.
     pub(super) async fn answered<T>(&self, answer: impl Future<Output = T>) -> T {
         let mut answer = std::pin::pin!(answer);
         if let Ok(there) = tokio::time::timeout(self.pauses.slow, &mut answer).await {
@@ -195,7 +195,7 @@ impl Drop for Active<'_> {
     }
 }
 
-/// A call at a provider that has been slow for so long that it counts as waiting. It needs nobody's leave to be answered.
+/// Counts a call at a slow provider as waiting. Its answer is accepted even if the cycle is paused.
 struct Slow<'a>(&'a Pauses);
 
 impl<'a> Slow<'a> {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_of_a_paused_cycle_goes_out_before_it_may_go_on() {
+    async fn nothing_of_a_paused_cycle_is_sent_before_it_is_resumed() {
         let pauses = Pauses::default();
         let waits = active(&pauses).await.wait();
         pauses.idle(GRACE).await;
@@ -251,7 +251,7 @@ mod tests {
         let mut going = Box::pin(waits.go());
         assert!(going.as_mut().now_or_never().is_none());
         pauses.wanted().now_or_never().expect("a call asks to go on");
-        pauses.go_on();
+        pauses.resume();
         let active = going.await.unwrap();
         assert!(pauses.wanted().now_or_never().is_none());
         drop(active);

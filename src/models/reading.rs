@@ -1,4 +1,4 @@
-//! Reading a body: no longer than it may be, no faster than there is room for it, and in time.
+//! Reads a body, within limits on its length, on the memory of all answers, and on time.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use tokio::time::{Instant, timeout};
 use super::attempt::root_cause;
 use super::room::{SHORT, Share};
 
-/// How long the rest of a long answer may take. It takes room from others meanwhile.
+/// The time-out for the rest of a long answer, which meanwhile takes memory from others.
 const LONG_ANSWER: Duration = Duration::from_mins(1);
 
-/// The time that an attempt has left. What is waited for in our own queues is not taken off it.
+/// The remaining time of an attempt. Waits in our own queues do not count.
 #[derive(Debug)]
 pub(super) struct Patience {
     left: Duration,
 }
 
-/// The time is over.
+/// The time is used up.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Over;
 
 impl Patience {
-    /// So much.
+    /// The full time.
     pub(super) fn new(left: Duration) -> Self {
         Self { left }
     }
@@ -36,14 +36,14 @@ impl Patience {
     }
 }
 
-/// Why there is no whole body.
+/// Why a body could not be read completely.
 #[derive(Debug)]
 pub(super) enum Unread {
-    /// The time is over.
+    /// The time is used up.
     Over,
-    /// It has more bytes than this.
+    /// It is longer than this many bytes.
     TooLong(usize),
-    /// It ended before its end, and why.
+    /// It was cut off, for this reason.
     Cut(String),
 }
 
@@ -53,7 +53,7 @@ impl From<Over> for Unread {
     }
 }
 
-/// The whole body of an answer.
+/// Reads the whole body of an answer.
 pub(super) async fn whole(
     response: &mut Response,
     share: &mut Share,
@@ -62,7 +62,7 @@ pub(super) async fn whole(
     if response.content_length().is_some_and(|length| length > share.most() as u64) {
         return Err(Unread::TooLong(share.most()));
     }
-    // A promised length is not believed beyond what a short answer has.
+    // An announced length is only trusted up to the size of a short answer.
     let promised = response.content_length().unwrap_or(0).min(SHORT as u64);
     let mut body = Vec::with_capacity(promised as usize);
     loop {
@@ -83,7 +83,7 @@ pub(super) async fn whole(
     }
 }
 
-/// As much of the body of an error as is looked at.
+/// Reads the beginning of the body of an error.
 pub(super) async fn beginning(response: &mut Response, most: usize, patience: &mut Patience) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Ok(Some(chunk))) = patience.wait(response.chunk()).await {

@@ -1,4 +1,4 @@
-//! What a status other than 200 means, and what to do about it.
+//! The meaning of a status other than 200, and the remedy.
 
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION};
@@ -9,7 +9,7 @@ use super::endpoint::Endpoint;
 use super::setting::Setting;
 use crate::engine::ports::CallErrorKind;
 
-/// The failure that an answer with such a status is.
+/// The failure for a response with such a status.
 pub(super) fn of(endpoint: &Endpoint, at: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
     let complaint = Complaint::read(body, status, headers);
     let Meaning { kind, advice, refused } = meaning(endpoint, status, headers, &complaint);
@@ -28,7 +28,7 @@ pub(super) fn of(endpoint: &Endpoint, at: &str, status: StatusCode, headers: &He
     Failure { kind, status: Some(status.as_u16()), retry_after: retry_after(headers), message, refused, usage: None }
 }
 
-/// What kind of failure a status is, what to do about it, and which setting it is about.
+/// What kind of failure a status is, the remedy, and the setting that is refused.
 struct Meaning {
     kind: CallErrorKind,
     advice: String,
@@ -55,7 +55,7 @@ fn meaning(endpoint: &Endpoint, status: StatusCode, headers: &HeaderMap, complai
             "the provider's content filter does not let the request through: change the scenario or the filter";
         return Meaning::new(CallErrorKind::Filtered, advice);
     }
-    // OpenAI answers 429 to an account without credit, too. No waiting helps against that.
+    // OpenAI answers 429 also to an account without credit, and then waiting does not help.
     if code == 402
         || (code == 429 && (complaint.has("insufficient_quota") || complaint.has("billing_hard_limit_reached")))
     {
@@ -93,7 +93,7 @@ fn meaning(endpoint: &Endpoint, status: StatusCode, headers: &HeaderMap, complai
 
 const NO_KEY: &str = "no key was sent: name one by apiKey of the model";
 
-/// Servers that want a key say so in the oddest ways.
+/// Servers that require a key report that in many different ways.
 fn with_hint(endpoint: &Endpoint, advice: &str) -> String {
     match endpoint.key {
         Some(_) => advice.to_owned(),
@@ -101,8 +101,8 @@ fn with_hint(endpoint: &Endpoint, advice: &str) -> String {
     }
 }
 
-/// Whether it is the key that is wrong or missing. LiteLLM says so with 400 and 500 too, once in the words "No connected db": it
-/// looks for the key in a database that it does not have.
+/// Whether the key is wrong or missing. LiteLLM reports that with 400 and 500 too, in one case as "No connected db",
+/// because it looks for the key in a database that it does not have.
 fn is_about_the_key(status: u16, complaint: &Complaint) -> bool {
     const WORDS: [&str; 6] = [
         "no connected db",
@@ -122,7 +122,7 @@ fn is_about_the_key(status: u16, complaint: &Complaint) -> bool {
             || complaint.has("invalid_api_key"))
 }
 
-/// The setting that a refusal is about. Servers that render a prompt from a template fail at the system message with 500.
+/// The setting that is refused. Servers that render a prompt with a template fail at the system message with 500.
 fn refused_setting(status: u16, complaint: &Complaint) -> Option<Setting> {
     let setting = Setting::refused(complaint)?;
     let is_refusal = match status {

@@ -1,4 +1,4 @@
-//! The attempts of one call: when there is another one, and after which wait.
+//! The attempts of one call: whether to retry, and after which wait.
 
 use std::time::Duration;
 
@@ -17,15 +17,15 @@ use crate::domain::money::Usage;
 use crate::engine::ports::{CallError, CallErrorKind};
 use crate::engine::stopwatch::CallTime;
 
-/// When a call is tried again.
+/// When a call is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// The shortest wait before the second attempt. It doubles with each further attempt; at random, up to as much is
-    /// added, so that calls which failed together do not come back together.
+    /// The minimum wait before the second attempt. It doubles with each further attempt, and a random share of up to as
+    /// much is added, so that calls that failed together are not retried together.
     pub first_wait: Duration,
-    /// What the wait stops doubling at.
+    /// The maximum of the doubled wait.
     pub longest_wait: Duration,
-    /// The longest wait that a provider may ask for. A call that is to wait longer is given up.
+    /// The longest wait that a provider may ask for. If it asks for more, the call is given up.
     pub patience: Duration,
 }
 
@@ -39,14 +39,14 @@ impl Default for RetryPolicy {
     }
 }
 
-/// What follows a failure.
+/// What follows after a failure.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    /// Another attempt, after this wait.
+    /// A retry after this wait.
     Retry(Duration),
-    /// No other attempt would go better, or there were enough.
+    /// Giving up: a retry cannot succeed, or there were enough.
     GiveUp,
-    /// The provider asks to wait for longer than we do.
+    /// Giving up: the provider asks for a longer wait than is allowed.
     TooLong(Duration),
 }
 
@@ -69,7 +69,7 @@ impl Waits {
     }
 
     fn after(&mut self, failure: &Failure) -> Next {
-        // What is paid is recorded first: whether to ask again is for whoever keeps the budget to say.
+        // A paid answer is recorded first; the owner of the budget decides on a retry.
         if !failure.kind.is_retryable() || failure.usage.is_some() {
             return Next::GiveUp;
         }
@@ -86,31 +86,31 @@ impl Waits {
 pub(super) struct GivenUp {
     /// Why.
     pub error: CallError,
-    /// The setting that the server does not take, where that is why.
+    /// The setting that the server refuses, if that is the reason.
     pub refused: Option<Setting>,
 }
 
-/// A call as it goes over the wire, as often as it must.
+/// A call, with everything that its attempts need.
 pub(super) struct Call<'a> {
     pub http: &'a Client,
     pub endpoint: &'a Endpoint,
     pub policy: &'a RetryPolicy,
-    /// Seeds the jitter.
+    /// The seed of the jitter.
     pub seed: u64,
-    /// The request; its body is shared by all attempts.
+    /// The request; all attempts share its body.
     pub request: Request,
-    /// About how many tokens it will take.
+    /// The estimated tokens of the call.
     pub tokens: u64,
-    /// What its answer may have at most.
+    /// The maximum size of its answer.
     pub expected: Expected,
-    /// Who is told whether it waits.
+    /// Is notified whether the call waits.
     pub pauses: &'a Pauses,
-    /// Where it reports when a request is under way.
+    /// Is notified when a request is running.
     pub time: &'a CallTime,
 }
 
 impl Call<'_> {
-    /// Makes the call: waits at the door of the model, tries, and tries again as the policy says. What it found is
+    /// Makes the call: waits at the limiter of the model, and attempts and retries according to the policy. The result is
     /// recorded in the current span.
     pub(super) async fn make<T>(
         self,

@@ -1,8 +1,8 @@
-//! Room for answers: how long one may be, and how much all that are under way may take together.
+//! Memory for answers: limits the size of one answer, and of all concurrent ones together.
 //!
-//! An answer that is no longer than [`SHORT`] takes that much; a longer one also takes as much as its request may produce at
-//! most, from a share for long ones, so that they are read a few at a time. Whoever waits for that share holds no part of it,
-//! so that none waits for another one's. What is taken is kept until the answer is in the ledger.
+//! Every answer reserves [`SHORT`] bytes. A longer one also reserves the most that its request can produce, from a separate
+//! half for long ones, so that only a few of those are read concurrently. An answer that waits for that half holds no part
+//! of it, so answers cannot deadlock. The reservation lasts until the answer is in the ledger.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::tool::ToolCall;
 
-/// What every answer takes, in bytes. Nearly all are shorter.
+/// The reservation of every answer, in bytes. Nearly all answers are shorter.
 pub(super) const SHORT: usize = 32 << 10;
 
-/// What an answer may have beside its tokens: its frame, and what a provider adds to it.
+/// The allowance for an answer beside its tokens, in bytes: its frame, and what a provider adds.
 const FRAME: usize = 256 << 10;
-/// What a token may take at most: a few characters as a rule, each of them up to twelve bytes of JSON, and its probabilities.
+/// The most bytes of a token: usually a few characters, each of up to twelve bytes of JSON, and its probabilities.
 const BYTES_A_TOKEN: u64 = 256;
-/// What the vector of a text may take: thousands of numbers of up to twenty digits.
+/// The most bytes of the vector of a text: thousands of numbers of up to twenty digits.
 const BYTES_A_VECTOR: usize = 96 << 10;
 
-/// How much memory answers may take.
+/// The limits of the memory for answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerMemory {
-    /// The longest answer of a chat model, in bytes. A request that limits its tokens may get less.
+    /// The longest answer of a chat model, in bytes. A request with a limit on its tokens may have a lower one.
     pub longest: usize,
-    /// All answers that are being read or recorded, in bytes as they came. In memory an answer takes several times that.
+    /// All answers that are being read or recorded, in bytes as received. In memory an answer takes several times that.
     pub together: usize,
 }
 
@@ -36,16 +36,16 @@ impl Default for AnswerMemory {
     }
 }
 
-/// What an answer may have at most.
+/// The expected maximum size of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// An answer of so many tokens; without a number, of as many as the model likes.
+    /// An answer of this many tokens; `None` if the number is not limited.
     Tokens(Option<u64>),
-    /// A vector for each of so many texts.
+    /// A vector for each of this many texts.
     Vectors(usize),
 }
 
-/// Room for the answers of a process. Clones share it.
+/// The memory for the answers of a process. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     memory: AnswerMemory,
@@ -53,7 +53,7 @@ pub(super) struct Room {
     long: Arc<Semaphore>,
 }
 
-/// What one answer has of the room.
+/// The reservation of one answer.
 #[derive(Debug)]
 pub(super) struct Share {
     room: Room,
@@ -63,14 +63,14 @@ pub(super) struct Share {
 }
 
 impl Room {
-    /// Half of it for short answers, half for long ones.
+    /// One half is for short answers, the other for long ones.
     pub(super) fn new(memory: AnswerMemory) -> Self {
         let half = (memory.together / 2).clamp(SHORT, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let semaphore = || Arc::new(Semaphore::new(half));
         Self { memory, short: semaphore(), long: semaphore() }
     }
 
-    /// The longest body that a request may bring, in bytes.
+    /// The maximum length of the answer to a request, in bytes.
     pub(super) fn most(&self, expected: Expected) -> usize {
         match expected {
             Expected::Tokens(None) => self.memory.longest,
@@ -82,7 +82,7 @@ impl Room {
         }
     }
 
-    /// Waits for the room of a short answer.
+    /// Waits for the reservation of a short answer.
     pub(super) async fn enter(&self, expected: Expected) -> Share {
         let short = take(&self.short, SHORT, self.half()).await;
         Share { room: self.clone(), most: self.most(expected), _short: short, long: None }
@@ -94,17 +94,17 @@ impl Room {
 }
 
 impl Share {
-    /// The longest body that may be read, in bytes.
+    /// The maximum length of the body, in bytes.
     pub(super) fn most(&self) -> usize {
         self.most
     }
 
-    /// Whether a body of this length may be read without waiting.
+    /// Whether a body of this length fits into the current reservation.
     pub(super) fn has_room_for(&self, length: usize) -> bool {
         length <= SHORT || self.long.is_some()
     }
 
-    /// Waits for the room of a long answer.
+    /// Waits for the reservation of a long answer.
     pub(super) async fn widen(&mut self) {
         if self.long.is_none() {
             self.long = take(&self.room.long, self.most, self.room.half()).await;
@@ -112,12 +112,12 @@ impl Share {
     }
 }
 
-/// The most tool calls that an answer may have.
+/// The maximum number of tool calls in an answer.
 const MOST_CALLS: usize = 1_000;
-/// The most values that the arguments of its calls may have together: in memory a value takes many times its bytes.
+/// The maximum number of values in the arguments of all calls: in memory a value takes many times its bytes.
 const MOST_VALUES: usize = 20_000;
 
-/// Sees that the tool calls of an answer are no more than an agent can mean.
+/// Checks that an answer does not have absurdly many tool calls or arguments.
 pub(super) fn check_calls(calls: &[ToolCall]) -> Result<(), String> {
     if calls.len() > MOST_CALLS {
         return Err(format!("it has {} tool calls, more than {MOST_CALLS}", calls.len()));
@@ -137,10 +137,10 @@ fn values(value: &Value) -> usize {
     }
 }
 
-/// Takes so many bytes, or all that there are.
+/// Reserves this many bytes, or all if there are fewer.
 async fn take(from: &Arc<Semaphore>, bytes: usize, all: usize) -> Option<OwnedSemaphorePermit> {
     let bytes = u32::try_from(bytes.min(all)).unwrap_or(u32::MAX);
-    // Nobody closes the semaphore.
+    // The semaphore is never closed.
     Arc::clone(from).acquire_many_owned(bytes).await.ok()
 }
 

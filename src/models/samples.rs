@@ -31,7 +31,7 @@ pub(super) fn question() -> ChatRequest {
     request("You help.", vec![Message::User { text: "where is my order?".to_owned() }])
 }
 
-/// Everything that a conversation can have in it.
+/// A conversation with every kind of content.
 pub(super) fn conversation() -> ChatRequest {
     let call = |id: &str, name: &str, arguments: Value| ToolCall { id: id.to_owned(), name: name.into(), arguments };
     let answer = |id: &str, name: &str, content: &str, failed| Message::Tool {
@@ -79,7 +79,7 @@ pub(super) fn conversation() -> ChatRequest {
     }
 }
 
-/// A judge's question.
+/// A request to a judge.
 pub(super) fn structured() -> ChatRequest {
     ChatRequest {
         answer_schema: Some(Arc::new(AnswerSchema {
@@ -91,7 +91,7 @@ pub(super) fn structured() -> ChatRequest {
     }
 }
 
-/// A question with fields of the user's own.
+/// A question with extra fields of the user.
 pub(super) fn with_extra(extra: Value) -> ChatRequest {
     ChatRequest { parameters: Arc::new(Parameters { extra: Some(map(extra)), ..Parameters::default() }), ..question() }
 }

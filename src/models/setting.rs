@@ -1,9 +1,9 @@
-//! Which setting of a request a provider does not take, as far as its words tell, and what a person does about it.
+//! Identifies the setting of a request that a provider refuses, as far as its message tells, and the remedy.
 
 use super::complaint::Complaint;
 use super::wire::Wire;
 
-/// A part of a request that not every server takes.
+/// A part of a request that some servers refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Setting {
     /// `temperature`.
@@ -14,7 +14,7 @@ pub(super) enum Setting {
     MaxTokens,
     /// `max_completion_tokens`, by its name.
     MaxCompletionTokens,
-    /// The number that stands in the limit of tokens.
+    /// The value of the limit on tokens.
     TokenLimit,
     /// `seed`.
     Seed,
@@ -28,7 +28,7 @@ pub(super) enum Setting {
     Length,
 }
 
-/// Words of providers that a parameter is unknown to them, rather than its value too large.
+/// Phrases with which providers report that a parameter is unknown, rather than its value invalid.
 const UNKNOWN: [&str; 10] = [
     "unsupported",
     "not support",
@@ -43,11 +43,11 @@ const UNKNOWN: [&str; 10] = [
 ];
 
 impl Setting {
-    /// The setting that a refusal is about; `None` when its words name none.
+    /// The setting that is refused; `None` if the message names none.
     pub(super) fn refused(complaint: &Complaint) -> Option<Self> {
         let param = complaint.param.as_deref().unwrap_or_default();
         let message = complaint.message.as_deref().unwrap_or_default();
-        // What stands first counts: after it come the names of what to use instead.
+        // The first name counts: later ones are what to use instead.
         let text = format!("{param} {message} {}", complaint.codes.join(" ")).to_lowercase();
         if text.contains("context_length_exceeded")
             || text.contains("maximum context length")
@@ -87,7 +87,7 @@ impl Setting {
         }
     }
 
-    /// What a person changes, by the names of the resource.
+    /// The remedy, with the names of the resource's fields.
     pub(super) fn advice(self, wire: &dyn Wire) -> &'static str {
         wire.advice(self).unwrap_or(match self {
             Self::Temperature => {
@@ -109,7 +109,7 @@ impl Setting {
     }
 }
 
-/// Where a name stands as a word of its own.
+/// The position of a name as a separate word.
 fn position(text: &str, name: &str) -> Option<usize> {
     let is_part = |character: char| character.is_alphanumeric() || character == '_';
     text.match_indices(name).map(|(at, _)| at).find(|at| {
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// What providers and servers are known to say.
+    /// Messages that providers and servers are known to send.
     #[test]
     fn a_refused_setting_is_understood() {
         for (body, setting) in [

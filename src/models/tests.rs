@@ -1,4 +1,4 @@
-//! The client against a server on the loopback device that does what a test wants, byte by byte.
+//! Tests the client against a server on the loopback device that sends exactly what a test defines.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -20,13 +20,13 @@ use crate::api::plan::{HeaderPlan, Provider};
 use crate::domain::call::{Finish, ModelIdentity, Parameters, Temperature};
 use crate::domain::duration::HumanDuration;
 
-/// What the server does with a request.
+/// The server's reply to a request.
 enum Reply {
     /// Writes these bytes and closes the connection.
     Bytes(String),
-    /// Closes the connection without a word.
+    /// Closes the connection without a reply.
     HangUp,
-    /// Says nothing, and keeps the connection open.
+    /// Keeps the connection open without a reply.
     Silence,
 }
 
@@ -65,7 +65,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Replies in this order; then always with an answer.
+    /// Sends the replies in this order, and then valid answers.
     async fn start(replies: Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -166,14 +166,14 @@ async fn ask(client: &Client) -> Result<ChatAnswer, CallError> {
     client.chat(&"worker".into(), &samples::question(), &CallTime::default()).await
 }
 
-/// What comes of one call when the server replies so, and how many requests it got.
+/// The result of one call if the server sends these replies, and the number of requests.
 async fn outcome(replies: Vec<Reply>) -> (Result<ChatAnswer, CallError>, usize) {
     let server = Server::start(replies).await;
     let outcome = ask(&client(plan(&server.base))).await;
     (outcome, server.requests().len())
 }
 
-/// The error that ends a call when the server replies so to every attempt.
+/// The error of a call if the server sends this reply to every attempt.
 async fn error_after(reply: impl Fn() -> Reply) -> CallError {
     let (outcome, requests) = outcome((0..3).map(|_| reply()).collect()).await;
     let error = outcome.expect_err("the call must fail");
@@ -181,7 +181,7 @@ async fn error_after(reply: impl Fn() -> Reply) -> CallError {
     error
 }
 
-/// The answer that the server's first reply is, and how many requests it took.
+/// The result if the server's first reply is this body, and the number of requests.
 async fn answer_to(body: &serde_json::Value) -> (ChatAnswer, usize) {
     let (outcome, requests) = outcome(vec![ok(body)]).await;
     (outcome.expect("it is an answer"), requests)
@@ -423,7 +423,7 @@ async fn a_guarded_client_does_not_follow_a_name_to_where_no_name_may_lead() {
     let server = Server::start(vec![]).await;
     let port = server.base.trim_end_matches("/v1").rsplit(':').next().unwrap().to_owned();
     let connections = Connections::guarded(Arc::new(AllowList::read(["*"]).unwrap())).unwrap();
-    // As if the name had passed as another one, and were turned over to this machine afterwards.
+    // As if the name had resolved to an allowed address first, and were then redirected to this machine.
     let error = connections.near.get(format!("http://localhost:{port}/")).send().await.unwrap_err();
     let told = format!("{error:?}");
     assert!(told.contains("Loopback") && server.requests().is_empty(), "{told}");

@@ -1,7 +1,7 @@
-//! The protocol of a provider: its interface to the client.
+//! The interface of a provider's protocol to the client.
 //!
-//! A protocol is one file, with an implementation of [`Wire`], and one arm of [`of`]. Everything else in this folder asks
-//! the endpoint for its `Wire` and never which protocol it is.
+//! A protocol is one file with an implementation of [`Wire`], and one arm of [`of`]. All other code in this folder uses the
+//! `Wire` of an endpoint, and never checks which protocol it is.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,48 +20,47 @@ use super::{anthropic, openai};
 use crate::api::plan::Provider;
 use crate::domain::call::{ChatRequest, EmbedRequest, Embeddings, Parameters, Temperature};
 
-/// A provider's protocol: how requests are written, and how their answers are read.
+/// A provider's protocol: formats requests and parses answers.
 pub(super) trait Wire: fmt::Debug + Send + Sync {
-    /// Its name in spans and messages.
+    /// The name in spans and messages.
     fn name(&self) -> &'static str;
 
-    /// Where chat requests go, from the base URL of the resource.
+    /// The URL of chat requests, given the base URL of the resource.
     fn chat_url(&self, base: &Url) -> Url;
 
     /// The header that carries the key, and its value.
     fn key_header(&self, key: &str) -> (HeaderName, String);
 
-    /// Further headers of every request.
+    /// Additional headers of every request.
     fn headers(&self) -> &'static [(&'static str, &'static str)] {
         &[]
     }
 
-    /// The name under which a server at this URL wants the limit of output tokens, as far as is known.
+    /// The name of the limit on output tokens that a server at this URL is known to require.
     fn usual_limit(&self, _base: &Url) -> LimitName {
         LimitName::MaxTokens
     }
 
-    /// How structured output is asked for once a server has refused to give it in this way.
+    /// How to request structured output after a server has refused this way.
     fn instead_of(&self, _refused: Structured) -> Structured {
         Structured::Plain
     }
 
-    /// What a person changes in the resource when a server refuses a setting; `None` where the protocol has no field of its own
-    /// for that.
+    /// The remedy in the resource if a server refuses a setting; `None` if the protocol has no field for it.
     fn advice(&self, _refused: Setting) -> Option<&'static str> {
         None
     }
 
-    /// The body of a chat request, in the form that the server takes.
+    /// The body of a chat request, in the form that the server accepts.
     fn chat_body(&self, model: &str, request: &ChatRequest, form: Form) -> Vec<u8>;
 
-    /// Reads the answer to a chat request.
+    /// Parses the answer to a chat request.
     ///
     /// # Errors
-    /// [`Unusable`] for a body that is no answer.
+    /// [`Unusable`] if the body is not an answer.
     fn read_chat(&self, body: &[u8], request: &ChatRequest) -> Result<Read, Unusable>;
 
-    /// Its embeddings, if it has them.
+    /// The embeddings of the protocol, if it has them.
     fn embeddings(&self) -> Option<&dyn EmbeddingWire> {
         None
     }
@@ -69,16 +68,16 @@ pub(super) trait Wire: fmt::Debug + Send + Sync {
 
 /// The embeddings of a protocol.
 pub(super) trait EmbeddingWire: Send + Sync {
-    /// Where embedding requests go, from the base URL of the resource.
+    /// The URL of embedding requests, given the base URL of the resource.
     fn url(&self, base: &Url) -> Url;
 
     /// The body of an embedding request to a URL.
     fn body(&self, model: &str, request: &EmbedRequest, url: &Url) -> Vec<u8>;
 
-    /// Reads the answer to a request for vectors of so many texts, of about `estimate` tokens.
+    /// Parses the answer to a request for vectors of this many texts, with about `estimate` tokens.
     ///
     /// # Errors
-    /// [`Unusable`] for a body that is no answer, or does not have one vector for each text.
+    /// [`Unusable`] if the body is not an answer, or does not have one vector for each text.
     fn read(&self, body: &[u8], texts: usize, estimate: &dyn Fn() -> u64) -> Result<Embeddings, Unusable>;
 }
 
@@ -97,14 +96,14 @@ pub(super) fn join(base: &Url, path: &str) -> Url {
     url
 }
 
-/// What a tool takes that says nothing of its arguments.
+/// The schema of a tool that does not define its arguments.
 pub(super) static EMPTY_OBJECT: LazyLock<Map<String, Value>> =
     LazyLock::new(|| match json!({"type": "object", "properties": {}}) {
         Value::Object(schema) => schema,
         _ => unreachable!("it is an object"),
     });
 
-/// The system message, with the form of the answer where nothing else in the request says it.
+/// The system message, with a description of the answer's form if the request does not define it otherwise.
 pub(super) fn instructions(request: &ChatRequest, form: Form) -> Cow<'_, str> {
     match &request.answer_schema {
         Some(schema) if form.structured != Structured::Schema => Cow::Owned(format!(
@@ -124,7 +123,7 @@ pub(super) fn temperature(parameters: &Parameters, form: Form) -> Option<f64> {
     }
 }
 
-/// A body as JSON, with the fields that the user wants in it; theirs win.
+/// A body as JSON, with the extra fields of the user, which override others.
 pub(super) fn merged(body: &impl Serialize, extra: Option<&Map<String, Value>>) -> Vec<u8> {
     const WHY: &str = "bodies are made of strings, numbers and JSON values";
     let Some(extra) = extra.filter(|extra| !extra.is_empty()) else {

@@ -69,7 +69,7 @@ impl Answered {
 pub struct FaultCounts {
     /// 429s.
     pub rate_limited: u64,
-    /// 429s because of too many requests at once.
+    /// 429s because of too many concurrent requests.
     pub overloaded: u64,
     /// 500s.
     pub server_error: u64,
@@ -94,7 +94,7 @@ pub(super) enum Event {
     Embeddings,
     /// A fault.
     Fault(Mishap),
-    /// Too many requests at once.
+    /// Too many concurrent requests.
     Overloaded,
     /// Prose.
     Prose,

@@ -195,7 +195,7 @@ judge: {judge}
 
     #[test]
     fn the_noise_has_the_deviation_of_the_world() {
-        // Three points of fall put the score in the middle of the scale, where nothing is clamped.
+        // A fall of three points puts the score in the middle of the scale, where nothing is clamped.
         let world = world("{kind: missingCall, tool: get_order, falls: {'*': 2}}", "{noise: 0.6}");
         let transcript = play(&world, "", USER);
         let draws: Vec<f64> =

@@ -132,8 +132,8 @@ traffic:
         assert!((200..300).contains(&worse[1]), "{worse:?}");
     }
 
-    /// The quickstart on a cluster is a story: a prompt that passes its scenarios fails its customers, and one that leaves
-    /// a single instruction out does not.
+    /// The quickstart on a cluster depends on this: a prompt that passes its scenarios fails its customers, and one that
+    /// omits a single instruction does not.
     #[test]
     fn in_the_quickstart_one_instruction_fails_the_customers_that_no_scenario_knows_of() {
         let world = World::parse(include_str!("../../examples/quickstart/world.yaml")).unwrap();

@@ -20,7 +20,8 @@ const USELESS: [&str; 4] = [
     "Keep a friendly and professional tone at all times.",
 ];
 
-/// The proposal. A request to repair an earlier one is another request: it has other dice, and earlier proposals count as rejected.
+/// The proposal. A request to repair an earlier proposal is a separate request: it has other dice, and earlier proposals
+/// count as rejected.
 pub(super) fn reply(world: &World, chat: &Chat<'_>) -> Reply {
     let Form::Schema(schema) = &chat.form else { return Reply::default() };
     let text = chat.user_texts().next().unwrap_or_default();
@@ -364,7 +365,7 @@ patchWriter:
     }
 
     #[test]
-    fn a_proposal_that_is_to_be_mended_is_another_one() {
+    fn a_request_for_a_repair_gets_another_proposal() {
         let world = world("rightChance: 0\n  harmfulShare: 0");
         for seed in 0..10 {
             let mut request = ask_patch(&case(LOOKUP), seed);

@@ -132,16 +132,16 @@ struct Simulator {
     attempts: Attempts,
     tally: Arc<Tally>,
     conversations: Conversations,
-    under_way: AtomicU32,
+    running: AtomicU32,
     /// Caches the chances of the skills under each system prompt: matching a prompt against many patterns is the most expensive part
     /// of an answer, and there are few prompts.
     chances: Mutex<HashMap<u64, Arc<[f64]>>>,
 }
 
 /// A running request.
-struct UnderWay<'a>(&'a AtomicU32);
+struct RunningRequest<'a>(&'a AtomicU32);
 
-impl Drop for UnderWay<'_> {
+impl Drop for RunningRequest<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -154,7 +154,7 @@ impl Simulator {
             attempts: Attempts::default(),
             tally: Arc::default(),
             conversations: Conversations::default(),
-            under_way: AtomicU32::new(0),
+            running: AtomicU32::new(0),
             chances: Mutex::default(),
         }
     }
@@ -172,8 +172,8 @@ impl Simulator {
             self.tally.add(Event::Refused);
             return error(protocol, &refusal, None);
         }
-        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
-        let _under_way = UnderWay(&self.under_way);
+        let before = self.running.fetch_add(1, Ordering::Relaxed);
+        let _under_way = RunningRequest(&self.running);
         if let Some(overload) = self.world.overload
             && before >= overload.max_concurrent
         {

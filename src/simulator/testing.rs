@@ -36,7 +36,7 @@ pub(super) fn with_faults(faults: &str) -> String {
 
 /// A client for a server on this machine.
 pub(super) fn client() -> reqwest::Client {
-    // Already installed by another test of this process is as good.
+    // It may already have been installed by another test of this process.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
@@ -84,7 +84,7 @@ pub(super) fn ask_patch(case: &str, seed: u64) -> Value {
     })
 }
 
-/// The answer of a world.
+/// A world's answer to a request.
 pub(super) fn reply(world: &World, request: &Value) -> Reply {
     let bytes = request.to_string();
     let chat = read_chat(bytes.as_bytes()).unwrap();
@@ -92,12 +92,12 @@ pub(super) fn reply(world: &World, request: &Value) -> Reply {
     cast::answer(world, &chat, dice, |system| world.chances(&world.teaches(system), tokens(system.len())).into()).reply
 }
 
-/// What a world answers, read as JSON.
+/// A world's answer, parsed as JSON.
 pub(super) fn reply_json(world: &World, request: &Value) -> Value {
     serde_json::from_str(&reply(world, request).text).unwrap()
 }
 
-/// The transcript of a conversation of one message, as a judge gets to see it: the agent of the world answers, and its tools
+/// The transcript of a conversation of one message, as a judge sees it: the agent of the world answers, and its tools
 /// return `ok`.
 pub(super) fn play(world: &World, system: &str, user: &str) -> String {
     let mut request = ask_agent(system, user);

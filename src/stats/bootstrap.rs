@@ -1,10 +1,10 @@
 //! The BCa bootstrap of the mean of paired differences.
 //!
-//! Efron 1987: the percentile bootstrap, corrected for bias (z₀) and for a spread that changes with the mean
-//! (acceleration a, in closed form for the mean). Plain BCa claims too much in small samples: its spread has divisor n and its
-//! quantiles are normal. The bounds and p-values here are therefore *expanded* (Hesterberg 2015, §5.2): a level is
-//! looked up at the normal level that corresponds to Student's t with n − 1 degrees of freedom. The plain interval,
-//! which is SciPy's, is computed in the tests.
+//! Efron 1987: the percentile bootstrap, corrected for bias (z₀) and for a spread that changes with the mean (acceleration
+//! a, in closed form for the mean). Plain BCa is anti-conservative in small samples: its spread has divisor n, and its
+//! quantiles are normal. The bounds and p-values here are therefore *expanded* (Hesterberg 2015, §5.2): a level is looked
+//! up at the normal level that corresponds to Student's t with n − 1 degrees of freedom. The plain interval, which is
+//! SciPy's, is computed in the tests.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
@@ -88,8 +88,8 @@ fn draw_units(units: &mut [u32], rng: &mut ChaCha8Rng) {
 }
 
 impl Bca {
-    /// A bootstrap from the means of resamples, however they were drawn; `None` of fewer than two values or resamples,
-    /// or when one is not finite.
+    /// A bootstrap from the means of resamples, however they were drawn; `None` if there are fewer than two values or
+    /// resamples, or if one is not finite.
     #[must_use]
     pub(crate) fn new(values: &[f64], mut means: Vec<f64>) -> Option<Self> {
         if values.len() < 2 || means.len() < 2 || values.iter().chain(&means).any(|value| !value.is_finite()) {
@@ -111,7 +111,7 @@ impl Bca {
         Some(Self { n: values.len(), estimate, means, bias, acceleration, exact })
     }
 
-    /// The smallest share that this many resamples can tell from 0.
+    /// The smallest share that this many resamples can distinguish from 0.
     fn least_share(resamples: usize) -> f64 {
         1.0 / (resamples + 1) as f64
     }
@@ -128,7 +128,7 @@ impl Bca {
     fn share_at(&self, z: f64) -> f64 {
         let shifted = self.bias + z;
         let stretch = 1.0 - self.acceleration * shifted;
-        // Past its pole the formula would come back from the other side.
+        // Beyond its pole the formula would jump to the other side.
         if stretch <= 0.0 {
             return if shifted < 0.0 { 0.0 } else { 1.0 };
         }

@@ -1,12 +1,12 @@
 //! Means, spreads and quantiles.
 
-/// The arithmetic mean; `None` of nothing.
+/// The arithmetic mean; `None` if there are no values.
 #[must_use]
 pub(crate) fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// The unbiased sample variance (divisor n − 1), in two passes; `None` of fewer than two values.
+/// The unbiased sample variance (divisor n − 1), in two passes; `None` if there are fewer than two values.
 #[must_use]
 pub(crate) fn variance(values: &[f64]) -> Option<f64> {
     if values.len() < 2 {
@@ -17,13 +17,14 @@ pub(crate) fn variance(values: &[f64]) -> Option<f64> {
     Some(squares / (values.len() - 1) as f64)
 }
 
-/// The sample standard deviation (divisor n − 1); `None` of fewer than two values.
+/// The sample standard deviation (divisor n − 1); `None` if there are fewer than two values.
 #[must_use]
 pub(crate) fn standard_deviation(values: &[f64]) -> Option<f64> {
     variance(values).map(f64::sqrt)
 }
 
-/// The quantile at `q` (0 to 1) of values in any order; `None` of nothing, of NaN, or when `q` is outside 0 to 1.
+/// The quantile at `q` (0 to 1) of values in any order; `None` if there are no values, if one is NaN, or if `q` is outside
+/// 0 to 1.
 ///
 /// Hyndman & Fan 1996, type 7: linear between order statistics, as NumPy's default.
 #[must_use]

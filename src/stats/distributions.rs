@@ -1,4 +1,4 @@
-//! The distributions that the tests need, with the accuracy that they need.
+//! The distributions that the tests need, with sufficient accuracy.
 
 use std::sync::LazyLock;
 
@@ -45,7 +45,7 @@ pub(crate) fn student_sf(t: f64, df: f64) -> f64 {
 pub(crate) fn student_isf(p: f64, df: f64) -> f64 {
     let distribution = student(df);
     let mut t = -distribution.inverse_cdf(p);
-    // Newton steps on what is left after statrs (AS 109) has stopped at its own tolerance.
+    // Newton steps, because statrs (AS 109) stops at its own tolerance.
     for _ in 0..3 {
         let density = distribution.pdf(t);
         if density > 0.0 {
@@ -80,7 +80,7 @@ pub(crate) fn noncentral_t_sf(t: f64, df: f64, ncp: f64) -> f64 {
     let mut even_step = shape * x * log_tail.exp();
     let mut sum = poisson * odd + halfway * even;
     let mut remaining = 0.5 - poisson;
-    // The Poisson mean is at most 37²/2 = 684.5: its weight is used up long before the last term.
+    // The Poisson mean is at most 37²/2 = 684.5, so its weight is used up long before the last term.
     for term in 1..2_000 {
         let j = f64::from(term);
         odd -= odd_step;

@@ -3,7 +3,7 @@
 /// The adjusted p-values, in the order of the given ones: each may be compared with the level itself, and the chance
 /// of even one false finding among them stays below it, however the tests depend on each other.
 ///
-/// Holm 1979. NaN counts as 1: a test that says nothing finds nothing.
+/// Holm 1979. NaN counts as 1, because such a test finds nothing.
 #[must_use]
 pub(crate) fn adjust(p_values: &[f64]) -> Vec<f64> {
     let p_values: Vec<f64> = p_values.iter().map(|p| if p.is_nan() { 1.0 } else { *p }).collect();

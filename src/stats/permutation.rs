@@ -118,12 +118,12 @@ impl SignFlip {
         Self { subset_means, unflipped }
     }
 
-    /// How many sign patterns there are, the observed one among them.
+    /// The number of sign patterns, including the observed one.
     fn patterns(&self) -> usize {
         self.subset_means.len() + self.unflipped
     }
 
-    /// How many subset means a bound may leave behind at a level; `None` when the level is below the least p-value.
+    /// The number of subset means that may lie beyond a bound at a level; `None` if the level is below the least p-value.
     fn allowed(&self, level: f64) -> Option<usize> {
         // The product is exact for levels such as 0.05 only up to rounding.
         let patterns = (level * self.patterns() as f64 * (1.0 + TIE)).floor() as usize;

@@ -1,4 +1,4 @@
-//! Power of one-sided t-tests: the smallest effect that a sample would notice, and the sample that an effect needs.
+//! Power of one-sided t-tests: the smallest effect that a sample can detect, and the sample size that an effect needs.
 //!
 //! Cohen 1988, by the non-central t distribution, as statsmodels' `TTestPower` and `TTestIndPower`. For bootstrap and
 //! permutation tests these are approximations, and good ones: all of them are tests of a mean.
@@ -9,10 +9,10 @@ use super::distributions::{LARGEST_NONCENTRALITY, noncentral_t_sf, normal_cdf, n
 /// The default power: an effect is detected four times in five.
 pub(crate) const POWER: f64 = 0.8;
 
-/// The most units that are ever recommended; beyond it an effect is not worth finding.
+/// The maximum sample size that is recommended; if an effect needs more, it is not worth finding.
 const MOST_UNITS: usize = 1_000_000;
 
-/// Degrees of freedom from which Student's t is taken for normal.
+/// The degrees of freedom from which Student's t is approximated by the normal distribution.
 const NORMAL_FROM: f64 = 20_000.0;
 
 /// Whether the units are paired.
@@ -47,7 +47,7 @@ pub(crate) fn power(design: Design, effect: f64, n: usize, level: f64) -> f64 {
     Cutoff::of(design, n, level).power(effect * design.noncentrality(n))
 }
 
-/// What the statistic of a sample of a given size must exceed.
+/// The critical value of the statistic for samples of a given size.
 struct Cutoff {
     freedom: f64,
     statistic: f64,
@@ -103,8 +103,8 @@ pub(crate) fn minimum_detectable_effect(
     Some(high / design.noncentrality(n) * deviation)
 }
 
-/// The units that a true difference `effect` > 0 with this standard deviation needs to be shown at `level` with
-/// chance `power`; `None` when it needs more than a million, or the input is no such thing.
+/// The number of units that a true difference `effect` > 0 with this standard deviation needs to be detected at `level`
+/// with probability `chance`; `None` if it needs more than a million, or if the input is invalid.
 ///
 /// Never fewer than [`least_units`].
 #[must_use]
@@ -118,7 +118,7 @@ pub(crate) fn sample_size(design: Design, effect: f64, deviation: f64, level: f6
     if enough(least) {
         return Some(least);
     }
-    // The normal approximation asks for a little too few; from there upwards in growing steps.
+    // The normal approximation is slightly too small; search upwards from there in growing steps.
     let quantiles = normal_quantile(chance) - normal_quantile(level);
     let normal = (quantiles / (standardized * design.noncentrality(1))).powi(2);
     let mut low = (normal.min(MOST_UNITS as f64) as usize).max(least);

@@ -4,7 +4,7 @@ use super::descriptive::{mean, variance};
 use super::distributions::{student_isf, student_sf};
 use super::{LocationTest, TIE};
 
-/// A t statistic that waits for a null: an estimate, its standard error, and the degrees of freedom.
+/// A t-test for any null: an estimate, its standard error, and the degrees of freedom.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct TTest {
     /// The mean difference.
@@ -15,7 +15,7 @@ pub(crate) struct TTest {
     pub degrees_of_freedom: f64,
 }
 
-/// The paired test: one difference a unit. `None` of fewer than two, or when one is not finite.
+/// The paired test: one difference per unit. `None` if there are fewer than two, or if one is not finite.
 #[must_use]
 pub(crate) fn paired(differences: &[f64]) -> Option<TTest> {
     if differences.iter().any(|difference| !difference.is_finite()) {
@@ -29,8 +29,8 @@ pub(crate) fn paired(differences: &[f64]) -> Option<TTest> {
     })
 }
 
-/// Welch's test of the difference `after` − `before` of two independent samples. `None` when one of them has fewer
-/// than two values, or a value is not finite.
+/// Welch's test of the difference `after` − `before` of two independent samples. `None` if one of them has fewer than two
+/// values, or if a value is not finite.
 ///
 /// Welch 1947, with the Welch–Satterthwaite degrees of freedom.
 #[must_use]
@@ -51,7 +51,7 @@ pub(crate) fn welch(before: &[f64], after: &[f64]) -> Option<TTest> {
 }
 
 impl TTest {
-    /// The statistic against a null; ±∞ without variance, and 0 on a null that the estimate meets.
+    /// The statistic against a null; without variance ±∞, or 0 if the estimate equals the null.
     fn statistic(&self, null: f64) -> f64 {
         let distance = self.estimate - null;
         if distance.abs() < TIE {
@@ -60,7 +60,7 @@ impl TTest {
         if self.is_exact() { distance.signum() * f64::INFINITY } else { distance / self.standard_error }
     }
 
-    /// There is no variance beyond rounding.
+    /// Whether there is no variance beyond rounding.
     fn is_exact(&self) -> bool {
         self.standard_error < TIE
     }

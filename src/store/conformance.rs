@@ -1,5 +1,5 @@
-//! What every store must do, written once against the traits. An adapter runs it by one line in its own tests:
-//! `conformance::suite!(super::fixture)`, where `fixture` makes an empty store and what must live as long as it.
+//! The requirements on every store, written once against the traits. An adapter runs them with one line in its own tests:
+//! `conformance::suite!(super::fixture)`, where `fixture` creates an empty store, and what must live as long as it.
 
 mod history;
 mod ledger;
@@ -30,7 +30,7 @@ use crate::domain::transcript::OpaqueParts;
 use crate::domain::version::{Version, VersionPhase};
 use crate::engine::ports::{CallTags, CycleRecord, CycleStart, LedgerEntry, Memory, StoreErrorKind};
 
-/// Runs the suite on the stores that a fixture makes.
+/// Runs the suite on the stores that a fixture creates.
 macro_rules! suite {
     ($fixture:path) => {
         $crate::store::conformance::suite! { $fixture:
@@ -44,10 +44,10 @@ macro_rules! suite {
             a_cycle_lists_the_calls_that_it_paid,
             totals_add_up_to_the_cent,
             the_first_cycle_makes_its_champion_v1,
-            a_killed_cycle_is_told_the_same_when_it_is_resumed,
-            a_repeated_cycle_is_told_the_same,
-            a_version_number_that_was_given_away_meanwhile_is_not_given_twice,
-            a_cycle_hears_of_patches_that_others_rejected,
+            a_resumed_cycle_has_the_same_memory,
+            a_repeated_cycle_has_the_same_memory,
+            a_version_number_assigned_meanwhile_is_not_assigned_twice,
+            a_cycle_remembers_patches_that_others_rejected,
             patches_rejected_for_an_unrelated_prompt_are_not_remembered,
             champion_scores_come_oldest_first,
             only_held_out_scores_of_champions_are_remembered,
@@ -93,7 +93,7 @@ fn chat(text: &str) -> Answer {
     Answer::Chat(ChatAnswer { usage: Usage { input: 100, cached_input: 40, output: 7 }, ..ChatAnswer::said(text) })
 }
 
-/// A call under the hash of a name, with that name as its answer.
+/// A call whose key is the hash of a name, and whose answer is that name.
 pub(super) fn entry(name: &str) -> LedgerEntry {
     LedgerEntry {
         key: CallKey(hash(name)),

@@ -130,7 +130,7 @@ fn mark(reason: &Reason) -> &'static str {
 fn measured_on(side: &Side) -> String {
     let what = match side.measured_on {
         MeasuredOn::HeldOut => "held out, never seen by the optimizer",
-        MeasuredOn::Training => "training and regression part",
+        MeasuredOn::Training => "training and regression parts",
         MeasuredOn::All => "all of them",
     };
     let all = counted(side.scenarios, "scenario");
@@ -139,7 +139,9 @@ fn measured_on(side: &Side) -> String {
         scored => {
             let of =
                 if side.unscored == 0 { all } else { format!("{scored} of {all}, because the others have no score") };
-            format!("Measured on {of} ({what}); the scores are means weighted by impact, from 0 to 1.")
+            format!(
+                "Measured on {of} ({what}); the scores are means from 0 to 1, weighted by `weight` of the scenarios."
+            )
         }
     }
 }
@@ -280,7 +282,7 @@ fn how_grouped(report: &Report, of_round: &RoundGrouping) -> String {
     let from = match (from, silhouette) {
         (ThresholdFrom::Spec, _) => "set in the spec".to_owned(),
         (ThresholdFrom::Silhouette, Some(silhouette)) => {
-            format!("chosen from the failures, where the groups are best separated, silhouette {silhouette:.2}")
+            format!("chosen because it separates the groups best, silhouette {silhouette:.2}")
         }
         (ThresholdFrom::Silhouette, None) => "chosen from the failures".to_owned(),
         (ThresholdFrom::Default, _) => "the default, because the failures do not form separate groups".to_owned(),
@@ -288,7 +290,7 @@ fn how_grouped(report: &Report, of_round: &RoundGrouping) -> String {
     let several = report.groupings.iter().any(|grouping| grouping.round > 1);
     let round = if several { format!("Round {}: ", of_round.round) } else { String::new() };
     format!(
-        "{round}{}{of}: {} at a similarity of {threshold:.2} ({from}).",
+        "{round}{}{of}, in {}; similarity threshold {threshold:.2} ({from}).",
         counted(*failures, "failure"),
         counted(*groups, "group")
     )

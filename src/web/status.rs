@@ -323,7 +323,7 @@ fn progress_words(progress: &Progress, currency: &str, with_bar: bool) -> String
 fn watch_words(watch: &WatchStatus, limit: u32, view: &View<'_>) -> (Tone, String) {
     let version = &watch.version;
     if watch.breaches > 0 {
-        let counted = format!("{} of {limit} consecutive breaches before a rollback", watch.breaches);
+        let counted = format!("{} of the {limit} consecutive breaches that cause a rollback", watch.breaches);
         return (Tone::Bad, format!("{version}: {counted}"));
     }
     if watch.established {

@@ -252,7 +252,7 @@ fn nothing_is_said_to_pass_where_nothing_could_be_scored() {
     let ended = shop.run_for_real();
     let report = shop.report();
     assert_eq!(
-        report["reasons"][0]["message"], "none of 3 training scenarios could be scored, so there is nothing to go by",
+        report["reasons"][0]["message"], "none of 3 training scenarios could be scored, so no failures are known",
         "{ended}"
     );
     assert_eq!((&report["champion"]["scenarios"], &report["champion"]["unscored"]), (&json!(3), &json!(3)));
@@ -424,7 +424,7 @@ fn transcripts_that_are_missing_or_too_many_are_told_as_what_they_are() {
     let warnings = shop.report()["warnings"].to_string();
     assert!(warnings.contains("1 run has no transcript and counts neither for nor against a prompt"), "{warnings}");
     assert!(
-        warnings.contains("12 recorded transcripts are not looked at: only 2 repeats of each scenario count"),
+        warnings.contains("12 recorded transcripts are ignored: only 2 repeats of each scenario count"),
         "{warnings}"
     );
     assert!(!warnings.contains("ended in errors"), "{warnings}");

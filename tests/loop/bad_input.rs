@@ -82,7 +82,7 @@ fn an_expected_tool_that_does_not_exist_is_refused_with_the_nearest_one() {
 #[test]
 fn a_prompt_over_its_budget_is_refused_with_both_figures() {
     let said = refusal(&[(RESOURCE, "patching: {", "patching: {maxPromptTokens: 20, ")]);
-    insta::assert_snapshot!(said, @"error: optimization.yaml:20:14: spec.patching.maxPromptTokens: the prompt has 29 tokens, more than 20; shorten it or raise the limit");
+    insta::assert_snapshot!(said, @"error: optimization.yaml:20:14: spec.patching.maxPromptTokens: the prompt has 29 tokens, and at most 20 are allowed; shorten the prompt, or raise the limit");
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn a_champion_that_stays_below_its_threshold_exits_with_11() {
     ]);
     let ended = shop.run();
     assert_eq!(ended.code, Some(11), "{ended}");
-    assert!(ended.stdout.contains("minimumScore is 0.9"), "{ended}");
+    assert!(ended.stdout.contains("minimumScore of 0.9"), "{ended}");
     assert_eq!(shop.report()["verdict"], "belowThreshold");
 }
 
@@ -73,7 +73,7 @@ fn errors_exit_with_1_and_wrong_arguments_or_files_with_2() {
     let shop = Shop::new();
     shop.whetstone(&["show", "--store", "none.db"]).says(1, &["no store at none.db", "--store"]);
     assert!(!shop.path("none.db").exists(), "reading makes no store");
-    shop.whetstone(&["run"]).says(2, &["--filename <FILE>"]);
+    shop.whetstone(&["run"]).says(2, &["give -f FILE"]);
     shop.whetstone(&["rum", "-f", RESOURCE]).says(2, &["'run'"]);
     shop.whetstone(&["compare", "-f", RESOURCE]).says(2, &["--challenger"]);
     shop.whetstone(&["run", "-f", RESOURCE, "--attempt", "many"]).says(2, &["many"]);
@@ -164,8 +164,8 @@ fn a_budget_is_never_exceeded_and_ends_in_a_verdict_with_the_reason() {
     for _ in 0..6 {
         let ended = shop.run();
         assert_eq!(ended.code, Some(12), "{ended}");
-        assert!(ended.stdout.contains("the budget of 0.12 has no room for one more call"), "{ended}");
-        assert!(ended.stdout.contains("raise spec.budget.perCycle to go on from here"), "{ended}");
+        assert!(ended.stdout.contains("the budget of 0.12 does not allow another call"), "{ended}");
+        assert!(ended.stdout.contains("raise spec.budget.perCycle to continue from here"), "{ended}");
         let report = shop.report();
         assert_eq!(report["verdict"], "inconclusive");
         spent = shop.ledger().cost;
@@ -190,7 +190,7 @@ fn compare_promotes_a_better_prompt_and_never_the_same_one() {
     assert_eq!(same.code, Some(10), "{same}");
     let report = shop.report();
     assert_eq!(report["verdict"], "kept");
-    assert_eq!(report["reasons"][0]["message"], "the challenger is the champion, byte for byte");
+    assert_eq!(report["reasons"][0]["message"], "the challenger is identical to the champion");
     assert_eq!(report["calls"]["total"], 0, "nothing has to be asked to know that");
     let history = shop.whetstone(&["history", "--store", "store.db", "-o", "json"]).stdout;
     let history: Value = serde_json::from_str(&history).unwrap();
@@ -351,7 +351,7 @@ fn contradictory_arguments_exit_with_2_and_say_which_to_remove() {
         ("history shop --store store.db --context staging", "remove one of them"),
         ("history -n shop", "give its NAME"),
         ("status shop/support -n other", "contradicts --namespace other"),
-        ("suspend ../secrets/x", "is not the name of an object"),
+        ("suspend ../secrets/x", "is not a valid name of an object"),
         ("approve support --timeout 1m", "--wait"),
         ("approve support --wait --timeout soon", "not a duration"),
         ("status support -A", "--all-namespaces"),

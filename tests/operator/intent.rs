@@ -90,7 +90,7 @@ fn a_pinned_version_serves_whatever_the_gate_says_and_an_unknown_one_is_told() {
     shop.apply(&json!({"spec": {"pin": "mine"}}));
     let status = shop.until("it is stalled", |status| has(status, "Stalled", "True", "PinnedVersionUnknown"));
     let message = &condition(&status, "Stalled").unwrap().message;
-    assert!(message.contains("there is no version \"mine\"") && message.contains("v1 serves meanwhile"), "{message}");
+    assert!(message.contains("there is no version \"mine\"") && message.contains("v1 keeps serving"), "{message}");
     assert_eq!((status.phase, shop.kstatus().as_str()), (Some(Phase::Stalled), "Failed"));
     shop.until_served("v1");
 
@@ -223,7 +223,7 @@ fn a_promotion_waits_for_approval_where_a_person_must_agree_and_can_be_taken_bac
 
     // Taken back by name: what served is in quarantine.
     shop.annotate(ROLLBACK_TO, "v9");
-    assert_eq!(told(ROLLBACK_TO, "v9"), "there is no version v9 to go back to; kubectl get pver lists those there are");
+    assert_eq!(told(ROLLBACK_TO, "v9"), "there is no version v9 to roll back to; kubectl get pver lists the versions");
     shop.annotate(ROLLBACK_TO, "v1");
     assert_eq!(told(ROLLBACK_TO, "v1"), "v1 serves again instead of v2");
     shop.until_served("v1");
@@ -231,7 +231,7 @@ fn a_promotion_waits_for_approval_where_a_person_must_agree_and_can_be_taken_bac
     assert_eq!(status.champion.as_ref().unwrap().origin, Origin::Requested);
     assert_eq!(status.quarantine[0].version, "v2");
     assert!(has(&status, "RolledBack", "True", "Requested"));
-    assert_eq!(shop.until_version("shop-v2", "RolledBack").reasons, ["a person asked for it"]);
+    assert_eq!(shop.until_version("shop-v2", "RolledBack").reasons, ["requested by annotation"]);
 
     // A cycle that finds the same prompt again does not bring it back: it asks nobody either.
     shop.annotate(RUN_AT, "again");

@@ -74,7 +74,10 @@ fn the_base_prompt_serves_at_once_and_a_better_one_takes_over_with_its_lineage()
         assert_eq!(references[0].controller, Some(true));
         assert_eq!(version.labels()["whetstone.dev/optimization"], SHOP);
     }
-    assert_eq!(shop.until_event("BasePromptServes"), "v1 serves: it is the base prompt, and nothing has beaten it yet");
+    assert_eq!(
+        shop.until_event("BasePromptServes"),
+        "v1 serves: it is the base prompt, and no version has been promoted yet"
+    );
     assert_eq!(shop.until_event("Promoted"), format!("v2 serves instead of v1: {}", cycle.message));
 
     // Once more, from the beginning: nothing is paid, nothing is written.

@@ -24,7 +24,7 @@ fn a_foreign_configmap_is_refused_and_left_as_it_was_until_it_is_handed_over() {
     let status = shop.until("it is stalled", |status| has(status, "Stalled", "True", "TargetNotOwned"));
     assert!(has(&status, "Ready", "False", "TargetNotOwned"));
     let message = &condition(&status, "Stalled").unwrap().message;
-    assert!(message.contains("belongs to somebody else (tests wrote it), and is not overwritten"), "{message}");
+    assert!(message.contains("belongs to another owner (tests wrote it), and is not overwritten"), "{message}");
     assert!(message.contains(&format!("annotate configmap {TARGET} whetstone.dev/adopt={SHOP}")), "{message}");
     assert_eq!(shop.until_event("TargetNotOwned"), *message);
     assert_eq!(shop.kstatus(), "Failed");
@@ -82,7 +82,7 @@ fn what_is_done_to_the_target_is_undone_and_what_others_keep_in_it_stays() {
     eventually("the prompt is put back", DEADLINE, || {
         shop.target().filter(|held| held["system-prompt"] == data["system-prompt"])
     });
-    let expected = format!("somebody edited system-prompt of the ConfigMap {TARGET:?}, and the edit was undone");
+    let expected = format!("the edit of system-prompt in the ConfigMap {TARGET:?} was undone");
     assert_eq!(shop.until_event("TargetPutBack"), expected);
     assert_eq!(shop.target().unwrap()["theirs"], "x");
 

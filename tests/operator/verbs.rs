@@ -231,7 +231,7 @@ fn approve_promotes_what_waits_and_nothing_else() {
     says(&shop.run(&["approve", "support", "v1"]), 1, &["v1 does not wait for approval, but v3 does"]);
     assert_eq!(shop.asked(annotations::APPROVE), None, "what is refused is not asked");
 
-    says(&shop.run(&["approve", "support"]), 2, &["+be very exact", "give --yes"]);
+    says(&shop.run(&["approve", "support"]), 2, &["+be very exact", "pass --yes"]);
     assert_eq!(shop.asked(annotations::APPROVE), None, "nobody has said yes");
 
     let approve = shop.start(&["approve", "support", "--yes", "--wait"]);
@@ -253,8 +253,8 @@ fn rollback_goes_back_to_the_predecessor_and_may_be_asked_for_twice() {
     says(&shop.run(&["rollback", "support"]), 1, &["no predecessor"]);
     shop.awaits_approval();
     says(&shop.run(&["rollback", "support", "--to", "v9"]), 1, &["there is no version \"v9\"; known: v3, v2, v1"]);
-    says(&shop.run(&["rollback", "support"]), 2, &["Roll back to v1?", "give --yes to confirm"]);
-    says(&shop.run(&["rollback", "support", "--to", "v2"]), 2, &["Keep v2, and reject v3?", "give --yes"]);
+    says(&shop.run(&["rollback", "support"]), 2, &["Roll back to v1?", "pass --yes to confirm"]);
+    says(&shop.run(&["rollback", "support", "--to", "v2"]), 2, &["Keep v2, and reject v3?", "pass --yes"]);
     assert_eq!(shop.asked(annotations::ROLLBACK_TO), None, "nobody has said yes");
     let asked = shop.run(&["rollback", "support", "--yes", "-o", "json"]);
     says(&asked, 0, &["-be exact"]);
@@ -272,8 +272,8 @@ fn rollback_goes_back_to_the_predecessor_and_may_be_asked_for_twice() {
     });
     shop.operator_says(&json!({"handled": {"rollbackTo": null}}));
     eventually("it is set anew", DEADLINE, || shop.asked(annotations::ROLLBACK_TO));
-    shop.operator_says(&json!({"handled": {"rollbackTo": "v1", "message": "v1 is not brought back"}}));
-    says(&again.wait(), 1, &["not done: v1 is not brought back"]);
+    shop.operator_says(&json!({"handled": {"rollbackTo": "v1", "message": "v1 is not restored"}}));
+    says(&again.wait(), 1, &["not done: v1 is not restored"]);
 }
 
 #[test]

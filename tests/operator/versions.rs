@@ -46,7 +46,10 @@ fn a_version_applied_by_hand_is_gated_like_any_other_and_none_is_gated_twice() {
     assert_eq!(told.reasons, [expected]);
     shop.apply_version("v1-again", "You are another v1.", &json!({"spec": {"version": "v1"}}));
     let told = shop.until_version("v1-again", "Rejected");
-    assert_eq!(told.reasons, ["shop-v1 has the version v1 already; give it another spec.version"]);
+    assert_eq!(
+        told.reasons,
+        ["shop-v1 already has the version v1; apply a new PromptVersion with another spec.version"]
+    );
     assert_eq!(shop.world.answered(), calls, "none of these has cost anything");
 
     // A worse one is gated, rejected, and not tried again under another name.
@@ -60,7 +63,7 @@ fn a_version_applied_by_hand_is_gated_like_any_other_and_none_is_gated_twice() {
     let (calls, cycles) = (shop.world.answered(), status.cycles);
     shop.apply_version("worse-again", WORSE, &json!({}));
     let told = shop.until_version("worse-again", "Rejected");
-    assert_eq!(told.reasons, ["it is the prompt of worse, which was rejected"]);
+    assert_eq!(told.reasons, ["its prompt is that of worse, which was rejected"]);
     assert_eq!((shop.world.answered(), shop.status().cycles), (calls, cycles));
     assert!(shop.until_event("VersionRefused").contains("is not gated"));
 

@@ -143,8 +143,11 @@ impl Walk<'_> {
         for name in required {
             let nulled = written.iter().any(|field| field.key == *name);
             if !values.contains_key(name) && !nulled {
-                let about = known(name).map(|shape| shape.about.as_str()).unwrap_or_default();
-                let message = if about.is_empty() { "missing".to_owned() } else { format!("missing: {about}") };
+                let message = "missing required field".to_owned();
+                let message = match known(name) {
+                    Some(shape) => with_purpose(message, shape),
+                    None => message,
+                };
                 self.note(node, &extend(path, name), message);
             }
         }

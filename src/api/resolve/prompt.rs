@@ -101,7 +101,9 @@ fn told_from_name(source: &TextSource) -> PromptFormat {
 pub(super) fn check_length(prompt: &Prompt, allowed: usize, findings: &mut Findings<'_>) {
     if !prompt.fits(allowed) {
         let tokens = prompt.tokens();
-        let message = format!("the prompt has {tokens} tokens, more than {allowed}; shorten it or raise the limit");
+        let message = format!(
+            "the prompt has {tokens} tokens, and at most {allowed} are allowed; shorten the prompt, or raise the limit"
+        );
         findings.problem("spec.patching.maxPromptTokens", message);
     }
 }

@@ -182,7 +182,7 @@ impl References {
             Some(near) => format!("no ConfigMap {name:?}; did you mean {near:?}?"),
             None if self.in_cluster => format!("there is no ConfigMap {name:?} in this namespace"),
             None => format!(
-                "no ConfigMap {name:?}; it must be in the same namespace, or on the command line in the same file or the manifests"
+                "no ConfigMap {name:?} in the namespace of the resource; add it to the resource file or to the directory of --manifests"
             ),
         }
     }
@@ -238,7 +238,7 @@ impl ConfigMap {
     pub(in crate::api) fn read(document: &Document, problems: &mut Vec<Problem>) -> Option<Self> {
         let root = document.root();
         let Some(name) = root.get("metadata").and_then(|metadata| metadata.get("name")?.text()) else {
-            problems.push(document.problem("metadata.name", "missing: the name of the ConfigMap"));
+            problems.push(document.problem("metadata.name", "missing required field (The name of the ConfigMap)"));
             return None;
         };
         let mut data = BTreeMap::new();

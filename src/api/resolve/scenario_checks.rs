@@ -139,7 +139,7 @@ fn tags(scenario: &Scenario, wrong: &mut Wrong) {
             asked.insert(*part as usize);
         } else {
             let near = hint(name, Part::NAMES.iter().map(|(known, _)| *known));
-            wrong.add(format!("tags[{index}]"), format!("there is no part {name:?} of the split{near}"));
+            wrong.add(format!("tags[{index}]"), format!("unknown part {name:?} of the split{near}"));
         }
     }
     if asked.len() > 1 {
@@ -177,18 +177,18 @@ fn check(check: &Check, path: &str, known: &Known<'_>, allowance: &mut Allowance
         None if dimension.is_none() => {
             let looks = |scorer: &Scorer| matches!(scorer, Scorer::Checks | Scorer::ChecksOrJudge);
             let dimensions = known.dimensions.iter().filter(|(_, scorer)| looks(scorer)).map(|(name, _)| *name);
-            let remedy = match dimensions.collect::<Vec<&str>>().join(", ") {
+            let remedy = match dimensions.collect::<Vec<&str>>().join(" or ") {
                 none if none.is_empty() => {
                     format!("add the dimension {ACCURACY:?} with the scorer Checks: no other dimension uses checks")
                 }
-                dimensions => format!("say which: {dimensions}"),
+                dimensions => format!("use {dimensions}"),
             };
-            let message = format!("it counts for {ACCURACY:?}, which is not scored; {remedy}");
+            let message = format!("a check without a dimension counts for {ACCURACY:?}, which is not scored; {remedy}");
             wrong.add(format!("{field}.dimension"), message);
         }
         None => {
             let near = hint(name, known.dimensions.iter().map(|(name, _)| *name));
-            wrong.add(field, format!("no dimension {name:?} is scored{near}"));
+            wrong.add(field, format!("unknown dimension {name:?}{near}"));
         }
         Some((_, scorer @ (Scorer::ToolCalls | Scorer::Judge))) => {
             let message = format!("the dimension {name:?} is scored by {scorer:?}, which ignores checks");

@@ -141,8 +141,7 @@ impl Reading<'_> {
             let Some(reference) = map.or(files) else { continue };
             let why = match references.get(&reference) {
                 Some(Ok(texts)) if texts.is_empty() => Some(
-                    "it has no file or key that ends in .yaml, .yml, .json or .jsonl, so it has no scenarios"
-                        .to_owned(),
+                    "no scenarios, because no file or key ends in .yaml, .yml, .json or .jsonl; add one".to_owned(),
                 ),
                 Some(Ok(texts)) => {
                     for text in texts {

@@ -65,7 +65,7 @@ pub(super) fn resolve(
         return split;
     }
     if split.train.is_empty() && spec.agent.runtime.replay.is_none() {
-        findings.warn("spec.split.train", "the training part is empty, so nothing can be patched");
+        findings.warn("spec.split.train", "the training part is empty, so nothing can be patched; raise train");
     }
     let held_out = split.held_out.len();
     if held_out < minimum_sample_size && spec.agent.runtime.replay.is_none() {

@@ -222,9 +222,9 @@ fn what_an_object_of_the_cluster_has_wrong_is_told_without_a_place() {
     let mut resource: AgentOptimization = Submission::read("agent.yaml", RESOURCE, None).unwrap().resource;
     resource.spec.models.remove(1);
     insta::assert_snapshot!(resolve(&resource.into(), &References::default()).unwrap_err(), @r#"
-    spec.agent.prompt.configMapKeyRef: no ConfigMap "support-prompt"; it must be in the same namespace, or on the command line in the same file or the manifests
-    spec.agent.toolsFrom[0].configMapKeyRef: no ConfigMap "support-tools"; it must be in the same namespace, or on the command line in the same file or the manifests
-    spec.scenarios[0].configMapRef: no ConfigMap "support-scenarios"; it must be in the same namespace, or on the command line in the same file or the manifests
+    spec.agent.prompt.configMapKeyRef: no ConfigMap "support-prompt" in the namespace of the resource; add it to the resource file or to the directory of --manifests
+    spec.agent.toolsFrom[0].configMapKeyRef: no ConfigMap "support-tools" in the namespace of the resource; add it to the resource file or to the directory of --manifests
+    spec.scenarios[0].configMapRef: no ConfigMap "support-scenarios" in the namespace of the resource; add it to the resource file or to the directory of --manifests
     spec.scoring.judge.ref: no model "judge" in spec.models; known: worker
     "#);
 }
@@ -297,7 +297,7 @@ fn sections_and_length_are_checked_against_the_prompt() {
     insta::assert_snapshot!(said, @r#"
     agent.yaml:18:34: spec.patching.protectedSections[0]: the prompt has no section "Safty"; did you mean "Safety"?
     agent.yaml:18:41: spec.patching.protectedSections[1]: the prompt has no section "Pricing"; known: preamble, Tools, Safety
-    agent.yaml:18:51: spec.patching.maxPromptTokens: the prompt has 17 tokens, more than 10; shorten it or raise the limit
+    agent.yaml:18:51: spec.patching.maxPromptTokens: the prompt has 17 tokens, and at most 10 are allowed; shorten the prompt, or raise the limit
     agent.yaml:19:31: spec.validation.coreSections[0]: the prompt has no section "tools"; did you mean "Tools"?
     "#);
 }
@@ -334,13 +334,13 @@ fn what_only_the_operator_acts_on_is_told_with_what_the_command_line_does() {
     ]);
     let submission = Submission::read("agent.yaml", &text, None).unwrap();
     insta::assert_snapshot!(super::left_to_the_operator(&submission.resource.spec).join("\n"), @r#"
-    spec.suspend: only the operator uses it; this command runs a cycle anyway
-    spec.pin: only the operator uses it; a run searches for a better prompt anyway
-    spec.schedule: only the operator uses it; schedule the command in your CI
-    spec.promotion.approval: only the operator uses it; review what a run writes before you apply it
-    spec.promotion.maxVersionsRetained: only the operator uses it; the store keeps every version
-    spec.promotion.target.restart: only the operator uses it; restart the workloads after applying the ConfigMap
-    spec.watch: only the operator uses it; watch the prompt that you apply
+    spec.suspend: used only by the operator; this command runs a cycle anyway
+    spec.pin: used only by the operator; a run searches for a better prompt anyway
+    spec.schedule: used only by the operator; schedule the command in your CI
+    spec.promotion.approval: used only by the operator; review what a run writes before you apply it
+    spec.promotion.maxVersionsRetained: used only by the operator; the store keeps every version
+    spec.promotion.target.restart: used only by the operator; restart the workloads after applying the ConfigMap
+    spec.watch: used only by the operator; monitor the prompt after you apply it
     "#);
 }
 

@@ -11,24 +11,25 @@ use crate::domain::lifecycle::{Cause, CycleKind, CycleVerdict};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunningCycle {
-    /// What it does.
+    /// What the cycle does: `Search` (searches for a better prompt), `Gate` (compares an existing version with the
+    /// champion) or `Reevaluate` (measures the champion again).
     pub kind: CycleKind,
-    /// Why it was started.
+    /// Why the cycle was started.
     pub cause: Cause,
     /// The hash of the inputs of the cycle.
     pub inputs: String,
-    /// The number of this attempt at the same inputs.
+    /// The number of this attempt at the same inputs, from 0.
     pub attempt: u32,
-    /// The series of answers that it uses.
+    /// The number of the series of recorded answers that the cycle uses.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub series: u32,
-    /// When that series started, if it has answers of its own.
+    /// When that series started. Absent for the series that all cycles share by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series_since: Option<Timestamp>,
-    /// The value of `whetstone.dev/run-at` that it answers.
+    /// The value of the annotation `whetstone.dev/run-at` that requested the cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested: Option<String>,
-    /// The version that it gates, when its kind is `Gate`.
+    /// The version that is compared with the champion, if the kind is `Gate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenger: Option<String>,
     /// When it was started.
@@ -54,7 +55,7 @@ pub struct Progress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int64"))]
     pub total: Option<i64>,
-    /// The cost of the cycle so far.
+    /// The cost of the cycle so far, as a decimal string.
     pub cost: String,
 }
 
@@ -64,11 +65,11 @@ pub struct Progress {
 pub struct Waiting {
     /// Number of consecutive failures.
     pub failures: u32,
-    /// When it is retried.
+    /// When the cycle is retried.
     pub until: Timestamp,
-    /// What went wrong.
+    /// What failed, and why.
     pub message: String,
-    /// Whether retrying is useless until someone fixes the cause: a key, an address, a full disk.
+    /// Whether retries fail until a person fixes the cause, such as a refused key, a wrong address or a full disk.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_a_person: bool,
 }
@@ -83,9 +84,9 @@ pub struct Exhausted {
     pub budget: String,
     /// The amount spent, a decimal number.
     pub spent: String,
-    /// Which attempt at its inputs the cycle was.
+    /// The number of the attempt, as in `status.cycle.attempt`.
     pub attempt: u32,
-    /// The version that it gated; none when it was a search.
+    /// The version that was compared with the champion. Absent for a search.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenger: Option<String>,
 }
@@ -96,9 +97,9 @@ pub struct Exhausted {
 pub struct FinishedCycle {
     /// The short id of the cycle, as `whetstone show` accepts it.
     pub id: String,
-    /// What it did.
+    /// What the cycle did, as in `status.cycle.kind`.
     pub kind: CycleKind,
-    /// Why it was started.
+    /// Why the cycle was started.
     pub cause: Cause,
     /// When it was started.
     pub started_at: Timestamp,
@@ -112,15 +113,15 @@ pub struct FinishedCycle {
     pub message: String,
     /// The version that served.
     pub champion: String,
-    /// The version that was gated.
+    /// The version that was compared with the champion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenger: Option<String>,
     /// The aggregate score of the champion, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<String>,
-    /// The cost of the cycle.
+    /// The cost of the cycle, as a decimal string.
     pub cost: String,
-    /// The value of `whetstone.dev/run-at` that it answered.
+    /// The value of the annotation `whetstone.dev/run-at` that requested the cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested: Option<String>,
 }

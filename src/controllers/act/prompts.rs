@@ -1,4 +1,4 @@
-//! The prompts of a course's versions, wherever they are: in the target, in their PromptVersions, among the references, in the store.
+//! Finds the prompts of a course's versions: in the target, in their PromptVersions, among the references, in the store.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::kubernetes::target::CHALLENGER_PROMPT_KEY;
 use crate::kubernetes::versions;
 use crate::store::Store as _;
 
-/// The keys of a ConfigMap and their texts.
+/// The data of a ConfigMap.
 pub(super) type Texts = BTreeMap<String, String>;
 
-/// Where prompts are looked for.
+/// The places where prompts are searched for.
 #[derive(Clone, Copy)]
 pub(super) struct Prompts<'a> {
     pub(super) observed: &'a Observed,
@@ -28,13 +28,13 @@ pub(super) struct Prompts<'a> {
 }
 
 impl Prompts<'_> {
-    /// Whether a version has its PromptVersion.
+    /// Whether the PromptVersion of a version exists.
     pub(super) fn is_kept(&self, version: &VersionName, wanted: ContentHash) -> bool {
         self.indexed(version, wanted).is_some() || self.course.create.iter().any(|new| new.version == *version)
     }
 
-    /// The prompt of a version; `None` if it is nowhere. `held` is what the target holds. A PromptVersion that was deleted while its
-    /// prompt is needed is created again.
+    /// The prompt of a version; `None` if it is nowhere. `held` is the data of the target. A PromptVersion that was deleted
+    /// although its prompt is needed is created again.
     pub(super) async fn find(
         &self,
         version: &VersionName,
@@ -87,8 +87,8 @@ impl Prompts<'_> {
         Ok(rows.into_iter().find(|row| row.version.hash == wanted).map(|row| row.version.text))
     }
 
-    /// Creates a PromptVersion that somebody has deleted. Its status follows when the watch reports it. If the API server refuses it
-    /// (a quota), its prompt serves all the same.
+    /// Creates a deleted PromptVersion again. Its status is written when the watch reports it. If the API server refuses to
+    /// create it (a quota), its prompt serves anyway.
     async fn restore(&self, version: &VersionName, prompt: PromptText) -> Result<(), ReconcileError> {
         let (context, owner) = (&self.grounds.context, &self.observed.owner);
         let lost = NewVersion {

@@ -1,4 +1,4 @@
-//! The cycle and the watch that should run: started, stopped, or left alone.
+//! Starts and stops the cycle and the watch that should run.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::controllers::watches::WatchOrder;
 use crate::decide::lifecycle::{Course, RunningCycle};
 use crate::domain::hash::ContentHash;
 
-/// The cycle that should be under way, and the hash of the champion that it is about.
+/// The cycle that should run, and the hash of the champion that it is about.
 pub(super) fn wanted_cycle<'a>(
     observed: &Observed,
     resolved: &Resolved,
@@ -37,8 +37,8 @@ pub(super) fn supervise_cycle(
         return context.cycles.forget(owner);
     };
     if let Some(waiting) = &cycle.waiting {
-        // It failed. It is due later, or now if something has changed that it may have failed for.
-        // Not known before, or not known now, is no change.
+        // It failed. It is due later, or now if something has changed that may have caused the failure.
+        // A fingerprint that is unknown before or now is no change.
         let before = observed.cycle.fingerprint.as_ref().filter(|before| !before.is_empty());
         let now = Some(&resolved.fingerprint).filter(|now| !now.is_empty());
         let has_changed = before.zip(now).is_some_and(|(before, now)| before != now);

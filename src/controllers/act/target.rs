@@ -1,4 +1,4 @@
-//! The target ConfigMap: made to hold what the record says.
+//! The target ConfigMap: written according to the record.
 
 use std::collections::BTreeMap;
 
@@ -6,37 +6,37 @@ use super::prompts::{Prompts, Texts};
 use crate::api::intent::annotations::ADOPT;
 use crate::controllers::conditions;
 use crate::controllers::error::{Attempt, ReconcileError};
-use crate::controllers::resolved::Trouble;
+use crate::controllers::resolved::Blocker;
 use crate::decide::lifecycle::Serving;
 use crate::domain::ids::ObjectKey;
 use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 use crate::kubernetes::target::{self, ApplyError, CHALLENGER_PROMPT_KEY, CHALLENGER_VERSION_KEY, MOST_BYTES, Target};
 
-/// How often the target is written anew when somebody else writes it at the same time.
+/// The maximum number of attempts to write the target if it is changed concurrently.
 const TRIES: usize = 5;
 
-/// What became of the target.
+/// The result of writing the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Written {
-    /// It holds what the record says, or nothing is to be written.
+    /// It contains what the record says, or there is nothing to write.
     Holds {
-        /// What somebody had done to it and was undone.
-        put_back: Option<String>,
+        /// The external change that was undone, in words.
+        restored: Option<String>,
     },
     /// It does not, and will not until a person acts.
-    Refused(Trouble),
+    Refused(Blocker),
 }
 
-/// Writes the target, if there is one and it differs.
+/// Writes the target, if there is one and it differs from the record.
 pub(super) async fn write_target(prompts: &Prompts<'_>) -> Result<Written, ReconcileError> {
     let Prompts { observed, course, grounds, .. } = *prompts;
-    let Some(champion) = &course.record.champion else { return Ok(Written::Holds { put_back: None }) };
+    let Some(champion) = &course.record.champion else { return Ok(Written::Holds { restored: None }) };
     let (Some(spec), Some(found)) = (observed.target_spec(), &observed.target) else {
-        // Cycles need its prompt, wherever it serves.
+        // Even without a target, cycles need the prompt.
         if !prompts.is_kept(&champion.version, champion.hash) {
             champion_prompt(prompts, champion, None).await?;
         }
-        return Ok(Written::Holds { put_back: None });
+        return Ok(Written::Holds { restored: None });
     };
     if let Some(rival) = &observed.rival {
         let why = format!("the AgentOptimization {rival:?} had it first");
@@ -45,7 +45,7 @@ pub(super) async fn write_target(prompts: &Prompts<'_>) -> Result<Written, Recon
     let (client, fence) = (&grounds.context.client, &grounds.context.fence);
     let (ObjectKey { namespace, name: optimization }, name) = (&observed.owner, &spec.config_map);
     let mut found = found.clone();
-    let mut put_back = None;
+    let mut restored = None;
     for _ in 0..TRIES {
         let held = match &found {
             Target::Foreign { managers } => {
@@ -58,17 +58,17 @@ pub(super) async fn write_target(prompts: &Prompts<'_>) -> Result<Written, Recon
         let texts = held.map(|held| &held.data);
         let data = content(prompts, champion, texts).await?;
         if held.is_some_and(|held| held.holds(&data)) {
-            return Ok(Written::Holds { put_back });
+            return Ok(Written::Holds { restored });
         }
         if target::bytes(&data) > MOST_BYTES {
             return Ok(Written::Refused(too_large(name)));
         }
         if observed.is_settled() && observed.record.champion == course.record.champion {
-            put_back = undone(name, texts, &data);
+            restored = undone(name, texts, &data);
         }
         fence.check()?;
         match target::apply(client, namespace, name, optimization, held, &data).await {
-            Ok(()) => return Ok(Written::Holds { put_back }),
+            Ok(()) => return Ok(Written::Holds { restored }),
             Err(ApplyError::Changed) => {
                 let read = target::read(client, namespace, name, optimization).await;
                 found = read.map_err(Attempt::ReadTarget.on(namespace, name))?;
@@ -89,7 +89,7 @@ async fn champion_prompt(
     prompt.ok_or_else(|| ReconcileError::PromptLost { object, version: champion.version.clone() })
 }
 
-/// What the target should hold.
+/// The intended content of the target.
 async fn content(prompts: &Prompts<'_>, champion: &Serving, held: Option<&Texts>) -> Result<Texts, ReconcileError> {
     let mut data = BTreeMap::from([
         (PROMPT_KEY.to_owned(), champion_prompt(prompts, champion, held).await?),
@@ -105,22 +105,22 @@ async fn content(prompts: &Prompts<'_>, champion: &Serving, held: Option<&Texts>
     Ok(data)
 }
 
-fn not_owned(config_map: &str, ObjectKey { namespace, name }: &ObjectKey, why: &str) -> Trouble {
+fn not_owned(config_map: &str, ObjectKey { namespace, name }: &ObjectKey, why: &str) -> Blocker {
     let message = format!(
-        "spec.promotion.target.configMap: {config_map:?} belongs to somebody else ({why}), and is not overwritten; name another, delete it, \
+        "spec.promotion.target.configMap: {config_map:?} belongs to another owner ({why}), and is not overwritten; name another, delete it, \
          or hand it over: kubectl -n {namespace} annotate configmap {config_map} {ADOPT}={name}"
     );
-    Trouble { reason: conditions::TARGET_NOT_OWNED, message, may_come_right: false }
+    Blocker { reason: conditions::TARGET_NOT_OWNED, message, is_transient: false }
 }
 
-fn too_large(config_map: &str) -> Trouble {
+fn too_large(config_map: &str) -> Blocker {
     let message = format!(
         "champion and challenger together have more than the 1 MiB that the ConfigMap {config_map:?} may hold; shorten the prompt"
     );
-    Trouble { reason: conditions::PROMPT_TOO_LARGE, message, may_come_right: false }
+    Blocker { reason: conditions::PROMPT_TOO_LARGE, message, is_transient: false }
 }
 
-/// What somebody has done to a target that held what it should; `None` if they have not touched our keys.
+/// Describes an external change of a target that was as it should be; `None` if our keys are unchanged.
 fn undone(name: &str, held: Option<&Texts>, wanted: &Texts) -> Option<String> {
     let Some(held) = held else {
         return Some(format!("the ConfigMap {name:?} was deleted, and has been created again"));
@@ -128,7 +128,7 @@ fn undone(name: &str, held: Option<&Texts>, wanted: &Texts) -> Option<String> {
     let ours = [PROMPT_KEY, VERSION_KEY, HASH_KEY];
     let edited: Vec<&str> = ours.into_iter().filter(|key| held.get(*key) != wanted.get(*key)).collect();
     let keys = edited.join(", ");
-    (!edited.is_empty()).then(|| format!("somebody edited {keys} of the ConfigMap {name:?}, and the edit was undone"))
+    (!edited.is_empty()).then(|| format!("the edit of {keys} in the ConfigMap {name:?} was undone"))
 }
 
 #[cfg(test)]
@@ -145,7 +145,7 @@ mod tests {
         let of = |held: Option<&Texts>| undone("live", held, &wanted);
         assert_eq!(of(None).unwrap(), "the ConfigMap \"live\" was deleted, and has been created again");
         let edited = of(Some(&texts("b", "v2"))).unwrap();
-        assert_eq!(edited, "somebody edited system-prompt, version of the ConfigMap \"live\", and the edit was undone");
+        assert_eq!(edited, "the edit of system-prompt, version in the ConfigMap \"live\" was undone");
         let mut more = texts("a", "v1");
         more.insert("theirs".to_owned(), "x".to_owned());
         assert_eq!(of(Some(&more)), None);

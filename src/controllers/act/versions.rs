@@ -1,4 +1,4 @@
-//! PromptVersions: created when a course says so, deleted when they are too old to keep.
+//! PromptVersions: created as a course requires, deleted when they are too old to keep.
 
 use crate::controllers::context::Context;
 use crate::controllers::error::{Attempt, ReconcileError};
@@ -10,7 +10,7 @@ use crate::kubernetes::versions;
 /// Creates the versions of a course.
 ///
 /// # Errors
-/// When the API server does not answer or refuses, or a name was taken in the meantime.
+/// If a request to the API server fails, or a name was taken in the meantime.
 pub(crate) async fn create_versions(
     observed: &Observed,
     course: &Course,

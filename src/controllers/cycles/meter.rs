@@ -1,4 +1,4 @@
-//! How far a cycle is.
+//! The progress of a cycle.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::domain::call::Phase;
 use crate::domain::money::Money;
 use crate::engine::ports::Progress;
 
-/// How often a running cycle tells anew how far it is. Each time is a write of the status, and each write another reconcile.
+/// How often the status shows new progress. Each update is a write of the status, and each write causes a reconcile.
 pub(crate) const PROGRESS_EVERY: Duration = Duration::from_secs(3);
 
-/// How far a cycle is.
+/// The progress of a cycle.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     reading: Mutex<Reading>,
@@ -32,7 +32,7 @@ struct Reading {
 impl Meter {
     pub(super) fn begins(&self) {
         lock(&self.reading).has_begun = true;
-        // That it does not wait any more is worth a word at once.
+        // The end of the wait is reported immediately.
         *lock(&self.reported) = None;
     }
 
@@ -40,7 +40,7 @@ impl Meter {
         !lock(&self.reading).has_begun
     }
 
-    /// How far it is, or was up to [`PROGRESS_EVERY`] ago.
+    /// The progress, up to [`PROGRESS_EVERY`] old.
     pub(super) fn progress(&self) -> ProgressStatus {
         let mut reported = lock(&self.reported);
         match &*reported {

@@ -1,4 +1,4 @@
-//! What happens to the objects that are watched: their changes, and what goes wrong with a watch.
+//! Follows the watched objects: their changes, and errors of the watches.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use crate::kubernetes::names::key_of;
 use crate::kubernetes::readable::Readable;
 use crate::kubernetes::versions;
 
-/// How many objects of a list are held at once. Each may have a megabyte.
+/// The number of objects of a list that are in memory together. Each may have a megabyte.
 const PAGE: u32 = 50;
 
-/// The stream of optimizations: their changes go into the store, and those that are gone are forgotten. Tells when the store has
-/// had a whole list. It has no errors: the controller would let everything else wait after one.
+/// The stream of optimizations: updates the store, and drops what belongs to deleted ones. Signals when the store has a
+/// complete list. The stream has no errors, because the controller would delay everything else after one.
 pub(super) fn follow_optimizations(
     api: Api<Readable<AgentOptimization>>,
     writer: reflector::store::Writer<AgentOptimization>,
@@ -44,7 +44,7 @@ pub(super) fn follow_optimizations(
             complaint.is_over();
             let there = context.optimizations.state();
             context.forget_all_but(&there);
-            // Those that are new in a list were not in the store yet when the controller looked for them.
+            // New objects in a list were not yet in the store when the controller looked them up.
             for object in there {
                 let _ = trigger.send(key_of(&*object));
             }
@@ -57,7 +57,7 @@ pub(super) fn follow_optimizations(
     kept.applied_objects().filter(|object| std::future::ready(object.is_ok()))
 }
 
-/// What can be read of an event. An object that cannot be read is as one that is not there, and the log says why.
+/// The readable part of an event. An object that cannot be parsed is treated as absent, and the reason is logged.
 fn read(
     event: Event<Readable<AgentOptimization>>,
     known: &reflector::Store<AgentOptimization>,
@@ -85,7 +85,7 @@ fn read(
     }
 }
 
-/// What goes wrong with a watch, logged once and not at each attempt.
+/// An error of a watch, logged once and not at each attempt.
 struct Complaint {
     what: &'static str,
     logged: Option<String>,
@@ -130,7 +130,7 @@ impl Complaint {
     }
 }
 
-/// Follows the versions of a namespace, or of all.
+/// Follows the versions of one or all namespaces.
 pub(super) async fn follow_versions(
     api: Api<PromptVersion>,
     context: Arc<Context>,
@@ -148,7 +148,7 @@ pub(super) async fn follow_versions(
                 let was_complete = context.versions.is_complete();
                 let mut owners = context.versions.take_in(&event);
                 if !was_complete && context.versions.is_complete() {
-                    // Nothing was decided before.
+                    // Nothing was decided before the list was complete.
                     let there = context.optimizations.state();
                     owners.extend(there.iter().map(|object| key_of(&**object)));
                     owners.sort();
@@ -169,7 +169,8 @@ pub(super) async fn follow_versions(
     }
 }
 
-/// Says of versions of an optimization that is not there that it is not there. What it is later, its own reconcile says.
+/// Reports on versions of an absent optimization that it does not exist. If it is created later, its own reconcile updates
+/// them.
 async fn report_orphans(owner: &ObjectKey, context: &Context) {
     if context.optimizations.get(&ObjectRef::new(&owner.name).within(&owner.namespace)).is_some() {
         return;

@@ -15,22 +15,23 @@ use tokio_util::sync::CancellationToken;
 use super::follow::{follow_optimizations, follow_versions};
 use crate::api::AgentOptimization;
 use crate::controllers::health::Health;
-use crate::controllers::optimization::{reconcile, try_again};
+use crate::controllers::optimization::{error_policy, reconcile};
 use crate::controllers::run_cycle::Grounds;
 use crate::domain::ids::ObjectKey;
 use crate::kubernetes::revisions;
 
-/// How many optimizations are reconciled at once. A reconcile waits for the API server most of its time.
+/// The number of concurrent reconciles. A reconcile waits for the API server most of the time.
 const RECONCILES: u16 = 16;
 
-/// How often it is looked whether the cluster was restored to an older state. The Lease tells sooner, where it is kept in the same etcd.
+/// How often to check whether the cluster was restored to an older state. The Lease detects it sooner, if it is in the same
+/// etcd.
 const REVISIONS_EVERY: Duration = Duration::from_secs(30);
 
-/// How long cycles may take to stop when the Lease is lost.
+/// How long cycles may take to stop after the Lease was lost.
 const LOST_PATIENCE: Duration = Duration::from_millis(500);
 
-/// One namespace, or all of them: what one controller is for.
-pub(super) struct Room {
+/// What the controller of one namespace, or of all, needs.
+pub(super) struct NamespaceController {
     pub(super) namespace: Option<String>,
     pub(super) client: Client,
     pub(super) patience: Duration,
@@ -40,7 +41,7 @@ pub(super) struct Room {
     pub(super) writer: reflector::store::Writer<AgentOptimization>,
 }
 
-impl Room {
+impl NamespaceController {
     pub(super) async fn act(
         self,
         over: CancellationToken,
@@ -51,7 +52,7 @@ impl Room {
         let Self { namespace, client, patience, grounds, trigger, mut triggered, writer } = self;
         let context = Arc::clone(&grounds.context);
         let mut followers = JoinSet::new();
-        // The store wakes only one of those who wait until it is ready, and the controller does.
+        // The store wakes only one of those that wait for it to be ready, and the controller is one.
         let (tell, listed) = watch::channel(false);
         followers.spawn(follow_versions(
             scope(&client, namespace.as_deref()),
@@ -80,7 +81,7 @@ impl Room {
             let (api, over) = (scope::<AgentOptimization>(&context.client, namespace.as_deref()), over.clone());
             async move {
                 revisions::gone_back(&api, REVISIONS_EVERY).await;
-                // Another tenure begins, and with it every watch.
+                // The tenure ends, and the next one starts every watch again.
                 over.cancel();
             }
         });
@@ -90,7 +91,7 @@ impl Room {
             .with_config(controller::Config::default().concurrency(RECONCILES))
             .reconcile_on(triggered)
             .graceful_shutdown_on(async move { ended.cancelled().await })
-            .run(reconcile, move |object, error, _| try_again(&object, error, &error_context), grounds)
+            .run(reconcile, move |object, error, _| error_policy(&object, error, &error_context), grounds)
             .for_each(|_| std::future::ready(()));
         tokio::select! {
             () = controller => {
@@ -99,13 +100,13 @@ impl Room {
                     health.has_failed.store(true, Ordering::Relaxed);
                 }
             }
-            // The controller waits for reconciles under way. They cannot write any more, and may wait for a cluster that does
+            // The controller waits for running reconciles. They cannot write any more, and may wait for a cluster that does
             // not answer.
             () = async { over.cancelled().await; tokio::time::sleep(Duration::from_millis(500)).await } => {}
         }
         followers.abort_all();
         context.watches.stop();
-        // Who has lost the Lease must be out of the way of who has it now.
+        // After losing the Lease, this replica must stop before the next holder starts.
         let patience = if stopping.is_cancelled() { patience } else { LOST_PATIENCE };
         context.cycles.stop(patience).await;
     }

@@ -1,4 +1,4 @@
-//! A tenure: what this replica does while it holds the Lease.
+//! A tenure: the time during which this replica holds the Lease.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -8,9 +8,9 @@ use kube::runtime::reflector;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::namespace::Room;
+use super::namespace::NamespaceController;
 use super::{Clients, Options};
-use crate::controllers::computing::{Computing, Desks};
+use crate::controllers::computing::{ComputeSlots, Computing};
 use crate::controllers::context::Context;
 use crate::controllers::cycles::Cycles;
 use crate::controllers::health::Health;
@@ -26,7 +26,7 @@ use crate::kubernetes::references::References;
 use crate::models::Connections;
 use crate::telemetry::metrics::Metrics;
 
-/// What a tenure acts with.
+/// What a tenure needs.
 pub(super) struct Acting<'a> {
     pub(super) clients: &'a Clients,
     pub(super) stores: &'a Arc<Stores>,
@@ -36,17 +36,17 @@ pub(super) struct Acting<'a> {
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) health: &'a Arc<Health>,
     pub(super) fence: Fence,
-    /// The tenure is over: the Lease is lost, or the process ends.
+    /// Cancelled when the tenure is over: the Lease is lost, or the process ends.
     pub(super) over: CancellationToken,
-    /// The process ends.
+    /// Cancelled when the process ends.
     pub(super) stopping: CancellationToken,
 }
 
 impl Acting<'_> {
-    /// Acts until the tenure is over, in each of the namespaces.
+    /// Acts in each of the namespaces until the tenure is over.
     pub(super) async fn act(self) {
         let turns = Turns::new(self.options.max_cycles, self.options.kept_cycles());
-        let desks = Desks::new();
+        let slots = ComputeSlots::new();
         let reporter = Reporter {
             controller: "whetstone.dev/operator".to_owned(),
             instance: Some(self.options.lease.identity.clone()),
@@ -57,7 +57,7 @@ impl Acting<'_> {
             namespaces => namespaces.iter().map(|namespace| Some(namespace.as_str())).collect(),
         };
         let unsynced = Arc::new(AtomicUsize::new(scopes.len()));
-        let rooms = scopes.into_iter().map(|namespace| {
+        let controllers = scopes.into_iter().map(|namespace| {
             let (trigger, triggered) = mpsc::unbounded_channel();
             let (reader, writer) = reflector::store();
             let context = Arc::new(Context {
@@ -65,7 +65,7 @@ impl Acting<'_> {
                 optimizations: reader,
                 versions: Arc::default(),
                 references: References::new(self.clients.watches.clone(), trigger.clone()),
-                computing: Computing::new(desks.clone(), trigger.clone()),
+                computing: Computing::new(slots.clone(), trigger.clone()),
                 cycles: Cycles::new(turns.clone(), trigger.clone(), Arc::clone(self.metrics)),
                 watches: Watches::new(self.connections.clone(), Arc::clone(self.clock), trigger.clone()),
                 fence: self.fence.clone(),
@@ -80,7 +80,7 @@ impl Acting<'_> {
             });
             let (stores, connections) = (Arc::clone(self.stores), self.connections.clone());
             let grounds = Arc::new(Grounds { context, stores, connections });
-            let room = Room {
+            let controller = NamespaceController {
                 namespace: namespace.map(str::to_owned),
                 client: self.clients.watches.clone(),
                 grounds,
@@ -89,8 +89,8 @@ impl Acting<'_> {
                 writer,
                 patience: self.options.patience,
             };
-            room.act(self.over.clone(), self.stopping.clone(), Arc::clone(self.health), Arc::clone(&unsynced))
+            controller.act(self.over.clone(), self.stopping.clone(), Arc::clone(self.health), Arc::clone(&unsynced))
         });
-        futures::future::join_all(rooms).await;
+        futures::future::join_all(controllers).await;
     }
 }

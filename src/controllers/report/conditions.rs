@@ -1,25 +1,25 @@
-//! The conditions of an optimization, each a pure function of what is known: whether its champion serves, and what its last cycles,
-//! rollback and signals came to.
+//! The conditions of an optimization, each a pure function of the known state: whether its champion serves, and the results
+//! of its last cycles, rollback and signals.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::status::{AgentOptimizationStatus, CycleKind, CycleVerdict, Origin, Serving, SignalState};
 use crate::controllers::conditions::{self, Change};
-use crate::controllers::resolved::Trouble;
+use crate::controllers::resolved::Blocker;
 use crate::decide::lifecycle::{EventReason, Note, VersionVerdict};
 
-/// What decides whether an optimization is ready.
+/// What determines whether an optimization is ready.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Readiness<'a> {
-    /// What serves, or should.
+    /// The version that serves, or should.
     pub(super) champion: Option<&'a Serving>,
-    /// What keeps it from serving as the spec wants it.
-    pub(super) trouble: Option<&'a Trouble>,
-    /// The target holds its prompt.
+    /// The problem that prevents it from serving as the spec requires.
+    pub(super) blocker: Option<&'a Blocker>,
+    /// Whether the target contains its prompt.
     pub(super) is_written: bool,
-    /// `Ready` was true before.
+    /// Whether `Ready` was true before.
     pub(super) was_ready: bool,
-    /// What a person should know although it serves.
+    /// What the user should know although it serves.
     pub(super) caveats: &'a [String],
 }
 
@@ -32,17 +32,17 @@ impl Readiness<'_> {
         let say = |ready, reason: &str, message: &str| {
             (Change::set(ready, reason, message), Change::set("True", reason, message))
         };
-        match (self.trouble, self.champion) {
-            (Some(Trouble { reason, message, may_come_right }), _) => {
+        match (self.blocker, self.champion) {
+            (Some(Blocker { reason, message, is_transient }), _) => {
                 let (ready, why) = say("False", reason, message);
-                if *may_come_right { all(ready, why, Change::Clear) } else { all(ready, Change::Clear, why) }
+                if *is_transient { all(ready, why, Change::Clear) } else { all(ready, Change::Clear, why) }
             }
             (None, None) => {
                 let (ready, why) = say("False", conditions::PENDING, "waiting for a base prompt");
                 all(ready, why, Change::Clear)
             }
             (None, Some(champion)) if !self.is_written => {
-                let message = format!("{} is being written into the target ConfigMap", champion.version);
+                let message = format!("{} is being written to the target ConfigMap", champion.version);
                 let ready = if self.was_ready { "True" } else { "False" };
                 let (ready, why) = say(ready, conditions::APPLYING, &message);
                 all(ready, why, Change::Clear)
@@ -58,7 +58,7 @@ impl Readiness<'_> {
     }
 }
 
-/// `Promoted`: what the last cycle with a challenger came to.
+/// `Promoted`: the result of the last cycle with a challenger.
 pub(super) fn promoted(before: &AgentOptimizationStatus, after: &AgentOptimizationStatus) -> Change {
     let has_ended = after.cycles != before.cycles;
     if !has_ended && after.champion == before.champion {
@@ -78,7 +78,7 @@ pub(super) fn promoted(before: &AgentOptimizationStatus, after: &AgentOptimizati
     }
 }
 
-/// `RolledBack`: which version was rolled back, and why; gone when another one serves.
+/// `RolledBack`: which version was rolled back, and why; removed when another one serves.
 pub(super) fn rolled_back(
     before: &AgentOptimizationStatus,
     after: &AgentOptimizationStatus,
@@ -98,13 +98,13 @@ pub(super) fn rolled_back(
     Change::set("True", reason, format!("{version} was rolled back, and {} serves again{why}", champion.version))
 }
 
-/// The champion, if it has another prompt than the one before.
+/// The champion, if its prompt differs from the one before.
 fn new_champion<'s>(before: &AgentOptimizationStatus, after: &'s AgentOptimizationStatus) -> Option<&'s Serving> {
     let hash = |status: &AgentOptimizationStatus| status.champion.as_ref().map(|champion| champion.hash.clone());
     after.champion.as_ref().filter(|_| hash(before) != hash(after))
 }
 
-/// The messages of the live signals that gave no evidence at their last reading; `None` when no version is watched.
+/// The messages of the live signals without evidence at their last reading; `None` if no version is watched.
 pub(super) fn silent_signals(status: &AgentOptimizationStatus) -> Option<Vec<&str>> {
     let watch = status.watch.as_ref().filter(|watch| !watch.signals.is_empty() && !watch.established)?;
     let silent = watch.signals.iter().filter(|signal| signal.state == SignalState::NoEvidence);
@@ -129,7 +129,7 @@ pub(super) fn budget_exhausted(has_ended: bool, notes: &[Note]) -> Change {
     }
 }
 
-/// `Degraded`: the champion does worse than it should, and serves all the same.
+/// `Degraded`: the champion does worse than it should, and serves anyway.
 pub(super) fn degraded(
     condition: Option<&Condition>,
     before: &AgentOptimizationStatus,
@@ -170,7 +170,7 @@ mod tests {
         ))
     }
 
-    /// A cycle of this kind and verdict has ended, and this serves.
+    /// The status after a cycle of this kind and verdict, with this version serving.
     fn ended(version: &str, origin: &str, kind: &str, verdict: &str) -> AgentOptimizationStatus {
         let history = status(&format!(
             "cycles: 1\nhistory: [{{kind: {kind}, cause: First, id: a, verdict: {verdict}, message: why, champion: v1, startedAt: '2026-11-28T10:00:00Z', endedAt: '2026-11-28T10:01:00Z', cost: '1'}}]"
@@ -182,8 +182,8 @@ mod tests {
         Note { is_warning: true, reason, message: format!("{} happened", reason.as_str()), origin: None }
     }
 
-    fn trouble(reason: &'static str, may_come_right: bool) -> Trouble {
-        Trouble { reason, message: "what is wrong".to_owned(), may_come_right }
+    fn blocker(reason: &'static str, is_transient: bool) -> Blocker {
+        Blocker { reason, message: "what is wrong".to_owned(), is_transient }
     }
 
     fn set(status: &'static str, reason: &str, message: &str) -> Change {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_reconciling_while_it_may_pass_and_stalled_while_a_person_must_act() {
+    fn a_blocker_is_reconciling_while_it_may_pass_and_stalled_while_a_person_must_act() {
         let champion = serving("v2", "Gate").champion;
         let reasons = [
             conditions::INVALID_SPEC,
@@ -208,17 +208,17 @@ mod tests {
         for reason in reasons {
             for champion in [None, champion.as_ref()] {
                 let says = |status| set(status, reason, "what is wrong");
-                let of = |trouble: &Trouble| {
+                let of = |blocker: &Blocker| {
                     ready(Readiness {
                         champion,
-                        trouble: Some(trouble),
+                        blocker: Some(blocker),
                         is_written: true,
                         was_ready: true,
                         caveats: &[],
                     })
                 };
-                assert_eq!(of(&trouble(reason, true)), [says("False"), says("True"), Change::Clear]);
-                assert_eq!(of(&trouble(reason, false)), [says("False"), Change::Clear, says("True")]);
+                assert_eq!(of(&blocker(reason, true)), [says("False"), says("True"), Change::Clear]);
+                assert_eq!(of(&blocker(reason, false)), [says("False"), Change::Clear, says("True")]);
             }
         }
     }
@@ -235,7 +235,7 @@ mod tests {
     fn a_champion_that_is_being_written_stays_ready_if_the_one_before_was() {
         let champion = serving("v2", "Gate").champion;
         for (was_ready, status) in [(true, "True"), (false, "False")] {
-            let message = "v2 is being written into the target ConfigMap";
+            let message = "v2 is being written to the target ConfigMap";
             let says = |status| set(status, conditions::APPLYING, message);
             let readiness = Readiness { champion: champion.as_ref(), was_ready, ..Readiness::default() };
             assert_eq!(ready(readiness), [says(status), says("True"), Change::Clear]);
@@ -341,7 +341,7 @@ mod tests {
             AgentOptimizationStatus { watch: watch.watch, ..before.clone() }
         };
         let measured = ended("v2", "Gate", "Reevaluate", "Measured");
-        // The reason, and for an unpinned and a pinned champion what keeps it and what ends it.
+        // The reason, and for an unpinned and a pinned champion: why it stays, and what ends the condition.
         let cases = [
             (EventReason::Drifted, [(&drifted, true), (&drifted, false)], [(&before, false), (&before, true)]),
             (

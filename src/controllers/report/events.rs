@@ -1,4 +1,4 @@
-//! Events: about what was decided, which the record keeps until they are published, and about what came of it.
+//! Events: about decisions, which the record keeps until they are published, and about their results.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -11,7 +11,7 @@ use crate::controllers::observe::Observed;
 use crate::decide::lifecycle::Course;
 use crate::kubernetes::events::Said;
 
-/// What was decided and is not published yet: now, and by an operator that was killed before it could.
+/// The decisions that are not published yet: new ones, and those of an operator that was killed before publishing them.
 pub(super) fn notices(observed: &Observed, course: &Course) -> Vec<Notice> {
     let at = conditions::whole_seconds(observed.now);
     let decided = course.notes.iter().map(|note| Notice {
@@ -24,12 +24,12 @@ pub(super) fn notices(observed: &Observed, course: &Course) -> Vec<Notice> {
     observed.status.notices.iter().cloned().chain(decided.take(kept(observed, course))).collect()
 }
 
-/// How many of the notes of a course the record has room for.
+/// The number of a course's notes that fit into the record.
 fn kept(observed: &Observed, course: &Course) -> usize {
     NOTICES.saturating_sub(observed.status.notices.len()).min(course.notes.len())
 }
 
-/// Publishes what was decided, and counts it. Returns whether all of it is published.
+/// Publishes the decisions and counts them. Returns whether all of them were published.
 pub(crate) async fn publish(
     observed: &Observed,
     course: &Course,
@@ -37,7 +37,7 @@ pub(crate) async fn publish(
     context: &Context,
 ) -> bool {
     let (new, is_all) = context.events.publish(&observed.object, &committed.fields().notices).await;
-    // Only what is new is counted, so an operator that was killed after it had published may have missed one.
+    // Only new ones are counted, so those of an operator that was killed after publishing them may be missing.
     for origin in new.iter().filter_map(|notice| notice.origin) {
         match origin {
             Origin::Rollback => context.metrics.rolled_back(&observed.owner, "Breach"),
@@ -45,22 +45,22 @@ pub(crate) async fn publish(
             origin => context.metrics.promoted(&observed.owner, &format!("{origin:?}")),
         }
     }
-    // The record has no room for more: somebody may apply a hundred versions at once that are refused.
+    // The record has a limit: a hundred refused versions may be applied at the same time.
     context.events.say(&observed.object, course.notes[kept(observed, course)..].iter().map(Said::from).collect()).await;
     is_all
 }
 
-/// Publishes what came of it and no record keeps. It is done before the status is written: a killed operator rather says it twice
-/// than never.
+/// Publishes results that no record keeps, before the status is written: an operator that is killed in between repeats an
+/// Event rather than losing it.
 pub(crate) async fn publish_outcome(observed: &Observed, acted: &Acted, status: &Status<Applied>, context: &Context) {
     let warn = |reason, message: &str| Said { is_warning: true, reason, message: message.to_owned() };
-    let put_back = acted.put_back().map(|message| warn("TargetPutBack", message));
+    let restored = acted.restored().map(|message| warn("TargetPutBack", message));
     let restarts = acted.restarted().news.iter().map(|message| warn("RestartFailed", message));
     let worsened = worsened(&observed.status.conditions, &status.fields().conditions);
-    context.events.say(&observed.object, put_back.into_iter().chain(restarts).chain(worsened).collect()).await;
+    context.events.say(&observed.object, restored.into_iter().chain(restarts).chain(worsened).collect()).await;
 }
 
-/// What is wrong and was not before.
+/// A problem that did not exist before.
 fn worsened(before: &[Condition], after: &[Condition]) -> Option<Said> {
     const TROUBLES: [&str; 5] = [
         conditions::INVALID_SPEC,

@@ -1,4 +1,4 @@
-//! What the metrics show of an optimization.
+//! The metrics of an optimization.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::controllers::context::Context;
 use crate::controllers::observe::Observed;
 use crate::decide::lifecycle::{Course, Record};
 
-/// Shows the state of an optimization.
+/// Sets the gauges to the state of an optimization.
 pub(crate) fn show(observed: &Observed, status: &Status<Applied>, context: &Context) {
     let (status, metrics, owner) = (status.fields(), &context.metrics, &observed.owner);
     if let Some(phase) = status.phase {

@@ -1,4 +1,4 @@
-//! The status of an optimization, in two stages: [`Proposed`] by a decision, and [`Applied`] once the target has been written.
+//! The status of an optimization, in two stages: [`Proposed`] by a decision, and [`Applied`] once the target was written.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use crate::controllers::error::{Attempt, ReconcileError};
 use crate::controllers::lock;
 use crate::controllers::observe::Observed;
 use crate::controllers::record;
-use crate::controllers::resolved::{Resolved, Trouble};
+use crate::controllers::resolved::{Blocker, Resolved};
 use crate::decide::lifecycle::{Course, Record};
 use crate::kubernetes::names::{FIELD_MANAGER, key_of};
 
-/// A status that a decision proposes. It may repeat what was known of the target, and says nothing new about it.
+/// A status that a decision proposes. It may repeat what is known about the target, and says nothing new about it.
 #[derive(Debug)]
 pub(crate) enum Proposed {}
 
-/// A status that reports what became of the target.
+/// A status that reports the result of writing the target.
 #[derive(Debug)]
 pub(crate) enum Applied {}
 
-/// A status of an optimization; only one of these is ever written.
+/// A status of an optimization. No other type is ever written.
 ///
 /// What it says about the target depends on its stage: a `Status<Applied>` is made from an [`Acted`], and only
 /// [`act::apply`](crate::controllers::act::apply) makes one of those. So a status that reports a write which was not attempted does
@@ -43,11 +43,11 @@ pub(crate) struct Status<Stage> {
 }
 
 impl Status<Proposed> {
-    /// The status of an optimization that has not been reconciled yet.
+    /// The status of an optimization that was not reconciled yet.
     #[must_use]
     pub(crate) fn unknown(object: &AgentOptimization, now: Timestamp) -> Self {
         let mut conditions = Conditions::of(&[], object.metadata.generation, now);
-        let message = "nothing is known yet";
+        let message = "not reconciled yet";
         conditions.apply(conditions::READY, Change::set("Unknown", conditions::PENDING, message));
         conditions.apply(conditions::RECONCILING, Change::set("True", conditions::PENDING, message));
         let conditions = conditions.into_list();
@@ -61,22 +61,23 @@ impl Status<Proposed> {
     /// The status that records a decision, before the target is written.
     #[must_use]
     pub(crate) fn proposed(observed: &Observed, resolved: &Resolved, course: &Course) -> Self {
-        // A target that was refused is refused until it has been looked at again.
+        // A refused target stays refused until it is read again.
         let still = find(&observed.status.conditions, conditions::STALLED)
-            .and_then(|stalled| Trouble::of_target(&stalled.reason, &stalled.message));
-        let trouble = still.or_else(|| trouble(observed, resolved, course));
+            .and_then(|stalled| Blocker::of_target(&stalled.reason, &stalled.message));
+        let blocker = still.or_else(|| blocker(observed, resolved, course));
         let is_written = is_held(observed, &course.record);
         let caveats = caveats(observed, &[]);
-        let is_known = trouble.is_none() && is_written && reports_champion(observed, &course.record);
+        let is_known = blocker.is_none() && is_written && reports_champion(observed, &course.record);
         let serving = (!is_known).then_some((is_written, &*caveats));
-        let mut fields = fields(observed, course, trouble.as_ref(), serving);
+        let mut fields = fields(observed, course, blocker.as_ref(), serving);
         fields.notices = events::notices(observed, course);
         Self::new(fields)
     }
 }
 
 impl Status<Applied> {
-    /// The status once the target has been written, or refused. `is_published` says that every Event of the decision is published.
+    /// The status after the target was written or refused. `is_published` means that every Event of the decision was
+    /// published.
     #[must_use]
     pub(crate) fn applied(
         observed: &Observed,
@@ -85,11 +86,11 @@ impl Status<Applied> {
         acted: &Acted,
         is_published: bool,
     ) -> Self {
-        let trouble = acted.trouble().cloned().or_else(|| trouble(observed, resolved, course));
+        let blocker = acted.blocker().cloned().or_else(|| blocker(observed, resolved, course));
         let caveats = caveats(observed, &acted.restarted().failures);
-        let mut fields = fields(observed, course, trouble.as_ref(), Some((true, &caveats)));
+        let mut fields = fields(observed, course, blocker.as_ref(), Some((true, &caveats)));
         fields.notices = if is_published { Vec::new() } else { events::notices(observed, course) };
-        let is_carried_out = acted.trouble().is_none() && acted.restarted().failures.is_empty();
+        let is_carried_out = acted.blocker().is_none() && acted.restarted().failures.is_empty();
         if let Some(champion) = fields.champion.as_ref().filter(|_| is_carried_out && observed.target_spec().is_some())
             && !matches!(champion.origin, Origin::Base | Origin::Found)
         {
@@ -104,17 +105,17 @@ impl<Stage> Status<Stage> {
         Self { fields, stage: PhantomData }
     }
 
-    /// What it says.
+    /// The fields of the status.
     #[must_use]
     pub(crate) fn fields(&self) -> &AgentOptimizationStatus {
         &self.fields
     }
 
-    /// Writes it, if it differs from what `object` has, in one write that fails if anybody has changed the object since it was read.
-    /// Returns the object as it is then.
+    /// Writes the status, if it differs from that of `object`, in one write that fails if the object was changed since it
+    /// was read. Returns the updated object.
     ///
     /// # Errors
-    /// [`ReconcileError::Conflict`] if somebody has changed the object, [`ReconcileError::Gone`] if it was deleted.
+    /// [`ReconcileError::Conflict`] if the object was changed, [`ReconcileError::Gone`] if it was deleted.
     pub(crate) async fn commit(
         &self,
         object: &Arc<AgentOptimization>,
@@ -146,19 +147,19 @@ impl<Stage> Status<Stage> {
     }
 }
 
-/// What both stages say: the record, the conditions, the phase and the progress. `serving` is what is to be said of the target: whether
-/// it is written, and what a person should know of that; without it, `Ready` stays as it is.
+/// The common part of both stages: the record, the conditions, the phase and the progress. `serving` is the report on the
+/// target: whether it was written, and caveats; if `None`, `Ready` stays unchanged.
 fn fields(
     observed: &Observed,
     course: &Course,
-    trouble: Option<&Trouble>,
+    blocker: Option<&Blocker>,
     serving: Option<(bool, &[String])>,
 ) -> AgentOptimizationStatus {
     let (before, generation) = (&observed.status, observed.object.metadata.generation);
     let mut fields = record::write(&course.record, before);
     let was_ready = find(&before.conditions, conditions::READY).is_some_and(|ready| ready.status == "True");
     let readiness = serving.map(|(is_written, caveats)| {
-        Readiness { champion: fields.champion.as_ref(), trouble, is_written, was_ready, caveats }.conditions()
+        Readiness { champion: fields.champion.as_ref(), blocker, is_written, was_ready, caveats }.conditions()
     });
     let is_pinned = observed.object.spec.pin.is_some();
     let degradation = find(&before.conditions, conditions::DEGRADED);
@@ -175,7 +176,7 @@ fn fields(
     }
     fields.conditions = conditions.into_list();
     fields.observed_generation = generation;
-    if trouble.is_some_and(|trouble| !trouble.may_come_right) && fields.phase != Some(Phase::Suspended) {
+    if blocker.is_some_and(|blocker| !blocker.is_transient) && fields.phase != Some(Phase::Suspended) {
         fields.phase = Some(Phase::Stalled);
     }
     if let Some(cycle) = fields.cycle.as_mut() {
@@ -184,45 +185,46 @@ fn fields(
     fields
 }
 
-/// Whether `Ready` already reports this champion for this generation. The commit before the target is written leaves it alone then.
+/// Whether `Ready` already reports this champion for this generation. Then the commit before the target is written does not
+/// change it.
 fn reports_champion(observed: &Observed, record: &Record) -> bool {
     observed.record.champion == record.champion && observed.is_settled()
 }
 
-/// What a person should know about a champion that serves.
+/// What the user should know although the champion serves.
 fn caveats(observed: &Observed, failed_restarts: &[String]) -> Vec<String> {
-    let mut caveats: Vec<String> = failed_restarts.iter().map(|failure| format!("{failure}; trying again")).collect();
+    let mut caveats: Vec<String> = failed_restarts.iter().map(|failure| format!("{failure}; retrying")).collect();
     if observed.target_spec().is_none() {
-        caveats.push("spec.promotion.target names no ConfigMap, so no agent reads it".to_owned());
+        caveats.push("spec.promotion.target is not set, so no agent reads the prompt".to_owned());
     }
     caveats
 }
 
-/// Whether the target held the prompt of the record when it was read.
+/// Whether the target contained the prompt of the record when it was read.
 fn is_held(observed: &Observed, record: &Record) -> bool {
     let champion = record.champion.as_ref();
     observed.target_spec().is_none()
         || champion.zip(observed.found()).is_some_and(|(champion, found)| champion.hash == found.prompt.hash)
 }
 
-/// What keeps the champion from serving as the spec wants it, apart from the target: the worst first.
-fn trouble(observed: &Observed, resolved: &Resolved, course: &Course) -> Option<Trouble> {
+/// The worst problem that prevents the champion from serving as the spec requires, apart from the target.
+fn blocker(observed: &Observed, resolved: &Resolved, course: &Course) -> Option<Blocker> {
     let obstacle = || {
         let obstacle = course.obstacle.as_ref()?;
-        Some(Trouble { reason: obstacle.reason.as_str(), message: obstacle.message.clone(), may_come_right: false })
+        Some(Blocker { reason: obstacle.reason.as_str(), message: obstacle.message.clone(), is_transient: false })
     };
     let failing = || {
         let waiting = course.record.cycle.as_ref()?.waiting.as_ref().filter(|waiting| waiting.needs_a_person)?;
         let message = match &observed.cycle.progress {
-            Some(_) => format!("{}; it is being tried again", waiting.message),
-            None => format!("{}; tried again after {}", waiting.message, waiting.until),
+            Some(_) => format!("{}; the cycle is being retried", waiting.message),
+            None => format!("{}; the cycle is retried at {}", waiting.message, waiting.until),
         };
-        Some(Trouble { reason: conditions::CYCLE_FAILED, message, may_come_right: false })
+        Some(Blocker { reason: conditions::CYCLE_FAILED, message, is_transient: false })
     };
-    resolved.trouble.clone().or_else(obstacle).or_else(failing)
+    resolved.blocker.clone().or_else(obstacle).or_else(failing)
 }
 
-/// A merge patch from one status to another: what is gone is null.
+/// A merge patch from one status to another: removed fields are null.
 fn replacement(before: Option<&AgentOptimizationStatus>, after: &AgentOptimizationStatus) -> serde_json::Value {
     fn nulls(before: &serde_json::Value, after: &mut serde_json::Value) {
         let (Some(before), Some(after)) = (before.as_object(), after.as_object_mut()) else { return };

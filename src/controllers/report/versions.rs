@@ -1,4 +1,4 @@
-//! The statuses of versions: the phase of each, and why.
+//! The statuses of versions: their phases and the reasons.
 
 use jiff::Timestamp;
 
@@ -13,7 +13,7 @@ use crate::domain::version::VersionPhase;
 use crate::kubernetes::names::version_object;
 use crate::kubernetes::versions::{self, Indexed, Versions};
 
-/// The statuses of versions that a course changes, those of versions that it has just created included.
+/// The changes that a course makes to the statuses of versions, including newly created ones.
 #[derive(Debug)]
 pub(crate) struct VersionReports<'o> {
     owner: &'o ObjectKey,
@@ -31,17 +31,17 @@ struct VersionReport {
 /// When a status has to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// It says what the record says, and follows it.
+    /// After the record: it only repeats the record.
     None,
-    /// It answers what a person has asked for, and the record does not keep that: it comes before the record, or it might be lost.
+    /// Before the record: it is a decision on a request, which the record does not keep, so it could be lost otherwise.
     Asked,
-    /// It says what a cycle has found out about the version that it has gated, which is not lost (its answers are in the ledger), but
-    /// must not be there before its place in the history.
+    /// After the record: it is the verdict of a cycle on the version that it gated. It cannot be lost (the answers are in
+    /// the ledger), but must not be visible before its place in the history.
     Gated,
 }
 
 impl<'o> VersionReports<'o> {
-    /// What a course means for the statuses of versions.
+    /// The changes that a course makes to the statuses of versions.
     #[must_use]
     pub(crate) fn of(observed: &'o Observed, course: &Course) -> Self {
         let created = course.create.iter().map(|new| created(observed, new));
@@ -69,27 +69,27 @@ impl<'o> VersionReports<'o> {
         Self { owner: &observed.owner, reports: all.iter().filter_map(report).collect() }
     }
 
-    /// Writes the verdicts that must be there before the record is committed: a decision about what a person has asked for is not made
+    /// Writes the verdicts that must be written before the record is committed, so that a decision on a request is not made
     /// twice.
     ///
     /// # Errors
-    /// When the API server does not answer, or refuses what belongs to a version that was just created.
+    /// If a request to the API server fails. If a version was just created, that includes a refusal.
     pub(crate) async fn write_asked(&self, context: &Context) -> Result<(), ReconcileError> {
         self.write_verdicts(Verdict::Asked, context).await
     }
 
-    /// Writes the verdict on the version that a cycle has gated, once the record is committed.
+    /// Writes the verdict on the version that a cycle has gated, after the record was committed.
     ///
     /// # Errors
-    /// When the API server does not answer, or refuses what belongs to a version that was just created.
+    /// If a request to the API server fails. If a version was just created, that includes a refusal.
     pub(crate) async fn write_gated(&self, context: &Context) -> Result<(), ReconcileError> {
         self.write_verdicts(Verdict::Gated, context).await
     }
 
-    /// Writes every status that is not written yet.
+    /// Writes every status that was not written yet.
     ///
     /// # Errors
-    /// When the API server does not answer, or refuses.
+    /// If a request to the API server fails or is refused.
     pub(crate) async fn write_all(&self, context: &Context) -> Result<(), ReconcileError> {
         for report in &self.reports {
             self.write(report, context).await?;
@@ -100,7 +100,7 @@ impl<'o> VersionReports<'o> {
     async fn write_verdicts(&self, verdict: Verdict, context: &Context) -> Result<(), ReconcileError> {
         for report in self.reports.iter().filter(|report| report.verdict == verdict) {
             match self.write(report, context).await {
-                // A rollback does not wait for what is said about it.
+                // A rollback does not wait for the status that reports it.
                 Err(error @ ReconcileError::Request { source: kube::Error::Api(_), .. }) if !report.is_new => {
                     tracing::warn!(%error, "trying again later");
                 }
@@ -129,7 +129,7 @@ impl<'o> VersionReports<'o> {
     }
 }
 
-/// A version that was just created, as the index will have it.
+/// A version that was just created, as the index will contain it.
 fn created(observed: &Observed, new: &NewVersion) -> Indexed {
     Indexed {
         known: KnownVersion {
@@ -200,12 +200,12 @@ fn version_status(
 /// `Ready` and `Reconciling` of a version in this phase: it is ready once the gate has decided on it.
 fn readiness(phase: VersionPhase) -> [(&'static str, Change); 2] {
     let (is_decided, message) = match phase {
-        VersionPhase::Candidate => (false, "it waits for the gate"),
-        VersionPhase::Challenger => (false, "it is being compared with the champion"),
-        VersionPhase::Champion => (true, "it serves"),
-        VersionPhase::Superseded => (true, "a later version serves"),
-        VersionPhase::Rejected => (true, "it was rejected"),
-        VersionPhase::RolledBack => (true, "it was rolled back"),
+        VersionPhase::Candidate => (false, "the version waits for the gate"),
+        VersionPhase::Challenger => (false, "the version is being compared with the champion"),
+        VersionPhase::Champion => (true, "the version serves"),
+        VersionPhase::Superseded => (true, "another version serves"),
+        VersionPhase::Rejected => (true, "the version was rejected"),
+        VersionPhase::RolledBack => (true, "the version was rolled back"),
     };
     let says = |status| Change::set(status, phase.as_str(), message);
     let (ready, reconciling) = if is_decided { (says("True"), Change::Clear) } else { (says("Unknown"), says("True")) };
@@ -237,7 +237,7 @@ pub(crate) fn orphan_statuses(
     reported.collect()
 }
 
-/// Why a version is in this phase, if no verdict says more.
+/// Why a version is in this phase, if there is no verdict with a reason.
 fn reason(record: &Record, phase: VersionPhase) -> Option<String> {
     let champion = record.champion.as_ref()?;
     match phase {

@@ -1,4 +1,4 @@
-//! What an optimization refers to: which objects are watched for it, and the ConfigMaps that are read.
+//! What an optimization refers to: the objects to watch for it, and the ConfigMaps to read.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use crate::controllers::error::{Attempt, ReconcileError};
 use crate::domain::hash::ContentHash;
 use crate::kubernetes::references::Kind;
 
-/// The bytes that all ConfigMaps of an optimization may have together. They are held while they are read.
+/// The maximum total size of all ConfigMaps of an optimization, in bytes. They are in memory while they are parsed.
 pub(super) const MOST_GATHERED: usize = 16 << 20;
 
 pub(super) struct Gathered {
     pub(super) references: Arc<References>,
-    /// The identity of all that was read.
+    /// Identifies everything that was read.
     pub(super) key: ContentHash,
-    /// There is more than is read.
+    /// Whether the ConfigMaps exceed the maximum.
     pub(super) is_too_large: bool,
-    /// Something that is referred to is not there: a ConfigMap, or a key of one.
+    /// Whether a reference is missing: a ConfigMap, or a key of one.
     pub(super) is_incomplete: bool,
 }
 
-/// Reads every ConfigMap that is referred to, each once.
+/// Reads every ConfigMap that is referred to, once.
 pub(super) async fn gather(
     client: &kube::Client,
     namespace: &str,
@@ -40,7 +40,7 @@ pub(super) async fn gather(
         let map = api.get_opt(&name).await.map_err(Attempt::ReadConfigMap.on(namespace, &name))?;
         let Some(map) = map else { continue };
         let mut data = map.data.unwrap_or_default();
-        // Some tools put every file there; what is no text is nothing that can be referred to.
+        // Some tools put all kinds of files there; only text can be referred to.
         for (key, value) in map.binary_data.unwrap_or_default() {
             if let Ok(text) = String::from_utf8(value.0) {
                 data.entry(key).or_insert(text);
@@ -77,7 +77,7 @@ pub(super) async fn gather(
     Ok(Gathered { references: Arc::new(references.in_cluster()), key, is_incomplete, is_too_large })
 }
 
-/// The ConfigMaps that are read, the target aside.
+/// The ConfigMaps to read, except the target.
 pub(super) fn config_maps(object: &AgentOptimization) -> BTreeSet<String> {
     let named = requested(object).into_iter().filter_map(|reference| match reference {
         Reference::ConfigMapKey { name, .. } | Reference::ConfigMap { name } => Some(name),
@@ -86,7 +86,7 @@ pub(super) fn config_maps(object: &AgentOptimization) -> BTreeSet<String> {
     named.collect()
 }
 
-/// Everything that is watched for an optimization: its ConfigMaps, its target, its Secrets.
+/// Everything to watch for an optimization: its ConfigMaps, its target, its Secrets.
 pub(super) fn referred(object: &AgentOptimization) -> BTreeSet<(Kind, String)> {
     let target = object.spec.promotion.as_ref().and_then(|promotion| promotion.target.as_ref());
     let maps = config_maps(object).into_iter().chain(target.map(|target| target.config_map.clone()));

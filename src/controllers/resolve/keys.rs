@@ -1,4 +1,4 @@
-//! The keys of models and of Prometheus: which Secrets have them, and what is missing.
+//! The keys of models and of Prometheus: the Secrets that contain them, and which are missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::controllers::resolved::Keys;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
-/// The keys that a resource names, whatever is wrong with the rest of it: by Secret, the key and the field that names it.
+/// The keys that a resource names, whatever its other problems: by Secret, the key and the field that names it.
 pub(super) type WantedKeys = BTreeMap<String, BTreeSet<(String, String)>>;
 
 pub(super) fn wanted_keys(object: &AgentOptimization, watch: Option<&WatchPlan>) -> WantedKeys {
@@ -30,7 +30,7 @@ pub(super) fn wanted_keys(object: &AgentOptimization, watch: Option<&WatchPlan>)
     wanted
 }
 
-/// The Secrets that have the key of a model and the values of its headers, each with the field that names it.
+/// The Secrets with the key of a model and the values of its headers, each with the field that names it.
 pub(super) fn secrets_of(model: &Model) -> impl Iterator<Item = (String, &SecretKeyRef)> {
     let openai = model.openai.as_ref().and_then(|openai| openai.api_key.as_ref());
     let anthropic = model.anthropic.as_ref().and_then(|anthropic| anthropic.api_key.as_ref());
@@ -42,7 +42,7 @@ pub(super) fn secrets_of(model: &Model) -> impl Iterator<Item = (String, &Secret
     key.into_iter().chain(headers).filter_map(|(field, source)| Some((field, source.secret_key_ref.as_ref()?)))
 }
 
-/// The models of a plan that need a key or the value of a header, and for which no Secret is named.
+/// The models of a plan that need a key or the value of a header, but name no Secret for it.
 pub(super) fn no_secret(plan: &Plan) -> Option<String> {
     let is_missing = |key: &KeyPlan| key.required && key.secret.is_none();
     let fields = plan.models.iter().flat_map(|(name, model)| {
@@ -63,7 +63,7 @@ pub(super) fn no_secret(plan: &Plan) -> Option<String> {
     (!problems.is_empty()).then(|| problems.join("\n"))
 }
 
-/// The keys that are there, and what is wrong with the others.
+/// The existing keys, and the problems with the others.
 pub(super) async fn keys(
     client: &kube::Client,
     namespace: &str,
@@ -98,10 +98,10 @@ pub(super) async fn keys(
     Ok((keys, problems))
 }
 
-/// The keys that the watch needs, whatever is wrong with the rest.
+/// The keys that the watch needs, whatever the other problems.
 ///
 /// # Errors
-/// When the API server does not answer; inside, what is missing.
+/// If a request to the API server fails. The inner result has the missing keys.
 pub(crate) async fn watch_keys(
     client: &kube::Client,
     namespace: &str,
@@ -111,7 +111,7 @@ pub(crate) async fn watch_keys(
     let mut keys = Keys::default();
     for wanted in watch.secrets() {
         let secret = match api.get_opt(&wanted.name).await {
-            // The readings say that it is missing.
+            // The readings report that it is missing.
             Err(kube::Error::Api(status)) if status.code == 403 => None,
             answered => answered.map_err(Attempt::ReadSecret.on(namespace, &wanted.name))?,
         };

@@ -79,7 +79,7 @@ impl Evidence {
         for pair in &self.pairs {
             let scenario = &pair.scenario;
             if !seen.insert(scenario) {
-                return Some(format!("scenario {scenario:?} is there twice"));
+                return Some(format!("duplicate scenario {scenario:?}"));
             }
             if !pair.weight.is_finite() || pair.weight < 0.0 {
                 return Some(format!("the weight of scenario {scenario:?} is {}", pair.weight));

@@ -153,7 +153,7 @@ fn better(
     let worthwhile = rules.regression_tolerance;
     let subject = subject(dimension);
     if contrast.scenarios() == 0 {
-        let message = format!("there is no scenario in which {subject} could be scored for champion and challenger");
+        let message = format!("no scenario could be scored for {subject} with both champion and challenger");
         let reason = Reason::new(Code::AggregateUndecided, Verdict::Inconclusive, dimension, message);
         return Finding { reason, settles: Settles::At(rules.minimum_sample_size) };
     }
@@ -182,7 +182,7 @@ fn better(
             format!("{subject} is the same for champion and challenger in {}", all_of(contrast.scenarios()))
         } else {
             format!(
-                "{subject} went {moved}, at best {} with {sure}: less than the {worthwhile:.3} that counts",
+                "{subject} went {moved}, at best {} with {sure}: an improvement of less than {worthwhile:.3} does not count",
                 bound(contrast.upper(level))
             )
         };
@@ -193,7 +193,7 @@ fn better(
     let excluded = contrast.scenarios_for(worthwhile - contrast.difference(), level);
     let (settles, clause) = settled_by(shown.into_iter().chain(excluded).min(), contrast, compared, dimension);
     let message = format!(
-        "{subject} went {moved}, which chance could explain: {} would fit (p {}){clause}",
+        "{subject} went {moved}, which chance could explain: the true difference may be {} (p {}){clause}",
         range(contrast.lower(level), contrast.upper(level)),
         p_text(p),
     );
@@ -216,7 +216,8 @@ pub(super) fn non_inferiority(
         return Finding::settled(Reason::holds(Code::DimensionDoesNotApply, Some(name), message));
     }
     if contrast.scenarios() == 0 {
-        let message = format!("{name} could be scored on one side only, in {}", counted(lost, "scenario"));
+        let message =
+            format!("{name} could be scored for only one of champion and challenger, in {}", counted(lost, "scenario"));
         let reason = Reason::new(Code::RegressionNotExcluded, Verdict::Inconclusive, Some(name), message);
         return Finding { reason, settles: Settles::Never };
     }
@@ -239,7 +240,7 @@ pub(super) fn non_inferiority(
     let distance = (contrast.difference() + tolerance).abs();
     let (settles, clause) = settled_by(contrast.scenarios_for(distance, level), contrast, compared, Some(name));
     let message = format!(
-        "{name} went {moved}; a drop beyond the tolerance of {tolerance:.3} is not excluded: {} would fit{clause}",
+        "{name} went {moved}; a drop beyond the tolerance of {tolerance:.3} is not excluded: the true difference may be {}{clause}",
         range(contrast.lower(level), contrast.upper(level)),
     );
     let reason = Reason::new(Code::RegressionNotExcluded, Verdict::Inconclusive, Some(name), message);
@@ -269,7 +270,7 @@ pub(super) fn threshold(
         }
     };
     let Some(value) = threshold_value(rule, evidence) else {
-        let message = format!("{name} has no earlier champion to take a percentile of");
+        let message = format!("{name} has no threshold yet, because there is no earlier champion for its percentile");
         return Some(Finding::settled(Reason::holds(Code::NoHistory, Some(name), message)));
     };
     if contrast.scenarios() == 0 {
@@ -354,7 +355,7 @@ pub(super) fn critical(
     }
     let message = match contrast.scenarios() {
         0 => format!("{name} is critical, and none of the scenarios is scored in it"),
-        scored => format!("no scenario newly fails in {name}, of {scored} compared in it"),
+        scored => format!("no scenario newly fails in {name} ({} compared)", counted(scored, "scenario")),
     };
     Some(Finding::settled(Reason::holds(Code::NoCriticalFailure, Some(name), message)))
 }
@@ -426,6 +427,6 @@ pub(super) fn sample(aggregate: &Contrast, evidence: &Evidence, claim: &Claim, r
 
 /// This prompt was rejected before.
 pub(super) fn rejected_before() -> Finding {
-    let message = "this prompt was rejected in an earlier cycle, and is not promoted after that".to_owned();
+    let message = "this prompt was rejected in an earlier cycle, so it is not promoted".to_owned();
     Finding::settled(Reason::new(Code::PreviouslyRejected, Verdict::Reject, None, message))
 }

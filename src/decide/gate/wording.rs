@@ -24,7 +24,7 @@ pub(super) fn range(lower: f64, upper: f64) -> String {
         (true, true) => format!("anything from {lower:+.3} to {upper:+.3}"),
         (true, false) => format!("anything from {lower:+.3} up"),
         (false, true) => format!("anything up to {upper:+.3}"),
-        (false, false) => "any difference".to_owned(),
+        (false, false) => "anything".to_owned(),
     }
 }
 

@@ -221,18 +221,21 @@ impl<'a> Step<'a> {
             return Some(fault.clone());
         }
         if let Some(champion) = self.record.champion.as_ref().filter(|champion| champion.hash == known.hash) {
-            return Some(format!("it is the prompt of {}, which serves", champion.version));
+            return Some(format!("its prompt is that of {}, which serves", champion.version));
         }
         if !self.holds(known) {
             let by = self.holder(&known.version).map_or("another prompt", |holder| holder.object.as_str());
-            return Some(format!("{by} has the version {} already; give it another spec.version", known.version));
+            return Some(format!(
+                "{by} already has the version {}; apply a new PromptVersion with another spec.version",
+                known.version
+            ));
         }
         let mut others = self.situation.versions.iter().filter(|other| other.object != known.object);
         if self.is_quarantined(known.hash) {
-            return Some("it is the prompt of a version that was rolled back, and quarantined".to_owned());
+            return Some("its prompt is that of a version that was rolled back and is quarantined".to_owned());
         }
         let before = others.find(|other| other.hash == known.hash && self.phase(other) == VersionPhase::Rejected);
-        before.map(|before| format!("it is the prompt of {}, which was rejected", before.version))
+        before.map(|before| format!("its prompt is that of {}, which was rejected", before.version))
     }
 
     /// Notes the next time of the schedule. A clock that was set back does not make the schedule wait for the future that it

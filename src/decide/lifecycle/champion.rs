@@ -32,12 +32,12 @@ impl Step<'_> {
             );
         } else if let Some(champion) = champion {
             self.serve(&champion.version, champion.hash, Origin::Found, None);
-            let message = format!("{} serves: it is the champion among the versions", champion.version);
+            let message = format!("{} serves: its PromptVersion has the phase Champion", champion.version);
             self.say_who_serves(EventReason::ChampionFound, message);
         } else if let Some(base) = self.situation.base {
             let version = self.version_for(base, None, VersionOrigin::Base, Default::default());
             self.serve(&version, base.hash, Origin::Base, None);
-            let message = format!("{version} serves: it is the base prompt, and nothing has beaten it yet");
+            let message = format!("{version} serves: it is the base prompt, and no version has been promoted yet");
             self.say_who_serves(EventReason::BasePromptServes, message);
         }
         self.record.base_hash = self.record.champion.as_ref().and(self.situation.base).map(|base| base.hash);
@@ -148,7 +148,7 @@ impl Step<'_> {
     pub(super) fn breach(&mut self, pinned: EventReason, score: Option<Score>, why: &str) -> Breached {
         let Some(champion) = self.record.champion.clone() else { return Breached::Stays };
         if self.situation.wants.pin.is_some() {
-            let message = format!("{} would be taken back, and spec.pin keeps it: {why}", champion.version);
+            let message = format!("{} would be rolled back, but spec.pin keeps it: {why}", champion.version);
             self.warn(pinned, message);
             return Breached::Stays;
         }
@@ -157,7 +157,8 @@ impl Step<'_> {
             Breached::TakenBack
         } else {
             self.record.watch = None;
-            let message = format!("{} breaches a limit and has no predecessor to go back to: {why}", champion.version);
+            let message =
+                format!("{} breaches a limit and has no predecessor to roll back to: {why}", champion.version);
             self.warn(EventReason::NothingToRollBackTo, message);
             Breached::Stays
         }
@@ -187,8 +188,8 @@ impl Step<'_> {
             }
             _ if self.is_quarantined(base.hash) => {
                 let message = format!(
-                    "the base prompt was changed to that of {version}, which was rolled back: it stays quarantined; \
-                     ask for it by {}: {version}, or change it",
+                    "the base prompt was changed to that of {version}, which was rolled back and stays quarantined; change \
+                     the base prompt, or promote it anyway with the annotation {}={version}",
                     crate::api::intent::annotations::ROLLBACK_TO
                 );
                 self.warn(EventReason::BasePromptQuarantined, message);
@@ -196,12 +197,12 @@ impl Step<'_> {
             _ => {
                 self.verdicts.push(VersionVerdict {
                     phase: Some(VersionPhase::Candidate),
-                    reasons: vec!["the base prompt was changed; it is gated against the champion".to_owned()],
+                    reasons: vec!["the base prompt was changed, and has to pass the gate".to_owned()],
                     ..VersionVerdict::about(version.clone())
                 });
                 self.say(
                     EventReason::BasePromptChanged,
-                    format!("{version} is the changed base prompt, and a candidate"),
+                    format!("{version} is the changed base prompt, and has to pass the gate"),
                 );
             }
         }
@@ -217,7 +218,7 @@ impl Step<'_> {
                 self.record.challenger.take_if(|challenger| challenger.version == earlier.version);
                 self.verdicts.push(VersionVerdict {
                     phase: Some(VersionPhase::Superseded),
-                    reasons: vec!["the base prompt was changed again before this one was gated".to_owned()],
+                    reasons: vec!["the base prompt was changed again before this version was gated".to_owned()],
                     ..VersionVerdict::about(earlier.version.clone())
                 });
             }
@@ -237,12 +238,12 @@ impl Step<'_> {
         let message = match (waiting, &self.situation.wants.pin) {
             (Some(_), Some(pin)) => format!("{asked} is not promoted: spec.pin names {pin}"),
             (Some(Challenger { version, hash, score, .. }), None) if version == asked => {
-                self.promote(&version, hash, Origin::Approval, score, "it passed the gate and a person approved it");
+                self.promote(&version, hash, Origin::Approval, score, "it passed the gate and was approved");
                 format!("{version} was approved and serves")
             }
             (Some(challenger), None) => format!("{asked} does not wait for approval; {} does", challenger.version),
-            (None, _) if self.serves(&asked) => format!("{asked} serves already"),
-            (None, _) => format!("{asked} does not wait for approval; nothing does"),
+            (None, _) if self.serves(&asked) => format!("{asked} already serves"),
+            (None, _) => format!("{asked} does not wait for approval; no version does"),
         };
         self.acknowledge(|handled| handled.approve = Some(value), message);
     }
@@ -261,22 +262,22 @@ impl Step<'_> {
                 Some(refused) => {
                     self.verdicts.push(VersionVerdict {
                         phase: Some(VersionPhase::Rejected),
-                        reasons: vec![format!("a person keeps {asked}")],
+                        reasons: vec![format!("rejected by annotation: {asked} keeps serving")],
                         ..VersionVerdict::about(refused.version.clone())
                     });
-                    format!("{asked} goes on serving, and {} is rejected", refused.version)
+                    format!("{asked} keeps serving, and {} is rejected", refused.version)
                 }
-                None => format!("{asked} serves already"),
+                None => format!("{asked} already serves"),
             }
         } else if let Some(pin) = &self.situation.wants.pin {
-            format!("{asked} is not brought back: spec.pin names {pin}")
+            format!("{asked} is not restored: spec.pin names {pin}")
         } else if let Some(hash) = self.hash_of(&asked) {
             let from = self.champion_name();
             let to = VersionId { version: asked.clone(), hash };
-            self.take_back(&to, Origin::Requested, None, "a person asked for it");
+            self.take_back(&to, Origin::Requested, None, "requested by annotation");
             format!("{asked} serves again instead of {from}")
         } else {
-            format!("there is no version {asked} to go back to; kubectl get pver lists those there are")
+            format!("there is no version {asked} to roll back to; kubectl get pver lists the versions")
         };
         self.acknowledge(|handled| handled.rollback_to = Some(value), message);
     }
@@ -310,7 +311,7 @@ impl Step<'_> {
             self.say_who_serves(EventReason::Pinned, format!("{pin} serves: spec.pin names it"));
         } else {
             let message = format!(
-                "spec.pin: there is no version {pin:?}; kubectl get pver lists those there are, and {} serves meanwhile",
+                "spec.pin: there is no version {pin:?}, so {} keeps serving; name one that kubectl get pver lists",
                 self.champion()
             );
             self.obstacle = Some(Obstacle { reason: ObstacleReason::PinnedVersionUnknown, message });
@@ -326,7 +327,7 @@ impl Step<'_> {
         };
         self.watch_over(&champion.version);
         let watched = self.record.watch.as_ref().map_or("", |_| ", and is watched from now on");
-        self.say(EventReason::Unpinned, format!("{} goes on serving without a pin{watched}", champion.version));
+        self.say(EventReason::Unpinned, format!("{} keeps serving without a pin{watched}", champion.version));
     }
 
     /// A version that has come through its window is established, once every signal has been found within its limits: an
@@ -354,7 +355,10 @@ impl Step<'_> {
         }
         watch.established = true;
         watch.breaches = 0;
-        let message = format!("{} is established: nothing speaks against it since {}", watch.version, watch.since);
+        let message = format!(
+            "{} is established: its watch, which began at {}, has ended without a rollback",
+            watch.version, watch.since
+        );
         self.say(EventReason::Established, message);
     }
 

@@ -21,9 +21,10 @@ impl Step<'_> {
         let plan = self.situation.wants.watch.as_ref().and_then(|watch| watch.reevaluation);
         let judged = plan.map(|plan| judge_reevaluation(&plan, &self.remeasurement(&before, measured)));
         let (verdict, message) = match judged {
-            None => {
-                (CycleVerdict::Measured, "nobody wants to know any more: spec.watch.reevaluation is gone".to_owned())
-            }
+            None => (
+                CycleVerdict::Measured,
+                "spec.watch.reevaluation was removed meanwhile, so the score was not compared".to_owned(),
+            ),
             Some(judged) => (self.act_on(&judged, running, measured, score), judged.message().to_owned()),
         };
         self.remember(running, &measured.id, verdict, message, before.version, None, score, measured.cost);

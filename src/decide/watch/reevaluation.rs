@@ -48,9 +48,9 @@ impl Reference {
         match self {
             Self::Promotion => "at promotion".to_owned(),
             Self::PromotedWith(score) => {
-                format!("of its measurement before on the same scenarios (it was promoted with {score:.3} on others)")
+                format!("of its previous measurement on the same scenarios (it was promoted with {score:.3} on others)")
             }
-            Self::Earlier => "of its measurement before".to_owned(),
+            Self::Earlier => "of its previous measurement".to_owned(),
             Self::First => "of its first measurement".to_owned(),
         }
     }
@@ -129,7 +129,7 @@ pub fn judge_reevaluation(plan: &ReevaluationPlan, found: &Remeasurement) -> Ree
     let drop = before - measured;
     let chance = p_value.map_or_else(String::new, |p_value| format!(" (p {p_value:.4})"));
     let over = counted(scenarios, "scenario");
-    let (run, then) = (format!("run again on {over}, the suite scores {measured:.3}"), reference.words());
+    let (run, then) = (format!("run again on {over}, the prompt scores {measured:.3}"), reference.words());
     if drop <= plan.max_drop + TIE {
         let moved = if drop > TIE { format!("{drop:.3} below") } else { "not below".to_owned() };
         return Reevaluated::Steady(format!(
@@ -143,14 +143,14 @@ pub fn judge_reevaluation(plan: &ReevaluationPlan, found: &Remeasurement) -> Ree
         return Reevaluated::Steady(format!("{dropped}, but chance could explain it"));
     }
     if let Some(known) = drifted_to.filter(|known| known - measured <= plan.max_drop + TIE) {
-        return Reevaluated::StillDrifted(format!("{dropped}; it was found to have dropped to {known:.3} before"));
+        return Reevaluated::StillDrifted(format!("{dropped}; a drop to {known:.3} was already reported"));
     }
     match predecessor {
         Predecessor::Unmeasured => {
             Reevaluated::MeasurePredecessor(format!("{dropped}; its predecessor is measured on the same scenarios"))
         }
         Predecessor::Absent => Reevaluated::Drift(format!(
-            "{dropped}, and there is no predecessor to go back to: the model may have drifted"
+            "{dropped}, and there is no predecessor to roll back to: the model may have drifted"
         )),
         Predecessor::Measured { score, p_value }
             if score > measured + TIE && p_value.is_none_or(|p_value| p_value <= LEVEL) =>
@@ -158,9 +158,9 @@ pub fn judge_reevaluation(plan: &ReevaluationPlan, found: &Remeasurement) -> Ree
             Reevaluated::Breach(format!("{dropped}, and its predecessor scores {score:.3} on the same scenarios"))
         }
         Predecessor::Measured { score, .. } => {
-            let no_better = if score > measured + TIE { ", no better than chance could explain" } else { "" };
+            let no_better = if score > measured + TIE { ", a difference that chance could explain" } else { "" };
             Reevaluated::Drift(format!(
-                "{dropped}, and its predecessor scores {score:.3} on the same scenarios{no_better}: the model has drifted, the prompt is not to blame"
+                "{dropped}, and its predecessor scores {score:.3} on the same scenarios{no_better}: the model has drifted, and the prompt is not the cause"
             ))
         }
     }
@@ -199,12 +199,12 @@ mod tests {
     #[test]
     fn a_prompt_is_to_blame_only_when_its_predecessor_does_better_now() {
         let told = |predecessor| format!("{:?}", judged(0.85, 0.71, Some(0.003), predecessor));
-        insta::assert_snapshot!(told(Predecessor::Unmeasured), @r#"MeasurePredecessor("run again on 24 scenarios, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05; its predecessor is measured on the same scenarios")"#);
-        insta::assert_snapshot!(told(scored(0.8)), @r#"Breach("run again on 24 scenarios, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.800 on the same scenarios")"#);
-        insta::assert_snapshot!(told(scored(0.71)), @r#"Drift("run again on 24 scenarios, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.710 on the same scenarios: the model has drifted, the prompt is not to blame")"#);
+        insta::assert_snapshot!(told(Predecessor::Unmeasured), @r#"MeasurePredecessor("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05; its predecessor is measured on the same scenarios")"#);
+        insta::assert_snapshot!(told(scored(0.8)), @r#"Breach("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.800 on the same scenarios")"#);
+        insta::assert_snapshot!(told(scored(0.71)), @r#"Drift("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.710 on the same scenarios: the model has drifted, and the prompt is not the cause")"#);
         let by_chance = Predecessor::Measured { score: 0.74, p_value: Some(0.3) };
-        insta::assert_snapshot!(told(by_chance), @r#"Drift("run again on 24 scenarios, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.740 on the same scenarios, no better than chance could explain: the model has drifted, the prompt is not to blame")"#);
-        insta::assert_snapshot!(told(Predecessor::Absent), @r#"Drift("run again on 24 scenarios, the suite scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and there is no predecessor to go back to: the model may have drifted")"#);
+        insta::assert_snapshot!(told(by_chance), @r#"Drift("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.740 on the same scenarios, a difference that chance could explain: the model has drifted, and the prompt is not the cause")"#);
+        insta::assert_snapshot!(told(Predecessor::Absent), @r#"Drift("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and there is no predecessor to roll back to: the model may have drifted")"#);
     }
 
     #[test]
@@ -213,8 +213,8 @@ mod tests {
             let judged = judged(0.85, measured, p_value, scored(0.9));
             assert_eq!(judged.state(), SignalState::Ok, "{judged:?}");
         }
-        insta::assert_snapshot!(judged(0.85, 0.83, None, Predecessor::Absent).message(), @"run again on 24 scenarios, the suite scores 0.830, 0.020 below the 0.850 at promotion: within the 0.05 that maxDrop allows");
-        insta::assert_snapshot!(judged(0.85, 0.6, Some(0.2), Predecessor::Absent).message(), @"run again on 24 scenarios, the suite scores 0.600, 0.25 below the 0.850 at promotion (p 0.2000); maxDrop allows 0.05, but chance could explain it");
+        insta::assert_snapshot!(judged(0.85, 0.83, None, Predecessor::Absent).message(), @"run again on 24 scenarios, the prompt scores 0.830, 0.020 below the 0.850 at promotion: within the 0.05 that maxDrop allows");
+        insta::assert_snapshot!(judged(0.85, 0.6, Some(0.2), Predecessor::Absent).message(), @"run again on 24 scenarios, the prompt scores 0.600, 0.25 below the 0.850 at promotion (p 0.2000); maxDrop allows 0.05, but chance could explain it");
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
             let drifted_to = Some(0.7);
             judge_reevaluation(&PLAN, &Remeasurement { drifted_to, ..found(0.922, measured, Some(0.003), scored(0.5)) })
         };
-        insta::assert_snapshot!(after(0.69).message(), @"run again on 24 scenarios, the suite scores 0.690, 0.232 below the 0.922 at promotion (p 0.0030); maxDrop allows 0.05; it was found to have dropped to 0.700 before");
+        insta::assert_snapshot!(after(0.69).message(), @"run again on 24 scenarios, the prompt scores 0.690, 0.232 below the 0.922 at promotion (p 0.0030); maxDrop allows 0.05; a drop to 0.700 was already reported");
         assert!(matches!(after(0.69), Reevaluated::StillDrifted(_)));
         assert!(matches!(after(0.64), Reevaluated::Drift(_)), "{:?}", after(0.64));
         assert!(matches!(after(0.9), Reevaluated::Steady(_)), "it has recovered");
@@ -235,9 +235,9 @@ mod tests {
             let found = Remeasurement { reference, ..found(0.9, 0.89, None, Predecessor::Absent) };
             judge_reevaluation(&PLAN, &found).message().to_owned()
         };
-        insta::assert_snapshot!(said(Reference::PromotedWith(0.922)), @"run again on 24 scenarios, the suite scores 0.890, 0.010 below the 0.900 of its measurement before on the same scenarios (it was promoted with 0.922 on others): within the 0.05 that maxDrop allows");
-        insta::assert_snapshot!(said(Reference::Earlier), @"run again on 24 scenarios, the suite scores 0.890, 0.010 below the 0.900 of its measurement before: within the 0.05 that maxDrop allows");
-        insta::assert_snapshot!(said(Reference::First), @"run again on 24 scenarios, the suite scores 0.890, 0.010 below the 0.900 of its first measurement: within the 0.05 that maxDrop allows");
+        insta::assert_snapshot!(said(Reference::PromotedWith(0.922)), @"run again on 24 scenarios, the prompt scores 0.890, 0.010 below the 0.900 of its previous measurement on the same scenarios (it was promoted with 0.922 on others): within the 0.05 that maxDrop allows");
+        insta::assert_snapshot!(said(Reference::Earlier), @"run again on 24 scenarios, the prompt scores 0.890, 0.010 below the 0.900 of its previous measurement: within the 0.05 that maxDrop allows");
+        insta::assert_snapshot!(said(Reference::First), @"run again on 24 scenarios, the prompt scores 0.890, 0.010 below the 0.900 of its first measurement: within the 0.05 that maxDrop allows");
     }
 
     proptest! {

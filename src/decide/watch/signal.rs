@@ -29,12 +29,14 @@ pub enum Gap {
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoData => f.write_str("no data; is the metric scraped, and do the labels of the query fit?"),
+            Self::NoData => {
+                f.write_str("no data; check that the metric is scraped and that the labels of the query match")
+            }
             Self::NotANumber(text) => {
-                write!(f, "{text} instead of a number; a query that divides must bear a divisor of 0")
+                write!(f, "{text} instead of a number; if the query divides, make it handle a divisor of 0")
             }
             Self::SeveralSeries(count) => {
-                write!(f, "{count} series instead of one; put them together, as sum(…) or max(…) does")
+                write!(f, "{count} series instead of one; aggregate them, as with sum(…) or max(…)")
             }
             Self::Outage(message) => f.write_str(message),
         }
@@ -100,7 +102,7 @@ pub fn judge_signal(plan: &SignalPlan, reading: &Reading) -> SignalVerdict {
     }
     match &baseline {
         Some(Err(gap)) => {
-            let message = format!("{name} is {}, and its mean before the promotion is not known: {gap}", shown(value));
+            let message = format!("{name} is {}, and its mean before the promotion is unknown: {gap}", shown(value));
             verdict(SignalState::NoEvidence, message)
         }
         Some(Ok(baseline)) => {
@@ -125,10 +127,10 @@ fn insufficient(plan: &SignalPlan, reading: &Reading) -> Option<String> {
         Ok(found) if found >= minimum => None,
         Ok(found) => {
             let (found, minimum) = apart(found, minimum);
-            Some(format!("rests on {found} samples, fewer than the {minimum} that samples.minimum demands"))
+            Some(format!("is based on {found} samples, fewer than the {minimum} that samples.minimum requires"))
         }
-        Err(gap @ Gap::Outage(_)) => Some(format!("has a count of samples that cannot be read: {gap}")),
-        Err(gap) => Some(format!("has a count of samples with {gap}")),
+        Err(gap @ Gap::Outage(_)) => Some(format!("cannot be judged: samples.query failed: {gap}")),
+        Err(gap) => Some(format!("cannot be judged: samples.query has {gap}")),
     }
 }
 
@@ -186,7 +188,7 @@ fn moved(value: f64, baseline: f64) -> String {
     match value.partial_cmp(&baseline) {
         Some(std::cmp::Ordering::Greater) => format!("{by} above {mean}"),
         Some(std::cmp::Ordering::Less) => format!("{by} below {mean}"),
-        _ => "as its mean before the promotion".to_owned(),
+        _ => "equal to its mean before the promotion".to_owned(),
     }
 }
 
@@ -243,7 +245,7 @@ mod tests {
         insta::assert_snapshot!(said(&latency, &against(1.8725, 1.56), SignalState::Breach), @"latency-p95 is 1.873, 20.03% above its mean before the promotion (1.56); maxIncrease allows 20%");
         insta::assert_snapshot!(said(&latency, &against(0.9, 1.56), SignalState::Breach), @"latency-p95 is 0.9, 0.66 below its mean before the promotion (1.56); maxDecrease allows 0.5");
         insta::assert_snapshot!(said(&latency, &against(1.6, 1.56), SignalState::Ok), @"latency-p95 is 1.6, 2.6% above its mean before the promotion (1.56): within its limits");
-        insta::assert_snapshot!(said(&latency, &against(1.56, 1.56), SignalState::Ok), @"latency-p95 is 1.56, as its mean before the promotion: within its limits");
+        insta::assert_snapshot!(said(&latency, &against(1.56, 1.56), SignalState::Ok), @"latency-p95 is 1.56, equal to its mean before the promotion: within its limits");
         for (value, baseline) in [(0.12, 0.1), (1.2, 1.0), (0.36, 0.3), (84.0, 70.0)] {
             said(&latency, &against(value, baseline), SignalState::Ok);
         }
@@ -264,7 +266,7 @@ mod tests {
         let both = SignalPlan { max: Some(5.0), max_increase: Some(Margin::Share(0.2)), ..plan("latency") };
         let unknown = |number| Reading { baseline: Some(Err(Gap::NoData)), ..value(number) };
         insta::assert_snapshot!(said(&both, &unknown(7.0), SignalState::Breach), @"latency is 7, above max 5");
-        insta::assert_snapshot!(said(&both, &unknown(1.0), SignalState::NoEvidence), @"latency is 1, and its mean before the promotion is not known: no data; is the metric scraped, and do the labels of the query fit?");
+        insta::assert_snapshot!(said(&both, &unknown(1.0), SignalState::NoEvidence), @"latency is 1, and its mean before the promotion is unknown: no data; check that the metric is scraped and that the labels of the query match");
         said(&both, &value(1.0), SignalState::NoEvidence);
         said(&both, &against(1.0, f64::NAN), SignalState::NoEvidence);
     }
@@ -273,9 +275,9 @@ mod tests {
     fn what_is_no_evidence_says_why() {
         let errors = SignalPlan { max: Some(0.05), ..plan("error-rate") };
         let gap = |gap| said(&errors, &Reading { value: Err(gap), ..value(0.0) }, SignalState::NoEvidence);
-        insta::assert_snapshot!(gap(Gap::NoData), @"error-rate has no data; is the metric scraped, and do the labels of the query fit?");
-        insta::assert_snapshot!(gap(Gap::NotANumber("NaN".to_owned())), @"error-rate has NaN instead of a number; a query that divides must bear a divisor of 0");
-        insta::assert_snapshot!(gap(Gap::SeveralSeries(3)), @"error-rate has 3 series instead of one; put them together, as sum(…) or max(…) does");
+        insta::assert_snapshot!(gap(Gap::NoData), @"error-rate has no data; check that the metric is scraped and that the labels of the query match");
+        insta::assert_snapshot!(gap(Gap::NotANumber("NaN".to_owned())), @"error-rate has NaN instead of a number; if the query divides, make it handle a divisor of 0");
+        insta::assert_snapshot!(gap(Gap::SeveralSeries(3)), @"error-rate has 3 series instead of one; aggregate them, as with sum(…) or max(…)");
         insta::assert_snapshot!(gap(Gap::Outage("connection refused".to_owned())), @"error-rate cannot be read: connection refused");
         for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             said(&errors, &value(number), SignalState::NoEvidence);
@@ -288,9 +290,9 @@ mod tests {
         let errors = SignalPlan { max: Some(0.05), samples, ..plan("error-rate") };
         let with = |samples| Reading { samples: Some(samples), ..value(0.5) };
         let none = |reading: &Reading| said(&errors, reading, SignalState::NoEvidence);
-        insta::assert_snapshot!(none(&with(Ok(12.0))), @"error-rate rests on 12 samples, fewer than the 100 that samples.minimum demands");
-        insta::assert_snapshot!(none(&with(Err(Gap::NoData))), @"error-rate has a count of samples with no data; is the metric scraped, and do the labels of the query fit?");
-        insta::assert_snapshot!(none(&with(Err(Gap::Outage("timed out".to_owned())))), @"error-rate has a count of samples that cannot be read: timed out");
+        insta::assert_snapshot!(none(&with(Ok(12.0))), @"error-rate is based on 12 samples, fewer than the 100 that samples.minimum requires");
+        insta::assert_snapshot!(none(&with(Err(Gap::NoData))), @"error-rate cannot be judged: samples.query has no data; check that the metric is scraped and that the labels of the query match");
+        insta::assert_snapshot!(none(&with(Err(Gap::Outage("timed out".to_owned())))), @"error-rate cannot be judged: samples.query failed: timed out");
         none(&value(0.5));
         none(&with(Ok(f64::NAN)));
         said(&errors, &with(Ok(100.0)), SignalState::Breach);

@@ -175,7 +175,7 @@ mod tests {
             ] {
                 prop_assert_eq!(class(IpAddr::V6(form.into())), alone);
             }
-            // `::` and `::1` are addresses of their own.
+            // `::` and `::1` have their own classes.
             if bits > 1 {
                 prop_assert_eq!(class(IpAddr::V6([0, 0, 0, 0, 0, 0, a, b].into())), alone);
             }

@@ -1,8 +1,9 @@
-//! The budget of a cycle, which is never exceeded: before a call is sent, the most that it can cost is set aside.
+//! The budget of a cycle, which is never exceeded: before a call is sent, its worst-case cost is reserved.
 //!
-//! That is possible because what is sent is known, and what comes back has a limit: where there is a budget, a request that has
-//! none gets one of [`OUTPUT_LIMIT`] tokens. A provider that keeps to the limit keeps the budget, however many calls are under way
-//! at once. What one that does not has answered is booked all the same, and nothing more is asked once the budget is used up.
+//! This is possible because the length of a request is known and that of its answer is limited: if there is a budget, a
+//! request without a limit gets one of [`OUTPUT_LIMIT`] tokens. If providers respect the limit, the budget holds for any
+//! number of concurrent calls. If one does not, its answer is counted in full, and no further call is made once the budget
+//! is used up.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,21 +19,21 @@ use crate::domain::call::{ChatRequest, EmbedRequest};
 use crate::domain::ids::ModelName;
 use crate::domain::money::{BudgetExhausted, Money, Price, Usage};
 
-/// The limit on the output tokens of a request that has none, where there is a budget: `parameters.maxOutputTokens`.
+/// The default limit on the output tokens of a request if there is a budget. `parameters.maxOutputTokens` overrides it.
 pub(crate) const OUTPUT_LIMIT: u64 = 4096;
 
-/// The most input tokens that a provider adds of its own: what its chat template says, and of tools, how to call them.
+/// The most input tokens that a provider adds by itself: its chat template, and the instructions for calling tools.
 const FRAMING: u64 = 64;
 /// The same for each message.
 const FRAMING_OF_A_MESSAGE: u64 = 16;
-/// The same for tools and for the form of an answer.
+/// The same for tools and the answer schema.
 const FRAMING_OF_TOOLS: u64 = 640;
 
-/// The names under which providers take a limit on output tokens. One of them among the extra parameters of a request wins over
+/// The names that providers use for a limit on output tokens. One of them among the extra parameters of a request overrides
 /// `maxOutputTokens`, so it counts as well.
 const LIMITS: [&str; 4] = ["max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens"];
 
-/// The money of a cycle.
+/// The budget of a cycle, and what is spent and reserved of it.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: Option<Money>,
@@ -42,17 +43,17 @@ pub(super) struct Budget {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What calls of this cycle cost, those included that it paid before it was killed and started again.
+    /// The cost of the cycle's calls, including those that it paid before it was killed and restarted.
     spent: Money,
-    /// The worst case of the calls under way.
+    /// The worst-case cost of the running calls.
     reserved: Decimal,
-    under_way: usize,
-    /// By model: output tokens of an answer, and the limit that its request had.
+    running: usize,
+    /// By model: the output tokens of an answer that exceeded its limit, and that limit.
     overruns: BTreeMap<ModelName, (u64, u64)>,
 }
 
 impl Budget {
-    /// The budget of a cycle that has spent so much already.
+    /// The budget of a cycle that has already spent this much.
     pub(super) fn new(limit: Option<Money>, spent: Money) -> Self {
         Self { limit, state: Mutex::new(State { spent, ..State::default() }), settled: Notify::new() }
     }
@@ -76,15 +77,15 @@ impl Budget {
         Arc::make_mut(&mut request.parameters).max_output_tokens = Some(OUTPUT_LIMIT);
     }
 
-    /// Waits until the worst case of a call fits into what is left.
+    /// Waits until the worst-case cost of a call fits into what is left.
     ///
     /// # Errors
-    /// [`BudgetExhausted`] when it does not, and nothing under way can change that.
+    /// [`BudgetExhausted`] if it does not, and no call is running that could leave more.
     pub(super) async fn reserve(self: &Arc<Self>, worst: Money) -> Result<Reservation, BudgetExhausted> {
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
-            // What is settled between here and the wait below must not be missed.
+            // Registered before the check, so that a call that ends in between is not missed.
             settled.as_mut().enable();
             {
                 let mut state = lock(&self.state);
@@ -93,38 +94,38 @@ impl Budget {
                     .is_none_or(|limit| state.spent.amount() + state.reserved + worst.amount() <= limit.amount());
                 if fits {
                     state.reserved += worst.amount();
-                    state.under_way += 1;
+                    state.running += 1;
                     return Ok(Reservation { budget: Arc::clone(self), worst });
                 }
-                if state.under_way == 0 {
+                if state.running == 0 {
                     let budget = self.limit.unwrap_or_default();
                     return Err(BudgetExhausted { budget, spent: state.spent, worst });
                 }
             }
-            // Calls under way cost less than their worst case, as a rule: see what is left when one is done.
+            // Running calls usually cost less than their worst case: check again when one has ended.
             settled.await;
         }
     }
 
-    /// Waits until no call is under way.
+    /// Waits until no call is running.
     pub(super) async fn settle(&self) {
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
             settled.as_mut().enable();
-            if lock(&self.state).under_way == 0 {
+            if lock(&self.state).running == 0 {
                 return;
             }
             settled.await;
         }
     }
 
-    /// An answer has more tokens than its request allowed.
+    /// Notes that an answer has more tokens than its request allowed.
     pub(super) fn overran(&self, model: &ModelName, answered: u64, allowed: u64) {
         lock(&self.state).overruns.entry(model.clone()).or_insert((answered, allowed));
     }
 
-    /// What a person should know: providers that do not keep to a limit, while there is a budget that relies on it.
+    /// What the user should know: providers that exceed the limit, if there is a budget that relies on it.
     pub(super) fn warnings(&self) -> Vec<String> {
         let Some(limit) = self.limit else { return Vec::new() };
         let state = lock(&self.state);
@@ -143,7 +144,7 @@ impl Budget {
     }
 }
 
-/// The worst case of a call under way, given back when it is settled or dropped.
+/// The reserved worst-case cost of a running call, released when the call is settled or dropped.
 #[derive(Debug)]
 pub(super) struct Reservation {
     budget: Arc<Budget>,
@@ -151,7 +152,7 @@ pub(super) struct Reservation {
 }
 
 impl Reservation {
-    /// The call has been answered, and cost so much.
+    /// Ends the call and counts its cost.
     pub(super) fn settle(self, cost: Option<Money>) {
         lock(&self.budget.state).spent += cost.unwrap_or_default();
     }
@@ -161,49 +162,49 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         let mut state = lock(&self.budget.state);
         state.reserved -= self.worst.amount();
-        state.under_way -= 1;
+        state.running -= 1;
         drop(state);
         self.budget.settled.notify_waiters();
     }
 }
 
-/// The most output tokens that a chat call can take; no input tokens, which nothing depends on without a budget.
+/// The most output tokens of a chat call. Input tokens are 0: without a budget nothing depends on them.
 pub(super) fn worst_output(request: &ChatRequest) -> Usage {
     let output = output_limit(request).unwrap_or(OUTPUT_LIMIT);
     Usage { output: output.saturating_mul(answers(request)), ..Usage::default() }
 }
 
-/// The most tokens that a chat call can take: a token is at least one byte of what is sent.
+/// The most tokens of a chat call: a token is at least one byte of the request.
 pub(super) fn worst_case(request: &ChatRequest) -> Usage {
     let mut sent = Bytes(0);
-    // It cannot fail: the writer only counts.
+    // Infallible: the writer only counts.
     let _ = serde_json::to_writer(&mut sent, request);
     let tools = if request.tools.is_empty() && request.answer_schema.is_none() { 0 } else { FRAMING_OF_TOOLS };
     let framing = FRAMING + FRAMING_OF_A_MESSAGE * request.messages.len() as u64 + tools;
     Usage { input: sent.0 + framing, ..worst_output(request) }
 }
 
-/// The most tokens that an embedding call can take.
+/// The most tokens of an embedding call.
 pub(super) fn worst_case_of_texts(request: &EmbedRequest) -> Usage {
     let bytes: usize = request.texts.iter().map(|text| text.len() + FRAMING_OF_A_MESSAGE as usize).sum();
     Usage { input: bytes as u64, cached_input: 0, output: 0 }
 }
 
-/// The limit on output tokens that a request carries.
+/// The limit on output tokens that a request has.
 fn output_limit(request: &ChatRequest) -> Option<u64> {
     let extra = request.parameters.extra.as_ref();
     let among_extra = extra.and_then(|extra| LIMITS.iter().filter_map(|name| extra.get(*name)?.as_u64()).max());
     among_extra.max(request.parameters.max_output_tokens)
 }
 
-/// How many answers a request asks for: `n` among the extra parameters makes it several, and each is billed.
+/// The number of answers that a request asks for: `n` among the extra parameters asks for several, and each is billed.
 fn answers(request: &ChatRequest) -> u64 {
     let count =
         |extra: &Map<String, Value>| ["n", "best_of"].iter().filter_map(|name| extra.get(*name)?.as_u64()).max();
     request.parameters.extra.as_ref().and_then(count).unwrap_or(1).max(1)
 }
 
-/// Counts what is written.
+/// A writer that counts bytes.
 struct Bytes(u64);
 
 impl io::Write for Bytes {
@@ -272,7 +273,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever calls there are, and however they overlap: as long as none costs more than its worst case, the budget is kept.
+        /// For any calls, however they overlap: the budget holds as long as no call costs more than its worst case.
         #[test]
         fn a_budget_is_kept_however_calls_overlap(
             calls in prop::collection::vec((1_u32..100, 0_u32..=100, 0_u8..4), 1..60),
@@ -281,10 +282,10 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let spent = runtime.block_on(async {
                 let budget = Arc::new(Budget::new(Some(Decimal::from(limit).into()), Money::ZERO));
-                let mut under_way = tokio::task::JoinSet::new();
+                let mut running = tokio::task::JoinSet::new();
                 for (worst, share, steps) in calls {
                     let budget = Arc::clone(&budget);
-                    under_way.spawn(async move {
+                    running.spawn(async move {
                         let worst = Decimal::from(worst);
                         let Ok(reservation) = budget.reserve(worst.into()).await else { return };
                         for _ in 0..steps {
@@ -293,7 +294,7 @@ mod tests {
                         reservation.settle(Some((worst * Decimal::from(share) / Decimal::from(100)).into()));
                     });
                 }
-                under_way.join_all().await;
+                running.join_all().await;
                 budget.spent()
             });
             prop_assert!(spent.amount() <= Decimal::from(limit), "{spent} of {limit}");
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_does_not_fit_waits_for_those_under_way_and_is_refused_when_there_are_none() {
+    async fn a_call_that_does_not_fit_waits_for_running_ones_and_is_refused_if_there_are_none() {
         let budget = Arc::new(Budget::new(Some(money("10")), Money::ZERO));
         let first = budget.reserve(money("8")).await.unwrap();
         let waiting = tokio::spawn({
@@ -314,13 +315,13 @@ mod tests {
         assert!(waiting.await.unwrap().is_ok(), "the first was cheaper than it could have been");
         let refused = budget.reserve(money("5")).await.unwrap_err();
         assert!(
-            refused.to_string().starts_with("the budget of 10 has no room for one more call: 6 is spent"),
+            refused.to_string().starts_with("the budget of 10 does not allow another call: 6 is spent"),
             "{refused}"
         );
     }
 
     #[tokio::test]
-    async fn an_answer_beyond_its_limit_is_counted_and_told() {
+    async fn an_answer_beyond_its_limit_is_counted_and_reported() {
         let budget = Arc::new(Budget::new(Some(money("10")), Money::ZERO));
         assert!(budget.warnings().is_empty());
         budget.reserve(money("5")).await.unwrap().settle(Some(money("12")));

@@ -1,4 +1,4 @@
-//! What a cycle has asked and paid, by phase, model and scenario.
+//! The calls of a cycle and their cost, by phase, model and scenario.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ pub struct Spending {
 }
 
 impl Spending {
-    /// Which models' tokens are estimates, in words.
+    /// Warnings that name the models whose tokens are estimates.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
         let estimated = self.models.iter().filter(|(_, tally)| tally.estimated > 0);
         estimated.map(|(model, tally)| {
@@ -61,7 +61,7 @@ impl Spending {
         })
     }
 
-    /// Everything together.
+    /// The sum over all phases.
     #[must_use]
     pub fn total(&self) -> Tally {
         self.phases.values().fold(Tally::default(), |sum, tally| Tally {
@@ -75,7 +75,7 @@ impl Spending {
     }
 }
 
-/// What became of a call that was answered.
+/// How a call was answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answered {
     /// The answer was in the ledger.
@@ -122,7 +122,7 @@ impl Answered {
 }
 
 impl Spending {
-    /// Counts what became of a call.
+    /// Counts an answered call.
     pub(super) fn count(&mut self, phase: Phase, model: &ModelName, scenario: Option<&ScenarioId>, answered: Answered) {
         answered.add_to(self.phases.entry(phase).or_default());
         answered.add_to(self.models.entry(model.clone()).or_default());

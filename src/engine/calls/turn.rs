@@ -8,11 +8,11 @@ use tokio::sync::OwnedMutexGuard;
 use super::lock;
 use crate::domain::call::CallKey;
 
-/// The calls that somebody makes or waits for.
+/// The keys of the calls that are running or waited for.
 #[derive(Debug, Default)]
 pub(super) struct Turns(Mutex<HashMap<CallKey, Arc<tokio::sync::Mutex<()>>>>);
 
-/// The turn of one among identical calls, given back when it is dropped.
+/// The exclusive right to make the call with a key, released on drop.
 pub(super) struct Turn {
     turns: Arc<Turns>,
     key: CallKey,
@@ -20,7 +20,7 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Waits for the turn of this key.
+    /// Waits for the turn to make the call with this key.
     pub(super) async fn take(turns: &Arc<Turns>, key: CallKey) -> Self {
         let turn = Arc::clone(lock(&turns.0).entry(key).or_default());
         let mut taken = Self { turns: Arc::clone(turns), key, guard: None };
@@ -33,7 +33,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.guard = None;
         let mut turns = lock(&self.turns.0);
-        // Each that waits holds a clone of it.
+        // Each waiting caller holds a clone of it.
         if turns.get(&self.key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
             turns.remove(&self.key);
         }

@@ -1,8 +1,8 @@
-//! How well causes are told apart, on failures whose causes are known.
+//! Measures how well clusters separate causes, on failures with known causes.
 //!
-//! `causes/tuned.tsv` was at hand when the list of concepts was written, `causes/unseen.tsv` (all but its set `e`) was not.
-//! Each line has a set, a cause and what a judge wrote. The index is the adjusted Rand index (Hubert & Arabie 1985): 1 when
-//! the clusters are the causes, 0 when they are no better than chance.
+//! `causes/tuned.tsv` was known when the list of concepts was written; `causes/unseen.tsv` (except its set `e`) was not.
+//! Each line has a set, a cause and a judge's text. The measure is the adjusted Rand index (Hubert & Arabie 1985): 1 if the
+//! clusters are the causes, 0 if they are no better than chance.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ fn with_tool(cause: &str, number: usize, kind: ToolErrorKind, tool: &str, argume
     }
 }
 
-/// An answer that does not match, in the middle of other words of a judge.
+/// An answer that does not match, among other words of a judge.
 fn with_check(cause: &str, number: usize, kind: CheckKind, expected: &str, answer: &str) -> Failure {
     let detail = format!("expected {expected}, got {answer:?}");
     Failure {
@@ -83,7 +83,7 @@ fn with_check(cause: &str, number: usize, kind: CheckKind, expected: &str, answe
     }
 }
 
-/// Seven mistakes with tools and checks, each made about eight topics.
+/// Seven kinds of mistakes with tools and checks, each on eight topics.
 fn mistakes() -> Vec<Failure> {
     use ToolErrorKind::{Extra, Missing, WrongArguments};
     let mut failures = Vec::new();
@@ -101,7 +101,7 @@ fn mistakes() -> Vec<Failure> {
     failures
 }
 
-/// What an embedding model would give that sees nothing but topics.
+/// The vectors of an embedding model that sees only topics.
 fn topics(failures: &[Failure]) -> Vec<Vec<f32>> {
     let topic = |failure: &Failure| REQUESTS.iter().position(|request| *request == failure.request).unwrap_or(0);
     let vector = |failure: &Failure| {
@@ -141,7 +141,7 @@ fn with_topics(failures: &[Failure]) -> Clustered {
 }
 
 #[test]
-fn the_index_is_one_for_the_causes_and_none_for_one_heap() {
+fn the_index_is_one_for_the_causes_and_zero_for_a_single_cluster() {
     let failures = mistakes();
     let exact: Vec<Vec<f32>> = failures
         .iter()
@@ -154,7 +154,7 @@ fn the_index_is_one_for_the_causes_and_none_for_one_heap() {
 }
 
 #[test]
-fn tool_mistakes_and_checks_are_told_apart_with_and_without_an_embedding_model() {
+fn tool_mistakes_and_checks_are_separated_with_and_without_an_embedding_model() {
     let failures = mistakes();
     for found in [alone(&failures), with_topics(&failures)] {
         assert!(index(&found) > 0.99, "{:?}", found.groupings);
@@ -193,7 +193,7 @@ fn different_expectations_of_one_kind_are_not_as_many_clusters() {
 }
 
 #[test]
-fn what_a_judge_says_of_six_causes_is_told_apart_without_a_model() {
+fn six_causes_in_a_judges_words_are_separated_without_a_model() {
     for (set, least) in [("a", 0.9), ("b", 0.75), ("c", 0.75), ("d", 0.7)] {
         let found = alone(&judged(TUNED, set));
         assert!(index(&found) >= least, "set {set}: {} {:?}", index(&found), found.groupings);
@@ -205,7 +205,7 @@ fn what_a_judge_says_of_six_causes_is_told_apart_without_a_model() {
 }
 
 #[test]
-fn judged_failures_and_found_ones_choose_thresholds_of_their_own() {
+fn judged_and_found_failures_have_separate_thresholds() {
     let failures = [mistakes(), judged(TUNED, "a")].concat();
     let found = alone(&failures);
     assert!(index(&found) > 0.9, "{} {:?}", index(&found), found.groupings);
@@ -218,7 +218,7 @@ fn judged_failures_and_found_ones_choose_thresholds_of_their_own() {
 }
 
 #[test]
-fn a_written_threshold_is_used_and_said() {
+fn a_given_threshold_is_used_and_reported() {
     let failures = [mistakes(), judged(TUNED, "a")].concat();
     let found = cluster(&failures, &vectorise(&failures), Some(0.75), 100);
     assert_eq!(found.groupings.len(), 1);

@@ -1,29 +1,30 @@
 //! Concepts: what judges complain about, found in their words.
 //!
-//! Judges say one thing in many ways ("curt", "lacks courtesy", "no word of apology"), and two short texts about one mistake
-//! seldom share a word. A small list of concepts and of the words for each, `concepts.txt`, makes them alike without a model.
+//! Judges say the same thing in many ways ("curt", "lacks courtesy", "no word of apology"), and two short texts about one
+//! mistake seldom share a word. A small list of concepts and their words, `concepts.txt`, makes such texts similar without
+//! a model.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 use super::words::{stem, tokens};
 
-/// What a word counts that is often about the topic and not about the mistake.
+/// The weight of a word that is often about the topic rather than the mistake.
 const WEAK: f64 = 0.4;
-/// What a phrase counts for more than a single word.
+/// The weight of a phrase relative to a single word.
 const PHRASE: f64 = 1.5;
 
 /// A word or phrase of the list.
 struct Entry {
-    /// Its stems, the first of which is the key.
+    /// The stems after the first one, which is the key.
     rest: Vec<String>,
-    /// The concepts that it speaks of, as positions in the list, and how much it counts for each.
+    /// Its concepts, as positions in the list, and its weight for each.
     concepts: Vec<(usize, f64)>,
 }
 
 struct Lexicon {
     names: Vec<&'static str>,
-    /// By first stem, longest phrases first.
+    /// By first stem; the longest phrases first.
     entries: HashMap<String, Vec<Entry>>,
 }
 
@@ -52,7 +53,7 @@ impl Lexicon {
             }
         }
         let mut entries: HashMap<String, Vec<Entry>> = HashMap::new();
-        // Longest first: in ascending order a phrase comes after what it begins with.
+        // Longest first: in ascending order, a phrase comes after its own prefixes.
         for (mut stems, mut concepts) in phrases.into_iter().rev() {
             let (length, share) = (stems.len(), concepts.len() as f64);
             for (_, weight) in &mut concepts {
@@ -68,12 +69,12 @@ impl Lexicon {
     }
 }
 
-/// Words of praise. What a judge finds good ("polite otherwise") is not the complaint.
+/// Words of praise. What a judge praises ("polite otherwise") is not the complaint.
 const PRAISE: &[&str] = &["acceptable", "adequate", "excellent", "fine", "good", "okay", "otherwise"];
-/// Words that turn praise round.
+/// Words that negate praise.
 const DENIAL: &[&str] = &["hardly", "isn", "lacks", "never", "no", "not", "should", "wasn", "without"];
 
-/// The concepts that a text complains of, and how much.
+/// The concepts that a text complains about, with their weights.
 pub(super) fn concepts(text: &str) -> BTreeMap<&'static str, f64> {
     let mut found = BTreeMap::new();
     for clause in text.split(['.', ',', ';', ':', '\n', '!', '?', '(', ')']) {
@@ -86,7 +87,7 @@ pub(super) fn concepts(text: &str) -> BTreeMap<&'static str, f64> {
     found
 }
 
-/// Adds the concepts of a clause. The longest phrase is taken at each word, and its words are not read again.
+/// Adds the concepts of a clause. At each word the longest phrase counts, and its words do not count again.
 fn count(words: &[String], found: &mut BTreeMap<&'static str, f64>) {
     let lexicon = &*LEXICON;
     let stems: Vec<String> = words.iter().map(|word| stem(word)).collect();

@@ -1,4 +1,4 @@
-//! Average linkage on cosine distance: which rows belong together.
+//! Average linkage on cosine distance: decides which rows belong together.
 
 use std::sync::Mutex;
 
@@ -7,18 +7,19 @@ use kodama::{Dendrogram, Method};
 use super::silhouette::{self, Merge};
 use crate::domain::cluster::ThresholdFrom;
 
-/// Rows that stand side by side in memory, so that the distances of one row to all of them are computed at once.
+/// The number of rows that are interleaved in memory, so that the distances of one row to all of them are computed
+/// together.
 const PANEL: usize = 8;
 
-/// Rows of a panel that are multiplied with another panel in one go: as many as there are registers for.
+/// The number of rows of a panel that are multiplied with another panel together: as many as fit into the registers.
 const TILE: usize = 4;
 
-/// The most groups that are merged pair by pair. More are first merged along the dendrogram.
+/// The maximum number of groups that are merged pairwise. If there are more, they are first merged along the dendrogram.
 const MAX_PAIRWISE: usize = 512;
 
-/// Vectors of unit length. A vector without a direction (zero, or not finite) has a dimension for itself and its kind.
+/// Vectors of unit length. All vectors without a direction (zero, or not finite) share an extra dimension.
 ///
-/// They are kept in panels of [`PANEL`] rows, the last one filled up with zeros: all first numbers of its rows, then all
+/// They are stored in panels of [`PANEL`] rows, the last one padded with zeros: the first numbers of all its rows, then the
 /// second ones, and so on.
 pub(super) struct UnitRows {
     values: Vec<[f32; PANEL]>,
@@ -54,7 +55,7 @@ impl UnitRows {
         self.panel(index / PANEL).iter().map(move |values| f64::from(values[index % PANEL]))
     }
 
-    /// By group sum, its products with all rows.
+    /// For each group sum, its products with all rows.
     pub(super) fn products_with(&self, sums: &[Vec<f64>]) -> Vec<Vec<f32>> {
         let sums = UnitRows::panels(sums.iter().map(|sum| sum.iter().map(|value| *value as f32)), self.dimensions);
         let mut found = vec![vec![0.0; self.rows]; sums.rows];
@@ -75,7 +76,7 @@ impl UnitRows {
         found
     }
 
-    /// Rows as they are, in panels.
+    /// Stores rows in panels without changing them.
     fn panels(rows: impl ExactSizeIterator<Item = impl Iterator<Item = f32>>, dimensions: usize) -> Self {
         let count = rows.len();
         let mut values = vec![[0.0; PANEL]; count.div_ceil(PANEL) * dimensions];
@@ -99,7 +100,7 @@ impl UnitRows {
         sum
     }
 
-    /// The members of a group, most similar to their mean first.
+    /// The members of a group, nearest to their mean first.
     pub(super) fn nearest_to_centre_first(&self, group: &[usize]) -> Vec<usize> {
         let centre = self.sum(group);
         let similarity = |index: usize| -> f64 { self.row(index).zip(&centre).map(|(a, b)| a * b).sum() };
@@ -108,8 +109,8 @@ impl UnitRows {
         ranked.into_iter().map(|(index, _)| index).collect()
     }
 
-    /// The cosine distances of all pairs, condensed: row by row, only columns above the diagonal. Threads share the work,
-    /// and every number is the same however many there are.
+    /// The cosine distances of all pairs in condensed form: row by row, only the columns above the diagonal. The work is
+    /// split among threads, and the numbers do not depend on how many there are.
     fn distances(&self) -> Vec<f32> {
         let mut condensed = vec![0.0; self.rows * self.rows.saturating_sub(1) / 2];
         let mut work = Vec::new();
@@ -124,7 +125,7 @@ impl UnitRows {
             work.push((start / PANEL, lines));
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(work.len());
-        // The lines get shorter; popped from the back, the long ones are to come first.
+        // The lines get shorter. They are popped from the back, so the long ones come first.
         work.reverse();
         let work = Mutex::new(work);
         let next = || work.lock().ok().and_then(|mut work| work.pop());
@@ -159,7 +160,8 @@ impl UnitRows {
     }
 }
 
-/// The dot products of [`TILE`] rows of a panel, from `first` on, with all rows of another. The order of additions is fixed.
+/// The dot products of [`TILE`] rows of a panel, starting at `first`, with all rows of another. The order of additions is
+/// fixed.
 fn products(panel: &[[f32; PANEL]], first: usize, other: &[[f32; PANEL]]) -> [[f32; PANEL]; TILE] {
     let mut sums = [[0.0; PANEL]; TILE];
     for (values, other) in panel.iter().zip(other) {
@@ -172,7 +174,7 @@ fn products(panel: &[[f32; PANEL]], first: usize, other: &[[f32; PANEL]]) -> [[f
     sums
 }
 
-/// Rows in groups, and the similarity from which two of them were one.
+/// Grouped rows, and the similarity at which two groups were merged.
 pub(super) struct Groups {
     /// The groups, each with its rows in ascending order, in the order of their first rows.
     pub(super) groups: Vec<Vec<usize>>,
@@ -181,7 +183,8 @@ pub(super) struct Groups {
     pub(super) silhouette: Option<f64>,
 }
 
-/// The groups at a threshold, or else at the best one, or at `default` when none is better than others.
+/// The groups at a given threshold, else at the best one, else at `default` if no threshold separates them better than
+/// others.
 pub(super) fn groups(rows: &UnitRows, threshold: Option<f64>, default: f64, max_groups: usize) -> Groups {
     let (value, from) = match threshold {
         Some(value) => (value, ThresholdFrom::Spec),
@@ -196,7 +199,7 @@ pub(super) fn groups(rows: &UnitRows, threshold: Option<f64>, default: f64, max_
         Some(_) => None,
         None => silhouette::best_cut(rows, &merges(&dendrogram)),
     };
-    // Distances are sums of f32: what differs by less than their rounding is not apart.
+    // Distances are sums of f32: differences below their rounding do not separate groups.
     let limit = 1.0 - value + 1e-6;
     let alike = match cut {
         Some(cut) => cut.merges,
@@ -223,7 +226,7 @@ fn merges(dendrogram: &Dendrogram<f32>) -> Vec<Merge> {
     dendrogram.steps().iter().map(merge).collect()
 }
 
-/// The groups after so many steps.
+/// The groups after this many steps.
 fn merged(dendrogram: &Dendrogram<f32>, steps: usize) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = (0..dendrogram.observations()).map(|row| vec![row]).collect();
     for step in &dendrogram.steps()[..steps] {
@@ -235,8 +238,8 @@ fn merged(dendrogram: &Dendrogram<f32>, steps: usize) -> Vec<Vec<usize>> {
     in_order(groups)
 }
 
-/// Merges groups until at most `max_groups` are left, each time the pair whose mean distance, weighted as Ward (1963) weighs
-/// it, is least. With sums of unit vectors s and sizes n, the mean similarity of two groups is s₁·s₂ / (n₁ n₂).
+/// Merges groups until at most `max_groups` are left: at each step the pair with the least mean distance, weighted as by
+/// Ward (1963). With sums of unit vectors s and sizes n, the mean similarity of two groups is s₁·s₂ / (n₁ n₂).
 pub(super) fn fold(rows: &UnitRows, mut groups: Vec<Vec<usize>>, max_groups: usize) -> Vec<Vec<usize>> {
     if groups.len() <= max_groups {
         return groups;

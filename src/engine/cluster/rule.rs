@@ -7,19 +7,19 @@ use crate::domain::cluster::{Cluster, Failure, Rule};
 use crate::domain::ids::{DimensionName, ToolName};
 use crate::domain::score::{CheckKind, FailedCheck, ToolError, ToolErrorKind};
 
-/// The most terms, tools and arguments that are named.
+/// The maximum number of terms in a rule.
 const MAX_TERMS: usize = 6;
 const MAX_TOOLS: usize = 3;
 const MAX_ARGUMENTS: usize = 4;
 
-/// The share of members above which something is what they have in common.
+/// The share of members above which something counts as common to them.
 const COMMON: f64 = 0.5;
 /// The share of members from which an argument or a term is named.
 const FREQUENT: f64 = 0.4;
-/// What an error counts for more when it is a member's gravest: enough to settle ties and no more.
+/// The extra weight of an error that is a member's most severe one: just enough to break ties.
 const TIE: f64 = 1e-6;
 
-/// Makes clusters of groups, in their order. No two labels are the same.
+/// Turns groups into clusters, in their order. All labels are different.
 pub(super) fn describe(groups: Vec<Vec<Failure>>) -> Vec<Cluster> {
     let words: Vec<Words> = groups.iter().map(|group| Words::of(group)).collect();
     let mut labels = BTreeSet::new();
@@ -42,14 +42,14 @@ fn rule_of(
 ) -> Rule {
     let worst = || {
         most_frequent(failures.iter().flat_map(|failure| {
-            // The worst dimension of a failure counts for more than those that failed along with it.
+            // The worst dimension of a failure counts more than those that failed along with it.
             failure.dimensions.iter().enumerate().map(|(rank, name)| (name.clone(), if rank == 0 { 1.0 } else { 0.5 }))
         }))
     };
-    // What is named is named with the dimension that it was found in.
+    // The mistake and the check are named together with the dimension in which they were found.
     let dimension = found_in(failures, common, check).or_else(worst);
     let arguments = common.map(|common| common_arguments(failures, common)).unwrap_or_default();
-    // What the names of tools and arguments say anyway is no news as a term.
+    // The words of tool and argument names say nothing new as terms.
     let tools = failures.iter().flat_map(|failure| &failure.tool_errors).map(|error| error.tool.as_str());
     let expected = check.and_then(|check| check.expected.as_deref());
     let known: BTreeSet<String> =
@@ -64,7 +64,7 @@ fn rule_of(
     }
 }
 
-/// The dimension in which most members show the mistake, or the check, that they have in common.
+/// The dimension in which most members have the common mistake or check.
 fn found_in(
     failures: &[Failure],
     common: Option<&CommonMistake>,
@@ -120,15 +120,15 @@ fn common_check(failures: &[Failure]) -> Option<CommonCheck> {
     found.map(|((kind, expected), _)| CommonCheck { kind, expected: expected.map(str::to_owned) })
 }
 
-/// What most members did wrong with their calls.
+/// The mistake that most members made with their calls.
 struct CommonMistake {
     kind: ToolErrorKind,
-    /// The tools that most members did it with, the most frequent first; none if they differ.
+    /// The tools of most of these calls, most frequent first; empty if they differ.
     tools: Vec<ToolName>,
 }
 
-/// The error that most members share: with its tools if some are that common, else the kind alone. Between equals the one
-/// that is more often a member's gravest.
+/// The error that most members share: with its tools if they are common too, else only the kind. Ties go to the error that
+/// is more often a member's most severe one.
 fn common_mistake(failures: &[Failure]) -> Option<CommonMistake> {
     let mut with_tool: BTreeMap<(ToolErrorKind, &ToolName), f64> = BTreeMap::new();
     let mut alone: BTreeMap<ToolErrorKind, f64> = BTreeMap::new();
@@ -180,7 +180,7 @@ fn common_arguments(failures: &[Failure], common: &CommonMistake) -> Vec<String>
     ranked.into_iter().take(MAX_ARGUMENTS).map(|(path, _)| path).collect()
 }
 
-/// The item of the greatest total weight, the first in order among equals.
+/// The item with the greatest total weight; ties go to the first in order.
 fn most_frequent<T: Ord>(weighted: impl IntoIterator<Item = (T, f64)>) -> Option<(T, f64)> {
     let mut totals: BTreeMap<T, f64> = BTreeMap::new();
     for (item, weight) in weighted {
@@ -189,8 +189,8 @@ fn most_frequent<T: Ord>(weighted: impl IntoIterator<Item = (T, f64)>) -> Option
     totals.into_iter().reduce(|best, next| if next.1 > best.1 { next } else { best })
 }
 
-/// The words of a group: in how many of its different requests each occurs, evidence and answer included. A word that one
-/// member repeats, or several runs of one scenario, is not what the group shares.
+/// The words of a group: for each, the number of distinct requests whose failures contain it, in request, evidence or
+/// answer. Repetitions within a member or among the runs of one scenario do not count.
 struct Words {
     counts: BTreeMap<String, f64>,
     requests: usize,
@@ -211,8 +211,8 @@ impl Words {
     }
 }
 
-/// The words that set one group apart from the others, most telling first: the z-score of the log-odds ratio with an
-/// informative Dirichlet prior (Monroe, Colaresi & Quinn 2008, eq. 16, 19, 22), the prior being all groups together.
+/// The words that distinguish one group from the others, most distinctive first: the z-score of the log-odds ratio with an
+/// informative Dirichlet prior (Monroe, Colaresi & Quinn 2008, eq. 16, 19, 22), where the prior is all groups together.
 fn telling_terms(groups: &[Words], index: usize) -> Vec<String> {
     let Words { counts, requests } = &groups[index];
     let mut all: BTreeMap<&str, f64> = BTreeMap::new();
@@ -222,7 +222,7 @@ fn telling_terms(groups: &[Words], index: usize) -> Vec<String> {
     let total: f64 = all.values().sum();
     let here: f64 = counts.values().sum();
     let elsewhere = total - here;
-    // The prior weighs as much as a hundred words.
+    // The prior has the weight of a hundred words.
     let strength = 100.0 / total.max(1.0);
     let prior = strength * total;
     let mut scored: Vec<(&str, f64)> = counts

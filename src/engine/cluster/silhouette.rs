@@ -1,41 +1,41 @@
-//! The silhouette: at which similarity groups are best apart.
+//! The silhouette: finds the similarity at which groups are best separated.
 
 use super::linkage::UnitRows;
 
-/// The most groups that are looked at. Beyond it groups are too small to say anything.
+/// The maximum number of groups of a cut. With more, the groups are too small to mean anything.
 const MAX_GROUPS: usize = 96;
 
-/// Rows alike by this much are one group in any case: what differs are words, not causes.
+/// Rows that are at least this similar are merged in any case: they differ in words, not in causes.
 const SURELY_ALIKE: f64 = 0.72;
 
-/// Below this mean silhouette there are no groups (Kaufman & Rousseeuw 1990 call less than 0.25 "no substantial structure"
-/// for measured quantities; short texts never reach that, and groups of one cause lie between 0.1 and 0.2).
+/// Below this mean silhouette there are no separate groups. (Kaufman & Rousseeuw 1990 call less than 0.25 "no substantial
+/// structure" for measured quantities; short texts never reach that, and groups with one cause are between 0.1 and 0.2.)
 const MIN_SILHOUETTE: f64 = 0.06;
 
 /// A cut of a dendrogram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cut {
-    /// The merges below it.
+    /// The number of merges below it.
     pub(super) merges: usize,
-    /// The similarity at which it lies: halfway between the last merge and the next.
+    /// Its similarity: halfway between the last merge and the next.
     pub(super) similarity: f64,
     /// The mean silhouette of the groups.
     pub(super) silhouette: f64,
 }
 
-/// One step of a dendrogram: the groups that become one, as positions in the list of all groups (the rows first, then one
-/// for each step), and how similar they are.
+/// One step of a dendrogram: the two groups that are merged, as positions in the list of all groups (first the rows, then
+/// one for each step), and their similarity.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Merge {
     pub(super) pair: [usize; 2],
     pub(super) similarity: f64,
 }
 
-/// The cut with the highest mean silhouette (Rousseeuw 1987) of cosine distances; `None` when no cut leaves groups that are
-/// apart. The merges are in order, the most similar first.
+/// The cut with the highest mean silhouette (Rousseeuw 1987) of cosine distances; `None` if no cut separates the groups.
+/// The merges must be in order, most similar first.
 ///
-/// With unit rows the mean distance of a row to a group is 1 − row · sum / size, so no pair is looked at twice: a table of
-/// the products of rows and groups is made once, and a merge adds two of its columns.
+/// With unit rows, the mean distance of a row to a group is 1 − row · sum / size, so pairs need not be compared again: a
+/// table of the products of rows and groups is computed once, and a merge adds two of its columns.
 pub(super) fn best_cut(rows: &UnitRows, merges: &[Merge]) -> Option<Cut> {
     let count = merges.len() + 1;
     let first = merges
@@ -46,7 +46,7 @@ pub(super) fn best_cut(rows: &UnitRows, merges: &[Merge]) -> Option<Cut> {
     let mut table = Table::after(rows, merges, first);
     let mut best: Option<Cut> = None;
     for merged in first..merges.len() {
-        // A cut cannot lie between merges at one similarity.
+        // A cut cannot lie between merges with the same similarity.
         let below = merged.checked_sub(1).map_or(1.0, |last| merges[last].similarity);
         if below > merges[merged].similarity + 1e-9 && merged > 0 {
             let silhouette = table.silhouette();
@@ -62,11 +62,11 @@ pub(super) fn best_cut(rows: &UnitRows, merges: &[Merge]) -> Option<Cut> {
 
 /// The products of all rows with the sums of all groups.
 struct Table {
-    /// The groups: their number in the dendrogram and their size.
+    /// The groups: their number in the dendrogram, and their size.
     groups: Vec<(usize, usize)>,
-    /// By row, its group's place.
+    /// By row: the place of its group.
     of_row: Vec<usize>,
-    /// By group, one product for each row.
+    /// By group: its product with each row.
     products: Vec<Vec<f32>>,
 }
 
@@ -112,7 +112,7 @@ impl Table {
         }
     }
 
-    /// The mean silhouette. A row that is alone has one of 0.
+    /// The mean silhouette. The silhouette of a row that is alone is 0.
     fn silhouette(&self) -> f64 {
         let mut nearest = vec![f32::INFINITY; self.of_row.len()];
         let mut own = vec![0.0_f32; self.of_row.len()];

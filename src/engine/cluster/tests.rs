@@ -47,7 +47,7 @@ const REQUESTS: [&str; 6] = [
     "Add a checked bag for my daughter on the reservation.",
 ];
 
-/// Five mistakes, each made in six scenarios about six topics, and what is wrong with an answer twice over.
+/// Five mistakes, each made in six scenarios about six topics, and twice a fault of the answer.
 fn planted() -> Vec<Failure> {
     use ToolErrorKind::{Extra, Forbidden, Missing, WrongArguments};
     let mut failures = Vec::new();
@@ -101,7 +101,7 @@ fn planted_mistakes_are_found_again_whatever_they_were_about() {
 fn labels_say_what_goes_wrong_and_where() {
     let mut failures = planted();
     for failure in &mut failures {
-        // Different weights, so that the order is that of the mistakes.
+        // With different weights, so that the order of the clusters is that of the mistakes.
         failure.weight = match failure.scenario.as_str().split('-').next() {
             Some("args") => 6.0,
             Some("unneeded") => 5.0,
@@ -330,7 +330,7 @@ fn a_label_names_the_dimension_in_which_its_mistake_was_found() {
     let two = |id: &str| {
         let mut failure = tool_failure(id, &[(ToolErrorKind::Missing, "refund", &[])], &["refund"], REQUESTS[0]);
         failure.tool_errors[0].dimension = Some("tool_compliance".into());
-        // It did worst in another dimension.
+        // Its worst score is in another dimension.
         failure.dimensions = vec!["form".into(), "tool_compliance".into()];
         failure
     };

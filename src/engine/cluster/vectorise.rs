@@ -1,6 +1,6 @@
 //! Failures as vectors.
 //!
-//! A vector has parts, each of a fixed share of its squared length so that none drowns the others:
+//! A vector has parts, each with a fixed share of its squared length, so that none dominates:
 //!
 //! | part | what | share where a cause was found | where only a judge speaks |
 //! |---|---|---|---|
@@ -8,51 +8,51 @@
 //! | dimensions | which failed, worst first | 0.04 | 0.10 |
 //! | text | concepts and words of the evidence; with an embedding model its vector for 0.6 of the share | 0.18 | 0.90 |
 //!
-//! So two failures with one mistake are alike whatever they were about. A failed check that no other failure has, such as
-//! the one right answer of a scenario, says little: the share of such a cause is 0.40.
+//! So two failures with the same mistake are similar whatever their topic. A failed check that no other failure has, such
+//! as the expected answer of one scenario, says little: the share of such a cause is 0.40.
 //!
-//! Words are weighted by TF-IDF (Salton & Buckley 1988) over the failures at hand. From an embedding model's vectors most of
-//! their mean is taken away: it is what all these texts have in common, and it hides in what they differ (Mu & Viswanath 2018).
+//! Words are weighted by TF-IDF (Salton & Buckley 1988) over the given failures. Most of their mean is subtracted from an
+//! embedding model's vectors, because what all these texts have in common hides their differences (Mu & Viswanath 2018).
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::{by_severity, concepts, evidence_beyond_findings, mistake, roots, words};
 use crate::domain::cluster::Failure;
 
-/// The length of the built-in vectors. With an embedding model, that of its vectors is added.
+/// The length of the built-in vectors. The length of an embedding model's vectors is added.
 pub const DIMENSIONS: usize = 384;
 
-/// Dimensions that belong to one feature each, the most frequent ones. The others share the rest.
+/// The number of dimensions with a single feature each, the most frequent ones. The other features share the rest.
 const OWN: usize = 320;
 
 /// The shares of a vector's squared length: cause, dimensions, text.
 const FOUND: [f64; 3] = [0.78, 0.04, 0.18];
-/// The same where the cause is a check that no other failure has.
+/// The same if the cause is a check that no other failure has.
 const FOUND_ALONE: [f64; 3] = [0.40, 0.06, 0.54];
-/// The same where nothing but a judge's words says what was wrong.
+/// The same if only a judge's words say what was wrong.
 const JUDGED: [f64; 3] = [0.0, 0.10, 0.90];
 
-/// The share of an embedding model's vector in the text.
+/// The share of an embedding model's vector within the text.
 const EMBEDDED: f64 = 0.6;
-/// So many texts of their own would have to share a mean for half of it to be taken away.
+/// The number of texts at which half of the mean is subtracted.
 const MEAN_PRIOR: f64 = 8.0;
 
-/// What a word counts beside a concept.
+/// The weight of a word relative to a concept.
 const WORD: f64 = 0.2;
-/// What a failed check counts beside an error of tool calls.
+/// The weight of a failed check relative to an error of tool calls.
 const CHECK_BESIDE_CALLS: f64 = 0.35;
 
 type Features = BTreeMap<String, f64>;
 
-/// A vector of unit length and [`DIMENSIONS`] numbers for each failure, in their order. It depends on nothing but the
-/// failures, and not on their order.
+/// A vector of unit length with [`DIMENSIONS`] numbers for each failure, in their order. A vector depends only on the set
+/// of failures, not on their order.
 #[must_use]
 pub fn vectorise(failures: &[Failure]) -> Vec<Vec<f32>> {
     vectors(failures, None)
 }
 
-/// A vector of unit length for each failure, in their order, from what is known of it and from the vector that an embedding
-/// model gave for its [`super::text_of`], if there is one. Vectors of the model that are not finite count as none.
+/// A vector of unit length for each failure, in their order, computed from the failure and, if given, from an embedding
+/// model's vector for its [`super::text_of`]. Vectors of the model that are not finite are ignored.
 ///
 /// # Panics
 /// If there is not one vector of the model for each failure.
@@ -104,13 +104,13 @@ pub fn vectors(failures: &[Failure], embedded: Option<Vec<Vec<f32>>>) -> Vec<Vec
     vectors
 }
 
-/// Whether the tool calls or a check say what was wrong.
+/// Whether a tool call or a check shows what was wrong.
 pub(super) fn is_found(failure: &Failure) -> bool {
     !failure.tool_errors.is_empty() || !failure.failed_checks.is_empty()
 }
 
-/// Vectors of unit length less most of their mean. With few of them little is taken away: two texts are not opposites because
-/// there is no third.
+/// Vectors of unit length, minus most of their mean. If there are few, little is subtracted: two texts are not opposites
+/// because there is no third.
 fn without_mean(mut vectors: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
     let width = vectors.iter().map(Vec::len).max().unwrap_or(0);
     let mut mean = vec![0.0; width];
@@ -137,7 +137,7 @@ fn without_mean(mut vectors: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
     vectors
 }
 
-/// Which feature has which place in a vector, and what it weighs.
+/// The place and the weight of each feature in a vector.
 struct Space<'a> {
     frequency: HashMap<&'a str, usize>,
     rank: HashMap<&'a str, usize>,
@@ -151,7 +151,7 @@ impl<'a> Space<'a> {
             *frequency.entry(feature).or_default() += 1;
         }
         let mut space = Self { frequency, rank: HashMap::new(), failures: parts.len() };
-        // What says most gets dimensions of its own first.
+        // The most informative features get their own dimensions first.
         let mut ranked: Vec<&str> =
             space.frequency.keys().copied().filter(|feature| space.is_shared(feature)).collect();
         let order = |feature: &str| match feature.as_bytes()[0] {
@@ -164,13 +164,14 @@ impl<'a> Space<'a> {
         space
     }
 
-    /// A word or a check of a single failure cannot make it like another one, only less like all others.
+    /// Whether a feature can make failures similar. A word or check of a single failure only makes it less similar to all
+    /// others.
     fn is_shared(&self, feature: &str) -> bool {
         let of_text = feature.starts_with("w:") || feature.starts_with("k:");
         !of_text || self.frequency[feature] > 1 || self.failures < 3
     }
 
-    /// Whether the cause of a failure may be that of another one too.
+    /// Whether another failure may have the same cause.
     fn shares_cause(&self, failure: &Failure, cause: &Features) -> bool {
         !failure.tool_errors.is_empty()
             || cause.keys().any(|feature| feature.starts_with("k:") && self.frequency[feature.as_str()] > 1)
@@ -184,8 +185,8 @@ impl<'a> Space<'a> {
         }
     }
 
-    /// The places of features and their weights. If none of them is shared they are taken all the same: a text that is unlike
-    /// all others is not like those that are so too.
+    /// The places of features and their weights. If none of them is shared, all are used anyway, so that texts with nothing
+    /// in common are not similar to one another.
     fn place(&self, features: &Features) -> Vec<(usize, f64)> {
         let any_shared = features.keys().any(|feature| self.rank.contains_key(feature.as_str()));
         let placed = features.iter().filter_map(|(feature, weight)| {
@@ -209,7 +210,7 @@ fn hashed(feature: &str) -> (usize, f64) {
     (at, if sign & 1 == 0 { 1.0 } else { -1.0 })
 }
 
-/// The gravest error counts most: it is what the failure is about.
+/// The most severe error has the greatest weight: it is what the failure is about.
 fn cause_features(failure: &Failure) -> Features {
     let mut features = Features::new();
     let mut add = |feature: String, weight: f64| {
@@ -246,8 +247,8 @@ fn dimension_features(failure: &Failure) -> Features {
     failure.dimensions.iter().enumerate().map(|(position, name)| (format!("d:{name}"), rank(position))).collect()
 }
 
-/// What the evidence says, in concepts and words. Where there is none, the words of answer and request: they are what the
-/// failure was about and not why it failed, so they do not count beside evidence.
+/// The concepts and words of the evidence. If there is no evidence, the words of answer and request: they show the topic
+/// and not the cause, so they are not used beside evidence.
 fn text_features(failure: &Failure) -> Features {
     let evidence = evidence_beyond_findings(failure);
     let mut features = Features::new();
@@ -262,7 +263,7 @@ fn text_features(failure: &Failure) -> Features {
     } else {
         count(&evidence);
     }
-    // Saying a thing ten times does not make it ten times as telling.
+    // Repeating a word ten times does not make it ten times as informative.
     for count in features.values_mut() {
         *count = WORD * (1.0 + *count).ln();
     }

@@ -1,6 +1,6 @@
-//! Words: what is left of a text when only its telling words are kept.
+//! Words: reduces a text to its informative words.
 
-/// English words that tell nothing about a failure, in alphabetical order.
+/// English words that say nothing about a failure, in alphabetical order.
 #[rustfmt::skip]
 const STOP_WORDS: &[&str] = &[
     "a", "about", "above", "after", "again", "agent", "all", "also", "am", "an", "and", "answer", "any", "are",
@@ -19,8 +19,8 @@ const STOP_WORDS: &[&str] = &[
     "will", "with", "within", "without", "would", "yes", "yet", "you", "your",
 ];
 
-/// The telling words of a text: lower case, singular, at least three letters, no stop words, nothing with a digit in it
-/// (an id, a date or an amount tells one scenario from another, not one mistake from another).
+/// The informative words of a text: lower case, singular, at least three letters, no stop words, and without digits (an id,
+/// a date or an amount distinguishes scenarios, not mistakes).
 pub(super) fn words(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split(|char: char| !char.is_alphanumeric())
         .filter(|word| word.chars().count() >= 3 && word.chars().all(char::is_alphabetic))
@@ -29,14 +29,14 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = String> + '_ {
         .map(singular)
 }
 
-/// The words of a text in lower case, one after the other; `self-harm` is one.
+/// The words of a text in lower case, in order; `self-harm` is one.
 pub(super) fn tokens(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split(|char: char| !(char.is_alphabetic() || char == '-'))
         .map(|word| word.trim_matches('-').to_lowercase())
         .filter(|word| !word.is_empty())
 }
 
-/// Endings that are taken off a word, and how many letters must be left.
+/// The endings that are removed from a word, and the minimum number of letters that must be left.
 const ENDINGS: &[(&str, usize)] = &[
     ("ization", 3),
     ("ational", 3),
@@ -65,8 +65,8 @@ const ENDINGS: &[(&str, usize)] = &[
     ("y", 5),
 ];
 
-/// The stem of an English word in lower case: without plural and one ending, British spellings made American. It is no
-/// word that a person would read; only words with the same stem are taken for the same.
+/// The stem of an English word in lower case: without plural and one ending, British spellings made American. It is not
+/// readable, and only used to compare words.
 pub(super) fn stem(word: &str) -> String {
     let mut word = singular(word.to_owned());
     if !word.is_ascii() {
@@ -99,7 +99,7 @@ pub(super) fn stem(word: &str) -> String {
     word
 }
 
-/// The singular of an English plural, so far as its ending tells.
+/// The singular of an English plural, as far as its ending shows.
 fn singular(mut word: String) -> String {
     if word.len() > 4 && word.ends_with("ies") {
         word.truncate(word.len() - 3);
@@ -112,7 +112,7 @@ fn singular(mut word: String) -> String {
     word
 }
 
-/// A text on one line, of at most so many characters, cut between words.
+/// A text on one line, truncated between words to a maximum number of characters.
 pub(super) fn cut(text: &str, characters: usize) -> String {
     let mut line = String::new();
     for word in text.split_whitespace() {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn only_telling_words_are_left() {
+    fn only_informative_words_are_left() {
         let text = "The agent CANCELLED reservation_4WQ150 twice; its policies, fees and bus passes aren't refundable.";
         let left: Vec<String> = words(text).collect();
         assert_eq!(left, ["cancelled", "reservation", "twice", "policy", "fee", "bus", "pass", "aren", "refundable"]);

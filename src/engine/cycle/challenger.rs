@@ -1,5 +1,5 @@
-//! The search for a challenger: *cluster*, *patch* and *validate* by rounds, then the prompt that stands the whole suite, and its
-//! proof on scenarios that nothing has seen: *shadow* and *gate*.
+//! The search for a challenger: *cluster*, *patch* and *validate* in rounds, then the prompt that passes the whole suite,
+//! and its proof on unseen scenarios: *shadow* and *gate*.
 
 use std::sync::Arc;
 
@@ -29,11 +29,11 @@ use crate::engine::validate::{
     Arena, Attempt, CONFIRMING_REPEATS, Fatal, Merged, counts, patch_of, regression, rejected,
 };
 
-/// Prompts of one search that come to the gate, at most: the challenger, and what is left of it without edits that break
-/// something critical among the held-out scenarios.
+/// The maximum number of prompts of one search that are gated: the challenger, and what is left of it without edits that
+/// break critical held-out scenarios.
 const GATED_AT_MOST: usize = 3;
 
-/// What a search has found. All of it goes into the report, whatever ends the search.
+/// What a search has found. All of it goes into the report, however the search ends.
 #[derive(Default)]
 pub(super) struct Findings {
     pub clusters: Vec<(u32, Cluster)>,
@@ -41,29 +41,29 @@ pub(super) struct Findings {
     pub attempts: Vec<Attempt>,
     pub rejected: Vec<RejectedPatch>,
     pub critical: Critical,
-    /// Edits that broke something critical in a round.
+    /// Edits that broke something critical in one of the rounds.
     fatal: Vec<Fatal>,
 }
 
-/// What the rounds of a search came to.
+/// The result of the rounds of a search.
 struct Rounds {
-    /// How many failures the first one began with.
+    /// The number of failures at the beginning of the first round.
     failures: usize,
-    /// The merged survivors of each, each building on the one before.
+    /// The merged survivors of each round, each based on the one before.
     merged: Vec<Merged>,
 }
 
-/// What is left of edits once nothing critical newly fails with them, on the training and regression part.
-enum Stands {
-    /// A prompt that is not worse there.
+/// What is left of edits without those that cause new critical failures in the training and regression part.
+enum SuiteOutcome {
+    /// A prompt that is no worse there, and can be gated.
     Finalist(Finalist),
-    /// One that is not to be gated.
+    /// A prompt that is worse there, and is not gated.
     Refused(NoChallenger),
-    /// No edit.
+    /// No edits are left.
     Nothing,
 }
 
-/// A prompt that is to be gated, and the edits that lead to it from the champion: none for a given one.
+/// A prompt to be gated, and the edits that lead to it from the champion; no edits for a given challenger.
 pub(super) struct Finalist {
     pub subject: Arc<Subject>,
     pub units: Vec<Unit>,
@@ -74,7 +74,7 @@ pub(super) struct Gated {
     pub finalist: Finalist,
     pub paired: Paired,
     pub report: gate::Report,
-    /// What newly fails in a critical dimension where the gate looked.
+    /// The new critical failures on the gate's scenarios.
     pub fatal: Vec<(ScenarioKey, Broken)>,
 }
 
@@ -92,14 +92,14 @@ impl Finalist {
 }
 
 impl Gated {
-    /// Nothing but new failures in critical dimensions speaks against it.
+    /// Whether new critical failures are the only reason against it.
     fn is_refused_as_critical_only(&self) -> bool {
         let refuted = self.report.reasons.iter().filter(|reason| reason.verdict == gate::Verdict::Reject);
         self.report.verdict == gate::Verdict::Reject
             && refuted.into_iter().all(|reason| reason.code == gate::Code::CriticalDimensionFailed)
     }
 
-    /// The patch of a challenger that the gate did not take: it is not proposed again.
+    /// The patch of a challenger that the gate rejected, so that it is not proposed again.
     pub(super) fn rejected(&self) -> Option<RejectedPatch> {
         if self.finalist.units.is_empty() {
             return None;
@@ -128,7 +128,7 @@ impl<'a> ChallengerSearch<'a> {
         self.findings
     }
 
-    /// From the champion to a challenger that the gate has judged, if there is one.
+    /// Searches for a challenger and gates it, if there is one.
     pub(super) async fn run(&mut self) -> Result<End, CycleError> {
         self.cycle.measure_champion().await?;
         let rounds = self.rounds().await?;
@@ -138,7 +138,7 @@ impl<'a> ChallengerSearch<'a> {
         }
     }
 
-    /// A given challenger, on all scenarios. The champion's failures are grouped for the report.
+    /// Gates a given challenger on all scenarios. The champion's failures are clustered for the report.
     pub(super) async fn compare(&mut self, challenger: Arc<Subject>) -> Result<End, CycleError> {
         let Cycle { plan, champion, .. } = self.cycle;
         if challenger.id == champion.id {
@@ -152,7 +152,7 @@ impl<'a> ChallengerSearch<'a> {
         Ok(End::Gated(Box::new(gated)))
     }
 
-    /// *Cluster*, *patch* and *validate*, round by round. Each round starts from what the one before has found.
+    /// *Cluster*, *patch* and *validate*, in rounds. Each round starts from the result of the one before.
     async fn rounds(&mut self) -> Result<Rounds, CycleError> {
         let Cycle { plan, champion, .. } = self.cycle;
         let last = plan.patching.as_ref().map_or(1, |patching| patching.rounds);
@@ -179,7 +179,7 @@ impl<'a> ChallengerSearch<'a> {
         Ok(rounds)
     }
 
-    /// The groups of a round.
+    /// The clusters of a round.
     async fn cluster(&mut self, round: u32, failures: Vec<Failure>) -> Result<Vec<Cluster>, CycleError> {
         let Clustered { clusters, groupings } = self.cycle.cluster(failures).await?;
         self.findings.clusters.extend(clusters.iter().map(|cluster| (round, cluster.clone())));
@@ -223,7 +223,7 @@ impl<'a> ChallengerSearch<'a> {
         Ok(found.merged)
     }
 
-    /// The last round's prompt with which nothing critical newly fails, and that is not worse on training and regression part.
+    /// The latest round's prompt that has no new critical failures and is not worse on the training and regression part.
     async fn finalist(&mut self, rounds: &Rounds) -> Result<Result<Finalist, NoChallenger>, CycleError> {
         if rounds.merged.is_empty() {
             return Ok(Err(self.nothing_found(rounds.failures)));
@@ -232,31 +232,31 @@ impl<'a> ChallengerSearch<'a> {
         for last in (1..=rounds.merged.len()).rev() {
             let units = rounds.merged[..last].iter().flat_map(|round| round.units.iter().cloned()).collect();
             self.cycle.progress.begin(Phase::Validate, "finalist on the training and regression scenarios", None);
-            match self.stand_the_suite(units).instrument(phase_span(Phase::Validate)).await? {
-                Stands::Finalist(finalist) => return Ok(Ok(finalist)),
-                Stands::Refused(refused) => why = refused,
-                Stands::Nothing => {}
+            match self.validate_on_suite(units).instrument(phase_span(Phase::Validate)).await? {
+                SuiteOutcome::Finalist(finalist) => return Ok(Ok(finalist)),
+                SuiteOutcome::Refused(refused) => why = refused,
+                SuiteOutcome::Nothing => {}
             }
         }
         Ok(Err(why))
     }
 
-    async fn stand_the_suite(&mut self, units: Vec<Unit>) -> Result<Stands, CycleError> {
+    async fn validate_on_suite(&mut self, units: Vec<Unit>) -> Result<SuiteOutcome, CycleError> {
         let Cycle { plan, evaluator, champion, memory, .. } = self.cycle;
         let guard = self.cycle.guard(plan.execution.repeats, CountedAs::VALIDATE);
         let Guarded { units, subject, failures, dropped } = guard.guard(units, &plan.split.suite()).await?;
         self.findings.critical.add(failures);
         self.drop_edits(&dropped);
         if units.is_empty() || subject.id == champion.id {
-            return Ok(Stands::Nothing);
+            return Ok(SuiteOutcome::Nothing);
         }
         if let Some(before) = memory.rejected.iter().find(|before| before.prompt == subject.id) {
             let (prompt, reason) = (subject.id.short(), before.reason.clone());
-            return Ok(Stands::Refused(NoChallenger::RejectedBefore { prompt, reason }));
+            return Ok(SuiteOutcome::Refused(NoChallenger::RejectedBefore { prompt, reason }));
         }
         let result = regression(plan, evaluator, champion, &subject).await?;
         if !result.holds() {
-            return Ok(Stands::Refused(NoChallenger::FailedRegression { reason: result.to_string() }));
+            return Ok(SuiteOutcome::Refused(NoChallenger::FailedRegression { reason: result.to_string() }));
         }
         if guard.is_on() {
             let part = |part, scenarios: &[ScenarioKey]| PartChecked {
@@ -267,10 +267,10 @@ impl<'a> ChallengerSearch<'a> {
             self.findings.critical.checked =
                 vec![part(Part::Training, &plan.split.train), part(Part::Regression, &plan.split.regression)];
         }
-        Ok(Stands::Finalist(Finalist { subject, units }))
+        Ok(SuiteOutcome::Finalist(Finalist { subject, units }))
     }
 
-    /// Takes in edits that had to go.
+    /// Records edits that were dropped.
     fn drop_edits(&mut self, dropped: &[(Unit, Vec<Broken>)]) {
         self.findings.critical.drop_edits(dropped.iter().map(|(unit, breaks)| unit.dropped(breaks.clone())));
         self.findings.rejected.extend(rejected(dropped));
@@ -296,9 +296,9 @@ impl<'a> ChallengerSearch<'a> {
         }
     }
 
-    /// *Shadow* and *gate*. If only critical failures among the held-out scenarios speak against the challenger, what is left
-    /// of it without the edits that cause them is a challenger of its own: it stands the suite, is measured and gated, and Holm's
-    /// correction counts both.
+    /// *Shadow* and *gate*. If critical failures on held-out scenarios are the only reason against the challenger, the rest
+    /// of it, without the edits that cause them, becomes another challenger: it is validated on the suite, measured and
+    /// gated, and Holm's correction counts both.
     async fn prove(&mut self, mut finalist: Finalist) -> Result<Gated, CycleError> {
         let mut others = Vec::new();
         loop {
@@ -314,7 +314,7 @@ impl<'a> ChallengerSearch<'a> {
         }
     }
 
-    /// What is left of a challenger without the edits that break something critical among the held-out scenarios.
+    /// What is left of a challenger without the edits that break critical held-out scenarios.
     async fn without_fatal(&mut self, gated: &Gated) -> Result<Option<Finalist>, CycleError> {
         let plan = &self.cycle.plan;
         let guard = self.cycle.guard(plan.gate.repeats, CountedAs::SHADOW);
@@ -322,13 +322,15 @@ impl<'a> ChallengerSearch<'a> {
         fatal.dedup();
         let settle = guard.settle(&gated.finalist.units, &fatal);
         let (kept, dropped) = settle.instrument(phase_span(Phase::Validate)).await?;
-        let stand = self.stand_the_suite(kept);
-        let Stands::Finalist(rest) = stand.instrument(phase_span(Phase::Validate)).await? else { return Ok(None) };
+        let stand = self.validate_on_suite(kept);
+        let SuiteOutcome::Finalist(rest) = stand.instrument(phase_span(Phase::Validate)).await? else {
+            return Ok(None);
+        };
         self.drop_edits(&dropped);
         Ok(Some(rest))
     }
 
-    /// *Gate*: the evidence, judged. What newly fails in a critical dimension is run again before.
+    /// *Gate*: judges the evidence. Scenarios with new critical failures are run again first.
     async fn judge(&mut self, finalist: Finalist, paired: Paired, others: &[Option<f64>]) -> Result<Gated, CycleError> {
         let Cycle { plan, .. } = self.cycle;
         let guard = self.cycle.guard(plan.gate.repeats, CountedAs::SHADOW);
@@ -353,7 +355,8 @@ impl<'a> ChallengerSearch<'a> {
 }
 
 impl Cycle {
-    /// The failures that a round has left. By now many are bad luck, which no patch can fix: they have to fail again.
+    /// The failures that are left after a round. By now many are bad luck, which no patch can fix, so they are confirmed by
+    /// further repeats.
     async fn failures_left(&self, base: &Arc<Subject>) -> Result<Vec<Failure>, CycleError> {
         let (train, repeats) = (&self.plan.split.train, self.plan.execution.repeats);
         self.evaluator.evaluate(base, train, 0..repeats, CountedAs::VALIDATE).await?;

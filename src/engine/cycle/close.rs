@@ -1,4 +1,4 @@
-//! The end of a cycle: what it found is concluded, made into versions, and recorded.
+//! The end of a cycle: draws its conclusion, creates versions, and records the outcome.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::engine::report::{
 use crate::engine::shadow::Paired;
 use crate::engine::{Outcome, apply};
 
-/// What a search came to.
+/// The result of a search.
 pub(super) enum End {
     /// There is no challenger.
     Nothing(NoChallenger),
@@ -27,14 +27,14 @@ pub(super) enum End {
     Gated(Box<Gated>),
 }
 
-/// The scores that the report shows: those of both prompts where both have one, or the champion's alone.
+/// The scores in the report: those of both prompts on the scenarios where both have one, or only the champion's.
 struct Measured {
     champion: Evaluation,
     challenger: Option<Evaluation>,
     on: MeasuredOn,
 }
 
-/// A cycle that is concluded, and not recorded yet.
+/// A cycle that has a verdict, but is not recorded yet.
 struct Concluded {
     end: End,
     findings: Findings,
@@ -51,11 +51,11 @@ impl Concluded {
         }
     }
 
-    /// What becomes of the challenger.
+    /// The phase of the challenger's version.
     fn fate(&self) -> VersionPhase {
         match self.conclusion.verdict {
             Verdict::Promoted => VersionPhase::Champion,
-            // Who compares decides for themselves what is served.
+            // A comparison promotes nothing: the user decides what serves.
             Verdict::Passed | Verdict::Inconclusive => VersionPhase::Candidate,
             Verdict::Kept | Verdict::BelowThreshold => VersionPhase::Rejected,
         }
@@ -88,15 +88,15 @@ impl Cycle {
         Concluded { end, findings, measured, critical, conclusion }
     }
 
-    /// Champion and challenger as versions; the challenger's is new unless the store knows its prompt.
+    /// Champion and challenger as versions. The challenger's version is new unless the store knows its prompt.
     async fn versions(&self, concluded: &Concluded) -> Result<Vec<Version>, CycleError> {
-        // Transcripts of the same prompt are compared without there being another version.
+        // Transcripts of the same prompt are compared without another version.
         let other = concluded.gated().filter(|gated| gated.finalist.subject.prompts != self.champion.prompts);
         let challenger = match other {
             Some(Gated { finalist, .. }) => {
                 let prompts = &finalist.subject.prompts;
                 let known = self.history.version_of(&self.object, prompts.hash()).await?;
-                // A version holds one text as yet, and so does every set of prompts that a resource can give.
+                // A version holds a single text for now, and so does every prompt set that a resource can define.
                 let prompt = prompts.system();
                 let name = known.unwrap_or_else(|| format!("v{}", self.memory.next_version).into());
                 Some(apply::Challenger { name, prompt, addresses: finalist.addresses(), phase: concluded.fate() })
@@ -182,7 +182,7 @@ impl Cycle {
         }
     }
 
-    /// What was found about critical dimensions; empty when nothing was looked at.
+    /// The findings about critical dimensions; empty if nothing was checked.
     fn critical(&self, found: Critical) -> Critical {
         if found.checked.is_empty() && found.failures.is_empty() {
             return Critical::default();
@@ -191,7 +191,8 @@ impl Cycle {
         Critical { dimensions: critical.map(|dimension| dimension.name.clone()).collect(), ..found }
     }
 
-    /// The mean scores that later cycles take percentiles of: those of a champion that was measured on all held-out scenarios.
+    /// The mean scores from which later cycles compute percentiles: only those of a champion that was measured on all
+    /// held-out scenarios.
     fn remembered_scores(&self, measured: &Evaluation, measured_on: MeasuredOn) -> BTreeMap<DimensionName, f64> {
         let is_complete =
             measured_on == MeasuredOn::HeldOut && measured.results.iter().all(|result| !result.samples.is_empty());

@@ -1,7 +1,8 @@
 //! The runs of a cycle that ended in errors, and how many of them are tolerated.
 //!
-//! They are counted over the whole cycle: a few errors in a small set are bad luck, and a share of few runs says nothing. Repeats
-//! that fail of one cause, such as a judge that cannot grade the one transcript that they share, count once.
+//! They are counted over the whole cycle, because a few errors in a small set are bad luck, and a share of few runs says
+//! nothing. Repeats that fail for the same cause, such as a judge that cannot grade the transcript that they share, count
+//! once.
 
 use std::collections::HashSet;
 
@@ -9,7 +10,7 @@ use crate::domain::call::CallKey;
 use crate::domain::hash::ContentHash;
 use crate::engine::error::CycleError;
 
-/// Errors that are always tolerated: in a cycle of twenty runs, one must not stop it.
+/// The number of errors that is always tolerated, so that a single one does not stop a cycle of twenty runs.
 const ALWAYS_TOLERATED: usize = 2;
 
 /// Why a run could not be scored.
@@ -17,18 +18,18 @@ const ALWAYS_TOLERATED: usize = 2;
 pub(super) struct RunFailure {
     /// What went wrong, and what to do.
     pub message: String,
-    /// Another attempt may go better.
+    /// Whether a retry may succeed.
     pub is_retryable: bool,
-    /// What errors have in common that are one: the run, or what was to be judged.
+    /// Identifies the cause: the run, or what the judge was asked. Errors with the same cause count once.
     pub cause: ContentHash,
-    /// Answers that could not be used.
+    /// Unusable answers.
     pub useless: Vec<CallKey>,
 }
 
 /// The errors of a cycle so far.
 #[derive(Debug, Default)]
 pub(super) struct Errors {
-    /// Runs that were begun or are about to be.
+    /// Runs that have started or are about to.
     runs: usize,
     /// Those that ended in errors.
     failed: usize,
@@ -39,12 +40,12 @@ pub(super) struct Errors {
 }
 
 impl Errors {
-    /// So many more runs are about to be begun.
+    /// Announces that this many more runs are about to start.
     pub(super) fn expect(&mut self, runs: usize) {
         self.runs += runs;
     }
 
-    /// A run ended in an error.
+    /// Adds a run that ended in an error.
     pub(super) fn add(&mut self, failure: &RunFailure) {
         self.failed += 1;
         self.causes.insert(failure.cause);
@@ -53,9 +54,9 @@ impl Errors {
         self.useless.extend(&failure.useless);
     }
 
-    /// Why the cycle has to stop, if there are more errors than the share `tolerance` of its runs.
+    /// Why the cycle has to stop, if the errors exceed the share `tolerance` of its runs.
     pub(super) fn too_many(&self, tolerance: f64) -> Option<CycleError> {
-        // A share of 0.05 of 20 runs is one of them, whatever its binary fraction says.
+        // 0.05 of 20 runs is exactly one, despite binary fractions.
         let share = (tolerance * self.runs as f64 - 1e-9).ceil() as usize;
         let allowed = ALWAYS_TOLERATED.max(share);
         (self.causes.len() > allowed).then(|| CycleError::TooManyErrors {
@@ -68,12 +69,12 @@ impl Errors {
         })
     }
 
-    /// Why the cycle has to stop when a whole set of so many runs has come to nothing.
+    /// Why the cycle has to stop if none of this many runs could be scored.
     pub(super) fn nothing_scored(&self, runs: usize, first: &str) -> CycleError {
         CycleError::NothingScored { runs, first: first.to_owned(), is_retryable: self.is_retryable }
     }
 
-    /// Takes the answers that could not be used.
+    /// Removes and returns the unusable answers.
     pub(super) fn take_useless(&mut self) -> Vec<CallKey> {
         std::mem::take(&mut self.useless)
     }

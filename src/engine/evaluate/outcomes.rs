@@ -1,7 +1,7 @@
-//! What has been measured in a cycle, run by run, and what is read from it.
+//! The measurements of a cycle, run by run, and queries of them.
 //!
-//! An endpoint that shows no tool call in any of its answers cannot be held to what scenarios expect of tool calls. Whether it
-//! shows any is known only once all have been looked at, so both readings of such a run are kept.
+//! An endpoint that shows no tool call in any of its answers cannot be judged by expectations about tool calls. Whether it
+//! shows any is known only once all answers have been seen, so both readings of such a run are kept.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -19,12 +19,12 @@ use crate::engine::subject::Subject;
 /// A run: subject, scenario and repeat.
 pub(super) type Run = (ContentHash, ScenarioKey, u32);
 
-/// What one run came to.
+/// The outcome of one run.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
     Scored(Scored),
     Errored(RunFailure),
-    /// There is no transcript of it.
+    /// There is no transcript for it.
     NotRecorded(String),
 }
 
@@ -32,11 +32,11 @@ pub(super) enum Outcome {
 #[derive(Clone, Debug)]
 pub(super) struct Scored {
     pub reading: Reading,
-    /// The same without the dimensions that look at tool calls, for a run of an endpoint in which there are none.
+    /// The same without the dimensions that score tool calls, for a run of an endpoint in which there are none.
     pub without_calls: Option<Reading>,
-    /// The transcript has tool calls.
+    /// Whether the transcript has tool calls.
     pub shows_calls: bool,
-    /// What was out of the ordinary about the answers.
+    /// What was unusual about the answers.
     pub unusual: Unusual,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Outcomes {
     unseen: usize,
     not_recorded: usize,
     first_not_recorded: Option<String>,
-    /// By subject: transcripts of further repeats than are looked at.
+    /// By subject: the number of recorded transcripts beyond the repeats that are measured.
     unused: HashMap<ContentHash, usize>,
 }
 
@@ -77,14 +77,14 @@ impl Outcomes {
         self.runs.insert(run, outcome);
     }
 
-    /// A subject is about to be measured in at most so many repeats.
+    /// Notes that a subject is about to be measured in at most this many repeats.
     pub(super) fn look_at(&mut self, subject: &Subject, repeats: u32) {
         if subject.transcripts.is_some() {
             self.unused.entry(subject.id).or_insert_with(|| subject.recorded_beyond(repeats));
         }
     }
 
-    /// Recorded transcripts that are not looked at, since they are of further repeats.
+    /// The number of recorded transcripts that are not measured, because there are more than repeats.
     pub(super) fn unused(&self) -> usize {
         self.unused.values().sum()
     }
@@ -93,12 +93,13 @@ impl Outcomes {
         self.runs.contains_key(run)
     }
 
-    /// Whether every run of the cycle so far has come to nothing: then nothing works. A small set of errors is bad luck otherwise.
+    /// Whether not a single run of the cycle could be scored so far. Then nothing works; otherwise, errors in a small set
+    /// are bad luck.
     pub(super) fn has_scored_nothing(&self) -> bool {
         !self.any_scored
     }
 
-    /// The runs that count, of a scenario's repeats.
+    /// The readings that count, over a scenario's repeats.
     fn readings<'a>(
         &'a self,
         subject: ContentHash,
@@ -114,7 +115,7 @@ impl Outcomes {
         })
     }
 
-    /// What has been measured of a subject in these scenarios.
+    /// What was measured of a subject in these scenarios.
     pub(super) fn measured(&self, subject: &Subject, scenarios: &[ScenarioKey], repeats: &Range<u32>) -> Evaluation {
         let results = scenarios.iter().map(|scenario| ScenarioResult {
             scenario: scenario.id.clone(),
@@ -130,7 +131,7 @@ impl Outcomes {
         Evaluation { prompt: subject.id, results: results.collect() }
     }
 
-    /// The failures of a subject in those of the scenarios that it fails.
+    /// The failures of a subject in the given scenarios that it fails.
     pub(super) fn failures(
         &self,
         subject: &Subject,
@@ -140,7 +141,7 @@ impl Outcomes {
         let worst_of = |scenario: &ScenarioKey| {
             let readings = self.readings(subject.id, scenario, repeats);
             let passes: Passes = readings.clone().filter_map(|reading| reading.sample.passed()).collect();
-            // The first of those that are equally bad.
+            // Ties go to the first.
             let worst = readings
                 .filter_map(|reading| reading.failure.as_ref())
                 .reduce(|worst, failure| if failure.score < worst.score { failure } else { worst });
@@ -150,7 +151,7 @@ impl Outcomes {
         failures.filter_map(|(scenario, worst)| Some((scenario.clone(), Failure::clone(worst?)))).collect()
     }
 
-    /// What was out of the ordinary about the answers in the runs of an evaluation, of scenarios of a suite.
+    /// Counts unusual answers in the runs of an evaluation.
     pub(super) fn answers(&self, suite: &Suite, measured: &Evaluation) -> AnswerCounts {
         let mut counts = AnswerCounts::default();
         for result in &measured.results {
@@ -165,18 +166,18 @@ impl Outcomes {
         counts
     }
 
-    /// Runs in which an answer was cut by the limit on its tokens.
+    /// The number of runs in which an answer was truncated at the limit on its tokens.
     pub(super) fn cut_short(&self) -> usize {
         let cut = |outcome: &&Outcome| matches!(outcome, Outcome::Scored(scored) if scored.unusual.cut_short);
         self.runs.values().filter(cut).count()
     }
 
-    /// Runs of an endpoint that were to show tool calls, if none has ever shown one.
+    /// The number of runs of an endpoint that were expected to show tool calls, if none has ever shown one.
     pub(super) fn unseen_calls(&self) -> usize {
         if self.any_calls { 0 } else { self.unseen }
     }
 
-    /// Runs without a transcript, and which was the first.
+    /// The number of runs without a transcript, and the first of them.
     pub(super) fn not_recorded(&self) -> Option<(usize, &str)> {
         self.first_not_recorded.as_deref().map(|first| (self.not_recorded, first))
     }

@@ -1,4 +1,4 @@
-//! An evaluator on a model that says "yes" in its first repeat and "no" after that.
+//! An evaluator with a model that says "yes" in its first repeat and "no" in later ones.
 
 use std::collections::HashMap;
 
@@ -103,7 +103,7 @@ impl Bench {
         Self { plan, ledger, evaluator, champion }
     }
 
-    /// Measures the champion, and gives the shares of repeats that it passed.
+    /// Measures the champion, and returns the share of repeats that it passed in each scenario.
     async fn measure(&self, scenarios: &[ScenarioKey], repeats: u32) -> Vec<Option<f64>> {
         let measured =
             self.evaluator.evaluate(&self.champion, scenarios, 0..repeats, CountedAs::BASELINE).await.unwrap();
@@ -115,7 +115,7 @@ impl Bench {
     }
 }
 
-/// A suite that a later phase has grown: `a` is another question than the `a` of the spec.
+/// A suite that an earlier cycle has grown: its `a` is another question than the `a` of the spec.
 fn grown() -> Suite {
     let scenario = |id: &str, never: &str| {
         let expect = json!({"checks": [{"notContains": never}]});
@@ -125,7 +125,7 @@ fn grown() -> Suite {
 }
 
 #[tokio::test]
-async fn scenarios_of_several_suites_are_measured_side_by_side_and_told_apart_under_one_id() {
+async fn scenarios_of_several_suites_with_one_id_are_measured_separately() {
     let bench = Bench::new().await;
     let grown = grown();
     let all: Vec<ScenarioKey> = bench.plan.scenarios.keys().chain(grown.keys()).collect();

@@ -1,4 +1,4 @@
-//! The leak guard: a patch teaches a rule; it must not memorise the exam.
+//! The leak guard: a patch may teach a rule, but must not copy from the scenarios.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,24 +10,24 @@ use crate::domain::prompt::Prompt;
 use crate::domain::scenario::Scenario;
 use crate::domain::tool::ToolDefinition;
 
-/// As many words in a row, shared between a patch and a scenario, are a copy and not a coincidence.
+/// The number of consecutive words, shared by a patch and a scenario, that is considered a copy.
 const SHINGLE_WORDS: usize = 7;
 
-/// Literal values shorter than this say too little to identify a scenario.
+/// The minimum length of a literal value that identifies a scenario.
 const LITERAL_CHARS: usize = 5;
 
-/// Finds text in a patch that was copied out of a scenario.
+/// Finds text in a patch that was copied from a scenario.
 ///
-/// Two things count as copied: [`SHINGLE_WORDS`] words in a row from what the user says or from the reference answer, and
-/// a literal with a digit in it (an order number, a date) from the arguments of an expected call. What stands in the
-/// champion's prompt or in the tools' descriptions is common knowledge and never a leak.
+/// Two things count as copied: [`SHINGLE_WORDS`] consecutive words of the user's messages or the reference answer, and a
+/// literal with a digit (an order number, a date) in the arguments of an expected call. What is in the champion's prompt or
+/// the tools' descriptions never counts as a leak.
 pub(crate) struct LeakGuard {
     shingles: HashMap<u64, usize>,
     literals: HashMap<String, usize>,
     scenarios: Vec<ScenarioId>,
 }
 
-/// Something that was copied.
+/// Copied text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Leak {
     /// The scenario that it was copied from.
@@ -73,7 +73,7 @@ impl LeakGuard {
         guard
     }
 
-    /// The first thing in a text that was copied out of a scenario.
+    /// The first text that was copied from a scenario.
     #[must_use]
     pub(crate) fn find(&self, text: &str) -> Option<Leak> {
         let words = words(text);
@@ -88,7 +88,7 @@ impl LeakGuard {
     }
 }
 
-/// The words of a text in lowercase; what joins parts of an identifier (`A-17`, `x_2`) is kept.
+/// The words of a text in lower case; characters that join parts of an identifier (`A-17`, `x_2`) are kept.
 fn words(text: &str) -> Vec<String> {
     text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_')))
         .map(|word| word.trim_matches(|c| matches!(c, '-' | '_')))
@@ -101,7 +101,7 @@ fn shingle(words: &[String]) -> u64 {
     ContentHash::of_bytes(words.join(" ").as_bytes()).seed()
 }
 
-/// The texts among a value's leaves that identify something.
+/// Finds the strings within a value that may identify a scenario.
 fn literals(value: &Value, found: &mut impl FnMut(&str)) {
     match value {
         Value::String(text) => {

@@ -1,7 +1,7 @@
-//! The tools of the agent's world: what they answer in one conversation.
+//! The tools of the simulated environment: their answers in one conversation.
 //!
-//! The first mock of the scenario whose tool, arguments and state match answers. A call that nothing matches fails with a
-//! message that the agent can read, just as a real tool would; it is never an error of the run.
+//! The first mock of the scenario whose tool, arguments and state match answers. A call that no mock matches fails with a
+//! message to the agent, as a real tool would; it is never an error of the run.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::domain::arguments::includes;
 use crate::domain::scenario::{Scenario, ToolMock};
 use crate::domain::tool::ToolCall;
 
-/// The tools of one conversation, with their state. Each conversation starts from the state of the scenario.
+/// The tools of one conversation, with their state, which begins as the scenario defines it.
 #[derive(Clone, Debug)]
 pub(crate) struct Mocks<'a> {
     mocks: &'a [ToolMock],
@@ -23,9 +23,9 @@ pub(crate) struct Mocks<'a> {
 pub(crate) struct MockAnswer {
     /// The text that the agent sees.
     pub content: String,
-    /// The tool failed.
+    /// Whether the tool failed.
     pub failed: bool,
-    /// How long it takes before it answers.
+    /// The delay before the answer.
     pub delay: Option<Duration>,
 }
 
@@ -36,7 +36,7 @@ impl MockAnswer {
 }
 
 impl<'a> Mocks<'a> {
-    /// The tools of a scenario, in their first state.
+    /// The tools of a scenario, in their initial state.
     #[must_use]
     pub(crate) fn new(scenario: &'a Scenario) -> Self {
         Self { mocks: &scenario.mocks, state: scenario.state.clone().unwrap_or_default() }

@@ -1,16 +1,17 @@
-//! A conversation as the model sees it that plays the user: the assistant's messages come as a user's, its own as an assistant's.
+//! A conversation from the side of the model that plays the user: the assistant's messages have the role `user`, its own
+//! the role `assistant`.
 
 use crate::domain::transcript::Message;
 
-/// What it is shown of the assistant before its own first message.
+/// The first message of the assistant, before the simulated user has written.
 const GREETING: &str = "Hello! How can I help you today?";
 
-/// What it is shown of a turn of the assistant without a word.
+/// The message for a turn of the assistant without text.
 const SILENCE: &str = "(The assistant says nothing.)";
 
-/// The conversation from the user's side. It begins with the assistant and the two take turns strictly, one message each: the
-/// Anthropic API refuses a conversation that begins otherwise, and the chat templates of many open models (Gemma, Mistral)
-/// refuse two messages in a row of one side. What the assistant says in one turn is one message; tools are not shown.
+/// The conversation from the user's side. It begins with the assistant, and the two strictly take turns with one message
+/// each: the Anthropic API refuses any other beginning, and the chat templates of many open models (Gemma, Mistral) refuse
+/// two consecutive messages of one side. Everything that the assistant says in one turn is one message; tools are omitted.
 pub(super) fn from_the_other_side(messages: &[Message]) -> Vec<Message> {
     let mut seen = Vec::new();
     let mut said = vec![GREETING];
@@ -92,8 +93,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, nothing that a provider refuses is made of it: a silent agent, or an endpoint that shows its calls and
-        /// says nothing.
+        /// No conversation results in one that a provider refuses, including those with a silent agent, or an endpoint that
+        /// shows its calls and says nothing.
         #[test]
         fn the_sides_take_turns_and_nobody_is_quoted_with_nothing(
             conversation in proptest::collection::vec(any_message(), 0..12),

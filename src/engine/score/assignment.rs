@@ -1,18 +1,18 @@
-//! The assignment problem: pair rows with columns, each at most once, at the least total cost.
+//! The assignment problem: pairs rows with columns, each at most once, at the least total cost.
 
-/// The cost of a pair that may not be.
+/// The cost of a pair that is not allowed.
 pub(super) const NEVER: i128 = 1 << 120;
 
-/// For each row the column that it is paired with, at the least total cost; `None` where no allowed column is left.
-/// As many rows as possible are paired. All rows have the same length. Costs are not negative and far below [`NEVER`].
-/// The same costs give the same pairs.
+/// For each row the column that it is paired with, at the least total cost; `None` if no allowed column is left. As many
+/// rows as possible are paired. All rows must have the same length. Costs must not be negative, and must be far below
+/// [`NEVER`]. The result is deterministic.
 ///
 /// The Hungarian method with potentials, O(rows² × columns) (Kuhn 1955; Jonker & Volgenant 1987).
 pub(super) fn assign(costs: &[Vec<i128>]) -> Vec<Option<usize>> {
     let rows = costs.len();
     let columns = costs.first().map_or(0, Vec::len).max(rows);
     let cost = |row: usize, column: usize| costs[row].get(column).copied().unwrap_or(NEVER);
-    // Index 0 of both sides is a sentinel, so that row 0 means "free".
+    // Index 0 of both sides is a sentinel, so row 0 means "free".
     let mut row_potential = vec![0i128; rows + 1];
     let mut column_potential = vec![0i128; columns + 1];
     let mut row_of = vec![0usize; columns + 1];

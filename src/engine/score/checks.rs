@@ -9,12 +9,12 @@ use crate::domain::scenario::{Check, NumberCheck};
 use crate::domain::schema::{self, Schema};
 use crate::domain::score::{CheckKind, FailedCheck};
 
-/// The longest quotation of an answer or an expectation in evidence, in characters.
+/// The maximum length of a quotation of an answer or an expectation in evidence, in characters.
 const MAX_QUOTE: usize = 120;
-/// How far off a number may be because binary fractions are not decimal ones, relative to its size.
+/// The relative error of a number that is attributed to binary fractions.
 const ROUNDING: f64 = 1e-9;
 
-/// A check, ready to be used on many answers.
+/// A compiled check, for many answers.
 #[derive(Debug)]
 pub(crate) enum CompiledCheck {
     /// The answer is this text.
@@ -23,7 +23,7 @@ pub(crate) enum CompiledCheck {
     Contains(Box<str>),
     /// The answer does not contain this text, in lower case.
     NotContains(Box<str>),
-    /// The answer matches somewhere.
+    /// The answer contains a match.
     Regex(Box<Matcher>),
     /// The answer is JSON that satisfies this schema.
     JsonSchema(Box<Schema>),
@@ -31,10 +31,10 @@ pub(crate) enum CompiledCheck {
     Number(NumberCheck),
 }
 
-/// Why a check cannot be used.
+/// Why a check is invalid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckError {
-    /// The regular expression is none.
+    /// The regular expression is invalid.
     #[error(
         "regex {pattern:?} cannot be read: {reason}; write it in the syntax of the Rust regex crate (no look-around, no back-references)"
     )]
@@ -44,7 +44,7 @@ pub(crate) enum CheckError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The JSON Schema is none.
+    /// The JSON Schema is invalid.
     #[error("jsonSchema cannot be used: {reason}; write a JSON Schema without references to other documents")]
     JsonSchema {
         /// What is wrong with it.
@@ -59,7 +59,7 @@ impl CompiledCheck {
     /// Prepares a check.
     ///
     /// # Errors
-    /// [`CheckError`] when its pattern or schema cannot be read, or when it has not exactly one kind.
+    /// [`CheckError`] if its pattern or schema is invalid, or if it does not have exactly one kind.
     pub(crate) fn new(check: &Check) -> Result<Self, CheckError> {
         let Check { dimension: _, equals, contains, not_contains, regex, json_schema, number } = check;
         let mut kinds = Vec::new();
@@ -83,13 +83,13 @@ impl CompiledCheck {
         }
     }
 
-    /// Whether it asks for something not to be said.
+    /// Whether it requires something not to be said.
     #[must_use]
     pub(crate) fn is_negative(&self) -> bool {
         matches!(self, Self::NotContains(_))
     }
 
-    /// What is wrong with an answer; `None` when nothing is.
+    /// What is wrong with an answer; `None` if it satisfies the check.
     #[must_use]
     pub(crate) fn fault(&self, answer: &str) -> Option<FailedCheck> {
         let failed = |kind: CheckKind, expected: String, got: String| {
@@ -137,8 +137,8 @@ impl CompiledCheck {
     }
 }
 
-/// What is expected names the place in the answer, whichever item of a list it is in: it is the same for every answer that goes
-/// wrong there.
+/// The expectation names the place in the answer without indices of lists, so it is the same for every answer that is wrong
+/// at that place.
 fn schema_fault(schema: &Schema, answer: &str) -> Option<FailedCheck> {
     let (expected, detail) = match serde_json::from_str::<Value>(answer) {
         Err(error) => ("JSON".to_owned(), format!("expected JSON: {error}; got {}", quote(answer))),

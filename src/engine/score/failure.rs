@@ -1,4 +1,5 @@
-//! A failing scenario as the cluster and patch phases see it: what was wanted, what came, and what was wrong with it.
+//! A failing scenario as the cluster and patch phases see it: what was expected, what the agent did, and what was wrong
+//! with it.
 
 use super::shorten;
 use crate::api::plan::DimensionPlan;
@@ -7,15 +8,15 @@ use crate::domain::scenario::Scenario;
 use crate::domain::score::{DimensionScore, FailedCheck, Sample, ScenarioResult, ToolError};
 use crate::domain::transcript::Transcript;
 
-/// The longest request that is kept, in characters.
+/// The maximum length of the request that is kept, in characters.
 const MAX_REQUEST: usize = 1_000;
-/// The longest answer that is kept, in characters.
+/// The maximum length of the answer that is kept, in characters.
 const MAX_ANSWER: usize = 600;
-/// The longest evidence that is kept, in characters.
+/// The maximum length of the evidence that is kept, in characters.
 const MAX_EVIDENCE: usize = 600;
 
-/// The failure of a scenario, told by its worst repeat; `None` when all its repeats passed. The transcripts are those of
-/// the repeats, in any order; without that of the worst repeat the answer stays empty.
+/// The failure of a scenario, as its worst repeat shows it; `None` if all its repeats passed. `transcripts` are those of
+/// the repeats, in any order; without that of the worst repeat, the answer stays empty.
 ///
 /// The worst repeat is the one with the lowest failed score, then the lowest weighted mean, then the first.
 #[must_use]
@@ -80,7 +81,7 @@ fn lowest_failed(sample: &Sample) -> f64 {
     failed.map(|score| score.score.value()).fold(1.0, f64::min)
 }
 
-/// The mean of the scores by the weights of the dimensions that apply.
+/// The weighted mean of the scores over the dimensions that apply.
 fn weighted_mean(sample: &Sample, dimensions: &[DimensionPlan]) -> f64 {
     let applying = dimensions.iter().zip(&sample.dimensions).filter_map(|(dimension, score)| {
         score.as_ref().map(|score| (dimension.weight, dimension.weight * score.score.value()))

@@ -1,12 +1,12 @@
-//! A transcript as data for a judge: one turn a line, inside a fence that nothing in it can close.
+//! A transcript as data for a judge: one turn per line, inside a fence that no text in it can close.
 //!
-//! Whoever speaks in a transcript (a user, a web page that a tool read, the agent itself) may try to speak to the judge, to
-//! end the transcript early, or to make up turns. So:
+//! Any speaker in a transcript (a user, a web page that a tool read, the agent itself) may try to address the judge, to end
+//! the transcript early, or to forge turns. Therefore:
 //!
-//! - the fence carries an id that is a hash of everything inside it: text inside cannot name its own hash;
-//! - whatever looks like a fence inside is defused: `</transcript` becomes `&lt;/transcript`;
-//! - only turns begin at the margin. Every further line of what somebody said is indented, so no text can pass for
-//!   a turn of somebody else;
+//! - the fence carries an id that is a hash of its content: text inside cannot contain its own hash;
+//! - text inside that looks like a fence is escaped: `</transcript` becomes `&lt;/transcript`;
+//! - only turns begin at the margin. All other lines of a message are indented, so no text can pass for another speaker's
+//!   turn;
 //! - arguments of tool calls are JSON on one line.
 
 use std::fmt::Write as _;
@@ -14,12 +14,13 @@ use std::fmt::Write as _;
 use crate::domain::hash::ContentHash;
 use crate::domain::transcript::{Ending, Message, Transcript};
 
-/// The longest text of one turn, in characters. What is longer loses its middle.
+/// The maximum length of the text of one turn, in characters. The middle of a longer one is cut.
 const MAX_TURN: usize = 8_000;
-/// The longest transcript, in bytes, about 15,000 tokens. What is longer loses turns after its first third.
+/// The maximum length of the transcript, in bytes, about 15,000 tokens. Of a longer one, turns after the first third are
+/// cut.
 const MAX_TRANSCRIPT: usize = 60_000;
 
-/// The transcript, fenced. The same transcript gives the same text.
+/// The transcript, fenced. Deterministic.
 #[must_use]
 pub(crate) fn fenced(transcript: &Transcript) -> String {
     let body = defuse(&without_middle_turns(turns(transcript)));
@@ -69,7 +70,7 @@ fn push_turn(body: &mut String, who: &str, text: &str) {
     body.push('\n');
 }
 
-/// Everything that a model may take for the end of a line.
+/// Whether a model may take the character for the end of a line.
 fn is_line_break(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
@@ -89,7 +90,7 @@ fn without_middle_turns(body: String) -> String {
     if body.len() <= MAX_TRANSCRIPT {
         return body;
     }
-    // Cut where turns begin, so that the margin keeps its meaning.
+    // Cut only at the beginnings of turns, so that only turns begin at the margin.
     let starts: Vec<usize> = std::iter::once(0)
         .chain(body.match_indices('\n').map(|(at, _)| at + 1))
         .filter(|&at| body[at..].starts_with(|c| c != ' '))
@@ -101,7 +102,7 @@ fn without_middle_turns(body: String) -> String {
     format!("{}[… {left_out} turns left out …]\n{}", &body[..head], &body[tail..])
 }
 
-/// Takes the meaning from everything that looks like a fence: `<`, perhaps `/` and white space, then `transcript`.
+/// Escapes everything that looks like a fence: `<`, perhaps `/` and white space, then `transcript`.
 fn defuse(body: &str) -> String {
     let mut safe = String::with_capacity(body.len());
     let mut rest = body;

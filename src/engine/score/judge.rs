@@ -1,11 +1,11 @@
 //! The judge: a model that grades what has no exact answer.
 //!
-//! All dimensions of one judge are asked in one call, at temperature 0 unless the resource says otherwise, for JSON of a given schema with the evidence
-//! before the grade. Grades are whole numbers from 1 to 5, each with its meaning in words ([`super::rubric`]);
-//! the score is (grade − 1) / 4. The transcript comes fenced, as data ([`super::fence`]).
+//! All dimensions of one judge are graded in one call, at temperature 0 unless the resource says otherwise. The answer is
+//! JSON of a given schema, with the evidence before the grade. Grades are integers from 1 to 5, each described in words
+//! ([`super::rubric`]); the score is (grade − 1) / 4. The transcript is fenced, as data ([`super::fence`]).
 //!
-//! An answer that cannot be used is asked for once more, with what was wrong with it. After that it is an error.
-//! Identical transcripts make identical requests, so the ledger answers them for free.
+//! An unusable answer is returned to the judge once, with what was wrong with it. After that it is an error. Identical
+//! transcripts make identical requests, so the ledger answers them at no cost.
 
 mod answer;
 
@@ -24,25 +24,25 @@ use crate::domain::score::Score;
 use crate::domain::transcript::{Message, Transcript};
 use crate::domain::words::counted;
 
-/// The temperature of a judge where the resource names none.
+/// The default temperature of a judge.
 const TEMPERATURE: f64 = 0.0;
-/// How often a judge is asked before it is given up.
+/// The maximum number of requests to a judge.
 const ATTEMPTS: u32 = 2;
-/// The longest spelling of the arguments of one expected call, in characters.
+/// The maximum length of the arguments of one expected call, in characters.
 const MAX_CALL: usize = 1_000;
 /// The lowest and the highest grade.
 const GRADES: std::ops::RangeInclusive<i64> = 1..=5;
 
-/// What a judge gave in one dimension.
+/// The judgement in one dimension.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Judgement {
-    /// The grade, normalised.
+    /// The grade, scaled to 0 to 1.
     pub score: Score,
-    /// What decided it, in the judge's words, bounded.
+    /// The reason, in the judge's words, truncated.
     pub evidence: String,
 }
 
-/// A judge did not give a judgement that can be used. It says nothing about the prompt.
+/// A judge did not give a usable judgement. It says nothing about the prompt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "scenario {scenario:?}: judge {model:?} {fault} ({}); {}", counted(*.attempts, "attempt"), .fault.advice()
@@ -52,56 +52,56 @@ pub(crate) struct JudgeError {
     pub scenario: ScenarioId,
     /// The judge.
     pub model: ModelName,
-    /// How often it was asked.
+    /// The number of requests.
     pub attempts: u32,
     /// What was wrong with its last answer.
     pub fault: Fault,
 }
 
-/// What is wrong with a judge's answer. The words fit after "the judge" and after "you".
+/// What is wrong with a judge's answer. The message fits after "the judge" and after "you".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
-    /// Nothing at all.
+    /// It is empty.
     #[error("answered nothing")]
     Silent,
-    /// Text, and no JSON in it.
+    /// It is text without JSON.
     #[error("answered prose instead of JSON")]
     Prose,
-    /// Something like JSON.
+    /// It is malformed JSON.
     #[error("answered JSON that cannot be read: {0}")]
     Malformed(String),
-    /// The token limit.
+    /// It was truncated at the token limit.
     #[error("answered JSON that was cut short by the token limit")]
     CutShort,
-    /// The content filter, or the model itself.
+    /// The content filter or the model refused.
     #[error("refused to answer")]
     Refused,
-    /// Something required is not there, or is of another type.
+    /// Something required is missing, or has another type.
     #[error("left out {path}, which must be {wanted}")]
     Missing {
-        /// Where.
+        /// The place.
         path: String,
-        /// What should stand there.
+        /// What should be there.
         wanted: &'static str,
     },
-    /// Something is there that nobody asked for.
+    /// There is something that was not asked for.
     #[error("gave {path}, which was not asked for")]
     Unknown {
-        /// Where.
+        /// The place.
         path: String,
     },
-    /// A grade that is none.
+    /// The grade is not an integer from 1 to 5.
     #[error("gave {dimension:?} the score {got}, which is not a whole number from 1 to 5")]
     OutOfRange {
         /// The dimension.
         dimension: DimensionName,
-        /// What stands there.
+        /// The given grade.
         got: String,
     },
 }
 
 impl Fault {
-    /// What helps against it.
+    /// The remedy.
     fn advice(&self) -> &'static str {
         match self {
             Self::CutShort => "raise maxOutputTokens in the parameters of the judge (spec.scoring.judge.parameters)",
@@ -114,10 +114,10 @@ impl Fault {
     }
 }
 
-/// Asks one judge about the dimensions that are its own. `ask` answers one request.
+/// Asks one judge about its dimensions. `ask` answers one request.
 ///
 /// # Errors
-/// [`ScoreError::Call`] when `ask` fails, [`ScoreError::Judge`] when the second answer cannot be used either.
+/// [`ScoreError::Call`] if `ask` fails, [`ScoreError::Judge`] if the second answer is unusable too.
 pub(crate) async fn judge<E, F, Fut>(
     judge: &ModelUse,
     dimensions: &[&DimensionPlan],
@@ -170,7 +170,7 @@ fn ask_again(request: &mut ChatRequest, answer: ChatAnswer, fault: &Fault) {
     request.messages.push(Message::User { text });
 }
 
-/// The form of the answer: evidence before score, everything required, nothing else allowed.
+/// The schema of the answer: evidence before score, everything required, nothing else allowed.
 fn schema(dimensions: &[&DimensionPlan]) -> AnswerSchema {
     let grades: Vec<i64> = GRADES.collect();
     let judgement = json!({
@@ -217,7 +217,7 @@ the grade. Then give the grade whose description fits best; between two, the low
 a dimension says so. A fault counts in the dimension that it belongs to, not in all.
 ";
 
-/// What a judge is told about its work: the same for every scenario, so that providers can cache it.
+/// The judge's instructions: the same for every scenario, so that providers can cache them.
 fn instructions(dimensions: &[&DimensionPlan]) -> String {
     let mut text = format!("{INSTRUCTIONS}\n# Dimensions\n\n");
     for dimension in dimensions {
@@ -236,7 +236,7 @@ fn instructions(dimensions: &[&DimensionPlan]) -> String {
     text
 }
 
-/// The case to judge: what is known of the scenario, and the transcript.
+/// The case to judge: what is known about the scenario, and the transcript.
 fn case(dimensions: &[&DimensionPlan], scenario: &Scenario, transcript: &Transcript) -> String {
     let expect = &scenario.expect;
     let mut text = String::new();
@@ -355,7 +355,7 @@ mod tests {
         assert_eq!(asked(without).temperature, None);
     }
 
-    /// Lets a judge answer with these texts, in turn; returns the outcome and what it was asked.
+    /// Runs a judge that gives these answers in turn; returns the result and the requests.
     fn judged(answers: &[&str]) -> (Result<Vec<Judgement>, ScoreError<&'static str>>, Vec<ChatRequest>) {
         let with_finish: Vec<_> = answers.iter().map(|text| (*text, Finish::Stop)).collect();
         judged_until(&with_finish)
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn a_judge_that_is_cut_short_or_refuses_is_told_apart() {
+    fn truncation_and_refusal_are_reported_separately() {
         let cases = [
             (("{\"scores\": {", Finish::Length), "was cut short by the token limit"),
             (("I cannot help with that.", Finish::Refusal), "refused to answer"),

@@ -1,8 +1,8 @@
 //! The numbers in a text, as people write them.
 
-/// Every number that the text can be read to contain, in order. One spelling may have several readings: `1,234` is 1234 in English
-/// and 1.234 in German, `12%` is 12 and 0.12. Digits that belong to a word, such as `HAT136`, are no number; units may
-/// follow (`5kg`). A minus sign counts unless it stands after a letter or digit, as in `10-15` or `2024-05-20`.
+/// Every number that the text may contain, in order. One spelling may have several readings: `1,234` is 1234 in English and
+/// 1.234 in German, `12%` is 12 and 0.12. Digits within a word, such as `HAT136`, are no number; units may follow (`5kg`).
+/// A minus sign counts unless it follows a letter or digit, as in `10-15` or `2024-05-20`.
 #[must_use]
 pub(super) fn numbers(text: &str) -> Vec<f64> {
     let mut found = Vec::new();
@@ -42,7 +42,7 @@ fn run_of_digits(text: &str) -> usize {
     text.bytes().take_while(u8::is_ascii_digit).count()
 }
 
-/// Whether a minus sign stands before a number, with at most a currency sign or a point between them.
+/// Whether a minus sign precedes a number, with at most a currency sign or a point in between.
 fn is_negative(before: &str) -> bool {
     let before = before.strip_suffix('.').unwrap_or(before).trim_end_matches(['$', '€', '£', '¥']);
     before.strip_suffix(['-', '−']).is_some_and(|before| !before.ends_with(char::is_alphanumeric))
@@ -59,7 +59,7 @@ fn exponent(text: &str) -> (i32, usize) {
     }
 }
 
-/// The values of digits with commas and points between them. A list such as `1,2` is also read as its parts.
+/// The values of digits with commas and points between them. A list such as `1,2` is also read as its items.
 fn readings(token: &str) -> Vec<f64> {
     let english = grouped(token, ',', '.');
     let german = grouped(token, '.', ',').filter(|value| Some(*value) != english);
@@ -68,7 +68,7 @@ fn readings(token: &str) -> Vec<f64> {
     english.into_iter().chain(german).chain(parts).collect()
 }
 
-/// The value of a number whose thousands, if they are separated at all, are separated by `separator`.
+/// The value of a number with `separator` between thousands, if they are separated at all.
 fn grouped(token: &str, separator: char, point: char) -> Option<f64> {
     let (whole, fraction) = token.split_once(point).map_or((token, None), |(whole, rest)| (whole, Some(rest)));
     if fraction.is_some_and(|fraction| fraction.contains([separator, point])) {

@@ -1,10 +1,10 @@
-//! What a judge looks for in a dimension, and what each grade from 1 to 5 means there.
+//! What a judge looks for in a dimension, and what each grade from 1 to 5 means.
 
 use std::fmt::Write as _;
 
 use crate::api::plan::DimensionPlan;
 
-/// A dimension as a judge is told about it.
+/// A dimension as it is described to a judge.
 struct Rubric<'a> {
     question: &'a str,
     /// What the grades 5, 4, 3, 2, 1 mean.
@@ -49,7 +49,7 @@ const TOOL_COMPLIANCE: Rubric<'static> = Rubric {
     ],
 };
 
-/// The grades of a dimension that comes with its own rubric.
+/// The grades of a dimension with its own rubric.
 const GRADES: [&str; 5] = [
     "all that the rubric asks for is met",
     "all that matters is met, with a small lapse",
@@ -58,7 +58,7 @@ const GRADES: [&str; 5] = [
     "not met at all, or the opposite was done",
 ];
 
-/// The part of the judge's instructions about one dimension. The plan's rubric replaces the one that the dimension comes with.
+/// The part of the judge's instructions about one dimension. The plan's rubric replaces the built-in one.
 #[must_use]
 pub(crate) fn section(dimension: &DimensionPlan) -> String {
     let rubric = match (dimension.name.as_str(), dimension.rubric.trim()) {

@@ -1,8 +1,8 @@
-//! The tool calls of a transcript against those that the scenario expects and forbids.
+//! Compares the tool calls of a transcript with those that the scenario expects and forbids.
 //!
-//! Every expected call is paired with at most one call of the same tool, so that as many as possible match exactly,
-//! then so that calls that succeeded come before calls that failed, then so that the fewest arguments differ. From the
-//! pairs follow the errors:
+//! Every expected call is paired with at most one call of the same tool: first so that as many as possible match exactly,
+//! then so that successful calls are preferred to failed ones, then so that the fewest arguments differ. The errors follow
+//! from the pairs:
 //!
 //! | error | when |
 //! |---|---|
@@ -12,16 +12,16 @@
 //! | extra call | `extraCalls: Forbid`, and a call has no pair and its tool is not one of `freeTools` |
 //! | forbidden call | a call is one of `forbiddenCalls`, whether it succeeded or not |
 //!
-//! **Calls that failed.** A call to which the tool answered with an error changed nothing. Beside a successful call of
-//! the same tool it is a retry: never extra, and never preferred in a pair. Alone it shows what the agent meant to do: it
-//! satisfies an expected call (a scenario may want the agent to meet an error). It is no extra call, since a tool that refuses has
-//! kept the agent from harm — unless no tool has refused: a call for which the scenario's mocks have no answer fails for want of
-//! one, and all of them of a tool that is neither expected nor ever succeeded are together one extra call.
+//! **Failed calls.** A call that the tool answered with an error changed nothing. Beside a successful call of the same tool
+//! it is a retry: never extra, and never preferred in a pair. Alone it shows what the agent meant to do: it satisfies an
+//! expected call (a scenario may want the agent to meet an error). It is not an extra call, because a tool that refuses has
+//! prevented harm — except for calls that fail only because the scenario has no mock that matches: all such calls of a tool
+//! that is neither expected nor ever succeeded count together as one extra call.
 //!
-//! **The score** is 1 without any error and 0 with a forbidden call. Otherwise it is half the share of what is right:
-//! `0.5 × right / (expected + extra)`, where `right` counts the expected calls that match, in order if order counts. The
-//! half keeps every transcript with an error below any usual `passAt`, however long the list of expected calls: one wrong
-//! write in ten is a failed task. The share keeps a measure of how far off it is.
+//! **The score** is 1 without any error and 0 with a forbidden call. Otherwise it is half the share of what is right: `0.5
+//! × right / (expected + extra)`, where `right` counts the expected calls that match, in order if order counts. The half
+//! keeps every transcript with an error below any usual `passAt`, however long the list of expected calls: one wrong write
+//! in ten is a failed task. The share shows how far off it is.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -39,28 +39,28 @@ use crate::domain::score::{Score, ToolError, ToolErrorKind};
 use crate::domain::tool::ToolCall;
 use crate::domain::transcript::{Message, Transcript};
 
-/// The most errors that are kept of one transcript; a looping agent makes hundreds.
+/// The maximum number of errors that are kept of one transcript; a looping agent makes hundreds.
 const MAX_ERRORS: usize = 10;
-/// The most differing arguments that are named in one error.
+/// The maximum number of differing arguments that are named in one error.
 const MAX_ARGUMENTS: usize = 12;
-/// The most differing arguments that are spelled out in one error.
+/// The maximum number of differing arguments whose values are shown in one error.
 const MAX_SPELLED_OUT: usize = 4;
-/// The longest spelling of one value, in characters.
+/// The maximum length of one shown value, in characters.
 const MAX_VALUE: usize = 80;
-/// The longest spelling of the arguments of a call, in characters.
+/// The maximum length of the shown arguments of a call, in characters.
 const MAX_CALL: usize = 160;
 
-/// What the tool calls of a transcript are worth.
+/// The result of comparing the tool calls of a transcript.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ToolVerdict {
     /// The score; 1 exactly when there is no error.
     pub score: Score,
-    /// What was wrong, worst first; the same error twice is one entry, and there are at most ten.
+    /// What was wrong, worst first, without duplicates, at most ten.
     pub errors: Vec<ToolError>,
 }
 
-/// Compares the calls of a transcript with what a scenario expects. `mocks` are the scenario's: they say which failures are those of
-/// a tool.
+/// Compares the calls of a transcript with the expectations of a scenario. The scenario's `mocks` determine which failed
+/// calls were refused by a tool.
 #[must_use]
 pub(crate) fn score_tools(expect: &Expectation, mocks: &[ToolMock], transcript: &Transcript) -> ToolVerdict {
     let made = calls_made(transcript);
@@ -95,12 +95,12 @@ pub(crate) fn score_tools(expect: &Expectation, mocks: &[ToolMock], transcript: 
 #[derive(Clone, Copy, Debug)]
 struct Made<'a> {
     call: &'a ToolCall,
-    /// The tool answered with an error.
+    /// Whether the tool answered with an error.
     failed: bool,
 }
 
-/// Every call, in order, with whether it failed. An answer belongs to the call of the same id in the turn before it: some
-/// providers use an id again in a later turn.
+/// Every call, in order, with whether it failed. An answer belongs to the call with its id in the preceding turn: some
+/// providers reuse ids in later turns.
 fn calls_made(transcript: &Transcript) -> Vec<Made<'_>> {
     let mut made: Vec<Made<'_>> = Vec::new();
     let mut turn = 0;
@@ -123,23 +123,23 @@ fn calls_made(transcript: &Transcript) -> Vec<Made<'_>> {
 
 /// How an expected call was met.
 enum Pair {
-    /// Not at all.
+    /// By no call.
     None,
-    /// By this call, with other arguments.
+    /// By this call, which has other arguments.
     Differs(usize),
-    /// By a matching call that comes too early or too late.
+    /// By a matching call that is out of order.
     OutOfOrder,
     /// By a matching call.
     Matches,
 }
 
-/// Which made call meets which expected one.
+/// The pairs of actual and expected calls.
 struct Comparison {
-    /// By expected and made call: how many arguments differ; `None` for another tool.
+    /// By expected and actual call: how many arguments differ; `None` for another tool.
     differing: Vec<Vec<Option<usize>>>,
-    /// By expected call: the made call.
+    /// By expected call: the actual call.
     pairs: Vec<Option<usize>>,
-    /// By expected call: the made call in the longest common subsequence. `None` when order does not count.
+    /// By expected call: the actual call in the longest common subsequence. `None` if order does not count.
     in_order: Option<Vec<Option<usize>>>,
 }
 
@@ -185,8 +185,8 @@ impl Comparison {
     }
 }
 
-/// For each expected call the made call that meets it in the longest subsequence of matching calls that both lists have
-/// in common. A failed call is part of it only if no successful one matches.
+/// For each expected call, the actual call that meets it in the longest common subsequence of matching calls. A failed call
+/// is part of it only if no successful one matches.
 fn longest_common_subsequence(differing: &[Vec<Option<usize>>], made: &[Made<'_>]) -> Vec<Option<usize>> {
     let (rows, columns) = (differing.len(), made.len());
     let matches: Vec<Vec<bool>> = differing
@@ -221,8 +221,8 @@ fn longest_common_subsequence(differing: &[Vec<Option<usize>>], made: &[Made<'_>
     kept
 }
 
-/// In what a call differs from an expected one. Arguments that are no JSON object are wrong whatever is expected: no tool can read
-/// them. Nothing at all counts as no arguments.
+/// The differences of a call from an expected one. Arguments that are not a JSON object are wrong whatever is expected,
+/// because no tool can parse them. An empty text counts as no arguments.
 fn argument_differences<'a>(expected: &'a ExpectedCall, call: &'a ToolCall) -> Vec<Difference<'a>> {
     static NONE: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
     let got = if call.arguments.is_null() || call.arguments.as_str().is_some_and(|text| text.trim().is_empty()) {
@@ -237,7 +237,7 @@ fn argument_differences<'a>(expected: &'a ExpectedCall, call: &'a ToolCall) -> V
     }
 }
 
-/// The calls that count as extra, by index.
+/// The indices of the calls that count as extra.
 fn extra_calls(expect: &Expectation, mocks: &[ToolMock], made: &[Made<'_>], comparison: &Comparison) -> Vec<usize> {
     if expect.extra_calls != Some(ExtraCalls::Forbid) {
         return Vec::new();
@@ -259,8 +259,8 @@ fn extra_calls(expect: &Expectation, mocks: &[ToolMock], made: &[Made<'_>], comp
         .collect()
 }
 
-/// Whether a failure of this tool is its own. Without mocks the answers come from real tools; with them, a tool fails on its own only
-/// if the scenario says so.
+/// Whether a failed call of this tool may be a refusal by the tool. Without mocks the answers come from real tools; with
+/// mocks, a tool refuses only if the scenario defines that.
 fn may_refuse(mocks: &[ToolMock], tool: &ToolName) -> bool {
     mocks.is_empty() || mocks.iter().any(|mock| mock.tool == *tool && mock.error.is_some())
 }
@@ -349,7 +349,7 @@ fn error(kind: ToolErrorKind, tool: ToolName, detail: String) -> ToolError {
     ToolError { kind, tool, arguments: Vec::new(), detail, dimension: None }
 }
 
-/// Forbidden calls first, then wrong arguments, missing, extra, wrong order; no error twice; not too many.
+/// Forbidden calls first, then wrong arguments, missing, extra, wrong order; without duplicates, and limited in number.
 fn worst_first(errors: Vec<ToolError>) -> Vec<ToolError> {
     let rank = |kind: ToolErrorKind| match kind {
         ToolErrorKind::Forbidden => 0,
@@ -373,15 +373,15 @@ fn spell(call: &ToolCall) -> String {
     format!("{}({})", call.name, shorten(&call.arguments.to_string(), MAX_CALL))
 }
 
-/// An expected call as text: `refund({"order":"A-1"})`, with `…` for arguments that do not matter; the arguments in at most
-/// `longest` characters.
+/// An expected call as text: `refund({"order":"A-1"})`, with `…` for arguments that do not matter. The arguments have at
+/// most `longest` characters.
 #[must_use]
 pub(crate) fn spell_expected(expected: &ExpectedCall, longest: usize) -> String {
     let subset = expected.matching == Some(ArgumentMatch::Subset);
     spell_pattern(&expected.tool, expected.arguments.as_ref(), subset, longest)
 }
 
-/// A forbidden call as text, as [`spell_expected`] does it.
+/// A forbidden call as text, like [`spell_expected`].
 #[must_use]
 pub(crate) fn spell_forbidden(forbidden: &ForbiddenCall, longest: usize) -> String {
     spell_pattern(&forbidden.tool, forbidden.arguments.as_ref(), true, longest)
@@ -409,18 +409,18 @@ mod tests {
     use super::*;
     use crate::domain::transcript::{Ending, Opaque};
 
-    /// Against what real tools have answered.
+    /// Compares with expectations, as if real tools had answered.
     fn score_tools(expect: &Expectation, transcript: &Transcript) -> ToolVerdict {
         super::score_tools(expect, &[], transcript)
     }
 
-    /// `refund{"order":1}` as tool and arguments; without braces, no arguments are given.
+    /// Parses `refund{"order":1}` as tool and arguments; without braces there are no arguments.
     fn parse(text: &str) -> (ToolName, Option<Map<String, Value>>) {
         let (name, arguments) = text.split_at(text.find('{').unwrap_or(text.len()));
         (name.into(), (!arguments.is_empty()).then(|| serde_json::from_str(arguments).unwrap()))
     }
 
-    /// Calls in the order in which they were made; `!` before one that failed.
+    /// Calls in order; `!` before one that failed.
     fn transcript(made: &[&str]) -> Transcript {
         let messages = made.iter().flat_map(|text| {
             let failed = text.starts_with('!');

@@ -1,4 +1,4 @@
-//! What became of patches: the figures, and the sentences that are made of them.
+//! The outcomes of patches: the figures, and the sentences made of them.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use crate::domain::ids::DimensionName;
 use crate::domain::patch::{Edit, Patch};
 use crate::domain::words::{by_number, counted};
 
-/// Edits of a patch that a report shows.
+/// The maximum number of a patch's edits in a report.
 const SHOWN_EDITS: usize = 10;
 
-/// The most characters of a text of a patch, or of an answer that was none, in a report.
+/// The maximum length in a report of a text of a patch, or of an answer that was not a patch, in characters.
 const SHOWN_CHARS: usize = 600;
 
 /// A patch that was asked for, or a merger of several, and what became of it.
@@ -195,7 +195,7 @@ pub struct Together {
 }
 
 impl Sentinels {
-    /// More breaks than is tolerated. What others gain does not make up for a sentinel that is broken.
+    /// Whether it breaks more than is tolerated. Gains elsewhere do not compensate for a broken sentinel.
     #[must_use]
     pub fn breaks(&self) -> bool {
         self.loss > self.tolerated || self.broken_share() > self.tolerated
@@ -207,7 +207,7 @@ impl Sentinels {
 }
 
 impl SuiteResult {
-    /// No dimension is worse.
+    /// Whether no dimension is worse.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.worse.is_none()
@@ -215,7 +215,7 @@ impl SuiteResult {
 }
 
 impl Outcome {
-    /// Whether the patch, or the merger, goes on.
+    /// Whether the patch or the merger survives.
     #[must_use]
     pub fn survives(&self) -> bool {
         match self {
@@ -225,7 +225,7 @@ impl Outcome {
         }
     }
 
-    /// What a patch fixes of its cluster.
+    /// What a patch fixes in its cluster.
     #[must_use]
     pub fn fixes(&self) -> Option<Fixes> {
         match self {
@@ -332,7 +332,7 @@ impl fmt::Display for Together {
     }
 }
 
-/// An attempt without what became of it.
+/// An attempt without its outcomes.
 #[derive(Clone, Debug)]
 pub(super) struct Tried<'a> {
     pub round: u32,
@@ -344,7 +344,7 @@ pub(super) struct Tried<'a> {
 }
 
 impl Attempt {
-    /// An attempt with what became of it: one outcome a cluster, or one in all.
+    /// An attempt with its outcomes: one per cluster, or one for a merger.
     pub(super) fn of(tried: &Tried<'_>, outcomes: Vec<Outcome>) -> Self {
         let reason = match &outcomes[..] {
             [one] => one.to_string(),
@@ -368,7 +368,7 @@ impl Attempt {
     }
 }
 
-/// The figures of a search: what became of its patches, all in all. Mergers are no patches.
+/// The figures of a search: the outcomes of its patches. Mergers do not count as patches.
 #[must_use]
 pub(crate) fn counts(attempts: &[Attempt], clusters: usize) -> PatchCounts {
     let mut counts = PatchCounts { clusters, ..PatchCounts::default() };

@@ -1,4 +1,4 @@
-//! Composing: the edits of several patches in one prompt, each of them once.
+//! Composing: applies the edits of several patches to one prompt, each of them once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ pub(crate) struct Member {
     pub label: String,
 }
 
-/// Where an edit comes from.
+/// The origin of an edit.
 #[derive(Debug)]
 pub(crate) struct Origin {
     /// The round that found it, from 1.
     pub round: u32,
-    /// The clusters that it was found for.
+    /// The clusters that it was proposed for.
     pub members: Vec<Member>,
-    /// The patch that it is of.
+    /// The patch that it belongs to.
     pub patch: Patch,
-    /// The prompt that this patch alone made.
+    /// The prompt that results from this patch alone.
     pub prompt: ContentHash,
 }
 
@@ -41,12 +41,12 @@ impl Origin {
     }
 }
 
-/// One edit of a composed prompt: the least that can be left out of it.
+/// One edit of a composed prompt: the smallest part that can be dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Unit {
     /// The edit.
     pub edit: Edit,
-    /// Where it comes from.
+    /// Its origin.
     pub origin: Arc<Origin>,
 }
 
@@ -57,7 +57,7 @@ impl Unit {
         origin.patch.edits.iter().map(|edit| Self { edit: edit.clone(), origin: Arc::clone(origin) }).collect()
     }
 
-    /// The unit as it stands in a report once it is left out.
+    /// The unit as the report shows it after it was dropped.
     #[must_use]
     pub(crate) fn dropped(&self, breaks: Vec<Broken>) -> DroppedEdit {
         let Origin { round, .. } = *self.origin;
@@ -70,15 +70,15 @@ impl Unit {
 pub(crate) struct Composed {
     /// The prompts.
     pub prompts: PromptSet,
-    /// The edits in it, in their order. Those that say what is said already are not among them.
+    /// The edits in it, in order, without those that would add nothing new.
     pub units: Vec<Unit>,
-    /// Patches of which something is in the prompt, or was there before.
+    /// The number of patches that contribute to the prompt, or whose edits it contained already.
     pub patches: usize,
-    /// Patches that do not apply after the others, or not within the token budget.
+    /// The number of patches that do not apply after the others, or exceed the token budget.
     pub left_out: usize,
 }
 
-/// Makes edits of the agent's own prompt one after the other, the edits of a patch all or none. What another has done already is not done twice.
+/// Applies edits to the agent's own prompt in order; the edits of a patch are applied all or none. Repetitions are skipped.
 #[must_use]
 pub(crate) fn compose(patching: Option<&PatchingPlan>, base: &PromptSet, units: &[Unit]) -> Composed {
     let protected = patching.map_or(&[][..], |patching| &patching.protected_sections);

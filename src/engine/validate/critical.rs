@@ -1,8 +1,9 @@
-//! Critical dimensions, before the gate: whether a prompt makes something fatal fail that did not, and which of its edits does.
+//! Critical dimensions, before the gate: detects whether a prompt causes new critical failures, and which of its edits
+//! does.
 //!
-//! Means do not show it: one fatal scenario among a hundred is within every tolerance. So each scenario is looked at, and what
-//! seems to newly fail is run again with either prompt. The edit that does it is found by trying the prompt with a part of its
-//! edits on those scenarios only.
+//! Means do not show this: one critical scenario among a hundred is within every tolerance. So each scenario is checked,
+//! and apparent new failures are run again with both prompts. The responsible edit is found by trying the prompt with
+//! subsets of its edits, on those scenarios only.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,51 +19,51 @@ use crate::engine::error::CycleError;
 use crate::engine::evaluate::{CountedAs, Evaluator};
 use crate::engine::subject::Subject;
 
-/// Further repeats, of either prompt, in a scenario that seems to newly fail: an odd number, so that most of them pass or fail.
+/// Further repeats, of both prompts, in a scenario that seems to newly fail: an odd number, so that there is a majority.
 const FURTHER_REPEATS: u32 = 3;
 
-/// Scenarios that are run again at once: a prompt that breaks more is found out by these.
+/// The number of suspicious scenarios in one batch of further runs. If one is confirmed, later batches are not run.
 const AT_ONCE: usize = 20;
 
-/// Where critical dimensions are checked.
+/// What is needed to check critical dimensions.
 #[derive(Clone, Copy)]
 pub(crate) struct Guard<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// Where prompts are measured.
+    /// Measures prompts.
     pub evaluator: &'a Arc<Evaluator>,
-    /// The prompt that nothing may be worse than.
+    /// The prompt to compare with.
     pub base: &'a Arc<Subject>,
-    /// Repeats of the first measurement.
+    /// The number of repeats of the first measurement.
     pub repeats: u32,
-    /// What the calls are counted as.
+    /// The phases under which calls are counted.
     pub counted: CountedAs,
-    /// A given challenger is compared: then all scenarios are one part.
+    /// Whether a given challenger is compared: then all scenarios form one part.
     pub is_comparison: bool,
 }
 
-/// A prompt with which nothing critical fails, and what had to go for that.
+/// A prompt without new critical failures, and what was dropped for that.
 #[derive(Debug)]
 pub(crate) struct Guarded {
     /// The edits that are left.
     pub units: Vec<Unit>,
-    /// The prompt that they make of the base.
+    /// The prompt that results from applying them to the base.
     pub subject: Arc<Subject>,
-    /// What seemed to newly fail on the way.
+    /// The apparent new failures that were found in the process.
     pub failures: Vec<NewFailure>,
-    /// The edits that were left out, each with what fails with it.
+    /// The edits that were dropped, each with what fails because of it.
     pub dropped: Vec<(Unit, Vec<Broken>)>,
 }
 
 impl Guard<'_> {
-    /// Leaves out edits until nothing critical newly fails in the scenarios.
+    /// Drops edits until nothing critical newly fails in the scenarios.
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
     pub(crate) async fn guard(&self, units: Vec<Unit>, scenarios: &[ScenarioKey]) -> Result<Guarded, CycleError> {
         let mut guarded = Guarded { subject: self.compose(&units), units, failures: Vec::new(), dropped: Vec::new() };
         let mut fatal = BTreeSet::new();
-        // Each time around, at least one edit goes.
+        // Each iteration drops at least one edit.
         while !guarded.units.is_empty() {
             let failures = self.new_failures(&guarded.subject, scenarios).await?;
             let confirmed: Vec<ScenarioKey> = failures
@@ -81,13 +82,13 @@ impl Guard<'_> {
             guarded.units = kept;
             guarded.dropped.extend(dropped);
         }
-        // An edit may have gone with another that it was anchored in.
+        // An edit may have been dropped with another one that it was anchored in.
         guarded.units = self.composed(&guarded.units).units;
         Ok(guarded)
     }
 
-    /// What seems to newly fail in the scenarios with a prompt, with the figures of further repeats; none without a critical
-    /// dimension. Once something is confirmed, the rest is not run again, and not returned.
+    /// The apparent new failures in the scenarios with a prompt, with the figures of further repeats; none if there is no
+    /// critical dimension. Once one is confirmed, the remaining ones are neither run again nor returned.
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
@@ -124,12 +125,13 @@ impl Guard<'_> {
         self.dimensions().next().is_some()
     }
 
-    /// The dimensions that are critical, by index.
+    /// The indices of the critical dimensions.
     fn dimensions(&self) -> impl Iterator<Item = usize> {
         self.plan.dimensions.iter().enumerate().filter(|(_, dimension)| dimension.critical).map(|(index, _)| index)
     }
 
-    /// Runs either prompt again in suspicious scenarios. What was recorded cannot be run again: there the first figures count.
+    /// Runs both prompts again in suspicious scenarios. Recorded transcripts cannot be run again: there the first figures
+    /// count.
     async fn run_again(
         &self,
         subject: &Arc<Subject>,
@@ -185,8 +187,8 @@ impl Guard<'_> {
         Ok(found)
     }
 
-    /// As many of the edits as can be there without one of the scenarios newly failing, and those that cannot. Groups of edits
-    /// are halved until what does the harm stands alone, so a few measurements find it among many edits.
+    /// Divides edits into as many as possible that do not make one of the scenarios newly fail, and those that do. Groups
+    /// of edits are halved until the harmful one is isolated, so a few measurements find it among many edits.
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
@@ -218,7 +220,7 @@ impl Guard<'_> {
         Ok((kept, dropped))
     }
 
-    /// The prompt that edits make of the base.
+    /// The prompt that results from applying edits to the base.
     #[must_use]
     pub(crate) fn compose(&self, units: &[Unit]) -> Arc<Subject> {
         Arc::new(Subject::prompt(self.composed(units).prompts))

@@ -1,4 +1,4 @@
-//! Measuring a candidate against the prompt that it is a patch of: what it fixes, what it breaks, and how it does on the whole
+//! Measures a candidate against the prompt that it patches: what it fixes, what it breaks, and how it does on the whole
 //! suite.
 
 use std::sync::Arc;
@@ -15,18 +15,19 @@ use crate::engine::subject::Subject;
 use crate::stats::distributions::student_isf;
 use crate::stats::{reaches, t_test};
 
-/// The gain of a scenario's aggregate score from which it seems fixed, in whole or in part: where two things are wrong, the
-/// patch for one of them must not be held against the other.
+/// The gain of a scenario's aggregate score from which it counts as fixed, fully or partly: if two things are wrong, the
+/// patch for one of them must not be rejected because of the other.
 const FIXES: f64 = 0.1;
 
-/// Fresh runs of either prompt from which a difference can be told, at least: few scenarios are repeated more often.
+/// The minimum number of fresh runs of each prompt that show a difference: if there are few scenarios, they are repeated
+/// more often.
 const CONFIRMING_RUNS: u32 = 6;
 
 /// The level at which a prompt counts as worse on the regression suite.
 const REGRESSION_LEVEL: f64 = 0.05;
 
 impl Arena<'_> {
-    /// Those of the scenarios in which a subject does better than the base.
+    /// The given scenarios in which a subject does better than the base.
     pub(super) async fn gains(&self, subject: &Arc<Subject>, scenarios: &[ScenarioKey]) -> Result<Gains, CycleError> {
         let before = self.evaluate(self.base, scenarios, self.repeats()).await?;
         let after = self.evaluate(subject, scenarios, self.repeats()).await?;
@@ -61,7 +62,7 @@ impl Arena<'_> {
         result.aggregate(&self.weights)
     }
 
-    /// Scenarios that the base passes in most of their repeats, in an order that is random but always the same.
+    /// Scenarios that the base passes in most of their repeats, in a random but fixed order.
     pub(super) fn sentinels(&self, except: &[ScenarioKey]) -> Vec<ScenarioKey> {
         let train = &self.plan.split.train;
         let measured = self.evaluator.measured(self.base, train, &self.repeats());
@@ -75,14 +76,14 @@ impl Arena<'_> {
         passing
     }
 
-    /// What a subject does to the sentinels, by fresh repeats of both prompts on those that seem broken.
+    /// The effect of a subject on the sentinels. Those that seem broken are run again with both prompts.
     pub(super) async fn try_sentinels(
         &self,
         subject: &Arc<Subject>,
         sentinels: &[ScenarioKey],
     ) -> Result<Sentinels, CycleError> {
         let scenarios = sentinels.len();
-        // Less than half a scenario is within what a single unlucky repeat does.
+        // A loss of less than half a scenario may be a single unlucky repeat.
         let tolerated = self.plan.gate.regression_tolerance.max(0.5 / scenarios.max(1) as f64);
         let after = self.evaluate(subject, sentinels, self.repeats()).await?;
         let suspects: Vec<ScenarioKey> = sentinels
@@ -97,7 +98,7 @@ impl Arena<'_> {
         let (before, after) = self.fresh(subject, &suspects).await?;
         let loss = -differences(&before, &after, ScenarioResult::pass_rate).iter().sum::<f64>() / scenarios as f64;
         let pairs = before.results.iter().zip(&after.results);
-        // One of two fresh repeats fails by luck too often to drop a candidate for it: here it takes most of them.
+        // One of two fresh repeats fails by luck too often to reject a candidate for it: most of them must fail.
         let is_broken = |(before, after): &(&ScenarioResult, &ScenarioResult)| {
             before.passes_in_all().majority() == Some(true) && after.pass_rate().is_some_and(|rate| rate < 0.5)
         };
@@ -105,8 +106,8 @@ impl Arena<'_> {
     }
 }
 
-/// How a prompt does on the full regression suite (training and regression part) against another: no dimension may be worse,
-/// beyond the tolerance, with significance.
+/// How a prompt does on the full regression suite (training and regression part), compared with another: no dimension may
+/// be significantly worse by more than the tolerance.
 ///
 /// # Errors
 /// [`CycleError`] when nothing else can work either.
@@ -130,12 +131,12 @@ pub(crate) async fn regression(
     Ok(SuiteResult { scenarios: suite.len(), worse })
 }
 
-/// Whether a drop is larger than is tolerated. One of just as much is not, whatever the last digits of its sum are.
+/// Whether a drop exceeds the tolerance. Differences within rounding do not.
 fn is_beyond(difference: f64, tolerated: f64) -> bool {
     !reaches(difference, -tolerated)
 }
 
-/// A figure's differences over the scenarios where both sides have it.
+/// The differences of a figure over the scenarios where both sides have it.
 pub(super) fn differences(
     before: &Evaluation,
     after: &Evaluation,

@@ -1,4 +1,4 @@
-//! Merging: survivors of several clusters become one prompt, as many of them as get on with each other.
+//! Merging: combines as many compatible survivors of several clusters as possible into one prompt.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::domain::patch::{Edit, Patch, RejectedPatch};
 use crate::engine::error::CycleError;
 use crate::engine::subject::Subject;
 
-/// The share of what the parts gain alone that a merged prompt has to gain.
+/// The share of the sum of the separate gains that a merged prompt has to gain.
 const KEPT_BY_MERGING: f64 = 0.5;
 
 /// How much of a gain over the training part may be luck, in scenarios.
@@ -33,8 +33,8 @@ impl Merged {
 }
 
 impl Arena<'_> {
-    /// Merges the survivors into one prompt, as many of them as get on with each other. The heaviest cluster comes first.
-    /// Edits with which something critical newly fails in the training part stay out.
+    /// Merges as many compatible survivors as possible into one prompt, beginning with the heaviest cluster. Edits with
+    /// which something critical newly fails in the training part are dropped.
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
@@ -49,7 +49,7 @@ impl Arena<'_> {
         if survivors.is_empty() {
             return Ok(None);
         }
-        // All of them at first: as a rule they do get on. If not, one after the other, and whoever spoils it stays out.
+        // First all of them, because they are usually compatible. If not, one after the other, without those that are not.
         let all = self.try_merger(&survivors, found).await?;
         if all.is_some() || survivors.len() == 1 {
             return Ok(all);
@@ -66,7 +66,7 @@ impl Arena<'_> {
         Ok(best)
     }
 
-    /// The survivors without the edits that break something critical when they are together.
+    /// The survivors without the edits that break something critical in combination.
     async fn without_fatal(&self, survivors: Vec<Survivor>, found: &mut Found) -> Result<Vec<Survivor>, CycleError> {
         let units = survivors.iter().flat_map(|survivor| survivor.units.iter().cloned()).collect();
         let guarded = self.guard().guard(units, &self.plan.split.train).await?;
@@ -85,7 +85,7 @@ impl Arena<'_> {
         Ok(kept.filter(|survivor| !survivor.units.is_empty()).collect())
     }
 
-    /// A merged prompt has to gain nearly what its parts gained, and to break nothing that the base passed.
+    /// A merged prompt has to gain nearly the sum of its parts' gains, and to break nothing that the base passed.
     async fn try_merger(&self, parts: &[Survivor], found: &mut Found) -> Result<Option<Merged>, CycleError> {
         let units: Vec<Unit> = parts.iter().flat_map(|part| part.units.iter().cloned()).collect();
         let Composed { prompts, units, left_out, .. } =
@@ -135,7 +135,7 @@ pub(crate) fn patch_of(units: &[Unit]) -> Patch {
     Patch { rationale: rationales.join(" "), edits: units.iter().map(|unit| unit.edit.clone()).collect::<Vec<Edit>>() }
 }
 
-/// The patches that edits with something critical failing were of: they are not proposed again.
+/// The patches that the edits with critical failures belong to, so that they are not proposed again.
 #[must_use]
 pub(crate) fn rejected(dropped: &[(Unit, Vec<crate::decide::critical::Broken>)]) -> Vec<RejectedPatch> {
     let mut rejected: Vec<RejectedPatch> = Vec::new();

@@ -1,7 +1,7 @@
-//! The search of a round: patches are asked for, cluster by cluster, and tried.
+//! The search of a round: requests patches, cluster by cluster, and tries them.
 //!
-//! All clusters that are open ask at once, then all that was proposed is tried at once, and so on, as often as a cluster has
-//! attempts. So what is known when something is asked for does not depend on who is faster.
+//! In each step, proposals for all open clusters are requested concurrently, then all of them are tried concurrently, as
+//! often as a cluster has attempts. So the content of a request does not depend on timing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::domain::words::counted;
 use crate::engine::error::CycleError;
 use crate::engine::patch::{Asking, Candidate, Proposal, propose};
 
-/// A cluster while patches for it are looked for.
+/// A cluster for which patches are being searched.
 struct Open<'c> {
     cluster: &'c Cluster,
-    /// Only what this cluster has seen goes into its requests.
+    /// Only what was tried for this cluster is part of its requests.
     rejected: Vec<RejectedPatch>,
-    /// The best patch so far, by its number, and what it gains.
+    /// The number and the gain of the best patch so far.
     best: Option<(usize, f64)>,
     is_done: bool,
 }
@@ -32,7 +32,7 @@ struct Open<'c> {
 struct Distinct {
     key: BTreeSet<EditKey>,
     candidate: Candidate,
-    /// What became of it, by the number of the cluster.
+    /// Its outcomes, by the number of the cluster.
     outcomes: Vec<(usize, Outcome)>,
 }
 
@@ -48,14 +48,14 @@ impl Distinct {
     }
 }
 
-/// What the report lists, in its order.
+/// A row of the report, in its order.
 enum Row {
     Patch(usize),
     Unusable(Box<Attempt>),
 }
 
 impl Arena<'_> {
-    /// Asks for patches of every cluster and tries them, until each cluster has a survivor or no attempt left.
+    /// Requests patches for every cluster and tries them, until each cluster has a survivor or no attempts left.
     ///
     /// # Errors
     /// [`CycleError`] when nothing else can work either.
@@ -82,7 +82,7 @@ impl Arena<'_> {
         Ok(self.found(&open, &patches, rows))
     }
 
-    /// One proposal for each of the clusters, in their order.
+    /// Requests one proposal for each of the clusters, in their order.
     async fn ask(
         &self,
         open: &[Open<'_>],
@@ -101,8 +101,8 @@ impl Arena<'_> {
         stream::iter(asked).buffered(CLUSTERS_AT_ONCE).try_collect().await
     }
 
-    /// Finds out which proposals are the same patch. Returns what is to be tried: patches by number, with the numbers of
-    /// the clusters that they were proposed for just now.
+    /// Identifies proposals that are the same patch. Returns what is to be tried: patches by number, each with the numbers
+    /// of the clusters that they were just proposed for.
     fn sort_out(
         &self,
         open: &[Open<'_>],
@@ -147,8 +147,8 @@ impl Arena<'_> {
         to_try
     }
 
-    /// Tries patches in their clusters: different ones at once, one in its clusters one after the other, so that what they
-    /// share is run once.
+    /// Tries patches in their clusters: different patches concurrently, the clusters of one patch one after the other, so
+    /// that scenarios that they share are run once.
     async fn try_all(
         &self,
         open: &[Open<'_>],
@@ -190,7 +190,7 @@ impl Arena<'_> {
                 }
             }
         }
-        // A patch that is the best for several clusters is one survivor.
+        // The best patch of several clusters is one survivor.
         let mut taken: Vec<usize> = Vec::new();
         for (number, _) in open.iter().filter_map(|open| open.best) {
             if !taken.contains(&number) {
@@ -233,10 +233,10 @@ impl Arena<'_> {
     }
 }
 
-/// What an outcome means for the cluster.
+/// Records an outcome for the cluster.
 fn settle(open: &mut Open<'_>, number: usize, patch: &Distinct, outcome: &Outcome) {
     if !outcome.survives() {
-        // An error is nothing to remember a patch by.
+        // An error is no reason to avoid a patch later.
         if !matches!(outcome, Outcome::Errored { .. }) {
             let Candidate { subject, patch, .. } = &patch.candidate;
             let reason = outcome.to_string();

@@ -60,7 +60,7 @@ fn note_others(item: &Item, fields: &Map<String, Value>, taken: &str, notes: &mu
         notes.add(
             item.place(),
             format!("field `{name}` beside `{taken}`"),
-            "only one of them was imported; add the other to it, or to mocks, if it matters",
+            format!("only `{taken}` was imported; add `{name}` to it, or to mocks, if necessary"),
         );
     }
 }

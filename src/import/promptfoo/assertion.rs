@@ -255,8 +255,8 @@ fn add(expect: &mut Expectation, assertion: &Assertion, reading: &mut Reading) -
 fn add_absent(expect: &mut Expectation, texts: Vec<String>, assertion: &Assertion, reading: &mut Reading) {
     let cased = !assertion.kind.starts_with("icontains");
     if cased && texts.iter().any(|text| text.chars().any(char::is_alphabetic)) {
-        let what = format!("case of `not-{}`", assertion.kind);
-        reading.notes.add(assertion.item.place(), what, "case is ignored now");
+        let what = format!("letter case of `not-{}`", assertion.kind);
+        reading.notes.add(assertion.item.place(), what, "the check ignores it");
     }
     expect.checks.extend(texts.into_iter().map(not_contains));
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::super::error::ImportError;
 use super::super::note::Notes;
 use super::{base, without_bom};
+use crate::domain::words;
 
 /// The rows of a CSV file with a header, each as an object of strings with its place. Cells are separated by commas, or by
 /// semicolons or tabs if the header has those and no comma. A row with another length than the header is left out and
@@ -43,7 +44,7 @@ pub(crate) fn csv(file: &str, text: &str, notes: &mut Notes) -> Result<Vec<(Stri
                 file: file.to_owned(),
                 item: format!("line {line}"),
                 field: String::new(),
-                problem: format!("has {} cells where the header has {}", row.len(), columns.len()),
+                problem: format!("has {} where the header has {}", words::counted(row.len(), "cell"), columns.len()),
                 fix: "give every row as many cells as the header, and quote cells that contain commas or line breaks"
                     .to_owned(),
             });

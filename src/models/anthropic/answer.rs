@@ -1,4 +1,4 @@
-//! Reading a message of the Anthropic protocol.
+//! Parses a message of the Anthropic protocol.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ struct Answered {
     usage: Value,
 }
 
-/// Reads the answer to a chat request; `answer_tool` is the name of the schema that it was to satisfy.
+/// Parses the answer to a chat request; `answer_tool` is the name of the schema that it has to satisfy.
 pub(super) fn read_chat(body: &[u8], answer_tool: Option<&str>) -> Result<Read, Unusable> {
     let answered: Answered = serde_json::from_slice(body)?;
     let mut text = String::new();
@@ -44,7 +44,7 @@ pub(super) fn read_chat(body: &[u8], answer_tool: Option<&str>) -> Result<Read, 
                 calls.push(ToolCall { id, name: field("name").into(), arguments });
             }
             _ => {
-                // Thinking, signed or encrypted, and whatever comes later: all of it goes back, in its place.
+                // Thinking, signed or encrypted, and unknown kinds of blocks: all are returned, in their place.
                 reasoning += field("thinking").len() as u64;
                 goes_back = true;
                 blocks.push(block);

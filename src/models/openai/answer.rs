@@ -1,4 +1,4 @@
-//! Reading a chat completion, in whatever form the servers of this protocol are known to send it.
+//! Parses a chat completion, in every form that servers of this protocol are known to send.
 
 use std::collections::BTreeMap;
 
@@ -24,21 +24,21 @@ struct Choice {
     finish_reason: Option<String>,
 }
 
-// Every field by its name and none flattened: `flatten` would hold the whole message a second time to sort it.
+// Every field is named and none is flattened: `flatten` would hold a second copy of the whole message.
 #[derive(Deserialize)]
 struct Answered {
     #[serde(default)]
     content: Value,
     refusal: Option<String>,
     tool_calls: Option<Vec<AskedCall>>,
-    /// The form of before there were `tool_calls`.
+    /// The form that was used before `tool_calls`.
     function_call: Option<AskedFunction>,
-    /// Signed or encrypted: goes back with the message, always.
+    /// Signed or encrypted: always returned with the message.
     reasoning_details: Option<Value>,
     thinking_blocks: Option<Value>,
     extra_content: Option<Value>,
-    /// Reasoning in plain text. Those who want it back (DeepSeek, Kimi, MiniMax) want it while calls are being answered;
-    /// some refuse it anywhere else.
+    /// Reasoning in plain text. Providers that require it back (DeepSeek, Kimi, MiniMax) do so while tool calls are being
+    /// answered; some refuse it otherwise.
     reasoning_content: Option<Value>,
     reasoning: Option<Value>,
 }
@@ -48,7 +48,7 @@ struct AskedCall {
     #[serde(default)]
     id: Value,
     function: AskedFunction,
-    /// Thought signatures: they go back with the call.
+    /// Thought signatures: returned with the call.
     extra_content: Option<Value>,
     provider_specific_fields: Option<Value>,
 }
@@ -60,7 +60,7 @@ struct AskedFunction {
     arguments: Value,
 }
 
-/// Reads the answer to a chat request.
+/// Parses the answer to a chat request.
 pub(super) fn read_chat(body: &[u8]) -> Result<Read, Unusable> {
     let completion: Completion = serde_json::from_slice(body)?;
     let counted = counted(&completion.usage.0);
@@ -120,7 +120,7 @@ pub(super) fn read_chat(body: &[u8]) -> Result<Read, Unusable> {
     })
 }
 
-/// Those of the fields that have something in them.
+/// The fields that are not empty.
 fn there<const N: usize>(fields: [(&str, Option<Value>); N]) -> impl Iterator<Item = (String, Value)> {
     let fields = fields.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value)));
     fields.filter(|(_, value)| is_there(value))
@@ -136,10 +136,10 @@ fn is_there(value: &Value) -> bool {
     }
 }
 
-/// Why it stopped; an error when the server says that the answer broke off.
+/// Why the model stopped; an error if the server reports that the answer was interrupted.
 fn finish(reason: Option<&str>, has_calls: bool) -> Result<Finish, Unusable> {
     Ok(match reason {
-        // Some servers say `stop` all the same.
+        // Some servers report `stop` although there are calls.
         None | Some("stop" | "eos" | "end_turn" | "") if has_calls => Finish::ToolCalls,
         None | Some("stop" | "eos" | "end_turn" | "") => Finish::Stop,
         Some("tool_calls" | "function_call") => Finish::ToolCalls,
@@ -153,12 +153,12 @@ fn finish(reason: Option<&str>, has_calls: bool) -> Result<Finish, Unusable> {
     })
 }
 
-/// The content of a message: a text, or a list of parts.
+/// The content of a message: a string, or a list of parts.
 #[derive(Default)]
 struct Content {
     text: String,
     refusal: Option<String>,
-    /// The parts as they are, when there are others than text among them.
+    /// The unchanged parts, if not all of them are text.
     parts: Vec<Value>,
 }
 
@@ -181,7 +181,7 @@ impl Content {
                 _ if part.is_string() => content.text.push_str(part.as_str().unwrap_or_default()),
                 Some("text" | "output_text") | None => content.text.push_str(field("text").unwrap_or_default()),
                 Some("refusal") => content.refusal = field("refusal").map(str::to_owned),
-                // Reasoning, citations, and whatever comes later: no part of what is said.
+                // Reasoning, citations and unknown kinds: not part of the text.
                 Some(_) => is_text = false,
             }
         }
@@ -192,7 +192,7 @@ impl Content {
     }
 }
 
-/// A call, and what goes back with it.
+/// A call, and the parts that are returned with it.
 fn asked(index: usize, call: AskedCall) -> (ToolCall, Map<String, Value>) {
     let AskedCall { id, function, extra_content, provider_specific_fields } = call;
     // Ollama once sent arguments as an object; some servers send no ids, or numbers.
@@ -212,7 +212,7 @@ fn asked(index: usize, call: AskedCall) -> (ToolCall, Map<String, Value>) {
     (ToolCall { id, name: function.name.as_str().into(), arguments }, kept.into_iter().collect())
 }
 
-/// What a server says of tokens. Some leave fields out, or write `null`, floats or texts.
+/// The token counts of a server. Some omit fields, or send `null`, floats or strings.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Counts {
@@ -221,7 +221,7 @@ pub(super) struct Counts {
     total_tokens: Value,
     prompt_tokens_details: Lenient<Details>,
     completion_tokens_details: Lenient<Details>,
-    /// `DeepSeek`'s name for the cached ones.
+    /// DeepSeek's name for cached tokens.
     prompt_cache_hit_tokens: Value,
 }
 
@@ -237,7 +237,7 @@ pub(super) fn counted(usage: &Counts) -> Counted {
     let input = tokens(&usage.prompt_tokens);
     let said = tokens(&usage.completion_tokens);
     let rest = tokens(&usage.total_tokens).zip(input).and_then(|(total, input)| total.checked_sub(input));
-    // Gemini and xAI leave reasoning out of `completion_tokens`, and bill it: it is in the total.
+    // Gemini and xAI bill reasoning, but include it only in the total, not in `completion_tokens`.
     let output = match (said, rest) {
         (Some(said), Some(rest)) => Some(said.max(rest)),
         (said, rest) => said.or(rest),
@@ -400,7 +400,7 @@ mod tests {
             (json!({"prompt_tokens": 10.0, "completion_tokens": 5.0}), Some(10), 0, Some(5)),
             (json!({"prompt_tokens": "10", "completion_tokens": "5"}), Some(10), 0, Some(5)),
             (json!({"prompt_tokens": 10, "total_tokens": 15}), Some(10), 0, Some(5)),
-            // Gemini: the total has the reasoning, the completion has not.
+            // Gemini: the total includes the reasoning, the completion does not.
             (json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 40}), Some(10), 0, Some(30)),
             (json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 0}), Some(10), 0, Some(5)),
             (

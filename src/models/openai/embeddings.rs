@@ -1,4 +1,4 @@
-//! Embedding requests and what comes back.
+//! Embedding requests and their answers.
 
 use std::fmt;
 
@@ -22,7 +22,8 @@ struct Embed<'a> {
     encoding_format: &'static str,
 }
 
-/// The body of an embedding request. OpenAI itself is asked for base64, half as long; not every other server knows it.
+/// The body of an embedding request. OpenAI itself is asked for base64, which is half as long; some other servers do not
+/// support it.
 pub(super) fn body(model: &str, request: &EmbedRequest, is_openai: bool) -> Vec<u8> {
     let encoding_format = if is_openai { "base64" } else { "float" };
     merged(&Embed { model, input: &request.texts, encoding_format }, request.extra.as_ref())
@@ -43,7 +44,7 @@ struct Embedded {
     embedding: Vec<f32>,
 }
 
-/// A vector as numbers, or as base64 of little-endian `f32`s. Not an untagged enum: that would hold each number twice.
+/// A vector as numbers, or as base64 of little-endian `f32`s. Not an untagged enum, which would store each number twice.
 fn vector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
     struct Numbers;
 
@@ -76,7 +77,7 @@ fn vector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Err
     deserializer.deserialize_any(Numbers)
 }
 
-/// Reads the answer to an embedding request of `texts` texts, of about `estimate` tokens.
+/// Parses the answer to an embedding request for `texts` texts with about `estimate` tokens.
 pub(super) fn read(body: &[u8], texts: usize, estimate: impl Fn() -> u64) -> Result<Embeddings, Unusable> {
     let list: EmbeddingList = serde_json::from_slice(body)?;
     let malformed = |why: String| Err(Unusable::Malformed(why));

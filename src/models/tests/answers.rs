@@ -1,4 +1,4 @@
-//! Answers of every form, usable or not.
+//! Answers of every form, usable and unusable.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Answers of a provider that means harm.
+//! Answers of a malicious provider.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::*;
 
-/// An answer whose text has so many bytes.
+/// An answer whose text has this many bytes.
 fn long(bytes: usize) -> serde_json::Value {
     let mut answer = completion();
     answer["choices"][0]["message"]["content"] = "x".repeat(bytes).into();
@@ -28,7 +28,7 @@ async fn asked(server: &Server, connections: Connections, tokens: Option<u64>) -
 async fn an_answer_that_is_longer_than_its_request_may_bring_is_refused_and_not_asked_for_again() {
     let limit = 256 * 1024 + 256 * 100;
     let small = AnswerMemory { longest: 1 << 20, together: 4 << 20 };
-    // With its length announced, and without.
+    // With and without an announced length.
     let unannounced = Reply::Bytes(format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", long(2 << 20)));
     for (reply, tokens, most) in
         [(ok(&long(300_000)), Some(100), limit), (ok(&long(2 << 20)), None, 1 << 20), (unannounced, None, 1 << 20)]
@@ -45,7 +45,8 @@ async fn an_answer_that_is_longer_than_its_request_may_bring_is_refused_and_not_
     assert_eq!(answer.text.len(), 900_000);
 }
 
-/// Sixteen long answers at once, and room for one: they are read one after the other, and none is lost to a time-out of ours.
+/// Sixteen concurrent long answers, and memory for one: they are read one after the other, and none times out because of
+/// our own queue.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_answers_wait_for_room_and_not_on_their_own_time() {
     let memory = AnswerMemory { longest: 1 << 20, together: 2 << 20 };
@@ -62,7 +63,7 @@ async fn a_compressed_answer_is_not_expanded() {
     let mut gzip = gzip.expect("gzip is part of every Linux");
     gzip.stdin.take().unwrap().write_all(completion().to_string().as_bytes()).unwrap();
     let packed = gzip.wait_with_output().unwrap().stdout;
-    // As text, since that is what the server writes: what counts is that nobody unpacks it.
+    // As text, because the server writes text: what matters is that it is not decompressed.
     let packed = String::from_utf8_lossy(&packed).into_owned();
     let server = Server::start(vec![reply("200 OK", "content-encoding: gzip\r\n", &packed)]).await;
     let mut limited = plan(&server.base);

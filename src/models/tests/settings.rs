@@ -1,8 +1,8 @@
-//! What a server does not take, what it wants besides, and what it filters.
+//! What servers refuse, require and filter.
 
 use super::*;
 
-/// The body of a request that a server got.
+/// The body of a request that the server received.
 fn body_of(request: &str) -> serde_json::Value {
     serde_json::from_str(request.split_once("\r\n\r\n").expect("a request has a body").1).unwrap()
 }
@@ -12,7 +12,7 @@ fn judging() -> ChatRequest {
     ChatRequest { parameters: Arc::new(parameters), ..samples::structured() }
 }
 
-/// A server that takes nothing but the plainest request is asked for that, and from then on for nothing else.
+/// A server that accepts only the plainest request is sent that, and nothing else afterwards.
 #[tokio::test]
 async fn what_a_server_refuses_is_left_out_once_and_for_all() {
     let refusals = [
@@ -95,7 +95,7 @@ async fn headers_go_along_and_their_secrets_are_in_no_message() {
     assert!(missing.contains("the value of the header \"x-tenant\"") && missing.contains("TENANT"), "{missing}");
 }
 
-/// LiteLLM says 400 "No connected db" to a wrong key, and 500 to none.
+/// LiteLLM answers 400 "No connected db" to a wrong key, and 500 to a missing one.
 #[tokio::test]
 async fn a_server_that_wants_a_key_is_understood_and_no_key_is_said() {
     let without = |base: &str| ModelPlan { key: None, ..plan(base) };
@@ -116,7 +116,7 @@ async fn a_server_that_wants_a_key_is_understood_and_no_key_is_said() {
 }
 
 #[tokio::test]
-async fn a_request_that_a_content_filter_stops_is_told_apart() {
+async fn a_request_that_a_content_filter_stops_is_recognized() {
     let body = json!({"error": {"message": "The response was filtered", "code": "content_filter", "param": "prompt"}});
     let (outcome, requests) = outcome(vec![reply("400 Bad Request", "", &body.to_string())]).await;
     let failed = outcome.unwrap_err();

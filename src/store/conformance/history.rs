@@ -9,7 +9,7 @@ pub(in crate::store) async fn the_first_cycle_makes_its_champion_v1(store: &dyn 
     assert_eq!(names(&store.versions(OBJECT).await.unwrap()), [("v1", "base", "Champion")]);
 }
 
-pub(in crate::store) async fn a_killed_cycle_is_told_the_same_when_it_is_resumed(store: &dyn Store) {
+pub(in crate::store) async fn a_resumed_cycle_has_the_same_memory(store: &dyn Store) {
     store.open(start("earlier", "base")).await.unwrap();
     let scores = BTreeMap::from([("accuracy".into(), 0.1 + 0.2), ("safety".into(), 1.0 / 3.0)]);
     let earlier = CycleRecord { rejected: vec![rejection("x")], champion_scores: scores, ..kept("earlier", 1) };
@@ -23,8 +23,8 @@ pub(in crate::store) async fn a_killed_cycle_is_told_the_same_when_it_is_resumed
     assert_eq!(store.open(late).await.unwrap(), memory);
 }
 
-/// A run that is repeated with a full ledger must come to the same decision, also after it rejected something itself.
-pub(in crate::store) async fn a_repeated_cycle_is_told_the_same(store: &dyn Store) {
+/// A cycle that is repeated with a full ledger must come to the same verdict, even if it rejected something itself.
+pub(in crate::store) async fn a_repeated_cycle_has_the_same_memory(store: &dyn Store) {
     let memory = store.open(start("one", "base")).await.unwrap();
     let challenger = version("v2", "better", Some("v1"), VersionPhase::Champion);
     let promoted = CycleRecord { versions: vec![challenger], rejected: vec![rejection("x")], ..kept("one", 1) };
@@ -37,7 +37,7 @@ pub(in crate::store) async fn a_repeated_cycle_is_told_the_same(store: &dyn Stor
     );
 }
 
-pub(in crate::store) async fn a_version_number_that_was_given_away_meanwhile_is_not_given_twice(store: &dyn Store) {
+pub(in crate::store) async fn a_version_number_assigned_meanwhile_is_not_assigned_twice(store: &dyn Store) {
     let memory = store.open(start("killed", "base")).await.unwrap();
     assert_eq!(memory.next_version, 2);
     store.open(start("meanwhile", "base")).await.unwrap();
@@ -49,7 +49,7 @@ pub(in crate::store) async fn a_version_number_that_was_given_away_meanwhile_is_
     assert_eq!(store.open(start("killed", "base")).await.unwrap(), resumed);
 }
 
-pub(in crate::store) async fn a_cycle_hears_of_patches_that_others_rejected(store: &dyn Store) {
+pub(in crate::store) async fn a_cycle_remembers_patches_that_others_rejected(store: &dyn Store) {
     store.open(start("one", "base")).await.unwrap();
     assert_eq!(store.open(start("unfinished", "base")).await.unwrap().rejected, []);
     let challenger = version("v2", "better", Some("v1"), VersionPhase::Champion);
@@ -88,14 +88,14 @@ pub(in crate::store) async fn champion_scores_come_oldest_first(store: &dyn Stor
 
 pub(in crate::store) async fn only_held_out_scores_of_champions_are_remembered(store: &dyn Store) {
     let scores = |score: f64| BTreeMap::from([(DimensionName::from("accuracy"), score)]);
-    // As older versions of this program recorded them: with what was measured on whatever part.
+    // As older versions of this program recorded them: with scores of any part.
     for (cycle, second, on) in [("one", 10, "training"), ("two", 20, "heldOut"), ("three", 30, "all")] {
         store.open(start(cycle, "base")).await.unwrap();
         let report = json!({"champion": {"measuredOn": on}});
         let champion_scores = scores(second as f64 / 100.0);
         store.close(CycleRecord { report, champion_scores, ..kept(cycle, second) }).await.unwrap();
     }
-    // One that measured its champion on no held-out scenario takes the place of none that did.
+    // A cycle that measured its champion on no held-out scenario must not displace one that did.
     for number in 0..i64::from(CYCLES_KEPT) - 4 {
         let cycle = format!("nothing measured {number}");
         store.open(start(&cycle, "base")).await.unwrap();
@@ -110,7 +110,7 @@ pub(in crate::store) async fn a_known_prompt_keeps_its_version_and_its_descent(s
     let promoted = version("v2", "better", Some("v1"), VersionPhase::Champion);
     store.close(CycleRecord { versions: vec![promoted.clone()], ..kept("one", 1) }).await.unwrap();
     store.open(start("two", "better")).await.unwrap();
-    // The next cycle knows its champion by the text only.
+    // The next cycle knows only the text of its champion.
     let bare = version("v9", "better", None, VersionPhase::Champion);
     store.close(CycleRecord { versions: vec![bare], ..kept("two", 2) }).await.unwrap();
 
@@ -362,6 +362,6 @@ pub(in crate::store) async fn old_cycles_keep_one_line(store: &dyn Store) {
     assert_eq!(detail(2).await, (true, 1, 1, 1));
     assert_eq!(detail(all - 1).await, (true, 1, 1, 1));
     assert_eq!(store.cycles(Some(OBJECT), 1_000).await.unwrap().len(), all as usize);
-    // What was rejected long ago is remembered all the same.
+    // Patches that were rejected long ago are still remembered.
     assert!(prompts(&store.open(start("next", "base")).await.unwrap()).contains(&hash("patch 0")));
 }

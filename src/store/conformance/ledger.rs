@@ -1,4 +1,4 @@
-//! The ledger: calls, their answers, and what they add up to.
+//! The ledger: calls, their answers, and their totals.
 
 use super::*;
 
@@ -9,7 +9,7 @@ pub(in crate::store) async fn a_recorded_call_is_found_again(store: &dyn Store) 
     assert_eq!(store.find(CallKey(hash("bye"))).await.unwrap(), None);
 }
 
-/// If a number came back changed in its last bit, a resumed run would send other requests, and pay them again.
+/// If a number changed in its last bit, a resumed cycle would send other requests, and pay for them again.
 pub(in crate::store) async fn an_answer_comes_back_to_the_last_bit(store: &dyn Store) {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let mut wide = || f64::from_bits(rng.random::<u64>());
@@ -148,7 +148,7 @@ pub(in crate::store) async fn a_cycle_lists_the_calls_that_it_paid(store: &dyn S
     assert_eq!(timeless.collect::<Vec<_>>(), expected);
 }
 
-/// Thousands of amounts that binary fractions cannot hold.
+/// Thousands of amounts that binary fractions cannot represent.
 pub(in crate::store) async fn totals_add_up_to_the_cent(store: &dyn Store) {
     let mut spent = Money::ZERO;
     for number in 0..300_u32 {

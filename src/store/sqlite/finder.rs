@@ -69,7 +69,7 @@ pub(super) async fn run(
 type Waiting = HashMap<Vec<u8>, Vec<Reply<Option<Found>>>>;
 
 /// Finds calls with one query and answers the lookups. Canceled lookups are skipped. Rows are sent one by one, because answers are
-/// long and hundreds may be looked up at once.
+/// long and hundreds may be looked up together.
 async fn find(
     connection: &mut SqliteConnection,
     place: &Place,

@@ -44,7 +44,7 @@ impl Sqlite {
                 Ok(()) if !is_still(&file, &path) => {}
                 Ok(()) => return Ok(Some(ObjectLock { file: Some(file), path })),
                 Err(TryLockError::WouldBlock) => return Ok(None),
-                // Without locks, a cycle that is started twice at the same time may be paid for twice.
+                // Without locks, a cycle that is started twice concurrently may be paid for twice.
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
                     return Ok(Some(ObjectLock { file: None, path }));
                 }
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(locks(folder.path()), 0);
     }
 
-    /// Files are made and removed all the time, and yet there is one holder at a time.
+    /// Although files are created and removed all the time, there is one holder at a time.
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn however_many_want_it_one_holds_it() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What only a file can show: a kill, a lock, a full disk, another version, another program.
+//! Tests that need a file: a kill, a lock, a full disk, another version, another program.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -32,7 +32,8 @@ fn key(name: &str) -> CallKey {
     CallKey(hash(name))
 }
 
-/// A call with an answer of some kilobytes, so that a few thousand reach the point where the log is folded into the file.
+/// A call with an answer of some kilobytes, so that a few thousand suffice for the write-ahead log to be merged into the
+/// file.
 fn large_entry(name: &str) -> LedgerEntry {
     answering(name, &name.repeat(1_000))
 }
@@ -71,7 +72,7 @@ async fn every_acknowledged_call_survives_kill_9() {
     let this_test = format!("{}::every_acknowledged_call_survives_kill_9", module_path!().split_once("::").unwrap().1);
     let mut acknowledged = Vec::new();
     for (round, moment) in [1, 2, 19, 20, 21, 133, 700, 1_501, 2_003, 1].into_iter().enumerate() {
-        // In every other round this process has the file open too, and writes at the same time.
+        // In every other round, this process has the file open too, and writes concurrently.
         let ours = if round % 2 == 0 { None } else { Some(Sqlite::open(&path).await.unwrap()) };
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", &this_test, "--nocapture"])
@@ -148,7 +149,7 @@ async fn what_is_queued_is_recorded_also_when_its_caller_was_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_file_can_be_opened_by_many_at_once() {
+async fn a_new_file_can_be_opened_concurrently() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let opening = (0..8).map(|_| Sqlite::open(&path));
@@ -198,7 +199,7 @@ async fn a_file_locked_while_it_is_created_is_waited_for_then_named() {
     assert_eq!(error.kind, StoreErrorKind::Locked, "{error}");
 }
 
-/// SQLite's own limit on the size of a file ends in the same error as a full disk, and works for everybody.
+/// SQLite's own limit on the size of a file causes the same error as a full disk, and works on every system.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_loses_nothing_and_is_over_when_there_is_space() {
     let folder = tempfile::tempdir().unwrap();
@@ -336,7 +337,7 @@ async fn a_file_that_is_deleted_or_replaced_while_it_is_open_is_noticed_before_a
 }
 
 #[tokio::test]
-async fn a_file_that_is_put_back_goes_on() {
+async fn a_store_whose_file_is_restored_works_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let store = Sqlite::open(&path).await.unwrap();
@@ -351,7 +352,7 @@ async fn a_file_that_is_put_back_goes_on() {
     assert!(again.find(key("after")).await.unwrap().is_some());
 }
 
-/// Answers that are found are handed out as there is room for them: all of these together have more than there is.
+/// Answers are read within a memory limit, and all of these together exceed it.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_answers_are_found_all_the_same() {
     let folder = tempfile::tempdir().unwrap();

@@ -30,7 +30,7 @@ pub(super) fn suggestions(object: &AgentOptimization, view: &View<'_>) -> String
     } else if status.phase == Some(Phase::Running) {
         suggest("follow the progress", watch);
         if !object.spec.suspend {
-            suggest("stop it; paid calls stay in the ledger", view.command(&format!("suspend {name}")));
+            suggest("stop the cycle; paid calls stay in the ledger", view.command(&format!("suspend {name}")));
         }
     } else if may_look(object, status) {
         if condition(object, "BudgetExhausted").is_some_and(|exhausted| exhausted.status == "True") {

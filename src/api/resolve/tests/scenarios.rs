@@ -55,13 +55,13 @@ fn scenarios_are_checked_in_yaml() {
     suite/a.yaml:20:7: scenarios[4].expect.checks[1]: exactly one of equals, contains, notContains, regex, jsonSchema, number is allowed; equals and contains are given
     suite/a.yaml:21:8: scenarios[4].expect.checks[2].regex: "(a" is not a valid regular expression: unclosed group
     suite/a.yaml:22:8: scenarios[4].expect.checks[3].jsonSchema: not a valid JSON Schema: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword
-    suite/a.yaml:23:8: scenarios[4].expect.checks[4].dimension: no dimension "acuracy" is scored; did you mean "accuracy"?
+    suite/a.yaml:23:8: scenarios[4].expect.checks[4].dimension: unknown dimension "acuracy"; did you mean "accuracy"?
     suite/a.yaml:24:8: scenarios[4].expect.checks[5].dimension: the dimension "tool_compliance" is scored by ToolCalls, which ignores checks
     suite/a.yaml:27:9: scenarios[5].tier: expected a number from 1 to 10, found 11
     suite/a.yaml:28:11: scenarios[5].weight: expected a number of at least 0, found -1
     suite/a.yaml:29:3: scenarios[5].tags: a scenario belongs to one part; keep one of its split: tags
-    suite/a.yaml:29:10: scenarios[5].tags[0]: there is no part "hold-out" of the split; did you mean "held-out"?
-    suite/a.yaml:30:3: scenarios[6].id: missing: A name that is unique in the suite and stays the same over time
+    suite/a.yaml:29:10: scenarios[5].tags[0]: unknown part "hold-out" of the split; did you mean "held-out"?
+    suite/a.yaml:30:3: scenarios[6].id: missing required field (A name that is unique in the suite and stays the same over time)
     suite/a.yaml:32:3: scenarios[7].mesage: unknown field "mesage"; did you mean "message"?
     suite/a.yaml:33:3: scenarios[7].expected: unknown field "expected"; did you mean "expect"?
     "#);
@@ -87,7 +87,7 @@ fn an_empty_suite_is_an_error() {
     insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "# nothing\n"), @"agent.yaml:16:3: spec.scenarios: the suite is empty; add a scenario");
     insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "text\n"), @r#"suite/a.yaml:1:1: expected a list of scenarios, found the string "text""#);
     insta::assert_snapshot!(said_of_scenarios("suite/a.yaml", "{id: a, message: b, weight: 0}\n"), @"agent.yaml:16:3: spec.scenarios: the weight of every scenario is 0; give at least one a positive weight");
-    insta::assert_snapshot!(said(&[("  a.yaml: |", "  a.txt: |"), ("  b.jsonl: |", "  b.txt: |")]), @"agent.yaml:16:16: spec.scenarios[0].configMapRef: it has no file or key that ends in .yaml, .yml, .json or .jsonl, so it has no scenarios");
+    insta::assert_snapshot!(said(&[("  a.yaml: |", "  a.txt: |"), ("  b.jsonl: |", "  b.txt: |")]), @"agent.yaml:16:16: spec.scenarios[0].configMapRef: no scenarios, because no file or key ends in .yaml, .yml, .json or .jsonl; add one");
 }
 
 #[test]
@@ -151,5 +151,5 @@ fn the_remedy_for_checks_names_only_dimensions_that_look_at_them() {
     let none = without("{name: tool_compliance, weight: 1}");
     assert!(none.contains("add the dimension \"accuracy\" with the scorer Checks"), "{none}");
     let tone = without("{name: tool_compliance, weight: 0.5}, {name: tone, weight: 0.5, scorer: Checks}");
-    assert!(tone.contains("say which: tone") && !tone.contains("say which: tool_compliance"), "{tone}");
+    assert!(tone.contains("; use tone") && !tone.contains("use tool_compliance"), "{tone}");
 }

@@ -1,8 +1,8 @@
-//! What must hold for every text and every edit.
+//! Properties that must hold for every text and every edit.
 
 use super::*;
 
-/// Text made of what the parsers look at, so that random documents have some structure.
+/// Text made of what the parsers recognize, so that random documents have some structure.
 fn document() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("# A\n"),
@@ -41,7 +41,7 @@ fn any_edit() -> impl Strategy<Value = Edit> {
     })
 }
 
-/// A YAML document with strings and lists whose content is anything, and those values.
+/// A YAML document of strings and lists with arbitrary content, and those values.
 fn yaml_document() -> impl Strategy<Value = (String, Vec<serde_json::Value>)> {
     let text = prop::collection::vec(
         prop::sample::select(vec![
@@ -110,7 +110,7 @@ proptest! {
         for section in prompt.sections() {
             let Ok(edited) = prompt.apply(&[insert(&section.name, None, &line)], &[]) else { continue };
             let restored = edited.apply(&[delete(&section.name, &line)], &[]).unwrap();
-            // Only a line break at the very end may have come with the line.
+            // Only a line break at the very end may have been inserted with the line.
             prop_assert_eq!(restored.text(), prompt.text());
         }
     }
@@ -139,7 +139,7 @@ proptest! {
 }
 
 #[test]
-fn prompts_without_anything_in_common_are_told_apart_in_no_time_however_long() {
+fn prompts_with_nothing_in_common_are_compared_quickly_however_long() {
     let text = |word: &str| {
         (0..200_000).flat_map(|number| [word.to_owned(), number.to_string(), "\n".to_owned()]).collect::<String>()
     };

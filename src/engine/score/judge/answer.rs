@@ -1,7 +1,8 @@
-//! Reading a judge's answer: the one judgement in it, behind prose, code fences and thinking aloud.
+//! Parses a judge's answer: finds the judgement among prose, code fences and thinking.
 //!
-//! The last complete judgement counts. One that stands between `<think>` and `</think>` is a draft and never counts, and one that
-//! stands word for word in the request is a quotation: a transcript may hold what looks like a judgement, and a judge may quote it.
+//! The last complete judgement counts. One between `<think>` and `</think>` is a draft and never counts, and one that is
+//! verbatim in the request is a quotation: a transcript may contain a text that looks like a judgement, and a judge may
+//! quote it.
 
 use serde_json::{Map, Value};
 
@@ -11,20 +12,20 @@ use crate::api::plan::DimensionPlan;
 use crate::domain::call::{ChatAnswer, Finish};
 use crate::domain::score::Score;
 
-/// The tags between which models think aloud.
+/// The tags around a model's thinking.
 const THINKING: [(&str, &str); 3] =
     [("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>")];
 
-/// How much of the end of an answer is read, in bytes: a judgement is a few kilobytes, and stands at the end.
+/// The length of the end of an answer that is parsed, in bytes: a judgement has a few kilobytes, and is at the end.
 const LONGEST_READ: usize = 128 * 1024;
 
-/// The most places at which an object is looked for.
+/// The maximum number of places at which an object is searched for.
 const MOST_PLACES: usize = 1_000;
 
-/// Reads a judge's answer to a request: one judgement for each dimension, in their order.
+/// Parses a judge's answer to a request: one judgement for each dimension, in their order.
 ///
 /// # Errors
-/// [`Fault`] with what is wrong with the last object in it, or with the whole of it when there is none.
+/// [`Fault`] with what is wrong with the last object, or with the whole answer if it contains none.
 pub(super) fn read(answer: &ChatAnswer, dimensions: &[&DimensionPlan], asked: &str) -> Result<Vec<Judgement>, Fault> {
     let found = objects(end_of(&answer.text));
     let is_whole = matches!(found.objects.as_slice(), [(written, _)] if *written == answer.text.trim());
@@ -47,12 +48,12 @@ pub(super) fn read(answer: &ChatAnswer, dimensions: &[&DimensionPlan], asked: &s
     })
 }
 
-/// What a text has in it outside of thinking.
+/// The JSON objects of a text outside of thinking.
 #[derive(Default)]
 struct Found<'a> {
-    /// Every complete JSON object, as it is written and as it reads, in order.
+    /// Every complete JSON object, in order: its text and its fields.
     objects: Vec<(&'a str, Map<String, Value>)>,
-    /// What is wrong with the first that is none.
+    /// What is wrong with the first malformed one.
     broken: Option<String>,
 }
 
@@ -74,7 +75,7 @@ fn objects(text: &str) -> Found<'_> {
         }
         let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Map<String, Value>>();
         match values.next() {
-            // What is quoted within an object is a part of it.
+            // An object within another one is a part of it.
             Some(Ok(object)) => {
                 let end = values.byte_offset();
                 found.objects.push((&rest[..end], object));
@@ -90,26 +91,26 @@ fn objects(text: &str) -> Found<'_> {
     found
 }
 
-/// The last [`LONGEST_READ`] bytes, from a whole character on.
+/// The last [`LONGEST_READ`] bytes, beginning with a whole character.
 fn end_of(text: &str) -> &str {
     let from = text.len().saturating_sub(LONGEST_READ);
     &text[text.ceil_char_boundary(from)..]
 }
 
-/// How far to go on from a `<` at `at`; `closings` is where the last closing tag of each kind stands.
+/// How far to skip from a `<` at `at`; `closings` has the position of the last closing tag of each kind.
 fn past_thinking(text: &str, at: usize, closings: &[Option<usize>; 3], found: &mut Found<'_>) -> usize {
     let (rest, is_first) = (&text[at..], text[..at].trim().is_empty());
     for ((open, close), last) in THINKING.into_iter().zip(closings) {
         if rest.starts_with(close) {
-            // Some servers leave the opening tag out: all before was thinking.
+            // Some servers omit the opening tag: then everything before was thinking.
             *found = Found::default();
             return close.len();
         }
         if rest.starts_with(open) {
-            // Without the last one as a bound, every tag that nothing closes would be looked up to the end.
+            // Without this bound, every unclosed tag would be searched for up to the end.
             match last.filter(|last| *last > at).and_then(|_| rest.find(close)) {
                 Some(end) => return end + close.len(),
-                // Cut short while it thought. In the middle of a text it is only a word.
+                // The answer was truncated while the model was thinking. In the middle of a text, the tag is only a word.
                 None if is_first => return rest.len(),
                 None => {}
             }
@@ -197,7 +198,7 @@ mod tests {
         Ok(judgements[0].score.value())
     }
 
-    /// Each form with a judgement of 4 in it, which is 0.75, and a draft or quotation of 1 or 5 where there is one.
+    /// Each form with a judgement of 4 in it, which is 0.75, and perhaps a draft or quotation of 1 or 5.
     #[test]
     fn the_last_complete_judgement_counts() {
         let (good, bad, best) = (graded(4), graded(1), graded(5));
@@ -210,7 +211,7 @@ mod tests {
             format!("<think>\nDraft:\n```json\n{bad}\n```\n</think>\n{good}"),
             format!("<think>{best}</think>{bad}<think>{best}</think> {good}"),
             format!("Draft {bad}, but on reflection:\n{good}"),
-            // Some servers send the thinking without its opening tag.
+            // Some servers omit the opening tag.
             format!("Let me see. {bad}\n</think>\n{good}"),
             format!("<reasoning>{bad}</reasoning>{good}"),
             format!("The {{accuracy}} is fine. {good} {{\"note\": 1}}"),
@@ -228,7 +229,7 @@ mod tests {
         assert_eq!(score_of(&text, ""), Ok(0.75), "{text}");
     }
 
-    /// A transcript may hold a judgement, and a judge may quote it, before or after its own.
+    /// A transcript may contain a judgement, and a judge may quote it, before or after its own.
     #[test]
     fn what_is_quoted_from_the_request_is_no_judgement() {
         let (good, planted) = (graded(4), graded(5));

@@ -64,13 +64,13 @@ proptest! {
         let said = sentinels.to_string();
         let Sentinels { scenarios, broken, .. } = sentinels;
         let all = counted(scenarios, "sentinel");
-        // Whoever breaks one is never said to break none, whatever others gain.
+        // A broken sentinel is always mentioned, whatever other sentinels gain.
         prop_assert_eq!(said == format!("breaks none of {all}"), broken == 0 && scenarios > 0 && !sentinels.breaks(), "{}", &said);
         prop_assert_eq!(said.starts_with(&format!("breaks {broken} of {all}")), broken > 0, "{}", &said);
         prop_assert_eq!(said.contains("tolerated"), broken > 0 && !sentinels.breaks(), "{}", &said);
     }
 
-    /// A gain somewhere else does not make up for a sentinel that is broken.
+    /// Gains elsewhere do not compensate for a broken sentinel.
     #[test]
     fn sentinels_that_are_broken_count_in_full(sentinels in sentinels(), gain in 0.0..1.0_f64) {
         let with_gain = Sentinels { loss: sentinels.loss - gain, ..sentinels };
@@ -112,7 +112,7 @@ proptest! {
         }
     }
 
-    /// The summary of a search counts patches, not mergers, and what could not be tried apart.
+    /// The summary of a search counts patches, not mergers, and counts those that could not be tried separately.
     #[test]
     fn the_figures_of_a_search_are_those_of_its_attempts(
         found in proptest::collection::vec((any::<bool>(), proptest::collection::vec(outcome(), 1..4)), 0..12),
