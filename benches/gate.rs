@@ -5,8 +5,8 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use whetstone::api::promotion::{RequireSignificance, Test};
 use whetstone::decide::gate::{DimensionRule, Evidence, Pair, Rules, Scored, gate};
+use whetstone::plan::promotion::{RequireSignificance, Test};
 
 const SCENARIOS: usize = 500;
 const DIMENSIONS: [(&str, f64); 4] = [("accuracy", 0.4), ("safety", 0.3), ("tool_compliance", 0.2), ("tone", 0.1)];

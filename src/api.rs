@@ -3,13 +3,14 @@
 //!
 //! Users write an [`AgentOptimization`]. [`document`] parses it from text and records the place of every field; a
 //! [`Submission`] is a resource from a file, a [`pipeline`] template or an object of the cluster;
-//! [`resolve`](mod@resolve) converts it, with everything it refers to, into a [`Plan`] (validated, defaults
-//! filled in by the [`Profile`]) and reports all problems at once. A plan is not validated again.
+//! [`resolve`](mod@resolve) converts it, with everything it refers to, into a [`Plan`](crate::plan::Plan) (validated, defaults
+//! filled in by the [`Profile`](crate::plan::Profile)) and reports all problems at once. A plan is not validated again.
 
 #[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod agent;
 #[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod agent_optimization;
+mod defaults;
 pub(crate) mod definitions;
 pub(crate) mod document;
 #[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
@@ -19,9 +20,7 @@ pub mod models;
 pub mod optimization;
 mod patterns;
 pub mod pipeline;
-pub mod plan;
 pub mod problem;
-pub(crate) mod profile;
 #[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod promotion;
 #[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
@@ -40,7 +39,5 @@ pub mod submission;
 pub mod watch;
 
 pub use agent_optimization::{AgentOptimization, AgentOptimizationSpec};
-pub use plan::Plan;
-pub use profile::Profile;
 pub use prompt_version::PromptVersion;
 pub use submission::Submission;

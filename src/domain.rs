@@ -2,6 +2,7 @@
 //!
 //! No code here does I/O, reads a clock, draws a random number, or knows a floor above it.
 
+pub mod annotations;
 pub(crate) mod arguments;
 pub mod call;
 pub mod cluster;

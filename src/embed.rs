@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use crate::api::Submission;
 use crate::api::problem::{Problem, Problems};
 use crate::api::resolve::{ConfigMap, Reference, References, Text, left_to_the_operator, resolve};
-use crate::api::{Plan, Submission};
 use crate::domain::hash::ContentHash;
 use crate::domain::transcript::Transcript;
 use crate::engine::ports::Clock;
+use crate::plan::Plan;
 use crate::simulator::{Server, world::World};
 
 /// The clock of this machine.
@@ -73,8 +74,12 @@ pub fn simulate(plan: &mut Plan, world: impl AsRef<Path>) -> anyhow::Result<Serv
 /// [`Problems`] if there is no usable resource, or the file could not be read.
 pub fn read_submission(file: &Path) -> anyhow::Result<Submission> {
     let openai_base_url = std::env::var("OPENAI_BASE_URL").ok().filter(|url| !url.is_empty());
-    let text = read_text_file(file)?;
-    Ok(Submission::read(&file.display().to_string(), &text, openai_base_url.as_deref())?)
+    let (name, text) = if file == Path::new("-") {
+        ("stdin".to_owned(), std::io::read_to_string(std::io::stdin()).context("reading standard input")?)
+    } else {
+        (file.display().to_string(), read_text_file(file)?)
+    };
+    Ok(Submission::read(&name, &text, openai_base_url.as_deref())?)
 }
 
 /// Reads a text file.

@@ -37,9 +37,9 @@ use self::error::CycleError;
 use self::ports::{Clock, History, Ledger, Models, Progress, Silent};
 use self::report::Report;
 use self::subject::Subject;
-use crate::api::Plan;
 use crate::domain::money::Money;
 use crate::domain::version::Version;
+use crate::plan::Plan;
 
 /// What a cycle returns: the report to read, and the versions to act on.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //! patches the prompt for exactly those failures, and proves statistically that the patch is better and breaks nothing.
 //!
 //! The `whetstone` binary does this for files, in CI and on a laptop. This crate is the same loop for your own program:
-//! a [`Plan`](api::Plan) says what to do, a [`Pipeline`](engine::Pipeline) does it on models and a store, and an
+//! a [`Plan`](plan::Plan) says what to do, a [`Pipeline`](engine::Pipeline) does it on models and a store, and an
 //! [`Outcome`](engine::Outcome) has the report and the prompt versions.
 //!
 //! ```no_run
@@ -22,6 +22,7 @@ pub mod engine;
 mod import;
 mod kubernetes;
 pub mod models;
+pub mod plan;
 pub mod signals;
 mod simulator;
 mod stats;

@@ -46,7 +46,6 @@ use self::retry::GivenUp;
 pub use self::retry::RetryPolicy;
 pub use self::room::AnswerMemory;
 use self::room::{Expected, Room};
-use crate::api::plan::{KeyPlan, ModelPlan};
 use crate::domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings};
 use crate::domain::endpoint::{AllowList, Refusal};
 use crate::domain::ids::ModelName;
@@ -54,6 +53,7 @@ use crate::domain::money::Usage;
 use crate::domain::redact::Redactor;
 use crate::engine::ports::{CallError, CallErrorKind, Models};
 use crate::engine::stopwatch::CallTime;
+use crate::plan::{KeyPlan, ModelPlan};
 
 /// The defaults of a [`Client`] where the plan sets nothing.
 #[derive(Clone, Debug)]

@@ -27,9 +27,9 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName
 use secrecy::{ExposeSecret, SecretString};
 
 use self::answer::Found;
-use crate::api::plan::watch::{CredentialPlan, HeaderPlan, PrometheusPlan, SignalPlan, WatchPlan};
-use crate::api::source::SecretKeyRef;
 use crate::decide::watch::{Answer, Gap, Reading};
+use crate::plan::SecretRef;
+use crate::plan::watch::{CredentialPlan, HeaderPlan, PrometheusPlan, SignalPlan, WatchPlan};
 
 /// The maximum number of points in the mean before the promotion.
 const POINTS: u32 = 1_000;
@@ -66,7 +66,7 @@ impl SetupError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretProblem {
     /// Its source.
-    pub place: SecretKeyRef,
+    pub place: SecretRef,
     /// Whether it exists, but has characters that are not allowed in a header.
     pub is_there: bool,
 }
@@ -83,7 +83,7 @@ impl fmt::Display for SecretProblem {
 }
 
 /// The source of a secret for messages.
-fn place(secret: &SecretKeyRef) -> String {
+fn place(secret: &SecretRef) -> String {
     format!("key {:?} of Secret {:?}", secret.key, secret.name)
 }
 
@@ -119,7 +119,7 @@ impl Prometheus {
     /// [`SetupError::Secrets`] with every secret that is missing or unusable.
     pub fn new(
         plan: &PrometheusPlan,
-        secrets: &dyn Fn(&SecretKeyRef) -> Option<SecretString>,
+        secrets: &dyn Fn(&SecretRef) -> Option<SecretString>,
         http: reqwest::Client,
     ) -> Result<Self, SetupError> {
         let mut url = plan.url.clone();
@@ -230,14 +230,14 @@ fn mean_over(query: &str, is_scalar: bool, window: Duration, interval: Duration)
 
 /// Collects the secrets of a plan.
 struct CollectedSecrets<'a> {
-    find: &'a dyn Fn(&SecretKeyRef) -> Option<SecretString>,
+    find: &'a dyn Fn(&SecretRef) -> Option<SecretString>,
     found: Vec<SecretString>,
     problems: Vec<SecretProblem>,
 }
 
 impl CollectedSecrets<'_> {
     /// A header value with a secret, marked as sensitive; records a problem with the secret.
-    fn header(&mut self, place: &SecretKeyRef, write: impl Fn(&str) -> String) -> Option<HeaderValue> {
+    fn header(&mut self, place: &SecretRef, write: impl Fn(&str) -> String) -> Option<HeaderValue> {
         // A Secret that was created from a file often ends in a line break.
         let found = (self.find)(place).map(|secret| SecretString::from(secret.expose_secret().trim()));
         let Some(secret) = found.filter(|secret| !secret.expose_secret().is_empty()) else {

@@ -8,13 +8,13 @@ use super::agent::Agent;
 use super::intent::Schedule;
 use super::models::Model;
 use super::optimization::{Clustering, Patching, Validation};
-use super::profile::Profile;
 use super::promotion::{Budget, Promotion};
 use super::scenarios::{ScenarioSource, Split};
 use super::scoring::Scoring;
 use super::status::AgentOptimizationStatus;
 use super::watch::Watch;
 use super::{patterns, rules};
+use crate::plan::Profile;
 
 /// The agent, its scenarios, and the settings of the loop.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

@@ -1,23 +1,11 @@
-//! `spec.suspend`, `spec.pin` and `spec.schedule`: lasting intent. One-time requests are annotations (see [`annotations`]).
+//! `spec.suspend`, `spec.pin` and `spec.schedule`: lasting intent. One-time requests are
+//! [annotations].
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::patterns;
-
-/// Annotations for one-time requests. Each is acknowledged in `status.handled`, so that it is executed once even if the operator
-/// restarts. Another value is a new request, and so is the same one after it was removed. A suffix of `@` and any text makes the
-/// name of a version a new value: `v1@second-time`.
-pub mod annotations {
-    /// Requests a cycle. Any text, such as the time.
-    pub const RUN_AT: &str = "whetstone.dev/run-at";
-    /// Requests the promotion of a version that waits for approval. The name of the version.
-    pub const APPROVE: &str = "whetstone.dev/approve";
-    /// Requests a rollback, which quarantines the champion. The name of an earlier version.
-    pub const ROLLBACK_TO: &str = "whetstone.dev/rollback-to";
-    /// On a ConfigMap, the name of an AgentOptimization that may take it over as its target.
-    pub const ADOPT: &str = "whetstone.dev/adopt";
-}
+use super::{defaults, patterns};
+pub use crate::domain::annotations;
 
 /// A schedule for cycles.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -29,7 +17,7 @@ pub struct Schedule {
     pub cron: String,
     /// An IANA time zone, such as `Europe/Berlin`. Defaults to UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = patterns::TIME_ZONE), extend("default" = "UTC"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = patterns::TIME_ZONE), extend("default" = defaults::TIME_ZONE))]
     pub time_zone: Option<String>,
 }
 
@@ -37,6 +25,6 @@ impl Schedule {
     /// The name of its time zone.
     #[must_use]
     pub fn zone(&self) -> &str {
-        self.time_zone.as_deref().unwrap_or("UTC")
+        self.time_zone.as_deref().unwrap_or(defaults::TIME_ZONE)
     }
 }

@@ -3,12 +3,12 @@
 #![allow(clippy::struct_field_names, reason = "every field is a price per million tokens")]
 
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::source::SecretSource;
-use super::{patterns, rules};
+use super::{defaults, patterns, rules};
 use crate::domain::duration::HumanDuration;
+use crate::plan::model::{StructuredOutput, SystemRole, TokenLimit};
 
 const KEY_IN_SECRET: &str = "put the key into a Secret and use apiKey.secretKeyRef";
 
@@ -41,44 +41,6 @@ pub struct Model {
     /// Concurrency, rate and timeout limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
-}
-
-/// How a model is asked for structured output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum StructuredOutput {
-    /// By its JSON Schema; where the server refuses that, for a JSON object; where it refuses that too, by the instructions alone.
-    #[default]
-    Auto,
-    /// By its JSON Schema: `response_format` `json_schema`, or for Anthropic a tool that must be called.
-    JsonSchema,
-    /// For a JSON object of the form that the instructions describe: `response_format` `json_object`. Not for Anthropic.
-    JsonObject,
-    /// By the instructions alone.
-    Plain,
-}
-
-/// The request field that limits the output tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum TokenLimit {
-    /// `max_completion_tokens` for OpenAI and Azure, `max_tokens` for others, and the other one where the server refuses it.
-    #[default]
-    Auto,
-    /// `max_tokens`.
-    MaxTokens,
-    /// `max_completion_tokens`.
-    MaxCompletionTokens,
-}
-
-/// The role of the system message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum SystemRole {
-    /// `system`.
-    #[default]
-    System,
-    /// `developer`, OpenAI's newer name for it.
-    Developer,
-    /// None: the prompt is put at the beginning of the first user message.
-    User,
 }
 
 /// An HTTP header. Set exactly one of `value` and `valueFrom`.
@@ -137,7 +99,7 @@ pub struct OpenAi {
     /// Whether the index of the repeat is sent as `seed`, for reproducible answers from providers that support it.
     /// Defaults to true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = true))]
+    #[schemars(extend("default" = defaults::SEED))]
     pub seed: Option<bool>,
     /// The request field that limits the output tokens. `Auto` is `max_completion_tokens` for OpenAI and Azure, and
     /// `max_tokens` for others. Defaults to `Auto`.
@@ -214,12 +176,12 @@ pub struct Limits {
     pub tokens_per_minute: Option<u32>,
     /// Timeout of one attempt, at most `1h`. Defaults to `60s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = "60s"))]
+    #[schemars(extend("default" = defaults::CALL_TIMEOUT))]
     #[x_kube(validation = rules::lasts("1ms"))]
     #[x_kube(validation = rules::lasts_at_most("1h"))]
     pub timeout: Option<HumanDuration>,
     /// Maximum number of attempts per call. Defaults to 6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 20), extend("default" = 6))]
+    #[schemars(range(min = 1, max = 20), extend("default" = defaults::CALL_ATTEMPTS))]
     pub attempts: Option<u32>,
 }

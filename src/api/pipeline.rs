@@ -21,8 +21,8 @@ use super::AgentOptimization;
 use super::document::{Document, read};
 use super::optimization::ValidationScenarios;
 use super::problem::Problem;
-use super::promotion::Test;
 use crate::domain::tool::ToolDefinition;
+use crate::plan::promotion::Test;
 
 /// A converted template.
 #[derive(Clone, Debug)]
@@ -304,9 +304,9 @@ struct TokenPricing {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::super::plan::Provider;
+    use super::super::Submission;
     use super::super::resolve::{Reference, References, Text, resolve};
-    use super::super::{Plan, Submission};
+    use crate::plan::{Plan, Provider};
 
     fn folder() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pipeline")

@@ -4,7 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{patterns, rules};
+use super::{defaults, patterns, rules};
+use crate::plan::promotion::{Approval, OnBaseChange, OnDelete, RequireSignificance, Test};
 
 /// The gate, and where a promoted prompt is written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -34,35 +35,6 @@ pub struct Promotion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "Keep"))]
     pub on_delete: Option<OnDelete>,
-}
-
-/// What becomes of a base prompt that is changed once a version serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OnBaseChange {
-    /// It must prove itself against the champion.
-    #[default]
-    Gate,
-    /// It serves at once.
-    Adopt,
-}
-
-/// What becomes of the target ConfigMap when the AgentOptimization is deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OnDelete {
-    /// It stays as it is.
-    #[default]
-    Keep,
-    /// It gets the base prompt.
-    Revert,
-}
-
-/// Whether promotions need manual approval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Approval {
-    /// The gate decides alone.
-    Automatic,
-    /// A challenger that passes the gate waits for approval.
-    Manual,
 }
 
 /// Where a promoted prompt is written.
@@ -142,29 +114,6 @@ pub struct Gate {
     pub repeats: Option<u32>,
 }
 
-/// Statistical tests. The unit is the scenario: the mean of its repeats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Test {
-    /// Welch's t-test of two independent samples. Ignores the pairing, so it needs more scenarios.
-    WelchTTest,
-    /// Student's t-test of the paired differences.
-    PairedTTest,
-    /// BCa bootstrap of the mean paired difference.
-    Bootstrap,
-    /// Sign-flip permutation test of the mean paired difference.
-    Permutation,
-}
-
-/// What must be significantly better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum RequireSignificance {
-    /// The weighted aggregate.
-    Aggregate,
-    /// Every dimension, Holm-corrected.
-    EveryDimension,
-}
-
 /// The minimum score of the challenger in a dimension. Set exactly one of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -195,6 +144,6 @@ pub struct Budget {
     pub per_cycle: Option<String>,
     /// The currency of budget and prices. Defaults to `USD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = patterns::CURRENCY), length(max = 64), extend("default" = "USD"))]
+    #[schemars(regex(pattern = patterns::CURRENCY), length(max = 64), extend("default" = defaults::CURRENCY))]
     pub currency: Option<String>,
 }

@@ -27,12 +27,10 @@ pub(crate) use watch::{breaches, max_drop};
 use self::findings::Findings;
 use super::agent::Runtime;
 use super::agent_optimization::{AgentOptimizationSpec, Execution};
+use super::defaults::Defaults;
 use super::optimization::{Clustering, Patching, Validation, ValidationScenarios};
-use super::plan::watch::WatchPlan;
-use super::plan::{ClusteringPlan, ExecutionPlan, ModelUse, PatchingPlan, Plan, RuntimePlan, ValidationPlan};
 use super::problem::Problems;
-use super::profile::{Defaults, Profile};
-use super::promotion::{Approval, Promotion};
+use super::promotion::Promotion;
 use super::scoring::{ChatModelRef, EmbeddingModelRef};
 use super::submission::Submission;
 use crate::domain::call::Parameters;
@@ -41,6 +39,10 @@ use crate::domain::prompt::Prompt;
 use crate::domain::scenario::Scenario;
 use crate::domain::series::Series;
 use crate::domain::suite::Suite;
+use crate::plan::Profile;
+use crate::plan::promotion::Approval;
+use crate::plan::watch::WatchPlan;
+use crate::plan::{ClusteringPlan, ExecutionPlan, ModelUse, PatchingPlan, Plan, RuntimePlan, ValidationPlan};
 
 /// Resolves a submission into a plan.
 ///
@@ -79,7 +81,7 @@ pub(crate) fn resolve(submission: &Submission, references: &References) -> Resul
         return Err(findings.into_problems());
     };
     let warnings = findings.finish()?;
-    let target = promotion_of(spec).and_then(|promotion| promotion.target.clone());
+    let target = promotion_of(spec).and_then(|promotion| Some(promotion.target.as_ref()?.config_map.clone()));
     Ok(Plan {
         namespace: metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
         name: metadata.name.clone().unwrap_or_default(),

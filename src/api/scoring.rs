@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::promotion::Threshold;
 use super::rules;
 use crate::domain::call::Parameters;
+use crate::plan::scoring::Scorer;
 
 /// How the runs of the agent are scored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -93,18 +94,4 @@ pub struct Dimension {
     /// The minimum mean score of the challenger in this dimension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<Threshold>,
-}
-
-/// Who scores a dimension.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Scorer {
-    /// The scenario's tool expectations; the dimension does not apply to a scenario without any.
-    ToolCalls,
-    /// The scenario's checks for the dimension; the dimension does not apply to a scenario without any.
-    Checks,
-    /// The scenario's checks where it has some for the dimension, else the judge; the lower of both where it has checks
-    /// and a rubric.
-    ChecksOrJudge,
-    /// The judge, always.
-    Judge,
 }

@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{patterns, rules};
+use crate::plan::SecretRef;
 
 /// The source of a text: a ConfigMap key, a file (command line only), or inline. Set exactly one of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -60,4 +61,10 @@ pub struct SecretKeyRef {
     /// The key in the data of the Secret.
     #[schemars(length(min = 1, max = 253), regex(pattern = patterns::DATA_KEY))]
     pub key: String,
+}
+
+impl From<&SecretKeyRef> for SecretRef {
+    fn from(SecretKeyRef { name, key }: &SecretKeyRef) -> Self {
+        Self { name: name.clone(), key: key.clone() }
+    }
 }

@@ -13,15 +13,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::cycle::{Exhausted, FinishedCycle, Progress, RunningCycle, Waiting};
 pub use self::version::{DimensionScore, PromptVersionStatus};
-pub use crate::domain::lifecycle::{Cause, CycleKind, CycleVerdict, Origin, Phase};
+pub use crate::domain::lifecycle::{Cause, CycleKind, CycleVerdict, HISTORY, Origin, Phase, SignalState};
 pub use crate::domain::series::RecordedSeries;
 
-/// The maximum length of `status.history`.
-pub const HISTORY: usize = 10;
-/// The maximum length of `status.quarantine`. The store has all of them.
-pub const QUARANTINE: usize = 50;
-/// The maximum length of `status.exhausted`.
-pub const EXHAUSTED: usize = 16;
 /// The maximum length of `status.notices`.
 pub const NOTICES: usize = 16;
 
@@ -251,17 +245,6 @@ pub struct SignalStatus {
     pub breaches: u32,
     /// When it was read.
     pub at: Timestamp,
-}
-
-/// The state of a reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum SignalState {
-    /// Within its limits.
-    Ok,
-    /// Beyond a limit.
-    Breach,
-    /// No evidence: no data, NaN, too little traffic, or Prometheus unreachable.
-    NoEvidence,
 }
 
 /// The annotations that were processed.

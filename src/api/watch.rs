@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::source::SecretKeyRef;
-use super::{patterns, rules};
+use super::{defaults, patterns, rules};
 use crate::domain::duration::HumanDuration;
 
 /// How a promoted prompt is watched, and when it is rolled back.
@@ -27,19 +27,19 @@ use crate::domain::duration::HumanDuration;
 pub struct Watch {
     /// How long a promoted prompt is watched before it is established, `1s` to `720h`. Defaults to `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = "1h"))]
+    #[schemars(extend("default" = defaults::WATCH_WINDOW))]
     #[x_kube(validation = rules::lasts("1s"))]
     #[x_kube(validation = rules::lasts_at_most("720h"))]
     pub window: Option<HumanDuration>,
     /// Interval between two readings of the signals, at least `1s` and at most `window`. Defaults to `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = "30s"))]
+    #[schemars(extend("default" = defaults::WATCH_INTERVAL))]
     #[x_kube(validation = rules::lasts("1s"))]
     pub interval: Option<HumanDuration>,
     /// Number of consecutive readings of one signal that must breach a limit before the prompt is rolled back. Defaults
     /// to 3. A reading without evidence (no data, NaN, Prometheus unreachable) neither counts nor resets the count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100), extend("default" = 3))]
+    #[schemars(range(min = 1, max = 100), extend("default" = defaults::WATCH_BREACHES))]
     pub breaches: Option<u32>,
     /// The Prometheus that the signals are read from. Required if there are signals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,6 +218,6 @@ pub struct Reevaluation {
     pub every: HumanDuration,
     /// How far the aggregate score may fall below the score with which the prompt was promoted. Defaults to 0.05.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 1.0), extend("default" = 0.05))]
+    #[schemars(range(min = 0.0, max = 1.0), extend("default" = defaults::MAX_DROP))]
     pub max_drop: Option<f64>,
 }

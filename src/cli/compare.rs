@@ -6,11 +6,11 @@ use anyhow::Context as _;
 
 use super::exit::Exit;
 use super::{Cycle, Source, wire};
-use crate::api::plan::RuntimePlan;
 use crate::api::problem::{Problem, Problems};
 use crate::domain::prompt::Prompt;
 use crate::embed::{self, read_plan};
 use crate::engine::subject::Subject;
+use crate::plan::RuntimePlan;
 
 /// Compare a given challenger with the champion, and apply the gate.
 ///

@@ -15,7 +15,7 @@ use crate::embed;
 Examples:
   whetstone convert -f pipeline.yaml > optimization.yaml")]
 pub(super) struct Arguments {
-    /// The pipeline template
+    /// The pipeline template; `-` reads standard input
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     file: PathBuf,
 }

@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", env = "WHETSTONE_STORE")]
     store: Option<PathBuf>,
     /// The maximum number of cycles to list
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// The format of standard output
     #[arg(short, long, value_enum, default_value_t = Format::Text)]

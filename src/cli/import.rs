@@ -38,7 +38,7 @@ pub(super) fn import(arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut files = Vec::new();
     for path in &arguments.files {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).with_context(|| format!("reading {name}"))?;
+        let bytes = std::fs::read(path).map_err(|error| WrongArguments(format!("reading {name}: {error}")))?;
         let text = import::decode(&name, bytes)?;
         files.push((name, text));
     }

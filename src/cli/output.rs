@@ -8,11 +8,11 @@ use anyhow::Context as _;
 
 use super::Format;
 use super::exit::WrongArguments;
-use crate::api::Plan;
 use crate::decide::conclude::Verdict;
 use crate::engine::report::{Kind, Report};
 use crate::engine::{Outcome, apply};
 use crate::kubernetes::manifests;
+use crate::plan::Plan;
 use crate::web::report;
 
 /// Creates the directory and checks that it is writable, before anything is paid.
@@ -40,8 +40,8 @@ pub(super) fn write(dir: &Path, plan: &Plan, outcome: &Outcome) -> anyhow::Resul
     file("report.md".to_owned(), report::markdown(&outcome.report))?;
     if let Some(target) = &plan.target {
         let data = apply::target_data(&outcome.versions);
-        let manifest = manifests::config_map(&plan.namespace, &target.config_map, &plan.name, data)?;
-        file(format!("manifests/configmap-{}.yaml", target.config_map), manifest)?;
+        let manifest = manifests::config_map(&plan.namespace, target, &plan.name, data)?;
+        file(format!("manifests/configmap-{target}.yaml"), manifest)?;
     }
     for version in &outcome.versions {
         let manifest = manifests::prompt_version(&plan.namespace, &plan.name, version)?;

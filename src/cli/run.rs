@@ -49,7 +49,8 @@ pub(super) struct Arguments {
 /// The resource and the manifests of the ConfigMaps that it refers to.
 #[derive(clap::Args, Debug)]
 struct Source {
-    /// A file with an AgentOptimization and, optionally, the ConfigMaps that it refers to; or a pipeline template
+    /// A file with an AgentOptimization and, optionally, the ConfigMaps that it refers to; or a pipeline template. `-` reads
+    /// standard input, and paths in it are relative to the current directory
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     file: Option<PathBuf>,
     /// A directory with manifests of the ConfigMaps that the resource refers to

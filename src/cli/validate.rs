@@ -2,10 +2,10 @@
 
 use super::Source;
 use super::exit::Exit;
-use crate::api::Plan;
-use crate::api::plan::RuntimePlan;
 use crate::domain::words::counted;
 use crate::embed::read_plan;
+use crate::plan::Plan;
+use crate::plan::RuntimePlan;
 
 /// Check a resource and everything it refers to.
 ///

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::progress::Meter;
 use super::{Cycle, exit::Exit, output};
-use crate::api::Plan;
 use crate::embed::{self, SystemClock};
 use crate::engine::error::CycleError;
 use crate::engine::{Outcome, Pipeline};
 use crate::models;
+use crate::plan::Plan;
 use crate::simulator::Server;
 use crate::store::{ObjectLock, Sqlite};
 

@@ -123,7 +123,11 @@ fn wants(observed: &Observed, resolved: &Resolved) -> (Wants, Option<ScheduleErr
         (!value.is_empty()).then(|| value.clone())
     };
     let handled_until = observed.record.schedule.as_ref().map(|schedule| schedule.handled_until);
-    let due = object.spec.schedule.as_ref().map(|schedule| schedule::due(schedule, handled_until, observed.now));
+    let due = object
+        .spec
+        .schedule
+        .as_ref()
+        .map(|schedule| schedule::due(&schedule.cron, schedule.zone(), handled_until, observed.now));
     let (schedule, error) = match due.transpose() {
         Ok(due) => (due, None),
         Err(error) => (None, Some(error)),

@@ -11,7 +11,6 @@ use super::cycles::Supervised;
 use super::error::{Attempt, ReconcileError};
 use super::record;
 use crate::api::AgentOptimization;
-use crate::api::plan::PromotionPlan;
 use crate::api::promotion::Target as TargetSpec;
 use crate::api::resolve::promotion;
 use crate::api::status::AgentOptimizationStatus;
@@ -21,6 +20,7 @@ use crate::engine::apply::{PROMPT_KEY, VERSION_KEY};
 use crate::kubernetes::names::key_of;
 use crate::kubernetes::target::{self, Target};
 use crate::kubernetes::versions::Indexed;
+use crate::plan::PromotionPlan;
 
 /// The known state of one optimization.
 pub(crate) struct Observed {

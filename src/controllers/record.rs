@@ -6,10 +6,11 @@
 use std::str::FromStr;
 
 use crate::api::status::{
-    AgentOptimizationStatus, Amount, Challenger, Exhausted, FinishedCycle, RunningCycle, Serving, VersionRef,
-    WatchStatus,
+    AgentOptimizationStatus, Amount, Challenger, Exhausted, FinishedCycle, Handled, RunningCycle, ScheduleStatus,
+    Serving, SignalStatus, VersionRef, Waiting, WatchStatus,
 };
 use crate::decide::lifecycle::{self as decided, Cost, Record, VersionId, Watch};
+use crate::decide::watch::SignalRecord;
 use crate::domain::ids::VersionName;
 use crate::domain::money::Money;
 use crate::domain::score::Score;
@@ -67,8 +68,8 @@ pub(super) fn read(status: &AgentOptimizationStatus) -> Record {
         drifted: *drifted,
         pinned: *pinned,
         last_number: last_number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0),
-        handled: handled.clone(),
-        schedule: schedule.clone(),
+        handled: handled.as_ref().map(read_handled),
+        schedule: schedule.as_ref().map(read_schedule),
         cost: cost
             .as_ref()
             .and_then(|cost| Some(Cost { amount: parsed(Some(&cost.amount))?, currency: cost.currency.clone() })),
@@ -112,7 +113,7 @@ pub(super) fn write(record: &Record, before: &AgentOptimizationStatus) -> AgentO
         challenger: challenger.as_ref().map(write_challenger),
         restarted_for: before.restarted_for.clone(),
         base_hash: base_hash.map(|hash| hash.to_string()),
-        cycle: cycle.as_ref().map(write_cycle),
+        cycle: cycle.as_ref().map(|cycle| write_cycle(cycle, before.cycle.as_ref())),
         inputs: inputs.as_ref().map(ToString::to_string),
         attempts: *attempts,
         exhausted: exhausted.iter().map(write_exhausted).collect(),
@@ -127,8 +128,8 @@ pub(super) fn write(record: &Record, before: &AgentOptimizationStatus) -> AgentO
         pinned: *pinned,
         last_number: i64::try_from(*last_number).ok().filter(|number| *number > 0),
         notices: before.notices.clone(),
-        handled: handled.clone(),
-        schedule: schedule.clone(),
+        handled: handled.as_ref().map(write_handled),
+        schedule: schedule.as_ref().map(write_schedule),
         cost: cost
             .as_ref()
             .map(|Cost { amount, currency }| Amount { amount: amount.to_string(), currency: currency.clone() }),
@@ -221,7 +222,7 @@ fn read_cycle(cycle: &RunningCycle) -> decided::RunningCycle {
         requested,
         challenger,
         started_at,
-        progress,
+        progress: _,
         waiting,
     } = cycle;
     decided::RunningCycle {
@@ -233,24 +234,13 @@ fn read_cycle(cycle: &RunningCycle) -> decided::RunningCycle {
         requested: requested.clone(),
         challenger: name(challenger.as_ref()),
         started_at: *started_at,
-        progress: progress.clone(),
-        waiting: waiting.clone(),
+        waiting: waiting.as_ref().map(read_waiting),
     }
 }
 
-fn write_cycle(cycle: &decided::RunningCycle) -> RunningCycle {
-    let decided::RunningCycle {
-        kind,
-        cause,
-        inputs,
-        attempt,
-        series,
-        requested,
-        challenger,
-        started_at,
-        progress,
-        waiting,
-    } = cycle;
+fn write_cycle(cycle: &decided::RunningCycle, before: Option<&RunningCycle>) -> RunningCycle {
+    let decided::RunningCycle { kind, cause, inputs, attempt, series, requested, challenger, started_at, waiting } =
+        cycle;
     RunningCycle {
         kind: *kind,
         cause: *cause,
@@ -261,8 +251,68 @@ fn write_cycle(cycle: &decided::RunningCycle) -> RunningCycle {
         requested: requested.clone(),
         challenger: text(challenger.as_ref()),
         started_at: *started_at,
-        progress: progress.clone(),
-        waiting: waiting.clone(),
+        progress: before.and_then(|before| before.progress.clone()),
+        waiting: waiting.as_ref().map(write_waiting),
+    }
+}
+
+fn read_waiting(waiting: &Waiting) -> decided::Waiting {
+    let Waiting { failures, until, message, needs_a_person } = waiting;
+    decided::Waiting { failures: *failures, until: *until, message: message.clone(), needs_a_person: *needs_a_person }
+}
+
+fn write_waiting(waiting: &decided::Waiting) -> Waiting {
+    let decided::Waiting { failures, until, message, needs_a_person } = waiting;
+    Waiting { failures: *failures, until: *until, message: message.clone(), needs_a_person: *needs_a_person }
+}
+
+fn read_handled(handled: &Handled) -> decided::Handled {
+    let Handled { run_at, approve, rollback_to, message } = handled.clone();
+    decided::Handled { run_at, approve, rollback_to, message }
+}
+
+fn write_handled(handled: &decided::Handled) -> Handled {
+    let decided::Handled { run_at, approve, rollback_to, message } = handled.clone();
+    Handled { run_at, approve, rollback_to, message }
+}
+
+fn read_schedule(schedule: &ScheduleStatus) -> decided::ScheduleState {
+    let ScheduleStatus { handled_until, next } = schedule;
+    decided::ScheduleState { handled_until: *handled_until, next: *next }
+}
+
+fn write_schedule(schedule: &decided::ScheduleState) -> ScheduleStatus {
+    let decided::ScheduleState { handled_until, next } = schedule;
+    ScheduleStatus { handled_until: *handled_until, next: *next }
+}
+
+fn read_signal(signal: &SignalStatus) -> SignalRecord {
+    let SignalStatus { name, state, value, baseline, message, definition, breaches, at } = signal;
+    let finite = |text: Option<&String>| parsed(text).filter(|number: &f64| number.is_finite());
+    SignalRecord {
+        name: name.clone(),
+        state: *state,
+        value: finite(value.as_ref()),
+        baseline: finite(baseline.as_ref()),
+        message: message.clone(),
+        definition: definition.clone(),
+        breaches: *breaches,
+        at: *at,
+    }
+}
+
+fn write_signal(signal: &SignalRecord) -> SignalStatus {
+    let SignalRecord { name, state, value, baseline, message, definition, breaches, at } = signal;
+    let text = |number: &f64| format!("{number:?}");
+    SignalStatus {
+        name: name.clone(),
+        state: *state,
+        value: value.as_ref().map(text),
+        baseline: baseline.as_ref().map(text),
+        message: message.clone(),
+        definition: definition.clone(),
+        breaches: *breaches,
+        at: *at,
     }
 }
 
@@ -358,7 +408,7 @@ fn read_watch(watch: &WatchStatus) -> Watch {
         until: *until,
         established: *established,
         breaches: *breaches,
-        signals: signals.clone(),
+        signals: signals.iter().map(read_signal).collect(),
     }
 }
 
@@ -370,7 +420,7 @@ fn write_watch(watch: &Watch) -> WatchStatus {
         until: *until,
         established: *established,
         breaches: *breaches,
-        signals: signals.clone(),
+        signals: signals.iter().map(write_signal).collect(),
     }
 }
 

@@ -21,15 +21,16 @@ use super::error::ReconcileError;
 use super::lock;
 use super::observe::Observed;
 use super::resolved::{Blocker, Computed, Prepared, Resolved};
-use crate::api::plan::watch::WatchPlan;
 use crate::api::problem::Problems;
 use crate::api::resolve::{Reference, References, resolve as resolve_submission, watch};
-use crate::api::{AgentOptimization, Plan, Submission};
+use crate::api::{AgentOptimization, Submission};
 use crate::decide::lifecycle::PromptText;
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ObjectKey;
 use crate::domain::words::counted;
 use crate::kubernetes::target::MOST_BYTES;
+use crate::plan::Plan;
+use crate::plan::watch::WatchPlan;
 
 /// How often an optimization is reconciled while its references are being computed. It is reconciled when that is done,
 /// too.

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 
 use super::conditions;
-use crate::api::Plan;
-use crate::api::plan::InputsId;
-use crate::api::plan::watch::WatchPlan;
 use crate::api::problem::Problems;
 use crate::decide::lifecycle::PromptText;
 use crate::domain::money::Money;
+use crate::plan::InputsId;
+use crate::plan::Plan;
+use crate::plan::watch::WatchPlan;
 
 /// A problem with the resource, or with what it refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,9 +13,8 @@ use super::record;
 use super::resolve;
 use super::resolved::{Keys, Prepared};
 use super::stores::Stores;
-use crate::api::plan::KeyPlan;
 use crate::api::resolve::max_drop;
-use crate::api::{AgentOptimization, Plan, PromptVersion};
+use crate::api::{AgentOptimization, PromptVersion};
 use crate::decide::lifecycle::{
     ChallengerFacts, CycleFacts, Failed, Gated, Names, PromptText, Remeasured, RunningCycle, TooDear,
 };
@@ -35,6 +34,7 @@ use crate::engine::{Outcome, Pipeline};
 use crate::kubernetes::names::key_of;
 use crate::kubernetes::versions;
 use crate::models::{self, Connections, Pauses};
+use crate::plan::{KeyPlan, Plan};
 use crate::store::{ObjectLock, Sqlite, Store as _};
 use crate::telemetry::{Metered, Timed};
 
@@ -206,7 +206,8 @@ fn pipeline(
         pauses,
         ..models::Options::default()
     };
-    let find = |_: &ModelName, key: &KeyPlan| key.secret.as_ref().and_then(|(secret, key)| keys.get(secret, key));
+    let find =
+        |_: &ModelName, key: &KeyPlan| key.secret.as_ref().and_then(|secret| keys.get(&secret.name, &secret.key));
     let client = models::Client::new(&plan.models, &find, options)?;
     // Running calls of a stopped cycle are still recorded, and hold the lock until then, so that the next cycle does not
     // make the same calls.

@@ -15,14 +15,14 @@ use tracing::Instrument as _;
 
 use super::lock;
 use super::resolved::Keys;
-use crate::api::plan::watch::WatchPlan;
-use crate::api::source::SecretKeyRef;
-use crate::api::status::SignalStatus;
 use crate::decide::lifecycle::{Watch, Watched};
+use crate::decide::watch::SignalRecord;
 use crate::decide::watch::{Gap, Reading, RoundOutcome, judge_round, judge_signal, known_baseline};
 use crate::domain::ids::{ObjectKey, VersionName};
 use crate::engine::ports::Clock;
 use crate::models::Connections;
+use crate::plan::SecretRef;
+use crate::plan::watch::WatchPlan;
 use crate::signals::Prometheus;
 
 /// How often the status shows new values if nothing else has changed.
@@ -153,7 +153,7 @@ async fn follow(
         let verdicts: Vec<_> =
             plan.signals.iter().zip(&readings).map(|(signal, reading)| judge_signal(signal, reading)).collect();
         let (next, round) = judge_round(&signals, &verdicts, plan.breaches, clock.now());
-        let summary = |signals: &[SignalStatus]| {
+        let summary = |signals: &[SignalRecord]| {
             signals.iter().map(|signal| (signal.name.clone(), signal.state, signal.breaches)).collect::<Vec<_>>()
         };
         let is_news = summary(&signals) != summary(&next) || matches!(round.outcome, RoundOutcome::Breach { .. });
@@ -171,7 +171,7 @@ async fn follow(
 fn prepare(plan: &WatchPlan, keys: &Keys, connections: &Connections) -> Result<Prometheus, String> {
     let planned = plan.prometheus.as_ref().ok_or("there is no Prometheus to ask")?;
     let http = connections.to(&planned.url).map_err(|refusal| refusal.to_string())?;
-    let find = |secret: &SecretKeyRef| keys.get(&secret.name, &secret.key);
+    let find = |secret: &SecretRef| keys.get(&secret.name, &secret.key);
     Prometheus::new(planned, &find, http.clone()).map_err(|error| error.to_string())
 }
 

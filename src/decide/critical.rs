@@ -47,7 +47,7 @@ impl Part {
             Self::Training => "training part",
             Self::Regression => "regression part",
             Self::HeldOut => "held-out part",
-            Self::Compared => "compared scenarios",
+            Self::Compared => "comparison",
         }
     }
 }
@@ -475,7 +475,7 @@ mod tests {
             }
             let covered = message(CycleCode::CriticalNotCovered);
             prop_assert_eq!(covered.is_some(), compared < held_out);
-            let beginning = format!("{compared} of {} in the held-out part", counted(held_out, "scenario"));
+            let beginning = format!("only {compared} of {} in the held-out part were run", counted(held_out, "scenario"));
             prop_assert!(covered.is_none_or(|text| text.starts_with(&beginning)), "{}", beginning);
         }
     }

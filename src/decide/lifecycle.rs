@@ -23,16 +23,19 @@ use jiff::Timestamp;
 pub use self::deferral::{Deferred, without_new_versions};
 pub use self::note::{EventReason, Note, Obstacle, ObstacleReason};
 pub use self::outcome::{ChallengerFacts, CycleFacts, Ended, Failed, Gated, Remeasured, TooDear};
-pub use self::record::{Challenger, Cost, Exhausted, FinishedCycle, Record, RunningCycle, Serving, VersionId, Watch};
+pub use self::record::{
+    Challenger, Cost, Exhausted, FinishedCycle, Handled, Record, RunningCycle, ScheduleState, Serving, VersionId,
+    Waiting, Watch,
+};
 pub use self::versions::{KnownVersion, Names, NewVersion, VersionOrigin, VersionVerdict, phase_of, retained};
 use super::watch::Round;
-use crate::api::plan::watch::WatchPlan;
-use crate::api::promotion::{Approval, OnBaseChange};
-use crate::api::status::SignalStatus;
+use crate::decide::watch::SignalRecord;
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::{RecordedInputs, VersionName};
 use crate::domain::lifecycle::{Origin, Phase};
 use crate::domain::money::Money;
+use crate::plan::promotion::{Approval, OnBaseChange};
+use crate::plan::watch::WatchPlan;
 
 /// What a person wants: from the spec and the annotations.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,7 +148,7 @@ pub struct Watched {
     /// The version that served when it was read.
     pub version: VersionName,
     /// The readings, as the status shows them.
-    pub signals: Vec<SignalStatus>,
+    pub signals: Vec<SignalRecord>,
     /// What they come to.
     pub round: Round,
 }

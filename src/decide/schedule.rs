@@ -6,7 +6,6 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use super::lifecycle::Due;
-use crate::api::intent::Schedule;
 
 /// A schedule that cannot be kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,12 +24,13 @@ pub enum ScheduleError {
 }
 
 /// The times of a schedule around `now`: the newest one after `handled_until` that has passed, and the next one.
+/// `cron` has five fields or is a name such as `@daily`; `zone` is an IANA time zone.
 /// A time that summer time leaves out is made up for when the clock has passed it; one that comes twice counts once.
 ///
 /// # Errors
 /// [`ScheduleError`] when the schedule cannot be read.
-pub fn due(schedule: &Schedule, handled_until: Option<Timestamp>, now: Timestamp) -> Result<Due, ScheduleError> {
-    let (cron, zone) = read(schedule)?;
+pub fn due(cron: &str, zone: &str, handled_until: Option<Timestamp>, now: Timestamp) -> Result<Due, ScheduleError> {
+    let (cron, zone) = read(cron, zone)?;
     let here: Zoned = now.to_zoned(zone);
     let passed = cron.find_previous_occurrence(&here, true).ok().map(|time| time.timestamp());
     // A clock that was set back makes the past of the record the future.
@@ -41,11 +41,9 @@ pub fn due(schedule: &Schedule, handled_until: Option<Timestamp>, now: Timestamp
     })
 }
 
-fn read(schedule: &Schedule) -> Result<(Cron, TimeZone), ScheduleError> {
+fn read(cron: &str, zone: &str) -> Result<(Cron, TimeZone), ScheduleError> {
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-    let cron = parser
-        .parse(&schedule.cron)
-        .map_err(|error| ScheduleError::Cron { cron: schedule.cron.clone(), why: error.to_string() })?;
-    let zone = schedule.zone();
+    let cron =
+        parser.parse(cron).map_err(|error| ScheduleError::Cron { cron: cron.to_owned(), why: error.to_string() })?;
     Ok((cron, TimeZone::get(zone).map_err(|_| ScheduleError::TimeZone(zone.to_owned()))?))
 }

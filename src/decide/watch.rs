@@ -35,7 +35,7 @@ mod round;
 mod signal;
 
 pub use reevaluation::{Predecessor, Reevaluated, Reference, Remeasurement, judge_reevaluation};
-pub use round::{Round, RoundOutcome, judge_round, known_baseline, unproven};
+pub use round::{Round, RoundOutcome, SignalRecord, judge_round, known_baseline, unproven};
 pub use signal::{Answer, Gap, Reading, SignalVerdict, judge_signal};
 
 #[cfg(test)]

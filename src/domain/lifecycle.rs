@@ -6,6 +6,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The maximum number of finished cycles in a record, `status.history`.
+pub const HISTORY: usize = 10;
+/// The maximum number of versions in quarantine, `status.quarantine`. The store has all of them.
+pub const QUARANTINE: usize = 50;
+/// The maximum number of cycles without a budget in a record, `status.exhausted`.
+pub const EXHAUSTED: usize = 16;
+
 /// The phase of an AgentOptimization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
@@ -185,4 +192,15 @@ impl From<CycleVerdict> for String {
     fn from(verdict: CycleVerdict) -> Self {
         verdict.as_str().to_owned()
     }
+}
+
+/// The state of a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SignalState {
+    /// Within its limits.
+    Ok,
+    /// Beyond a limit.
+    Breach,
+    /// No evidence: no data, NaN, too little traffic, or Prometheus unreachable.
+    NoEvidence,
 }

@@ -29,7 +29,6 @@ use self::turn::{Turn, Turns};
 use super::held;
 use super::ports::{CallError, CallErrorKind, CallTags, Ledger, LedgerEntry, Models, Progress, StoreError};
 use super::stopwatch::{CallTime, Stopwatch};
-use crate::api::plan::ModelPlan;
 use crate::domain::call::{
     Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose, Unusable,
 };
@@ -37,9 +36,7 @@ use crate::domain::hash::ContentHash;
 use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::money::{BudgetExhausted, Money, Usage};
 use crate::domain::series::Series;
-
-/// The default number of requests for a call whose answers are unusable.
-const ATTEMPTS: u32 = 6;
+use crate::plan::ModelPlan;
 
 /// Why a call gave no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -343,7 +340,7 @@ impl Shared {
 
     /// Sends the request until an answer is usable, and records every answer that is paid.
     async fn pay(&self, call: &Call, ask: &Ask, mut reservation: Reservation) -> Result<Answer, CallFailure> {
-        let allowed = call.plan.limits.attempts.unwrap_or(ATTEMPTS);
+        let allowed = call.plan.limits.attempts;
         let mut attempts = 0;
         loop {
             let time = Arc::new(CallTime::within(call.time.clone()));

@@ -15,11 +15,11 @@ use tokio::task::spawn_blocking;
 
 use super::calls::Calls;
 use super::error::CycleError;
-use crate::api::plan::ModelUse;
 use crate::domain::call::{EmbedRequest, Phase};
 use crate::domain::cluster::{Cluster, Failure, Grouped, Grouping};
 use crate::domain::ids::DimensionName;
 use crate::domain::score::{ToolError, ToolErrorKind};
+use crate::plan::ModelUse;
 
 pub use vectorise::{DIMENSIONS, vectorise, vectors};
 

@@ -19,8 +19,6 @@ use super::report::Kind;
 use super::shadow::{self, Paired};
 use super::subject::Subject;
 use super::{Outcome, Pipeline, cluster, gate};
-use crate::api::Plan;
-use crate::api::plan::ClusteringPlan;
 use crate::decide;
 use crate::decide::conclude::NoChallenger;
 use crate::decide::critical::NewFailure;
@@ -29,6 +27,8 @@ use crate::domain::cluster::Failure;
 use crate::domain::hash::ContentHash;
 use crate::domain::suite::ScenarioKey;
 use crate::domain::words::counted;
+use crate::plan::ClusteringPlan;
+use crate::plan::Plan;
 
 /// A running cycle.
 pub(super) struct Cycle {

@@ -28,9 +28,6 @@ use super::score::judge::JudgeError;
 use super::score::{Examined, ScoreError, examine, judged};
 use super::subject::Subject;
 use super::texts::Texts;
-use crate::api::Plan;
-use crate::api::plan::RuntimePlan;
-use crate::api::scoring::Scorer;
 use crate::domain::call::{CallKey, ChatRequest, Phase, Purpose};
 use crate::domain::cluster::Failure;
 use crate::domain::hash::ContentHash;
@@ -39,6 +36,9 @@ use crate::domain::scenario::Scenario;
 use crate::domain::score::{Evaluation, Sample, ScenarioResult};
 use crate::domain::suite::{ScenarioKey, Suite};
 use crate::domain::transcript::Transcript;
+use crate::plan::Plan;
+use crate::plan::RuntimePlan;
+use crate::plan::scoring::Scorer;
 
 /// The maximum number of a cycle's transcripts that are examined concurrently, if examining them may take long.
 const EXAMINATIONS: usize = 2;

@@ -2,10 +2,10 @@
 
 use super::ports::Memory;
 use super::shadow::Paired;
-use crate::api::Plan;
 use crate::decide::critical::NewFailure;
 use crate::decide::gate::{Evidence, Report, Rules, gate};
 use crate::domain::suite::ScenarioKey;
+use crate::plan::Plan;
 
 /// Judges the measurements of *shadow*. `again` are the scenarios that seemed to newly fail in a critical dimension, with
 /// further repeats; whether they fail is decided by all repeats together. The scores are those of the first repeats, which

@@ -16,13 +16,13 @@ pub(crate) use self::leak::LeakGuard;
 use super::calls::Calls;
 use super::error::CycleError;
 use super::subject::Subject;
-use crate::api::plan::{Plan, ValidationPlan};
 use crate::domain::call::{ChatAnswer, ChatRequest, Finish, Phase, Purpose};
 use crate::domain::cluster::Cluster;
 use crate::domain::patch::{Patch, RejectedPatch};
 use crate::domain::prompt::{changed_sections, edit_share};
 use crate::domain::prompt_set::PromptSet;
 use crate::domain::transcript::Message;
+use crate::plan::{Plan, ValidationPlan};
 
 /// A prompt that may be an improvement.
 #[derive(Clone, Debug)]

@@ -13,13 +13,13 @@ use super::evaluate::{CountedAs, Evaluator};
 use super::report::means;
 use super::shadow;
 use super::subject::Subject;
-use crate::api::Plan;
 use crate::domain::call::Phase;
 use crate::domain::hash::ContentHash;
 use crate::domain::money::Money;
 use crate::domain::prompt::Prompt;
 use crate::domain::score::Evaluation;
 use crate::domain::series::Series;
+use crate::plan::Plan;
 use crate::stats::LocationTest as _;
 use crate::stats::permutation::sign_flip;
 

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::calls::{Spending, Tally};
 use super::run::Unusual;
 use super::validate::Attempt;
-use crate::api::Plan;
 use crate::decide::conclude::{Reason, Verdict};
 use crate::decide::critical::Critical;
 use crate::decide::gate;
 use crate::domain::cluster::{Cluster, Failure, Grouping, Rule};
 use crate::domain::money::Money;
 use crate::domain::score::Evaluation;
+use crate::plan::Plan;
 
 /// The version of this format. New fields do not change it; a change of meaning does.
 pub const SCHEMA_VERSION: &str = "whetstone.dev/report/v1";

@@ -14,12 +14,12 @@ use super::calls::{CallFailure, Calls};
 use super::stopwatch::Stopwatch;
 use super::subject::Subject;
 use super::texts::{Held, TooMuchText};
-use crate::api::plan::{Plan, RuntimePlan};
 use crate::domain::call::{CallKey, ChatAnswer, ChatRequest, Finish, Parameters, Phase, Purpose};
 use crate::domain::ids::ModelName;
 use crate::domain::scenario::{Scenario, SimulatedUser};
 use crate::domain::tool::ToolDefinition;
 use crate::domain::transcript::{Ending, Message, Opaque, Transcript};
+use crate::plan::{Plan, RuntimePlan};
 
 /// The default maximum number of messages of a simulated user.
 const USER_TURNS: u32 = 10;

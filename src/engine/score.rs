@@ -23,13 +23,13 @@ use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::api::plan::{DimensionPlan, ModelUse};
-use crate::api::scoring::Scorer;
 use crate::domain::call::{ChatAnswer, ChatRequest};
 use crate::domain::ids::{ModelName, ScenarioId};
 use crate::domain::scenario::{Check, Scenario};
 use crate::domain::score::{CheckKind, DimensionScore, FailedCheck, Sample, Score, ToolError};
 use crate::domain::transcript::{Ending, Message, Transcript};
+use crate::plan::scoring::Scorer;
+use crate::plan::{DimensionPlan, ModelUse};
 use crate::stats;
 
 use checks::{CheckError, CompiledCheck};
@@ -358,8 +358,8 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
-    use crate::api::scoring::Scorer::{Checks, ChecksOrJudge, Judge, ToolCalls};
     use crate::domain::transcript::Message;
+    use crate::plan::scoring::Scorer::{Checks, ChecksOrJudge, Judge, ToolCalls};
 
     fn dimension(name: &str, scorer: Scorer, judge: &str) -> DimensionPlan {
         DimensionPlan {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::api::plan::{Plan, RuntimePlan};
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::ScenarioId;
 use crate::domain::prompt_set::PromptSet;
 use crate::domain::transcript::Transcript;
+use crate::plan::{Plan, RuntimePlan};
 
 /// What is measured.
 #[derive(Clone, Debug)]

@@ -30,13 +30,13 @@ use super::evaluate::{CountedAs, Evaluator};
 use super::patch::{Asking, Candidate};
 use super::ports::Progress;
 use super::subject::Subject;
-use crate::api::Plan;
 use crate::decide::critical::{Broken, Critical, Standing};
 use crate::domain::cluster::Cluster;
 use crate::domain::ids::ScenarioId;
 use crate::domain::patch::{EditKey, RejectedPatch};
 use crate::domain::score::Evaluation;
 use crate::domain::suite::ScenarioKey;
+use crate::plan::Plan;
 
 /// The number of a cluster's scenarios that a candidate is tried on before the others are run.
 const FIRST_LOOK: usize = 4;

@@ -230,7 +230,7 @@ mod tests {
     use super::super::form::LimitName;
     use super::super::samples;
     use super::*;
-    use crate::api::models::SystemRole;
+    use crate::plan::model::SystemRole;
 
     const FORM: Form = Form {
         structured: Structured::Schema,

@@ -15,11 +15,8 @@ use super::form::Wanted;
 use super::limits::Limiter;
 use super::room::Room;
 use super::wire::{self, Wire};
-use crate::api::plan::{HeaderPlan, KeyPlan, ModelPlan};
 use crate::domain::ids::ModelName;
-
-const TIMEOUT: Duration = Duration::from_mins(1);
-const ATTEMPTS: u32 = 6;
+use crate::plan::{HeaderPlan, KeyPlan, ModelPlan, SecretRef};
 
 /// One configured model of the plan.
 #[derive(Debug)]
@@ -121,8 +118,8 @@ impl Endpoint {
                 seed: plan.seed,
             },
             server: format!("{base} {}", plan.identity.model),
-            timeout: limits.timeout.map_or(TIMEOUT, |timeout| timeout.0),
-            attempts: limits.attempts.unwrap_or(ATTEMPTS).max(1),
+            timeout: limits.timeout,
+            attempts: limits.attempts,
             limiter: Limiter::new(concurrency, limits.requests_per_minute, limits.tokens_per_minute),
             room: room.clone(),
             warned: Warned::default(),
@@ -219,7 +216,7 @@ fn add_headers(
 /// A description of where a key comes from.
 fn place(key: Option<&KeyPlan>) -> String {
     let Some(key) = key else { return "apiKey of the model, which has none".to_owned() };
-    let secret = key.secret.as_ref().map(|(name, key)| format!("key {key:?} of Secret {name:?}"));
+    let secret = key.secret.as_ref().map(|SecretRef { name, key }| format!("key {key:?} of Secret {name:?}"));
     match (&key.env, secret) {
         (Some(env), Some(secret)) => format!("{env} (in a cluster: {secret})"),
         (Some(env), None) => env.clone(),

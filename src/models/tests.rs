@@ -15,10 +15,9 @@ mod hostile;
 mod settings;
 
 use super::*;
-use crate::api::models::{Limits, StructuredOutput, SystemRole, TokenLimit};
-use crate::api::plan::{HeaderPlan, Provider};
 use crate::domain::call::{Finish, ModelIdentity, Parameters, Temperature};
-use crate::domain::duration::HumanDuration;
+use crate::plan::model::{StructuredOutput, SystemRole, TokenLimit};
+use crate::plan::{HeaderPlan, LimitsPlan, Provider, SecretRef};
 
 /// The server's reply to a request.
 enum Reply {
@@ -139,7 +138,13 @@ fn plan(base: &str) -> ModelPlan {
         system_role: SystemRole::System,
         headers: Vec::new(),
         price: None,
-        limits: Limits { attempts: Some(3), ..Limits::default() },
+        limits: LimitsPlan {
+            concurrency: None,
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            timeout: Duration::from_mins(1),
+            attempts: 3,
+        },
     }
 }
 
@@ -252,7 +257,7 @@ async fn a_connection_that_is_closed_or_refused_is_named() {
 async fn a_provider_that_says_nothing_runs_into_the_time_out_of_each_attempt() {
     let server = Server::start((0..3).map(|_| Reply::Silence).collect()).await;
     let mut plan = plan(&server.base);
-    plan.limits.timeout = Some(HumanDuration(Duration::from_millis(20)));
+    plan.limits.timeout = Duration::from_millis(20);
     let error = ask(&client(plan)).await.unwrap_err();
     assert_eq!((error.kind, error.attempts), (CallErrorKind::Timeout, 3));
     assert!(error.message.contains("within 20ms; raise limits.timeout"), "{error}");
@@ -277,12 +282,9 @@ async fn waiting_for_a_slot_is_not_on_the_time_of_the_attempt() {
     let busy = reply("429 Too Many Requests", "retry-after-ms: 120\r\n", "{}");
     let server = Server::start(vec![busy]).await;
     let mut plan = plan(&server.base);
-    plan.limits = Limits {
-        concurrency: Some(1),
-        timeout: Some(HumanDuration(Duration::from_millis(100))),
-        attempts: Some(2),
-        ..Limits::default()
-    };
+    plan.limits.concurrency = Some(1);
+    plan.limits.timeout = Duration::from_millis(100);
+    plan.limits.attempts = 2;
     let client = client(plan);
     let (first, second) = tokio::join!(ask(&client), ask(&client));
     assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
@@ -353,7 +355,7 @@ fn every_missing_key_is_named_at_once() {
     let required = |env: Option<&str>, secret: Option<(&str, &str)>| ModelPlan {
         key: Some(KeyPlan {
             env: env.map(str::to_owned),
-            secret: secret.map(|(name, key)| (name.to_owned(), key.to_owned())),
+            secret: secret.map(|(name, key)| SecretRef { name: name.to_owned(), key: key.to_owned() }),
             required: true,
         }),
         ..plan("https://api.openai.com/v1")

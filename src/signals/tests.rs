@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::api::plan::watch::{Margin, SamplesPlan};
+use crate::plan::watch::{Margin, SamplesPlan};
 
 const TOKEN: &str = "tok-planted-0123456789";
 
@@ -96,12 +96,12 @@ fn query_of(bytes: &[u8]) -> Option<String> {
     url::form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "query").map(|(_, query)| query.into_owned())
 }
 
-fn secret(key: &str) -> SecretKeyRef {
-    SecretKeyRef { name: "prometheus".to_owned(), key: key.to_owned() }
+fn secret(key: &str) -> SecretRef {
+    SecretRef { name: "prometheus".to_owned(), key: key.to_owned() }
 }
 
 fn client(plan: &PrometheusPlan) -> Prometheus {
-    let secrets = |_: &SecretKeyRef| Some(SecretString::from(format!("{TOKEN}\n")));
+    let secrets = |_: &SecretRef| Some(SecretString::from(format!("{TOKEN}\n")));
     Prometheus::new(plan, &secrets, http()).unwrap()
 }
 
@@ -342,7 +342,7 @@ fn secrets_that_are_missing_or_cannot_be_sent_are_told_at_once() {
         ],
         timeout: Duration::from_secs(1),
     };
-    let secrets = |secret: &SecretKeyRef| match secret.key.as_str() {
+    let secrets = |secret: &SecretRef| match secret.key.as_str() {
         "empty" => Some(SecretString::from(" \n")),
         "broken" => Some(SecretString::from("tok\nplanted")),
         _ => None,

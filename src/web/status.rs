@@ -17,11 +17,11 @@ pub(crate) use self::words::{Health, obstacle, verdict_words};
 use super::moment::relative;
 use super::terminal::{Terminal, Tone, line, lines};
 use crate::api::intent::annotations;
-use crate::api::promotion::Approval;
 use crate::api::resolve::{self, breaches, promotion};
 use crate::api::status::{AgentOptimizationStatus, Progress, RunningCycle, WatchStatus};
 use crate::api::{AgentOptimization, PromptVersion};
 use crate::domain::words::counted;
+use crate::plan::promotion::Approval;
 
 /// The column in which the text after a label begins.
 const COLUMN: usize = 13;

@@ -127,6 +127,8 @@ fn files_that_are_not_there_or_no_text_are_refused_by_name() {
             vec!["compare", "-f", RESOURCE, "--simulate", "world.yaml", "--store", "store.db", "--challenger", "no.md"],
             "reading no.md: No such file",
         ),
+        (vec!["import", "nothing.json", "--out", "imported"], "reading nothing.json: No such file"),
+        (vec!["history", "--limit", "0"], "0 is not in 1.."),
     ] {
         shop.whetstone(&arguments).says(2, &[words]);
     }
@@ -140,6 +142,25 @@ fn files_that_are_not_there_or_no_text_are_refused_by_name() {
     error: optimization.yaml:8:14: spec.agent.prompt.file: no file "prompt.md"; paths are relative to the resource file
     optimization.yaml:18:16: spec.scenarios[0].file: no file "scenarios.jsonl"; paths are relative to the resource file
     "#);
+}
+
+#[test]
+fn a_resource_is_read_from_standard_input_with_paths_relative_to_the_current_directory() {
+    let shop = Shop::new();
+    let resource = shop.read(RESOURCE);
+    let misspelt = resource.replace("{ref: worker}", "{ref: wroker}");
+    for (text, code, words) in [
+        (resource.as_str(), 0, "16 training"),
+        (misspelt.as_str(), 2, "error: stdin:10:23: "),
+        ("spec: [", 2, "error: stdin:1:"),
+    ] {
+        shop.write("piped.yaml", text);
+        let mut command = shop.command(&["validate", "-f", "-"]);
+        command.stdin(std::fs::File::open(shop.path("piped.yaml")).unwrap());
+        let ended = Running::start(command).wait();
+        assert_eq!(ended.code, Some(code), "{ended}");
+        assert!(format!("{}{}", ended.stdout, ended.stderr).contains(words), "{ended}");
+    }
 }
 
 #[test]

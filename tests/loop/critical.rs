@@ -339,7 +339,7 @@ fn a_comparison_looks_for_new_failures_wherever_it_looks_and_says_where_it_does_
     shop.whetstone(&compare);
     let said = shop.report();
     let covered = reason(&said, "CriticalNotCovered").unwrap();
-    assert!(covered.starts_with("30 of 81 scenarios in the compared scenarios were run"), "{covered}");
+    assert!(covered.starts_with("only 30 of 81 scenarios in the comparison were run"), "{covered}");
 }
 
 #[test]

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
-use whetstone::api::plan::watch::{CredentialPlan, Margin, PrometheusPlan, SamplesPlan, SignalPlan};
-use whetstone::api::source::SecretKeyRef;
 use whetstone::api::status::SignalState;
 use whetstone::decide::watch::{Answer, Gap, Reading, RoundOutcome, judge_round, judge_signal, known_baseline};
 use whetstone::domain::endpoint::AllowList;
 use whetstone::models::Connections;
+use whetstone::plan::SecretRef;
+use whetstone::plan::watch::{CredentialPlan, Margin, PrometheusPlan, SamplesPlan, SignalPlan};
 use whetstone::signals::Prometheus;
 
 use self::server::{Exporter, Server, eventually};
@@ -35,7 +35,7 @@ fn plan(server: &Server) -> PrometheusPlan {
 fn client(plan: &PrometheusPlan) -> Prometheus {
     let allowed = AllowList::read(["127.0.0.1"]).unwrap();
     let connections = Connections::guarded(Arc::new(allowed)).unwrap();
-    let secrets = |secret: &SecretKeyRef| Some(SecretString::from(secret.key.as_str()));
+    let secrets = |secret: &SecretRef| Some(SecretString::from(secret.key.as_str()));
     Prometheus::new(plan, &secrets, connections.to(&plan.url).unwrap().clone()).unwrap()
 }
 
@@ -194,7 +194,7 @@ fn a_prometheus_behind_a_password_is_asked_with_it() {
     let exporter = Exporter::start();
     let server = Server::start_with(&[exporter.address()], SCRAPE, Some(web));
     let with = |password: &str| {
-        let password = SecretKeyRef { name: "prometheus".to_owned(), key: password.to_owned() };
+        let password = SecretRef { name: "prometheus".to_owned(), key: password.to_owned() };
         let credential = Some(CredentialPlan::Basic { user: "us".to_owned(), password });
         value(&client(&PrometheusPlan { credential, ..plan(&server) }), "vector(1)")
     };

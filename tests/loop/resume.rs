@@ -94,7 +94,7 @@ fn ctrl_c_in_any_phase_records_what_is_under_way_says_how_to_go_on_and_the_next_
         );
         ended.says(
             130,
-            &["error: stopped; everything that was paid for is in the ledger, and the same command goes on"],
+            &["error: stopped; everything that was paid for is in the ledger, and the same command continues from here"],
         );
         assert_eq!(simulator.answered(), shop.ledger().calls, "stopped in phase {phase}");
         assert!(!shop.path("out/report.json").exists(), "there is no verdict yet");

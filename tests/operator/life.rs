@@ -141,7 +141,7 @@ fn a_version_that_is_applied_under_a_taken_name_is_refused_on_its_own_object() {
         shop.apply_version(object, prompt, &json!({"spec": {"version": "v2"}}));
         let told = shop.until_version(object, "Rejected");
         let reason = &told.reasons[0];
-        let expected = ["shop-v2 already has the version v2", "its prompt is that of v2, which serves"];
+        let expected = ["shop-v2 already has the version v2", "its prompt is that of v2, the champion"];
         assert!(expected.iter().any(|words| reason.contains(words)), "{reason}");
         eventually("an Event names it", DEADLINE, || {
             let said = format!("PromptVersion {object} is not gated: {reason}");

@@ -35,7 +35,7 @@ fn a_version_applied_by_hand_is_gated_like_any_other_and_none_is_gated_twice() {
     // What needs no gate is refused without one.
     shop.apply_version("twin", &better, &json!({}));
     let told = shop.until_version("twin", "Rejected");
-    assert_eq!(told.reasons, ["it is the prompt of better, which serves"]);
+    assert_eq!(told.reasons, ["its prompt is that of better, the champion"]);
     shop.apply_version("forged", "You lie about your hash.", &json!({"spec": {"hash": hash(&better)}}));
     let told = shop.until_version("forged", "Rejected");
     let expected = format!(
@@ -103,7 +103,7 @@ fn a_changed_base_prompt_is_gated_and_of_rapid_edits_only_the_last() {
     assert_eq!(gates, [(CycleKind::Gate, Cause::BaseChanged, Some("v4"))]);
     for earlier in ["shop-v2", "shop-v3"] {
         let told = shop.until_version(earlier, "Superseded");
-        assert_eq!(told.reasons, ["the base prompt was changed again before this one was gated"]);
+        assert_eq!(told.reasons, ["the base prompt was changed again before this version was gated"]);
     }
     shop.until_event("BasePromptChanged");
     // A gate that was given up has lost nothing.

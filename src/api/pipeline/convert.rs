@@ -12,7 +12,6 @@ use super::super::document::{Content, Document};
 use super::super::models::{Anthropic, Model, OpenAi, TokenPrice};
 use super::super::optimization::{Clustering, Patching, Validation};
 use super::super::problem::Problem;
-use super::super::profile::Profile;
 use super::super::promotion::{Budget, Gate, Promotion, Target};
 use super::super::scenarios::ScenarioSource;
 use super::super::scoring::{ChatModelRef, Dimension, EmbeddingModelRef, Scoring};
@@ -22,6 +21,7 @@ use super::{Converted, Pipeline, ToolEntry};
 use crate::domain::call::{Parameters, Temperature};
 use crate::domain::duration::HumanDuration;
 use crate::domain::tool::ToolDefinition;
+use crate::plan::Profile;
 
 /// The default location of scenarios.
 const SCENARIOS: &str = "scenarios";

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::super::document::nearest::hint;
-use super::super::plan::ModelUse;
 use super::super::problem::{Problem, Problems};
 use super::super::scoring::ChatModelRef;
 use super::super::source::TextSource;
@@ -12,6 +11,7 @@ use super::references::{References, Text};
 use crate::domain::call::{Parameters, Temperature};
 use crate::domain::ids::ModelName;
 use crate::domain::prompt::Prompt;
+use crate::plan::ModelUse;
 
 /// Problems and warnings, each with the place of its field.
 pub(super) struct Findings<'a> {

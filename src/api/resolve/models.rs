@@ -5,16 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use rust_decimal::Decimal;
 use url::Url;
 
-use super::super::AgentOptimizationSpec;
-use super::super::models::{
-    Anthropic, Model, ModelHeader, OpenAi, StructuredOutput, SystemRole, TokenLimit, TokenPrice,
-};
-use super::super::plan::{HeaderPlan, KeyPlan, ModelPlan, Provider};
+use super::super::models::{Anthropic, Limits, Model, ModelHeader, OpenAi, TokenPrice};
 use super::super::source::SecretSource;
+use super::super::{AgentOptimizationSpec, defaults};
 use super::findings::Findings;
 use crate::domain::call::ModelIdentity;
 use crate::domain::ids::ModelName;
 use crate::domain::money::Price;
+use crate::plan::model::{StructuredOutput, SystemRole, TokenLimit};
+use crate::plan::{HeaderPlan, KeyPlan, LimitsPlan, ModelPlan, Provider};
 
 const OPENAI_URL: &str = "https://api.openai.com/v1";
 const OPENAI_KEY: &str = "OPENAI_API_KEY";
@@ -88,8 +87,20 @@ fn plan(model: &Model, path: &str, findings: &mut Findings<'_>) -> Option<ModelP
         system_role: api.system_role,
         headers,
         price,
-        limits: model.limits.clone().unwrap_or_default(),
+        limits: limits(model.limits.as_ref()),
     })
+}
+
+fn limits(written: Option<&Limits>) -> LimitsPlan {
+    let Limits { concurrency, requests_per_minute, tokens_per_minute, timeout, attempts } =
+        written.cloned().unwrap_or_default();
+    LimitsPlan {
+        concurrency,
+        requests_per_minute,
+        tokens_per_minute,
+        timeout: timeout.unwrap_or(defaults::CALL_TIMEOUT).0,
+        attempts: attempts.unwrap_or(defaults::CALL_ATTEMPTS).max(1),
+    }
 }
 
 /// The fields of an API, such as `openAI`.
@@ -118,7 +129,7 @@ fn openai_api(openai: &OpenAi, path: &str, findings: &mut Findings<'_>) -> Optio
         key,
         names_a_key: api_key.is_some(),
         key_header: "authorization",
-        seed: seed.unwrap_or(true),
+        seed: seed.unwrap_or(defaults::SEED),
         token_limit: token_limit.unwrap_or_default(),
         system_role: system_role.unwrap_or_default(),
     })
@@ -185,7 +196,7 @@ fn header(written: &ModelHeader, path: &str, findings: &mut Findings<'_>) -> Opt
                 "secretKeyRef (for the cluster), env (for the command line) or both are required; none is given";
             findings.problem(&format!("{path}.valueFrom"), message);
         }
-        let secret = source.secret_key_ref.as_ref().map(|secret| (secret.name.clone(), secret.key.clone()));
+        let secret = source.secret_key_ref.as_ref().map(Into::into);
         return Some(HeaderPlan::Secret(KeyPlan { env: source.env.clone(), secret, required: true }));
     }
     let value = value.as_ref()?;
@@ -214,7 +225,7 @@ fn key(source: &SecretSource, usual: &str, path: &str, findings: &mut Findings<'
     }
     KeyPlan {
         env: Some(source.env.clone().unwrap_or_else(|| usual.to_owned())),
-        secret: source.secret_key_ref.as_ref().map(|secret| (secret.name.clone(), secret.key.clone())),
+        secret: source.secret_key_ref.as_ref().map(Into::into),
         required: true,
     }
 }

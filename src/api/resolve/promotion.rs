@@ -3,16 +3,16 @@
 use rust_decimal::Decimal;
 
 use super::super::AgentOptimizationSpec;
-use super::super::plan::{GatePlan, PromotionPlan, RuntimePlan};
-use super::super::profile::Defaults;
+use super::super::defaults::{self, Defaults};
 use super::findings::Findings;
 use super::references::{Reference, requested};
 use crate::domain::money::Money;
 use crate::domain::words::{by_number, counted};
+use crate::plan::{GatePlan, PromotionPlan, RuntimePlan};
 
 /// The currency of prices and budget.
 pub(crate) fn currency(spec: &AgentOptimizationSpec) -> String {
-    spec.budget.as_ref().and_then(|budget| budget.currency.clone()).unwrap_or_else(|| "USD".to_owned())
+    spec.budget.as_ref().and_then(|budget| budget.currency.clone()).unwrap_or_else(|| defaults::CURRENCY.to_owned())
 }
 
 /// What the operator does with promotions.

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 
 use super::super::document::excerpt;
 use super::super::document::nearest::hint;
-use super::super::plan::RuntimePlan;
-use super::super::scoring::Scorer;
 use super::findings::exactly_one;
 use super::scenarios::Referents;
 use super::scoring::ACCURACY;
@@ -15,6 +13,8 @@ use crate::domain::pattern;
 use crate::domain::presentable::fault_of_name;
 use crate::domain::scenario::{Check, Scenario, ScriptedTurn, ToolMock};
 use crate::domain::schema;
+use crate::plan::RuntimePlan;
+use crate::plan::scoring::Scorer;
 
 /// The names that scenarios may refer to.
 pub(super) struct Known<'a> {

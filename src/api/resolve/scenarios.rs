@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::super::AgentOptimizationSpec;
 use super::super::document::{Content, Document, Node, Reader};
-use super::super::plan::{DimensionPlan, RuntimePlan};
 use super::super::problem::{Place, Problem};
 use super::super::source::TextSource;
 use super::findings::Findings;
@@ -16,6 +15,7 @@ use crate::domain::scenario::Scenario;
 use crate::domain::tool::ToolDefinition;
 use crate::domain::transcript::Transcript;
 use crate::domain::words::{by_number, counted};
+use crate::plan::{DimensionPlan, RuntimePlan};
 
 /// The objects that scenarios may refer to.
 #[derive(Clone, Copy)]

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::AgentOptimizationSpec;
-use super::super::plan::{DimensionPlan, ModelUse, ThresholdPlan};
-use super::super::profile::Defaults;
+use super::super::defaults::Defaults;
 use super::super::promotion::Threshold;
-use super::super::scoring::{Dimension, Scorer};
+use super::super::scoring::Dimension;
 use super::findings::Findings;
 use crate::domain::ids::DimensionName;
 use crate::domain::scenario::Scenario;
 use crate::domain::score::Score;
+use crate::plan::scoring::Scorer;
+use crate::plan::{DimensionPlan, ModelUse, ThresholdPlan};
 
 /// The default dimension of a check.
 pub(super) const ACCURACY: &str = "accuracy";

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::super::AgentOptimizationSpec;
-use super::super::plan::SplitPlan;
-use super::super::profile::Defaults;
+use super::super::defaults::Defaults;
 use super::findings::Findings;
 use super::scoring::round;
 use crate::domain::hash::ContentHash;
 use crate::domain::scenario::Scenario;
 use crate::domain::suite::{ScenarioKey, Suite};
 use crate::domain::words::{by_number, counted};
+use crate::plan::SplitPlan;
 
 /// The prefix of a tag that assigns a scenario to a part.
 pub(super) const SPLIT_TAG: &str = "split:";

@@ -2,6 +2,7 @@
 
 mod config_maps;
 mod forms;
+mod inputs;
 mod models;
 mod scenarios;
 mod tools;
@@ -11,11 +12,11 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::api::AgentOptimization;
-use crate::api::models::{StructuredOutput, SystemRole, TokenLimit};
-use crate::api::plan::{HeaderPlan, KeyPlan};
-use crate::api::promotion::{Approval, Test};
-use crate::api::scoring::Scorer;
 use crate::domain::call::Temperature;
+use crate::plan::model::{StructuredOutput, SystemRole, TokenLimit};
+use crate::plan::promotion::{Approval, Test};
+use crate::plan::scoring::Scorer;
+use crate::plan::{HeaderPlan, KeyPlan, SecretRef};
 
 /// A resource with everything that it refers to in one file.
 const RESOURCE: &str = r#"apiVersion: whetstone.dev/v1alpha1
@@ -173,7 +174,7 @@ fn a_sound_resource_becomes_a_plan_with_every_default_filled_in() {
     assert_eq!(worker.identity.endpoint, "http://litellm.llm:4000/v1");
     assert_eq!(worker.price.unwrap().cached_input.to_string(), "0.000000075");
     let key = worker.key.as_ref().unwrap();
-    assert_eq!(key.secret, Some(("llm".to_owned(), "key".to_owned())));
+    assert_eq!(key.secret, Some(SecretRef { name: "llm".to_owned(), key: "key".to_owned() }));
     assert_eq!((key.env.as_deref(), key.required), (Some("OPENAI_API_KEY"), true));
     let scorers: Vec<(&str, f64, Scorer)> =
         plan.dimensions.iter().map(|dimension| (dimension.name.as_str(), dimension.weight, dimension.scorer)).collect();

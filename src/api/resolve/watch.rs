@@ -6,10 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::AgentOptimizationSpec;
-use super::super::plan::watch::{
-    CredentialPlan, HeaderPlan, Margin, PrometheusPlan, REEVALUATION, ReevaluationPlan, SamplesPlan, SignalPlan,
-    WatchPlan,
-};
+use super::super::defaults;
 use super::super::source::SecretKeyRef;
 use super::super::watch::{Header, Prometheus, Reevaluation, Samples, Signal, Watch};
 use super::findings::Findings;
@@ -18,12 +15,10 @@ use super::promotion::is_object_name;
 use crate::domain::duration::HumanDuration;
 use crate::domain::hash::ContentHash;
 use crate::domain::words::counted;
-
-const WINDOW: Duration = Duration::from_hours(1);
-const INTERVAL: Duration = Duration::from_secs(30);
-const BREACHES: u32 = 3;
-const TIMEOUT: Duration = Duration::from_secs(5);
-const MAX_DROP: f64 = 0.05;
+use crate::plan::watch::{
+    CredentialPlan, HeaderPlan, Margin, PrometheusPlan, REEVALUATION, ReevaluationPlan, SamplesPlan, SignalPlan,
+    WatchPlan,
+};
 
 const LONGEST_WINDOW: Duration = Duration::from_hours(30 * 24);
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,8 +44,8 @@ pub(super) fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>)
     let watch = spec.watch.as_ref()?;
     let Watch { window, interval, breaches: _, prometheus, signals, reevaluation } = watch;
     let (window, interval, breaches) = (
-        window.map_or(WINDOW, |window| window.0),
-        interval.map_or(INTERVAL, |interval| interval.0),
+        window.unwrap_or(defaults::WATCH_WINDOW).0,
+        interval.unwrap_or(defaults::WATCH_INTERVAL).0,
         self::breaches(spec),
     );
     check_times(window, interval, if signals.is_empty() { 1 } else { breaches }, findings);
@@ -88,13 +83,13 @@ pub(super) fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>)
 /// How many readings in a row have to breach a limit before a version is rolled back.
 #[must_use]
 pub(crate) fn breaches(spec: &AgentOptimizationSpec) -> u32 {
-    spec.watch.as_ref().and_then(|watch| watch.breaches).unwrap_or(BREACHES).max(1)
+    spec.watch.as_ref().and_then(|watch| watch.breaches).unwrap_or(defaults::WATCH_BREACHES).max(1)
 }
 
 /// How far a re-evaluation may find the aggregate score below the one of the promotion, 0 to 1.
 #[must_use]
 pub(crate) fn max_drop(spec: &AgentOptimizationSpec) -> f64 {
-    spec.watch.as_ref().and_then(|watch| watch.reevaluation.as_ref()?.max_drop).unwrap_or(MAX_DROP)
+    spec.watch.as_ref().and_then(|watch| watch.reevaluation.as_ref()?.max_drop).unwrap_or(defaults::MAX_DROP)
 }
 
 /// A short hash of everything that determines a reading and its limits, over canonical JSON without what is absent. A change of
@@ -162,7 +157,7 @@ fn prometheus(
         }
         (Some(token), None) => {
             check_secret(&token.secret_key_ref, &format!("{path}.bearerToken.secretKeyRef"), findings);
-            Some(CredentialPlan::Bearer(token.secret_key_ref.clone()))
+            Some(CredentialPlan::Bearer((&token.secret_key_ref).into()))
         }
         (None, Some(basic)) => {
             if basic.username.chars().any(|letter| letter == ':' || letter.is_control()) {
@@ -172,9 +167,9 @@ fn prometheus(
                 );
                 findings.problem(&format!("{path}.basicAuth.username"), message);
             }
-            let password = basic.password.secret_key_ref.clone();
-            check_secret(&password, &format!("{path}.basicAuth.password.secretKeyRef"), findings);
-            Some(CredentialPlan::Basic { user: basic.username.clone(), password })
+            let password = &basic.password.secret_key_ref;
+            check_secret(password, &format!("{path}.basicAuth.password.secretKeyRef"), findings);
+            Some(CredentialPlan::Basic { user: basic.username.clone(), password: password.into() })
         }
         (None, None) => None,
     };
@@ -186,7 +181,7 @@ fn prometheus(
         plans.extend(header(written, &path, findings).map(|value| (written.name.clone(), value)));
     }
     let timeout = match timeout {
-        None => TIMEOUT.min(interval),
+        None => defaults::PROMETHEUS_TIMEOUT.0.min(interval),
         Some(HumanDuration(timeout)) => {
             if timeout.is_zero() || *timeout > interval {
                 let message = format!(
@@ -241,7 +236,7 @@ fn header(written: &Header, path: &str, findings: &mut Findings<'_>) -> Option<H
     findings.exactly_one(path, &[("value", value.is_some()), ("secretKeyRef", secret_key_ref.is_some())])?;
     if let Some(secret) = secret_key_ref {
         check_secret(secret, &format!("{path}.secretKeyRef"), findings);
-        return Some(HeaderPlan::Secret(secret.clone()));
+        return Some(HeaderPlan::Secret(secret.into()));
     }
     let value = value.as_ref()?;
     if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {

@@ -46,7 +46,7 @@ pub(super) fn supervise_cycle(
             return;
         }
     }
-    let order_cycle = RunningCycle { progress: None, waiting: None, ..cycle.clone() };
+    let order_cycle = RunningCycle { waiting: None, ..cycle.clone() };
     let (grounds, object, running) = (grounds.clone(), Arc::clone(object), order_cycle.clone());
     context.cycles.run(
         owner,

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::api::AgentOptimization;
 use crate::api::models::Model;
-use crate::api::plan::watch::WatchPlan;
-use crate::api::plan::{HeaderPlan, KeyPlan};
 use crate::api::source::SecretKeyRef;
-use crate::api::{AgentOptimization, Plan};
 use crate::controllers::error::{Attempt, ReconcileError};
 use crate::controllers::resolved::Keys;
+use crate::plan::watch::WatchPlan;
+use crate::plan::{HeaderPlan, KeyPlan, Plan};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 

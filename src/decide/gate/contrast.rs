@@ -8,7 +8,7 @@ use rand_chacha::rand_core::SeedableRng;
 use super::evidence::{Evidence, Pair, Scored};
 use super::report::Comparison;
 use super::rules::Rules;
-use crate::api::promotion::Test;
+use crate::plan::promotion::Test;
 use crate::stats::bootstrap::bca;
 use crate::stats::descriptive::{mean, standard_deviation, variance};
 use crate::stats::permutation::{SignFlip, sign_flip};

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::fixtures::{TESTS, evidence, rules};
 use super::{Code, Comparison, Evidence, Report, Rules, Scored, Verdict, gate};
-use crate::api::plan::ThresholdPlan;
-use crate::api::promotion::{RequireSignificance, Test};
+use crate::plan::ThresholdPlan;
+use crate::plan::promotion::{RequireSignificance, Test};
 
 /// Score means as repeats of three make them, and some that a judge makes.
 fn score() -> impl Strategy<Value = f64> {

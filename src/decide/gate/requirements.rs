@@ -5,10 +5,10 @@ use super::evidence::{Evidence, Pair, Scored};
 use super::report::{Code, Reason, Verdict};
 use super::rules::{DimensionRule, Rules};
 use super::wording::{bound, confidence, correction, movement, p_text, range, subject, test_name};
-use crate::api::plan::ThresholdPlan;
-use crate::api::promotion::RequireSignificance;
 use crate::domain::ids::{DimensionName, ScenarioId};
 use crate::domain::words::{by_number, counted};
+use crate::plan::ThresholdPlan;
+use crate::plan::promotion::RequireSignificance;
 use crate::stats::{self, descriptive, holm};
 
 /// How many scenarios a message names before it only counts them.

@@ -1,8 +1,8 @@
 //! What a challenger must prove.
 
-use crate::api::plan::{DimensionPlan, GatePlan, ThresholdPlan};
-use crate::api::promotion::{RequireSignificance, Test};
 use crate::domain::ids::DimensionName;
+use crate::plan::promotion::{RequireSignificance, Test};
+use crate::plan::{DimensionPlan, GatePlan, ThresholdPlan};
 use crate::stats::RESAMPLES;
 
 /// What a challenger must prove.

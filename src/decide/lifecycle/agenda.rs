@@ -1,15 +1,15 @@
 //! Which cycle should be under way.
 
 use super::champion::{handled, later};
+use super::record::ScheduleState;
 use super::record::{Challenger, Exhausted, RunningCycle};
 use super::versions::{KnownVersion, NewVersion, VersionOrigin, VersionVerdict};
 use super::{EventReason, Step};
-use crate::api::promotion::Approval;
-use crate::api::status::ScheduleStatus;
 use crate::domain::ids::VersionName;
 use crate::domain::lifecycle::{Cause, CycleKind};
 use crate::domain::series::RecordedSeries;
 use crate::domain::version::VersionPhase;
+use crate::plan::promotion::Approval;
 
 impl<'a> Step<'a> {
     /// Decides what should be under way: what is under way already if it still makes sense, else what is due first.
@@ -156,7 +156,6 @@ impl<'a> Step<'a> {
             requested: None,
             challenger: challenger.map(|known| known.version.clone()),
             started_at: self.situation.now,
-            progress: None,
             waiting: None,
         });
     }
@@ -221,7 +220,7 @@ impl<'a> Step<'a> {
             return Some(fault.clone());
         }
         if let Some(champion) = self.record.champion.as_ref().filter(|champion| champion.hash == known.hash) {
-            return Some(format!("its prompt is that of {}, which serves", champion.version));
+            return Some(format!("its prompt is that of {}, the champion", champion.version));
         }
         if !self.holds(known) {
             let by = self.holder(&known.version).map_or("another prompt", |holder| holder.object.as_str());
@@ -248,7 +247,7 @@ impl<'a> Step<'a> {
         };
         let before = self.record.schedule.as_ref().map(|schedule| schedule.handled_until);
         let handled_until = before.map_or(now, |before| before.min(now));
-        self.record.schedule = Some(ScheduleStatus { handled_until, next: due.next });
+        self.record.schedule = Some(ScheduleState { handled_until, next: due.next });
         if let Some(next) = due.next {
             self.wake_at(next);
         }

@@ -2,17 +2,18 @@
 
 use jiff::Timestamp;
 
+use super::record::Handled;
 use super::record::{Challenger, Record, Serving, VersionId, Watch};
 use super::versions::{KnownVersion, VersionOrigin, VersionVerdict};
 use super::{EventReason, Obstacle, ObstacleReason, Step};
-use crate::api::promotion::OnBaseChange;
-use crate::api::status::{Handled, QUARANTINE};
 use crate::decide::watch::{RoundOutcome, unproven};
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::VersionName;
 use crate::domain::lifecycle::Origin;
+use crate::domain::lifecycle::QUARANTINE;
 use crate::domain::score::Score;
 use crate::domain::version::VersionPhase;
+use crate::plan::promotion::OnBaseChange;
 
 impl Step<'_> {
     /// There is always a version that serves: the one that was found in the target, else the base prompt.
@@ -190,7 +191,7 @@ impl Step<'_> {
                 let message = format!(
                     "the base prompt was changed to that of {version}, which was rolled back and stays quarantined; change \
                      the base prompt, or promote it anyway with the annotation {}={version}",
-                    crate::api::intent::annotations::ROLLBACK_TO
+                    crate::domain::annotations::ROLLBACK_TO
                 );
                 self.warn(EventReason::BasePromptQuarantined, message);
             }

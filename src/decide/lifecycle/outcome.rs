@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use super::champion::later;
+use super::record::Waiting;
 use super::record::{Challenger, Cost, Exhausted, FinishedCycle, RunningCycle};
 use super::versions::{VersionOrigin, VersionVerdict};
 use super::{EventReason, PromptText, Step};
-use crate::api::promotion::Approval;
-use crate::api::status::{EXHAUSTED, HISTORY, Waiting};
 use crate::decide::conclude::Verdict;
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::{DimensionName, VersionName};
 use crate::domain::lifecycle::{CycleKind, CycleVerdict, Origin};
+use crate::domain::lifecycle::{EXHAUSTED, HISTORY};
 use crate::domain::money::Money;
 use crate::domain::score::Score;
 use crate::domain::version::VersionPhase;
+use crate::plan::promotion::Approval;
 
 /// The first wait after a failure; it doubles from failure to failure.
 const FIRST_WAIT: Duration = Duration::from_secs(15);
@@ -197,7 +198,6 @@ impl Step<'_> {
                 format!("{}; it is tried again, and nothing paid is lost", failed.message),
             );
         }
-        running.progress = None;
         running.waiting =
             Some(Waiting { failures, until, message: failed.message.clone(), needs_a_person: failed.needs_a_person });
         self.record.cycle = Some(running);
@@ -329,7 +329,7 @@ impl Step<'_> {
                 });
                 let message = format!(
                     "{version} passes the gate and waits for approval: annotate {}={version}, or run whetstone approve",
-                    crate::api::intent::annotations::APPROVE
+                    crate::domain::annotations::APPROVE
                 );
                 self.say(EventReason::AwaitingApproval, message);
                 CycleVerdict::Passed

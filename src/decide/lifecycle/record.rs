@@ -5,14 +5,14 @@
 
 use jiff::Timestamp;
 
-use crate::api::plan::InputsId;
-use crate::api::status::{Handled, Progress, ScheduleStatus, SignalStatus, Waiting};
+use crate::decide::watch::SignalRecord;
 use crate::domain::hash::ContentHash;
 use crate::domain::ids::{RecordedInputs, VersionName};
 use crate::domain::lifecycle::{Cause, CycleKind, CycleVerdict, Origin, Phase};
 use crate::domain::money::Money;
 use crate::domain::score::Score;
 use crate::domain::series::RecordedSeries;
+use crate::plan::InputsId;
 
 /// What has been decided so far about one optimization.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,7 +58,7 @@ pub struct Record {
     /// The annotations that were processed.
     pub handled: Option<Handled>,
     /// The state of the schedule.
-    pub schedule: Option<ScheduleStatus>,
+    pub schedule: Option<ScheduleState>,
     /// The total cost of all cycles.
     pub cost: Option<Cost>,
 }
@@ -125,14 +125,12 @@ pub struct RunningCycle {
     pub challenger: Option<VersionName>,
     /// When it was started.
     pub started_at: Timestamp,
-    /// Its progress, as the status shows it.
-    pub progress: Option<Progress>,
     /// Why it is waiting, if it failed and will be retried.
     pub waiting: Option<Waiting>,
 }
 
 impl RunningCycle {
-    /// Whether two are the same cycle, whatever their progress.
+    /// Whether two are the same cycle, whether waiting or not.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let key = |cycle: &Self| {
@@ -141,6 +139,19 @@ impl RunningCycle {
         };
         key(self) == key(other)
     }
+}
+
+/// Why a cycle is waiting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Number of consecutive failures.
+    pub failures: u32,
+    /// When it is retried.
+    pub until: Timestamp,
+    /// What went wrong.
+    pub message: String,
+    /// Whether retrying is useless until a person fixes the cause: a key, an address, a full disk.
+    pub needs_a_person: bool,
 }
 
 /// A cycle whose budget was used up.
@@ -200,8 +211,30 @@ pub struct Watch {
     pub established: bool,
     /// Number of consecutive breaches of the worst signal.
     pub breaches: u32,
-    /// The newest reading of each signal, as the status shows it.
-    pub signals: Vec<SignalStatus>,
+    /// The newest reading of each signal.
+    pub signals: Vec<SignalRecord>,
+}
+
+/// The values of the annotations that were processed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handled {
+    /// That of [`RUN_AT`](crate::domain::annotations::RUN_AT).
+    pub run_at: Option<String>,
+    /// That of [`APPROVE`](crate::domain::annotations::APPROVE).
+    pub approve: Option<String>,
+    /// That of [`ROLLBACK_TO`](crate::domain::annotations::ROLLBACK_TO).
+    pub rollback_to: Option<String>,
+    /// The result of the newest of them, in words.
+    pub message: Option<String>,
+}
+
+/// The state of the schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleState {
+    /// The time up to which scheduled cycles were started. One cycle makes up for all that were missed.
+    pub handled_until: Timestamp,
+    /// The next time.
+    pub next: Option<Timestamp>,
 }
 
 /// What the cycles of an object cost together.

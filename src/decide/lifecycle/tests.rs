@@ -17,7 +17,6 @@ use rust_decimal::Decimal;
 use self::cluster::{Cluster, dollars, prompt, watch};
 use self::remeasured::measuring_again;
 use super::*;
-use crate::api::plan::watch::{ReevaluationPlan, WatchPlan};
 use crate::decide::conclude::Verdict;
 use crate::decide::watch::RoundOutcome;
 use crate::domain::lifecycle::{Cause, CycleKind, CycleVerdict};
@@ -25,6 +24,7 @@ use crate::domain::money::Money;
 use crate::domain::score::Score;
 use crate::domain::series::RecordedSeries;
 use crate::domain::version::VersionPhase;
+use crate::plan::watch::{ReevaluationPlan, WatchPlan};
 
 #[test]
 fn the_base_prompt_serves_at_once_and_a_first_search_begins() {

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::api::plan::watch::{Margin, SamplesPlan, SignalPlan};
-use crate::api::status::{SignalState, SignalStatus};
+use crate::decide::watch::SignalRecord;
+use crate::domain::lifecycle::SignalState;
+use crate::plan::watch::{Margin, SamplesPlan, SignalPlan};
 
 fn margin() -> impl Strategy<Value = Margin> {
     prop_oneof![(0.0..10.0).prop_map(Margin::Absolute), (0.0..2.0).prop_map(Margin::Share)]
@@ -80,8 +81,8 @@ fn verdicts(states: [SignalState; 3]) -> Vec<SignalVerdict> {
     states.into_iter().enumerate().map(verdict).collect()
 }
 
-fn judged(history: &[[SignalState; 3]], needed: u32) -> Vec<(Vec<SignalStatus>, Round)> {
-    let mut rounds: Vec<(Vec<SignalStatus>, Round)> = Vec::new();
+fn judged(history: &[[SignalState; 3]], needed: u32) -> Vec<(Vec<SignalRecord>, Round)> {
+    let mut rounds: Vec<(Vec<SignalRecord>, Round)> = Vec::new();
     for states in history {
         let previous = rounds.last().map_or(&[][..], |(signals, _)| signals);
         let next = judge_round(previous, &verdicts(*states), needed, Timestamp::UNIX_EPOCH);
@@ -197,7 +198,7 @@ proptest! {
     fn a_reevaluation_takes_back_only_for_a_better_predecessor(
         promoted in 0.0..1.0, measured in 0.0..1.0, other in proptest::option::of(0.0..1.0), max_drop in 0.0..0.5,
     ) {
-        let plan = crate::api::plan::watch::ReevaluationPlan { every: std::time::Duration::from_hours(1), max_drop };
+        let plan = crate::plan::watch::ReevaluationPlan { every: std::time::Duration::from_hours(1), max_drop };
         let predecessor = other.map_or(Predecessor::Unmeasured, |score| Predecessor::Measured { score, p_value: None });
         let found = Remeasurement {
             scenarios: 24, before: promoted, reference: Reference::Promotion, drifted_to: None, measured, p_value: None, predecessor,

@@ -1,9 +1,9 @@
 //! The suite run again while the prompt serves.
 
 use super::figures::apart;
-use crate::api::plan::watch::ReevaluationPlan;
-use crate::api::status::SignalState;
+use crate::domain::lifecycle::SignalState;
 use crate::domain::words::counted;
+use crate::plan::watch::ReevaluationPlan;
 
 /// The chance up to which a drop is not taken for chance.
 const LEVEL: f64 = 0.05;

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::signal::SignalVerdict;
-use crate::api::plan::watch::{SignalPlan, WatchPlan};
-use crate::api::status::{SignalState, SignalStatus};
+use crate::domain::lifecycle::SignalState;
+use crate::plan::watch::{SignalPlan, WatchPlan};
 
 /// What a round of readings comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,20 +31,41 @@ pub enum RoundOutcome {
     },
 }
 
-/// Adds a round of readings to what the status says of the rounds before (see [`watch`](super)). Returns the new readings as
-/// the status shows them, in the order of `verdicts`, and what they come to.
+/// The newest reading of a signal, as the record has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignalRecord {
+    /// The signal.
+    pub name: String,
+    /// The state of the reading.
+    pub state: SignalState,
+    /// The value, in the unit of the query. Finite.
+    pub value: Option<f64>,
+    /// Its mean over the window before the promotion, if a limit refers to it. Finite.
+    pub baseline: Option<f64>,
+    /// A description of the reading.
+    pub message: String,
+    /// [`SignalPlan::definition`]. If it changes, counting starts again.
+    pub definition: Option<String>,
+    /// Number of consecutive readings that breached a limit. Readings without evidence are skipped.
+    pub breaches: u32,
+    /// When it was read.
+    pub at: Timestamp,
+}
+
+/// Adds a round of readings to the record of the rounds before (see [`watch`](super)). Returns the new readings, in the order of
+/// `verdicts`, and the outcome of the round.
 ///
 /// `previous` is of the same watch, that is of the same version; begin with an empty slice when it is another. A signal whose
-/// [definition](crate::api::plan::watch::SignalPlan::definition) is another than before begins anew.
+/// [definition](crate::plan::watch::SignalPlan::definition) is another than before begins anew.
 #[must_use]
 pub fn judge_round(
-    previous: &[SignalStatus],
+    previous: &[SignalRecord],
     verdicts: &[SignalVerdict],
     needed: u32,
     at: Timestamp,
-) -> (Vec<SignalStatus>, Round) {
+) -> (Vec<SignalRecord>, Round) {
     let needed = needed.max(1);
-    let signals: Vec<SignalStatus> = verdicts.iter().map(|verdict| next(previous, verdict, at)).collect();
+    let signals: Vec<SignalRecord> = verdicts.iter().map(|verdict| next(previous, verdict, at)).collect();
     let breaches = signals.iter().map(|signal| signal.breaches).max().unwrap_or(0);
     let reasons: Vec<String> = signals
         .iter()
@@ -63,13 +84,13 @@ pub fn judge_round(
     (signals.clone(), Round { breaches, outcome, outage: outage(&signals) })
 }
 
-fn next(previous: &[SignalStatus], verdict: &SignalVerdict, at: Timestamp) -> SignalStatus {
+fn next(previous: &[SignalRecord], verdict: &SignalVerdict, at: Timestamp) -> SignalRecord {
     let before = find(previous, &verdict.name, &verdict.definition).map_or(0, |signal| signal.breaches);
-    SignalStatus {
+    SignalRecord {
         name: verdict.name.clone(),
         state: verdict.state,
-        value: verdict.value.map(|value| format!("{value:?}")),
-        baseline: verdict.baseline.map(|baseline| format!("{baseline:?}")),
+        value: verdict.value,
+        baseline: verdict.baseline,
         message: verdict.message.clone(),
         definition: Some(verdict.definition.clone()),
         breaches: match verdict.state {
@@ -82,8 +103,8 @@ fn next(previous: &[SignalStatus], verdict: &SignalVerdict, at: Timestamp) -> Si
 }
 
 /// The signals without evidence, in words; many of them fail for the same reason.
-fn outage(signals: &[SignalStatus]) -> Option<String> {
-    let silent: Vec<&SignalStatus> = signals.iter().filter(|signal| signal.state == SignalState::NoEvidence).collect();
+fn outage(signals: &[SignalRecord]) -> Option<String> {
+    let silent: Vec<&SignalRecord> = signals.iter().filter(|signal| signal.state == SignalState::NoEvidence).collect();
     let (first, others) = silent.split_first()?;
     if others.is_empty() {
         return Some(first.message.clone());
@@ -93,21 +114,21 @@ fn outage(signals: &[SignalStatus]) -> Option<String> {
 }
 
 /// The status of a signal, if it is about this definition of it.
-fn find<'a>(signals: &'a [SignalStatus], name: &str, definition: &str) -> Option<&'a SignalStatus> {
+fn find<'a>(signals: &'a [SignalRecord], name: &str, definition: &str) -> Option<&'a SignalRecord> {
     signals.iter().find(|signal| signal.name == name && signal.definition.as_deref() == Some(definition))
 }
 
 /// The mean before the promotion of a signal, as an earlier round of the same watch found it.
 #[must_use]
-pub fn known_baseline(signals: &[SignalStatus], signal: &SignalPlan) -> Option<f64> {
+pub fn known_baseline(signals: &[SignalRecord], signal: &SignalPlan) -> Option<f64> {
     let signal = find(signals, &signal.name, &signal.definition)?;
-    signal.baseline.as_ref()?.parse().ok().filter(|baseline: &f64| baseline.is_finite())
+    signal.baseline.filter(|baseline| baseline.is_finite())
 }
 
 /// What still speaks against a version whose window is over, in words; `None` when it is established. An outage is no pass: each
 /// signal of the plan must have been found within its limits when it was read last.
 #[must_use]
-pub fn unproven(plan: &WatchPlan, signals: &[SignalStatus]) -> Option<String> {
+pub fn unproven(plan: &WatchPlan, signals: &[SignalRecord]) -> Option<String> {
     plan.signals.iter().find_map(|planned| match find(signals, &planned.name, &planned.definition) {
         Some(signal) if signal.state == SignalState::Ok => None,
         Some(signal) => Some(signal.message.clone()),
@@ -132,7 +153,7 @@ mod tests {
         }
     }
 
-    fn round(previous: &[SignalStatus], states: &[(&str, SignalState)]) -> (Vec<SignalStatus>, Round) {
+    fn round(previous: &[SignalRecord], states: &[(&str, SignalState)]) -> (Vec<SignalRecord>, Round) {
         let verdicts: Vec<SignalVerdict> = states.iter().copied().map(verdict).collect();
         judge_round(previous, &verdicts, NEEDED, Timestamp::UNIX_EPOCH)
     }

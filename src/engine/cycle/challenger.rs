@@ -7,7 +7,6 @@ use tracing::Instrument;
 
 use super::close::End;
 use super::{Cycle, phase_span};
-use crate::api::plan::RuntimePlan;
 use crate::decide::conclude::{NoChallenger, PatchCounts, WhyNoPatches};
 use crate::decide::critical::{Broken, Critical, Part, PartChecked, Standing};
 use crate::decide::gate;
@@ -28,6 +27,7 @@ use crate::engine::validate::critical::{Guard, Guarded};
 use crate::engine::validate::{
     Arena, Attempt, CONFIRMING_REPEATS, Fatal, Merged, counts, patch_of, regression, rejected,
 };
+use crate::plan::RuntimePlan;
 
 /// The maximum number of prompts of one search that are gated: the challenger, and what is left of it without edits that
 /// break critical held-out scenarios.

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::api::Plan;
 use crate::domain::call::AnswerSchema;
 use crate::domain::cluster::{Cluster, Failure};
 use crate::domain::patch::{Edit, Patch, RejectedPatch};
 use crate::domain::prompt::{Prompt, PromptFormat};
+use crate::plan::Plan;
 
 /// The number of failures shown to the patch model: enough to see the pattern, few enough to keep the request short.
 const SHOWN_FAILURES: usize = 6;

@@ -2,11 +2,11 @@
 //! with it.
 
 use super::shorten;
-use crate::api::plan::DimensionPlan;
 use crate::domain::cluster::Failure;
 use crate::domain::scenario::Scenario;
 use crate::domain::score::{DimensionScore, FailedCheck, Sample, ScenarioResult, ToolError};
 use crate::domain::transcript::Transcript;
+use crate::plan::DimensionPlan;
 
 /// The maximum length of the request that is kept, in characters.
 const MAX_REQUEST: usize = 1_000;
@@ -95,9 +95,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::scoring::Scorer;
     use crate::domain::score::{CheckKind, Score, ToolErrorKind};
     use crate::domain::transcript::{Ending, Message};
+    use crate::plan::scoring::Scorer;
 
     fn dimensions() -> Vec<DimensionPlan> {
         let dimension = |name: &str, weight: f64| DimensionPlan {

@@ -16,13 +16,13 @@ use serde_json::{Map, Value, json};
 
 use super::tools::{spell_expected, spell_forbidden};
 use super::{ScoreError, fence, rubric};
-use crate::api::plan::{DimensionPlan, ModelUse};
 use crate::domain::call::{AnswerSchema, ChatAnswer, ChatRequest, Parameters};
 use crate::domain::ids::{DimensionName, ModelName, ScenarioId, ToolName};
 use crate::domain::scenario::{CallOrder, ExtraCalls, Scenario};
 use crate::domain::score::Score;
 use crate::domain::transcript::{Message, Transcript};
 use crate::domain::words::counted;
+use crate::plan::{DimensionPlan, ModelUse};
 
 /// The default temperature of a judge.
 const TEMPERATURE: f64 = 0.0;
@@ -282,10 +282,10 @@ mod tests {
 
     use super::super::MAX_EVIDENCE;
     use super::*;
-    use crate::api::scoring::Scorer;
     use crate::domain::call::{Finish, Temperature};
     use crate::domain::tool::ToolCall;
     use crate::domain::transcript::{Ending, Opaque};
+    use crate::plan::scoring::Scorer;
 
     fn dimension(name: &str, rubric: &str) -> DimensionPlan {
         DimensionPlan {

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::attempt::shown_edit;
-use crate::api::plan::PatchingPlan;
 use crate::decide::critical::{Broken, DroppedEdit};
 use crate::domain::hash::ContentHash;
 use crate::domain::patch::{Edit, EditKey, Patch};
 use crate::domain::prompt::Prompt;
 use crate::domain::prompt_set::PromptSet;
+use crate::plan::PatchingPlan;
 
 /// A cluster that a prompt addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]

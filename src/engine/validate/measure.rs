@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::attempt::{Sentinels, SuiteResult, Worse};
 use super::{Arena, CONFIRMING_REPEATS, Gains};
-use crate::api::Plan;
 use crate::domain::hash::ContentHash;
 use crate::domain::score::{Evaluation, ScenarioResult};
 use crate::domain::suite::ScenarioKey;
 use crate::engine::error::CycleError;
 use crate::engine::evaluate::{CountedAs, Evaluator};
 use crate::engine::subject::Subject;
+use crate::plan::Plan;
 use crate::stats::distributions::student_isf;
 use crate::stats::{reaches, t_test};
 

@@ -67,7 +67,7 @@ async fn a_compressed_answer_is_not_expanded() {
     let packed = String::from_utf8_lossy(&packed).into_owned();
     let server = Server::start(vec![reply("200 OK", "content-encoding: gzip\r\n", &packed)]).await;
     let mut limited = plan(&server.base);
-    limited.limits.attempts = Some(1);
+    limited.limits.attempts = 1;
     let error = ask(&client(limited)).await.unwrap_err();
     assert_eq!(error.kind, CallErrorKind::Malformed, "{error}");
     let asked = server.requests()[0].to_ascii_lowercase();

@@ -33,7 +33,10 @@ impl Life {
 
     fn look(&self, ended: Option<&Ended>) -> Course {
         let handled = self.record.schedule.as_ref().map(|schedule| schedule.handled_until);
-        let wants = Wants { schedule: Some(due(&self.schedule, handled, self.now).unwrap()), ..Wants::default() };
+        let wants = Wants {
+            schedule: Some(due(&self.schedule.cron, self.schedule.zone(), handled, self.now).unwrap()),
+            ..Wants::default()
+        };
         let inputs = "inputs".into();
         next(&Situation {
             now: self.now,

@@ -28,7 +28,7 @@ fn forms_of_values_are_checked_with_words_for_what_would_be_right() {
         ("name: judge\n", "name: \"\"\n"),
     ]);
     insta::assert_snapshot!(said, @r#"
-    agent.yaml:3:11: metadata.name: missing: The name of the resource
+    agent.yaml:3:11: metadata.name: missing required field (The name of the resource)
     agent.yaml:12:32: spec.models[0].price.inputPerMillion: expected a decimal number in quotes, such as "0.15", found the number 0.15; put it in quotes: "0.15" (Price of a million input tokens)
     agent.yaml:12:56: spec.models[0].price.outputPerMillion: expected a decimal number in quotes, such as "0.15", found "cheap"
     agent.yaml:13:13: spec.models[1].name: must not be empty
@@ -57,11 +57,11 @@ fn an_error_about_another_file_says_what_is_expected() {
     insta::assert_snapshot!(said("just text"), @r#"agent.yaml:1:1: expected a resource (apiVersion, kind, metadata, spec) or a pipeline, found the string "just text""#);
     insta::assert_snapshot!(said("kind: Deployment\napiVersion: apps/v1\n"), @"agent.yaml:1:1: no AgentOptimization and no pipeline in this file; found Deployment");
     insta::assert_snapshot!(said("spec: {}\n"), @r#"
-    agent.yaml:1:1: apiVersion: missing: `whetstone.dev/v1alpha1`
-    agent.yaml:1:1: kind: missing: `AgentOptimization`
-    agent.yaml:1:1: metadata: missing: Name and namespace
-    agent.yaml:1:7: spec.agent: missing: The agent: its prompt, its tools, and how it is run
-    agent.yaml:1:7: spec.scenarios: missing: Where the scenarios come from
+    agent.yaml:1:1: apiVersion: missing required field (`whetstone.dev/v1alpha1`)
+    agent.yaml:1:1: kind: missing required field (`AgentOptimization`)
+    agent.yaml:1:1: metadata: missing required field (Name and namespace)
+    agent.yaml:1:7: spec.agent: missing required field (The agent: its prompt, its tools, and how it is run)
+    agent.yaml:1:7: spec.scenarios: missing required field (Where the scenarios come from)
     "#);
     insta::assert_snapshot!(said(&changed(&[("kind: AgentOptimization", "kind: AgentOptimisation")])), @r#"agent.yaml:2:1: kind: expected "AgentOptimization", found "AgentOptimisation""#);
     insta::assert_snapshot!(said(&changed(&[("v1alpha1", "v1beta1")])), @r#"agent.yaml:1:1: apiVersion: expected "whetstone.dev/v1alpha1", found "whetstone.dev/v1beta1""#);

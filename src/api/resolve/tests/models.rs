@@ -136,7 +136,7 @@ fn the_headers_and_the_form_of_a_model_are_in_its_plan() {
     assert_eq!((worker.token_limit, worker.system_role), (TokenLimit::MaxCompletionTokens, SystemRole::User));
     let tenant = KeyPlan {
         env: Some("TENANT".to_owned()),
-        secret: Some(("llm".to_owned(), "tenant".to_owned())),
+        secret: Some(SecretRef { name: "llm".to_owned(), key: "tenant".to_owned() }),
         required: true,
     };
     let headers = [

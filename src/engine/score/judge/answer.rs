@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use super::super::{MAX_EVIDENCE, shorten};
 use super::{Fault, GRADES, Judgement};
-use crate::api::plan::DimensionPlan;
 use crate::domain::call::{ChatAnswer, Finish};
 use crate::domain::score::Score;
+use crate::plan::DimensionPlan;
 
 /// The tags around a model's thinking.
 const THINKING: [(&str, &str); 3] =
@@ -173,7 +173,7 @@ fn whole_number(value: &Value) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::scoring::Scorer;
+    use crate::plan::scoring::Scorer;
 
     fn dimension() -> DimensionPlan {
         DimensionPlan {

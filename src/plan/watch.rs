@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::api::source::SecretKeyRef;
+use super::SecretRef;
 
 /// The name of the re-evaluation among the signals. No signal may have this name.
 pub const REEVALUATION: &str = "reevaluation";
@@ -29,7 +29,7 @@ pub struct WatchPlan {
 
 impl WatchPlan {
     /// The Secrets that the watch needs, in the order of the resource.
-    pub fn secrets(&self) -> impl Iterator<Item = &SecretKeyRef> {
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
         self.prometheus.iter().flat_map(PrometheusPlan::secrets)
     }
 }
@@ -49,7 +49,7 @@ pub struct PrometheusPlan {
 
 impl PrometheusPlan {
     /// The Secrets that it needs, in the order of the resource.
-    pub fn secrets(&self) -> impl Iterator<Item = &SecretKeyRef> {
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
         let credential = self.credential.iter().map(|credential| match credential {
             CredentialPlan::Bearer(secret) | CredentialPlan::Basic { password: secret, .. } => secret,
         });
@@ -64,13 +64,13 @@ impl PrometheusPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialPlan {
     /// A bearer token.
-    Bearer(SecretKeyRef),
+    Bearer(SecretRef),
     /// User and password.
     Basic {
         /// The user name, without colons.
         user: String,
         /// The password.
-        password: SecretKeyRef,
+        password: SecretRef,
     },
 }
 
@@ -80,7 +80,7 @@ pub enum HeaderPlan {
     /// A literal in the resource.
     Value(String),
     /// A key of a Secret.
-    Secret(SecretKeyRef),
+    Secret(SecretRef),
 }
 
 /// A live signal with at least one limit.

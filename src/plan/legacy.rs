@@ -5,9 +5,9 @@ use std::fmt::Debug;
 
 use serde_json::{Map, Value, json};
 
+use super::promotion::{RequireSignificance, Test};
+use super::scoring::Scorer;
 use super::{Plan, ThresholdPlan};
-use crate::api::promotion::{RequireSignificance, Test};
-use crate::api::scoring::Scorer;
 use crate::domain::call;
 use crate::domain::ids::{DimensionName, ModelName};
 use crate::domain::score::Score;

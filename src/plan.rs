@@ -1,10 +1,15 @@
 //! The plan: a resolved resource. Validated, with defaults filled in and references resolved.
+//!
+//! It is what the engine and `decide` know of a resource. How a resource is written, and which of its fields may be left out,
+//! is known to `api` alone.
 
 mod inputs;
 mod legacy;
+pub mod model;
+pub mod profile;
+pub mod promotion;
+pub mod scoring;
 pub mod watch;
-
-pub use self::inputs::InputsId;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,15 +17,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::models::{Limits, StructuredOutput, SystemRole, TokenLimit};
-use super::profile::Profile;
-use super::promotion::{Approval, OnBaseChange, OnDelete, RequireSignificance, Target, Test};
-use super::scoring::Scorer;
-use crate::domain::call::{ModelIdentity, Parameters};
-use crate::domain::ids::{DimensionName, ModelName};
-use crate::domain::money::{Money, Price};
+pub use self::inputs::InputsId;
+pub use self::model::{HeaderPlan, KeyPlan, LimitsPlan, ModelPlan, ModelUse, Provider};
+pub use self::profile::Profile;
+pub use self::promotion::{GatePlan, PromotionPlan};
+pub use self::scoring::{DimensionPlan, ThresholdPlan};
+use crate::domain::call::Parameters;
+use crate::domain::ids::ModelName;
+use crate::domain::money::Money;
 use crate::domain::prompt_set::PromptSet;
-use crate::domain::score::Score;
 use crate::domain::series::Series;
 use crate::domain::suite::{ScenarioKey, Suite};
 use crate::domain::tool::ToolDefinition;
@@ -59,8 +64,8 @@ pub struct Plan {
     pub validation: ValidationPlan,
     /// The requirements for a challenger.
     pub gate: GatePlan,
-    /// Where a promoted prompt is written.
-    pub target: Option<Target>,
+    /// The name of the ConfigMap that a promoted prompt is written to.
+    pub target: Option<String>,
     /// The maximum cost of a cycle.
     pub budget: Option<Money>,
     /// The currency of all amounts.
@@ -93,97 +98,6 @@ pub enum RuntimePlan {
         /// The transcripts.
         transcripts: Arc<[Transcript]>,
     },
-}
-
-/// A model with its endpoint, prices and limits.
-#[derive(Clone, Debug)]
-pub struct ModelPlan {
-    /// Provider, endpoint and model name, which are hashed into the ledger's keys.
-    pub identity: ModelIdentity,
-    /// The actual base URL of calls, if it differs from the identity: that of a simulated world, whose port changes from run to
-    /// run.
-    pub redirect: Option<String>,
-    /// Which wire protocol it speaks.
-    pub provider: Provider,
-    /// The source of the API key; `None` for endpoints without one.
-    pub key: Option<KeyPlan>,
-    /// Send the repeat index as `seed`.
-    pub seed: bool,
-    /// How structured output is requested.
-    pub structured: StructuredOutput,
-    /// The request field that limits the output tokens.
-    pub token_limit: TokenLimit,
-    /// The role of the system message.
-    pub system_role: SystemRole,
-    /// Headers of every request, by their names.
-    pub headers: Vec<(String, HeaderPlan)>,
-    /// Its prices; `None` only if there is no budget.
-    pub price: Option<Price>,
-    /// Its limits.
-    pub limits: Limits,
-}
-
-/// The value of a header.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeaderPlan {
-    /// A literal in the resource.
-    Value(String),
-    /// A secret.
-    Secret(KeyPlan),
-}
-
-impl ModelPlan {
-    /// All secrets that its calls need.
-    pub fn secrets(&self) -> impl Iterator<Item = &KeyPlan> {
-        let headers = self.headers.iter().filter_map(|(_, value)| match value {
-            HeaderPlan::Secret(key) => Some(key),
-            HeaderPlan::Value(_) => None,
-        });
-        self.key.iter().chain(headers)
-    }
-}
-
-/// A chat model with its parameters.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ModelUse {
-    /// The model.
-    pub model: ModelName,
-    /// Sampling parameters.
-    #[serde(skip_serializing_if = "is_default")]
-    pub parameters: Arc<Parameters>,
-}
-
-impl From<ModelName> for ModelUse {
-    fn from(model: ModelName) -> Self {
-        Self { model, parameters: Arc::default() }
-    }
-}
-
-impl From<&str> for ModelUse {
-    fn from(model: &str) -> Self {
-        ModelName::from(model).into()
-    }
-}
-
-/// Wire protocols.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provider {
-    /// OpenAI-compatible chat completions and embeddings.
-    OpenAi,
-    /// Anthropic messages.
-    Anthropic,
-}
-
-/// The source of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyPlan {
-    /// The environment variable, for the command line.
-    pub env: Option<String>,
-    /// The name and key of a Secret, for the operator.
-    pub secret: Option<(String, String)>,
-    /// Whether a missing key is an error rather than a request without a key.
-    pub required: bool,
 }
 
 /// The parts of the suite, each sorted.
@@ -224,38 +138,6 @@ pub struct ExecutionPlan {
     pub seed: u64,
     /// The series of answers. The ledger has the answers of earlier series; a new one calls the models again.
     pub series: Series,
-}
-
-/// A dimension.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DimensionPlan {
-    /// Its name.
-    pub name: DimensionName,
-    /// Its weight in the aggregate.
-    pub weight: f64,
-    /// Its scorer.
-    pub scorer: Scorer,
-    /// The judge; always set if `scorer` may use one.
-    pub judge: Option<ModelUse>,
-    /// What the judge looks for.
-    pub rubric: String,
-    /// The minimum score of a passing transcript.
-    pub pass_at: Score,
-    /// Whether no scenario may newly fail in it.
-    pub critical: bool,
-    /// The minimum score of the challenger in it.
-    pub threshold: Option<ThresholdPlan>,
-}
-
-/// The minimum score of the challenger in a dimension.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum ThresholdPlan {
-    /// A mean score.
-    Value(f64),
-    /// A percentile, 0 to 100, of the champion's mean scores in earlier cycles.
-    Percentile(f64),
 }
 
 /// How failures are grouped.
@@ -302,41 +184,11 @@ pub struct ValidationPlan {
     pub core_sections: Vec<String>,
 }
 
-/// The requirements for a challenger.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GatePlan {
-    /// The statistical test.
-    pub test: Test,
-    /// The significance level of each one-sided test.
-    pub significance_level: f64,
-    /// The amount by which the score of a dimension may fall.
-    pub regression_tolerance: f64,
-    /// What must be significantly better.
-    pub require_significance: RequireSignificance,
-    /// The minimum aggregate score of the challenger.
-    pub minimum_score: f64,
-    /// The minimum number of scenarios for a verdict.
-    pub minimum_sample_size: usize,
-    /// The maximum number of scenarios that are compared.
-    pub shadow_sample_size: usize,
-    /// The number of runs of each of them, for each side.
-    pub repeats: u32,
-}
-
-fn is_default(parameters: &Parameters) -> bool {
-    *parameters == Parameters::default()
-}
-
-/// What the operator does with promotions. It depends on nothing but the spec, and is known whatever else is wrong with that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PromotionPlan {
-    /// Whether promotions need manual approval.
-    pub approval: Approval,
-    /// How many superseded versions are kept.
-    pub max_versions_retained: u32,
-    /// What happens if the base prompt changes while a version serves.
-    pub on_base_change: OnBaseChange,
-    /// What happens to the target if the optimization is deleted.
-    pub on_delete: OnDelete,
+/// A key of a Secret in the namespace of the resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretRef {
+    /// The name of the Secret.
+    pub name: String,
+    /// The key in its data.
+    pub key: String,
 }

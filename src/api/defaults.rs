@@ -1,32 +1,33 @@
-//! Profiles: sets of defaults.
+//! The defaults of all fields of the resource: constants, and those that depend on the [`Profile`].
+//!
+//! [`resolve`](super::resolve) alone applies them; the schemas of the fields show the constants.
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use crate::domain::duration::HumanDuration;
+use crate::plan::Profile;
+use crate::plan::promotion::{Approval, RequireSignificance, Test};
 
-use super::promotion::{Approval, RequireSignificance, Test};
-
-/// A set of defaults. A field that is set always takes precedence over the profile.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Profile {
-    /// Targeted patching, few repeats: an early agent, a developer at a laptop.
-    Prototype,
-    /// The closed loop with the statistical gate: an agent that serves customers.
-    #[default]
-    Production,
-    /// Red team and orchestration scenarios: several agents that work together.
-    MultiAgent,
-    /// Targeted validation in the order of impact: a team that watches its bill.
-    Budget,
-    /// All dimensions critical, judge calibration required, manual approval: a regulated business.
-    Compliance,
-}
-
-impl Profile {
-    /// Every profile.
-    pub const ALL: [Self; 5] = [Self::Prototype, Self::Production, Self::MultiAgent, Self::Budget, Self::Compliance];
-}
+/// `spec.watch.window`
+pub(super) const WATCH_WINDOW: HumanDuration = HumanDuration(Duration::from_hours(1));
+/// `spec.watch.interval`
+pub(super) const WATCH_INTERVAL: HumanDuration = HumanDuration(Duration::from_secs(30));
+/// `spec.watch.breaches`
+pub(super) const WATCH_BREACHES: u32 = 3;
+/// `spec.watch.prometheus.timeout`; the interval if that is shorter.
+pub(super) const PROMETHEUS_TIMEOUT: HumanDuration = HumanDuration(Duration::from_secs(5));
+/// `spec.watch.reevaluation.maxDrop`
+pub(super) const MAX_DROP: f64 = 0.05;
+/// `spec.models[].limits.timeout`
+pub(super) const CALL_TIMEOUT: HumanDuration = HumanDuration(Duration::from_mins(1));
+/// `spec.models[].limits.attempts`
+pub(super) const CALL_ATTEMPTS: u32 = 6;
+/// `spec.models[].openAI.seed`
+pub(super) const SEED: bool = true;
+/// `spec.budget.currency`
+pub(super) const CURRENCY: &str = "USD";
+/// `spec.schedule.timeZone`
+pub(super) const TIME_ZONE: &str = "UTC";
 
 /// The defaults of a profile. `docs/profiles.md` has them as a table.
 #[derive(Clone, Debug, PartialEq)]
