@@ -15,17 +15,15 @@
 pub mod api;
 pub mod cli;
 mod controllers;
-pub mod decide;
-pub mod domain;
 pub mod embed;
-pub mod engine;
 mod import;
 mod kubernetes;
 pub mod models;
-pub mod plan;
 pub mod signals;
 mod simulator;
-mod stats;
 pub mod store;
 mod telemetry;
 mod web;
+
+pub use ::{decide, domain, engine};
+pub use domain::plan;

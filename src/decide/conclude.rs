@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::critical::Critical;
 use super::gate;
-use crate::domain::hash::ContentHash;
-use crate::domain::money::BudgetExhausted;
-use crate::domain::words::counted;
-use crate::stats;
+use domain::hash::ContentHash;
+use domain::money::BudgetExhausted;
+use domain::words::counted;
+use stats;
 
 /// What a cycle comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

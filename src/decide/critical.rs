@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::conclude::{CycleCode, Reason};
 use super::gate;
-use crate::domain::ids::{DimensionName, ScenarioId};
-use crate::domain::patch::Edit;
-use crate::domain::score::Passes;
-use crate::domain::words::{by_number, counted};
+use domain::ids::{DimensionName, ScenarioId};
+use domain::patch::Edit;
+use domain::score::Passes;
+use domain::words::{by_number, counted};
 
 /// Scenarios that a sentence names.
 const NAMED: usize = 5;
@@ -335,20 +335,20 @@ impl From<&NewFailure> for Broken {
 
 /// How many scenarios they are: one may fail in several dimensions.
 #[must_use]
-pub(crate) fn scenarios(broken: &[Broken]) -> usize {
+pub fn scenarios(broken: &[Broken]) -> usize {
     broken.iter().map(|broken| &broken.scenario).collect::<std::collections::BTreeSet<_>>().len()
 }
 
 /// The dimensions that they fail in.
 #[must_use]
-pub(crate) fn dimensions_of(broken: &[Broken]) -> Vec<DimensionName> {
+pub fn dimensions_of(broken: &[Broken]) -> Vec<DimensionName> {
     let names: std::collections::BTreeSet<&DimensionName> = broken.iter().map(|broken| &broken.dimension).collect();
     names.into_iter().cloned().collect()
 }
 
 /// The first of them by name, each once and with its part, and how many there are besides.
 #[must_use]
-pub(crate) fn named(broken: &[Broken]) -> String {
+pub fn named(broken: &[Broken]) -> String {
     let all: std::collections::BTreeSet<(&ScenarioId, Part)> =
         broken.iter().map(|broken| (&broken.scenario, broken.part)).collect();
     let first: Vec<String> =
@@ -360,7 +360,7 @@ pub(crate) fn named(broken: &[Broken]) -> String {
 
 /// Names of dimensions in a sentence.
 #[must_use]
-pub(crate) fn listed(names: &[DimensionName]) -> String {
+pub fn listed(names: &[DimensionName]) -> String {
     match names {
         [] => String::new(),
         [one] => one.to_string(),

@@ -29,13 +29,13 @@ pub use self::record::{
 };
 pub use self::versions::{KnownVersion, Names, NewVersion, VersionOrigin, VersionVerdict, phase_of, retained};
 use super::watch::Round;
-use crate::decide::watch::SignalRecord;
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::{RecordedInputs, VersionName};
-use crate::domain::lifecycle::{Origin, Phase};
-use crate::domain::money::Money;
-use crate::plan::promotion::{Approval, OnBaseChange};
-use crate::plan::watch::WatchPlan;
+use crate::watch::SignalRecord;
+use domain::hash::ContentHash;
+use domain::ids::{RecordedInputs, VersionName};
+use domain::lifecycle::{Origin, Phase};
+use domain::money::Money;
+use domain::plan::promotion::{Approval, OnBaseChange};
+use domain::plan::watch::WatchPlan;
 
 /// What a person wants: from the spec and the annotations.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,7 +12,7 @@ use super::scenario::ArgumentMatch;
 
 /// A difference between arguments.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Difference<'a> {
+pub struct Difference<'a> {
     /// The path, such as `passengers[0].dob`; empty if the arguments are not a JSON object.
     pub path: String,
     /// The expected value; `None` if there should be none.
@@ -23,7 +23,7 @@ pub(crate) struct Difference<'a> {
 
 /// All differences of `got` from `expected`, in the order of `expected`; empty if they match.
 #[must_use]
-pub(crate) fn differences<'a>(
+pub fn differences<'a>(
     expected: &'a Map<String, Value>,
     got: &'a Value,
     matching: ArgumentMatch,
@@ -38,7 +38,7 @@ pub(crate) fn differences<'a>(
 
 /// Whether `whole` contains `part`.
 #[must_use]
-pub(crate) fn includes(whole: &Map<String, Value>, part: &Map<String, Value>) -> bool {
+pub fn includes(whole: &Map<String, Value>, part: &Map<String, Value>) -> bool {
     let mut comparison = Comparison { matching: ArgumentMatch::Subset, path: String::new(), found: Vec::new() };
     comparison.objects(part, whole);
     comparison.found.is_empty()

@@ -403,8 +403,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::ids::ToolName;
-    use crate::domain::transcript::OpaqueParts;
+    use crate::ids::ToolName;
+    use crate::transcript::OpaqueParts;
 
     fn identity() -> ModelIdentity {
         ModelIdentity {

@@ -11,10 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The form of a duration in the cluster, which has the same meaning here, in CEL and in Go. It is a subset of what
 /// [`HumanDuration`] parses, and includes everything that it writes, to the millisecond.
-pub(crate) const IN_CLUSTER: &str = "^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?$";
+pub const IN_CLUSTER: &str = "^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?$";
 
 /// The beginning of every duration in any form.
-pub(crate) const WRITTEN: &str = "^(P|[0-9])";
+pub const WRITTEN: &str = "^(P|[0-9])";
 
 /// A duration that is not negative, written as `200ms`, `30s`, `1h 30m` or `PT30S`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

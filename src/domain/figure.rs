@@ -2,7 +2,7 @@
 
 /// A number with a given number of significant digits, without trailing zeros.
 #[must_use]
-pub(crate) fn figure(number: f64, digits: i32) -> String {
+pub fn figure(number: f64, digits: i32) -> String {
     if number == 0.0 {
         return "0".to_owned();
     }

@@ -6,11 +6,11 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// An object with any fields.
-pub(crate) fn object(_: &mut SchemaGenerator) -> Schema {
+pub fn object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": ["object", "null"], "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// Any value.
-pub(crate) fn value(_: &mut SchemaGenerator) -> Schema {
+pub fn value(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"x-kubernetes-preserve-unknown-fields": true})
 }

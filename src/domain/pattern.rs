@@ -36,7 +36,7 @@ const FOREIGN: usize = 1 << 20;
 ///
 /// # Errors
 /// The reason in one line: the pattern is invalid, or would need too much memory.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
+pub fn compile(pattern: &str) -> Result<Regex, String> {
     within(pattern, LARGEST)?.ok_or_else(|| TOO_LARGE.to_owned())
 }
 
@@ -147,7 +147,7 @@ impl Allowance {
 
 /// A compiled pattern.
 #[derive(Debug)]
-pub(crate) struct Matcher {
+pub struct Matcher {
     regex: Regex,
     /// The maximum length of an answer that it is matched with, in bytes.
     longest: usize,
@@ -158,7 +158,7 @@ impl Matcher {
     ///
     /// # Errors
     /// As [`compile`].
-    pub(crate) fn new(pattern: &str) -> Result<Self, String> {
+    pub fn new(pattern: &str) -> Result<Self, String> {
         for size in SIZES {
             if let Some(regex) = within(pattern, size)? {
                 return Ok(Self { regex, longest: WORK / size });
@@ -171,7 +171,7 @@ impl Matcher {
     ///
     /// # Errors
     /// The maximum length of an answer in bytes, if this one is longer.
-    pub(crate) fn is_match(&self, answer: &str) -> Result<bool, usize> {
+    pub fn is_match(&self, answer: &str) -> Result<bool, usize> {
         if answer.len() > self.longest {
             return Err(self.longest);
         }
@@ -180,7 +180,7 @@ impl Matcher {
 
     /// The pattern.
     #[must_use]
-    pub(crate) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         self.regex.as_str()
     }
 }

@@ -3,7 +3,7 @@
 /// Untrusted text for a terminal, a log or a status: on one line, without control characters, truncated to `most` characters with
 /// an ellipsis.
 #[must_use]
-pub(crate) fn one_line(text: &str, most: usize) -> String {
+pub fn one_line(text: &str, most: usize) -> String {
     let mut shown = String::new();
     let is_mark = |letter: char| matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}');
     let parts = |letter: char| letter.is_whitespace() || is_obeyed(letter) || is_mark(letter);
@@ -24,13 +24,13 @@ pub(crate) fn one_line(text: &str, most: usize) -> String {
 /// look like another text
 /// (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>).
 #[must_use]
-pub(crate) fn is_obeyed(letter: char) -> bool {
+pub fn is_obeyed(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The problem with a name that people read, such as an id or a tag; `None` if it is valid.
 #[must_use]
-pub(crate) fn fault_of_name(name: &str) -> Option<String> {
+pub fn fault_of_name(name: &str) -> Option<String> {
     const LONGEST: usize = 1_000;
     if let Some(letter) = name.chars().find(|letter| is_obeyed(*letter)) {
         return Some(format!("contains the control character U+{:04X}; remove it", u32::from(letter)));

@@ -63,7 +63,7 @@ impl From<Prompt> for PromptSet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::prompt::PromptFormat;
+    use crate::prompt::PromptFormat;
 
     fn prompt(text: &str) -> Prompt {
         Prompt::parse(text, PromptFormat::Markdown).unwrap()

@@ -18,7 +18,7 @@ use serde_json::Value;
 const SHORTEST_ENCODED: usize = 8;
 
 /// Finds secrets in text and replaces them with a mark.
-pub(crate) struct Redactor {
+pub struct Redactor {
     pattern: Option<Regex>,
     mark: &'static str,
 }
@@ -32,7 +32,7 @@ impl fmt::Debug for Redactor {
 impl Redactor {
     /// A redactor for these secrets, except those with fewer than `shortest` bytes.
     #[must_use]
-    pub(crate) fn new<'a>(secrets: impl IntoIterator<Item = &'a str>, shortest: usize, mark: &'static str) -> Self {
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>, shortest: usize, mark: &'static str) -> Self {
         let mut forms = BTreeSet::new();
         for secret in secrets.into_iter().filter(|secret| secret.len() >= shortest.max(1)) {
             if secret.len() < SHORTEST_ENCODED {
@@ -53,7 +53,7 @@ impl Redactor {
 
     /// The text without the secrets.
     #[must_use]
-    pub(crate) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match &self.pattern {
             Some(pattern) => pattern.replace_all(text, NoExpand(self.mark)),
             None => Cow::Borrowed(text),
@@ -62,7 +62,7 @@ impl Redactor {
 
     /// A value without the secrets in any of its strings, including keys of objects. A value without secrets is unchanged.
     #[must_use]
-    pub(crate) fn value<T: Serialize + DeserializeOwned>(&self, value: T) -> T {
+    pub fn value<T: Serialize + DeserializeOwned>(&self, value: T) -> T {
         let Some(pattern) = &self.pattern else { return value };
         let Ok(mut json) = serde_json::to_value(&value) else { return value };
         if !has(pattern, &json) {

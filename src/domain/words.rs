@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 /// A count with its noun: `1 cluster`, `2 patches`, `3 failing scenarios`. `what` is the singular.
 #[must_use]
-pub(crate) fn counted<N: Copy + Display + PartialEq + From<u8>>(n: N, what: &str) -> String {
+pub fn counted<N: Copy + Display + PartialEq + From<u8>>(n: N, what: &str) -> String {
     format!("{n} {what}{}", ending(n, what))
 }
 
@@ -20,11 +20,7 @@ fn ending<N: Copy + PartialEq + From<u8>>(n: N, what: &str) -> &'static str {
 
 /// The singular or plural form of a word for a count: `has` or `have`.
 #[must_use]
-pub(crate) fn by_number<N: Copy + PartialEq + From<u8>>(
-    n: N,
-    one: &'static str,
-    several: &'static str,
-) -> &'static str {
+pub fn by_number<N: Copy + PartialEq + From<u8>>(n: N, one: &'static str, several: &'static str) -> &'static str {
     if n == N::from(1) { one } else { several }
 }
 

@@ -29,14 +29,14 @@ use self::turn::{Turn, Turns};
 use super::held;
 use super::ports::{CallError, CallErrorKind, CallTags, Ledger, LedgerEntry, Models, Progress, StoreError};
 use super::stopwatch::{CallTime, Stopwatch};
-use crate::domain::call::{
+use domain::call::{
     Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose, Unusable,
 };
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::{ModelName, ScenarioId};
-use crate::domain::money::{BudgetExhausted, Money, Usage};
-use crate::domain::series::Series;
-use crate::plan::ModelPlan;
+use domain::hash::ContentHash;
+use domain::ids::{ModelName, ScenarioId};
+use domain::money::{BudgetExhausted, Money, Usage};
+use domain::plan::ModelPlan;
+use domain::series::Series;
 
 /// Why a call gave no answer.
 #[derive(Clone, Debug, thiserror::Error)]

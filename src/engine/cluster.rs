@@ -15,11 +15,11 @@ use tokio::task::spawn_blocking;
 
 use super::calls::Calls;
 use super::error::CycleError;
-use crate::domain::call::{EmbedRequest, Phase};
-use crate::domain::cluster::{Cluster, Failure, Grouped, Grouping};
-use crate::domain::ids::DimensionName;
-use crate::domain::score::{ToolError, ToolErrorKind};
-use crate::plan::ModelUse;
+use domain::call::{EmbedRequest, Phase};
+use domain::cluster::{Cluster, Failure, Grouped, Grouping};
+use domain::ids::DimensionName;
+use domain::plan::ModelUse;
+use domain::score::{ToolError, ToolErrorKind};
 
 pub use vectorise::{DIMENSIONS, vectorise, vectors};
 

@@ -19,16 +19,16 @@ use super::report::Kind;
 use super::shadow::{self, Paired};
 use super::subject::Subject;
 use super::{Outcome, Pipeline, cluster, gate};
-use crate::decide;
-use crate::decide::conclude::NoChallenger;
-use crate::decide::critical::NewFailure;
-use crate::domain::call::Phase;
-use crate::domain::cluster::Failure;
-use crate::domain::hash::ContentHash;
-use crate::domain::suite::ScenarioKey;
-use crate::domain::words::counted;
-use crate::plan::ClusteringPlan;
-use crate::plan::Plan;
+use decide;
+use decide::conclude::NoChallenger;
+use decide::critical::NewFailure;
+use domain::call::Phase;
+use domain::cluster::Failure;
+use domain::hash::ContentHash;
+use domain::plan::ClusteringPlan;
+use domain::plan::Plan;
+use domain::suite::ScenarioKey;
+use domain::words::counted;
 
 /// A running cycle.
 pub(super) struct Cycle {

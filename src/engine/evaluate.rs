@@ -28,17 +28,17 @@ use super::score::judge::JudgeError;
 use super::score::{Examined, ScoreError, examine, judged};
 use super::subject::Subject;
 use super::texts::Texts;
-use crate::domain::call::{CallKey, ChatRequest, Phase, Purpose};
-use crate::domain::cluster::Failure;
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::ModelName;
-use crate::domain::scenario::Scenario;
-use crate::domain::score::{Evaluation, Sample, ScenarioResult};
-use crate::domain::suite::{ScenarioKey, Suite};
-use crate::domain::transcript::Transcript;
-use crate::plan::Plan;
-use crate::plan::RuntimePlan;
-use crate::plan::scoring::Scorer;
+use domain::call::{CallKey, ChatRequest, Phase, Purpose};
+use domain::cluster::Failure;
+use domain::hash::ContentHash;
+use domain::ids::ModelName;
+use domain::plan::Plan;
+use domain::plan::RuntimePlan;
+use domain::plan::scoring::Scorer;
+use domain::scenario::Scenario;
+use domain::score::{Evaluation, Sample, ScenarioResult};
+use domain::suite::{ScenarioKey, Suite};
+use domain::transcript::Transcript;
 
 /// The maximum number of a cycle's transcripts that are examined concurrently, if examining them may take long.
 const EXAMINATIONS: usize = 2;

@@ -12,12 +12,12 @@ tokio::task_local! {
 }
 
 /// Runs a call, including the recording of its answer, and then drops what was kept during it.
-pub(crate) async fn until_done<F: Future>(call: F) -> F::Output {
+pub async fn until_done<F: Future>(call: F) -> F::Output {
     KEPT.scope(RefCell::default(), call).await
 }
 
 /// Keeps a value until the current call ends; drops it immediately if there is none.
-pub(crate) fn keep(held: impl Any + Send) {
+pub fn keep(held: impl Any + Send) {
     // Fails outside of a call; the value is then dropped with the closure.
     let _ = KEPT.try_with(|kept| kept.borrow_mut().push(Box::new(held)));
 }

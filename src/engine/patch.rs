@@ -16,13 +16,13 @@ pub(crate) use self::leak::LeakGuard;
 use super::calls::Calls;
 use super::error::CycleError;
 use super::subject::Subject;
-use crate::domain::call::{ChatAnswer, ChatRequest, Finish, Phase, Purpose};
-use crate::domain::cluster::Cluster;
-use crate::domain::patch::{Patch, RejectedPatch};
-use crate::domain::prompt::{changed_sections, edit_share};
-use crate::domain::prompt_set::PromptSet;
-use crate::domain::transcript::Message;
-use crate::plan::{Plan, ValidationPlan};
+use domain::call::{ChatAnswer, ChatRequest, Finish, Phase, Purpose};
+use domain::cluster::Cluster;
+use domain::patch::{Patch, RejectedPatch};
+use domain::plan::{Plan, ValidationPlan};
+use domain::prompt::{changed_sections, edit_share};
+use domain::prompt_set::PromptSet;
+use domain::transcript::Message;
 
 /// A prompt that may be an improvement.
 #[derive(Clone, Debug)]

@@ -8,17 +8,15 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::stopwatch::CallTime;
-use crate::decide::conclude::Verdict;
-use crate::domain::call::{
-    Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose,
-};
-use crate::domain::cluster::Cluster;
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::{DimensionName, ModelName, ScenarioId, VersionName};
-use crate::domain::money::{Money, Usage};
-use crate::domain::patch::RejectedPatch;
-use crate::domain::score::Evaluation;
-use crate::domain::version::Version;
+use decide::conclude::Verdict;
+use domain::call::{Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose};
+use domain::cluster::Cluster;
+use domain::hash::ContentHash;
+use domain::ids::{DimensionName, ModelName, ScenarioId, VersionName};
+use domain::money::{Money, Usage};
+use domain::patch::RejectedPatch;
+use domain::score::Evaluation;
+use domain::version::Version;
 
 /// The models of a plan. An implementation handles retries, rate limits and time-outs, and reports to `time` when a request
 /// is running. An error is final for this call, unless it has a usage: what was paid must be recorded before anything else

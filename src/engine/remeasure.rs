@@ -13,15 +13,15 @@ use super::evaluate::{CountedAs, Evaluator};
 use super::report::means;
 use super::shadow;
 use super::subject::Subject;
-use crate::domain::call::Phase;
-use crate::domain::hash::ContentHash;
-use crate::domain::money::Money;
-use crate::domain::prompt::Prompt;
-use crate::domain::score::Evaluation;
-use crate::domain::series::Series;
-use crate::plan::Plan;
-use crate::stats::LocationTest as _;
-use crate::stats::permutation::sign_flip;
+use domain::call::Phase;
+use domain::hash::ContentHash;
+use domain::money::Money;
+use domain::plan::Plan;
+use domain::prompt::Prompt;
+use domain::score::Evaluation;
+use domain::series::Series;
+use stats::LocationTest as _;
+use stats::permutation::sign_flip;
 
 /// The number of random sign patterns of the test.
 const RESAMPLES: usize = 10_000;
@@ -63,7 +63,7 @@ pub struct Again {
 
 /// The identity of the cycle that measures the champion again with the answers of a series.
 #[must_use]
-pub(crate) fn identity(plan: &Plan, series: Series) -> ContentHash {
+pub fn identity(plan: &Plan, series: Series) -> ContentHash {
     match series.apart {
         None => ContentHash::of_json(&("remeasure", plan.identity(), series.number)),
         Some(apart) => ContentHash::of_json(&("remeasure", plan.identity(), series.number, apart)),

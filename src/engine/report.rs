@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::calls::{Spending, Tally};
 use super::run::Unusual;
 use super::validate::Attempt;
-use crate::decide::conclude::{Reason, Verdict};
-use crate::decide::critical::Critical;
-use crate::decide::gate;
-use crate::domain::cluster::{Cluster, Failure, Grouping, Rule};
-use crate::domain::money::Money;
-use crate::domain::score::Evaluation;
-use crate::plan::Plan;
+use decide::conclude::{Reason, Verdict};
+use decide::critical::Critical;
+use decide::gate;
+use domain::cluster::{Cluster, Failure, Grouping, Rule};
+use domain::money::Money;
+use domain::plan::Plan;
+use domain::score::Evaluation;
 
 /// The version of this format. New fields do not change it; a change of meaning does.
 pub const SCHEMA_VERSION: &str = "whetstone.dev/report/v1";
@@ -362,10 +362,10 @@ pub struct Means {
 #[must_use]
 pub fn means(plan: &Plan, evaluation: &Evaluation) -> Means {
     let weights: Vec<f64> = plan.dimensions.iter().map(|dimension| dimension.weight).collect();
-    let impact = |result: &crate::domain::score::ScenarioResult| {
+    let impact = |result: &domain::score::ScenarioResult| {
         plan.scenarios.get(&result.scenario).map_or(1.0, |scenario| scenario.impact())
     };
-    let mean = |figure: &dyn Fn(&crate::domain::score::ScenarioResult) -> Option<f64>| {
+    let mean = |figure: &dyn Fn(&domain::score::ScenarioResult) -> Option<f64>| {
         let (mut sum, mut weight) = (0.0, 0.0);
         for result in &evaluation.results {
             if let Some(value) = figure(result) {

@@ -23,14 +23,14 @@ use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::domain::call::{ChatAnswer, ChatRequest};
-use crate::domain::ids::{ModelName, ScenarioId};
-use crate::domain::scenario::{Check, Scenario};
-use crate::domain::score::{CheckKind, DimensionScore, FailedCheck, Sample, Score, ToolError};
-use crate::domain::transcript::{Ending, Message, Transcript};
-use crate::plan::scoring::Scorer;
-use crate::plan::{DimensionPlan, ModelUse};
-use crate::stats;
+use domain::call::{ChatAnswer, ChatRequest};
+use domain::ids::{ModelName, ScenarioId};
+use domain::plan::scoring::Scorer;
+use domain::plan::{DimensionPlan, ModelUse};
+use domain::scenario::{Check, Scenario};
+use domain::score::{CheckKind, DimensionScore, FailedCheck, Sample, Score, ToolError};
+use domain::transcript::{Ending, Message, Transcript};
+use stats;
 
 use checks::{CheckError, CompiledCheck};
 use judge::JudgeError;
@@ -358,8 +358,8 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
-    use crate::domain::transcript::Message;
-    use crate::plan::scoring::Scorer::{Checks, ChecksOrJudge, Judge, ToolCalls};
+    use domain::plan::scoring::Scorer::{Checks, ChecksOrJudge, Judge, ToolCalls};
+    use domain::transcript::Message;
 
     fn dimension(name: &str, scorer: Scorer, judge: &str) -> DimensionPlan {
         DimensionPlan {

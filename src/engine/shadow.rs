@@ -9,11 +9,11 @@ use std::sync::Arc;
 use super::error::CycleError;
 use super::evaluate::{CountedAs, Evaluator};
 use super::subject::Subject;
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::ScenarioId;
-use crate::domain::score::{Evaluation, ScenarioResult};
-use crate::domain::suite::ScenarioKey;
-use crate::plan::Plan;
+use domain::hash::ContentHash;
+use domain::ids::ScenarioId;
+use domain::plan::Plan;
+use domain::score::{Evaluation, ScenarioResult};
+use domain::suite::ScenarioKey;
 
 /// The results of champion and challenger on the same scenarios, in the same order.
 #[derive(Clone, Debug)]

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::ScenarioId;
-use crate::domain::prompt_set::PromptSet;
-use crate::domain::transcript::Transcript;
-use crate::plan::{Plan, RuntimePlan};
+use domain::hash::ContentHash;
+use domain::ids::ScenarioId;
+use domain::plan::{Plan, RuntimePlan};
+use domain::prompt_set::PromptSet;
+use domain::transcript::Transcript;
 
 /// What is measured.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@
 //! are dropped, in every part. Otherwise this phase only saves money: the proof is left to the gate, on scenarios that this
 //! phase has not seen.
 
-pub(crate) mod attempt;
+pub mod attempt;
 pub(crate) mod compose;
 pub(crate) mod critical;
 mod measure;
@@ -30,13 +30,13 @@ use super::evaluate::{CountedAs, Evaluator};
 use super::patch::{Asking, Candidate};
 use super::ports::Progress;
 use super::subject::Subject;
-use crate::decide::critical::{Broken, Critical, Standing};
-use crate::domain::cluster::Cluster;
-use crate::domain::ids::ScenarioId;
-use crate::domain::patch::{EditKey, RejectedPatch};
-use crate::domain::score::Evaluation;
-use crate::domain::suite::ScenarioKey;
-use crate::plan::Plan;
+use decide::critical::{Broken, Critical, Standing};
+use domain::cluster::Cluster;
+use domain::ids::ScenarioId;
+use domain::patch::{EditKey, RejectedPatch};
+use domain::plan::Plan;
+use domain::score::Evaluation;
+use domain::suite::ScenarioKey;
 
 /// The number of a cluster's scenarios that a candidate is tried on before the others are run.
 const FIRST_LOOK: usize = 4;

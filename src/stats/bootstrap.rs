@@ -18,7 +18,7 @@ const LANES: usize = 8;
 
 /// The bootstrap distribution of one column's mean, and what BCa needs to know of the column.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Bca {
+pub struct Bca {
     n: usize,
     estimate: f64,
     /// The means of the resamples, ascending.
@@ -37,7 +37,7 @@ pub(crate) struct Bca {
 /// # Panics
 /// If the columns differ in length, or `resamples` is below 2.
 #[must_use]
-pub(crate) fn bca(columns: &[&[f64]], resamples: usize, rng: &mut ChaCha8Rng) -> Vec<Option<Bca>> {
+pub fn bca(columns: &[&[f64]], resamples: usize, rng: &mut ChaCha8Rng) -> Vec<Option<Bca>> {
     assert!(resamples >= 2, "a distribution has at least two resamples");
     let n = columns.first().map_or(0, |column| column.len());
     assert!(columns.iter().all(|column| column.len() == n), "columns are of the same units");
@@ -91,7 +91,7 @@ impl Bca {
     /// A bootstrap from the means of resamples, however they were drawn; `None` if there are fewer than two values or
     /// resamples, or if one is not finite.
     #[must_use]
-    pub(crate) fn new(values: &[f64], mut means: Vec<f64>) -> Option<Self> {
+    pub fn new(values: &[f64], mut means: Vec<f64>) -> Option<Self> {
         if values.len() < 2 || means.len() < 2 || values.iter().chain(&means).any(|value| !value.is_finite()) {
             return None;
         }
@@ -241,8 +241,8 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::stats::reference::{assert_agrees, section};
-    use crate::stats::t_test;
+    use crate::reference::{assert_agrees, section};
+    use crate::t_test;
 
     fn bootstrap(values: &[f64], resamples: usize) -> Bca {
         bca(&[values], resamples, &mut ChaCha8Rng::seed_from_u64(1)).remove(0).unwrap()

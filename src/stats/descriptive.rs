@@ -2,13 +2,13 @@
 
 /// The arithmetic mean; `None` if there are no values.
 #[must_use]
-pub(crate) fn mean(values: &[f64]) -> Option<f64> {
+pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// The unbiased sample variance (divisor n − 1), in two passes; `None` if there are fewer than two values.
 #[must_use]
-pub(crate) fn variance(values: &[f64]) -> Option<f64> {
+pub fn variance(values: &[f64]) -> Option<f64> {
     if values.len() < 2 {
         return None;
     }
@@ -19,7 +19,7 @@ pub(crate) fn variance(values: &[f64]) -> Option<f64> {
 
 /// The sample standard deviation (divisor n − 1); `None` if there are fewer than two values.
 #[must_use]
-pub(crate) fn standard_deviation(values: &[f64]) -> Option<f64> {
+pub fn standard_deviation(values: &[f64]) -> Option<f64> {
     variance(values).map(f64::sqrt)
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn standard_deviation(values: &[f64]) -> Option<f64> {
 ///
 /// Hyndman & Fan 1996, type 7: linear between order statistics, as NumPy's default.
 #[must_use]
-pub(crate) fn quantile(values: &[f64], q: f64) -> Option<f64> {
+pub fn quantile(values: &[f64], q: f64) -> Option<f64> {
     if values.is_empty() || values.iter().any(|value| value.is_nan()) || !(0.0..=1.0).contains(&q) {
         return None;
     }
@@ -50,7 +50,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::stats::reference::{assert_agrees, section};
+    use crate::reference::{assert_agrees, section};
 
     #[derive(Deserialize)]
     struct Case {

@@ -10,13 +10,13 @@ static NORMAL: LazyLock<Normal> = LazyLock::new(|| Normal::new(0.0, 1.0).expect(
 
 /// The chance that a standard normal variable is at most `z`.
 #[must_use]
-pub(crate) fn normal_cdf(z: f64) -> f64 {
+pub fn normal_cdf(z: f64) -> f64 {
     NORMAL.cdf(z)
 }
 
 /// The value below which a standard normal variable lies with chance `p`; ±∞ at 1 and 0.
 #[must_use]
-pub(crate) fn normal_quantile(p: f64) -> f64 {
+pub fn normal_quantile(p: f64) -> f64 {
     if p <= 0.0 {
         return f64::NEG_INFINITY;
     }
@@ -32,7 +32,7 @@ fn student(df: f64) -> StudentsT {
 
 /// The chance that Student's t with `df` > 0 degrees of freedom exceeds `t`.
 #[must_use]
-pub(crate) fn student_sf(t: f64, df: f64) -> f64 {
+pub fn student_sf(t: f64, df: f64) -> f64 {
     // statrs squares t, which is not defined for infinities.
     if t.is_infinite() {
         return if t > 0.0 { 0.0 } else { 1.0 };
@@ -42,7 +42,7 @@ pub(crate) fn student_sf(t: f64, df: f64) -> f64 {
 
 /// The value that Student's t with `df` > 0 degrees of freedom exceeds with chance `p`, 0 < p < 1.
 #[must_use]
-pub(crate) fn student_isf(p: f64, df: f64) -> f64 {
+pub fn student_isf(p: f64, df: f64) -> f64 {
     let distribution = student(df);
     let mut t = -distribution.inverse_cdf(p);
     // Newton steps, because statrs (AS 109) stops at its own tolerance.
@@ -63,7 +63,7 @@ pub(super) const LARGEST_NONCENTRALITY: f64 = 37.0;
 ///
 /// Lenth 1989, algorithm AS 243: a Poisson-weighted series of incomplete beta functions.
 #[must_use]
-pub(crate) fn noncentral_t_sf(t: f64, df: f64, ncp: f64) -> f64 {
+pub fn noncentral_t_sf(t: f64, df: f64, ncp: f64) -> f64 {
     debug_assert!(t >= 0.0 && (0.0..=LARGEST_NONCENTRALITY).contains(&ncp));
     let x = t * t / (df + t * t);
     let half = 0.5 * ncp * ncp;
@@ -103,7 +103,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::stats::reference::{assert_agrees, section};
+    use crate::reference::{assert_agrees, section};
 
     #[derive(Deserialize)]
     struct Case {

@@ -5,7 +5,7 @@
 ///
 /// Holm 1979. NaN counts as 1, because such a test finds nothing.
 #[must_use]
-pub(crate) fn adjust(p_values: &[f64]) -> Vec<f64> {
+pub fn adjust(p_values: &[f64]) -> Vec<f64> {
     let p_values: Vec<f64> = p_values.iter().map(|p| if p.is_nan() { 1.0 } else { *p }).collect();
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
@@ -24,7 +24,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::stats::reference::{assert_agrees, section};
+    use crate::reference::{assert_agrees, section};
 
     #[derive(Deserialize)]
     struct Case {

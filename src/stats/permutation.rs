@@ -18,7 +18,7 @@ const LANES: usize = 8;
 
 /// The sign-flip test of one column of differences.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct SignFlip {
+pub struct SignFlip {
     /// The means over the flipped subsets that are not empty, ascending.
     subset_means: Vec<f64>,
     /// Sign patterns that count against every null: the observed one, and others that flip nothing.
@@ -35,7 +35,7 @@ pub(crate) struct SignFlip {
 /// # Panics
 /// If the columns differ in length.
 #[must_use]
-pub(crate) fn sign_flip(columns: &[&[f64]], resamples: usize, rng: &mut ChaCha8Rng) -> Vec<Option<SignFlip>> {
+pub fn sign_flip(columns: &[&[f64]], resamples: usize, rng: &mut ChaCha8Rng) -> Vec<Option<SignFlip>> {
     let n = columns.first().map_or(0, |column| column.len());
     assert!(columns.iter().all(|column| column.len() == n), "columns are of the same units");
     let enumerable = n < usize::BITS as usize - 1 && (1_usize << n) <= resamples;
@@ -158,8 +158,8 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::stats::reference::{assert_agrees, section};
-    use crate::stats::t_test;
+    use crate::reference::{assert_agrees, section};
+    use crate::t_test;
 
     fn test_of(differences: &[f64], resamples: usize) -> SignFlip {
         let mut rng = ChaCha8Rng::seed_from_u64(1);

@@ -7,7 +7,7 @@ use super::TIE;
 use super::distributions::{LARGEST_NONCENTRALITY, noncentral_t_sf, normal_cdf, normal_quantile, student_isf};
 
 /// The default power: an effect is detected four times in five.
-pub(crate) const POWER: f64 = 0.8;
+pub const POWER: f64 = 0.8;
 
 /// The maximum sample size that is recommended; if an effect needs more, it is not worth finding.
 const MOST_UNITS: usize = 1_000_000;
@@ -17,7 +17,7 @@ const NORMAL_FROM: f64 = 20_000.0;
 
 /// Whether the units are paired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Design {
+pub enum Design {
     /// n differences; the deviation is theirs.
     Paired,
     /// Two samples of n each; the deviation is √((s₁² + s₂²)/2).
@@ -43,7 +43,7 @@ impl Design {
 
 /// The chance that a one-sided test at `level` finds an effect of `effect` ≥ 0 standard deviations in `n` ≥ 2 units.
 #[must_use]
-pub(crate) fn power(design: Design, effect: f64, n: usize, level: f64) -> f64 {
+pub fn power(design: Design, effect: f64, n: usize, level: f64) -> f64 {
     Cutoff::of(design, n, level).power(effect * design.noncentrality(n))
 }
 
@@ -72,7 +72,7 @@ impl Cutoff {
 /// The fewest units with which a sign-flip test can reach `level` at all, log₂(1/level) rounded up: its least p-value is
 /// 2⁻ⁿ. At least 2, for a variance.
 #[must_use]
-pub(crate) fn least_units(level: f64) -> usize {
+pub fn least_units(level: f64) -> usize {
     ((1.0 / level).log2().ceil() as usize).max(2)
 }
 
@@ -80,13 +80,7 @@ pub(crate) fn least_units(level: f64) -> usize {
 /// `power`; `None` when no difference would, because there are fewer than [`least_units`], or when the deviation is not
 /// a finite number.
 #[must_use]
-pub(crate) fn minimum_detectable_effect(
-    design: Design,
-    deviation: f64,
-    n: usize,
-    level: f64,
-    power: f64,
-) -> Option<f64> {
+pub fn minimum_detectable_effect(design: Design, deviation: f64, n: usize, level: f64, power: f64) -> Option<f64> {
     if n < least_units(level) || !deviation.is_finite() {
         return None;
     }
@@ -108,7 +102,7 @@ pub(crate) fn minimum_detectable_effect(
 ///
 /// Never fewer than [`least_units`].
 #[must_use]
-pub(crate) fn sample_size(design: Design, effect: f64, deviation: f64, level: f64, chance: f64) -> Option<usize> {
+pub fn sample_size(design: Design, effect: f64, deviation: f64, level: f64, chance: f64) -> Option<usize> {
     if !effect.is_finite() || effect < TIE || !deviation.is_finite() {
         return None;
     }
@@ -146,7 +140,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::stats::reference::{assert_agrees, section};
+    use crate::reference::{assert_agrees, section};
 
     #[derive(Deserialize)]
     struct Case {

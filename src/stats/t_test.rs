@@ -6,7 +6,7 @@ use super::{LocationTest, TIE};
 
 /// A t-test for any null: an estimate, its standard error, and the degrees of freedom.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct TTest {
+pub struct TTest {
     /// The mean difference.
     pub estimate: f64,
     /// Its standard error.
@@ -17,7 +17,7 @@ pub(crate) struct TTest {
 
 /// The paired test: one difference per unit. `None` if there are fewer than two, or if one is not finite.
 #[must_use]
-pub(crate) fn paired(differences: &[f64]) -> Option<TTest> {
+pub fn paired(differences: &[f64]) -> Option<TTest> {
     if differences.iter().any(|difference| !difference.is_finite()) {
         return None;
     }
@@ -34,7 +34,7 @@ pub(crate) fn paired(differences: &[f64]) -> Option<TTest> {
 ///
 /// Welch 1947, with the Welch–Satterthwaite degrees of freedom.
 #[must_use]
-pub(crate) fn welch(before: &[f64], after: &[f64]) -> Option<TTest> {
+pub fn welch(before: &[f64], after: &[f64]) -> Option<TTest> {
     if before.iter().chain(after).any(|value| !value.is_finite()) {
         return None;
     }
@@ -97,7 +97,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::stats::reference::{assert_agrees, section};
+    use crate::reference::{assert_agrees, section};
 
     #[derive(Deserialize)]
     struct Case {

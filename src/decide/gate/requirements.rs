@@ -5,11 +5,11 @@ use super::evidence::{Evidence, Pair, Scored};
 use super::report::{Code, Reason, Verdict};
 use super::rules::{DimensionRule, Rules};
 use super::wording::{bound, confidence, correction, movement, p_text, range, subject, test_name};
-use crate::domain::ids::{DimensionName, ScenarioId};
-use crate::domain::words::{by_number, counted};
-use crate::plan::ThresholdPlan;
-use crate::plan::promotion::RequireSignificance;
-use crate::stats::{self, descriptive, holm};
+use domain::ids::{DimensionName, ScenarioId};
+use domain::plan::ThresholdPlan;
+use domain::plan::promotion::RequireSignificance;
+use domain::words::{by_number, counted};
+use stats::{self, descriptive, holm};
 
 /// How many scenarios a message names before it only counts them.
 const NAMED_SCENARIOS: usize = 5;

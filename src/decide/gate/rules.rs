@@ -1,9 +1,9 @@
 //! What a challenger must prove.
 
-use crate::domain::ids::DimensionName;
-use crate::plan::promotion::{RequireSignificance, Test};
-use crate::plan::{DimensionPlan, GatePlan, ThresholdPlan};
-use crate::stats::RESAMPLES;
+use domain::ids::DimensionName;
+use domain::plan::promotion::{RequireSignificance, Test};
+use domain::plan::{DimensionPlan, GatePlan, ThresholdPlan};
+use stats::RESAMPLES;
 
 /// What a challenger must prove.
 #[derive(Clone, Debug)]

@@ -5,11 +5,11 @@ use super::record::ScheduleState;
 use super::record::{Challenger, Exhausted, RunningCycle};
 use super::versions::{KnownVersion, NewVersion, VersionOrigin, VersionVerdict};
 use super::{EventReason, Step};
-use crate::domain::ids::VersionName;
-use crate::domain::lifecycle::{Cause, CycleKind};
-use crate::domain::series::RecordedSeries;
-use crate::domain::version::VersionPhase;
-use crate::plan::promotion::Approval;
+use domain::ids::VersionName;
+use domain::lifecycle::{Cause, CycleKind};
+use domain::plan::promotion::Approval;
+use domain::series::RecordedSeries;
+use domain::version::VersionPhase;
 
 impl<'a> Step<'a> {
     /// Decides what should be under way: what is under way already if it still makes sense, else what is due first.

@@ -6,14 +6,14 @@ use super::record::Handled;
 use super::record::{Challenger, Record, Serving, VersionId, Watch};
 use super::versions::{KnownVersion, VersionOrigin, VersionVerdict};
 use super::{EventReason, Obstacle, ObstacleReason, Step};
-use crate::decide::watch::{RoundOutcome, unproven};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::VersionName;
-use crate::domain::lifecycle::Origin;
-use crate::domain::lifecycle::QUARANTINE;
-use crate::domain::score::Score;
-use crate::domain::version::VersionPhase;
-use crate::plan::promotion::OnBaseChange;
+use crate::watch::{RoundOutcome, unproven};
+use domain::hash::ContentHash;
+use domain::ids::VersionName;
+use domain::lifecycle::Origin;
+use domain::lifecycle::QUARANTINE;
+use domain::plan::promotion::OnBaseChange;
+use domain::score::Score;
+use domain::version::VersionPhase;
 
 impl Step<'_> {
     /// There is always a version that serves: the one that was found in the target, else the base prompt.
@@ -191,7 +191,7 @@ impl Step<'_> {
                 let message = format!(
                     "the base prompt was changed to that of {version}, which was rolled back and stays quarantined; change \
                      the base prompt, or promote it anyway with the annotation {}={version}",
-                    crate::domain::annotations::ROLLBACK_TO
+                    domain::annotations::ROLLBACK_TO
                 );
                 self.warn(EventReason::BasePromptQuarantined, message);
             }

@@ -7,15 +7,15 @@ use super::record::Waiting;
 use super::record::{Challenger, Cost, Exhausted, FinishedCycle, RunningCycle};
 use super::versions::{VersionOrigin, VersionVerdict};
 use super::{EventReason, PromptText, Step};
-use crate::decide::conclude::Verdict;
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::{DimensionName, VersionName};
-use crate::domain::lifecycle::{CycleKind, CycleVerdict, Origin};
-use crate::domain::lifecycle::{EXHAUSTED, HISTORY};
-use crate::domain::money::Money;
-use crate::domain::score::Score;
-use crate::domain::version::VersionPhase;
-use crate::plan::promotion::Approval;
+use crate::conclude::Verdict;
+use domain::hash::ContentHash;
+use domain::ids::{DimensionName, VersionName};
+use domain::lifecycle::{CycleKind, CycleVerdict, Origin};
+use domain::lifecycle::{EXHAUSTED, HISTORY};
+use domain::money::Money;
+use domain::plan::promotion::Approval;
+use domain::score::Score;
+use domain::version::VersionPhase;
 
 /// The first wait after a failure; it doubles from failure to failure.
 const FIRST_WAIT: Duration = Duration::from_secs(15);
@@ -329,7 +329,7 @@ impl Step<'_> {
                 });
                 let message = format!(
                     "{version} passes the gate and waits for approval: annotate {}={version}, or run whetstone approve",
-                    crate::domain::annotations::APPROVE
+                    domain::annotations::APPROVE
                 );
                 self.say(EventReason::AwaitingApproval, message);
                 CycleVerdict::Passed

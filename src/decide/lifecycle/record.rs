@@ -5,14 +5,14 @@
 
 use jiff::Timestamp;
 
-use crate::decide::watch::SignalRecord;
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::{RecordedInputs, VersionName};
-use crate::domain::lifecycle::{Cause, CycleKind, CycleVerdict, Origin, Phase};
-use crate::domain::money::Money;
-use crate::domain::score::Score;
-use crate::domain::series::RecordedSeries;
-use crate::plan::InputsId;
+use crate::watch::SignalRecord;
+use domain::hash::ContentHash;
+use domain::ids::{RecordedInputs, VersionName};
+use domain::lifecycle::{Cause, CycleKind, CycleVerdict, Origin, Phase};
+use domain::money::Money;
+use domain::plan::InputsId;
+use domain::score::Score;
+use domain::series::RecordedSeries;
 
 /// What has been decided so far about one optimization.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -218,11 +218,11 @@ pub struct Watch {
 /// The values of the annotations that were processed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handled {
-    /// That of [`RUN_AT`](crate::domain::annotations::RUN_AT).
+    /// That of [`RUN_AT`](domain::annotations::RUN_AT).
     pub run_at: Option<String>,
-    /// That of [`APPROVE`](crate::domain::annotations::APPROVE).
+    /// That of [`APPROVE`](domain::annotations::APPROVE).
     pub approve: Option<String>,
-    /// That of [`ROLLBACK_TO`](crate::domain::annotations::ROLLBACK_TO).
+    /// That of [`ROLLBACK_TO`](domain::annotations::ROLLBACK_TO).
     pub rollback_to: Option<String>,
     /// The result of the newest of them, in words.
     pub message: Option<String>,
@@ -244,12 +244,6 @@ pub struct Cost {
     pub amount: Money,
     /// Its currency.
     pub currency: String,
-}
-
-impl From<&InputsId> for RecordedInputs {
-    fn from(inputs: &InputsId) -> Self {
-        inputs.to_string().into()
-    }
 }
 
 impl Record {

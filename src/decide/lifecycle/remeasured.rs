@@ -4,9 +4,9 @@ use super::champion::Breached;
 use super::outcome::{Remeasured, recorded};
 use super::record::{RunningCycle, Serving};
 use super::{EventReason, Step};
-use crate::decide::watch::{Predecessor, Reevaluated, Reference, Remeasurement, judge_reevaluation};
-use crate::domain::lifecycle::CycleVerdict;
-use crate::domain::score::Score;
+use crate::watch::{Predecessor, Reevaluated, Reference, Remeasurement, judge_reevaluation};
+use domain::lifecycle::CycleVerdict;
+use domain::score::Score;
 
 impl Step<'_> {
     /// The champion was measured again: has it dropped, and is its prompt to blame?

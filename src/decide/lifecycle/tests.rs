@@ -17,14 +17,14 @@ use rust_decimal::Decimal;
 use self::cluster::{Cluster, dollars, prompt, watch};
 use self::remeasured::measuring_again;
 use super::*;
-use crate::decide::conclude::Verdict;
-use crate::decide::watch::RoundOutcome;
-use crate::domain::lifecycle::{Cause, CycleKind, CycleVerdict};
-use crate::domain::money::Money;
-use crate::domain::score::Score;
-use crate::domain::series::RecordedSeries;
-use crate::domain::version::VersionPhase;
-use crate::plan::watch::{ReevaluationPlan, WatchPlan};
+use crate::conclude::Verdict;
+use crate::watch::RoundOutcome;
+use domain::lifecycle::{Cause, CycleKind, CycleVerdict};
+use domain::money::Money;
+use domain::plan::watch::{ReevaluationPlan, WatchPlan};
+use domain::score::Score;
+use domain::series::RecordedSeries;
+use domain::version::VersionPhase;
 
 #[test]
 fn the_base_prompt_serves_at_once_and_a_first_search_begins() {

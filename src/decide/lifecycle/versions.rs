@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::record::Record;
 use super::{PromptText, Step};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::{DimensionName, VersionName};
-use crate::domain::score::Score;
-use crate::domain::version::VersionPhase;
+use domain::hash::ContentHash;
+use domain::ids::{DimensionName, VersionName};
+use domain::score::Score;
+use domain::version::VersionPhase;
 
 /// Who wrote a PromptVersion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

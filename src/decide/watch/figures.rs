@@ -1,6 +1,6 @@
 //! Numbers in sentences.
 
-use crate::domain::figure::figure;
+use domain::figure::figure;
 
 /// A number for a sentence.
 pub(super) fn shown(number: f64) -> String {

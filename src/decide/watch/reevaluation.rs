@@ -1,9 +1,9 @@
 //! The suite run again while the prompt serves.
 
 use super::figures::apart;
-use crate::domain::lifecycle::SignalState;
-use crate::domain::words::counted;
-use crate::plan::watch::ReevaluationPlan;
+use domain::lifecycle::SignalState;
+use domain::plan::watch::ReevaluationPlan;
+use domain::words::counted;
 
 /// The chance up to which a drop is not taken for chance.
 const LEVEL: f64 = 0.05;

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::figures::{apart, shown};
-use crate::domain::lifecycle::SignalState;
-use crate::plan::watch::{Margin, SignalPlan};
+use domain::lifecycle::SignalState;
+use domain::plan::watch::{Margin, SignalPlan};
 
 /// The part of the greater number that a rounding error may be.
 const ROUNDING: f64 = 1e-9;
@@ -195,7 +195,7 @@ fn moved(value: f64, baseline: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::watch::SamplesPlan;
+    use domain::plan::watch::SamplesPlan;
 
     fn plan(name: &str) -> SignalPlan {
         SignalPlan {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::markdown::begins_underlined;
-use crate::domain::patch::Edit;
+use crate::patch::Edit;
 
 /// Why an edit cannot be made in a range of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use similar::{Algorithm, DiffTag, TextDiff, capture_diff_slices};
 
 use super::Prompt;
-use crate::domain::words::counted;
+use crate::words::counted;
 
 /// The maximum number of lines or words that are compared one by one, of both prompts together and without their common
 /// beginning and end. The comparison takes up to the product of both.

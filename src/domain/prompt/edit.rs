@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::anchor::{self, Miss, bare};
 use super::{Prompt, PromptFormat, Section, markdown, yaml};
-use crate::domain::patch::Edit;
+use crate::patch::Edit;
 
 /// Why a patch cannot be applied to a prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 
 use super::{EditError, Prompt};
-use crate::domain::patch::{Edit, EditKey, plain_words};
+use crate::patch::{Edit, EditKey, plain_words};
 
 /// Lines with fewer words may be repeated for a good reason, such as `Example:` above each of several examples.
 const TELLING_WORDS: usize = 3;
@@ -88,7 +88,7 @@ fn sentences(line: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::prompt::PromptFormat;
+    use crate::prompt::PromptFormat;
 
     fn left(prompt: &str, edit: &Edit) -> Option<String> {
         let prompt = Prompt::parse(prompt, PromptFormat::Markdown).unwrap();

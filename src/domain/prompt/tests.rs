@@ -3,7 +3,7 @@ use proptest::prelude::*;
 mod properties;
 
 use super::*;
-use crate::domain::patch::Edit;
+use crate::patch::Edit;
 
 const AIRLINE: &str = "\
 You are an airline agent.

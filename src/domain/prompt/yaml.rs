@@ -10,7 +10,7 @@ use serde_saphyr::Spanned;
 
 use super::anchor::{self, Miss};
 use super::{PromptError, Section};
-use crate::domain::patch::Edit;
+use crate::patch::Edit;
 
 /// A top-level key: its position and value.
 pub(super) struct Entry {

@@ -15,9 +15,9 @@ use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
 use super::lock;
-use crate::domain::call::{ChatRequest, EmbedRequest};
-use crate::domain::ids::ModelName;
-use crate::domain::money::{BudgetExhausted, Money, Price, Usage};
+use domain::call::{ChatRequest, EmbedRequest};
+use domain::ids::ModelName;
+use domain::money::{BudgetExhausted, Money, Price, Usage};
 
 /// The default limit on the output tokens of a request if there is a budget. `parameters.maxOutputTokens` overrides it.
 pub(crate) const OUTPUT_LIMIT: u64 = 4096;
@@ -224,8 +224,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::call::Parameters;
-    use crate::domain::transcript::Message;
+    use domain::call::Parameters;
+    use domain::transcript::Message;
 
     fn request(parameters: Value) -> ChatRequest {
         ChatRequest {

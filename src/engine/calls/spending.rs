@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::domain::call::Phase;
-use crate::domain::ids::{ModelName, ScenarioId};
-use crate::domain::money::{Money, Usage};
-use crate::domain::words::counted;
+use domain::call::Phase;
+use domain::ids::{ModelName, ScenarioId};
+use domain::money::{Money, Usage};
+use domain::words::counted;
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(count: &u64) -> bool {

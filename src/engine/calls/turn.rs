@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::OwnedMutexGuard;
 
 use super::lock;
-use crate::domain::call::CallKey;
+use domain::call::CallKey;
 
 /// The keys of the calls that are running or waited for.
 #[derive(Debug, Default)]

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::domain::cluster::ThresholdFrom;
-use crate::domain::score::{CheckKind, FailedCheck};
+use domain::cluster::ThresholdFrom;
+use domain::score::{CheckKind, FailedCheck};
 
 const TUNED: &str = include_str!("causes/tuned.tsv");
 const UNSEEN: &str = include_str!("causes/unseen.tsv");

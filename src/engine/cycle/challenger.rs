@@ -7,27 +7,25 @@ use tracing::Instrument;
 
 use super::close::End;
 use super::{Cycle, phase_span};
-use crate::decide::conclude::{NoChallenger, PatchCounts, WhyNoPatches};
-use crate::decide::critical::{Broken, Critical, Part, PartChecked, Standing};
-use crate::decide::gate;
-use crate::domain::call::Phase;
-use crate::domain::cluster::{Cluster, Failure};
-use crate::domain::patch::RejectedPatch;
-use crate::domain::suite::ScenarioKey;
-use crate::domain::words::counted;
-use crate::engine::cluster::Clustered;
-use crate::engine::error::CycleError;
-use crate::engine::evaluate::CountedAs;
-use crate::engine::patch::{Asking, LeakGuard};
-use crate::engine::report::{Kind, RoundGrouping};
-use crate::engine::shadow::Paired;
-use crate::engine::subject::Subject;
-use crate::engine::validate::compose::Unit;
-use crate::engine::validate::critical::{Guard, Guarded};
-use crate::engine::validate::{
-    Arena, Attempt, CONFIRMING_REPEATS, Fatal, Merged, counts, patch_of, regression, rejected,
-};
-use crate::plan::RuntimePlan;
+use crate::cluster::Clustered;
+use crate::error::CycleError;
+use crate::evaluate::CountedAs;
+use crate::patch::{Asking, LeakGuard};
+use crate::report::{Kind, RoundGrouping};
+use crate::shadow::Paired;
+use crate::subject::Subject;
+use crate::validate::compose::Unit;
+use crate::validate::critical::{Guard, Guarded};
+use crate::validate::{Arena, Attempt, CONFIRMING_REPEATS, Fatal, Merged, counts, patch_of, regression, rejected};
+use decide::conclude::{NoChallenger, PatchCounts, WhyNoPatches};
+use decide::critical::{Broken, Critical, Part, PartChecked, Standing};
+use decide::gate;
+use domain::call::Phase;
+use domain::cluster::{Cluster, Failure};
+use domain::patch::RejectedPatch;
+use domain::plan::RuntimePlan;
+use domain::suite::ScenarioKey;
+use domain::words::counted;
 
 /// The maximum number of prompts of one search that are gated: the challenger, and what is left of it without edits that
 /// break critical held-out scenarios.

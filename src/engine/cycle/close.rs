@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 
 use super::Cycle;
 use super::challenger::{Findings, Gated};
-use crate::decide::conclude::{Conclusion, Evidence, NoChallenger, Search, Verdict, conclude};
-use crate::decide::critical::Critical;
-use crate::domain::call::Phase;
-use crate::domain::ids::DimensionName;
-use crate::domain::score::{Evaluation, ScenarioResult};
-use crate::domain::version::{Version, VersionPhase};
-use crate::domain::words::{by_number, counted};
-use crate::engine::error::CycleError;
-use crate::engine::ports::CycleRecord;
-use crate::engine::report::{
+use crate::error::CycleError;
+use crate::ports::CycleRecord;
+use crate::report::{
     CallCounts, ClusterReport, Cost, Kind, MeasuredOn, Report, SCHEMA_VERSION, ScenarioCounts, Side, means,
 };
-use crate::engine::shadow::Paired;
-use crate::engine::{Outcome, apply};
+use crate::shadow::Paired;
+use crate::{Outcome, apply};
+use decide::conclude::{Conclusion, Evidence, NoChallenger, Search, Verdict, conclude};
+use decide::critical::Critical;
+use domain::call::Phase;
+use domain::ids::DimensionName;
+use domain::score::{Evaluation, ScenarioResult};
+use domain::version::{Version, VersionPhase};
+use domain::words::{by_number, counted};
 
 /// The result of a search.
 pub(super) enum End {

@@ -6,9 +6,9 @@
 
 use std::collections::HashSet;
 
-use crate::domain::call::CallKey;
-use crate::domain::hash::ContentHash;
-use crate::engine::error::CycleError;
+use crate::error::CycleError;
+use domain::call::CallKey;
+use domain::hash::ContentHash;
 
 /// The number of errors that is always tolerated, so that a single one does not stop a cycle of twenty runs.
 const ALWAYS_TOLERATED: usize = 2;

@@ -8,13 +8,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::errors::RunFailure;
-use crate::domain::cluster::Failure;
-use crate::domain::hash::ContentHash;
-use crate::domain::score::{Evaluation, Passes, Sample, ScenarioResult};
-use crate::domain::suite::{ScenarioKey, Suite};
-use crate::engine::report::AnswerCounts;
-use crate::engine::run::Unusual;
-use crate::engine::subject::Subject;
+use crate::report::AnswerCounts;
+use crate::run::Unusual;
+use crate::subject::Subject;
+use domain::cluster::Failure;
+use domain::hash::ContentHash;
+use domain::score::{Evaluation, Passes, Sample, ScenarioResult};
+use domain::suite::{ScenarioKey, Suite};
 
 /// A run: subject, scenario and repeat.
 pub(super) type Run = (ContentHash, ScenarioKey, u32);

@@ -7,32 +7,110 @@ use futures::future::{BoxFuture, ready};
 use serde_json::json;
 
 use super::*;
-use crate::api::Submission;
-use crate::api::resolve::{References, resolve};
-use crate::domain::call::{Answer, ChatAnswer, EmbedRequest, Embeddings};
-use crate::domain::money::Money;
-use crate::engine::ports::{CallError, Ledger, LedgerEntry, Models, Recorded, Silent, StoreError};
-use crate::engine::stopwatch::CallTime;
+use crate::ports::{CallError, Ledger, LedgerEntry, Models, Recorded, Silent, StoreError};
+use crate::stopwatch::CallTime;
+use domain::call::{Answer, ChatAnswer, EmbedRequest, Embeddings, ModelIdentity};
+use domain::ids::ModelName;
+use domain::money::Money;
+use domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
+use domain::plan::promotion::{RequireSignificance, Test};
+use domain::plan::scoring::Scorer;
+use domain::plan::{
+    ClusteringPlan, DimensionPlan, ExecutionPlan, GatePlan, LimitsPlan, ModelPlan, Profile, Provider, SplitPlan,
+    ValidationPlan,
+};
+use domain::prompt::{Prompt, PromptFormat};
+use domain::score::Score;
+use domain::series::Series;
+use std::time::Duration;
 
-const RESOURCE: &str = r#"
-apiVersion: whetstone.dev/v1alpha1
-kind: AgentOptimization
-metadata: {name: agent}
-spec:
-  agent: {prompt: {inline: Answer.}, runtime: {model: {ref: worker}}}
-  models: [{name: worker, openAI: {baseURL: "http://localhost:1/v1", model: m}}]
-  scenarios: [{configMapRef: {name: suite}}]
-  scoring: {dimensions: [{name: accuracy, weight: 1, scorer: Checks}]}
-  promotion: {target: {configMap: live}}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: suite}
-data:
-  suite.jsonl: |
-    {"id": "a", "message": "hello", "expect": {"checks": [{"contains": "yes"}]}}
-    {"id": "b", "message": "hello", "expect": {"checks": [{"notContains": "maybe"}]}}
-"#;
+/// Two scenarios of the spec: `a` wants "yes", `b` anything but "maybe".
+fn plan() -> Plan {
+    let worker = ModelName::from("worker");
+    let scenarios = json!([
+        {"id": "a", "message": "hello", "expect": {"checks": [{"contains": "yes"}]}},
+        {"id": "b", "message": "hello", "expect": {"checks": [{"notContains": "maybe"}]}},
+    ]);
+    let accuracy = DimensionPlan {
+        name: "accuracy".into(),
+        weight: 1.0,
+        scorer: Scorer::Checks,
+        judge: None,
+        rubric: String::new(),
+        pass_at: Score::clamped(0.7),
+        critical: false,
+        threshold: None,
+    };
+    Plan {
+        namespace: "default".to_owned(),
+        name: "agent".to_owned(),
+        profile: Profile::Production,
+        champion: Prompt::parse("Answer.", PromptFormat::Markdown).unwrap().into(),
+        tools: Arc::default(),
+        runtime: RuntimePlan::Model { model: worker.clone(), parameters: Arc::default(), max_turns: 1 },
+        models: [(worker, model())].into(),
+        scenarios: Suite::new(serde_json::from_value(scenarios).unwrap()),
+        split: SplitPlan::default(),
+        execution: ExecutionPlan {
+            repeats: 1,
+            concurrency: 2,
+            scenario_timeout: Duration::from_mins(1),
+            error_tolerance: 0.0,
+            user_model: None,
+            seed: 0,
+            series: Series::default(),
+        },
+        dimensions: Arc::new([accuracy]),
+        clustering: ClusteringPlan { embeddings: None, threshold: None, max_clusters: 1 },
+        patching: None,
+        validation: ValidationPlan {
+            full_suite: false,
+            sentinels: 0,
+            complexity_threshold: 1.0,
+            core_sections: Vec::new(),
+        },
+        gate: GatePlan {
+            test: Test::Permutation,
+            significance_level: 0.05,
+            regression_tolerance: 0.0,
+            require_significance: RequireSignificance::Aggregate,
+            minimum_score: 0.0,
+            minimum_sample_size: 2,
+            shadow_sample_size: 2,
+            repeats: 1,
+        },
+        target: None,
+        budget: None,
+        currency: "USD".to_owned(),
+        warnings: Vec::new(),
+    }
+}
+
+fn model() -> ModelPlan {
+    ModelPlan {
+        identity: ModelIdentity {
+            provider: "openai".to_owned(),
+            endpoint: "http://localhost:1/v1".to_owned(),
+            model: "m".to_owned(),
+        },
+        redirect: None,
+        provider: Provider::OpenAi,
+        key: None,
+        seed: true,
+        structured: StructuredOutput::Auto,
+        token_limit: TokenLimit::Auto,
+        system_role: SystemRole::System,
+        headers: Vec::new(),
+        price: None,
+        limits: LimitsPlan {
+            concurrency: None,
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            timeout: Duration::from_mins(1),
+            attempts: 1,
+        },
+    }
+}
 
 struct Fickle;
 
@@ -89,9 +167,7 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let submission = Submission::read("agent.yaml", RESOURCE, None).unwrap_or_else(|problems| panic!("{problems}"));
-        let references = References::gather(&submission, &[], |_| Ok(None));
-        let plan = Arc::new(resolve(&submission, &references).unwrap_or_else(|problems| panic!("{problems}")));
+        let plan = Arc::new(plan());
         let (ledger, stop) = (Arc::<InMemory>::default(), CancellationToken::new());
         let cycle = ContentHash::of_bytes(b"cycle");
         let books = Arc::clone(&ledger) as Arc<dyn Ledger>;
@@ -150,7 +226,7 @@ async fn a_scenario_that_passes_in_half_of_its_repeats_fails_wherever_that_is_as
     let measured = bench.evaluator.measured(&bench.champion, &scenarios, &(0..2));
     let reported = measured.results.iter().filter(|result| result.fails()).map(|result| &result.scenario);
     assert_eq!(reported.collect::<Vec<_>>(), [&scenarios[0].id]);
-    let gated = crate::decide::gate::Evidence::pair(&measured, &measured, &scenarios);
+    let gated = decide::gate::Evidence::pair(&measured, &measured, &scenarios);
     let passed = gated.pairs.iter().map(|pair| pair.champion[0].unwrap().passed);
     assert_eq!(passed.collect::<Vec<_>>(), [false, true]);
 }

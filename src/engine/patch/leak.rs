@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::ScenarioId;
-use crate::domain::prompt::Prompt;
-use crate::domain::scenario::Scenario;
-use crate::domain::tool::ToolDefinition;
+use domain::hash::ContentHash;
+use domain::ids::ScenarioId;
+use domain::prompt::Prompt;
+use domain::scenario::Scenario;
+use domain::tool::ToolDefinition;
 
 /// The number of consecutive words, shared by a patch and a scenario, that is considered a copy.
 const SHINGLE_WORDS: usize = 7;
@@ -121,7 +121,7 @@ fn literals(value: &Value, found: &mut impl FnMut(&str)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::prompt::PromptFormat;
+    use domain::prompt::PromptFormat;
 
     fn guard() -> LeakGuard {
         let scenario: Scenario = serde_json::from_value(serde_json::json!({

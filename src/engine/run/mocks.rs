@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::domain::arguments::includes;
-use crate::domain::scenario::{Scenario, ToolMock};
-use crate::domain::tool::ToolCall;
+use domain::arguments::includes;
+use domain::scenario::{Scenario, ToolMock};
+use domain::tool::ToolCall;
 
 /// The tools of one conversation, with their state, which begins as the scenario defines it.
 #[derive(Clone, Debug)]

@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::numbers::numbers;
 use super::shorten;
-use crate::domain::pattern::Matcher;
-use crate::domain::scenario::{Check, NumberCheck};
-use crate::domain::schema::{self, Schema};
-use crate::domain::score::{CheckKind, FailedCheck};
+use domain::pattern::Matcher;
+use domain::scenario::{Check, NumberCheck};
+use domain::schema::{self, Schema};
+use domain::score::{CheckKind, FailedCheck};
 
 /// The maximum length of a quotation of an answer or an expectation in evidence, in characters.
 const MAX_QUOTE: usize = 120;

@@ -2,11 +2,11 @@
 //! with it.
 
 use super::shorten;
-use crate::domain::cluster::Failure;
-use crate::domain::scenario::Scenario;
-use crate::domain::score::{DimensionScore, FailedCheck, Sample, ScenarioResult, ToolError};
-use crate::domain::transcript::Transcript;
-use crate::plan::DimensionPlan;
+use domain::cluster::Failure;
+use domain::plan::DimensionPlan;
+use domain::scenario::Scenario;
+use domain::score::{DimensionScore, FailedCheck, Sample, ScenarioResult, ToolError};
+use domain::transcript::Transcript;
 
 /// The maximum length of the request that is kept, in characters.
 const MAX_REQUEST: usize = 1_000;
@@ -95,9 +95,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::score::{CheckKind, Score, ToolErrorKind};
-    use crate::domain::transcript::{Ending, Message};
-    use crate::plan::scoring::Scorer;
+    use domain::plan::scoring::Scorer;
+    use domain::score::{CheckKind, Score, ToolErrorKind};
+    use domain::transcript::{Ending, Message};
 
     fn dimensions() -> Vec<DimensionPlan> {
         let dimension = |name: &str, weight: f64| DimensionPlan {

@@ -16,13 +16,13 @@ use serde_json::{Map, Value, json};
 
 use super::tools::{spell_expected, spell_forbidden};
 use super::{ScoreError, fence, rubric};
-use crate::domain::call::{AnswerSchema, ChatAnswer, ChatRequest, Parameters};
-use crate::domain::ids::{DimensionName, ModelName, ScenarioId, ToolName};
-use crate::domain::scenario::{CallOrder, ExtraCalls, Scenario};
-use crate::domain::score::Score;
-use crate::domain::transcript::{Message, Transcript};
-use crate::domain::words::counted;
-use crate::plan::{DimensionPlan, ModelUse};
+use domain::call::{AnswerSchema, ChatAnswer, ChatRequest, Parameters};
+use domain::ids::{DimensionName, ModelName, ScenarioId, ToolName};
+use domain::plan::{DimensionPlan, ModelUse};
+use domain::scenario::{CallOrder, ExtraCalls, Scenario};
+use domain::score::Score;
+use domain::transcript::{Message, Transcript};
+use domain::words::counted;
 
 /// The default temperature of a judge.
 const TEMPERATURE: f64 = 0.0;
@@ -282,10 +282,10 @@ mod tests {
 
     use super::super::MAX_EVIDENCE;
     use super::*;
-    use crate::domain::call::{Finish, Temperature};
-    use crate::domain::tool::ToolCall;
-    use crate::domain::transcript::{Ending, Opaque};
-    use crate::plan::scoring::Scorer;
+    use domain::call::{Finish, Temperature};
+    use domain::plan::scoring::Scorer;
+    use domain::tool::ToolCall;
+    use domain::transcript::{Ending, Opaque};
 
     fn dimension(name: &str, rubric: &str) -> DimensionPlan {
         DimensionPlan {

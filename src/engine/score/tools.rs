@@ -30,14 +30,12 @@ use serde_json::{Map, Value};
 
 use super::assignment::{NEVER, assign};
 use super::shorten;
-use crate::domain::arguments::{Difference, differences, includes};
-use crate::domain::ids::ToolName;
-use crate::domain::scenario::{
-    ArgumentMatch, CallOrder, Expectation, ExpectedCall, ExtraCalls, ForbiddenCall, ToolMock,
-};
-use crate::domain::score::{Score, ToolError, ToolErrorKind};
-use crate::domain::tool::ToolCall;
-use crate::domain::transcript::{Message, Transcript};
+use domain::arguments::{Difference, differences, includes};
+use domain::ids::ToolName;
+use domain::scenario::{ArgumentMatch, CallOrder, Expectation, ExpectedCall, ExtraCalls, ForbiddenCall, ToolMock};
+use domain::score::{Score, ToolError, ToolErrorKind};
+use domain::tool::ToolCall;
+use domain::transcript::{Message, Transcript};
 
 /// The maximum number of errors that are kept of one transcript; a looping agent makes hundreds.
 const MAX_ERRORS: usize = 10;
@@ -407,7 +405,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::transcript::{Ending, Opaque};
+    use domain::transcript::{Ending, Opaque};
 
     /// Compares with expectations, as if real tools had answered.
     fn score_tools(expect: &Expectation, transcript: &Transcript) -> ToolVerdict {

@@ -5,11 +5,11 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::decide::conclude::PatchCounts;
-use crate::decide::critical::{Broken, dimensions_of, listed, named, scenarios};
-use crate::domain::ids::DimensionName;
-use crate::domain::patch::{Edit, Patch};
-use crate::domain::words::{by_number, counted};
+use decide::conclude::PatchCounts;
+use decide::critical::{Broken, dimensions_of, listed, named, scenarios};
+use domain::ids::DimensionName;
+use domain::patch::{Edit, Patch};
+use domain::words::{by_number, counted};
 
 /// The maximum number of a patch's edits in a report.
 const SHOWN_EDITS: usize = 10;
@@ -370,7 +370,7 @@ impl Attempt {
 
 /// The figures of a search: the outcomes of its patches. Mergers do not count as patches.
 #[must_use]
-pub(crate) fn counts(attempts: &[Attempt], clusters: usize) -> PatchCounts {
+pub fn counts(attempts: &[Attempt], clusters: usize) -> PatchCounts {
     let mut counts = PatchCounts { clusters, ..PatchCounts::default() };
     for attempt in attempts {
         if attempt.kind == AttemptKind::Merger {
@@ -395,12 +395,12 @@ pub(crate) fn counts(attempts: &[Attempt], clusters: usize) -> PatchCounts {
 }
 
 /// Edits as a report shows them.
-pub(crate) fn shown(edits: &[Edit]) -> Vec<Edit> {
+pub fn shown(edits: &[Edit]) -> Vec<Edit> {
     edits.iter().take(SHOWN_EDITS).map(shown_edit).collect()
 }
 
 /// An edit as a report shows it.
-pub(crate) fn shown_edit(edit: &Edit) -> Edit {
+pub fn shown_edit(edit: &Edit) -> Edit {
     let mut edit = edit.clone();
     let texts: &mut [&mut String] = match &mut edit {
         Edit::Insert { section, after, text } => {

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::attempt::shown_edit;
-use crate::decide::critical::{Broken, DroppedEdit};
-use crate::domain::hash::ContentHash;
-use crate::domain::patch::{Edit, EditKey, Patch};
-use crate::domain::prompt::Prompt;
-use crate::domain::prompt_set::PromptSet;
-use crate::plan::PatchingPlan;
+use decide::critical::{Broken, DroppedEdit};
+use domain::hash::ContentHash;
+use domain::patch::{Edit, EditKey, Patch};
+use domain::plan::PatchingPlan;
+use domain::prompt::Prompt;
+use domain::prompt_set::PromptSet;
 
 /// A cluster that a prompt addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub(crate) fn compose(patching: Option<&PatchingPlan>, base: &PromptSet, units: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::prompt::PromptFormat;
+    use domain::prompt::PromptFormat;
 
     const BASE: &str = "# Role\nYou help.\n\n# Policies\n- Be polite.\n";
 

@@ -10,14 +10,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::compose::{Composed, Unit, compose};
-use crate::decide::critical::{Broken, NewFailure, Part, Standing};
-use crate::domain::score::Passes;
-use crate::domain::suite::ScenarioKey;
-use crate::engine::error::CycleError;
-use crate::engine::evaluate::{CountedAs, Evaluator};
-use crate::engine::subject::Subject;
-use crate::plan::Plan;
-use crate::plan::RuntimePlan;
+use crate::error::CycleError;
+use crate::evaluate::{CountedAs, Evaluator};
+use crate::subject::Subject;
+use decide::critical::{Broken, NewFailure, Part, Standing};
+use domain::plan::Plan;
+use domain::plan::RuntimePlan;
+use domain::score::Passes;
+use domain::suite::ScenarioKey;
 
 /// Further repeats, of both prompts, in a scenario that seems to newly fail: an odd number, so that there is a majority.
 const FURTHER_REPEATS: u32 = 3;

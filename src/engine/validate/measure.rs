@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use super::attempt::{Sentinels, SuiteResult, Worse};
 use super::{Arena, CONFIRMING_REPEATS, Gains};
-use crate::domain::hash::ContentHash;
-use crate::domain::score::{Evaluation, ScenarioResult};
-use crate::domain::suite::ScenarioKey;
-use crate::engine::error::CycleError;
-use crate::engine::evaluate::{CountedAs, Evaluator};
-use crate::engine::subject::Subject;
-use crate::plan::Plan;
-use crate::stats::distributions::student_isf;
-use crate::stats::{reaches, t_test};
+use crate::error::CycleError;
+use crate::evaluate::{CountedAs, Evaluator};
+use crate::subject::Subject;
+use domain::hash::ContentHash;
+use domain::plan::Plan;
+use domain::score::{Evaluation, ScenarioResult};
+use domain::suite::ScenarioKey;
+use stats::distributions::student_isf;
+use stats::{reaches, t_test};
 
 /// The gain of a scenario's aggregate score from which it counts as fixed, fully or partly: if two things are wrong, the
 /// patch for one of them must not be rejected because of the other.

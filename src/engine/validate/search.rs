@@ -11,12 +11,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::attempt::{Attempt, AttemptKind, Outcome, Tried};
 use super::compose::{Member, Origin, Unit};
 use super::{Arena, CLUSTERS_AT_ONCE, DECISIVE, Fatal, Found, Survivor};
-use crate::decide::critical::Critical;
-use crate::domain::cluster::Cluster;
-use crate::domain::patch::{EditKey, Patch, RejectedPatch};
-use crate::domain::words::counted;
-use crate::engine::error::CycleError;
-use crate::engine::patch::{Asking, Candidate, Proposal, propose};
+use crate::error::CycleError;
+use crate::patch::{Asking, Candidate, Proposal, propose};
+use decide::critical::Critical;
+use domain::cluster::Cluster;
+use domain::patch::{EditKey, Patch, RejectedPatch};
+use domain::words::counted;
 
 /// A cluster for which patches are being searched.
 struct Open<'c> {

@@ -1,31 +1,31 @@
 //! The loop: one cycle from a champion to a verdict.
 //!
 //! [`Pipeline`] composes it and runs it; each phase is a file, in the order of the loop. The engine produces evidence,
-//! [`decide`](crate::decide) judges it, and the caller acts on what is returned. The engine knows the outside only through
+//! [`decide`](decide) judges it, and the caller acts on what is returned. The engine knows the outside only through
 //! its [`ports`].
 //!
 //! A cycle is a deterministic function of its plan and the ledger: if it is killed and restarted, it pays nothing twice and
 //! comes to the same verdict.
 
 pub mod apply;
-pub(crate) mod calls;
+mod calls;
 pub mod cluster;
 mod cycle;
 pub mod error;
-pub(crate) mod evaluate;
-pub(crate) mod gate;
-pub(crate) mod held;
-pub(crate) mod patch;
+mod evaluate;
+mod gate;
+pub mod held;
+mod patch;
 pub mod ports;
-pub(crate) mod remeasure;
+pub mod remeasure;
 pub mod report;
-pub(crate) mod run;
-pub(crate) mod score;
-pub(crate) mod shadow;
-pub(crate) mod stopwatch;
-pub(crate) mod subject;
-pub(crate) mod texts;
-pub(crate) mod validate;
+mod run;
+mod score;
+mod shadow;
+pub mod stopwatch;
+pub mod subject;
+mod texts;
+pub mod validate;
 
 use std::sync::Arc;
 
@@ -37,9 +37,9 @@ use self::error::CycleError;
 use self::ports::{Clock, History, Ledger, Models, Progress, Silent};
 use self::report::Report;
 use self::subject::Subject;
-use crate::domain::money::Money;
-use crate::domain::version::Version;
-use crate::plan::Plan;
+use domain::money::Money;
+use domain::plan::Plan;
+use domain::version::Version;
 
 /// What a cycle returns: the report to read, and the versions to act on.
 #[derive(Clone, Debug)]

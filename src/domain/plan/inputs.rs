@@ -10,11 +10,11 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::{Plan, RuntimePlan, SplitPlan};
-use crate::domain::call::{ModelIdentity, Parameters};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::ModelName;
-use crate::domain::series::Series;
-use crate::domain::suite::ScenarioKey;
+use crate::call::{ModelIdentity, Parameters};
+use crate::hash::ContentHash;
+use crate::ids::{ModelName, RecordedInputs};
+use crate::series::Series;
+use crate::suite::ScenarioKey;
 
 /// The version of the form.
 const VERSION: u32 = 2;
@@ -113,5 +113,10 @@ impl Plan {
             inputs["userParameters"] = json!(parameters);
         }
         inputs
+    }
+}
+impl From<&InputsId> for RecordedInputs {
+    fn from(inputs: &InputsId) -> Self {
+        inputs.to_string().into()
     }
 }

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use super::promotion::{RequireSignificance, Test};
 use super::scoring::Scorer;
 use super::{Plan, ThresholdPlan};
-use crate::domain::call;
-use crate::domain::ids::{DimensionName, ModelName};
-use crate::domain::score::Score;
+use crate::call;
+use crate::ids::{DimensionName, ModelName};
+use crate::score::Score;
 
 /// The default threshold of clustering.
 const BUILTIN_THRESHOLD: f64 = 0.6;

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::ModelUse;
-use crate::domain::ids::DimensionName;
-use crate::domain::score::Score;
+use crate::ids::DimensionName;
+use crate::score::Score;
 
 /// A dimension.
 #[derive(Clone, Debug, Serialize)]

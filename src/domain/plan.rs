@@ -22,14 +22,14 @@ pub use self::model::{HeaderPlan, KeyPlan, LimitsPlan, ModelPlan, ModelUse, Prov
 pub use self::profile::Profile;
 pub use self::promotion::{GatePlan, PromotionPlan};
 pub use self::scoring::{DimensionPlan, ThresholdPlan};
-use crate::domain::call::Parameters;
-use crate::domain::ids::ModelName;
-use crate::domain::money::Money;
-use crate::domain::prompt_set::PromptSet;
-use crate::domain::series::Series;
-use crate::domain::suite::{ScenarioKey, Suite};
-use crate::domain::tool::ToolDefinition;
-use crate::domain::transcript::Transcript;
+use crate::call::Parameters;
+use crate::ids::ModelName;
+use crate::money::Money;
+use crate::prompt_set::PromptSet;
+use crate::series::Series;
+use crate::suite::{ScenarioKey, Suite};
+use crate::tool::ToolDefinition;
+use crate::transcript::Transcript;
 
 /// Everything that a cycle needs, validated.
 #[derive(Clone, Debug)]

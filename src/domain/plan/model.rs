@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SecretRef;
-use crate::domain::call::{ModelIdentity, Parameters};
-use crate::domain::ids::ModelName;
-use crate::domain::money::Price;
+use crate::call::{ModelIdentity, Parameters};
+use crate::ids::ModelName;
+use crate::money::Price;
 
 /// A model with its endpoint, prices and limits.
 #[derive(Clone, Debug)]

@@ -12,28 +12,28 @@
 //! returns `None`. No variance at all: the estimate is considered exact, so a t-test's p is 0 or 1 and its bounds
 //! are the estimate; at the null itself p is 1 in both directions. Callers have to require more than that.
 
-pub(crate) mod bootstrap;
-pub(crate) mod descriptive;
-pub(crate) mod distributions;
-pub(crate) mod holm;
-pub(crate) mod permutation;
-pub(crate) mod power;
-pub(crate) mod t_test;
+pub mod bootstrap;
+pub mod descriptive;
+pub mod distributions;
+pub mod holm;
+pub mod permutation;
+pub mod power;
+pub mod t_test;
 
 /// Differences smaller than this are ties: scores lie in 0 to 1, and means of repeats differ by rounding alone.
-pub(crate) const TIE: f64 = 1e-12;
+pub const TIE: f64 = 1e-12;
 
 /// Whether a score reaches a limit: it is at least the limit, or below it by rounding alone.
 #[must_use]
-pub(crate) fn reaches(score: f64, limit: f64) -> bool {
+pub fn reaches(score: f64, limit: f64) -> bool {
     score >= limit - TIE
 }
 
 /// The default number of resamples of bootstrap and permutation tests.
-pub(crate) const RESAMPLES: usize = 10_000;
+pub const RESAMPLES: usize = 10_000;
 
 /// A test of where the mean of a population lies, for any null, with the confidence bounds that invert it.
-pub(crate) trait LocationTest {
+pub trait LocationTest {
     /// The p-value against "the mean is at most `null`": small when the mean is greater.
     fn p_greater(&self, null: f64) -> f64;
 
@@ -48,20 +48,20 @@ pub(crate) trait LocationTest {
 }
 
 #[cfg(test)]
-pub(crate) mod reference {
+pub mod reference {
     //! Results of SciPy and statsmodels.
 
     use serde::de::DeserializeOwned;
 
     /// One section of `tests/reference/statistics.json`.
-    pub(crate) fn section<T: DeserializeOwned>(name: &str) -> Vec<T> {
+    pub fn section<T: DeserializeOwned>(name: &str) -> Vec<T> {
         let table: serde_json::Value =
-            serde_json::from_str(include_str!("../tests/reference/statistics.json")).expect("the table is JSON");
+            serde_json::from_str(include_str!("../../tests/reference/statistics.json")).expect("the table is JSON");
         serde_json::from_value(table[name].clone()).expect("the section has the shape that the test asks for")
     }
 
     /// Asserts agreement to 1e-9, relative for numbers above 1.
-    pub(crate) fn assert_agrees(ours: f64, theirs: f64, what: &str) {
+    pub fn assert_agrees(ours: f64, theirs: f64, what: &str) {
         let tolerance = 1e-9 * theirs.abs().max(1.0);
         assert!((ours - theirs).abs() <= tolerance, "{what}: {ours} instead of {theirs}");
     }

@@ -3,23 +3,24 @@
 //! No code here does I/O, reads a clock, draws a random number, or knows a floor above it.
 
 pub mod annotations;
-pub(crate) mod arguments;
+pub mod arguments;
 pub mod call;
 pub mod cluster;
-pub(crate) mod duration;
+pub mod duration;
 pub mod endpoint;
-pub(crate) mod figure;
-pub(crate) mod free;
+pub mod figure;
+pub mod free;
 pub mod hash;
 pub mod ids;
 pub mod lifecycle;
 pub mod money;
 pub mod patch;
-pub(crate) mod pattern;
-pub(crate) mod presentable;
+pub mod pattern;
+pub mod plan;
+pub mod presentable;
 pub mod prompt;
 pub mod prompt_set;
-pub(crate) mod redact;
+pub mod redact;
 pub mod scenario;
 pub mod schema;
 pub mod score;
@@ -28,4 +29,4 @@ pub mod suite;
 pub mod tool;
 pub mod transcript;
 pub mod version;
-pub(crate) mod words;
+pub mod words;

@@ -2,7 +2,7 @@
 //! tested with thousands of made-up histories.
 
 pub mod conclude;
-pub(crate) mod critical;
+pub mod critical;
 pub mod gate;
 pub mod lifecycle;
 pub mod schedule;
