@@ -7,7 +7,7 @@ test:  ## all tests
 	cargo test --locked
 
 lint:  ## formatting, and clippy with warnings as errors
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 docs:  ## the crate's documentation, broken links as errors

@@ -8,11 +8,11 @@ use anyhow::Context as _;
 use crate::api::Submission;
 use crate::api::problem::{Problem, Problems};
 use crate::api::resolve::{ConfigMap, Reference, References, Text, left_to_the_operator, resolve};
-use crate::domain::hash::ContentHash;
-use crate::domain::transcript::Transcript;
-use crate::engine::ports::Clock;
-use crate::plan::Plan;
 use crate::simulator::{Server, world::World};
+use domain::hash::ContentHash;
+use domain::plan::Plan;
+use domain::transcript::Transcript;
+use engine::ports::Clock;
 
 /// The clock of this machine.
 #[derive(Clone, Copy, Debug, Default)]

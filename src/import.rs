@@ -27,10 +27,10 @@ mod valid;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::domain::scenario::Scenario;
-use crate::domain::tool::ToolDefinition;
-use crate::domain::transcript::Transcript;
-use crate::domain::words::counted;
+use domain::scenario::Scenario;
+use domain::tool::ToolDefinition;
+use domain::transcript::Transcript;
+use domain::words::counted;
 
 pub(crate) use detect::{detect, fault};
 pub(crate) use error::ImportError;

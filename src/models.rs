@@ -46,14 +46,14 @@ use self::retry::GivenUp;
 pub use self::retry::RetryPolicy;
 pub use self::room::AnswerMemory;
 use self::room::{Expected, Room};
-use crate::domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings};
-use crate::domain::endpoint::{AllowList, Refusal};
-use crate::domain::ids::ModelName;
-use crate::domain::money::Usage;
-use crate::domain::redact::Redactor;
-use crate::engine::ports::{CallError, CallErrorKind, Models};
-use crate::engine::stopwatch::CallTime;
-use crate::plan::{KeyPlan, ModelPlan};
+use domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings};
+use domain::endpoint::{AllowList, Refusal};
+use domain::ids::ModelName;
+use domain::money::Usage;
+use domain::plan::{KeyPlan, ModelPlan};
+use domain::redact::Redactor;
+use engine::ports::{CallError, CallErrorKind, Models};
+use engine::stopwatch::CallTime;
 
 /// The defaults of a [`Client`] where the plan sets nothing.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@
 //!
 //! This module knows neither limits nor prompts.
 //!
-//! [`decide::watch`]: crate::decide::watch
+//! [`decide::watch`]: decide::watch
 
 mod answer;
 mod exchange;
@@ -27,9 +27,9 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName
 use secrecy::{ExposeSecret, SecretString};
 
 use self::answer::Found;
-use crate::decide::watch::{Answer, Gap, Reading};
-use crate::plan::SecretRef;
-use crate::plan::watch::{CredentialPlan, HeaderPlan, PrometheusPlan, SignalPlan, WatchPlan};
+use decide::watch::{Answer, Gap, Reading};
+use domain::plan::SecretRef;
+use domain::plan::watch::{CredentialPlan, HeaderPlan, PrometheusPlan, SignalPlan, WatchPlan};
 
 /// The maximum number of points in the mean before the promotion.
 const POINTS: u32 = 1_000;

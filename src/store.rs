@@ -7,13 +7,13 @@
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
-use crate::domain::call::{CallKey, ModelIdentity};
-use crate::domain::cluster::{Failure, Rule};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::{DimensionName, ModelName, ScenarioId};
-use crate::domain::money::{Money, Usage};
-use crate::domain::version::Version;
-use crate::engine::ports::{History, Ledger, StoreError};
+use domain::call::{CallKey, ModelIdentity};
+use domain::cluster::{Failure, Rule};
+use domain::hash::ContentHash;
+use domain::ids::{DimensionName, ModelName, ScenarioId};
+use domain::money::{Money, Usage};
+use domain::version::Version;
+use engine::ports::{History, Ledger, StoreError};
 
 #[cfg(test)]
 mod conformance;

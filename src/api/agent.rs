@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::rules;
 use super::source::TextSource;
-use crate::domain::call::Parameters;
-use crate::domain::prompt::PromptFormat;
-use crate::domain::tool::ToolDefinition;
+use domain::call::Parameters;
+use domain::prompt::PromptFormat;
+use domain::tool::ToolDefinition;
 
 /// The agent: its prompt, its tools, and how it is run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

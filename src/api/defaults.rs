@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use crate::domain::duration::HumanDuration;
-use crate::plan::Profile;
-use crate::plan::promotion::{Approval, RequireSignificance, Test};
+use domain::duration::HumanDuration;
+use domain::plan::Profile;
+use domain::plan::promotion::{Approval, RequireSignificance, Test};
 
 /// `spec.watch.window`
 pub(super) const WATCH_WINDOW: HumanDuration = HumanDuration(Duration::from_hours(1));
@@ -170,7 +170,7 @@ impl Defaults {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::duration::HumanDuration;
+    use domain::duration::HumanDuration;
 
     const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/profiles.md");
 

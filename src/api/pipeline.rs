@@ -21,8 +21,8 @@ use super::AgentOptimization;
 use super::document::{Document, read};
 use super::optimization::ValidationScenarios;
 use super::problem::Problem;
-use crate::domain::tool::ToolDefinition;
-use crate::plan::promotion::Test;
+use domain::plan::promotion::Test;
+use domain::tool::ToolDefinition;
 
 /// A converted template.
 #[derive(Clone, Debug)]
@@ -306,7 +306,7 @@ mod tests {
 
     use super::super::Submission;
     use super::super::resolve::{Reference, References, Text, resolve};
-    use crate::plan::{Plan, Provider};
+    use domain::plan::{Plan, Provider};
 
     fn folder() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pipeline")

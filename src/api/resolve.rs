@@ -33,16 +33,16 @@ use super::problem::Problems;
 use super::promotion::Promotion;
 use super::scoring::{ChatModelRef, EmbeddingModelRef};
 use super::submission::Submission;
-use crate::domain::call::Parameters;
-use crate::domain::ids::{ModelName, ScenarioId};
-use crate::domain::prompt::Prompt;
-use crate::domain::scenario::Scenario;
-use crate::domain::series::Series;
-use crate::domain::suite::Suite;
-use crate::plan::Profile;
-use crate::plan::promotion::Approval;
-use crate::plan::watch::WatchPlan;
-use crate::plan::{ClusteringPlan, ExecutionPlan, ModelUse, PatchingPlan, Plan, RuntimePlan, ValidationPlan};
+use domain::call::Parameters;
+use domain::ids::{ModelName, ScenarioId};
+use domain::plan::Profile;
+use domain::plan::promotion::Approval;
+use domain::plan::watch::WatchPlan;
+use domain::plan::{ClusteringPlan, ExecutionPlan, ModelUse, PatchingPlan, Plan, RuntimePlan, ValidationPlan};
+use domain::prompt::Prompt;
+use domain::scenario::Scenario;
+use domain::series::Series;
+use domain::suite::Suite;
 
 /// Resolves a submission into a plan.
 ///

@@ -6,7 +6,7 @@
 
 use kube::core::{Message, Reason, Rule};
 
-use crate::domain::duration;
+use domain::duration;
 
 /// Exactly one of these fields of an object.
 pub(super) fn exactly_one(fields: &[&str]) -> Rule {

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{patterns, rules};
-use crate::domain::scenario::Scenario;
+use domain::scenario::Scenario;
 
 /// A source of scenarios. Set exactly one of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]

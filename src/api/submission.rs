@@ -12,7 +12,7 @@ use super::pipeline;
 use super::problem::{Problem, Problems};
 use super::resolve::ConfigMap;
 use super::{AgentOptimization, AgentOptimizationSpec};
-use crate::domain::free;
+use domain::free;
 
 const API_VERSION: &str = "whetstone.dev/v1alpha1";
 const KIND: &str = "AgentOptimization";

@@ -12,13 +12,13 @@ use serde::Serialize;
 
 use super::Format;
 use super::exit::WrongArguments;
-use crate::domain::duration::HumanDuration;
 use crate::embed::SystemClock;
-use crate::engine::ports::Clock as _;
 use crate::kubernetes::client::{Access, connect};
 use crate::kubernetes::optimizations::Optimizations;
 use crate::web::status::View;
 use crate::web::terminal::{self, Terminal};
+use domain::duration::HumanDuration;
+use engine::ports::Clock as _;
 
 /// Which cluster, and which namespace of it.
 #[derive(clap::Args, Clone, Debug, Default)]

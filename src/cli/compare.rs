@@ -7,10 +7,10 @@ use anyhow::Context as _;
 use super::exit::Exit;
 use super::{Cycle, Source, wire};
 use crate::api::problem::{Problem, Problems};
-use crate::domain::prompt::Prompt;
 use crate::embed::{self, read_plan};
-use crate::engine::subject::Subject;
-use crate::plan::RuntimePlan;
+use domain::plan::RuntimePlan;
+use domain::prompt::Prompt;
+use engine::subject::Subject;
 
 /// Compare a given challenger with the champion, and apply the gate.
 ///

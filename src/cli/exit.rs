@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use crate::api::problem::Problems;
 use crate::api::status::CycleVerdict;
-use crate::decide::conclude::Verdict;
-use crate::engine::error::CycleError;
 use crate::import::ImportError;
 use crate::models::SetupError;
 use crate::web::status::Health;
+use decide::conclude::Verdict;
+use engine::error::CycleError;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,12 +8,12 @@ use anyhow::Context as _;
 
 use super::Format;
 use super::exit::WrongArguments;
-use crate::decide::conclude::Verdict;
-use crate::engine::report::{Kind, Report};
-use crate::engine::{Outcome, apply};
 use crate::kubernetes::manifests;
-use crate::plan::Plan;
 use crate::web::report;
+use decide::conclude::Verdict;
+use domain::plan::Plan;
+use engine::report::{Kind, Report};
+use engine::{Outcome, apply};
 
 /// Creates the directory and checks that it is writable, before anything is paid.
 pub(super) fn prepare(dir: &Path) -> anyhow::Result<()> {

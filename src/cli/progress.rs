@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::domain::call::Phase;
-use crate::domain::money::Money;
-use crate::domain::words::counted;
-use crate::engine::ports::Progress;
 use crate::web::terminal::safe;
+use domain::call::Phase;
+use domain::money::Money;
+use domain::words::counted;
+use engine::ports::Progress;
 
 /// The interval of plain progress lines within a phase.
 const LINE_EVERY: Duration = Duration::from_secs(5);

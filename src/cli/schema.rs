@@ -5,9 +5,9 @@ use schemars::schema_for;
 
 use super::exit::Exit;
 use crate::api::AgentOptimizationSpec;
-use crate::domain::scenario::Scenario;
-use crate::engine::report::Report;
 use crate::simulator::world::World;
+use domain::scenario::Scenario;
+use engine::report::Report;
 
 /// Print a JSON Schema, for validation and completion in editors.
 #[derive(clap::Args, Debug)]

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use super::exit::Exit;
-use crate::engine::report::Report;
 use crate::store::{Sqlite, Store as _};
 use crate::web::report;
+use engine::report::Report;
 
 /// Show the report of a cycle in a store.
 ///

@@ -7,12 +7,12 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::Exit;
-use crate::domain::duration::HumanDuration;
 use crate::embed;
 use crate::simulator::{
     Server,
     world::{Latency, World},
 };
+use domain::duration::HumanDuration;
 
 /// Serve a simulated OpenAI-compatible and Anthropic API.
 ///

@@ -2,10 +2,10 @@
 
 use super::Source;
 use super::exit::Exit;
-use crate::domain::words::counted;
 use crate::embed::read_plan;
-use crate::plan::Plan;
-use crate::plan::RuntimePlan;
+use domain::plan::Plan;
+use domain::plan::RuntimePlan;
+use domain::words::counted;
 
 /// Check a resource and everything it refers to.
 ///

@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::progress::Meter;
 use super::{Cycle, exit::Exit, output};
 use crate::embed::{self, SystemClock};
-use crate::engine::error::CycleError;
-use crate::engine::{Outcome, Pipeline};
 use crate::models;
-use crate::plan::Plan;
 use crate::simulator::Server;
 use crate::store::{ObjectLock, Sqlite};
+use domain::plan::Plan;
+use engine::error::CycleError;
+use engine::{Outcome, Pipeline};
 
 /// A plan with everything needed to run it.
 pub(super) struct Engine {

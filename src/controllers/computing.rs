@@ -14,8 +14,8 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::lock;
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::ObjectKey;
+use domain::hash::ContentHash;
+use domain::ids::ObjectKey;
 
 /// How long a reconcile waits for a result.
 const PATIENCE: Duration = Duration::from_millis(200);

@@ -20,6 +20,8 @@ pub(super) const SIGNALS_AVAILABLE: &str = "SignalsAvailable";
 pub(super) const DEGRADED: &str = "Degraded";
 /// The last cycle ran out of its budget.
 pub(super) const BUDGET_EXHAUSTED: &str = "BudgetExhausted";
+/// The spec is valid, but parts of it may not have the intended effect.
+pub(super) const SPEC_WARNINGS: &str = "SpecWarnings";
 
 /// Nothing is known yet.
 pub(super) const PENDING: &str = "Pending";

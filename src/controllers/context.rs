@@ -13,15 +13,15 @@ use super::resolved::{Computed, Resolved};
 use super::restarts::Restarts;
 use super::watches::Watches;
 use crate::api::AgentOptimization;
-use crate::domain::endpoint::AllowList;
-use crate::domain::ids::ObjectKey;
-use crate::engine::ports::Clock;
 use crate::kubernetes::events::Publisher;
 use crate::kubernetes::lease::Fence;
 use crate::kubernetes::names::key_of;
 use crate::kubernetes::references::References;
 use crate::kubernetes::versions::Versions;
 use crate::telemetry::metrics::Metrics;
+use domain::endpoint::AllowList;
+use domain::ids::ObjectKey;
+use engine::ports::Clock;
 
 /// What all reconciles share.
 pub(crate) struct Context {

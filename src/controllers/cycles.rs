@@ -22,11 +22,11 @@ pub(crate) use self::meter::{Meter, PROGRESS_EVERY};
 use super::lock;
 use super::turns::{Turn, Turns};
 use crate::api::status::Progress as ProgressStatus;
-use crate::decide::lifecycle::{CycleFacts, Ended, Failed, RunningCycle};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::ObjectKey;
 use crate::models::Pauses;
 use crate::telemetry::metrics::Metrics;
+use decide::lifecycle::{CycleFacts, Ended, Failed, RunningCycle};
+use domain::hash::ContentHash;
+use domain::ids::ObjectKey;
 
 /// How long a stopped cycle may take to react. Then its task is aborted; running calls are recorded anyway.
 const PATIENCE: Duration = Duration::from_millis(800);

@@ -7,13 +7,13 @@ use super::observe::Observed;
 use super::resolved::Resolved;
 use super::run_cycle::Grounds;
 use crate::api::intent::annotations;
-use crate::decide::lifecycle::{
+use crate::store::Store as _;
+use decide::lifecycle::{
     Course, Deferred, Found, KnownVersion, Obstacle, ObstacleReason, Situation, VersionId, Wants, next,
     without_new_versions,
 };
-use crate::decide::schedule::{self, ScheduleError};
-use crate::domain::ids::RecordedInputs;
-use crate::store::Store as _;
+use decide::schedule::{self, ScheduleError};
+use domain::ids::RecordedInputs;
 
 /// Decides, given everything that is known.
 pub(super) async fn decide(observed: &Observed, resolved: &Resolved, grounds: &Grounds) -> Course {

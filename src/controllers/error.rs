@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::domain::ids::{ObjectKey, VersionName};
-use crate::engine::ports::StoreError;
 use crate::kubernetes::lease::NotLeader;
 use crate::kubernetes::refusal::{is_refusal, reason};
+use domain::ids::{ObjectKey, VersionName};
+use engine::ports::StoreError;
 
 /// The wait before a reconcile is retried after a conflict.
 const AFTER_CONFLICT: Duration = Duration::from_millis(50);

@@ -14,10 +14,10 @@ use super::lock;
 use super::observe::Observed;
 use super::resolve::{COMPUTING_EVERY, resolve};
 use crate::api::AgentOptimization;
-use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 use crate::kubernetes::names::{FIELD_MANAGER, REVERT_FINALIZER};
 use crate::kubernetes::target::{self, ApplyError, Target};
-use crate::plan::promotion::OnDelete;
+use domain::plan::promotion::OnDelete;
+use engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 
 /// Sets or removes the finalizer according to the spec. Returns the updated optimization.
 ///

@@ -14,13 +14,13 @@ use crate::api::AgentOptimization;
 use crate::api::promotion::Target as TargetSpec;
 use crate::api::resolve::promotion;
 use crate::api::status::AgentOptimizationStatus;
-use crate::decide::lifecycle::{Found, PromptText, Record, Watched};
-use crate::domain::ids::ObjectKey;
-use crate::engine::apply::{PROMPT_KEY, VERSION_KEY};
 use crate::kubernetes::names::key_of;
 use crate::kubernetes::target::{self, Target};
 use crate::kubernetes::versions::Indexed;
-use crate::plan::PromotionPlan;
+use decide::lifecycle::{Found, PromptText, Record, Watched};
+use domain::ids::ObjectKey;
+use domain::plan::PromotionPlan;
+use engine::apply::{PROMPT_KEY, VERSION_KEY};
 
 /// The known state of one optimization.
 pub(crate) struct Observed {

@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 use self::tenure::Acting;
 use super::health::Health;
 use super::stores::Stores;
-use crate::domain::endpoint::AllowList;
-use crate::engine::ports::Clock;
 use crate::kubernetes::lease::{CandidacyEnded, Election, Settings};
 use crate::models::{AnswerMemory, Connections, SetupError};
 use crate::telemetry::metrics::Metrics;
+use domain::endpoint::AllowList;
+use engine::ports::Clock;
 
 /// The settings of the operator.
 #[derive(Clone, Debug)]

@@ -22,8 +22,8 @@ use super::resolved::Resolved;
 use super::run_cycle::Grounds;
 use super::{finalizer, lock};
 use crate::api::AgentOptimization;
-use crate::domain::ids::ObjectKey;
 use crate::kubernetes::names::key_of;
+use domain::ids::ObjectKey;
 
 /// How often a missing reference is read again if it is not watched: the API server may refuse a watch.
 const MISSING_EVERY: Duration = Duration::from_secs(15);

@@ -9,12 +9,12 @@ use crate::api::status::{
     AgentOptimizationStatus, Amount, Challenger, Exhausted, FinishedCycle, Handled, RunningCycle, ScheduleStatus,
     Serving, SignalStatus, VersionRef, Waiting, WatchStatus,
 };
-use crate::decide::lifecycle::{self as decided, Cost, Record, VersionId, Watch};
-use crate::decide::watch::SignalRecord;
-use crate::domain::ids::VersionName;
-use crate::domain::money::Money;
-use crate::domain::score::Score;
-use crate::domain::series::RecordedSeries;
+use decide::lifecycle::{self as decided, Cost, Record, VersionId, Watch};
+use decide::watch::SignalRecord;
+use domain::ids::VersionName;
+use domain::money::Money;
+use domain::score::Score;
+use domain::series::RecordedSeries;
 
 /// Reads the record in a status.
 #[must_use]
@@ -427,7 +427,7 @@ fn write_watch(watch: &Watch) -> WatchStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::hash::ContentHash;
+    use domain::hash::ContentHash;
 
     /// A status of an earlier release with every field set.
     const WHOLE: &str = include_str!("record/status.json");

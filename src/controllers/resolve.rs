@@ -24,13 +24,13 @@ use super::resolved::{Blocker, Computed, Prepared, Resolved};
 use crate::api::problem::Problems;
 use crate::api::resolve::{Reference, References, resolve as resolve_submission, watch};
 use crate::api::{AgentOptimization, Submission};
-use crate::decide::lifecycle::PromptText;
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::ObjectKey;
-use crate::domain::words::counted;
 use crate::kubernetes::target::MOST_BYTES;
-use crate::plan::Plan;
-use crate::plan::watch::WatchPlan;
+use decide::lifecycle::PromptText;
+use domain::hash::ContentHash;
+use domain::ids::ObjectKey;
+use domain::plan::Plan;
+use domain::plan::watch::WatchPlan;
+use domain::words::counted;
 
 /// How often an optimization is reconciled while its references are being computed. It is reconciled when that is done,
 /// too.
@@ -86,6 +86,7 @@ pub(crate) async fn resolve(observed: &Observed, context: &Context) -> Result<Op
         inputs: inputs.filter(|_| is_prepared),
         budget: checked.prepared.as_ref().ok().and_then(|prepared| prepared.plan.budget),
         terms: if is_prepared { terms } else { String::new() },
+        warnings: checked.prepared.as_ref().ok().map(|prepared| prepared.plan.warnings.clone()),
         blocker: checked.prepared.as_ref().err().cloned(),
         base: checked.base,
         watch: checked.watch,

@@ -6,11 +6,11 @@ use secrecy::SecretString;
 
 use super::conditions;
 use crate::api::problem::Problems;
-use crate::decide::lifecycle::PromptText;
-use crate::domain::money::Money;
-use crate::plan::InputsId;
-use crate::plan::Plan;
-use crate::plan::watch::WatchPlan;
+use decide::lifecycle::PromptText;
+use domain::money::Money;
+use domain::plan::InputsId;
+use domain::plan::Plan;
+use domain::plan::watch::WatchPlan;
 
 /// A problem with the resource, or with what it refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(crate) struct Resolved {
     pub terms: String,
     /// The watch; `None` if there is none, or if its plan has a problem.
     pub watch: Option<WatchPlan>,
+    /// The warnings about the spec, each with its field; `None` while there is a problem.
+    pub warnings: Option<Vec<String>>,
     /// The problem, if there is one.
     pub blocker: Option<Blocker>,
     /// Identifies everything that the fields above depend on.

@@ -9,11 +9,11 @@ use kube::Client;
 use super::error::{Attempt, ReconcileError};
 use super::lock;
 use crate::api::promotion::Workload;
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::ObjectKey;
 use crate::kubernetes::lease::Fence;
 use crate::kubernetes::refusal::{is_refusal, reason};
 use crate::kubernetes::workloads;
+use domain::hash::ContentHash;
+use domain::ids::ObjectKey;
 
 /// The wait before a refused restart is retried.
 const REFUSED_EVERY: Duration = Duration::from_mins(1);

@@ -15,28 +15,28 @@ use super::resolved::{Keys, Prepared};
 use super::stores::Stores;
 use crate::api::resolve::max_drop;
 use crate::api::{AgentOptimization, PromptVersion};
-use crate::decide::lifecycle::{
-    ChallengerFacts, CycleFacts, Failed, Gated, Names, PromptText, Remeasured, RunningCycle, TooDear,
-};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::{ModelName, ObjectKey};
-use crate::domain::lifecycle::CycleKind;
-use crate::domain::money::BudgetExhausted;
-use crate::domain::prompt::Prompt;
-use crate::domain::score::Score;
-use crate::domain::series::Series;
-use crate::domain::version::{Version, VersionPhase};
-use crate::engine::error::CycleError;
-use crate::engine::ports::StoreError;
-use crate::engine::remeasure::{self, Again, Remeasurement};
-use crate::engine::subject::Subject;
-use crate::engine::{Outcome, Pipeline};
 use crate::kubernetes::names::key_of;
 use crate::kubernetes::versions;
 use crate::models::{self, Connections, Pauses};
-use crate::plan::{KeyPlan, Plan};
 use crate::store::{ObjectLock, Sqlite, Store as _};
 use crate::telemetry::{Metered, Timed};
+use decide::lifecycle::{
+    ChallengerFacts, CycleFacts, Failed, Gated, Names, PromptText, Remeasured, RunningCycle, TooDear,
+};
+use domain::hash::ContentHash;
+use domain::ids::{ModelName, ObjectKey};
+use domain::lifecycle::CycleKind;
+use domain::money::BudgetExhausted;
+use domain::plan::{KeyPlan, Plan};
+use domain::prompt::Prompt;
+use domain::score::Score;
+use domain::series::Series;
+use domain::version::{Version, VersionPhase};
+use engine::error::CycleError;
+use engine::ports::StoreError;
+use engine::remeasure::{self, Again, Remeasurement};
+use engine::subject::Subject;
+use engine::{Outcome, Pipeline};
 
 /// How long to wait for the lock if another process runs a cycle of the same object. That process has lost the Lease and
 /// not noticed it yet. Without the lock, calls that both make concurrently are paid twice, but nothing else goes wrong.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::MissedTickBehavior;
 
-use crate::engine::ports::StoreError;
 use crate::store::Sqlite;
 use crate::telemetry::metrics::Metrics;
+use engine::ports::StoreError;
 
 /// How often to check that the files of the stores exist. Every call checks it before it is paid; this detects it if there
 /// are no calls.

@@ -15,15 +15,15 @@ use tracing::Instrument as _;
 
 use super::lock;
 use super::resolved::Keys;
-use crate::decide::lifecycle::{Watch, Watched};
-use crate::decide::watch::SignalRecord;
-use crate::decide::watch::{Gap, Reading, RoundOutcome, judge_round, judge_signal, known_baseline};
-use crate::domain::ids::{ObjectKey, VersionName};
-use crate::engine::ports::Clock;
 use crate::models::Connections;
-use crate::plan::SecretRef;
-use crate::plan::watch::WatchPlan;
 use crate::signals::Prometheus;
+use decide::lifecycle::{Watch, Watched};
+use decide::watch::SignalRecord;
+use decide::watch::{Gap, Reading, RoundOutcome, judge_round, judge_signal, known_baseline};
+use domain::ids::{ObjectKey, VersionName};
+use domain::plan::SecretRef;
+use domain::plan::watch::WatchPlan;
+use engine::ports::Clock;
 
 /// How often the status shows new values if nothing else has changed.
 const REFRESH: Duration = Duration::from_mins(1);

@@ -19,7 +19,6 @@ use super::report::Kind;
 use super::shadow::{self, Paired};
 use super::subject::Subject;
 use super::{Outcome, Pipeline, cluster, gate};
-use decide;
 use decide::conclude::NoChallenger;
 use decide::critical::NewFailure;
 use domain::call::Phase;

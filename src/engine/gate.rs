@@ -1,4 +1,4 @@
-//! Phase *gate*: paired scores → the evidence that [`decide::gate`](decide::gate) judges.
+//! Phase *gate*: paired scores → the evidence that [`decide::gate`] judges.
 
 use super::ports::Memory;
 use super::shadow::Paired;

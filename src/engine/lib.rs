@@ -1,7 +1,7 @@
 //! The loop: one cycle from a champion to a verdict.
 //!
 //! [`Pipeline`] composes it and runs it; each phase is a file, in the order of the loop. The engine produces evidence,
-//! [`decide`](decide) judges it, and the caller acts on what is returned. The engine knows the outside only through
+//! [`decide`] judges it, and the caller acts on what is returned. The engine knows the outside only through
 //! its [`ports`].
 //!
 //! A cycle is a deterministic function of its plan and the ledger: if it is killed and restarted, it pays nothing twice and

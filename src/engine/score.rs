@@ -30,7 +30,6 @@ use domain::plan::{DimensionPlan, ModelUse};
 use domain::scenario::{Check, Scenario};
 use domain::score::{CheckKind, DimensionScore, FailedCheck, Sample, Score, ToolError};
 use domain::transcript::{Ending, Message, Transcript};
-use stats;
 
 use checks::{CheckError, CompiledCheck};
 use judge::JudgeError;

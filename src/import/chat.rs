@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::Notes;
 use super::error::ImportError;
 use super::read::Item;
-use crate::domain::scenario::ScriptedTurn;
-use crate::domain::tool::ToolCall;
-use crate::domain::transcript::{Message, Opaque};
+use domain::scenario::ScriptedTurn;
+use domain::tool::ToolCall;
+use domain::transcript::{Message, Opaque};
 
 /// A parsed conversation.
 pub(super) struct Conversation {

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Imported, Notes};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::ScenarioId;
-use crate::domain::scenario::{Check, Expectation, Scenario, ScriptedTurn};
+use domain::hash::ContentHash;
+use domain::ids::ScenarioId;
+use domain::scenario::{Check, Expectation, Scenario, ScriptedTurn};
 
 /// An empty scenario.
 pub(super) fn empty(id: impl Into<ScenarioId>) -> Scenario {

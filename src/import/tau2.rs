@@ -12,9 +12,9 @@ use super::read::{Item, base, extension, json};
 use super::scenario::{append, empty};
 use super::tools::SeenCalls;
 use super::{Imported, Notes, tau};
-use crate::domain::ids::{ScenarioId, ToolName};
-use crate::domain::scenario::{ArgumentMatch, ExpectedCall, Scenario, SimulatedUser};
-use crate::domain::transcript::Transcript;
+use domain::ids::{ScenarioId, ToolName};
+use domain::scenario::{ArgumentMatch, ExpectedCall, Scenario, SimulatedUser};
+use domain::transcript::Transcript;
 
 /// An action that tau2 expects of the agent.
 struct Action {
@@ -269,7 +269,7 @@ fn finish(task: Task, domain: &str, free: &[ToolName], notes: &mut Notes) -> Sce
     scenario.expect = if database {
         tau::only_these_changes(calls, free)
     } else {
-        crate::domain::scenario::Expectation { calls, ..Default::default() }
+        domain::scenario::Expectation { calls, ..Default::default() }
     };
     scenario.expect.checks = checks;
     scenario.expect.rubric = rubric;
@@ -280,8 +280,8 @@ fn finish(task: Task, domain: &str, free: &[ToolName], notes: &mut Notes) -> Sce
 mod tests {
     use super::super::fixture::{error, imported};
     use super::super::{Format, Imported};
-    use crate::domain::scenario::ArgumentMatch;
-    use crate::domain::transcript::{Ending, Message};
+    use domain::scenario::ArgumentMatch;
+    use domain::transcript::{Ending, Message};
     use serde_json::json;
 
     fn tasks() -> Imported {

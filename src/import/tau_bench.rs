@@ -12,10 +12,10 @@ use super::read::{Item, base, json};
 use super::scenario::empty;
 use super::tools::SeenCalls;
 use super::{Imported, Notes, chat, tau};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::{ScenarioId, ToolName};
-use crate::domain::scenario::{ArgumentMatch, ExpectedCall, Scenario, SimulatedUser};
-use crate::domain::transcript::{Ending, Message, Transcript};
+use domain::hash::ContentHash;
+use domain::ids::{ScenarioId, ToolName};
+use domain::scenario::{ArgumentMatch, ExpectedCall, Scenario, SimulatedUser};
+use domain::transcript::{Ending, Message, Transcript};
 
 /// The action with which an agent speaks to the user, which is not a tool.
 const RESPOND: &str = "respond";
@@ -246,7 +246,7 @@ mod tests {
     use super::super::fixture::{error, files, imported};
     use super::super::{Format, Imported, import};
     use super::*;
-    use crate::domain::scenario::{CallOrder, ExtraCalls};
+    use domain::scenario::{CallOrder, ExtraCalls};
 
     fn results() -> Imported {
         imported(Format::TauBench, &["tau-bench/results.json"])

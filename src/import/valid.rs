@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::Imported;
 use super::note::Notes;
-use crate::domain::ids::ToolName;
-use crate::domain::pattern;
-use crate::domain::scenario::{Check, Scenario};
-use crate::domain::tool::ToolDefinition;
+use domain::ids::ToolName;
+use domain::pattern;
+use domain::scenario::{Check, Scenario};
+use domain::tool::ToolDefinition;
 
 /// The tags that assign a scenario to a part of the split.
 const PARTS: [&str; 4] = ["split:train", "split:regression", "split:held-out", "split:test"];

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::names::{OPTIMIZATION_LABEL, PHASE_LABEL};
 use crate::api::prompt_version::{OptimizationRef, PromptVersion, PromptVersionSpec};
-use crate::domain::version::Version;
+use domain::version::Version;
 
 /// An object could not be written as YAML.
 #[derive(Debug, thiserror::Error)]
@@ -75,8 +75,8 @@ fn yaml(object: &impl serde::Serialize, name: &str) -> Result<String, ManifestEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::hash::ContentHash;
-    use crate::domain::version::VersionPhase;
+    use domain::hash::ContentHash;
+    use domain::version::VersionPhase;
 
     #[test]
     fn a_prompt_survives_the_way_through_a_manifest_byte_for_byte() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::domain::ids::ObjectKey;
+use domain::ids::ObjectKey;
 
 /// The field manager of everything that the operator writes.
 pub(crate) const FIELD_MANAGER: &str = "whetstone";

@@ -17,10 +17,10 @@ use super::names::{FIELD_MANAGER, OPTIMIZATION_LABEL, ORIGIN_ANNOTATION, key_of,
 use crate::api::AgentOptimization;
 use crate::api::prompt_version::{OptimizationRef, PromptVersion, PromptVersionSpec};
 use crate::api::status::PromptVersionStatus;
-use crate::decide::lifecycle::{KnownVersion, NewVersion, VersionOrigin};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::ObjectKey;
-use crate::domain::score::Score;
+use decide::lifecycle::{KnownVersion, NewVersion, VersionOrigin};
+use domain::hash::ContentHash;
+use domain::ids::ObjectKey;
+use domain::score::Score;
 
 /// A PromptVersion without its prompt.
 #[derive(Clone, Debug, PartialEq)]

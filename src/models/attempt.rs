@@ -17,10 +17,10 @@ use super::reading::{Over, Patience, Unread, beginning, whole};
 use super::refusal;
 use super::room::Expected;
 use super::setting::Setting;
-use crate::domain::duration::HumanDuration;
-use crate::domain::money::Usage;
-use crate::engine::held;
-use crate::engine::ports::CallErrorKind;
+use domain::duration::HumanDuration;
+use domain::money::Usage;
+use engine::held;
+use engine::ports::CallErrorKind;
 
 /// The maximum length of an error's body that is read, in bytes.
 const LONGEST_COMPLAINT: usize = 64 << 10;

@@ -12,10 +12,10 @@ use super::pace::Signal;
 use super::pauses::{Pauses, Stopped};
 use super::room::Expected;
 use super::setting::Setting;
-use crate::domain::duration::HumanDuration;
-use crate::domain::money::Usage;
-use crate::engine::ports::{CallError, CallErrorKind};
-use crate::engine::stopwatch::CallTime;
+use domain::duration::HumanDuration;
+use domain::money::Usage;
+use engine::ports::{CallError, CallErrorKind};
+use engine::stopwatch::CallTime;
 
 /// When a call is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

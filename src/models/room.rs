@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::domain::tool::ToolCall;
+use domain::tool::ToolCall;
 
 /// The reservation of every answer, in bytes. Nearly all answers are shorter.
 pub(super) const SHORT: usize = 32 << 10;

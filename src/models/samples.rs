@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::domain::call::{AnswerSchema, ChatRequest, Parameters, Temperature};
-use crate::domain::tool::{ToolCall, ToolDefinition};
-use crate::domain::transcript::{Message, Opaque};
+use domain::call::{AnswerSchema, ChatRequest, Parameters, Temperature};
+use domain::tool::{ToolCall, ToolDefinition};
+use domain::transcript::{Message, Opaque};
 
 fn map(value: Value) -> serde_json::Map<String, Value> {
     match value {

@@ -15,9 +15,9 @@ mod hostile;
 mod settings;
 
 use super::*;
-use crate::domain::call::{Finish, ModelIdentity, Parameters, Temperature};
-use crate::plan::model::{StructuredOutput, SystemRole, TokenLimit};
-use crate::plan::{HeaderPlan, LimitsPlan, Provider, SecretRef};
+use domain::call::{Finish, ModelIdentity, Parameters, Temperature};
+use domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
+use domain::plan::{HeaderPlan, LimitsPlan, Provider, SecretRef};
 
 /// The server's reply to a request.
 enum Reply {

@@ -10,9 +10,9 @@ use url::form_urlencoded::Serializer;
 
 use super::Prometheus;
 use super::answer::{Found, Unanswered, read};
-use crate::domain::duration::HumanDuration;
-use crate::domain::presentable::one_line;
-use crate::domain::redact::Redactor;
+use domain::duration::HumanDuration;
+use domain::presentable::one_line;
+use domain::redact::Redactor;
 
 /// The maximum length of an answer. A suitable query is answered in a few hundred bytes.
 const LONGEST_ANSWER: usize = 1 << 20;

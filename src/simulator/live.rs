@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::dice::Dice;
 use super::request::tokens;
 use super::world::{Traffic, World};
-use crate::domain::hash::ContentHash;
+use domain::hash::ContentHash;
 
 /// How the conversations with the customers ended.
 #[derive(Default)]

@@ -15,20 +15,20 @@ use rust_decimal::Decimal;
 use serde_json::json;
 
 use super::{CLUSTER_EXAMPLES, CYCLES_KEPT, CallRow, Store, VersionRow};
-use crate::decide::conclude::Verdict;
-use crate::domain::call::{Answer, CallKey, ChatAnswer, Embeddings, Finish, ModelIdentity, Phase, Purpose, Unusable};
-use crate::domain::cluster::{Cluster, Failure, Rule};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::DimensionName;
-use crate::domain::money::{Money, Usage};
-use crate::domain::patch::{Edit, Patch, RejectedPatch};
-use crate::domain::score::{
+use decide::conclude::Verdict;
+use domain::call::{Answer, CallKey, ChatAnswer, Embeddings, Finish, ModelIdentity, Phase, Purpose, Unusable};
+use domain::cluster::{Cluster, Failure, Rule};
+use domain::hash::ContentHash;
+use domain::ids::DimensionName;
+use domain::money::{Money, Usage};
+use domain::patch::{Edit, Patch, RejectedPatch};
+use domain::score::{
     CheckKind, DimensionScore, Evaluation, FailedCheck, Sample, ScenarioResult, Score, ToolError, ToolErrorKind,
 };
-use crate::domain::tool::ToolCall;
-use crate::domain::transcript::OpaqueParts;
-use crate::domain::version::{Version, VersionPhase};
-use crate::engine::ports::{CallTags, CycleRecord, CycleStart, LedgerEntry, Memory, StoreErrorKind};
+use domain::tool::ToolCall;
+use domain::transcript::OpaqueParts;
+use domain::version::{Version, VersionPhase};
+use engine::ports::{CallTags, CycleRecord, CycleStart, LedgerEntry, Memory, StoreErrorKind};
 
 /// Runs the suite on the stores that a fixture creates.
 macro_rules! suite {

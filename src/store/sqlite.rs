@@ -16,13 +16,13 @@ use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::domain::call::CallKey;
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::VersionName;
-use crate::domain::money::Money;
+use domain::call::CallKey;
+use domain::hash::ContentHash;
+use domain::ids::VersionName;
+use domain::money::Money;
 #[cfg(doc)]
-use crate::engine::ports::StoreErrorKind;
-use crate::engine::ports::{CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Recorded, StoreError};
+use engine::ports::StoreErrorKind;
+use engine::ports::{CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Recorded, StoreError};
 
 mod calls;
 mod error;

@@ -6,14 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::BoxFuture;
 
 use super::metrics::Metrics;
-use crate::domain::call::{CallKey, Phase};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::ObjectKey;
-use crate::domain::ids::VersionName;
-use crate::domain::money::Money;
-use crate::engine::ports::{
-    CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Progress, Recorded, StoreError,
-};
+use domain::call::{CallKey, Phase};
+use domain::hash::ContentHash;
+use domain::ids::ObjectKey;
+use domain::ids::VersionName;
+use domain::money::Money;
+use engine::ports::{CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Progress, Recorded, StoreError};
 
 /// A store that counts paid calls.
 pub(crate) struct Metered<S> {

@@ -22,9 +22,9 @@ use self::labels::{
     CallLabels, CategoryLabels, CostLabels, CycleLabels, NamespaceLabels, OwnerLabels, PhaseLabels, PromotionLabels,
     ReasonLabels, TokenLabels, because, call, cost, of, promotion, token,
 };
-use crate::domain::call::Phase;
-use crate::domain::ids::ObjectKey;
-use crate::engine::ports::LedgerEntry;
+use domain::call::Phase;
+use domain::ids::ObjectKey;
+use engine::ports::LedgerEntry;
 
 type Cost = Counter<f64, AtomicU64>;
 

@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, CellAlignment, Table, TableStyle, presets};
 
 use self::patches::{dropped_line, markdown_attempts, markdown_critical};
-use crate::decide::conclude::{Reason, Verdict};
-use crate::domain::cluster::{Grouped, Grouping, ThresholdFrom};
-use crate::domain::words::counted;
-use crate::engine::report::{AnswerCounts, ClusterReport, Kind, MeasuredOn, Report, RoundGrouping, Side};
 use crate::web::terminal::{harmless, line};
+use decide::conclude::{Reason, Verdict};
+use domain::cluster::{Grouped, Grouping, ThresholdFrom};
+use domain::words::counted;
+use engine::report::{AnswerCounts, ClusterReport, Kind, MeasuredOn, Report, RoundGrouping, Side};
 
 /// Clusters that the summary lists.
 const SUMMARY_CLUSTERS: usize = 12;

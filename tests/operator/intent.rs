@@ -248,3 +248,16 @@ fn a_promotion_waits_for_approval_where_a_person_must_agree_and_can_be_taken_bac
     let status = shop.until("it serves", |status| has(status, "Ready", "True", "Serving"));
     assert!(status.quarantine.iter().all(|it| it.version != "v2"), "{:?}", status.quarantine);
 }
+
+#[test]
+fn warnings_about_the_spec_are_a_condition_until_they_are_heeded() {
+    let shop = Shop::open("warned");
+    let _operator = shop.operator();
+    shop.apply(&json!({"spec": {"suspend": true, "probe": {}}}));
+    let status = shop.until("the warning is said", |status| has(status, "SpecWarnings", "True", "Warnings"));
+    let warning = condition(&status, "SpecWarnings").unwrap();
+    assert_eq!(warning.message, "spec.probe: not implemented yet; the setting has no effect");
+    shop.until("the champion serves all the same", |status| has(status, "Ready", "True", "Serving"));
+    shop.apply(&json!({"spec": {"suspend": true}}));
+    shop.until("the warning is gone", |status| condition(status, "SpecWarnings").is_none());
+}

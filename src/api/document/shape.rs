@@ -5,7 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value};
 
 use crate::api::patterns;
-use crate::domain::duration::HumanDuration;
+use domain::duration::HumanDuration;
 
 /// The required form of a value.
 #[derive(Debug)]

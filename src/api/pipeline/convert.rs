@@ -18,10 +18,10 @@ use super::super::scoring::{ChatModelRef, Dimension, EmbeddingModelRef, Scoring}
 use super::super::source::{SecretSource, TextSource};
 use super::super::watch::{Reevaluation, Watch};
 use super::{Converted, Pipeline, ToolEntry};
-use crate::domain::call::{Parameters, Temperature};
-use crate::domain::duration::HumanDuration;
-use crate::domain::tool::ToolDefinition;
-use crate::plan::Profile;
+use domain::call::{Parameters, Temperature};
+use domain::duration::HumanDuration;
+use domain::plan::Profile;
+use domain::tool::ToolDefinition;
 
 /// The default location of scenarios.
 const SCENARIOS: &str = "scenarios";

@@ -8,13 +8,13 @@ use super::findings::exactly_one;
 use super::scenarios::Referents;
 use super::scoring::ACCURACY;
 use super::split::{Part, SPLIT_TAG};
-use crate::domain::ids::{DimensionName, ToolName};
-use crate::domain::pattern;
-use crate::domain::presentable::fault_of_name;
-use crate::domain::scenario::{Check, Scenario, ScriptedTurn, ToolMock};
-use crate::domain::schema;
-use crate::plan::RuntimePlan;
-use crate::plan::scoring::Scorer;
+use domain::ids::{DimensionName, ToolName};
+use domain::pattern;
+use domain::plan::RuntimePlan;
+use domain::plan::scoring::Scorer;
+use domain::presentable::fault_of_name;
+use domain::scenario::{Check, Scenario, ScriptedTurn, ToolMock};
+use domain::schema;
 
 /// The names that scenarios may refer to.
 pub(super) struct Known<'a> {

@@ -10,12 +10,12 @@ use super::super::source::TextSource;
 use super::findings::Findings;
 use super::references::{Reference, References, Text};
 use super::scenario_checks::{self, Allowance, Known};
-use crate::domain::ids::ScenarioId;
-use crate::domain::scenario::Scenario;
-use crate::domain::tool::ToolDefinition;
-use crate::domain::transcript::Transcript;
-use crate::domain::words::{by_number, counted};
-use crate::plan::{DimensionPlan, RuntimePlan};
+use domain::ids::ScenarioId;
+use domain::plan::{DimensionPlan, RuntimePlan};
+use domain::scenario::Scenario;
+use domain::tool::ToolDefinition;
+use domain::transcript::Transcript;
+use domain::words::{by_number, counted};
 
 /// The objects that scenarios may refer to.
 #[derive(Clone, Copy)]

@@ -8,11 +8,11 @@ use super::super::defaults::Defaults;
 use super::super::promotion::Threshold;
 use super::super::scoring::Dimension;
 use super::findings::Findings;
-use crate::domain::ids::DimensionName;
-use crate::domain::scenario::Scenario;
-use crate::domain::score::Score;
-use crate::plan::scoring::Scorer;
-use crate::plan::{DimensionPlan, ModelUse, ThresholdPlan};
+use domain::ids::DimensionName;
+use domain::plan::scoring::Scorer;
+use domain::plan::{DimensionPlan, ModelUse, ThresholdPlan};
+use domain::scenario::Scenario;
+use domain::score::Score;
 
 /// The default dimension of a check.
 pub(super) const ACCURACY: &str = "accuracy";

@@ -6,11 +6,11 @@ use super::super::AgentOptimizationSpec;
 use super::super::defaults::Defaults;
 use super::findings::Findings;
 use super::scoring::round;
-use crate::domain::hash::ContentHash;
-use crate::domain::scenario::Scenario;
-use crate::domain::suite::{ScenarioKey, Suite};
-use crate::domain::words::{by_number, counted};
-use crate::plan::SplitPlan;
+use domain::hash::ContentHash;
+use domain::plan::SplitPlan;
+use domain::scenario::Scenario;
+use domain::suite::{ScenarioKey, Suite};
+use domain::words::{by_number, counted};
 
 /// The prefix of a tag that assigns a scenario to a part.
 pub(super) const SPLIT_TAG: &str = "split:";

@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::api::AgentOptimization;
-use crate::domain::call::Temperature;
-use crate::plan::model::{StructuredOutput, SystemRole, TokenLimit};
-use crate::plan::promotion::{Approval, Test};
-use crate::plan::scoring::Scorer;
-use crate::plan::{HeaderPlan, KeyPlan, SecretRef};
+use domain::call::Temperature;
+use domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
+use domain::plan::promotion::{Approval, Test};
+use domain::plan::scoring::Scorer;
+use domain::plan::{HeaderPlan, KeyPlan, SecretRef};
 
 /// A resource with everything that it refers to in one file.
 const RESOURCE: &str = r#"apiVersion: whetstone.dev/v1alpha1

@@ -6,14 +6,14 @@ use crate::controllers::error::{Attempt, ReconcileError};
 use crate::controllers::observe::Observed;
 use crate::controllers::resolved::Resolved;
 use crate::controllers::run_cycle::Grounds;
-use crate::decide::lifecycle::{Course, NewVersion, PromptText, VersionOrigin};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::VersionName;
-use crate::engine::apply::PROMPT_KEY;
 use crate::kubernetes::names::version_object;
 use crate::kubernetes::target::CHALLENGER_PROMPT_KEY;
 use crate::kubernetes::versions;
 use crate::store::Store as _;
+use decide::lifecycle::{Course, NewVersion, PromptText, VersionOrigin};
+use domain::hash::ContentHash;
+use domain::ids::VersionName;
+use engine::apply::PROMPT_KEY;
 
 /// The data of a ConfigMap.
 pub(super) type Texts = BTreeMap<String, String>;

@@ -7,10 +7,10 @@ use crate::api::intent::annotations::ADOPT;
 use crate::controllers::conditions;
 use crate::controllers::error::{Attempt, ReconcileError};
 use crate::controllers::resolved::Blocker;
-use crate::decide::lifecycle::Serving;
-use crate::domain::ids::ObjectKey;
-use crate::engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 use crate::kubernetes::target::{self, ApplyError, CHALLENGER_PROMPT_KEY, CHALLENGER_VERSION_KEY, MOST_BYTES, Target};
+use decide::lifecycle::Serving;
+use domain::ids::ObjectKey;
+use engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 
 /// The maximum number of attempts to write the target if it is changed concurrently.
 const TRIES: usize = 5;

@@ -3,9 +3,9 @@
 use crate::controllers::context::Context;
 use crate::controllers::error::{Attempt, ReconcileError};
 use crate::controllers::observe::Observed;
-use crate::decide::lifecycle::{Course, retained};
 use crate::kubernetes::names::version_object;
 use crate::kubernetes::versions;
+use decide::lifecycle::{Course, retained};
 
 /// Creates the versions of a course.
 ///

@@ -12,10 +12,10 @@ use tokio::sync::{mpsc, watch};
 use crate::api::{AgentOptimization, PromptVersion};
 use crate::controllers::context::Context;
 use crate::controllers::report::orphan_statuses;
-use crate::domain::ids::ObjectKey;
 use crate::kubernetes::names::key_of;
 use crate::kubernetes::readable::Readable;
 use crate::kubernetes::versions;
+use domain::ids::ObjectKey;
 
 /// The number of objects of a list that are in memory together. Each may have a megabyte.
 const PAGE: u32 = 50;

@@ -17,8 +17,8 @@ use crate::api::AgentOptimization;
 use crate::controllers::health::Health;
 use crate::controllers::optimization::{error_policy, reconcile};
 use crate::controllers::run_cycle::Grounds;
-use crate::domain::ids::ObjectKey;
 use crate::kubernetes::revisions;
+use domain::ids::ObjectKey;
 
 /// The number of concurrent reconciles. A reconcile waits for the API server most of the time.
 const RECONCILES: u16 = 16;

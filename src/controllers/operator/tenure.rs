@@ -19,12 +19,12 @@ use crate::controllers::run_cycle::Grounds;
 use crate::controllers::stores::Stores;
 use crate::controllers::turns::Turns;
 use crate::controllers::watches::Watches;
-use crate::engine::ports::Clock;
 use crate::kubernetes::events::Publisher;
 use crate::kubernetes::lease::Fence;
 use crate::kubernetes::references::References;
 use crate::models::Connections;
 use crate::telemetry::metrics::Metrics;
+use engine::ports::Clock;
 
 /// What a tenure needs.
 pub(super) struct Acting<'a> {

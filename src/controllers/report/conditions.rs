@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use crate::api::status::{AgentOptimizationStatus, CycleKind, CycleVerdict, Origin, Serving, SignalState};
 use crate::controllers::conditions::{self, Change};
 use crate::controllers::resolved::Blocker;
-use crate::decide::lifecycle::{EventReason, Note, VersionVerdict};
+use decide::lifecycle::{EventReason, Note, VersionVerdict};
 
 /// What determines whether an optimization is ready.
 #[derive(Clone, Copy, Debug, Default)]
@@ -126,6 +126,15 @@ pub(super) fn budget_exhausted(has_ended: bool, notes: &[Note]) -> Change {
         _ if !has_ended => Change::Keep,
         Some(note) => Change::set("True", "Exhausted", &*note.message),
         None => Change::Clear,
+    }
+}
+
+/// `SpecWarnings`: the warnings about the spec; removed when there are none. While the spec has a problem they are not known.
+pub(super) fn spec_warnings(warnings: Option<&[String]>) -> Change {
+    match warnings {
+        None => Change::Keep,
+        Some([]) => Change::Clear,
+        Some(warnings) => Change::set("True", "Warnings", conditions::cut(&warnings.join("\n"), conditions::MESSAGE)),
     }
 }
 
@@ -254,6 +263,17 @@ mod tests {
         assert_eq!(readiness(&champion, &caveats), expected);
         champion.score = None;
         assert_eq!(readiness(&champion, &[]), serves("v2 serves (restored by an automatic rollback)"));
+    }
+
+    #[test]
+    fn warnings_about_the_spec_are_a_condition_while_there_are_any() {
+        let warnings = ["spec.a: one".to_owned(), "spec.b: another".to_owned()];
+        assert_eq!(spec_warnings(Some(&warnings)), set("True", "Warnings", "spec.a: one\nspec.b: another"));
+        assert_eq!(spec_warnings(Some(&[])), Change::Clear);
+        assert_eq!(spec_warnings(None), Change::Keep, "an invalid spec says nothing of them");
+        let many = vec!["spec.a: ä".repeat(100); 100];
+        let Change::Set { message, .. } = spec_warnings(Some(&many)) else { panic!("no condition") };
+        assert_eq!(message.chars().count(), conditions::MESSAGE);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
-use super::conditions::{Readiness, budget_exhausted, degraded, promoted, rolled_back, signals_available};
+use super::conditions::{
+    Readiness, budget_exhausted, degraded, promoted, rolled_back, signals_available, spec_warnings,
+};
 use super::events;
 use crate::api::AgentOptimization;
 use crate::api::status::{AgentOptimizationStatus, Origin, Phase};
@@ -19,8 +21,8 @@ use crate::controllers::lock;
 use crate::controllers::observe::Observed;
 use crate::controllers::record;
 use crate::controllers::resolved::{Blocker, Resolved};
-use crate::decide::lifecycle::{Course, Record};
 use crate::kubernetes::names::{FIELD_MANAGER, key_of};
+use decide::lifecycle::{Course, Record};
 
 /// A status that a decision proposes. It may repeat what is known about the target, and says nothing new about it.
 #[derive(Debug)]
@@ -69,7 +71,7 @@ impl Status<Proposed> {
         let caveats = caveats(observed, &[]);
         let is_known = blocker.is_none() && is_written && reports_champion(observed, &course.record);
         let serving = (!is_known).then_some((is_written, &*caveats));
-        let mut fields = fields(observed, course, blocker.as_ref(), serving);
+        let mut fields = fields(observed, resolved, course, blocker.as_ref(), serving);
         fields.notices = events::notices(observed, course);
         Self::new(fields)
     }
@@ -88,7 +90,7 @@ impl Status<Applied> {
     ) -> Self {
         let blocker = acted.blocker().cloned().or_else(|| blocker(observed, resolved, course));
         let caveats = caveats(observed, &acted.restarted().failures);
-        let mut fields = fields(observed, course, blocker.as_ref(), Some((true, &caveats)));
+        let mut fields = fields(observed, resolved, course, blocker.as_ref(), Some((true, &caveats)));
         fields.notices = if is_published { Vec::new() } else { events::notices(observed, course) };
         let is_carried_out = acted.blocker().is_none() && acted.restarted().failures.is_empty();
         if let Some(champion) = fields.champion.as_ref().filter(|_| is_carried_out && observed.target_spec().is_some())
@@ -151,6 +153,7 @@ impl<Stage> Status<Stage> {
 /// target: whether it was written, and caveats; if `None`, `Ready` stays unchanged.
 fn fields(
     observed: &Observed,
+    resolved: &Resolved,
     course: &Course,
     blocker: Option<&Blocker>,
     serving: Option<(bool, &[String])>,
@@ -168,6 +171,7 @@ fn fields(
         (conditions::ROLLED_BACK, rolled_back(before, &fields, &course.verdicts)),
         (conditions::SIGNALS_AVAILABLE, signals_available(&fields)),
         (conditions::BUDGET_EXHAUSTED, budget_exhausted(fields.cycles != before.cycles, &course.notes)),
+        (conditions::SPEC_WARNINGS, spec_warnings(resolved.warnings.as_deref())),
         (conditions::DEGRADED, degraded(degradation, before, &fields, &course.notes, is_pinned)),
     ];
     let mut conditions = Conditions::of(&before.conditions, generation, observed.now);

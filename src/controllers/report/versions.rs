@@ -7,11 +7,11 @@ use crate::controllers::conditions::{self, Change, Conditions};
 use crate::controllers::context::Context;
 use crate::controllers::error::{Attempt, ReconcileError};
 use crate::controllers::observe::Observed;
-use crate::decide::lifecycle::{Course, KnownVersion, Names, NewVersion, Record, VersionVerdict, phase_of};
-use crate::domain::ids::ObjectKey;
-use crate::domain::version::VersionPhase;
 use crate::kubernetes::names::version_object;
 use crate::kubernetes::versions::{self, Indexed, Versions};
+use decide::lifecycle::{Course, KnownVersion, Names, NewVersion, Record, VersionVerdict, phase_of};
+use domain::ids::ObjectKey;
+use domain::version::VersionPhase;
 
 /// The changes that a course makes to the statuses of versions, including newly created ones.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use crate::api::models::Model;
 use crate::api::source::SecretKeyRef;
 use crate::controllers::error::{Attempt, ReconcileError};
 use crate::controllers::resolved::Keys;
-use crate::plan::watch::WatchPlan;
-use crate::plan::{HeaderPlan, KeyPlan, Plan};
+use domain::plan::watch::WatchPlan;
+use domain::plan::{HeaderPlan, KeyPlan, Plan};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 

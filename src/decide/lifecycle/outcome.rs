@@ -130,6 +130,24 @@ pub struct Remeasured {
     pub currency: String,
 }
 
+/// How a cycle ended, as its line in the history says it.
+pub(super) struct Ending {
+    /// The short id of the cycle.
+    pub(super) id: String,
+    /// The verdict.
+    pub(super) verdict: CycleVerdict,
+    /// The first reason for it.
+    pub(super) message: String,
+    /// The version that served.
+    pub(super) champion: VersionName,
+    /// The version that was gated.
+    pub(super) challenger: Option<VersionName>,
+    /// The aggregate score of the champion.
+    pub(super) score: Option<Score>,
+    /// What it cost.
+    pub(super) cost: Money,
+}
+
 impl Step<'_> {
     /// Takes in what a cycle has come to. What was run for other inputs, or against another champion, is no evidence.
     pub(super) fn conclude(&mut self) {
@@ -172,16 +190,9 @@ impl Step<'_> {
                 self.record.reevaluations = self.record.reevaluations.max(running.series.number);
                 let (champion, message) = (self.champion_name(), too_dear.message.clone());
                 self.warn(EventReason::BudgetExhausted, message.clone());
-                self.remember(
-                    &running,
-                    &too_dear.id,
-                    CycleVerdict::Inconclusive,
-                    message,
-                    champion,
-                    None,
-                    None,
-                    too_dear.cost,
-                );
+                let (id, cost) = (too_dear.id.clone(), too_dear.cost);
+                let verdict = CycleVerdict::Inconclusive;
+                self.remember(&running, Ending { id, verdict, message, champion, challenger: None, score: None, cost });
             }
         }
     }
@@ -267,7 +278,8 @@ impl Step<'_> {
         if gated.exhausted.is_some() {
             self.warn(EventReason::BudgetExhausted, why.clone());
         }
-        self.remember(running, &gated.id, verdict, why, champion, version, score, gated.cost);
+        let (id, cost) = (gated.id.clone(), gated.cost);
+        self.remember(running, Ending { id, verdict, message: why, champion, challenger: version, score, cost });
     }
 
     /// The version that a cycle has gated did not get as far as a comparison. It is not gated again by itself.
@@ -364,36 +376,25 @@ impl Step<'_> {
         });
     }
 
-    #[allow(clippy::too_many_arguments, reason = "a line of the history has that many columns")]
-    pub(super) fn remember(
-        &mut self,
-        running: &RunningCycle,
-        id: &str,
-        verdict: CycleVerdict,
-        message: String,
-        champion: VersionName,
-        challenger: Option<VersionName>,
-        score: Option<Score>,
-        cost: Money,
-    ) {
+    /// Adds a cycle that has ended to the history.
+    pub(super) fn remember(&mut self, running: &RunningCycle, ending: Ending) {
+        let Ending { id, verdict, message, champion, challenger, score, cost } = ending;
+        let finished = FinishedCycle {
+            id,
+            kind: running.kind,
+            cause: running.cause,
+            started_at: running.started_at,
+            ended_at: self.situation.now,
+            verdict,
+            message,
+            champion,
+            challenger,
+            score,
+            cost,
+            requested: running.requested.clone(),
+        };
         self.record.cycles += 1;
-        self.record.history.insert(
-            0,
-            FinishedCycle {
-                id: id.to_owned(),
-                kind: running.kind,
-                cause: running.cause,
-                started_at: running.started_at,
-                ended_at: self.situation.now,
-                verdict,
-                message,
-                champion,
-                challenger,
-                score,
-                cost,
-                requested: running.requested.clone(),
-            },
-        );
+        self.record.history.insert(0, finished);
         self.record.history.truncate(HISTORY);
     }
 }

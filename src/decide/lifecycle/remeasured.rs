@@ -1,7 +1,7 @@
 //! What a re-evaluation changes.
 
 use super::champion::Breached;
-use super::outcome::{Remeasured, recorded};
+use super::outcome::{Ending, Remeasured, recorded};
 use super::record::{RunningCycle, Serving};
 use super::{EventReason, Step};
 use crate::watch::{Predecessor, Reevaluated, Reference, Remeasurement, judge_reevaluation};
@@ -27,7 +27,11 @@ impl Step<'_> {
             ),
             Some(judged) => (self.act_on(&judged, running, measured, score), judged.message().to_owned()),
         };
-        self.remember(running, &measured.id, verdict, message, before.version, None, score, measured.cost);
+        let (id, cost) = (measured.id.clone(), measured.cost);
+        self.remember(
+            running,
+            Ending { id, verdict, message, champion: before.version, challenger: None, score, cost },
+        );
     }
 
     /// What was measured, beside what it is compared with.

@@ -7,8 +7,8 @@ use super::super::error::ImportError;
 use super::super::read::{Item, scalar};
 use super::super::scenario::set_conversation;
 use super::super::{Notes, chat};
-use crate::domain::scenario::{Expectation, Scenario};
-use crate::domain::transcript::Message;
+use domain::scenario::{Expectation, Scenario};
+use domain::transcript::Message;
 
 /// Fields with the user's message, the likeliest first.
 const SAID: [&str; 9] =

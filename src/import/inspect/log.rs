@@ -11,10 +11,10 @@ use super::super::read::{Item, base};
 use super::super::scenario::Draft;
 use super::super::tools::SeenCalls;
 use super::{read_sample, scorers, targets};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::ScenarioId;
-use crate::domain::tool::ToolDefinition;
-use crate::domain::transcript::{Ending, Message, Transcript};
+use domain::hash::ContentHash;
+use domain::ids::ScenarioId;
+use domain::tool::ToolDefinition;
+use domain::transcript::{Ending, Message, Transcript};
 
 /// The contents of the logs.
 #[derive(Default)]

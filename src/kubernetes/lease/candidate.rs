@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::fence::Fence;
 use super::{Fitness, Settings};
-use crate::engine::ports::Clock;
 use crate::kubernetes::names::FIELD_MANAGER;
 use crate::kubernetes::revisions::revision;
+use engine::ports::Clock;
 
 /// The delay before a failed request for the Lease is retried.
 const RETRY: Duration = Duration::from_millis(500);

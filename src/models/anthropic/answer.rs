@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::super::answered::{Counted, Read, identifier, tokens};
 use super::super::attempt::Unusable;
-use crate::domain::call::Finish;
-use crate::domain::tool::ToolCall;
-use crate::domain::transcript::OpaqueParts;
+use domain::call::Finish;
+use domain::tool::ToolCall;
+use domain::transcript::OpaqueParts;
 
 #[derive(Deserialize)]
 struct Answered {
@@ -76,7 +76,7 @@ fn counted(usage: &Value) -> Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::money::Usage;
+    use domain::money::Usage;
 
     fn message(content: &Value, stop_reason: &str) -> Vec<u8> {
         json!({

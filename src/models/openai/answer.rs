@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::super::answered::{Counted, Lenient, Read, identifier, tokens};
 use super::super::attempt::Unusable;
-use crate::domain::call::Finish;
-use crate::domain::tool::ToolCall;
-use crate::domain::transcript::OpaqueParts;
+use domain::call::Finish;
+use domain::tool::ToolCall;
+use domain::transcript::OpaqueParts;
 
 #[derive(Deserialize)]
 struct Completion {
@@ -257,7 +257,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::money::Usage;
+    use domain::money::Usage;
 
     fn completion(message: &Value, finish: &str) -> Vec<u8> {
         json!({

@@ -11,9 +11,9 @@ use super::super::answered::Lenient;
 use super::super::attempt::Unusable;
 use super::super::wire::merged;
 use super::answer::{Counts, counted};
-use crate::domain::call::{EmbedRequest, Embeddings};
-use crate::domain::money::Usage;
-use crate::domain::words;
+use domain::call::{EmbedRequest, Embeddings};
+use domain::money::Usage;
+use domain::words;
 
 #[derive(Serialize)]
 struct Embed<'a> {

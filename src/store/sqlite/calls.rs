@@ -6,11 +6,11 @@ use sqlx::SqliteConnection;
 use super::error::Place;
 use super::finder::Found;
 use super::rows::write_json;
-use crate::domain::call::{Answer, CallKey};
-use crate::domain::hash::ContentHash;
-use crate::domain::ids::{ModelName, ScenarioId};
-use crate::domain::money::Money;
-use crate::engine::ports::{LedgerEntry, Recorded, StoreError, StoreErrorKind};
+use domain::call::{Answer, CallKey};
+use domain::hash::ContentHash;
+use domain::ids::{ModelName, ScenarioId};
+use domain::money::Money;
+use engine::ports::{LedgerEntry, Recorded, StoreError, StoreErrorKind};
 
 #[derive(Serialize)]
 struct Row<'a> {

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::error::Place;
 use super::identity::Identity;
 use super::writer::Reply;
-use crate::domain::call::CallKey;
+use domain::call::CallKey;
 
 /// The maximum number of keys in one query.
 const BATCH: usize = 256;

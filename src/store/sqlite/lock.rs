@@ -6,8 +6,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::Sqlite;
-use crate::domain::hash::ContentHash;
-use crate::engine::ports::{StoreError, StoreErrorKind};
+use domain::hash::ContentHash;
+use engine::ports::{StoreError, StoreErrorKind};
 
 const DOING: &str = "lock it for this cycle";
 

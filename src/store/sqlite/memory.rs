@@ -8,13 +8,13 @@ use super::error::Place;
 use super::rows::{Failure, hash, read_json, write_json};
 use super::versions::{is_taken, next_version, save_version};
 use super::writer::{begin, end};
-use crate::domain::ids::DimensionName;
-use crate::domain::patch::RejectedPatch;
-use crate::domain::version::{Version, VersionPhase};
-use crate::engine::ports::{CycleStart, Memory, StoreError};
 use crate::store::{REJECTED_REMEMBERED, SCORES_REMEMBERED};
+use domain::ids::DimensionName;
+use domain::patch::RejectedPatch;
+use domain::version::{Version, VersionPhase};
+use engine::ports::{CycleStart, Memory, StoreError};
 
-/// Opens a cycle, or opens it again. See [`crate::engine::ports::History::open`].
+/// Opens a cycle, or opens it again. See [`engine::ports::History::open`].
 pub(super) async fn open(
     connection: &mut SqliteConnection,
     place: &Place,

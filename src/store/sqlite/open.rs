@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::time::Instant;
 
 use super::error::{Place, is_busy};
-use crate::engine::ports::{StoreError, StoreErrorKind};
+use engine::ports::{StoreError, StoreErrorKind};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 

@@ -6,11 +6,11 @@ use super::error::Place;
 use super::rows::{Failure, write_json};
 use super::versions::save_version;
 use super::writer::{begin, end};
-use crate::domain::score::Sample;
-use crate::engine::ports::{CycleRecord, StoreError, StoreErrorKind};
 use crate::store::{CLUSTER_EXAMPLES, CYCLES_KEPT};
+use domain::score::Sample;
+use engine::ports::{CycleRecord, StoreError, StoreErrorKind};
 
-/// Closes a cycle. See [`crate::engine::ports::History::close`].
+/// Closes a cycle. See [`engine::ports::History::close`].
 pub(super) async fn close(
     connection: &mut SqliteConnection,
     place: &Place,

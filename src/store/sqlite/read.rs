@@ -11,12 +11,12 @@ use super::Sqlite;
 use super::error::Place;
 use super::rows::hash;
 use super::writer::Job;
-use crate::domain::call::{CallKey, ModelIdentity};
-use crate::domain::hash::ContentHash;
-use crate::domain::money::{Money, Usage};
-use crate::domain::version::{Version, VersionPhase};
-use crate::engine::ports::StoreError;
 use crate::store::{CallRow, ClusterRow, CycleSummary, ScoreRow, Store, Total, VersionRow};
+use domain::call::{CallKey, ModelIdentity};
+use domain::hash::ContentHash;
+use domain::money::{Money, Usage};
+use domain::version::{Version, VersionPhase};
+use engine::ports::StoreError;
 
 /// The maximum number of cycles returned for a prefix.
 const MATCHES: i64 = 16;

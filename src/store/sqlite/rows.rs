@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::Place;
-use crate::domain::hash::ContentHash;
-use crate::engine::ports::StoreError;
+use domain::hash::ContentHash;
+use engine::ports::StoreError;
 
 /// Why a transaction on the history failed.
 pub(super) enum Failure {

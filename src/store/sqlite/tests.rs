@@ -9,11 +9,11 @@ use sqlx::{ConnectOptions, Executor};
 use tempfile::TempDir;
 
 use super::*;
-use crate::domain::call::Answer;
-use crate::domain::hash::ContentHash;
-use crate::engine::ports::StoreErrorKind;
 use crate::store::Store;
 use crate::store::conformance::{entry, hash};
+use domain::call::Answer;
+use domain::hash::ContentHash;
+use engine::ports::StoreErrorKind;
 
 async fn fixture() -> (TempDir, Sqlite) {
     let folder = tempfile::tempdir().unwrap();

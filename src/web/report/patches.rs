@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use comfy_table::{Table, presets};
 
 use super::inline;
-use crate::decide::critical::{DroppedEdit, Standing, named};
-use crate::domain::patch::Edit;
-use crate::engine::report::Report;
-use crate::engine::validate::attempt::{Attempt, AttemptKind};
 use crate::web::terminal::line;
+use decide::critical::{DroppedEdit, Standing, named};
+use domain::patch::Edit;
+use engine::report::Report;
+use engine::validate::attempt::{Attempt, AttemptKind};
 
 /// Patches whose text the Markdown report shows; `report.json` has all of them.
 const SHOWN_PATCHES: usize = 40;

@@ -8,9 +8,9 @@ use super::words::{cause, kind, verdict_words, version_mark};
 use super::{View, currency, object_of, section};
 use crate::api::status::FinishedCycle;
 use crate::api::{AgentOptimization, PromptVersion};
-use crate::domain::words::counted;
 use crate::web::moment::{relative, took};
 use crate::web::terminal::{Tone, harmless, line, lines, short};
+use domain::words::counted;
 
 /// The indentation of the reasons below a row.
 const REASON_COLUMN: usize = 6;

@@ -8,9 +8,9 @@ use super::past::{diff, origin_of, version_name};
 use super::{View, object_of, scored};
 use crate::api::status::Challenger;
 use crate::api::{AgentOptimization, PromptVersion};
-use crate::domain::version::VersionPhase;
 use crate::web::moment::relative;
 use crate::web::terminal::{Tone, line, short};
+use domain::version::VersionPhase;
 
 /// The maximum number of lines of a diff.
 const LINES: usize = 60;

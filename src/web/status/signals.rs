@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use super::View;
 use crate::api::status::{SignalState, SignalStatus, WatchStatus};
 use crate::api::watch::{Signal, Watch};
-use crate::domain::figure::figure;
 use crate::web::moment::relative;
 use crate::web::terminal::{Tone, line, lines};
+use domain::figure::figure;
 
 /// Significant digits of a value.
 const DIGITS: i32 = 4;

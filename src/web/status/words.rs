@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::condition;
 use crate::api::AgentOptimization;
 use crate::api::status::{Cause, CycleKind, CycleVerdict, Phase};
-use crate::domain::version::VersionPhase;
 use crate::web::terminal::Tone;
+use domain::version::VersionPhase;
 
 /// The health of an object, as scripts distinguish it. Corresponds to kstatus' `Current`, `InProgress` and `Failed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,7 +130,7 @@ pub(super) fn is_unusual(condition: &Condition) -> bool {
     let usual = match condition.type_.as_str() {
         // Shown in the headline, or by the running cycle.
         "Ready" | "Reconciling" | "Promoted" => return false,
-        "Stalled" | "RolledBack" | "BudgetExhausted" | "Degraded" => "False",
+        "Stalled" | "RolledBack" | "BudgetExhausted" | "Degraded" | "SpecWarnings" => "False",
         _ => "True",
     };
     condition.status != usual
