@@ -3,8 +3,8 @@
 //!
 //! Users write an [`AgentOptimization`]. [`document`] parses it from text and records the place of every field; a
 //! [`Submission`] is a resource from a file, a [`pipeline`] template or an object of the cluster;
-//! [`resolve`](mod@resolve) converts it, with everything it refers to, into a [`Plan`](domain::plan::Plan) (validated, defaults
-//! filled in by the [`Profile`](domain::plan::Profile)) and reports all problems at once. A plan is not validated again.
+//! [`resolve`](mod@resolve) converts it, with everything it refers to, into a [`Plan`](whetstone_domain::plan::Plan) (validated, defaults
+//! filled in by the [`Profile`](whetstone_domain::plan::Profile)) and reports all problems at once. A plan is not validated again.
 
 #[expect(unreachable_pub, reason = "the derive repeats the struct in a private scope")]
 pub mod agent;

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | [`observe`] | an AgentOptimization → what is in the cluster and in this process about it | reads |
 //! | [`resolve`] | references → base prompt, inputs, and what is wrong with them ([`resolved`]) | reads |
-//! | [`decision`] | all of that → the course: the next record, versions, which cycle should run ([`decide`](decide::lifecycle), pure) | none |
+//! | [`decision`] | all of that → the course: the next record, versions, which cycle should run ([`decide`](whetstone_decide::lifecycle), pure) | none |
 //! | [`commit`] | the course → versions, the record | writes |
 //! | [`act`] | the record → the target ConfigMap, restarts, cycles and watches | writes |
 //! | [`report`] | what came of it → conditions, statuses, Events | writes |

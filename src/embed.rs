@@ -9,10 +9,10 @@ use crate::api::Submission;
 use crate::api::problem::{Problem, Problems};
 use crate::api::resolve::{ConfigMap, Reference, References, Text, left_to_the_operator, resolve};
 use crate::simulator::{Server, world::World};
-use domain::hash::ContentHash;
-use domain::plan::Plan;
-use domain::transcript::Transcript;
-use engine::ports::Clock;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::plan::Plan;
+use whetstone_domain::transcript::Transcript;
+use whetstone_engine::ports::Clock;
 
 /// The clock of this machine.
 #[derive(Clone, Copy, Debug, Default)]

@@ -27,10 +27,10 @@ mod valid;
 use std::fmt;
 use std::str::FromStr;
 
-use domain::scenario::Scenario;
-use domain::tool::ToolDefinition;
-use domain::transcript::Transcript;
-use domain::words::counted;
+use whetstone_domain::scenario::Scenario;
+use whetstone_domain::tool::ToolDefinition;
+use whetstone_domain::transcript::Transcript;
+use whetstone_domain::words::counted;
 
 pub(crate) use detect::{detect, fault};
 pub(crate) use error::ImportError;

@@ -46,14 +46,14 @@ use self::retry::GivenUp;
 pub use self::retry::RetryPolicy;
 pub use self::room::AnswerMemory;
 use self::room::{Expected, Room};
-use domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings};
-use domain::endpoint::{AllowList, Refusal};
-use domain::ids::ModelName;
-use domain::money::Usage;
-use domain::plan::{KeyPlan, ModelPlan};
-use domain::redact::Redactor;
-use engine::ports::{CallError, CallErrorKind, Models};
-use engine::stopwatch::CallTime;
+use whetstone_domain::call::{ChatAnswer, ChatRequest, EmbedRequest, Embeddings};
+use whetstone_domain::endpoint::{AllowList, Refusal};
+use whetstone_domain::ids::ModelName;
+use whetstone_domain::money::Usage;
+use whetstone_domain::plan::{KeyPlan, ModelPlan};
+use whetstone_domain::redact::Redactor;
+use whetstone_engine::ports::{CallError, CallErrorKind, Models};
+use whetstone_engine::stopwatch::CallTime;
 
 /// The defaults of a [`Client`] where the plan sets nothing.
 #[derive(Clone, Debug)]
@@ -298,7 +298,7 @@ impl Client {
         *request.headers_mut() = endpoint.headers.clone();
         *request.body_mut() = Some(body.into());
         let span = info_span!(
-            "call",
+            "request",
             gen_ai.operation.name = operation,
             gen_ai.provider.name = endpoint.wire.name(),
             gen_ai.request.model = endpoint.model,

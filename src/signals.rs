@@ -1,6 +1,6 @@
 //! Live signals from a Prometheus, or another server with its HTTP API.
 //!
-//! Input: a [`PrometheusPlan`] with its secrets, and [`SignalPlan`]s. Output: a [`Reading`] for each, which [`decide::watch`]
+//! Input: a [`PrometheusPlan`] with its secrets, and [`SignalPlan`]s. Output: a [`Reading`] for each, which [`whetstone_decide::watch`]
 //! judges. Every failure becomes a [`Gap`] in one reading, never an error of all: no connection, a timeout, a redirect (never
 //! followed), a refusal, an answer that is too large or not JSON.
 //!
@@ -10,7 +10,7 @@
 //!
 //! This module knows neither limits nor prompts.
 //!
-//! [`decide::watch`]: decide::watch
+//! [`whetstone_decide::watch`]: whetstone_decide::watch
 
 mod answer;
 mod exchange;
@@ -27,9 +27,9 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName
 use secrecy::{ExposeSecret, SecretString};
 
 use self::answer::Found;
-use decide::watch::{Answer, Gap, Reading};
-use domain::plan::SecretRef;
-use domain::plan::watch::{CredentialPlan, HeaderPlan, PrometheusPlan, SignalPlan, WatchPlan};
+use whetstone_decide::watch::{Answer, Gap, Reading};
+use whetstone_domain::plan::SecretRef;
+use whetstone_domain::plan::watch::{CredentialPlan, HeaderPlan, PrometheusPlan, SignalPlan, WatchPlan};
 
 /// The maximum number of points in the mean before the promotion.
 const POINTS: u32 = 1_000;

@@ -36,8 +36,8 @@ mod tests {
 
     use super::testing::reply;
     use super::world::{Chance, World};
-    use domain::scenario::{Expectation, Scenario};
-    use domain::tool::ToolDefinition;
+    use whetstone_domain::scenario::{Expectation, Scenario};
+    use whetstone_domain::tool::ToolDefinition;
 
     /// The tool calls and the answer of the world's agent in a scenario.
     fn run(

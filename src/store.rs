@@ -7,13 +7,13 @@
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
-use domain::call::{CallKey, ModelIdentity};
-use domain::cluster::{Failure, Rule};
-use domain::hash::ContentHash;
-use domain::ids::{DimensionName, ModelName, ScenarioId};
-use domain::money::{Money, Usage};
-use domain::version::Version;
-use engine::ports::{History, Ledger, StoreError};
+use whetstone_domain::call::{CallKey, ModelIdentity};
+use whetstone_domain::cluster::{Failure, Rule};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::{DimensionName, ModelName, ScenarioId};
+use whetstone_domain::money::{Money, Usage};
+use whetstone_domain::version::Version;
+use whetstone_engine::ports::{History, Ledger, StoreError};
 
 #[cfg(test)]
 mod conformance;

@@ -146,7 +146,7 @@ mod tests {
             let written = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
             assert_eq!(written.matches('\n').count(), 1, "{written:?}");
             assert!(written.ends_with('\n') && written.contains("end"), "{written:?}");
-            let obeyed = |c: &char| domain::presentable::is_obeyed(*c) && *c != '\n';
+            let obeyed = |c: &char| whetstone_domain::presentable::is_obeyed(*c) && *c != '\n';
             let left: String = written.chars().filter(|c| obeyed(c) && !(colour && *c == '\u{1b}')).collect();
             assert_eq!(left, "", "{written:?}");
             assert!(!written.contains("\u{1b}[2J"), "{written:?}");

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::rules;
 use super::source::TextSource;
-use domain::call::Parameters;
-use domain::prompt::PromptFormat;
-use domain::tool::ToolDefinition;
+use whetstone_domain::call::Parameters;
+use whetstone_domain::prompt::PromptFormat;
+use whetstone_domain::tool::ToolDefinition;
 
 /// The agent: its prompt, its tools, and how it is run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

@@ -14,7 +14,7 @@ use super::scoring::Scoring;
 use super::status::AgentOptimizationStatus;
 use super::watch::Watch;
 use super::{patterns, rules};
-use domain::plan::Profile;
+use whetstone_domain::plan::Profile;
 
 /// The agent, its scenarios, and the settings of the loop.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -149,7 +149,7 @@ pub struct Execution {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::lasts("1ms"))]
     #[x_kube(validation = rules::lasts_at_most("24h"))]
-    pub scenario_timeout: Option<domain::duration::HumanDuration>,
+    pub scenario_timeout: Option<whetstone_domain::duration::HumanDuration>,
     /// The model that plays simulated users. Defaults to the judge's model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated_user: Option<super::scoring::ChatModelRef>,

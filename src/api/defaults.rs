@@ -1,13 +1,16 @@
-//! The defaults of all fields of the resource: constants, and those that depend on the [`Profile`].
+//! The defaults of the fields of the resource: constants, and those that depend on the [`Profile`]. That of a field with a
+//! fixed set of values is the variant marked `#[default]`; the built-in dimensions are in `resolve/scoring.rs`.
 //!
 //! [`resolve`](super::resolve) alone applies them; the schemas of the fields show the constants.
 
 use std::time::Duration;
 
-use domain::duration::HumanDuration;
-use domain::plan::Profile;
-use domain::plan::promotion::{Approval, RequireSignificance, Test};
+use whetstone_domain::duration::HumanDuration;
+use whetstone_domain::plan::Profile;
+use whetstone_domain::plan::promotion::{Approval, RequireSignificance, Test};
 
+/// `spec.split.seed`
+pub(super) const SPLIT_SEED: u64 = 0;
 /// `spec.watch.window`
 pub(super) const WATCH_WINDOW: HumanDuration = HumanDuration(Duration::from_hours(1));
 /// `spec.watch.interval`
@@ -170,7 +173,7 @@ impl Defaults {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::duration::HumanDuration;
+    use whetstone_domain::duration::HumanDuration;
 
     const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/profiles.md");
 

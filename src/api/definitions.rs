@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::patterns;
 use super::{AgentOptimization, PromptVersion};
-use domain::duration;
+use whetstone_domain::duration;
 
 /// The description of a duration.
 const DURATION: &str = r#"a duration such as "200ms", "30s" or "1h30m""#;

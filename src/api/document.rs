@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub(crate) use nearest::nearest;
 pub(crate) use read::Reader;
-pub(crate) use tree::{Content, Node, excerpt};
+pub(crate) use tree::{Content, Field, Node, excerpt};
 
 use super::problem::{Place, Problem};
 

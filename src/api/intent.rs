@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{defaults, patterns};
-pub use domain::annotations;
+pub use whetstone_domain::annotations;
 
 /// A schedule for cycles.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::source::SecretSource;
 use super::{defaults, patterns, rules};
-use domain::duration::HumanDuration;
-use domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
+use whetstone_domain::duration::HumanDuration;
+use whetstone_domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
 
 const KEY_IN_SECRET: &str = "put the key into a Secret and use apiKey.secretKeyRef";
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::scoring::{ChatModelRef, EmbeddingModelRef};
-use domain::call::Parameters;
+use whetstone_domain::call::Parameters;
 
 /// How failures are grouped.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

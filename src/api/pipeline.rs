@@ -21,8 +21,8 @@ use super::AgentOptimization;
 use super::document::{Document, read};
 use super::optimization::ValidationScenarios;
 use super::problem::Problem;
-use domain::plan::promotion::Test;
-use domain::tool::ToolDefinition;
+use whetstone_domain::plan::promotion::Test;
+use whetstone_domain::tool::ToolDefinition;
 
 /// A converted template.
 #[derive(Clone, Debug)]
@@ -306,7 +306,7 @@ mod tests {
 
     use super::super::Submission;
     use super::super::resolve::{Reference, References, Text, resolve};
-    use domain::plan::{Plan, Provider};
+    use whetstone_domain::plan::{Plan, Provider};
 
     fn folder() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pipeline")

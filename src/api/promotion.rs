@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{defaults, patterns, rules};
-use domain::plan::promotion::{Approval, OnBaseChange, OnDelete, RequireSignificance, Test};
+use whetstone_domain::plan::promotion::{Approval, OnBaseChange, OnDelete, RequireSignificance, Test};
 
 /// The gate, and where a promoted prompt is written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]

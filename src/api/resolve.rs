@@ -27,22 +27,24 @@ pub(crate) use watch::{breaches, max_drop};
 use self::findings::Findings;
 use super::agent::Runtime;
 use super::agent_optimization::{AgentOptimizationSpec, Execution};
-use super::defaults::Defaults;
+use super::defaults::{self, Defaults};
 use super::optimization::{Clustering, Patching, Validation, ValidationScenarios};
 use super::problem::Problems;
 use super::promotion::Promotion;
 use super::scoring::{ChatModelRef, EmbeddingModelRef};
 use super::submission::Submission;
-use domain::call::Parameters;
-use domain::ids::{ModelName, ScenarioId};
-use domain::plan::Profile;
-use domain::plan::promotion::Approval;
-use domain::plan::watch::WatchPlan;
-use domain::plan::{ClusteringPlan, ExecutionPlan, ModelUse, PatchingPlan, Plan, RuntimePlan, ValidationPlan};
-use domain::prompt::Prompt;
-use domain::scenario::Scenario;
-use domain::series::Series;
-use domain::suite::Suite;
+use whetstone_domain::call::Parameters;
+use whetstone_domain::ids::{ModelName, ScenarioId};
+use whetstone_domain::plan::Profile;
+use whetstone_domain::plan::promotion::Approval;
+use whetstone_domain::plan::watch::WatchPlan;
+use whetstone_domain::plan::{
+    ClusteringPlan, ExecutionPlan, ModelUse, PatchingPlan, Plan, RuntimePlan, ValidationPlan,
+};
+use whetstone_domain::prompt::Prompt;
+use whetstone_domain::scenario::Scenario;
+use whetstone_domain::series::Series;
+use whetstone_domain::suite::Suite;
 
 /// Resolves a submission into a plan.
 ///
@@ -237,7 +239,7 @@ fn execution(
         concurrency: concurrency.unwrap_or(defaults.concurrency) as usize,
         scenario_timeout: scenario_timeout.map_or(defaults.scenario_timeout, |timeout| timeout.0),
         error_tolerance: error_tolerance.unwrap_or(defaults.error_tolerance),
-        seed: spec.split.as_ref().and_then(|split| split.seed).unwrap_or(0),
+        seed: spec.split.as_ref().and_then(|split| split.seed).unwrap_or(defaults::SPLIT_SEED),
         series: Series::default(),
     }
 }

@@ -6,7 +6,7 @@
 
 use kube::core::{Message, Reason, Rule};
 
-use domain::duration;
+use whetstone_domain::duration;
 
 /// Exactly one of these fields of an object.
 pub(super) fn exactly_one(fields: &[&str]) -> Rule {

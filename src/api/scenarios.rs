@@ -3,8 +3,8 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{patterns, rules};
-use domain::scenario::Scenario;
+use super::{defaults, patterns, rules};
+use whetstone_domain::scenario::Scenario;
 
 /// A source of scenarios. Set exactly one of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -57,7 +57,7 @@ pub struct ConfigMapRef {
 pub struct Split {
     /// The seed of the split, and of everything else that is drawn at random in a cycle. Defaults to 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = 0))]
+    #[schemars(extend("default" = defaults::SPLIT_SEED))]
     pub seed: Option<u64>,
     /// The fraction of scenarios, 0 to 1, whose failures the optimizer learns from.
     #[serde(default, skip_serializing_if = "Option::is_none")]

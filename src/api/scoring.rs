@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::promotion::Threshold;
 use super::rules;
-use domain::call::Parameters;
-use domain::plan::scoring::Scorer;
+use whetstone_domain::call::Parameters;
+use whetstone_domain::plan::scoring::Scorer;
 
 /// How the runs of the agent are scored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -45,7 +45,7 @@ pub struct EmbeddingModelRef {
 pub struct EmbeddingParameters {
     /// Further fields of the request body, passed on as they are (for example `dimensions`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "domain::free::object")]
+    #[schemars(schema_with = "whetstone_domain::free::object")]
     pub extra: Option<Map<String, Value>>,
 }
 

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{patterns, rules};
-use domain::plan::SecretRef;
+use whetstone_domain::plan::SecretRef;
 
 /// The source of a text: a ConfigMap key, a file (command line only), or inline. Set exactly one of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]

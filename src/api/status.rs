@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::cycle::{Exhausted, FinishedCycle, Progress, RunningCycle, Waiting};
 pub use self::version::{DimensionScore, PromptVersionStatus};
-pub use domain::lifecycle::{Cause, CycleKind, CycleVerdict, HISTORY, Origin, Phase, SignalState};
-pub use domain::series::RecordedSeries;
+pub use whetstone_domain::lifecycle::{Cause, CycleKind, CycleVerdict, HISTORY, Origin, Phase, SignalState};
+pub use whetstone_domain::series::RecordedSeries;
 
 /// The maximum length of `status.notices`.
 pub const NOTICES: usize = 16;

@@ -7,15 +7,18 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::document::{self, Content, Document, nearest};
+use super::document::{self, Content, Document, Field, nearest};
 use super::pipeline;
 use super::problem::{Problem, Problems};
 use super::resolve::ConfigMap;
 use super::{AgentOptimization, AgentOptimizationSpec};
-use domain::free;
+use whetstone_domain::free;
 
 const API_VERSION: &str = "whetstone.dev/v1alpha1";
 const KIND: &str = "AgentOptimization";
+
+/// The fields that a message names of a file that is something else.
+const FIELDS_NAMED: usize = 5;
 
 /// A submitted resource, with the places of its fields.
 #[derive(Clone, Debug)]
@@ -177,10 +180,15 @@ fn kind_of(document: &Document) -> Kind {
 }
 
 fn read_resource(document: &Document, problems: &mut Vec<Problem>) -> Option<AgentOptimization> {
-    if !matches!(document.root().content, Content::Map(_)) {
-        let found = document.root().described();
-        let message = format!("expected a resource (apiVersion, kind, metadata, spec) or a pipeline, found {found}");
-        problems.push(document.problem("", message));
+    let Content::Map(fields) = &document.root().content else {
+        problems.push(document.problem("", no_resource(&document.root().described())));
+        return None;
+    };
+    let is_of_a_resource = |field: &Field| ["apiVersion", "kind", "metadata", "spec"].contains(&field.key.as_str());
+    if !fields.iter().any(is_of_a_resource) {
+        let named: Vec<&str> = fields.iter().map(|field| field.key.as_str()).take(FIELDS_NAMED).collect();
+        let more = if fields.len() > FIELDS_NAMED { ", …" } else { "" };
+        problems.push(document.problem("", no_resource(&format!("a mapping of {}{more}", named.join(", ")))));
         return None;
     }
     for (field, right) in [("apiVersion", API_VERSION), ("kind", KIND)] {
@@ -200,6 +208,10 @@ fn read_resource(document: &Document, problems: &mut Vec<Problem>) -> Option<Age
         ..ObjectMeta::default()
     };
     Some(resource)
+}
+
+fn no_resource(found: &str) -> String {
+    format!("expected a resource (apiVersion, kind, metadata, spec) or a pipeline, found {found}")
 }
 
 fn nothing_to_read(file: &str, text: &str, others: &[(String, Document)]) -> Problem {

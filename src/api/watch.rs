@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::source::SecretKeyRef;
 use super::{defaults, patterns, rules};
-use domain::duration::HumanDuration;
+use whetstone_domain::duration::HumanDuration;
 
 /// How a promoted prompt is watched, and when it is rolled back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]

@@ -17,8 +17,8 @@ use crate::kubernetes::client::{Access, connect};
 use crate::kubernetes::optimizations::Optimizations;
 use crate::web::status::View;
 use crate::web::terminal::{self, Terminal};
-use domain::duration::HumanDuration;
-use engine::ports::Clock as _;
+use whetstone_domain::duration::HumanDuration;
+use whetstone_engine::ports::Clock as _;
 
 /// Which cluster, and which namespace of it.
 #[derive(clap::Args, Clone, Debug, Default)]

@@ -8,9 +8,9 @@ use super::exit::Exit;
 use super::{Cycle, Source, wire};
 use crate::api::problem::{Problem, Problems};
 use crate::embed::{self, read_plan};
-use domain::plan::RuntimePlan;
-use domain::prompt::Prompt;
-use engine::subject::Subject;
+use whetstone_domain::plan::RuntimePlan;
+use whetstone_domain::prompt::Prompt;
+use whetstone_engine::subject::Subject;
 
 /// Compare a given challenger with the champion, and apply the gate.
 ///

@@ -7,8 +7,8 @@ use crate::api::status::CycleVerdict;
 use crate::import::ImportError;
 use crate::models::SetupError;
 use crate::web::status::Health;
-use decide::conclude::Verdict;
-use engine::error::CycleError;
+use whetstone_decide::conclude::Verdict;
+use whetstone_engine::error::CycleError;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

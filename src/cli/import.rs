@@ -121,7 +121,7 @@ fn write(dir: &Path, imported: &Imported) -> anyhow::Result<Vec<PathBuf>> {
 /// A resource to start from: a replay where there are recorded runs, else a model to fill in.
 fn resource(imported: &Imported) -> serde_json::Value {
     let has_checks = imported.scenarios.iter().any(|scenario| !scenario.expect.checks.is_empty());
-    let has_tools = imported.scenarios.iter().any(domain::scenario::Scenario::expects_tools);
+    let has_tools = imported.scenarios.iter().any(whetstone_domain::scenario::Scenario::expects_tools);
     let replay = !imported.transcripts.is_empty();
     let mut agent = json!({"prompt": {"file": "prompt.md"}});
     if !imported.tools.is_empty() {

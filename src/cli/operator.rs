@@ -20,8 +20,8 @@ use crate::kubernetes::lease::Settings;
 use crate::models::install_tls;
 use crate::telemetry::metrics::Metrics;
 use crate::web::probes::{self, Probes};
-use domain::duration::HumanDuration;
-use domain::endpoint::{AllowList, AllowedEndpoint};
+use whetstone_domain::duration::HumanDuration;
+use whetstone_domain::endpoint::{AllowList, AllowedEndpoint};
 
 /// The timeout of a request to the API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -182,7 +182,7 @@ fn client(config: &Config, timeout: Option<Duration>) -> anyhow::Result<Client> 
 
 /// A unique name, from the host, the process and the time.
 fn generated_identity() -> String {
-    use engine::ports::Clock as _;
+    use whetstone_engine::ports::Clock as _;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}-{}-{}", host.trim(), std::process::id(), SystemClock.now().as_millisecond())
 }

@@ -10,10 +10,10 @@ use super::Format;
 use super::exit::WrongArguments;
 use crate::kubernetes::manifests;
 use crate::web::report;
-use decide::conclude::Verdict;
-use domain::plan::Plan;
-use engine::report::{Kind, Report};
-use engine::{Outcome, apply};
+use whetstone_decide::conclude::Verdict;
+use whetstone_domain::plan::Plan;
+use whetstone_engine::report::{Kind, Report};
+use whetstone_engine::{Outcome, apply};
 
 /// Creates the directory and checks that it is writable, before anything is paid.
 pub(super) fn prepare(dir: &Path) -> anyhow::Result<()> {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::web::terminal::safe;
-use domain::call::Phase;
-use domain::money::Money;
-use domain::words::counted;
-use engine::ports::Progress;
+use whetstone_domain::call::Phase;
+use whetstone_domain::money::Money;
+use whetstone_domain::words::counted;
+use whetstone_engine::ports::Progress;
 
 /// The interval of plain progress lines within a phase.
 const LINE_EVERY: Duration = Duration::from_secs(5);

@@ -6,8 +6,8 @@ use schemars::schema_for;
 use super::exit::Exit;
 use crate::api::AgentOptimizationSpec;
 use crate::simulator::world::World;
-use domain::scenario::Scenario;
-use engine::report::Report;
+use whetstone_domain::scenario::Scenario;
+use whetstone_engine::report::Report;
 
 /// Print a JSON Schema, for validation and completion in editors.
 #[derive(clap::Args, Debug)]

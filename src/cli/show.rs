@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use super::exit::Exit;
 use crate::store::{Sqlite, Store as _};
 use crate::web::report;
-use engine::report::Report;
+use whetstone_engine::report::Report;
 
 /// Show the report of a cycle in a store.
 ///

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::exit::Exit;
+use super::exit::{Exit, WrongArguments};
 use crate::embed;
 use crate::simulator::{
     Server,
     world::{Latency, World},
 };
-use domain::duration::HumanDuration;
+use whetstone_domain::duration::HumanDuration;
 
 /// Serve a simulated OpenAI-compatible and Anthropic API.
 ///
@@ -45,11 +45,10 @@ pub(super) async fn simulate(arguments: &Arguments) -> anyhow::Result<Exit> {
     if let Some(latency) = arguments.latency {
         world.faults.latency = Some(Latency::Fixed(latency));
     }
-    anyhow::ensure!(
-        arguments.live_prompt.is_none() || world.traffic.is_some(),
-        "--live-prompt: {} has no section `traffic`; add one",
-        arguments.world.display()
-    );
+    if arguments.live_prompt.is_some() && world.traffic.is_none() {
+        let message = format!("--live-prompt: {} has no section `traffic`; add one", arguments.world.display());
+        return Err(WrongArguments(message).into());
+    }
     let server =
         Server::start(world, arguments.listen).with_context(|| format!("listening on {}", arguments.listen))?;
     super::print(&format!("listening on {}\n", server.base_url()))?;

@@ -3,9 +3,9 @@
 use super::Source;
 use super::exit::Exit;
 use crate::embed::read_plan;
-use domain::plan::Plan;
-use domain::plan::RuntimePlan;
-use domain::words::counted;
+use whetstone_domain::plan::Plan;
+use whetstone_domain::plan::RuntimePlan;
+use whetstone_domain::words::counted;
 
 /// Check a resource and everything it refers to.
 ///

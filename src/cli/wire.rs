@@ -12,9 +12,9 @@ use crate::embed::{self, SystemClock};
 use crate::models;
 use crate::simulator::Server;
 use crate::store::{ObjectLock, Sqlite};
-use domain::plan::Plan;
-use engine::error::CycleError;
-use engine::{Outcome, Pipeline};
+use whetstone_domain::plan::Plan;
+use whetstone_engine::error::CycleError;
+use whetstone_engine::{Outcome, Pipeline};
 
 /// A plan with everything needed to run it.
 pub(super) struct Engine {

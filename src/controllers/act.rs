@@ -27,7 +27,7 @@ use super::restarts::{Occasion, Restarted};
 use super::run_cycle::Grounds;
 use crate::api::AgentOptimization;
 use crate::api::status::Origin;
-use decide::lifecycle::Course;
+use whetstone_decide::lifecycle::Course;
 
 /// The results of writing the target and restarting the workloads that read it. Only [`apply`] creates one.
 #[derive(Debug)]

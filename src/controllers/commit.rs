@@ -12,7 +12,7 @@ use super::observe::Observed;
 use super::report::{self, Status, VersionReports};
 use super::resolved::Resolved;
 use crate::api::AgentOptimization;
-use decide::lifecycle::Course;
+use whetstone_decide::lifecycle::Course;
 
 /// A decision whose record was written.
 pub(super) struct Committed<'o> {

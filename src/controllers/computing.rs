@@ -14,8 +14,8 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::lock;
-use domain::hash::ContentHash;
-use domain::ids::ObjectKey;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::ObjectKey;
 
 /// How long a reconcile waits for a result.
 const PATIENCE: Duration = Duration::from_millis(200);

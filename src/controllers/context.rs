@@ -19,9 +19,9 @@ use crate::kubernetes::names::key_of;
 use crate::kubernetes::references::References;
 use crate::kubernetes::versions::Versions;
 use crate::telemetry::metrics::Metrics;
-use domain::endpoint::AllowList;
-use domain::ids::ObjectKey;
-use engine::ports::Clock;
+use whetstone_domain::endpoint::AllowList;
+use whetstone_domain::ids::ObjectKey;
+use whetstone_engine::ports::Clock;
 
 /// What all reconciles share.
 pub(crate) struct Context {

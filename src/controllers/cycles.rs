@@ -24,9 +24,9 @@ use super::turns::{Turn, Turns};
 use crate::api::status::Progress as ProgressStatus;
 use crate::models::Pauses;
 use crate::telemetry::metrics::Metrics;
-use decide::lifecycle::{CycleFacts, Ended, Failed, RunningCycle};
-use domain::hash::ContentHash;
-use domain::ids::ObjectKey;
+use whetstone_decide::lifecycle::{CycleFacts, Ended, Failed, RunningCycle};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::ObjectKey;
 
 /// How long a stopped cycle may take to react. Then its task is aborted; running calls are recorded anyway.
 const PATIENCE: Duration = Duration::from_millis(800);

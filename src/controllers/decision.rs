@@ -8,12 +8,12 @@ use super::resolved::Resolved;
 use super::run_cycle::Grounds;
 use crate::api::intent::annotations;
 use crate::store::Store as _;
-use decide::lifecycle::{
+use whetstone_decide::lifecycle::{
     Course, Deferred, Found, KnownVersion, Obstacle, ObstacleReason, Situation, VersionId, Wants, next,
     without_new_versions,
 };
-use decide::schedule::{self, ScheduleError};
-use domain::ids::RecordedInputs;
+use whetstone_decide::schedule::{self, ScheduleError};
+use whetstone_domain::ids::RecordedInputs;
 
 /// Decides, given everything that is known.
 pub(super) async fn decide(observed: &Observed, resolved: &Resolved, grounds: &Grounds) -> Course {

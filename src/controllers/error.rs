@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::kubernetes::lease::NotLeader;
 use crate::kubernetes::refusal::{is_refusal, reason};
-use domain::ids::{ObjectKey, VersionName};
-use engine::ports::StoreError;
+use whetstone_domain::ids::{ObjectKey, VersionName};
+use whetstone_engine::ports::StoreError;
 
 /// The wait before a reconcile is retried after a conflict.
 const AFTER_CONFLICT: Duration = Duration::from_millis(50);

@@ -16,8 +16,8 @@ use super::resolve::{COMPUTING_EVERY, resolve};
 use crate::api::AgentOptimization;
 use crate::kubernetes::names::{FIELD_MANAGER, REVERT_FINALIZER};
 use crate::kubernetes::target::{self, ApplyError, Target};
-use domain::plan::promotion::OnDelete;
-use engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
+use whetstone_domain::plan::promotion::OnDelete;
+use whetstone_engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 
 /// Sets or removes the finalizer according to the spec. Returns the updated optimization.
 ///

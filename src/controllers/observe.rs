@@ -17,10 +17,10 @@ use crate::api::status::AgentOptimizationStatus;
 use crate::kubernetes::names::key_of;
 use crate::kubernetes::target::{self, Target};
 use crate::kubernetes::versions::Indexed;
-use decide::lifecycle::{Found, PromptText, Record, Watched};
-use domain::ids::ObjectKey;
-use domain::plan::PromotionPlan;
-use engine::apply::{PROMPT_KEY, VERSION_KEY};
+use whetstone_decide::lifecycle::{Found, PromptText, Record, Watched};
+use whetstone_domain::ids::ObjectKey;
+use whetstone_domain::plan::PromotionPlan;
+use whetstone_engine::apply::{PROMPT_KEY, VERSION_KEY};
 
 /// The known state of one optimization.
 pub(crate) struct Observed {

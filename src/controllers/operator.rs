@@ -20,8 +20,8 @@ use super::stores::Stores;
 use crate::kubernetes::lease::{CandidacyEnded, Election, Settings};
 use crate::models::{AnswerMemory, Connections, SetupError};
 use crate::telemetry::metrics::Metrics;
-use domain::endpoint::AllowList;
-use engine::ports::Clock;
+use whetstone_domain::endpoint::AllowList;
+use whetstone_engine::ports::Clock;
 
 /// The settings of the operator.
 #[derive(Clone, Debug)]

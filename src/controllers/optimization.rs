@@ -23,7 +23,7 @@ use super::run_cycle::Grounds;
 use super::{finalizer, lock};
 use crate::api::AgentOptimization;
 use crate::kubernetes::names::key_of;
-use domain::ids::ObjectKey;
+use whetstone_domain::ids::ObjectKey;
 
 /// How often a missing reference is read again if it is not watched: the API server may refuse a watch.
 const MISSING_EVERY: Duration = Duration::from_secs(15);

@@ -9,12 +9,12 @@ use crate::api::status::{
     AgentOptimizationStatus, Amount, Challenger, Exhausted, FinishedCycle, Handled, RunningCycle, ScheduleStatus,
     Serving, SignalStatus, VersionRef, Waiting, WatchStatus,
 };
-use decide::lifecycle::{self as decided, Cost, Record, VersionId, Watch};
-use decide::watch::SignalRecord;
-use domain::ids::VersionName;
-use domain::money::Money;
-use domain::score::Score;
-use domain::series::RecordedSeries;
+use whetstone_decide::lifecycle::{self as decided, Cost, Record, VersionId, Watch};
+use whetstone_decide::watch::SignalRecord;
+use whetstone_domain::ids::VersionName;
+use whetstone_domain::money::Money;
+use whetstone_domain::score::Score;
+use whetstone_domain::series::RecordedSeries;
 
 /// Reads the record in a status.
 #[must_use]
@@ -427,7 +427,7 @@ fn write_watch(watch: &Watch) -> WatchStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::hash::ContentHash;
+    use whetstone_domain::hash::ContentHash;
 
     /// A status of an earlier release with every field set.
     const WHOLE: &str = include_str!("record/status.json");

@@ -25,12 +25,12 @@ use crate::api::problem::Problems;
 use crate::api::resolve::{Reference, References, resolve as resolve_submission, watch};
 use crate::api::{AgentOptimization, Submission};
 use crate::kubernetes::target::MOST_BYTES;
-use decide::lifecycle::PromptText;
-use domain::hash::ContentHash;
-use domain::ids::ObjectKey;
-use domain::plan::Plan;
-use domain::plan::watch::WatchPlan;
-use domain::words::counted;
+use whetstone_decide::lifecycle::PromptText;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::ObjectKey;
+use whetstone_domain::plan::Plan;
+use whetstone_domain::plan::watch::WatchPlan;
+use whetstone_domain::words::counted;
 
 /// How often an optimization is reconciled while its references are being computed. It is reconciled when that is done,
 /// too.

@@ -6,11 +6,11 @@ use secrecy::SecretString;
 
 use super::conditions;
 use crate::api::problem::Problems;
-use decide::lifecycle::PromptText;
-use domain::money::Money;
-use domain::plan::InputsId;
-use domain::plan::Plan;
-use domain::plan::watch::WatchPlan;
+use whetstone_decide::lifecycle::PromptText;
+use whetstone_domain::money::Money;
+use whetstone_domain::plan::InputsId;
+use whetstone_domain::plan::Plan;
+use whetstone_domain::plan::watch::WatchPlan;
 
 /// A problem with the resource, or with what it refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use crate::api::promotion::Workload;
 use crate::kubernetes::lease::Fence;
 use crate::kubernetes::refusal::{is_refusal, reason};
 use crate::kubernetes::workloads;
-use domain::hash::ContentHash;
-use domain::ids::ObjectKey;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::ObjectKey;
 
 /// The wait before a refused restart is retried.
 const REFUSED_EVERY: Duration = Duration::from_mins(1);

@@ -20,23 +20,23 @@ use crate::kubernetes::versions;
 use crate::models::{self, Connections, Pauses};
 use crate::store::{ObjectLock, Sqlite, Store as _};
 use crate::telemetry::{Metered, Timed};
-use decide::lifecycle::{
+use whetstone_decide::lifecycle::{
     ChallengerFacts, CycleFacts, Failed, Gated, Names, PromptText, Remeasured, RunningCycle, TooDear,
 };
-use domain::hash::ContentHash;
-use domain::ids::{ModelName, ObjectKey};
-use domain::lifecycle::CycleKind;
-use domain::money::BudgetExhausted;
-use domain::plan::{KeyPlan, Plan};
-use domain::prompt::Prompt;
-use domain::score::Score;
-use domain::series::Series;
-use domain::version::{Version, VersionPhase};
-use engine::error::CycleError;
-use engine::ports::StoreError;
-use engine::remeasure::{self, Again, Remeasurement};
-use engine::subject::Subject;
-use engine::{Outcome, Pipeline};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::{ModelName, ObjectKey};
+use whetstone_domain::lifecycle::CycleKind;
+use whetstone_domain::money::BudgetExhausted;
+use whetstone_domain::plan::{KeyPlan, Plan};
+use whetstone_domain::prompt::Prompt;
+use whetstone_domain::score::Score;
+use whetstone_domain::series::Series;
+use whetstone_domain::version::{Version, VersionPhase};
+use whetstone_engine::error::CycleError;
+use whetstone_engine::ports::StoreError;
+use whetstone_engine::remeasure::{self, Again, Remeasurement};
+use whetstone_engine::subject::Subject;
+use whetstone_engine::{Outcome, Pipeline};
 
 /// How long to wait for the lock if another process runs a cycle of the same object. That process has lost the Lease and
 /// not noticed it yet. Without the lock, calls that both make concurrently are paid twice, but nothing else goes wrong.

@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::store::Sqlite;
 use crate::telemetry::metrics::Metrics;
-use engine::ports::StoreError;
+use whetstone_engine::ports::StoreError;
 
 /// How often to check that the files of the stores exist. Every call checks it before it is paid; this detects it if there
 /// are no calls.

@@ -17,13 +17,13 @@ use super::lock;
 use super::resolved::Keys;
 use crate::models::Connections;
 use crate::signals::Prometheus;
-use decide::lifecycle::{Watch, Watched};
-use decide::watch::SignalRecord;
-use decide::watch::{Gap, Reading, RoundOutcome, judge_round, judge_signal, known_baseline};
-use domain::ids::{ObjectKey, VersionName};
-use domain::plan::SecretRef;
-use domain::plan::watch::WatchPlan;
-use engine::ports::Clock;
+use whetstone_decide::lifecycle::{Watch, Watched};
+use whetstone_decide::watch::SignalRecord;
+use whetstone_decide::watch::{Gap, Reading, RoundOutcome, judge_round, judge_signal, known_baseline};
+use whetstone_domain::ids::{ObjectKey, VersionName};
+use whetstone_domain::plan::SecretRef;
+use whetstone_domain::plan::watch::WatchPlan;
+use whetstone_engine::ports::Clock;
 
 /// How often the status shows new values if nothing else has changed.
 const REFRESH: Duration = Duration::from_mins(1);

@@ -7,10 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::critical::Critical;
 use super::gate;
-use domain::hash::ContentHash;
-use domain::money::BudgetExhausted;
-use domain::words::counted;
-use stats;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::money::BudgetExhausted;
+use whetstone_domain::words::counted;
 
 /// What a cycle comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -238,7 +237,7 @@ pub fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         Search::Nothing(why) => without_challenger(why, evidence.critical),
         Search::Challenger { prompt, gate } => gated(&prompt.short(), gate, evidence),
     };
-    let below = evidence.champion_score.is_some_and(|score| !stats::reaches(score, evidence.minimum_score));
+    let below = evidence.champion_score.is_some_and(|score| !whetstone_stats::reaches(score, evidence.minimum_score));
     let verdict = match stays {
         Verdict::Kept if below => {
             let score = evidence.champion_score.unwrap_or_default();

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::conclude::{CycleCode, Reason};
 use super::gate;
-use domain::ids::{DimensionName, ScenarioId};
-use domain::patch::Edit;
-use domain::score::Passes;
-use domain::words::{by_number, counted};
+use whetstone_domain::ids::{DimensionName, ScenarioId};
+use whetstone_domain::patch::Edit;
+use whetstone_domain::score::Passes;
+use whetstone_domain::words::{by_number, counted};
 
 /// Scenarios that a sentence names.
 const NAMED: usize = 5;

@@ -183,8 +183,8 @@ mod tests {
 
     use super::fixtures::{TESTS, evidence, rules, scored, single};
     use super::*;
-    use domain::plan::ThresholdPlan;
-    use domain::plan::promotion::{RequireSignificance, Test};
+    use whetstone_domain::plan::ThresholdPlan;
+    use whetstone_domain::plan::promotion::{RequireSignificance, Test};
 
     const ONE: [(&str, f64); 1] = [("accuracy", 1.0)];
 

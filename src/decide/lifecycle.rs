@@ -30,12 +30,12 @@ pub use self::record::{
 pub use self::versions::{KnownVersion, Names, NewVersion, VersionOrigin, VersionVerdict, phase_of, retained};
 use super::watch::Round;
 use crate::watch::SignalRecord;
-use domain::hash::ContentHash;
-use domain::ids::{RecordedInputs, VersionName};
-use domain::lifecycle::{Origin, Phase};
-use domain::money::Money;
-use domain::plan::promotion::{Approval, OnBaseChange};
-use domain::plan::watch::WatchPlan;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::{RecordedInputs, VersionName};
+use whetstone_domain::lifecycle::{Origin, Phase};
+use whetstone_domain::money::Money;
+use whetstone_domain::plan::promotion::{Approval, OnBaseChange};
+use whetstone_domain::plan::watch::WatchPlan;
 
 /// What a person wants: from the spec and the annotations.
 #[derive(Clone, Debug, PartialEq)]

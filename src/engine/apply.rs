@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::ports::Memory;
-use domain::ids::VersionName;
-use domain::prompt::{Prompt, diff};
-use domain::version::{Version, VersionPhase};
+use whetstone_domain::ids::VersionName;
+use whetstone_domain::prompt::{Prompt, diff};
+use whetstone_domain::version::{Version, VersionPhase};
 
 /// The key of the target ConfigMap that holds the champion's prompt.
 pub const PROMPT_KEY: &str = "system-prompt";
@@ -75,7 +75,7 @@ pub fn target_data(versions: &[Version]) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::prompt::PromptFormat;
+    use whetstone_domain::prompt::PromptFormat;
 
     fn prompt(text: &str) -> Prompt {
         Prompt::parse(text, PromptFormat::Markdown).unwrap()

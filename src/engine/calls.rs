@@ -29,14 +29,14 @@ use self::turn::{Turn, Turns};
 use super::held;
 use super::ports::{CallError, CallErrorKind, CallTags, Ledger, LedgerEntry, Models, Progress, StoreError};
 use super::stopwatch::{CallTime, Stopwatch};
-use domain::call::{
+use whetstone_domain::call::{
     Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose, Unusable,
 };
-use domain::hash::ContentHash;
-use domain::ids::{ModelName, ScenarioId};
-use domain::money::{BudgetExhausted, Money, Usage};
-use domain::plan::ModelPlan;
-use domain::series::Series;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::{ModelName, ScenarioId};
+use whetstone_domain::money::{BudgetExhausted, Money, Usage};
+use whetstone_domain::plan::ModelPlan;
+use whetstone_domain::series::Series;
 
 /// Why a call gave no answer.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -15,11 +15,11 @@ use tokio::task::spawn_blocking;
 
 use super::calls::Calls;
 use super::error::CycleError;
-use domain::call::{EmbedRequest, Phase};
-use domain::cluster::{Cluster, Failure, Grouped, Grouping};
-use domain::ids::DimensionName;
-use domain::plan::ModelUse;
-use domain::score::{ToolError, ToolErrorKind};
+use whetstone_domain::call::{EmbedRequest, Phase};
+use whetstone_domain::cluster::{Cluster, Failure, Grouped, Grouping};
+use whetstone_domain::ids::DimensionName;
+use whetstone_domain::plan::ModelUse;
+use whetstone_domain::score::{ToolError, ToolErrorKind};
 
 pub use vectorise::{DIMENSIONS, vectorise, vectors};
 

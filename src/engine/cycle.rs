@@ -19,15 +19,15 @@ use super::report::Kind;
 use super::shadow::{self, Paired};
 use super::subject::Subject;
 use super::{Outcome, Pipeline, cluster, gate};
-use decide::conclude::NoChallenger;
-use decide::critical::NewFailure;
-use domain::call::Phase;
-use domain::cluster::Failure;
-use domain::hash::ContentHash;
-use domain::plan::ClusteringPlan;
-use domain::plan::Plan;
-use domain::suite::ScenarioKey;
-use domain::words::counted;
+use whetstone_decide::conclude::NoChallenger;
+use whetstone_decide::critical::NewFailure;
+use whetstone_domain::call::Phase;
+use whetstone_domain::cluster::Failure;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::plan::ClusteringPlan;
+use whetstone_domain::plan::Plan;
+use whetstone_domain::suite::ScenarioKey;
+use whetstone_domain::words::counted;
 
 /// A running cycle.
 pub(super) struct Cycle {
@@ -94,7 +94,10 @@ impl Cycle {
     /// The loop: run and score → (cluster → patch → validate) in rounds → shadow → gate → apply.
     pub(super) async fn run(self) -> Result<Outcome, CycleError> {
         let mut search = ChallengerSearch::new(&self);
-        let end = search.run().await;
+        let end = match self.measure_champion().await {
+            Ok(()) => search.run().await,
+            Err(error) => Err(error),
+        };
         let findings = search.into_findings();
         self.end(end, findings).await
     }
@@ -142,7 +145,7 @@ impl Cycle {
         paired: &Paired,
         again: &[(ScenarioKey, NewFailure)],
         others: &[Option<f64>],
-    ) -> decide::gate::Report {
+    ) -> whetstone_decide::gate::Report {
         self.progress.begin(Phase::Gate, "judging the evidence", None);
         phase_span(Phase::Gate).in_scope(|| gate::judge(&self.plan, paired, &self.memory, again, others))
     }

@@ -2,8 +2,8 @@
 
 use super::calls::CallFailure;
 use super::ports::{CallError, StoreError};
-use domain::money::BudgetExhausted;
-use domain::words::{by_number, counted};
+use whetstone_domain::money::BudgetExhausted;
+use whetstone_domain::words::{by_number, counted};
 
 /// A cycle ended without a verdict. No variant says anything about a prompt, and none loses what was paid.
 #[derive(Clone, Debug, thiserror::Error)]

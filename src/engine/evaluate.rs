@@ -28,17 +28,17 @@ use super::score::judge::JudgeError;
 use super::score::{Examined, ScoreError, examine, judged};
 use super::subject::Subject;
 use super::texts::Texts;
-use domain::call::{CallKey, ChatRequest, Phase, Purpose};
-use domain::cluster::Failure;
-use domain::hash::ContentHash;
-use domain::ids::ModelName;
-use domain::plan::Plan;
-use domain::plan::RuntimePlan;
-use domain::plan::scoring::Scorer;
-use domain::scenario::Scenario;
-use domain::score::{Evaluation, Sample, ScenarioResult};
-use domain::suite::{ScenarioKey, Suite};
-use domain::transcript::Transcript;
+use whetstone_domain::call::{CallKey, ChatRequest, Phase, Purpose};
+use whetstone_domain::cluster::Failure;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::ModelName;
+use whetstone_domain::plan::Plan;
+use whetstone_domain::plan::RuntimePlan;
+use whetstone_domain::plan::scoring::Scorer;
+use whetstone_domain::scenario::Scenario;
+use whetstone_domain::score::{Evaluation, Sample, ScenarioResult};
+use whetstone_domain::suite::{ScenarioKey, Suite};
+use whetstone_domain::transcript::Transcript;
 
 /// The maximum number of a cycle's transcripts that are examined concurrently, if examining them may take long.
 const EXAMINATIONS: usize = 2;

@@ -1,11 +1,11 @@
-//! Phase *gate*: paired scores → the evidence that [`decide::gate`] judges.
+//! Phase *gate*: paired scores → the evidence that [`whetstone_decide::gate`] judges.
 
 use super::ports::Memory;
 use super::shadow::Paired;
-use decide::critical::NewFailure;
-use decide::gate::{Evidence, Report, Rules, gate};
-use domain::plan::Plan;
-use domain::suite::ScenarioKey;
+use whetstone_decide::critical::NewFailure;
+use whetstone_decide::gate::{Evidence, Report, Rules, gate};
+use whetstone_domain::plan::Plan;
+use whetstone_domain::suite::ScenarioKey;
 
 /// Judges the measurements of *shadow*. `again` are the scenarios that seemed to newly fail in a critical dimension, with
 /// further repeats; whether they fail is decided by all repeats together. The scores are those of the first repeats, which

@@ -1,7 +1,7 @@
 //! The loop: one cycle from a champion to a verdict.
 //!
 //! [`Pipeline`] composes it and runs it; each phase is a file, in the order of the loop. The engine produces evidence,
-//! [`decide`] judges it, and the caller acts on what is returned. The engine knows the outside only through
+//! [`whetstone_decide`] judges it, and the caller acts on what is returned. The engine knows the outside only through
 //! its [`ports`].
 //!
 //! A cycle is a deterministic function of its plan and the ledger: if it is killed and restarted, it pays nothing twice and
@@ -37,9 +37,9 @@ use self::error::CycleError;
 use self::ports::{Clock, History, Ledger, Models, Progress, Silent};
 use self::report::Report;
 use self::subject::Subject;
-use domain::money::Money;
-use domain::plan::Plan;
-use domain::version::Version;
+use whetstone_domain::money::Money;
+use whetstone_domain::plan::Plan;
+use whetstone_domain::version::Version;
 
 /// What a cycle returns: the report to read, and the versions to act on.
 #[derive(Clone, Debug)]

@@ -16,13 +16,13 @@ pub(crate) use self::leak::LeakGuard;
 use super::calls::Calls;
 use super::error::CycleError;
 use super::subject::Subject;
-use domain::call::{ChatAnswer, ChatRequest, Finish, Phase, Purpose};
-use domain::cluster::Cluster;
-use domain::patch::{Patch, RejectedPatch};
-use domain::plan::{Plan, ValidationPlan};
-use domain::prompt::{changed_sections, edit_share};
-use domain::prompt_set::PromptSet;
-use domain::transcript::Message;
+use whetstone_domain::call::{ChatAnswer, ChatRequest, Finish, Phase, Purpose};
+use whetstone_domain::cluster::Cluster;
+use whetstone_domain::patch::{Patch, RejectedPatch};
+use whetstone_domain::plan::{Plan, ValidationPlan};
+use whetstone_domain::prompt::{changed_sections, edit_share};
+use whetstone_domain::prompt_set::PromptSet;
+use whetstone_domain::transcript::Message;
 
 /// A prompt that may be an improvement.
 #[derive(Clone, Debug)]

@@ -8,15 +8,17 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::stopwatch::CallTime;
-use decide::conclude::Verdict;
-use domain::call::{Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose};
-use domain::cluster::Cluster;
-use domain::hash::ContentHash;
-use domain::ids::{DimensionName, ModelName, ScenarioId, VersionName};
-use domain::money::{Money, Usage};
-use domain::patch::RejectedPatch;
-use domain::score::Evaluation;
-use domain::version::Version;
+use whetstone_decide::conclude::Verdict;
+use whetstone_domain::call::{
+    Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose,
+};
+use whetstone_domain::cluster::Cluster;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::{DimensionName, ModelName, ScenarioId, VersionName};
+use whetstone_domain::money::{Money, Usage};
+use whetstone_domain::patch::RejectedPatch;
+use whetstone_domain::score::Evaluation;
+use whetstone_domain::version::Version;
 
 /// The models of a plan. An implementation handles retries, rate limits and time-outs, and reports to `time` when a request
 /// is running. An error is final for this call, unless it has a usage: what was paid must be recorded before anything else

@@ -13,15 +13,15 @@ use super::evaluate::{CountedAs, Evaluator};
 use super::report::means;
 use super::shadow;
 use super::subject::Subject;
-use domain::call::Phase;
-use domain::hash::ContentHash;
-use domain::money::Money;
-use domain::plan::Plan;
-use domain::prompt::Prompt;
-use domain::score::Evaluation;
-use domain::series::Series;
-use stats::LocationTest as _;
-use stats::permutation::sign_flip;
+use whetstone_domain::call::Phase;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::money::Money;
+use whetstone_domain::plan::Plan;
+use whetstone_domain::prompt::Prompt;
+use whetstone_domain::score::Evaluation;
+use whetstone_domain::series::Series;
+use whetstone_stats::LocationTest as _;
+use whetstone_stats::permutation::sign_flip;
 
 /// The number of random sign patterns of the test.
 const RESAMPLES: usize = 10_000;

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::calls::{Spending, Tally};
 use super::run::Unusual;
 use super::validate::Attempt;
-use decide::conclude::{Reason, Verdict};
-use decide::critical::Critical;
-use decide::gate;
-use domain::cluster::{Cluster, Failure, Grouping, Rule};
-use domain::money::Money;
-use domain::plan::Plan;
-use domain::score::Evaluation;
+use whetstone_decide::conclude::{Reason, Verdict};
+use whetstone_decide::critical::Critical;
+use whetstone_decide::gate;
+use whetstone_domain::cluster::{Cluster, Failure, Grouping, Rule};
+use whetstone_domain::money::Money;
+use whetstone_domain::plan::Plan;
+use whetstone_domain::score::Evaluation;
 
 /// The version of this format. New fields do not change it; a change of meaning does.
 pub const SCHEMA_VERSION: &str = "whetstone.dev/report/v1";
@@ -28,55 +28,55 @@ const SHOWN_FAILURES: usize = 5;
 pub struct Report {
     /// The format: `whetstone.dev/report/v1`.
     pub schema: String,
-    /// What was done.
+    /// The kind of run.
     pub kind: Kind,
     /// `namespace/name` of the resource.
     pub object: String,
     /// The identity of the cycle: the hash of its inputs.
     pub cycle: String,
-    /// What the cycle comes to.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why, the most important reason first.
+    /// The reasons for the verdict, the most important first.
     pub reasons: Vec<Reason>,
-    /// The prompt that served when the cycle began.
+    /// The prompt that was in use when the cycle began.
     pub champion: Side,
-    /// The prompt that stood against it, if one got that far.
+    /// The prompt that was compared with the champion, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenger: Option<Side>,
     /// The gate's evidence, if there was a challenger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<gate::Report>,
-    /// What was found about critical dimensions, if there are any and a prompt was checked.
+    /// The findings about critical dimensions, if there are any and a prompt was checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub critical: Option<Critical>,
-    /// The champion's failures in groups, heaviest first, of all rounds.
+    /// The clusters of the champion's failures in all rounds, highest impact first.
     pub clusters: Vec<ClusterReport>,
-    /// How the groups were found, by round.
+    /// How failures were clustered, by round.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groupings: Vec<RoundGrouping>,
-    /// Every patch that was asked for, and every merger of them, with what became of it. A patch that was proposed for
-    /// several clusters is there once.
+    /// All proposed patches and mergers with their results. A patch that was proposed for several clusters is listed
+    /// once.
     pub attempts: Vec<Attempt>,
     /// Scenarios by part.
     pub scenarios: ScenarioCounts,
-    /// Calls.
+    /// The number of calls.
     pub calls: CallCounts,
-    /// Money.
+    /// The cost.
     pub cost: Cost,
-    /// How long it took.
+    /// The duration.
     pub seconds: f64,
-    /// What the user should know: settings that are not acted on, scenarios that ended in errors.
+    /// Warnings, such as settings without an effect and scenarios that ended in errors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// What was done.
+/// The kind of run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
-    /// A challenger was looked for, and gated if there was one.
+    /// A search for a challenger, which was gated if there was one.
     Run,
-    /// A given challenger was gated.
+    /// The gate of a given challenger.
     Compare,
 }
 
@@ -103,20 +103,20 @@ pub struct Side {
     pub score: Option<f64>,
     /// The impact-weighted mean by dimension, 0 to 1.
     pub dimensions: BTreeMap<String, f64>,
-    /// The share of scenarios passed, 0 to 1, over repeats.
+    /// The impact-weighted mean of the share of repeats that pass, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass_rate: Option<f64>,
-    /// The scenarios, of those measured, that it fails: it passes at most half of their repeats.
+    /// The measured scenarios that it fails, which means that at most half of the repeats pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failing: Vec<String>,
-    /// What the scores were measured on.
+    /// The scenarios that the scores were measured on.
     pub measured_on: MeasuredOn,
-    /// How many scenarios that is.
+    /// The number of these scenarios.
     pub scenarios: usize,
-    /// How many of them have no score: their runs ended in errors, or no dimension applied to them.
+    /// The number of these scenarios without a score: all runs ended in errors, or no dimension applies.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub unscored: usize,
-    /// Runs in which an answer of the agent was out of the ordinary; absent when there was none.
+    /// The number of runs with an unusual answer of the agent; absent if there were none.
     #[serde(default, skip_serializing_if = "AnswerCounts::is_empty")]
     pub answers: AnswerCounts,
     /// The difference from the parent, in unified form.
@@ -133,31 +133,31 @@ pub struct Side {
 pub enum MeasuredOn {
     /// The held-out part, which the search never sees.
     HeldOut,
-    /// Every scenario: a comparison has searched on none.
+    /// All scenarios. In a comparison none was used for a search.
     All,
     /// The training and the regression part.
     Training,
 }
 
-/// How the failures of a round were grouped.
+/// How the failures of a round were clustered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoundGrouping {
     /// The round, from 1.
     pub round: u32,
-    /// How.
+    /// The method.
     #[serde(flatten)]
     pub grouping: Grouping,
 }
 
-/// Runs in which an answer of the agent was out of the ordinary. They are scored as they are, and a run may count as several.
+/// The number of runs with an unusual answer of the agent. They are scored like others; a run may count in several fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnswerCounts {
-    /// The agent said nothing, and called no tool.
+    /// An answer had neither text nor tool calls.
     #[serde(default)]
     pub silent: u64,
-    /// An answer was cut at the limit on its tokens.
+    /// An answer was truncated at the token limit.
     #[serde(default)]
     pub cut_short: u64,
     /// The provider's content filter stopped an answer.
@@ -169,7 +169,7 @@ pub struct AnswerCounts {
 }
 
 impl AnswerCounts {
-    /// There was none.
+    /// Whether there were none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -190,20 +190,20 @@ impl AnswerCounts {
 pub struct ClusterReport {
     /// The round in which it was found, from 1.
     pub round: u32,
-    /// Its id in the round.
+    /// Its id within the round.
     pub id: String,
-    /// What goes wrong, and where.
+    /// The dimension and the kind of failure.
     pub label: String,
-    /// Failing scenarios in it.
+    /// The number of failing scenarios.
     pub size: usize,
-    /// Their summed impact.
+    /// The sum of their impacts.
     pub weight: f64,
-    /// What they have in common.
+    /// Words that the failures have in common.
     #[schemars(with = "serde_json::Value")]
     pub rule: Rule,
-    /// The ids of all of them.
+    /// The ids of all its scenarios.
     pub scenarios: Vec<String>,
-    /// A few of them, nearest to the centre first.
+    /// A few of its failures, nearest to the centre first.
     #[schemars(with = "Vec<serde_json::Value>")]
     pub examples: Vec<Failure>,
 }
@@ -212,30 +212,30 @@ pub struct ClusterReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScenarioCounts {
-    /// All.
+    /// The number of scenarios in all parts.
     pub total: usize,
-    /// Failures are learned from these.
+    /// The number of training scenarios.
     pub train: usize,
-    /// A candidate must not be worse on these.
+    /// The number of regression scenarios.
     pub regression: usize,
-    /// The gate decides on these.
+    /// The number of held-out scenarios.
     pub held_out: usize,
 }
 
-/// Calls.
+/// The number of calls.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CallCounts {
-    /// Answers used.
+    /// The number of answers used.
     pub total: u64,
-    /// Those that were in the ledger already.
+    /// The number of answers taken from the ledger.
     pub from_ledger: u64,
-    /// How many were paid, those with nothing to use in them included. The same as `paidCalls`, which says so.
+    /// The number of paid calls, including those with unusable answers. The same as `paidCalls`; kept for readers of earlier reports.
     pub paid: u64,
-    /// How many were paid.
+    /// The number of paid calls.
     #[serde(default)]
     pub paid_calls: u64,
-    /// How many of those came without a complete count of tokens: their tokens and cost are estimates.
+    /// The number of paid calls whose answer had no complete token counts, so that tokens and cost are estimates.
     #[serde(default, skip_serializing_if = "is_no_count")]
     pub estimated: u64,
     /// By phase.
@@ -246,13 +246,13 @@ pub struct CallCounts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PhaseCalls {
-    /// Calls, cost and tokens.
+    /// The calls, cost and tokens.
     #[serde(flatten)]
     pub tally: Tally,
-    /// How many were paid.
+    /// The number of paid calls.
     #[serde(default)]
     pub paid_calls: u64,
-    /// What they cost: the same as `paid`, under a name that no count has.
+    /// The cost of the calls. The same as `paid`, which is kept for readers of earlier reports.
     #[serde(default)]
     #[schemars(with = "String")]
     pub cost: Money,
@@ -264,19 +264,19 @@ impl From<Tally> for PhaseCalls {
     }
 }
 
-/// Money, as decimal strings.
+/// Amounts of money, as decimal strings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cost {
     /// The currency.
     pub currency: String,
-    /// What this run paid.
+    /// The amount paid by this run.
     pub paid: String,
-    /// What the cycle has paid in all, runs that were interrupted included.
+    /// The amount paid by the cycle in total, including interrupted runs.
     pub cycle: String,
-    /// What this run paid, by model.
+    /// The amount paid by this run, by model.
     pub by_model: BTreeMap<String, String>,
-    /// The scenarios that this run paid most for.
+    /// The most expensive scenarios of this run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub by_scenario: BTreeMap<String, String>,
 }
@@ -362,10 +362,10 @@ pub struct Means {
 #[must_use]
 pub fn means(plan: &Plan, evaluation: &Evaluation) -> Means {
     let weights: Vec<f64> = plan.dimensions.iter().map(|dimension| dimension.weight).collect();
-    let impact = |result: &domain::score::ScenarioResult| {
+    let impact = |result: &whetstone_domain::score::ScenarioResult| {
         plan.scenarios.get(&result.scenario).map_or(1.0, |scenario| scenario.impact())
     };
-    let mean = |figure: &dyn Fn(&domain::score::ScenarioResult) -> Option<f64>| {
+    let mean = |figure: &dyn Fn(&whetstone_domain::score::ScenarioResult) -> Option<f64>| {
         let (mut sum, mut weight) = (0.0, 0.0);
         for result in &evaluation.results {
             if let Some(value) = figure(result) {

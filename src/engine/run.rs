@@ -14,12 +14,12 @@ use super::calls::{CallFailure, Calls};
 use super::stopwatch::Stopwatch;
 use super::subject::Subject;
 use super::texts::{Held, TooMuchText};
-use domain::call::{CallKey, ChatAnswer, ChatRequest, Finish, Parameters, Phase, Purpose};
-use domain::ids::ModelName;
-use domain::plan::{Plan, RuntimePlan};
-use domain::scenario::{Scenario, SimulatedUser};
-use domain::tool::ToolDefinition;
-use domain::transcript::{Ending, Message, Opaque, Transcript};
+use whetstone_domain::call::{CallKey, ChatAnswer, ChatRequest, Finish, Parameters, Phase, Purpose};
+use whetstone_domain::ids::ModelName;
+use whetstone_domain::plan::{Plan, RuntimePlan};
+use whetstone_domain::scenario::{Scenario, SimulatedUser};
+use whetstone_domain::tool::ToolDefinition;
+use whetstone_domain::transcript::{Ending, Message, Opaque, Transcript};
 
 /// The default maximum number of messages of a simulated user.
 const USER_TURNS: u32 = 10;
@@ -191,7 +191,7 @@ struct Conversation<'a> {
     /// The sample number of the answers to the same request: repeats in another series have other numbers.
     answer: u32,
     system: Arc<str>,
-    prompt: domain::hash::ContentHash,
+    prompt: whetstone_domain::hash::ContentHash,
     agent: Option<Agent>,
     mocks: Mocks<'a>,
     messages: Vec<Message>,

@@ -23,13 +23,13 @@ use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use domain::call::{ChatAnswer, ChatRequest};
-use domain::ids::{ModelName, ScenarioId};
-use domain::plan::scoring::Scorer;
-use domain::plan::{DimensionPlan, ModelUse};
-use domain::scenario::{Check, Scenario};
-use domain::score::{CheckKind, DimensionScore, FailedCheck, Sample, Score, ToolError};
-use domain::transcript::{Ending, Message, Transcript};
+use whetstone_domain::call::{ChatAnswer, ChatRequest};
+use whetstone_domain::ids::{ModelName, ScenarioId};
+use whetstone_domain::plan::scoring::Scorer;
+use whetstone_domain::plan::{DimensionPlan, ModelUse};
+use whetstone_domain::scenario::{Check, Scenario};
+use whetstone_domain::score::{CheckKind, DimensionScore, FailedCheck, Sample, Score, ToolError};
+use whetstone_domain::transcript::{Ending, Message, Transcript};
 
 use checks::{CheckError, CompiledCheck};
 use judge::JudgeError;
@@ -335,7 +335,7 @@ fn lowest(dimension: &DimensionPlan, mut findings: Vec<Finding>) -> Option<Dimen
         findings.iter().filter(|finding| finding.score < Score::ONE).map(|finding| finding.evidence.as_str()).collect();
     Some(DimensionScore {
         score,
-        passed: stats::reaches(score.value(), dimension.pass_at.value()),
+        passed: whetstone_stats::reaches(score.value(), dimension.pass_at.value()),
         evidence: shorten(&evidence.join("\n"), MAX_EVIDENCE).into(),
         tool_errors: findings.iter_mut().flat_map(|finding| std::mem::take(&mut finding.tool_errors)).collect(),
         failed_checks: findings.into_iter().flat_map(|finding| finding.failed_checks).collect(),
@@ -357,8 +357,8 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
-    use domain::plan::scoring::Scorer::{Checks, ChecksOrJudge, Judge, ToolCalls};
-    use domain::transcript::Message;
+    use whetstone_domain::plan::scoring::Scorer::{Checks, ChecksOrJudge, Judge, ToolCalls};
+    use whetstone_domain::transcript::Message;
 
     fn dimension(name: &str, scorer: Scorer, judge: &str) -> DimensionPlan {
         DimensionPlan {

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use super::error::CycleError;
 use super::evaluate::{CountedAs, Evaluator};
 use super::subject::Subject;
-use domain::hash::ContentHash;
-use domain::ids::ScenarioId;
-use domain::plan::Plan;
-use domain::score::{Evaluation, ScenarioResult};
-use domain::suite::ScenarioKey;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::ScenarioId;
+use whetstone_domain::plan::Plan;
+use whetstone_domain::score::{Evaluation, ScenarioResult};
+use whetstone_domain::suite::ScenarioKey;
 
 /// The results of champion and challenger on the same scenarios, in the same order.
 #[derive(Clone, Debug)]

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use domain::hash::ContentHash;
-use domain::ids::ScenarioId;
-use domain::plan::{Plan, RuntimePlan};
-use domain::prompt_set::PromptSet;
-use domain::transcript::Transcript;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::ScenarioId;
+use whetstone_domain::plan::{Plan, RuntimePlan};
+use whetstone_domain::prompt_set::PromptSet;
+use whetstone_domain::transcript::Transcript;
 
 /// What is measured.
 #[derive(Clone, Debug)]

@@ -30,13 +30,13 @@ use super::evaluate::{CountedAs, Evaluator};
 use super::patch::{Asking, Candidate};
 use super::ports::Progress;
 use super::subject::Subject;
-use decide::critical::{Broken, Critical, Standing};
-use domain::cluster::Cluster;
-use domain::ids::ScenarioId;
-use domain::patch::{EditKey, RejectedPatch};
-use domain::plan::Plan;
-use domain::score::Evaluation;
-use domain::suite::ScenarioKey;
+use whetstone_decide::critical::{Broken, Critical, Standing};
+use whetstone_domain::cluster::Cluster;
+use whetstone_domain::ids::ScenarioId;
+use whetstone_domain::patch::{EditKey, RejectedPatch};
+use whetstone_domain::plan::Plan;
+use whetstone_domain::score::Evaluation;
+use whetstone_domain::suite::ScenarioKey;
 
 /// The number of a cluster's scenarios that a candidate is tried on before the others are run.
 const FIRST_LOOK: usize = 4;

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::Notes;
 use super::error::ImportError;
 use super::read::Item;
-use domain::scenario::ScriptedTurn;
-use domain::tool::ToolCall;
-use domain::transcript::{Message, Opaque};
+use whetstone_domain::scenario::ScriptedTurn;
+use whetstone_domain::tool::ToolCall;
+use whetstone_domain::transcript::{Message, Opaque};
 
 /// A parsed conversation.
 pub(super) struct Conversation {

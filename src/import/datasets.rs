@@ -11,7 +11,7 @@ use super::error::ImportError;
 use super::read::{self, Item};
 use super::scenario::{Draft, append, empty, settle_prompt};
 use super::{Format, Imported, Notes, metadata};
-use domain::scenario::{ExpectedCall, Scenario, SimulatedUser};
+use whetstone_domain::scenario::{ExpectedCall, Scenario, SimulatedUser};
 
 /// The fields with the records, in responses of APIs and files of SDKs.
 pub(super) const LISTS: [&str; 9] = [

@@ -1,7 +1,7 @@
 //! For the tests: imports of the files under `tests/fixtures/import`.
 
 use super::{Format, ImportError, Imported, import};
-use domain::scenario::Scenario;
+use whetstone_domain::scenario::Scenario;
 
 /// Files of each format that belong together; damage is done to the first.
 pub(super) const FIXTURES: [(Format, &[&str]); 21] = [

@@ -12,7 +12,7 @@ use super::error::ImportError;
 use super::read::{self, Item};
 use super::scenario::{Draft, empty, set_conversation, settle_prompt};
 use super::{Imported, Notes, chat, metadata};
-use domain::scenario::Scenario;
+use whetstone_domain::scenario::Scenario;
 
 /// The fields of a sample.
 pub(super) const SAMPLE_FIELDS: [&str; 8] =

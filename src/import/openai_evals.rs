@@ -10,8 +10,8 @@ use super::error::ImportError;
 use super::read::{self, Item, extension};
 use super::scenario::{Draft, append, empty, set_conversation, settle_prompt};
 use super::{Imported, Notes, chat};
-use domain::scenario::{Expectation, Scenario};
-use domain::transcript::Message;
+use whetstone_domain::scenario::{Expectation, Scenario};
+use whetstone_domain::transcript::Message;
 
 pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Imported, ImportError> {
     let mut entries: Vec<(&str, Value)> = Vec::new();
@@ -118,7 +118,7 @@ fn set_input(scenario: &mut Scenario, input: &Item, notes: &mut Notes) -> Result
     if !turns.iter().any(|turn| turn.user.is_some()) {
         // Many samples have the question in the system message.
         let text = system.take().ok_or_else(|| input.error("has no message", "add one with the role user"))?;
-        turns.push(domain::scenario::ScriptedTurn { user: Some(text), assistant: None });
+        turns.push(whetstone_domain::scenario::ScriptedTurn { user: Some(text), assistant: None });
     }
     set_conversation(scenario, turns);
     Ok(system)

@@ -22,8 +22,8 @@ use super::read::{self, Item, base, extension};
 use super::scenario::{Draft, empty, settle_prompt, slug};
 use super::template::{self, Engine};
 use super::{Imported, Notes};
-use domain::scenario::Expectation;
-use domain::tool::ToolDefinition;
+use whetstone_domain::scenario::Expectation;
+use whetstone_domain::tool::ToolDefinition;
 
 pub(super) use self::results::is_results;
 pub(super) use self::test::TEST_FIELDS;
@@ -400,7 +400,7 @@ mod tests {
         let asserts: Vec<String> = kinds.iter().map(|kind| format!("{{type: {kind}, value: x}}")).collect();
         let config = format!("prompts: [a]\ntests: [{{vars: {{q: a}}, assert: [{}]}}]", asserts.join(", "));
         let imported = import(Format::Promptfoo, &[("c.yaml", &config)]).expect("well-formed");
-        assert_eq!(imported.scenarios[0].expect, domain::scenario::Expectation::default());
+        assert_eq!(imported.scenarios[0].expect, whetstone_domain::scenario::Expectation::default());
         for kind in kinds {
             assert!(imported.notes.iter().any(|note| note.what == format!("assertion `{kind}`")), "{kind}");
         }

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Imported, Notes};
-use domain::hash::ContentHash;
-use domain::ids::ScenarioId;
-use domain::scenario::{Check, Expectation, Scenario, ScriptedTurn};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::ScenarioId;
+use whetstone_domain::scenario::{Check, Expectation, Scenario, ScriptedTurn};
 
 /// An empty scenario.
 pub(super) fn empty(id: impl Into<ScenarioId>) -> Scenario {

@@ -10,9 +10,9 @@ use super::Notes;
 use super::read::base;
 use super::scenario::{contains, matches};
 use super::tools::SeenCalls;
-use domain::ids::ToolName;
-use domain::scenario::{CallOrder, Check, Expectation, ExpectedCall, ExtraCalls};
-use domain::transcript::Message;
+use whetstone_domain::ids::ToolName;
+use whetstone_domain::scenario::{CallOrder, Check, Expectation, ExpectedCall, ExtraCalls};
+use whetstone_domain::transcript::Message;
 
 /// The marks with which a simulated user ends: it is done, was transferred, or does not know the answer to a question.
 const MARKS: [&str; 3] = ["###STOP###", "###TRANSFER###", "###OUT-OF-SCOPE###"];

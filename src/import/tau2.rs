@@ -12,9 +12,9 @@ use super::read::{Item, base, extension, json};
 use super::scenario::{append, empty};
 use super::tools::SeenCalls;
 use super::{Imported, Notes, tau};
-use domain::ids::{ScenarioId, ToolName};
-use domain::scenario::{ArgumentMatch, ExpectedCall, Scenario, SimulatedUser};
-use domain::transcript::Transcript;
+use whetstone_domain::ids::{ScenarioId, ToolName};
+use whetstone_domain::scenario::{ArgumentMatch, ExpectedCall, Scenario, SimulatedUser};
+use whetstone_domain::transcript::Transcript;
 
 /// An action that tau2 expects of the agent.
 struct Action {
@@ -269,7 +269,7 @@ fn finish(task: Task, domain: &str, free: &[ToolName], notes: &mut Notes) -> Sce
     scenario.expect = if database {
         tau::only_these_changes(calls, free)
     } else {
-        domain::scenario::Expectation { calls, ..Default::default() }
+        whetstone_domain::scenario::Expectation { calls, ..Default::default() }
     };
     scenario.expect.checks = checks;
     scenario.expect.rubric = rubric;
@@ -280,9 +280,9 @@ fn finish(task: Task, domain: &str, free: &[ToolName], notes: &mut Notes) -> Sce
 mod tests {
     use super::super::fixture::{error, imported};
     use super::super::{Format, Imported};
-    use domain::scenario::ArgumentMatch;
-    use domain::transcript::{Ending, Message};
     use serde_json::json;
+    use whetstone_domain::scenario::ArgumentMatch;
+    use whetstone_domain::transcript::{Ending, Message};
 
     fn tasks() -> Imported {
         imported(Format::Tau2, &["tau2/tasks.json", "tau2/policy.md", "tau2/split_tasks.json"])

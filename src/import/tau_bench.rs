@@ -12,10 +12,10 @@ use super::read::{Item, base, json};
 use super::scenario::empty;
 use super::tools::SeenCalls;
 use super::{Imported, Notes, chat, tau};
-use domain::hash::ContentHash;
-use domain::ids::{ScenarioId, ToolName};
-use domain::scenario::{ArgumentMatch, ExpectedCall, Scenario, SimulatedUser};
-use domain::transcript::{Ending, Message, Transcript};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::{ScenarioId, ToolName};
+use whetstone_domain::scenario::{ArgumentMatch, ExpectedCall, Scenario, SimulatedUser};
+use whetstone_domain::transcript::{Ending, Message, Transcript};
 
 /// The action with which an agent speaks to the user, which is not a tool.
 const RESPOND: &str = "respond";
@@ -246,7 +246,7 @@ mod tests {
     use super::super::fixture::{error, files, imported};
     use super::super::{Format, Imported, import};
     use super::*;
-    use domain::scenario::{CallOrder, ExtraCalls};
+    use whetstone_domain::scenario::{CallOrder, ExtraCalls};
 
     fn results() -> Imported {
         imported(Format::TauBench, &["tau-bench/results.json"])

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::error::ImportError;
 use super::read::Item;
-use domain::ids::ToolName;
-use domain::tool::ToolDefinition;
+use whetstone_domain::ids::ToolName;
+use whetstone_domain::tool::ToolDefinition;
 
 /// The observed arguments of each tool.
 #[derive(Default)]

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::Imported;
 use super::note::Notes;
-use domain::ids::ToolName;
-use domain::pattern;
-use domain::scenario::{Check, Scenario};
-use domain::tool::ToolDefinition;
+use whetstone_domain::ids::ToolName;
+use whetstone_domain::pattern;
+use whetstone_domain::scenario::{Check, Scenario};
+use whetstone_domain::tool::ToolDefinition;
 
 /// The tags that assign a scenario to a part of the split.
 const PARTS: [&str; 4] = ["split:train", "split:regression", "split:held-out", "split:test"];

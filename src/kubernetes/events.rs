@@ -11,8 +11,8 @@ use super::lease::Fence;
 use super::refusal::is_refusal;
 use crate::api::AgentOptimization;
 use crate::api::status::Notice;
-use decide::lifecycle::Note;
-use domain::hash::ContentHash;
+use whetstone_decide::lifecycle::Note;
+use whetstone_domain::hash::ContentHash;
 
 /// The most bytes of an Event's note (events.k8s.io/v1).
 const NOTE_BYTES: usize = 1024;

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::fence::{Fence, NotLeader};
 
 use self::candidate::Candidate;
-use engine::ports::Clock;
+use whetstone_engine::ports::Clock;
 
 /// The Lease, the identity of this replica, and the duration.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::names::{OPTIMIZATION_LABEL, PHASE_LABEL};
 use crate::api::prompt_version::{OptimizationRef, PromptVersion, PromptVersionSpec};
-use domain::version::Version;
+use whetstone_domain::version::Version;
 
 /// An object could not be written as YAML.
 #[derive(Debug, thiserror::Error)]
@@ -75,8 +75,8 @@ fn yaml(object: &impl serde::Serialize, name: &str) -> Result<String, ManifestEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::hash::ContentHash;
-    use domain::version::VersionPhase;
+    use whetstone_domain::hash::ContentHash;
+    use whetstone_domain::version::VersionPhase;
 
     #[test]
     fn a_prompt_survives_the_way_through_a_manifest_byte_for_byte() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use domain::ids::ObjectKey;
+use whetstone_domain::ids::ObjectKey;
 
 /// The field manager of everything that the operator writes.
 pub(crate) const FIELD_MANAGER: &str = "whetstone";

@@ -19,7 +19,7 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use domain::ids::ObjectKey;
+use whetstone_domain::ids::ObjectKey;
 
 /// The time after which a watch of a Secret is restarted.
 const WATCH_SECONDS: u32 = 290;

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::names::{FIELD_MANAGER, OPTIMIZATION_LABEL};
 use crate::api::intent::annotations::ADOPT;
-use engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
+use whetstone_engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 
 /// The key with the prompt of an exposed challenger.
 pub(crate) const CHALLENGER_PROMPT_KEY: &str = "challenger-prompt";

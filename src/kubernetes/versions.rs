@@ -17,10 +17,10 @@ use super::names::{FIELD_MANAGER, OPTIMIZATION_LABEL, ORIGIN_ANNOTATION, key_of,
 use crate::api::AgentOptimization;
 use crate::api::prompt_version::{OptimizationRef, PromptVersion, PromptVersionSpec};
 use crate::api::status::PromptVersionStatus;
-use decide::lifecycle::{KnownVersion, NewVersion, VersionOrigin};
-use domain::hash::ContentHash;
-use domain::ids::ObjectKey;
-use domain::score::Score;
+use whetstone_decide::lifecycle::{KnownVersion, NewVersion, VersionOrigin};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::ObjectKey;
+use whetstone_domain::score::Score;
 
 /// A PromptVersion without its prompt.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::names::{FIELD_MANAGER, PROMPT_HASH_ANNOTATION};
 use crate::api::promotion::{Workload, WorkloadKind};
-use domain::hash::ContentHash;
+use whetstone_domain::hash::ContentHash;
 
 /// Annotates the pod template of a workload with the hash of the prompt. Repeating it changes nothing, so a promotion restarts a
 /// workload once.

@@ -8,10 +8,10 @@ use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use domain::call::{ChatAnswer, ChatRequest, Finish};
-use domain::money::Usage;
-use domain::tool::ToolCall;
-use domain::transcript::{Message, Opaque};
+use whetstone_domain::call::{ChatAnswer, ChatRequest, Finish};
+use whetstone_domain::money::Usage;
+use whetstone_domain::tool::ToolCall;
+use whetstone_domain::transcript::{Message, Opaque};
 
 /// The tokens that a provider counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,9 +16,9 @@ use super::answered::Read;
 use super::attempt::Unusable;
 use super::form::{Form, Structured};
 use super::wire::{EMPTY_OBJECT, Wire, instructions, join, merged, temperature};
-use domain::call::ChatRequest;
-use domain::tool::{ToolCall, ToolDefinition};
-use domain::transcript::Message;
+use whetstone_domain::call::ChatRequest;
+use whetstone_domain::tool::{ToolCall, ToolDefinition};
+use whetstone_domain::transcript::Message;
 
 /// The protocol requires a limit; this default is far above what an agent says in a turn.
 const MAX_TOKENS: u64 = 4096;
@@ -230,7 +230,7 @@ mod tests {
     use super::super::form::LimitName;
     use super::super::samples;
     use super::*;
-    use domain::plan::model::SystemRole;
+    use whetstone_domain::plan::model::SystemRole;
 
     const FORM: Form = Form {
         structured: Structured::Schema,

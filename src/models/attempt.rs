@@ -17,10 +17,10 @@ use super::reading::{Over, Patience, Unread, beginning, whole};
 use super::refusal;
 use super::room::Expected;
 use super::setting::Setting;
-use domain::duration::HumanDuration;
-use domain::money::Usage;
-use engine::held;
-use engine::ports::CallErrorKind;
+use whetstone_domain::duration::HumanDuration;
+use whetstone_domain::money::Usage;
+use whetstone_engine::held;
+use whetstone_engine::ports::CallErrorKind;
 
 /// The maximum length of an error's body that is read, in bytes.
 const LONGEST_COMPLAINT: usize = 64 << 10;

@@ -9,8 +9,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use domain::presentable::one_line;
-use domain::redact::Redactor;
+use whetstone_domain::presentable::one_line;
+use whetstone_domain::redact::Redactor;
 
 /// The maximum number of characters of a provider's message that are shown.
 const MOST_SHOWN: usize = 300;

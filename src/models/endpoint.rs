@@ -15,8 +15,8 @@ use super::form::Wanted;
 use super::limits::Limiter;
 use super::room::Room;
 use super::wire::{self, Wire};
-use domain::ids::ModelName;
-use domain::plan::{HeaderPlan, KeyPlan, ModelPlan, SecretRef};
+use whetstone_domain::ids::ModelName;
+use whetstone_domain::plan::{HeaderPlan, KeyPlan, ModelPlan, SecretRef};
 
 /// One configured model of the plan.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::setting::Setting;
 use super::wire::Wire;
-use domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
+use whetstone_domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
 
 /// The maximum number of changes of the form of one call: structured output twice, and the limit, seed and temperature once
 /// each.
@@ -148,7 +148,7 @@ impl Remembered {
 mod tests {
     use super::super::wire;
     use super::*;
-    use domain::plan::Provider;
+    use whetstone_domain::plan::Provider;
 
     fn wanted(provider: Provider) -> Wanted {
         Wanted {

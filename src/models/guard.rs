@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use domain::endpoint::{AllowList, Refusal};
+use whetstone_domain::endpoint::{AllowList, Refusal};
 
 /// Resolves names as the system does, and drops the addresses that the list does not admit.
 pub(super) struct Guarded(pub Arc<AllowList>);

@@ -18,10 +18,10 @@ use super::attempt::Unusable;
 use super::form::{Form, LimitName, Structured};
 use super::setting::Setting;
 use super::wire::{EMPTY_OBJECT, EmbeddingWire, Wire, instructions, join, merged, temperature};
-use domain::call::{AnswerSchema, ChatRequest, EmbedRequest, Embeddings};
-use domain::plan::model::SystemRole;
-use domain::tool::{ToolCall, ToolDefinition};
-use domain::transcript::{Message, OpaqueParts};
+use whetstone_domain::call::{AnswerSchema, ChatRequest, EmbedRequest, Embeddings};
+use whetstone_domain::plan::model::SystemRole;
+use whetstone_domain::tool::{ToolCall, ToolDefinition};
+use whetstone_domain::transcript::{Message, OpaqueParts};
 
 /// The host of OpenAI itself, as opposed to others that speak its protocol.
 const HOST: &str = "api.openai.com";

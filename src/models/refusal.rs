@@ -7,7 +7,7 @@ use super::attempt::{Failure, retry_after};
 use super::complaint::{Complaint, presentable};
 use super::endpoint::Endpoint;
 use super::setting::Setting;
-use engine::ports::CallErrorKind;
+use whetstone_engine::ports::CallErrorKind;
 
 /// The failure for a response with such a status.
 pub(super) fn of(endpoint: &Endpoint, at: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {

@@ -12,10 +12,10 @@ use super::pace::Signal;
 use super::pauses::{Pauses, Stopped};
 use super::room::Expected;
 use super::setting::Setting;
-use domain::duration::HumanDuration;
-use domain::money::Usage;
-use engine::ports::{CallError, CallErrorKind};
-use engine::stopwatch::CallTime;
+use whetstone_domain::duration::HumanDuration;
+use whetstone_domain::money::Usage;
+use whetstone_engine::ports::{CallError, CallErrorKind};
+use whetstone_engine::stopwatch::CallTime;
 
 /// When a call is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

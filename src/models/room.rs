@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use domain::tool::ToolCall;
+use whetstone_domain::tool::ToolCall;
 
 /// The reservation of every answer, in bytes. Nearly all answers are shorter.
 pub(super) const SHORT: usize = 32 << 10;

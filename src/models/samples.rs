@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use domain::call::{AnswerSchema, ChatRequest, Parameters, Temperature};
-use domain::tool::{ToolCall, ToolDefinition};
-use domain::transcript::{Message, Opaque};
+use whetstone_domain::call::{AnswerSchema, ChatRequest, Parameters, Temperature};
+use whetstone_domain::tool::{ToolCall, ToolDefinition};
+use whetstone_domain::transcript::{Message, Opaque};
 
 fn map(value: Value) -> serde_json::Map<String, Value> {
     match value {

@@ -15,9 +15,9 @@ mod hostile;
 mod settings;
 
 use super::*;
-use domain::call::{Finish, ModelIdentity, Parameters, Temperature};
-use domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
-use domain::plan::{HeaderPlan, LimitsPlan, Provider, SecretRef};
+use whetstone_domain::call::{Finish, ModelIdentity, Parameters, Temperature};
+use whetstone_domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
+use whetstone_domain::plan::{HeaderPlan, LimitsPlan, Provider, SecretRef};
 
 /// The server's reply to a request.
 enum Reply {

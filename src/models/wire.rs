@@ -17,8 +17,8 @@ use super::attempt::Unusable;
 use super::form::{Form, LimitName, Structured};
 use super::setting::Setting;
 use super::{anthropic, openai};
-use domain::call::{ChatRequest, EmbedRequest, Embeddings, Parameters, Temperature};
-use domain::plan::Provider;
+use whetstone_domain::call::{ChatRequest, EmbedRequest, Embeddings, Parameters, Temperature};
+use whetstone_domain::plan::Provider;
 
 /// A provider's protocol: formats requests and parses answers.
 pub(super) trait Wire: fmt::Debug + Send + Sync {

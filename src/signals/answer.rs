@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use decide::watch::{Answer, Gap};
+use whetstone_decide::watch::{Answer, Gap};
 
 /// The result of a query.
 #[derive(Debug, PartialEq)]

@@ -10,9 +10,9 @@ use url::form_urlencoded::Serializer;
 
 use super::Prometheus;
 use super::answer::{Found, Unanswered, read};
-use domain::duration::HumanDuration;
-use domain::presentable::one_line;
-use domain::redact::Redactor;
+use whetstone_domain::duration::HumanDuration;
+use whetstone_domain::presentable::one_line;
+use whetstone_domain::redact::Redactor;
 
 /// The maximum length of an answer. A suitable query is answered in a few hundred bytes.
 const LONGEST_ANSWER: usize = 1 << 20;

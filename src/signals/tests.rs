@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
-use domain::plan::watch::{Margin, SamplesPlan};
+use whetstone_domain::plan::watch::{Margin, SamplesPlan};
 
 const TOKEN: &str = "tok-planted-0123456789";
 

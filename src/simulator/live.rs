@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::dice::Dice;
 use super::request::tokens;
 use super::world::{Traffic, World};
-use domain::hash::ContentHash;
+use whetstone_domain::hash::ContentHash;
 
 /// How the conversations with the customers ended.
 #[derive(Default)]

@@ -15,20 +15,22 @@ use rust_decimal::Decimal;
 use serde_json::json;
 
 use super::{CLUSTER_EXAMPLES, CYCLES_KEPT, CallRow, Store, VersionRow};
-use decide::conclude::Verdict;
-use domain::call::{Answer, CallKey, ChatAnswer, Embeddings, Finish, ModelIdentity, Phase, Purpose, Unusable};
-use domain::cluster::{Cluster, Failure, Rule};
-use domain::hash::ContentHash;
-use domain::ids::DimensionName;
-use domain::money::{Money, Usage};
-use domain::patch::{Edit, Patch, RejectedPatch};
-use domain::score::{
+use whetstone_decide::conclude::Verdict;
+use whetstone_domain::call::{
+    Answer, CallKey, ChatAnswer, Embeddings, Finish, ModelIdentity, Phase, Purpose, Unusable,
+};
+use whetstone_domain::cluster::{Cluster, Failure, Rule};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::DimensionName;
+use whetstone_domain::money::{Money, Usage};
+use whetstone_domain::patch::{Edit, Patch, RejectedPatch};
+use whetstone_domain::score::{
     CheckKind, DimensionScore, Evaluation, FailedCheck, Sample, ScenarioResult, Score, ToolError, ToolErrorKind,
 };
-use domain::tool::ToolCall;
-use domain::transcript::OpaqueParts;
-use domain::version::{Version, VersionPhase};
-use engine::ports::{CallTags, CycleRecord, CycleStart, LedgerEntry, Memory, StoreErrorKind};
+use whetstone_domain::tool::ToolCall;
+use whetstone_domain::transcript::OpaqueParts;
+use whetstone_domain::version::{Version, VersionPhase};
+use whetstone_engine::ports::{CallTags, CycleRecord, CycleStart, LedgerEntry, Memory, StoreErrorKind};
 
 /// Runs the suite on the stores that a fixture creates.
 macro_rules! suite {

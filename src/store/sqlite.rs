@@ -16,13 +16,13 @@ use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use domain::call::CallKey;
-use domain::hash::ContentHash;
-use domain::ids::VersionName;
-use domain::money::Money;
+use whetstone_domain::call::CallKey;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::VersionName;
+use whetstone_domain::money::Money;
 #[cfg(doc)]
-use engine::ports::StoreErrorKind;
-use engine::ports::{CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Recorded, StoreError};
+use whetstone_engine::ports::StoreErrorKind;
+use whetstone_engine::ports::{CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Recorded, StoreError};
 
 mod calls;
 mod error;

@@ -7,7 +7,7 @@ use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::LogFormat;
-use domain::presentable::is_obeyed;
+use whetstone_domain::presentable::is_obeyed;
 
 /// Creates writers that write each event as one line.
 pub(super) struct Lines<W> {

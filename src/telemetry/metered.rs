@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::BoxFuture;
 
 use super::metrics::Metrics;
-use domain::call::{CallKey, Phase};
-use domain::hash::ContentHash;
-use domain::ids::ObjectKey;
-use domain::ids::VersionName;
-use domain::money::Money;
-use engine::ports::{CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Progress, Recorded, StoreError};
+use whetstone_domain::call::{CallKey, Phase};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::ObjectKey;
+use whetstone_domain::ids::VersionName;
+use whetstone_domain::money::Money;
+use whetstone_engine::ports::{
+    CycleRecord, CycleStart, History, Ledger, LedgerEntry, Memory, Progress, Recorded, StoreError,
+};
 
 /// A store that counts paid calls.
 pub(crate) struct Metered<S> {

@@ -22,9 +22,9 @@ use self::labels::{
     CallLabels, CategoryLabels, CostLabels, CycleLabels, NamespaceLabels, OwnerLabels, PhaseLabels, PromotionLabels,
     ReasonLabels, TokenLabels, because, call, cost, of, promotion, token,
 };
-use domain::call::Phase;
-use domain::ids::ObjectKey;
-use engine::ports::LedgerEntry;
+use whetstone_domain::call::Phase;
+use whetstone_domain::ids::ObjectKey;
+use whetstone_engine::ports::LedgerEntry;
 
 type Cost = Counter<f64, AtomicU64>;
 

@@ -8,10 +8,10 @@ use comfy_table::{Cell, CellAlignment, Table, TableStyle, presets};
 
 use self::patches::{dropped_line, markdown_attempts, markdown_critical};
 use crate::web::terminal::{harmless, line};
-use decide::conclude::{Reason, Verdict};
-use domain::cluster::{Grouped, Grouping, ThresholdFrom};
-use domain::words::counted;
-use engine::report::{AnswerCounts, ClusterReport, Kind, MeasuredOn, Report, RoundGrouping, Side};
+use whetstone_decide::conclude::{Reason, Verdict};
+use whetstone_domain::cluster::{Grouped, Grouping, ThresholdFrom};
+use whetstone_domain::words::counted;
+use whetstone_engine::report::{AnswerCounts, ClusterReport, Kind, MeasuredOn, Report, RoundGrouping, Side};
 
 /// Clusters that the summary lists.
 const SUMMARY_CLUSTERS: usize = 12;

@@ -20,8 +20,8 @@ use crate::api::intent::annotations;
 use crate::api::resolve::{self, breaches, promotion};
 use crate::api::status::{AgentOptimizationStatus, Progress, RunningCycle, WatchStatus};
 use crate::api::{AgentOptimization, PromptVersion};
-use domain::plan::promotion::Approval;
-use domain::words::counted;
+use whetstone_domain::plan::promotion::Approval;
+use whetstone_domain::words::counted;
 
 /// The column in which the text after a label begins.
 const COLUMN: usize = 13;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use domain::presentable::is_obeyed;
+use whetstone_domain::presentable::is_obeyed;
 
 /// The properties of a terminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

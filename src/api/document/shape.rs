@@ -5,7 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value};
 
 use crate::api::patterns;
-use domain::duration::HumanDuration;
+use whetstone_domain::duration::HumanDuration;
 
 /// The required form of a value.
 #[derive(Debug)]

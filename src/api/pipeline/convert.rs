@@ -18,10 +18,10 @@ use super::super::scoring::{ChatModelRef, Dimension, EmbeddingModelRef, Scoring}
 use super::super::source::{SecretSource, TextSource};
 use super::super::watch::{Reevaluation, Watch};
 use super::{Converted, Pipeline, ToolEntry};
-use domain::call::{Parameters, Temperature};
-use domain::duration::HumanDuration;
-use domain::plan::Profile;
-use domain::tool::ToolDefinition;
+use whetstone_domain::call::{Parameters, Temperature};
+use whetstone_domain::duration::HumanDuration;
+use whetstone_domain::plan::Profile;
+use whetstone_domain::tool::ToolDefinition;
 
 /// The default location of scenarios.
 const SCENARIOS: &str = "scenarios";

@@ -8,10 +8,10 @@ use super::super::scoring::ChatModelRef;
 use super::super::source::TextSource;
 use super::super::submission::Submission;
 use super::references::{References, Text};
-use domain::call::{Parameters, Temperature};
-use domain::ids::ModelName;
-use domain::plan::ModelUse;
-use domain::prompt::Prompt;
+use whetstone_domain::call::{Parameters, Temperature};
+use whetstone_domain::ids::ModelName;
+use whetstone_domain::plan::ModelUse;
+use whetstone_domain::prompt::Prompt;
 
 /// Problems and warnings, each with the place of its field.
 pub(super) struct Findings<'a> {

@@ -9,11 +9,11 @@ use super::super::models::{Anthropic, Limits, Model, ModelHeader, OpenAi, TokenP
 use super::super::source::SecretSource;
 use super::super::{AgentOptimizationSpec, defaults};
 use super::findings::Findings;
-use domain::call::ModelIdentity;
-use domain::ids::ModelName;
-use domain::money::Price;
-use domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
-use domain::plan::{HeaderPlan, KeyPlan, LimitsPlan, ModelPlan, Provider};
+use whetstone_domain::call::ModelIdentity;
+use whetstone_domain::ids::ModelName;
+use whetstone_domain::money::Price;
+use whetstone_domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
+use whetstone_domain::plan::{HeaderPlan, KeyPlan, LimitsPlan, ModelPlan, Provider};
 
 const OPENAI_URL: &str = "https://api.openai.com/v1";
 const OPENAI_KEY: &str = "OPENAI_API_KEY";

@@ -3,8 +3,8 @@
 use super::super::Submission;
 use super::findings::Findings;
 use super::promotion::is_object_name;
-use domain::presentable::fault_of_name;
-use domain::tool::ToolDefinition;
+use whetstone_domain::presentable::fault_of_name;
+use whetstone_domain::tool::ToolDefinition;
 
 /// The maximum length of the value of a label.
 const LONGEST_LABEL: usize = 63;

@@ -6,9 +6,9 @@ use super::super::AgentOptimizationSpec;
 use super::super::defaults::{self, Defaults};
 use super::findings::Findings;
 use super::references::{Reference, requested};
-use domain::money::Money;
-use domain::plan::{GatePlan, PromotionPlan, RuntimePlan};
-use domain::words::{by_number, counted};
+use whetstone_domain::money::Money;
+use whetstone_domain::plan::{GatePlan, PromotionPlan, RuntimePlan};
+use whetstone_domain::words::{by_number, counted};
 
 /// The currency of prices and budget.
 pub(crate) fn currency(spec: &AgentOptimizationSpec) -> String {

@@ -4,7 +4,7 @@ use super::super::AgentOptimizationSpec;
 use super::super::source::TextSource;
 use super::findings::Findings;
 use super::references::{Reference, References, Text};
-use domain::prompt::{Prompt, PromptFormat};
+use whetstone_domain::prompt::{Prompt, PromptFormat};
 
 /// The maximum size of a ConfigMap, in bytes of keys and values.
 pub(super) const MOST_CONFIG_MAP_BYTES: usize = 1 << 20;

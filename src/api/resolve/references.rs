@@ -10,7 +10,7 @@ use super::super::document::{Content, Document};
 use super::super::problem::Problem;
 use super::super::source::TextSource;
 use super::super::{AgentOptimization, Submission};
-use domain::hash::ContentHash;
+use whetstone_domain::hash::ContentHash;
 
 /// The key of the target ConfigMap with the champion's prompt.
 pub(crate) const CHAMPION_KEY: &str = "system-prompt";

@@ -8,13 +8,13 @@ use super::findings::exactly_one;
 use super::scenarios::Referents;
 use super::scoring::ACCURACY;
 use super::split::{Part, SPLIT_TAG};
-use domain::ids::{DimensionName, ToolName};
-use domain::pattern;
-use domain::plan::RuntimePlan;
-use domain::plan::scoring::Scorer;
-use domain::presentable::fault_of_name;
-use domain::scenario::{Check, Scenario, ScriptedTurn, ToolMock};
-use domain::schema;
+use whetstone_domain::ids::{DimensionName, ToolName};
+use whetstone_domain::pattern;
+use whetstone_domain::plan::RuntimePlan;
+use whetstone_domain::plan::scoring::Scorer;
+use whetstone_domain::presentable::fault_of_name;
+use whetstone_domain::scenario::{Check, Scenario, ScriptedTurn, ToolMock};
+use whetstone_domain::schema;
 
 /// The names that scenarios may refer to.
 pub(super) struct Known<'a> {

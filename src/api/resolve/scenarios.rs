@@ -10,12 +10,12 @@ use super::super::source::TextSource;
 use super::findings::Findings;
 use super::references::{Reference, References, Text};
 use super::scenario_checks::{self, Allowance, Known};
-use domain::ids::ScenarioId;
-use domain::plan::{DimensionPlan, RuntimePlan};
-use domain::scenario::Scenario;
-use domain::tool::ToolDefinition;
-use domain::transcript::Transcript;
-use domain::words::{by_number, counted};
+use whetstone_domain::ids::ScenarioId;
+use whetstone_domain::plan::{DimensionPlan, RuntimePlan};
+use whetstone_domain::scenario::Scenario;
+use whetstone_domain::tool::ToolDefinition;
+use whetstone_domain::transcript::Transcript;
+use whetstone_domain::words::{by_number, counted};
 
 /// The objects that scenarios may refer to.
 #[derive(Clone, Copy)]

@@ -8,11 +8,11 @@ use super::super::defaults::Defaults;
 use super::super::promotion::Threshold;
 use super::super::scoring::Dimension;
 use super::findings::Findings;
-use domain::ids::DimensionName;
-use domain::plan::scoring::Scorer;
-use domain::plan::{DimensionPlan, ModelUse, ThresholdPlan};
-use domain::scenario::Scenario;
-use domain::score::Score;
+use whetstone_domain::ids::DimensionName;
+use whetstone_domain::plan::scoring::Scorer;
+use whetstone_domain::plan::{DimensionPlan, ModelUse, ThresholdPlan};
+use whetstone_domain::scenario::Scenario;
+use whetstone_domain::score::Score;
 
 /// The default dimension of a check.
 pub(super) const ACCURACY: &str = "accuracy";

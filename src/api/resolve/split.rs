@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::super::AgentOptimizationSpec;
-use super::super::defaults::Defaults;
+use super::super::defaults::{self, Defaults};
 use super::findings::Findings;
 use super::scoring::round;
-use domain::hash::ContentHash;
-use domain::plan::SplitPlan;
-use domain::scenario::Scenario;
-use domain::suite::{ScenarioKey, Suite};
-use domain::words::{by_number, counted};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::plan::SplitPlan;
+use whetstone_domain::scenario::Scenario;
+use whetstone_domain::suite::{ScenarioKey, Suite};
+use whetstone_domain::words::{by_number, counted};
 
 /// The prefix of a tag that assigns a scenario to a part.
 pub(super) const SPLIT_TAG: &str = "split:";
@@ -59,7 +59,7 @@ pub(super) fn resolve(
     findings: &mut Findings<'_>,
 ) -> SplitPlan {
     let Some(shares) = shares(spec, defaults, findings) else { return SplitPlan::default() };
-    let seed = spec.split.as_ref().and_then(|split| split.seed).unwrap_or(0);
+    let seed = spec.split.as_ref().and_then(|split| split.seed).unwrap_or(defaults::SPLIT_SEED);
     let split = divide(scenarios, shares, seed);
     if scenarios.is_empty() {
         return split;

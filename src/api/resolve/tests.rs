@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::api::AgentOptimization;
-use domain::call::Temperature;
-use domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
-use domain::plan::promotion::{Approval, Test};
-use domain::plan::scoring::Scorer;
-use domain::plan::{HeaderPlan, KeyPlan, SecretRef};
+use whetstone_domain::call::Temperature;
+use whetstone_domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
+use whetstone_domain::plan::promotion::{Approval, Test};
+use whetstone_domain::plan::scoring::Scorer;
+use whetstone_domain::plan::{HeaderPlan, KeyPlan, SecretRef};
 
 /// A resource with everything that it refers to in one file.
 const RESOURCE: &str = r#"apiVersion: whetstone.dev/v1alpha1

@@ -10,9 +10,9 @@ use super::super::AgentOptimizationSpec;
 use super::super::document::{Content, Document, Node, Reader};
 use super::findings::Findings;
 use super::references::References;
-use domain::free;
-use domain::ids::ToolName;
-use domain::tool::ToolDefinition;
+use whetstone_domain::free;
+use whetstone_domain::ids::ToolName;
+use whetstone_domain::tool::ToolDefinition;
 
 /// The format of the OpenAI API.
 #[derive(Deserialize, JsonSchema)]

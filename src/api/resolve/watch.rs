@@ -12,13 +12,13 @@ use super::super::watch::{Header, Prometheus, Reevaluation, Samples, Signal, Wat
 use super::findings::Findings;
 use super::models::base_url;
 use super::promotion::is_object_name;
-use domain::duration::HumanDuration;
-use domain::hash::ContentHash;
-use domain::plan::watch::{
+use whetstone_domain::duration::HumanDuration;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::plan::watch::{
     CredentialPlan, HeaderPlan, Margin, PrometheusPlan, REEVALUATION, ReevaluationPlan, SamplesPlan, SignalPlan,
     WatchPlan,
 };
-use domain::words::counted;
+use whetstone_domain::words::counted;
 
 const LONGEST_WINDOW: Duration = Duration::from_hours(30 * 24);
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);

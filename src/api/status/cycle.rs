@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::is_zero;
-use domain::lifecycle::{Cause, CycleKind, CycleVerdict};
+use whetstone_domain::lifecycle::{Cause, CycleKind, CycleVerdict};
 
 /// A running cycle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -12,7 +12,7 @@ use crate::api::intent::annotations;
 use crate::api::status::Handled;
 use crate::cli::Format;
 use crate::cli::exit::Exit;
-use domain::duration::HumanDuration;
+use whetstone_domain::duration::HumanDuration;
 
 /// The maximum time until the operator clears an earlier answer.
 const FORGET: Duration = Duration::from_secs(15);

@@ -10,10 +10,10 @@ use crate::kubernetes::names::version_object;
 use crate::kubernetes::target::CHALLENGER_PROMPT_KEY;
 use crate::kubernetes::versions;
 use crate::store::Store as _;
-use decide::lifecycle::{Course, NewVersion, PromptText, VersionOrigin};
-use domain::hash::ContentHash;
-use domain::ids::VersionName;
-use engine::apply::PROMPT_KEY;
+use whetstone_decide::lifecycle::{Course, NewVersion, PromptText, VersionOrigin};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::VersionName;
+use whetstone_engine::apply::PROMPT_KEY;
 
 /// The data of a ConfigMap.
 pub(super) type Texts = BTreeMap<String, String>;

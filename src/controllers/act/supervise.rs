@@ -11,8 +11,8 @@ use crate::controllers::resolve;
 use crate::controllers::resolved::Resolved;
 use crate::controllers::run_cycle::{Grounds, run_cycle};
 use crate::controllers::watches::WatchOrder;
-use decide::lifecycle::{Course, RunningCycle};
-use domain::hash::ContentHash;
+use whetstone_decide::lifecycle::{Course, RunningCycle};
+use whetstone_domain::hash::ContentHash;
 
 /// The cycle that should run, and the hash of the champion that it is about.
 pub(super) fn wanted_cycle<'a>(

@@ -8,9 +8,9 @@ use crate::controllers::conditions;
 use crate::controllers::error::{Attempt, ReconcileError};
 use crate::controllers::resolved::Blocker;
 use crate::kubernetes::target::{self, ApplyError, CHALLENGER_PROMPT_KEY, CHALLENGER_VERSION_KEY, MOST_BYTES, Target};
-use decide::lifecycle::Serving;
-use domain::ids::ObjectKey;
-use engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
+use whetstone_decide::lifecycle::Serving;
+use whetstone_domain::ids::ObjectKey;
+use whetstone_engine::apply::{HASH_KEY, PROMPT_KEY, VERSION_KEY};
 
 /// The maximum number of attempts to write the target if it is changed concurrently.
 const TRIES: usize = 5;

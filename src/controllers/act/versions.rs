@@ -5,7 +5,7 @@ use crate::controllers::error::{Attempt, ReconcileError};
 use crate::controllers::observe::Observed;
 use crate::kubernetes::names::version_object;
 use crate::kubernetes::versions;
-use decide::lifecycle::{Course, retained};
+use whetstone_decide::lifecycle::{Course, retained};
 
 /// Creates the versions of a course.
 ///

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::api::status::Progress as ProgressStatus;
 use crate::controllers::lock;
-use domain::call::Phase;
-use domain::money::Money;
-use engine::ports::Progress;
+use whetstone_domain::call::Phase;
+use whetstone_domain::money::Money;
+use whetstone_engine::ports::Progress;
 
 /// How often the status shows new progress. Each update is a write of the status, and each write causes a reconcile.
 pub(crate) const PROGRESS_EVERY: Duration = Duration::from_secs(3);

@@ -15,7 +15,7 @@ use crate::controllers::report::orphan_statuses;
 use crate::kubernetes::names::key_of;
 use crate::kubernetes::readable::Readable;
 use crate::kubernetes::versions;
-use domain::ids::ObjectKey;
+use whetstone_domain::ids::ObjectKey;
 
 /// The number of objects of a list that are in memory together. Each may have a megabyte.
 const PAGE: u32 = 50;

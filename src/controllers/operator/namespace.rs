@@ -18,7 +18,7 @@ use crate::controllers::health::Health;
 use crate::controllers::optimization::{error_policy, reconcile};
 use crate::controllers::run_cycle::Grounds;
 use crate::kubernetes::revisions;
-use domain::ids::ObjectKey;
+use whetstone_domain::ids::ObjectKey;
 
 /// The number of concurrent reconciles. A reconcile waits for the API server most of the time.
 const RECONCILES: u16 = 16;

@@ -24,7 +24,7 @@ use crate::kubernetes::lease::Fence;
 use crate::kubernetes::references::References;
 use crate::models::Connections;
 use crate::telemetry::metrics::Metrics;
-use engine::ports::Clock;
+use whetstone_engine::ports::Clock;
 
 /// What a tenure needs.
 pub(super) struct Acting<'a> {

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use crate::api::status::{AgentOptimizationStatus, CycleKind, CycleVerdict, Origin, Serving, SignalState};
 use crate::controllers::conditions::{self, Change};
 use crate::controllers::resolved::Blocker;
-use decide::lifecycle::{EventReason, Note, VersionVerdict};
+use whetstone_decide::lifecycle::{EventReason, Note, VersionVerdict};
 
 /// What determines whether an optimization is ready.
 #[derive(Clone, Copy, Debug, Default)]

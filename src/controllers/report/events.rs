@@ -9,7 +9,7 @@ use crate::controllers::conditions::{self, find};
 use crate::controllers::context::Context;
 use crate::controllers::observe::Observed;
 use crate::kubernetes::events::Said;
-use decide::lifecycle::Course;
+use whetstone_decide::lifecycle::Course;
 
 /// The decisions that are not published yet: new ones, and those of an operator that was killed before publishing them.
 pub(super) fn notices(observed: &Observed, course: &Course) -> Vec<Notice> {

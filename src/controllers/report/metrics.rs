@@ -7,7 +7,7 @@ use super::status::{Applied, Status};
 use crate::controllers::conditions::{self, find};
 use crate::controllers::context::Context;
 use crate::controllers::observe::Observed;
-use decide::lifecycle::{Course, Record};
+use whetstone_decide::lifecycle::{Course, Record};
 
 /// Sets the gauges to the state of an optimization.
 pub(crate) fn show(observed: &Observed, status: &Status<Applied>, context: &Context) {

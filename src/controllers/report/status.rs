@@ -22,7 +22,7 @@ use crate::controllers::observe::Observed;
 use crate::controllers::record;
 use crate::controllers::resolved::{Blocker, Resolved};
 use crate::kubernetes::names::{FIELD_MANAGER, key_of};
-use decide::lifecycle::{Course, Record};
+use whetstone_decide::lifecycle::{Course, Record};
 
 /// A status that a decision proposes. It may repeat what is known about the target, and says nothing new about it.
 #[derive(Debug)]

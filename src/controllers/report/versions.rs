@@ -9,9 +9,9 @@ use crate::controllers::error::{Attempt, ReconcileError};
 use crate::controllers::observe::Observed;
 use crate::kubernetes::names::version_object;
 use crate::kubernetes::versions::{self, Indexed, Versions};
-use decide::lifecycle::{Course, KnownVersion, Names, NewVersion, Record, VersionVerdict, phase_of};
-use domain::ids::ObjectKey;
-use domain::version::VersionPhase;
+use whetstone_decide::lifecycle::{Course, KnownVersion, Names, NewVersion, Record, VersionVerdict, phase_of};
+use whetstone_domain::ids::ObjectKey;
+use whetstone_domain::version::VersionPhase;
 
 /// The changes that a course makes to the statuses of versions, including newly created ones.
 #[derive(Debug)]

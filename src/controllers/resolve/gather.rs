@@ -11,7 +11,7 @@ use crate::api::resolve::{ConfigMap, Reference, References, Text, requested};
 use crate::api::{AgentOptimization, Submission};
 use crate::controllers::error::{Attempt, ReconcileError};
 use crate::kubernetes::references::Kind;
-use domain::hash::ContentHash;
+use whetstone_domain::hash::ContentHash;
 
 /// The maximum total size of all ConfigMaps of an optimization, in bytes. They are in memory while they are parsed.
 pub(super) const MOST_GATHERED: usize = 16 << 20;

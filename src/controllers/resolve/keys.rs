@@ -7,10 +7,10 @@ use crate::api::models::Model;
 use crate::api::source::SecretKeyRef;
 use crate::controllers::error::{Attempt, ReconcileError};
 use crate::controllers::resolved::Keys;
-use domain::plan::watch::WatchPlan;
-use domain::plan::{HeaderPlan, KeyPlan, Plan};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
+use whetstone_domain::plan::watch::WatchPlan;
+use whetstone_domain::plan::{HeaderPlan, KeyPlan, Plan};
 
 /// The keys that a resource names, whatever its other problems: by Secret, the key and the field that names it.
 pub(super) type WantedKeys = BTreeMap<String, BTreeSet<(String, String)>>;

@@ -7,7 +7,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::fixtures::{TESTS, rules, scored};
 use super::{Evidence, Pair, Verdict, gate};
-use domain::plan::promotion::Test;
+use whetstone_domain::plan::promotion::Test;
 
 const DIMENSIONS: [(&str, f64); 4] = [("accuracy", 0.4), ("safety", 0.3), ("tools", 0.2), ("style", 0.1)];
 

@@ -8,12 +8,12 @@ use rand_chacha::rand_core::SeedableRng;
 use super::evidence::{Evidence, Pair, Scored};
 use super::report::Comparison;
 use super::rules::Rules;
-use domain::plan::promotion::Test;
-use stats::bootstrap::bca;
-use stats::descriptive::{mean, standard_deviation, variance};
-use stats::permutation::{SignFlip, sign_flip};
-use stats::power::{Design, POWER, minimum_detectable_effect, sample_size};
-use stats::{LocationTest, TIE, t_test};
+use whetstone_domain::plan::promotion::Test;
+use whetstone_stats::bootstrap::bca;
+use whetstone_stats::descriptive::{mean, standard_deviation, variance};
+use whetstone_stats::permutation::{SignFlip, sign_flip};
+use whetstone_stats::power::{Design, POWER, minimum_detectable_effect, sample_size};
+use whetstone_stats::{LocationTest, TIE, t_test};
 
 /// A margin of nothing at all, for scores that are the same in every scenario: there any margin, however small, holds.
 const HARDLY: f64 = 1e-9;

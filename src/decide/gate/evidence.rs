@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::rules::Rules;
-use domain::ids::{DimensionName, ScenarioId};
-use domain::score::{Evaluation, ScenarioResult};
-use domain::suite::ScenarioKey;
+use whetstone_domain::ids::{DimensionName, ScenarioId};
+use whetstone_domain::score::{Evaluation, ScenarioResult};
+use whetstone_domain::suite::ScenarioKey;
 
 /// What is known of champion and challenger when the gate decides.
 #[derive(Clone, Debug, Default)]
@@ -136,7 +136,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use domain::suite::Suite;
+    use whetstone_domain::suite::Suite;
 
     fn evaluation(results: &serde_json::Value) -> Evaluation {
         serde_json::from_value(json!({"prompt": "0".repeat(64), "results": results})).unwrap()

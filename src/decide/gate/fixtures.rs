@@ -1,7 +1,7 @@
 //! Made-up evidence for the tests.
 
 use super::{DimensionRule, Evidence, Pair, Rules, Scored};
-use domain::plan::promotion::{RequireSignificance, Test};
+use whetstone_domain::plan::promotion::{RequireSignificance, Test};
 
 pub(super) const TESTS: [Test; 4] = [Test::WelchTTest, Test::PairedTTest, Test::Bootstrap, Test::Permutation];
 

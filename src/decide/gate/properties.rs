@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::fixtures::{TESTS, evidence, rules};
 use super::{Code, Comparison, Evidence, Report, Rules, Scored, Verdict, gate};
-use domain::plan::ThresholdPlan;
-use domain::plan::promotion::{RequireSignificance, Test};
+use whetstone_domain::plan::ThresholdPlan;
+use whetstone_domain::plan::promotion::{RequireSignificance, Test};
 
 /// Score means as repeats of three make them, and some that a judge makes.
 fn score() -> impl Strategy<Value = f64> {

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use domain::ids::{DimensionName, ScenarioId};
-use domain::plan::promotion::Test;
+use whetstone_domain::ids::{DimensionName, ScenarioId};
+use whetstone_domain::plan::promotion::Test;
 
 /// What the gate says. Ordered: the verdict of several reasons is the greatest of theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

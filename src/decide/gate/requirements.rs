@@ -5,11 +5,11 @@ use super::evidence::{Evidence, Pair, Scored};
 use super::report::{Code, Reason, Verdict};
 use super::rules::{DimensionRule, Rules};
 use super::wording::{bound, confidence, correction, movement, p_text, range, subject, test_name};
-use domain::ids::{DimensionName, ScenarioId};
-use domain::plan::ThresholdPlan;
-use domain::plan::promotion::RequireSignificance;
-use domain::words::{by_number, counted};
-use stats::{self, descriptive, holm};
+use whetstone_domain::ids::{DimensionName, ScenarioId};
+use whetstone_domain::plan::ThresholdPlan;
+use whetstone_domain::plan::promotion::RequireSignificance;
+use whetstone_domain::words::{by_number, counted};
+use whetstone_stats::{self, descriptive, holm};
 
 /// How many scenarios a message names before it only counts them.
 const NAMED_SCENARIOS: usize = 5;
@@ -306,7 +306,7 @@ fn reaches(
 ) -> Finding {
     let score = contrast.challenger();
     let subject = subject(dimension);
-    if stats::reaches(score, threshold) {
+    if whetstone_stats::reaches(score, threshold) {
         let message = format!("{subject} of {score:.3} reaches {target}");
         return Finding::settled(Reason::holds(reached, dimension, message));
     }

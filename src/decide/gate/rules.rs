@@ -1,9 +1,9 @@
 //! What a challenger must prove.
 
-use domain::ids::DimensionName;
-use domain::plan::promotion::{RequireSignificance, Test};
-use domain::plan::{DimensionPlan, GatePlan, ThresholdPlan};
-use stats::RESAMPLES;
+use whetstone_domain::ids::DimensionName;
+use whetstone_domain::plan::promotion::{RequireSignificance, Test};
+use whetstone_domain::plan::{DimensionPlan, GatePlan, ThresholdPlan};
+use whetstone_stats::RESAMPLES;
 
 /// What a challenger must prove.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
 //! The words and numbers of the reasons.
 
 use super::contrast::Contrast;
-use domain::ids::DimensionName;
-use domain::plan::promotion::Test;
-use domain::words::counted;
+use whetstone_domain::ids::DimensionName;
+use whetstone_domain::plan::promotion::Test;
+use whetstone_domain::words::counted;
 
 pub(super) fn subject(dimension: Option<&DimensionName>) -> String {
     dimension.map_or_else(|| "the aggregate score".to_owned(), ToString::to_string)

@@ -5,11 +5,11 @@ use super::record::ScheduleState;
 use super::record::{Challenger, Exhausted, RunningCycle};
 use super::versions::{KnownVersion, NewVersion, VersionOrigin, VersionVerdict};
 use super::{EventReason, Step};
-use domain::ids::VersionName;
-use domain::lifecycle::{Cause, CycleKind};
-use domain::plan::promotion::Approval;
-use domain::series::RecordedSeries;
-use domain::version::VersionPhase;
+use whetstone_domain::ids::VersionName;
+use whetstone_domain::lifecycle::{Cause, CycleKind};
+use whetstone_domain::plan::promotion::Approval;
+use whetstone_domain::series::RecordedSeries;
+use whetstone_domain::version::VersionPhase;
 
 impl<'a> Step<'a> {
     /// Decides what should be under way: what is under way already if it still makes sense, else what is due first.

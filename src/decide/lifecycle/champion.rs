@@ -7,13 +7,13 @@ use super::record::{Challenger, Record, Serving, VersionId, Watch};
 use super::versions::{KnownVersion, VersionOrigin, VersionVerdict};
 use super::{EventReason, Obstacle, ObstacleReason, Step};
 use crate::watch::{RoundOutcome, unproven};
-use domain::hash::ContentHash;
-use domain::ids::VersionName;
-use domain::lifecycle::Origin;
-use domain::lifecycle::QUARANTINE;
-use domain::plan::promotion::OnBaseChange;
-use domain::score::Score;
-use domain::version::VersionPhase;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::VersionName;
+use whetstone_domain::lifecycle::Origin;
+use whetstone_domain::lifecycle::QUARANTINE;
+use whetstone_domain::plan::promotion::OnBaseChange;
+use whetstone_domain::score::Score;
+use whetstone_domain::version::VersionPhase;
 
 impl Step<'_> {
     /// There is always a version that serves: the one that was found in the target, else the base prompt.
@@ -191,7 +191,7 @@ impl Step<'_> {
                 let message = format!(
                     "the base prompt was changed to that of {version}, which was rolled back and stays quarantined; change \
                      the base prompt, or promote it anyway with the annotation {}={version}",
-                    domain::annotations::ROLLBACK_TO
+                    whetstone_domain::annotations::ROLLBACK_TO
                 );
                 self.warn(EventReason::BasePromptQuarantined, message);
             }

@@ -1,6 +1,6 @@
 //! What a step has to say: notes that become Events, and what only a person can fix.
 
-use domain::lifecycle::Origin;
+use whetstone_domain::lifecycle::Origin;
 
 /// Something to say: an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]

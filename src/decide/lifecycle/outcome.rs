@@ -8,14 +8,14 @@ use super::record::{Challenger, Cost, Exhausted, FinishedCycle, RunningCycle};
 use super::versions::{VersionOrigin, VersionVerdict};
 use super::{EventReason, PromptText, Step};
 use crate::conclude::Verdict;
-use domain::hash::ContentHash;
-use domain::ids::{DimensionName, VersionName};
-use domain::lifecycle::{CycleKind, CycleVerdict, Origin};
-use domain::lifecycle::{EXHAUSTED, HISTORY};
-use domain::money::Money;
-use domain::plan::promotion::Approval;
-use domain::score::Score;
-use domain::version::VersionPhase;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::{DimensionName, VersionName};
+use whetstone_domain::lifecycle::{CycleKind, CycleVerdict, Origin};
+use whetstone_domain::lifecycle::{EXHAUSTED, HISTORY};
+use whetstone_domain::money::Money;
+use whetstone_domain::plan::promotion::Approval;
+use whetstone_domain::score::Score;
+use whetstone_domain::version::VersionPhase;
 
 /// The first wait after a failure; it doubles from failure to failure.
 const FIRST_WAIT: Duration = Duration::from_secs(15);
@@ -341,7 +341,7 @@ impl Step<'_> {
                 });
                 let message = format!(
                     "{version} passes the gate and waits for approval: annotate {}={version}, or run whetstone approve",
-                    domain::annotations::APPROVE
+                    whetstone_domain::annotations::APPROVE
                 );
                 self.say(EventReason::AwaitingApproval, message);
                 CycleVerdict::Passed

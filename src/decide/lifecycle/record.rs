@@ -6,13 +6,13 @@
 use jiff::Timestamp;
 
 use crate::watch::SignalRecord;
-use domain::hash::ContentHash;
-use domain::ids::{RecordedInputs, VersionName};
-use domain::lifecycle::{Cause, CycleKind, CycleVerdict, Origin, Phase};
-use domain::money::Money;
-use domain::plan::InputsId;
-use domain::score::Score;
-use domain::series::RecordedSeries;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::{RecordedInputs, VersionName};
+use whetstone_domain::lifecycle::{Cause, CycleKind, CycleVerdict, Origin, Phase};
+use whetstone_domain::money::Money;
+use whetstone_domain::plan::InputsId;
+use whetstone_domain::score::Score;
+use whetstone_domain::series::RecordedSeries;
 
 /// What has been decided so far about one optimization.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -218,11 +218,11 @@ pub struct Watch {
 /// The values of the annotations that were processed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handled {
-    /// That of [`RUN_AT`](domain::annotations::RUN_AT).
+    /// That of [`RUN_AT`](whetstone_domain::annotations::RUN_AT).
     pub run_at: Option<String>,
-    /// That of [`APPROVE`](domain::annotations::APPROVE).
+    /// That of [`APPROVE`](whetstone_domain::annotations::APPROVE).
     pub approve: Option<String>,
-    /// That of [`ROLLBACK_TO`](domain::annotations::ROLLBACK_TO).
+    /// That of [`ROLLBACK_TO`](whetstone_domain::annotations::ROLLBACK_TO).
     pub rollback_to: Option<String>,
     /// The result of the newest of them, in words.
     pub message: Option<String>,

@@ -5,8 +5,8 @@ use super::outcome::{Ending, Remeasured, recorded};
 use super::record::{RunningCycle, Serving};
 use super::{EventReason, Step};
 use crate::watch::{Predecessor, Reevaluated, Reference, Remeasurement, judge_reevaluation};
-use domain::lifecycle::CycleVerdict;
-use domain::score::Score;
+use whetstone_domain::lifecycle::CycleVerdict;
+use whetstone_domain::score::Score;
 
 impl Step<'_> {
     /// The champion was measured again: has it dropped, and is its prompt to blame?

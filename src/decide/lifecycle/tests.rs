@@ -19,12 +19,12 @@ use self::remeasured::measuring_again;
 use super::*;
 use crate::conclude::Verdict;
 use crate::watch::RoundOutcome;
-use domain::lifecycle::{Cause, CycleKind, CycleVerdict};
-use domain::money::Money;
-use domain::plan::watch::{ReevaluationPlan, WatchPlan};
-use domain::score::Score;
-use domain::series::RecordedSeries;
-use domain::version::VersionPhase;
+use whetstone_domain::lifecycle::{Cause, CycleKind, CycleVerdict};
+use whetstone_domain::money::Money;
+use whetstone_domain::plan::watch::{ReevaluationPlan, WatchPlan};
+use whetstone_domain::score::Score;
+use whetstone_domain::series::RecordedSeries;
+use whetstone_domain::version::VersionPhase;
 
 #[test]
 fn the_base_prompt_serves_at_once_and_a_first_search_begins() {

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::record::Record;
 use super::{PromptText, Step};
-use domain::hash::ContentHash;
-use domain::ids::{DimensionName, VersionName};
-use domain::score::Score;
-use domain::version::VersionPhase;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::{DimensionName, VersionName};
+use whetstone_domain::score::Score;
+use whetstone_domain::version::VersionPhase;
 
 /// Who wrote a PromptVersion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Numbers in sentences.
 
-use domain::figure::figure;
+use whetstone_domain::figure::figure;
 
 /// A number for a sentence.
 pub(super) fn shown(number: f64) -> String {

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::watch::SignalRecord;
-use domain::lifecycle::SignalState;
-use domain::plan::watch::{Margin, SamplesPlan, SignalPlan};
+use whetstone_domain::lifecycle::SignalState;
+use whetstone_domain::plan::watch::{Margin, SamplesPlan, SignalPlan};
 
 fn margin() -> impl Strategy<Value = Margin> {
     prop_oneof![(0.0..10.0).prop_map(Margin::Absolute), (0.0..2.0).prop_map(Margin::Share)]
@@ -198,7 +198,7 @@ proptest! {
     fn a_reevaluation_takes_back_only_for_a_better_predecessor(
         promoted in 0.0..1.0, measured in 0.0..1.0, other in proptest::option::of(0.0..1.0), max_drop in 0.0..0.5,
     ) {
-        let plan = domain::plan::watch::ReevaluationPlan { every: std::time::Duration::from_hours(1), max_drop };
+        let plan = whetstone_domain::plan::watch::ReevaluationPlan { every: std::time::Duration::from_hours(1), max_drop };
         let predecessor = other.map_or(Predecessor::Unmeasured, |score| Predecessor::Measured { score, p_value: None });
         let found = Remeasurement {
             scenarios: 24, before: promoted, reference: Reference::Promotion, drifted_to: None, measured, p_value: None, predecessor,

@@ -1,9 +1,9 @@
 //! The suite run again while the prompt serves.
 
 use super::figures::apart;
-use domain::lifecycle::SignalState;
-use domain::plan::watch::ReevaluationPlan;
-use domain::words::counted;
+use whetstone_domain::lifecycle::SignalState;
+use whetstone_domain::plan::watch::ReevaluationPlan;
+use whetstone_domain::words::counted;
 
 /// The chance up to which a drop is not taken for chance.
 const LEVEL: f64 = 0.05;

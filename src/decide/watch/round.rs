@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::signal::SignalVerdict;
-use domain::lifecycle::SignalState;
-use domain::plan::watch::{SignalPlan, WatchPlan};
+use whetstone_domain::lifecycle::SignalState;
+use whetstone_domain::plan::watch::{SignalPlan, WatchPlan};
 
 /// What a round of readings comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +56,7 @@ pub struct SignalRecord {
 /// `verdicts`, and the outcome of the round.
 ///
 /// `previous` is of the same watch, that is of the same version; begin with an empty slice when it is another. A signal whose
-/// [definition](domain::plan::watch::SignalPlan::definition) is another than before begins anew.
+/// [definition](whetstone_domain::plan::watch::SignalPlan::definition) is another than before begins anew.
 #[must_use]
 pub fn judge_round(
     previous: &[SignalRecord],

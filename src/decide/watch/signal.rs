@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::figures::{apart, shown};
-use domain::lifecycle::SignalState;
-use domain::plan::watch::{Margin, SignalPlan};
+use whetstone_domain::lifecycle::SignalState;
+use whetstone_domain::plan::watch::{Margin, SignalPlan};
 
 /// The part of the greater number that a rounding error may be.
 const ROUNDING: f64 = 1e-9;
@@ -195,7 +195,7 @@ fn moved(value: f64, baseline: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::plan::watch::SamplesPlan;
+    use whetstone_domain::plan::watch::SamplesPlan;
 
     fn plan(name: &str) -> SignalPlan {
         SignalPlan {

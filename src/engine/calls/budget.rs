@@ -15,9 +15,9 @@ use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
 use super::lock;
-use domain::call::{ChatRequest, EmbedRequest};
-use domain::ids::ModelName;
-use domain::money::{BudgetExhausted, Money, Price, Usage};
+use whetstone_domain::call::{ChatRequest, EmbedRequest};
+use whetstone_domain::ids::ModelName;
+use whetstone_domain::money::{BudgetExhausted, Money, Price, Usage};
 
 /// The default limit on the output tokens of a request if there is a budget. `parameters.maxOutputTokens` overrides it.
 pub(crate) const OUTPUT_LIMIT: u64 = 4096;
@@ -224,8 +224,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use domain::call::Parameters;
-    use domain::transcript::Message;
+    use whetstone_domain::call::Parameters;
+    use whetstone_domain::transcript::Message;
 
     fn request(parameters: Value) -> ChatRequest {
         ChatRequest {

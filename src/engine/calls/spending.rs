@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use domain::call::Phase;
-use domain::ids::{ModelName, ScenarioId};
-use domain::money::{Money, Usage};
-use domain::words::counted;
+use whetstone_domain::call::Phase;
+use whetstone_domain::ids::{ModelName, ScenarioId};
+use whetstone_domain::money::{Money, Usage};
+use whetstone_domain::words::counted;
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(count: &u64) -> bool {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::OwnedMutexGuard;
 
 use super::lock;
-use domain::call::CallKey;
+use whetstone_domain::call::CallKey;
 
 /// The keys of the calls that are running or waited for.
 #[derive(Debug, Default)]

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use domain::cluster::ThresholdFrom;
-use domain::score::{CheckKind, FailedCheck};
+use whetstone_domain::cluster::ThresholdFrom;
+use whetstone_domain::score::{CheckKind, FailedCheck};
 
 const TUNED: &str = include_str!("causes/tuned.tsv");
 const UNSEEN: &str = include_str!("causes/unseen.tsv");

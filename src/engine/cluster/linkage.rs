@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use kodama::{Dendrogram, Method};
 
 use super::silhouette::{self, Merge};
-use domain::cluster::ThresholdFrom;
+use whetstone_domain::cluster::ThresholdFrom;
 
 /// The number of rows that are interleaved in memory, so that the distances of one row to all of them are computed
 /// together.

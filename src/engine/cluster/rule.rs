@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{by_severity, evidence_beyond_findings, mistake, roots, words};
-use domain::cluster::{Cluster, Failure, Rule};
-use domain::ids::{DimensionName, ToolName};
-use domain::score::{CheckKind, FailedCheck, ToolError, ToolErrorKind};
+use whetstone_domain::cluster::{Cluster, Failure, Rule};
+use whetstone_domain::ids::{DimensionName, ToolName};
+use whetstone_domain::score::{CheckKind, FailedCheck, ToolError, ToolErrorKind};
 
 /// The maximum number of terms in a rule.
 const MAX_TERMS: usize = 6;

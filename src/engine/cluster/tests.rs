@@ -128,7 +128,7 @@ fn a_rule_names_dimension_error_tool_arguments_and_terms() {
     let failures: Vec<Failure> =
         planted().into_iter().filter(|failure| !failure.scenario.as_str().starts_with("tone")).collect();
     let found = clusters(&failures, 0.75, 12);
-    let rules: Vec<&domain::cluster::Rule> = found
+    let rules: Vec<&whetstone_domain::cluster::Rule> = found
         .iter()
         .filter(|cluster| kinds_of(cluster).iter().any(|kind| ["args", "window"].contains(kind)))
         .map(|cluster| &cluster.rule)
@@ -189,8 +189,10 @@ fn the_heaviest_cluster_is_first_and_its_most_typical_member_too() {
     failures[3].weight = 9.0;
     let vectors = vec![vec![1.0, 0.5], vec![1.0, 0.1], vec![1.0, 0.0], vec![0.0, 1.0]];
     let found = cluster(&failures, &vectors, Some(0.8), 9).clusters;
-    let members: Vec<Vec<&str>> =
-        found.iter().map(|cluster| cluster.scenarios().map(domain::ids::ScenarioId::as_str).collect()).collect();
+    let members: Vec<Vec<&str>> = found
+        .iter()
+        .map(|cluster| cluster.scenarios().map(whetstone_domain::ids::ScenarioId::as_str).collect())
+        .collect();
     assert_eq!(members, [vec!["d"], vec!["b", "c", "a"]]);
     assert_eq!(found[0].id, "c1");
 }
@@ -295,7 +297,7 @@ proptest! {
         let failures: Vec<Failure> = (0..vectors.len()).map(|index| failure(&index.to_string(), "", "")).collect();
         let found = cluster(&failures, &vectors, Some(threshold), max).clusters;
         prop_assert!(found.len() <= max);
-        let mut members: Vec<&str> = found.iter().flat_map(Cluster::scenarios).map(domain::ids::ScenarioId::as_str).collect();
+        let mut members: Vec<&str> = found.iter().flat_map(Cluster::scenarios).map(whetstone_domain::ids::ScenarioId::as_str).collect();
         members.sort_unstable();
         let mut all: Vec<&str> = failures.iter().map(|failure| failure.scenario.as_str()).collect();
         all.sort_unstable();
@@ -337,8 +339,8 @@ fn a_label_names_the_dimension_in_which_its_mistake_was_found() {
     let checked = |id: &str| {
         let mut failure = failure(id, "expected the answer to contain \"positive\"", REQUESTS[1]);
         failure.dimensions = vec!["form".into(), "accuracy".into()];
-        failure.failed_checks = vec![domain::score::FailedCheck {
-            kind: domain::score::CheckKind::Contains,
+        failure.failed_checks = vec![whetstone_domain::score::FailedCheck {
+            kind: whetstone_domain::score::CheckKind::Contains,
             expected: "the answer to contain \"positive\"".to_owned(),
             detail: "expected the answer to contain \"positive\"".to_owned(),
             dimension: Some("accuracy".into()),

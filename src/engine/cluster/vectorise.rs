@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{by_severity, concepts, evidence_beyond_findings, mistake, roots, words};
-use domain::cluster::Failure;
+use whetstone_domain::cluster::Failure;
 
 /// The length of the built-in vectors. The length of an embedding model's vectors is added.
 pub const DIMENSIONS: usize = 384;

@@ -17,15 +17,15 @@ use crate::subject::Subject;
 use crate::validate::compose::Unit;
 use crate::validate::critical::{Guard, Guarded};
 use crate::validate::{Arena, Attempt, CONFIRMING_REPEATS, Fatal, Merged, counts, patch_of, regression, rejected};
-use decide::conclude::{NoChallenger, PatchCounts, WhyNoPatches};
-use decide::critical::{Broken, Critical, Part, PartChecked, Standing};
-use decide::gate;
-use domain::call::Phase;
-use domain::cluster::{Cluster, Failure};
-use domain::patch::RejectedPatch;
-use domain::plan::RuntimePlan;
-use domain::suite::ScenarioKey;
-use domain::words::counted;
+use whetstone_decide::conclude::{NoChallenger, PatchCounts, WhyNoPatches};
+use whetstone_decide::critical::{Broken, Critical, Part, PartChecked, Standing};
+use whetstone_decide::gate;
+use whetstone_domain::call::Phase;
+use whetstone_domain::cluster::{Cluster, Failure};
+use whetstone_domain::patch::RejectedPatch;
+use whetstone_domain::plan::RuntimePlan;
+use whetstone_domain::suite::ScenarioKey;
+use whetstone_domain::words::counted;
 
 /// The maximum number of prompts of one search that are gated: the challenger, and what is left of it without edits that
 /// break critical held-out scenarios.
@@ -126,9 +126,8 @@ impl<'a> ChallengerSearch<'a> {
         self.findings
     }
 
-    /// Searches for a challenger and gates it, if there is one.
+    /// Searches for a challenger of the measured champion and gates it, if there is one.
     pub(super) async fn run(&mut self) -> Result<End, CycleError> {
-        self.cycle.measure_champion().await?;
         let rounds = self.rounds().await?;
         match self.finalist(&rounds).await? {
             Ok(finalist) => Ok(End::Gated(Box::new(self.prove(finalist).await?))),

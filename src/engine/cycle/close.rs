@@ -11,13 +11,13 @@ use crate::report::{
 };
 use crate::shadow::Paired;
 use crate::{Outcome, apply};
-use decide::conclude::{Conclusion, Evidence, NoChallenger, Search, Verdict, conclude};
-use decide::critical::Critical;
-use domain::call::Phase;
-use domain::ids::DimensionName;
-use domain::score::{Evaluation, ScenarioResult};
-use domain::version::{Version, VersionPhase};
-use domain::words::{by_number, counted};
+use whetstone_decide::conclude::{Conclusion, Evidence, NoChallenger, Search, Verdict, conclude};
+use whetstone_decide::critical::Critical;
+use whetstone_domain::call::Phase;
+use whetstone_domain::ids::DimensionName;
+use whetstone_domain::score::{Evaluation, ScenarioResult};
+use whetstone_domain::version::{Version, VersionPhase};
+use whetstone_domain::words::{by_number, counted};
 
 /// The result of a search.
 pub(super) enum End {

@@ -7,8 +7,8 @@
 use std::collections::HashSet;
 
 use crate::error::CycleError;
-use domain::call::CallKey;
-use domain::hash::ContentHash;
+use whetstone_domain::call::CallKey;
+use whetstone_domain::hash::ContentHash;
 
 /// The number of errors that is always tolerated, so that a single one does not stop a cycle of twenty runs.
 const ALWAYS_TOLERATED: usize = 2;

@@ -11,10 +11,10 @@ use super::errors::RunFailure;
 use crate::report::AnswerCounts;
 use crate::run::Unusual;
 use crate::subject::Subject;
-use domain::cluster::Failure;
-use domain::hash::ContentHash;
-use domain::score::{Evaluation, Passes, Sample, ScenarioResult};
-use domain::suite::{ScenarioKey, Suite};
+use whetstone_domain::cluster::Failure;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::score::{Evaluation, Passes, Sample, ScenarioResult};
+use whetstone_domain::suite::{ScenarioKey, Suite};
 
 /// A run: subject, scenario and repeat.
 pub(super) type Run = (ContentHash, ScenarioKey, u32);

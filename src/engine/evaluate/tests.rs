@@ -9,20 +9,20 @@ use serde_json::json;
 use super::*;
 use crate::ports::{CallError, Ledger, LedgerEntry, Models, Recorded, Silent, StoreError};
 use crate::stopwatch::CallTime;
-use domain::call::{Answer, ChatAnswer, EmbedRequest, Embeddings, ModelIdentity};
-use domain::ids::ModelName;
-use domain::money::Money;
-use domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
-use domain::plan::promotion::{RequireSignificance, Test};
-use domain::plan::scoring::Scorer;
-use domain::plan::{
+use std::time::Duration;
+use whetstone_domain::call::{Answer, ChatAnswer, EmbedRequest, Embeddings, ModelIdentity};
+use whetstone_domain::ids::ModelName;
+use whetstone_domain::money::Money;
+use whetstone_domain::plan::model::{StructuredOutput, SystemRole, TokenLimit};
+use whetstone_domain::plan::promotion::{RequireSignificance, Test};
+use whetstone_domain::plan::scoring::Scorer;
+use whetstone_domain::plan::{
     ClusteringPlan, DimensionPlan, ExecutionPlan, GatePlan, LimitsPlan, ModelPlan, Profile, Provider, SplitPlan,
     ValidationPlan,
 };
-use domain::prompt::{Prompt, PromptFormat};
-use domain::score::Score;
-use domain::series::Series;
-use std::time::Duration;
+use whetstone_domain::prompt::{Prompt, PromptFormat};
+use whetstone_domain::score::Score;
+use whetstone_domain::series::Series;
 
 /// Two scenarios of the spec: `a` wants "yes", `b` anything but "maybe".
 fn plan() -> Plan {
@@ -226,7 +226,7 @@ async fn a_scenario_that_passes_in_half_of_its_repeats_fails_wherever_that_is_as
     let measured = bench.evaluator.measured(&bench.champion, &scenarios, &(0..2));
     let reported = measured.results.iter().filter(|result| result.fails()).map(|result| &result.scenario);
     assert_eq!(reported.collect::<Vec<_>>(), [&scenarios[0].id]);
-    let gated = decide::gate::Evidence::pair(&measured, &measured, &scenarios);
+    let gated = whetstone_decide::gate::Evidence::pair(&measured, &measured, &scenarios);
     let passed = gated.pairs.iter().map(|pair| pair.champion[0].unwrap().passed);
     assert_eq!(passed.collect::<Vec<_>>(), [false, true]);
 }

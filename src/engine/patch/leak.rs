@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use domain::hash::ContentHash;
-use domain::ids::ScenarioId;
-use domain::prompt::Prompt;
-use domain::scenario::Scenario;
-use domain::tool::ToolDefinition;
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::ScenarioId;
+use whetstone_domain::prompt::Prompt;
+use whetstone_domain::scenario::Scenario;
+use whetstone_domain::tool::ToolDefinition;
 
 /// The number of consecutive words, shared by a patch and a scenario, that is considered a copy.
 const SHINGLE_WORDS: usize = 7;
@@ -121,7 +121,7 @@ fn literals(value: &Value, found: &mut impl FnMut(&str)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::prompt::PromptFormat;
+    use whetstone_domain::prompt::PromptFormat;
 
     fn guard() -> LeakGuard {
         let scenario: Scenario = serde_json::from_value(serde_json::json!({

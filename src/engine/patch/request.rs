@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde_json::json;
 
-use domain::call::AnswerSchema;
-use domain::cluster::{Cluster, Failure};
-use domain::patch::{Edit, Patch, RejectedPatch};
-use domain::plan::Plan;
-use domain::prompt::{Prompt, PromptFormat};
+use whetstone_domain::call::AnswerSchema;
+use whetstone_domain::cluster::{Cluster, Failure};
+use whetstone_domain::patch::{Edit, Patch, RejectedPatch};
+use whetstone_domain::plan::Plan;
+use whetstone_domain::prompt::{Prompt, PromptFormat};
 
 /// The number of failures shown to the patch model: enough to see the pattern, few enough to keep the request short.
 const SHOWN_FAILURES: usize = 6;

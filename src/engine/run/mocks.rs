@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use domain::arguments::includes;
-use domain::scenario::{Scenario, ToolMock};
-use domain::tool::ToolCall;
+use whetstone_domain::arguments::includes;
+use whetstone_domain::scenario::{Scenario, ToolMock};
+use whetstone_domain::tool::ToolCall;
 
 /// The tools of one conversation, with their state, which begins as the scenario defines it.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! A conversation from the side of the model that plays the user: the assistant's messages have the role `user`, its own
 //! the role `assistant`.
 
-use domain::transcript::Message;
+use whetstone_domain::transcript::Message;
 
 /// The first message of the assistant, before the simulated user has written.
 const GREETING: &str = "Hello! How can I help you today?";
@@ -41,8 +41,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use domain::tool::ToolCall;
-    use domain::transcript::Opaque;
+    use whetstone_domain::tool::ToolCall;
+    use whetstone_domain::transcript::Opaque;
 
     fn user(text: &str) -> Message {
         Message::User { text: text.to_owned() }

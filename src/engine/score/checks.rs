@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::numbers::numbers;
 use super::shorten;
-use domain::pattern::Matcher;
-use domain::scenario::{Check, NumberCheck};
-use domain::schema::{self, Schema};
-use domain::score::{CheckKind, FailedCheck};
+use whetstone_domain::pattern::Matcher;
+use whetstone_domain::scenario::{Check, NumberCheck};
+use whetstone_domain::schema::{self, Schema};
+use whetstone_domain::score::{CheckKind, FailedCheck};
 
 /// The maximum length of a quotation of an answer or an expectation in evidence, in characters.
 const MAX_QUOTE: usize = 120;

@@ -2,11 +2,11 @@
 //! with it.
 
 use super::shorten;
-use domain::cluster::Failure;
-use domain::plan::DimensionPlan;
-use domain::scenario::Scenario;
-use domain::score::{DimensionScore, FailedCheck, Sample, ScenarioResult, ToolError};
-use domain::transcript::Transcript;
+use whetstone_domain::cluster::Failure;
+use whetstone_domain::plan::DimensionPlan;
+use whetstone_domain::scenario::Scenario;
+use whetstone_domain::score::{DimensionScore, FailedCheck, Sample, ScenarioResult, ToolError};
+use whetstone_domain::transcript::Transcript;
 
 /// The maximum length of the request that is kept, in characters.
 const MAX_REQUEST: usize = 1_000;
@@ -95,9 +95,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use domain::plan::scoring::Scorer;
-    use domain::score::{CheckKind, Score, ToolErrorKind};
-    use domain::transcript::{Ending, Message};
+    use whetstone_domain::plan::scoring::Scorer;
+    use whetstone_domain::score::{CheckKind, Score, ToolErrorKind};
+    use whetstone_domain::transcript::{Ending, Message};
 
     fn dimensions() -> Vec<DimensionPlan> {
         let dimension = |name: &str, weight: f64| DimensionPlan {

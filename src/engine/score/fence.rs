@@ -11,8 +11,8 @@
 
 use std::fmt::Write as _;
 
-use domain::hash::ContentHash;
-use domain::transcript::{Ending, Message, Transcript};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::transcript::{Ending, Message, Transcript};
 
 /// The maximum length of the text of one turn, in characters. The middle of a longer one is cut.
 const MAX_TURN: usize = 8_000;
@@ -125,8 +125,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use domain::tool::ToolCall;
-    use domain::transcript::Opaque;
+    use whetstone_domain::tool::ToolCall;
+    use whetstone_domain::transcript::Opaque;
 
     fn transcript(messages: Vec<Message>) -> Transcript {
         Transcript { scenario: "s".into(), repeat: 0, prompt: None, messages, ending: Ending::Answered }

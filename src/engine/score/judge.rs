@@ -16,13 +16,13 @@ use serde_json::{Map, Value, json};
 
 use super::tools::{spell_expected, spell_forbidden};
 use super::{ScoreError, fence, rubric};
-use domain::call::{AnswerSchema, ChatAnswer, ChatRequest, Parameters};
-use domain::ids::{DimensionName, ModelName, ScenarioId, ToolName};
-use domain::plan::{DimensionPlan, ModelUse};
-use domain::scenario::{CallOrder, ExtraCalls, Scenario};
-use domain::score::Score;
-use domain::transcript::{Message, Transcript};
-use domain::words::counted;
+use whetstone_domain::call::{AnswerSchema, ChatAnswer, ChatRequest, Parameters};
+use whetstone_domain::ids::{DimensionName, ModelName, ScenarioId, ToolName};
+use whetstone_domain::plan::{DimensionPlan, ModelUse};
+use whetstone_domain::scenario::{CallOrder, ExtraCalls, Scenario};
+use whetstone_domain::score::Score;
+use whetstone_domain::transcript::{Message, Transcript};
+use whetstone_domain::words::counted;
 
 /// The default temperature of a judge.
 const TEMPERATURE: f64 = 0.0;
@@ -282,10 +282,10 @@ mod tests {
 
     use super::super::MAX_EVIDENCE;
     use super::*;
-    use domain::call::{Finish, Temperature};
-    use domain::plan::scoring::Scorer;
-    use domain::tool::ToolCall;
-    use domain::transcript::{Ending, Opaque};
+    use whetstone_domain::call::{Finish, Temperature};
+    use whetstone_domain::plan::scoring::Scorer;
+    use whetstone_domain::tool::ToolCall;
+    use whetstone_domain::transcript::{Ending, Opaque};
 
     fn dimension(name: &str, rubric: &str) -> DimensionPlan {
         DimensionPlan {

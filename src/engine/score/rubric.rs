@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use domain::plan::DimensionPlan;
+use whetstone_domain::plan::DimensionPlan;
 
 /// A dimension as it is described to a judge.
 struct Rubric<'a> {

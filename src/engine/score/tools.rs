@@ -30,12 +30,14 @@ use serde_json::{Map, Value};
 
 use super::assignment::{NEVER, assign};
 use super::shorten;
-use domain::arguments::{Difference, differences, includes};
-use domain::ids::ToolName;
-use domain::scenario::{ArgumentMatch, CallOrder, Expectation, ExpectedCall, ExtraCalls, ForbiddenCall, ToolMock};
-use domain::score::{Score, ToolError, ToolErrorKind};
-use domain::tool::ToolCall;
-use domain::transcript::{Message, Transcript};
+use whetstone_domain::arguments::{Difference, differences, includes};
+use whetstone_domain::ids::ToolName;
+use whetstone_domain::scenario::{
+    ArgumentMatch, CallOrder, Expectation, ExpectedCall, ExtraCalls, ForbiddenCall, ToolMock,
+};
+use whetstone_domain::score::{Score, ToolError, ToolErrorKind};
+use whetstone_domain::tool::ToolCall;
+use whetstone_domain::transcript::{Message, Transcript};
 
 /// The maximum number of errors that are kept of one transcript; a looping agent makes hundreds.
 const MAX_ERRORS: usize = 10;
@@ -405,7 +407,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use domain::transcript::{Ending, Opaque};
+    use whetstone_domain::transcript::{Ending, Opaque};
 
     /// Compares with expectations, as if real tools had answered.
     fn score_tools(expect: &Expectation, transcript: &Transcript) -> ToolVerdict {

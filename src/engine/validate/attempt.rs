@@ -5,11 +5,11 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use decide::conclude::PatchCounts;
-use decide::critical::{Broken, dimensions_of, listed, named, scenarios};
-use domain::ids::DimensionName;
-use domain::patch::{Edit, Patch};
-use domain::words::{by_number, counted};
+use whetstone_decide::conclude::PatchCounts;
+use whetstone_decide::critical::{Broken, dimensions_of, listed, named, scenarios};
+use whetstone_domain::ids::DimensionName;
+use whetstone_domain::patch::{Edit, Patch};
+use whetstone_domain::words::{by_number, counted};
 
 /// The maximum number of a patch's edits in a report.
 const SHOWN_EDITS: usize = 10;
@@ -17,179 +17,179 @@ const SHOWN_EDITS: usize = 10;
 /// The maximum length in a report of a text of a patch, or of an answer that was not a patch, in characters.
 const SHOWN_CHARS: usize = 600;
 
-/// A patch that was asked for, or a merger of several, and what became of it.
+/// A proposed patch, or a merger of several, with its result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
     /// The round of the cycle, from 1.
     pub round: u32,
-    /// Whether it is a patch or patches together.
+    /// Whether it is a patch or a merger.
     #[serde(default)]
     pub kind: AttemptKind,
-    /// The clusters that it was found for, joined by `+`.
+    /// The ids of the clusters that it addresses, joined by `+`.
     pub cluster: String,
-    /// The first twelve digits of the prompt's hash; absent when there was nothing to try.
+    /// The first twelve digits of the hash of the patched prompt; absent if there was no prompt to test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// What the patch model said it would fix.
+    /// The patch model's description of the patch.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub rationale: String,
-    /// The edits, at most ten, long texts cut.
+    /// The edits, at most ten, with long texts truncated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<serde_json::Value>")]
     pub edits: Vec<Edit>,
-    /// What the patch model answered when that was no patch, cut.
+    /// The truncated answer of the patch model, if it was not a patch.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub answer: String,
-    /// Whether it survived, for one of its clusters at least.
+    /// Whether it survived validation, for at least one of its clusters.
     pub survived: bool,
-    /// What became of it, with figures: one entry a cluster of a patch, in the order of `cluster`, or one for a merger.
+    /// The results with their figures: one per cluster of a patch, in the order of `cluster`, or one for a merger.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outcomes: Vec<Outcome>,
-    /// The same in words.
+    /// The results in words.
     pub reason: String,
 }
 
-/// What an attempt is.
+/// The kind of an attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum AttemptKind {
-    /// A patch for one cluster or several.
+    /// A patch for one or more clusters.
     #[default]
     Patch,
-    /// The surviving patches in one prompt.
+    /// A merger of the surviving patches.
     Merger,
 }
 
-/// What became of a patch in one cluster, or of a merger.
+/// The result of a patch for one cluster, or of a merger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "camelCase")]
 pub enum Outcome {
-    /// There was nothing that could be tried.
+    /// There was nothing to test.
     Unusable {
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Every run ended in an error, which says nothing about a patch.
+    /// All runs ended in errors, so nothing is known about the patch.
     Errored {
-        /// Scenarios that were tried.
+        /// The number of scenarios that were run.
         scenarios: usize,
     },
-    /// It fixes none of the failures that it was tried on.
+    /// It fixes none of the failures that it was tested on.
     FixesNothing {
-        /// Failures that it was tried on, and whose runs could be compared.
+        /// The number of failures that it was tested on and whose runs could be compared.
         tried: usize,
     },
-    /// What it seemed to fix was not fixed in further repeats.
+    /// Further repeats did not confirm that it fixes anything.
     NotConfirmed {
-        /// What it seemed to fix.
+        /// What it seemed to fix at first.
         fixes: Fixes,
-        /// The gain of aggregate score in further repeats, in scenarios.
+        /// The sum over scenarios of the gain in aggregate score, in further repeats.
         again: f64,
     },
-    /// It breaks sentinels.
+    /// It breaks sentinels, which are scenarios that passed before.
     BreaksSentinels {
         /// What it fixes.
         fixes: Fixes,
         /// What it breaks.
         sentinels: Sentinels,
     },
-    /// Something critical newly fails with it.
+    /// A scenario newly fails in a critical dimension.
     BreaksCritical {
         /// What it fixes.
         fixes: Fixes,
         /// What it breaks.
         breaks: Vec<Broken>,
     },
-    /// It is worse on the full suite.
+    /// It is worse on the training and regression scenarios.
     FailsSuite {
         /// What it fixes.
         fixes: Fixes,
-        /// The suite.
+        /// The result on the training and regression scenarios.
         suite: SuiteResult,
     },
-    /// It fixes its cluster, in whole or in part, and breaks nothing.
+    /// It fixes failures of its cluster and breaks nothing.
     Survives {
         /// What it fixes.
         fixes: Fixes,
-        /// The sentinels.
+        /// The result on the sentinels.
         sentinels: Sentinels,
     },
-    /// Patches that cannot be in one prompt.
+    /// The patches cannot be combined in one prompt.
     Incompatible {
-        /// The patches.
+        /// The number of patches.
         patches: usize,
-        /// Those that do not apply after the others, or not within the token budget.
+        /// The number of patches that do not apply after the others, or exceed the token budget.
         left_out: usize,
     },
-    /// Patches in one prompt.
+    /// The patches were combined in one prompt.
     Together(Together),
 }
 
-/// What a patch fixes in a cluster.
+/// The failures of a cluster that a patch fixes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Fixes {
-    /// Failures that it fixes, in whole or in part.
+    /// The number of failures that it fixes in whole or in part.
     pub fixed: usize,
-    /// Failures in the cluster whose runs could be compared.
+    /// The number of failures in the cluster whose runs could be compared.
     pub compared: usize,
-    /// Failures in the cluster.
+    /// The number of failures in the cluster.
     pub failures: usize,
-    /// The gain of aggregate score over those that it fixes, in scenarios.
+    /// The sum over the fixed failures of the gain in aggregate score.
     pub gain: f64,
 }
 
-/// What a prompt does to scenarios that passed before.
+/// The result of a prompt on scenarios that passed before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sentinels {
-    /// Scenarios that passed before, and were run.
+    /// The number of scenarios that passed before and were run.
     pub scenarios: usize,
-    /// Those that fail now and did not before, in most of their further repeats.
+    /// The number of scenarios that newly fail, confirmed by most of their further repeats.
     pub broken: usize,
-    /// The pass rate that is lost over all of them, by further repeats of those that seemed broken: 0 to 1, below 0 for a gain.
+    /// The loss in pass rate over all of them, 0 to 1, negative for a gain. For those that seemed broken it is measured by further repeats.
     pub loss: f64,
-    /// How much of it is tolerated.
+    /// The tolerated loss.
     pub tolerated: f64,
 }
 
-/// How a prompt does on the training and regression part.
+/// The result of a prompt on the training and regression scenarios.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SuiteResult {
-    /// Scenarios that were run.
+    /// The number of scenarios that were run.
     pub scenarios: usize,
-    /// The first dimension that is worse, if one is.
+    /// The first dimension that is worse, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worse: Option<Worse>,
 }
 
-/// A dimension that is worse beyond the tolerance, with significance.
+/// A dimension that is significantly worse than tolerated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Worse {
     /// The dimension.
     pub dimension: DimensionName,
-    /// The upper bound of its difference.
+    /// The upper confidence bound of its difference.
     pub at_best: f64,
-    /// What is tolerated, as a positive number.
+    /// The tolerance, as a positive number.
     pub tolerated: f64,
 }
 
-/// How patches do in one prompt.
+/// The result of patches combined in one prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Together {
-    /// Distinct patches in it.
+    /// The number of distinct patches.
     pub patches: usize,
-    /// The gain of aggregate score over the training part, in scenarios.
+    /// The sum over the training scenarios of the gain in aggregate score.
     pub gain: f64,
-    /// What the patches gain in their own clusters, added up.
+    /// The sum of the gains of the patches in their own clusters.
     pub apart: f64,
-    /// Scenarios that could be compared.
+    /// The number of scenarios that could be compared.
     pub scenarios: usize,
-    /// The sentinels; absent when the gain did not suffice.
+    /// The result on the sentinels; absent if the gain was insufficient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentinels: Option<Sentinels>,
 }

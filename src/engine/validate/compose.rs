@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::attempt::shown_edit;
-use decide::critical::{Broken, DroppedEdit};
-use domain::hash::ContentHash;
-use domain::patch::{Edit, EditKey, Patch};
-use domain::plan::PatchingPlan;
-use domain::prompt::Prompt;
-use domain::prompt_set::PromptSet;
+use whetstone_decide::critical::{Broken, DroppedEdit};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::patch::{Edit, EditKey, Patch};
+use whetstone_domain::plan::PatchingPlan;
+use whetstone_domain::prompt::Prompt;
+use whetstone_domain::prompt_set::PromptSet;
 
 /// A cluster that a prompt addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub(crate) fn compose(patching: Option<&PatchingPlan>, base: &PromptSet, units: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::prompt::PromptFormat;
+    use whetstone_domain::prompt::PromptFormat;
 
     const BASE: &str = "# Role\nYou help.\n\n# Policies\n- Be polite.\n";
 

@@ -13,11 +13,11 @@ use super::compose::{Composed, Unit, compose};
 use crate::error::CycleError;
 use crate::evaluate::{CountedAs, Evaluator};
 use crate::subject::Subject;
-use decide::critical::{Broken, NewFailure, Part, Standing};
-use domain::plan::Plan;
-use domain::plan::RuntimePlan;
-use domain::score::Passes;
-use domain::suite::ScenarioKey;
+use whetstone_decide::critical::{Broken, NewFailure, Part, Standing};
+use whetstone_domain::plan::Plan;
+use whetstone_domain::plan::RuntimePlan;
+use whetstone_domain::score::Passes;
+use whetstone_domain::suite::ScenarioKey;
 
 /// Further repeats, of both prompts, in a scenario that seems to newly fail: an odd number, so that there is a majority.
 const FURTHER_REPEATS: u32 = 3;

@@ -8,12 +8,12 @@ use super::{Arena, CONFIRMING_REPEATS, Gains};
 use crate::error::CycleError;
 use crate::evaluate::{CountedAs, Evaluator};
 use crate::subject::Subject;
-use domain::hash::ContentHash;
-use domain::plan::Plan;
-use domain::score::{Evaluation, ScenarioResult};
-use domain::suite::ScenarioKey;
-use stats::distributions::student_isf;
-use stats::{reaches, t_test};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::plan::Plan;
+use whetstone_domain::score::{Evaluation, ScenarioResult};
+use whetstone_domain::suite::ScenarioKey;
+use whetstone_stats::distributions::student_isf;
+use whetstone_stats::{reaches, t_test};
 
 /// The gain of a scenario's aggregate score from which it counts as fixed, fully or partly: if two things are wrong, the
 /// patch for one of them must not be rejected because of the other.

@@ -8,8 +8,8 @@ use super::measure::differences;
 use super::{Arena, Found, Survivor};
 use crate::error::CycleError;
 use crate::subject::Subject;
-use decide::critical::Critical;
-use domain::patch::{Edit, Patch, RejectedPatch};
+use whetstone_decide::critical::Critical;
+use whetstone_domain::patch::{Edit, Patch, RejectedPatch};
 
 /// The share of the sum of the separate gains that a merged prompt has to gain.
 const KEPT_BY_MERGING: f64 = 0.5;
@@ -137,7 +137,7 @@ pub(crate) fn patch_of(units: &[Unit]) -> Patch {
 
 /// The patches that the edits with critical failures belong to, so that they are not proposed again.
 #[must_use]
-pub(crate) fn rejected(dropped: &[(Unit, Vec<decide::critical::Broken>)]) -> Vec<RejectedPatch> {
+pub(crate) fn rejected(dropped: &[(Unit, Vec<whetstone_decide::critical::Broken>)]) -> Vec<RejectedPatch> {
     let mut rejected: Vec<RejectedPatch> = Vec::new();
     for (unit, breaks) in dropped {
         let origin = &unit.origin;

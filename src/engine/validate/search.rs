@@ -13,10 +13,10 @@ use super::compose::{Member, Origin, Unit};
 use super::{Arena, CLUSTERS_AT_ONCE, DECISIVE, Fatal, Found, Survivor};
 use crate::error::CycleError;
 use crate::patch::{Asking, Candidate, Proposal, propose};
-use decide::critical::Critical;
-use domain::cluster::Cluster;
-use domain::patch::{EditKey, Patch, RejectedPatch};
-use domain::words::counted;
+use whetstone_decide::critical::Critical;
+use whetstone_domain::cluster::Cluster;
+use whetstone_domain::patch::{EditKey, Patch, RejectedPatch};
+use whetstone_domain::words::counted;
 
 /// A cluster for which patches are being searched.
 struct Open<'c> {

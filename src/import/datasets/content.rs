@@ -7,8 +7,8 @@ use super::super::error::ImportError;
 use super::super::read::{Item, scalar};
 use super::super::scenario::set_conversation;
 use super::super::{Notes, chat};
-use domain::scenario::{Expectation, Scenario};
-use domain::transcript::Message;
+use whetstone_domain::scenario::{Expectation, Scenario};
+use whetstone_domain::transcript::Message;
 
 /// Fields with the user's message, the likeliest first.
 const SAID: [&str; 9] =

@@ -11,10 +11,10 @@ use super::super::read::{Item, base};
 use super::super::scenario::Draft;
 use super::super::tools::SeenCalls;
 use super::{read_sample, scorers, targets};
-use domain::hash::ContentHash;
-use domain::ids::ScenarioId;
-use domain::tool::ToolDefinition;
-use domain::transcript::{Ending, Message, Transcript};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::ScenarioId;
+use whetstone_domain::tool::ToolDefinition;
+use whetstone_domain::transcript::{Ending, Message, Transcript};
 
 /// The contents of the logs.
 #[derive(Default)]

@@ -11,7 +11,7 @@ use super::super::Notes;
 use super::super::error::ImportError;
 use super::super::read::Item;
 use super::super::scenario::{alternatives, contains_one_of, literal, matches};
-use domain::scenario::Check;
+use whetstone_domain::scenario::Check;
 
 /// White space and punctuation, as Python's `string` has them.
 const AROUND: &str = r"[\s[:punct:]]*";

@@ -8,7 +8,7 @@ use super::super::read::Item;
 use super::super::scenario::{Draft, append, contains_one_of, empty, equals};
 use super::super::template::{self, Engine};
 use super::reference;
-use domain::scenario::Expectation;
+use whetstone_domain::scenario::Expectation;
 
 /// Fields of an item with the user's message, the likeliest first.
 const MESSAGES: [&str; 8] = ["messages", "input", "question", "query", "prompt", "message", "user_input", "text"];

@@ -6,7 +6,7 @@ use super::super::Notes;
 use super::super::error::ImportError;
 use super::super::read::{Item, base};
 use super::super::scenario::{alternatives, append, contains_one_of, matches, satisfies};
-use domain::scenario::Expectation;
+use whetstone_domain::scenario::Expectation;
 
 /// How samples are scored.
 pub(super) struct Grader {

@@ -11,8 +11,8 @@ use super::super::error::ImportError;
 use super::super::read::{self, Item, extension, scalar};
 use super::super::scenario::{append, contains_one_of, equals, literal, matches, not_contains, satisfies};
 use super::{Reading, resource};
-use domain::pattern;
-use domain::scenario::{Check, Expectation};
+use whetstone_domain::pattern;
+use whetstone_domain::scenario::{Check, Expectation};
 
 /// The maximum nesting of assertion sets.
 const MAX_DEPTH: usize = 8;

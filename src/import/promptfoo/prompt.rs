@@ -13,7 +13,7 @@ use super::super::template::{self, before_last, names};
 use super::Reading;
 use super::resource;
 use super::test::TestCase;
-use domain::scenario::{Scenario, ScriptedTurn};
+use whetstone_domain::scenario::{Scenario, ScriptedTurn};
 
 /// Variables with the user's message, the likeliest first.
 const MESSAGES: [&str; 8] =

@@ -3,7 +3,7 @@
 use super::super::read::Item;
 use super::super::tools;
 use super::{Reading, resource};
-use domain::tool::ToolDefinition;
+use whetstone_domain::tool::ToolDefinition;
 
 /// Adds the tools of all providers, in all formats: `{id, config}`, a mapping from the id to the rest, or a file with those.
 pub(super) fn tools(config: &Item, reading: &mut Reading, tools: &mut Vec<ToolDefinition>) {

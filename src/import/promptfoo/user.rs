@@ -6,7 +6,7 @@ use super::super::error::ImportError;
 use super::super::read::Item;
 use super::Reading;
 use super::test::TestCase;
-use domain::scenario::SimulatedUser;
+use whetstone_domain::scenario::SimulatedUser;
 
 /// The provider of the simulated user.
 pub(super) const SIMULATED_USER: &str = "promptfoo:simulated-user";

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::super::error::ImportError;
 use super::super::note::Notes;
 use super::{base, without_bom};
-use domain::words;
+use whetstone_domain::words;
 
 /// The rows of a CSV file with a header, each as an object of strings with its place. Cells are separated by commas, or by
 /// semicolons or tabs if the header has those and no comma. A row with another length than the header is left out and

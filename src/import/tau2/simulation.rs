@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::super::error::ImportError;
 use super::super::read::Item;
 use super::super::{Notes, chat, tau};
-use domain::hash::ContentHash;
-use domain::transcript::{Ending, Transcript};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::transcript::{Ending, Transcript};
 
 /// The runs of a result file, each with the id of its task. Runs that ended in an error of the benchmark are reported.
 pub(super) fn read(root: &Item, notes: &mut Notes) -> Result<Vec<Transcript>, ImportError> {

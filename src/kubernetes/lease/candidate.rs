@@ -20,7 +20,7 @@ use super::fence::Fence;
 use super::{Fitness, Settings};
 use crate::kubernetes::names::FIELD_MANAGER;
 use crate::kubernetes::revisions::revision;
-use engine::ports::Clock;
+use whetstone_engine::ports::Clock;
 
 /// The delay before a failed request for the Lease is retried.
 const RETRY: Duration = Duration::from_millis(500);

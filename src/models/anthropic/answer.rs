@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::super::answered::{Counted, Read, identifier, tokens};
 use super::super::attempt::Unusable;
-use domain::call::Finish;
-use domain::tool::ToolCall;
-use domain::transcript::OpaqueParts;
+use whetstone_domain::call::Finish;
+use whetstone_domain::tool::ToolCall;
+use whetstone_domain::transcript::OpaqueParts;
 
 #[derive(Deserialize)]
 struct Answered {
@@ -76,7 +76,7 @@ fn counted(usage: &Value) -> Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::money::Usage;
+    use whetstone_domain::money::Usage;
 
     fn message(content: &Value, stop_reason: &str) -> Vec<u8> {
         json!({

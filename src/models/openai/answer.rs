@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::super::answered::{Counted, Lenient, Read, identifier, tokens};
 use super::super::attempt::Unusable;
-use domain::call::Finish;
-use domain::tool::ToolCall;
-use domain::transcript::OpaqueParts;
+use whetstone_domain::call::Finish;
+use whetstone_domain::tool::ToolCall;
+use whetstone_domain::transcript::OpaqueParts;
 
 #[derive(Deserialize)]
 struct Completion {
@@ -257,7 +257,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use domain::money::Usage;
+    use whetstone_domain::money::Usage;
 
     fn completion(message: &Value, finish: &str) -> Vec<u8> {
         json!({

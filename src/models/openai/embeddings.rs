@@ -11,9 +11,9 @@ use super::super::answered::Lenient;
 use super::super::attempt::Unusable;
 use super::super::wire::merged;
 use super::answer::{Counts, counted};
-use domain::call::{EmbedRequest, Embeddings};
-use domain::money::Usage;
-use domain::words;
+use whetstone_domain::call::{EmbedRequest, Embeddings};
+use whetstone_domain::money::Usage;
+use whetstone_domain::words;
 
 #[derive(Serialize)]
 struct Embed<'a> {

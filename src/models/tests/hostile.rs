@@ -19,7 +19,7 @@ async fn asked(server: &Server, connections: Connections, tokens: Option<u64>) -
     let options = Options { connections: Some(connections), ..Options::default() };
     let key = |_: &ModelName, _: &KeyPlan| Some(SecretString::from(KEY));
     let client = Client::new(&BTreeMap::from([("worker".into(), plan(&server.base))]), &key, options).unwrap();
-    let parameters = domain::call::Parameters { max_output_tokens: tokens, ..Default::default() };
+    let parameters = whetstone_domain::call::Parameters { max_output_tokens: tokens, ..Default::default() };
     let request = ChatRequest { parameters: Arc::new(parameters), ..samples::question() };
     client.chat(&"worker".into(), &request, &CallTime::default()).await
 }
@@ -52,7 +52,7 @@ async fn long_answers_wait_for_room_and_not_on_their_own_time() {
     let memory = AnswerMemory { longest: 1 << 20, together: 2 << 20 };
     let connections = Connections::new().unwrap().with_memory(memory);
     let server = Server::start((0..16).map(|_| ok(&long(800_000))).collect()).await;
-    let asking = (0..16).map(|_| engine::held::until_done(asked(&server, connections.clone(), None)));
+    let asking = (0..16).map(|_| whetstone_engine::held::until_done(asked(&server, connections.clone(), None)));
     let answers = tokio::time::timeout(Duration::from_mins(1), futures::future::join_all(asking)).await.unwrap();
     assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.text.len() == 800_000)));
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::values::Chance;
-use domain::duration::HumanDuration;
+use whetstone_domain::duration::HumanDuration;
 
 /// Faults. Each is drawn from the seed, the bytes of the request and the number of the attempt.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::values::Amount;
-use domain::duration::HumanDuration;
+use whetstone_domain::duration::HumanDuration;
 
 /// Customers who write to the agent in production. Only used by `whetstone simulate --live-prompt`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -6,11 +6,11 @@ use sqlx::SqliteConnection;
 use super::error::Place;
 use super::finder::Found;
 use super::rows::write_json;
-use domain::call::{Answer, CallKey};
-use domain::hash::ContentHash;
-use domain::ids::{ModelName, ScenarioId};
-use domain::money::Money;
-use engine::ports::{LedgerEntry, Recorded, StoreError, StoreErrorKind};
+use whetstone_domain::call::{Answer, CallKey};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::ids::{ModelName, ScenarioId};
+use whetstone_domain::money::Money;
+use whetstone_engine::ports::{LedgerEntry, Recorded, StoreError, StoreErrorKind};
 
 #[derive(Serialize)]
 struct Row<'a> {

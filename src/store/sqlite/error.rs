@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::migrate::MigrateError;
 
-use engine::ports::{StoreError, StoreErrorKind};
+use whetstone_engine::ports::{StoreError, StoreErrorKind};
 
 // https://www.sqlite.org/rescode.html
 const BUSY: i32 = 5;

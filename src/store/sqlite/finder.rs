@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::error::Place;
 use super::identity::Identity;
 use super::writer::Reply;
-use domain::call::CallKey;
+use whetstone_domain::call::CallKey;
 
 /// The maximum number of keys in one query.
 const BATCH: usize = 256;

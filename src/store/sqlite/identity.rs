@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::error::Place;
-use engine::ports::StoreError;
+use whetstone_engine::ports::StoreError;
 
 /// The identity of a file in the file system: device and inode.
 type Inode = (u64, u64);

@@ -6,8 +6,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::Sqlite;
-use domain::hash::ContentHash;
-use engine::ports::{StoreError, StoreErrorKind};
+use whetstone_domain::hash::ContentHash;
+use whetstone_engine::ports::{StoreError, StoreErrorKind};
 
 const DOING: &str = "lock it for this cycle";
 

@@ -9,12 +9,12 @@ use super::rows::{Failure, hash, read_json, write_json};
 use super::versions::{is_taken, next_version, save_version};
 use super::writer::{begin, end};
 use crate::store::{REJECTED_REMEMBERED, SCORES_REMEMBERED};
-use domain::ids::DimensionName;
-use domain::patch::RejectedPatch;
-use domain::version::{Version, VersionPhase};
-use engine::ports::{CycleStart, Memory, StoreError};
+use whetstone_domain::ids::DimensionName;
+use whetstone_domain::patch::RejectedPatch;
+use whetstone_domain::version::{Version, VersionPhase};
+use whetstone_engine::ports::{CycleStart, Memory, StoreError};
 
-/// Opens a cycle, or opens it again. See [`engine::ports::History::open`].
+/// Opens a cycle, or opens it again. See [`whetstone_engine::ports::History::open`].
 pub(super) async fn open(
     connection: &mut SqliteConnection,
     place: &Place,

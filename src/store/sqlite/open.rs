@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::time::Instant;
 
 use super::error::{Place, is_busy};
-use engine::ports::{StoreError, StoreErrorKind};
+use whetstone_engine::ports::{StoreError, StoreErrorKind};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 

@@ -7,10 +7,10 @@ use super::rows::{Failure, write_json};
 use super::versions::save_version;
 use super::writer::{begin, end};
 use crate::store::{CLUSTER_EXAMPLES, CYCLES_KEPT};
-use domain::score::Sample;
-use engine::ports::{CycleRecord, StoreError, StoreErrorKind};
+use whetstone_domain::score::Sample;
+use whetstone_engine::ports::{CycleRecord, StoreError, StoreErrorKind};
 
-/// Closes a cycle. See [`engine::ports::History::close`].
+/// Closes a cycle. See [`whetstone_engine::ports::History::close`].
 pub(super) async fn close(
     connection: &mut SqliteConnection,
     place: &Place,

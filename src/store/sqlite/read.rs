@@ -12,11 +12,11 @@ use super::error::Place;
 use super::rows::hash;
 use super::writer::Job;
 use crate::store::{CallRow, ClusterRow, CycleSummary, ScoreRow, Store, Total, VersionRow};
-use domain::call::{CallKey, ModelIdentity};
-use domain::hash::ContentHash;
-use domain::money::{Money, Usage};
-use domain::version::{Version, VersionPhase};
-use engine::ports::StoreError;
+use whetstone_domain::call::{CallKey, ModelIdentity};
+use whetstone_domain::hash::ContentHash;
+use whetstone_domain::money::{Money, Usage};
+use whetstone_domain::version::{Version, VersionPhase};
+use whetstone_engine::ports::StoreError;
 
 /// The maximum number of cycles returned for a prefix.
 const MATCHES: i64 = 16;

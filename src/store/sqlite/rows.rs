@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::Place;
-use domain::hash::ContentHash;
-use engine::ports::StoreError;
+use whetstone_domain::hash::ContentHash;
+use whetstone_engine::ports::StoreError;
 
 /// Why a transaction on the history failed.
 pub(super) enum Failure {

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::store::Store;
 use crate::store::conformance::{entry, hash};
-use domain::call::Answer;
-use domain::hash::ContentHash;
-use engine::ports::StoreErrorKind;
+use whetstone_domain::call::Answer;
+use whetstone_domain::hash::ContentHash;
+use whetstone_engine::ports::StoreErrorKind;
 
 async fn fixture() -> (TempDir, Sqlite) {
     let folder = tempfile::tempdir().unwrap();

@@ -5,9 +5,9 @@ use sqlx::SqliteConnection;
 use super::error::Place;
 use super::rows::write_json;
 use super::writer::{begin, end};
-use domain::ids::VersionName;
-use domain::version::{Version, VersionPhase};
-use engine::ports::StoreError;
+use whetstone_domain::ids::VersionName;
+use whetstone_domain::version::{Version, VersionPhase};
+use whetstone_engine::ports::StoreError;
 
 /// Whether a version of the object has this number.
 pub(super) async fn is_taken(

@@ -7,9 +7,9 @@ use super::calls;
 use super::error::Place;
 use super::identity::Identity;
 use super::{memory, outcome, versions};
-use domain::call::CallKey;
-use domain::version::Version;
-use engine::ports::{CycleRecord, CycleStart, Memory, StoreError};
+use whetstone_domain::call::CallKey;
+use whetstone_domain::version::Version;
+use whetstone_engine::ports::{CycleRecord, CycleStart, Memory, StoreError};
 
 /// The maximum number of calls in one transaction, which limits how long the first of them waits.
 const BATCH: usize = 512;

@@ -6,10 +6,10 @@ use comfy_table::{Table, presets};
 
 use super::inline;
 use crate::web::terminal::line;
-use decide::critical::{DroppedEdit, Standing, named};
-use domain::patch::Edit;
-use engine::report::Report;
-use engine::validate::attempt::{Attempt, AttemptKind};
+use whetstone_decide::critical::{DroppedEdit, Standing, named};
+use whetstone_domain::patch::Edit;
+use whetstone_engine::report::Report;
+use whetstone_engine::validate::attempt::{Attempt, AttemptKind};
 
 /// Patches whose text the Markdown report shows; `report.json` has all of them.
 const SHOWN_PATCHES: usize = 40;

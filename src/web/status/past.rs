@@ -10,7 +10,7 @@ use crate::api::status::FinishedCycle;
 use crate::api::{AgentOptimization, PromptVersion};
 use crate::web::moment::{relative, took};
 use crate::web::terminal::{Tone, harmless, line, lines, short};
-use domain::words::counted;
+use whetstone_domain::words::counted;
 
 /// The indentation of the reasons below a row.
 const REASON_COLUMN: usize = 6;

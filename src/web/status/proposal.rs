@@ -10,7 +10,7 @@ use crate::api::status::Challenger;
 use crate::api::{AgentOptimization, PromptVersion};
 use crate::web::moment::relative;
 use crate::web::terminal::{Tone, line, short};
-use domain::version::VersionPhase;
+use whetstone_domain::version::VersionPhase;
 
 /// The maximum number of lines of a diff.
 const LINES: usize = 60;

@@ -7,7 +7,7 @@ use crate::api::status::{SignalState, SignalStatus, WatchStatus};
 use crate::api::watch::{Signal, Watch};
 use crate::web::moment::relative;
 use crate::web::terminal::{Tone, line, lines};
-use domain::figure::figure;
+use whetstone_domain::figure::figure;
 
 /// Significant digits of a value.
 const DIGITS: i32 = 4;

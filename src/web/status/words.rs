@@ -6,7 +6,7 @@ use super::condition;
 use crate::api::AgentOptimization;
 use crate::api::status::{Cause, CycleKind, CycleVerdict, Phase};
 use crate::web::terminal::Tone;
-use domain::version::VersionPhase;
+use whetstone_domain::version::VersionPhase;
 
 /// The health of an object, as scripts distinguish it. Corresponds to kstatus' `Current`, `InProgress` and `Failed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

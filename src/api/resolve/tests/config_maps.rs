@@ -46,7 +46,7 @@ fn a_prompt_in_binary_data_is_read_and_a_target_is_looked_at() {
 
     let inline = "{inline: \"# Role\"}";
     let target = |rest: &str| {
-        let hash = domain::hash::ContentHash::of_bytes(b"# Role");
+        let hash = whetstone_domain::hash::ContentHash::of_bytes(b"# Role");
         map(&format!("metadata: {{name: live}}\n{rest}\ndata: {{system-prompt: \"# Role\", prompt-hash: \"{hash}\"}}"))
     };
     assert_eq!(with_maps(&target(""), inline).0, [""; 0]);

@@ -55,6 +55,8 @@ fn an_error_about_another_file_says_what_is_expected() {
     let said = |text: &str| outcome(text, &[]).unwrap_err().to_string();
     insta::assert_snapshot!(said(""), @"agent.yaml:1:1: the file is empty; a resource begins with apiVersion: whetstone.dev/v1alpha1, kind: AgentOptimization");
     insta::assert_snapshot!(said("just text"), @r#"agent.yaml:1:1: expected a resource (apiVersion, kind, metadata, spec) or a pipeline, found the string "just text""#);
+    insta::assert_snapshot!(said("seed: 7\nskills: []\n"), @"agent.yaml:1:1: expected a resource (apiVersion, kind, metadata, spec) or a pipeline, found a mapping of seed, skills");
+    insta::assert_snapshot!(said("{a: 1, b: 2, c: 3, d: 4, e: 5, f: 6}"), @"agent.yaml:1:1: expected a resource (apiVersion, kind, metadata, spec) or a pipeline, found a mapping of a, b, c, d, e, …");
     insta::assert_snapshot!(said("kind: Deployment\napiVersion: apps/v1\n"), @"agent.yaml:1:1: no AgentOptimization and no pipeline in this file; found Deployment");
     insta::assert_snapshot!(said("spec: {}\n"), @r#"
     agent.yaml:1:1: apiVersion: missing required field (`whetstone.dev/v1alpha1`)

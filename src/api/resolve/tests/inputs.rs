@@ -2,7 +2,7 @@
 
 use super::super::{References, resolve};
 use crate::api::Submission;
-use domain::plan::Plan;
+use whetstone_domain::plan::Plan;
 
 const PLAIN: &str = include_str!("fixtures/plain.yaml");
 const FULL: &str = include_str!("fixtures/full.yaml");

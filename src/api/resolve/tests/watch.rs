@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use domain::plan::watch::{CredentialPlan, HeaderPlan, Margin, ReevaluationPlan, WatchPlan};
+use whetstone_domain::plan::watch::{CredentialPlan, HeaderPlan, Margin, ReevaluationPlan, WatchPlan};
 
 const TARGET: &str = "  promotion: {target: {configMap: support-prompt-live}}\n";
 /// A warning of the resource that is not the watch's.

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use super::super::{MAX_EVIDENCE, shorten};
 use super::{Fault, GRADES, Judgement};
-use domain::call::{ChatAnswer, Finish};
-use domain::plan::DimensionPlan;
-use domain::score::Score;
+use whetstone_domain::call::{ChatAnswer, Finish};
+use whetstone_domain::plan::DimensionPlan;
+use whetstone_domain::score::Score;
 
 /// The tags around a model's thinking.
 const THINKING: [(&str, &str); 3] =
@@ -173,7 +173,7 @@ fn whole_number(value: &Value) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::plan::scoring::Scorer;
+    use whetstone_domain::plan::scoring::Scorer;
 
     fn dimension() -> DimensionPlan {
         DimensionPlan {

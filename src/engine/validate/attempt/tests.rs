@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use decide::critical::Part;
+use whetstone_decide::critical::Part;
 
 fn fixes() -> impl Strategy<Value = Fixes> {
     (0..20_usize, 0..20_usize, 0..20_usize, 0.0..9.0_f64).prop_map(|(fixed, other, errors, gain)| Fixes {

@@ -6,7 +6,7 @@ use super::super::super::error::ImportError;
 use super::super::super::read::scalar;
 use super::super::Reading;
 use super::Assertion;
-use domain::scenario::{ArgumentMatch, CallOrder, Expectation, ExpectedCall, ExtraCalls, ForbiddenCall};
+use whetstone_domain::scenario::{ArgumentMatch, CallOrder, Expectation, ExpectedCall, ExtraCalls, ForbiddenCall};
 
 /// The maximum number of expected calls of one tool.
 const MOST_CALLS: u64 = 20;

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::super::{Format, Imported, import};
 use super::kinds::KINDS;
 use super::*;
-use domain::scenario::{ArgumentMatch, CallOrder, ExpectedCall, ExtraCalls};
+use whetstone_domain::scenario::{ArgumentMatch, CallOrder, ExpectedCall, ExtraCalls};
 
 /// What one test with these assertions is imported to.
 fn of(asserts: &Value) -> Imported {
