@@ -8,7 +8,6 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use whetstone_domain::call::{CallKey, ModelIdentity};
-use whetstone_domain::cluster::{Failure, Rule};
 use whetstone_domain::hash::ContentHash;
 use whetstone_domain::ids::{DimensionName, ModelName, ScenarioId};
 use whetstone_domain::money::{Money, Usage};
@@ -21,10 +20,7 @@ mod sqlite;
 
 pub use sqlite::{ObjectLock, Sqlite};
 
-/// The number of a cluster's failures that are kept as examples.
-pub const CLUSTER_EXAMPLES: usize = 5;
-
-/// The number of the newest cycles of an object that keep their report, scores and clusters. Older ones keep one line.
+/// The number of the newest cycles of an object that keep their report and scores. Older ones keep one line.
 pub const CYCLES_KEPT: u32 = 100;
 
 /// The number of the newest rejected patches in the memory of a cycle.
@@ -56,13 +52,6 @@ pub trait Store: Ledger + History {
         object: &'a str,
         cycle: ContentHash,
     ) -> BoxFuture<'a, Result<Option<serde_json::Value>, StoreError>>;
-
-    /// The clusters of a cycle, in the order of its report.
-    fn clusters<'a>(
-        &'a self,
-        object: &'a str,
-        cycle: ContentHash,
-    ) -> BoxFuture<'a, Result<Vec<ClusterRow>, StoreError>>;
 
     /// The scores of the prompts of a cycle, by prompt, dimension and scenario.
     fn scores<'a>(&'a self, object: &'a str, cycle: ContentHash) -> BoxFuture<'a, Result<Vec<ScoreRow>, StoreError>>;
@@ -102,23 +91,6 @@ pub struct CycleSummary {
     pub ended_at: Option<Timestamp>,
     /// The verdict, if it ended.
     pub verdict: Option<String>,
-}
-
-/// A recorded cluster.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClusterRow {
-    /// Its id within the cycle.
-    pub id: String,
-    /// What goes wrong, and where.
-    pub label: String,
-    /// What the members have in common.
-    pub rule: Rule,
-    /// The summed impact of the members.
-    pub weight: f64,
-    /// The number of members.
-    pub size: u64,
-    /// Those nearest to the centre, at most [`CLUSTER_EXAMPLES`].
-    pub examples: Vec<Failure>,
 }
 
 /// The score of one prompt in one scenario and dimension.

@@ -131,6 +131,34 @@ pub struct AgentOptimizationSpec {
     pub budget: Option<Budget>,
 }
 
+impl AgentOptimizationSpec {
+    /// An agent and its scenarios, with defaults for everything else.
+    #[must_use]
+    pub fn new(agent: Agent, scenarios: Vec<ScenarioSource>) -> Self {
+        Self {
+            profile: Profile::default(),
+            suspend: false,
+            pin: None,
+            schedule: None,
+            agent,
+            models: Vec::new(),
+            scenarios,
+            split: None,
+            execution: None,
+            calibration: None,
+            scoring: None,
+            clustering: None,
+            patching: None,
+            validation: None,
+            probe: None,
+            promotion: None,
+            watch: None,
+            export: None,
+            budget: None,
+        }
+    }
+}
+
 /// How the agent is run on the scenarios.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

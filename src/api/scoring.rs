@@ -27,6 +27,13 @@ pub struct Scoring {
     pub dimensions: Vec<Dimension>,
 }
 
+impl Scoring {
+    /// These dimensions, and this judge of what checks do not score.
+    pub(super) fn of(judge: Option<ChatModelRef>, dimensions: Vec<Dimension>) -> Self {
+        Self { judge, dimensions }
+    }
+}
+
 /// An embedding model of `spec.models`, by name, and how it is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 pub struct EmbeddingModelRef {

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use comfy_table::{Table, presets};
 use serde_json::json;
 
 use super::Format;
 use super::cluster::{Cluster, ClusterArgs};
 use super::exit::{Exit, WrongArguments};
+use super::output;
 use super::show::open;
 use crate::api::PromptVersion;
 use crate::api::prompt_version::PromptVersionSpec;
@@ -163,7 +163,7 @@ async fn of_store(arguments: &Arguments, path: &Path) -> anyhow::Result<Exit> {
         let of = object.map_or_else(String::new, |object| format!(" of {object}"));
         format!("no cycles{of} in {}; run one with `whetstone run -f FILE`\n", path.display())
     } else {
-        let mut table = table(["cycle", "object", "verdict", "champion", "started"]);
+        let mut table = output::table(["cycle", "object", "verdict", "champion", "started"]);
         for cycle in &cycles {
             table.add_row([
                 cycle.cycle.short(),
@@ -173,7 +173,7 @@ async fn of_store(arguments: &Arguments, path: &Path) -> anyhow::Result<Exit> {
                 cycle.started_at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
             ]);
         }
-        let mut lineage = self::table(["object", "version", "phase", "parent", "prompt", "addresses"]);
+        let mut lineage = output::table(["object", "version", "phase", "parent", "prompt", "addresses"]);
         for (object, row) in &versions {
             let version = &row.version;
             lineage.add_row([
@@ -206,12 +206,6 @@ fn addressed(labels: &[String]) -> String {
 /// `NAMESPACE/NAME`; the namespace is `default` unless given.
 fn object_of(name: &str) -> String {
     if name.contains('/') { name.to_owned() } else { format!("default/{name}") }
-}
-
-fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    table
 }
 
 #[cfg(test)]

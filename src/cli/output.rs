@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use comfy_table::{Table, presets};
 
 use super::Format;
 use super::exit::WrongArguments;
@@ -14,6 +15,13 @@ use whetstone_decide::conclude::Verdict;
 use whetstone_domain::plan::Plan;
 use whetstone_engine::report::{Kind, Report};
 use whetstone_engine::{Outcome, apply};
+
+/// A table without lines.
+pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    table
+}
 
 /// Creates the directory and checks that it is writable, before anything is paid.
 pub(super) fn prepare(dir: &Path) -> anyhow::Result<()> {

@@ -18,8 +18,6 @@ pub(super) const ROLLED_BACK: &str = "RolledBack";
 pub(super) const SIGNALS_AVAILABLE: &str = "SignalsAvailable";
 /// The champion does worse than it should, and serves anyway.
 pub(super) const DEGRADED: &str = "Degraded";
-/// The last cycle ran out of its budget.
-pub(super) const BUDGET_EXHAUSTED: &str = "BudgetExhausted";
 /// The spec is valid, but parts of it may not have the intended effect.
 pub(super) const SPEC_WARNINGS: &str = "SpecWarnings";
 

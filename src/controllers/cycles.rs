@@ -187,10 +187,10 @@ impl Cycles {
                 let result = match result.map_err(JoinError::try_into_panic) {
                     Ok(Some(result)) => result,
                     Ok(None) | Err(Err(_)) => return,
-                    Err(Ok(panic)) => Err(Failed {
-                        message: format!("the cycle panicked: {}; this is a defect of Whetstone", words(&*panic)),
-                        needs_a_person: true,
-                    }),
+                    Err(Ok(panic)) => {
+                        let message = format!("the cycle panicked: {}; this is a defect of Whetstone", words(&*panic));
+                        Err(Failed::permanent(message))
+                    }
                 };
                 *lock(&ended) = Some(Ended { cycle, champion, result });
                 let _ = trigger.send(owner);

@@ -29,6 +29,7 @@ use whetstone_domain::lifecycle::CycleKind;
 use whetstone_domain::money::BudgetExhausted;
 use whetstone_domain::plan::{KeyPlan, Plan};
 use whetstone_domain::prompt::Prompt;
+use whetstone_domain::prompt_set::PromptSet;
 use whetstone_domain::score::Score;
 use whetstone_domain::series::Series;
 use whetstone_domain::version::{Version, VersionPhase};
@@ -74,23 +75,21 @@ enum Stop {
 
 impl From<ReconcileError> for Stop {
     fn from(error: ReconcileError) -> Self {
-        Self::Failed(Failed { message: error.to_string(), needs_a_person: false })
+        Self::Failed(Failed::temporary(error.to_string()))
     }
 }
 
 impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
-        let needs_a_person = !error.kind.is_retryable();
-        Self::Failed(Failed { message: error.to_string(), needs_a_person })
+        CycleError::Store(error).into()
     }
 }
 
 impl From<CycleError> for Stop {
     fn from(error: CycleError) -> Self {
-        match error {
-            CycleError::Stopped => Self::Stopped,
-            CycleError::Store(error) => error.into(),
-            error => Self::Failed(Failed { needs_a_person: !error.is_retryable(), message: error.to_string() }),
+        match error.cause() {
+            None => Self::Stopped,
+            Some(cause) => Self::Failed(Failed { message: error.to_string(), cause }),
         }
     }
 }
@@ -101,7 +100,7 @@ async fn attempt(
     cycle: &RunningCycle,
     Supervision { stop, meter, pauses }: Supervision,
 ) -> Result<CycleFacts, Stop> {
-    let failed = |message: String| Stop::Failed(Failed { message, needs_a_person: true });
+    let failed = |message: String| Stop::Failed(Failed::permanent(message));
     let owner = key_of(object);
     let uid = object.metadata.uid.clone().unwrap_or_default();
     let record = record::read(&object.status.clone().unwrap_or_default());
@@ -111,18 +110,18 @@ async fn attempt(
     let known = known.map_err(Attempt::ListVersions.on(&owner.namespace, &owner.name))?;
     let text_of = |wanted: ContentHash| {
         let prompts = known.iter().map(|version| &version.spec.prompt);
-        prompts.into_iter().find(|prompt| ContentHash::of_bytes(prompt.as_bytes()) == wanted).cloned()
+        prompts.into_iter().find(|prompt| PromptSet::hash_of(prompt) == wanted).cloned()
     };
     let Some(champion_text) = text_of(champion.hash) else {
         let message = format!("the PromptVersion of {} is not there yet", champion.version);
-        return Err(Stop::Failed(Failed { message, needs_a_person: false }));
+        return Err(Stop::Failed(Failed::temporary(message)));
     };
     let Prepared { mut plan, keys } =
         resolve::plan(object, &champion_text, context).await?.map_err(|blocker| failed(blocker.message))?;
     if cycle.inputs.as_str() != plan.inputs().to_string() {
         // The next reconcile starts another cycle, or this one again if the change was reverted.
         let message = "what it is about was changed while it was starting".to_owned();
-        return Err(Stop::Failed(Failed { message, needs_a_person: false }));
+        return Err(Stop::Failed(Failed::temporary(message)));
     }
     let series = cycle.series.of(&uid);
     plan.execution.series = match cycle.kind {
@@ -235,7 +234,7 @@ async fn lock_object(store: &Sqlite, object: &str, stop: &CancellationToken) -> 
 
 /// A version, as the store records it.
 fn remembered(version: &PromptVersion, champion: ContentHash) -> Option<Version> {
-    let hash = ContentHash::of_bytes(version.spec.prompt.as_bytes());
+    let hash = PromptSet::hash_of(&version.spec.prompt);
     let status = version.status.as_ref();
     let phase = match status.and_then(|status| status.phase) {
         _ if hash == champion => VersionPhase::Champion,

@@ -13,15 +13,7 @@
 //! Each becomes a [`Reason`], whether it holds or not. The verdict is the worst of theirs: **promote** when all
 //! hold, **reject** when one is refuted, **inconclusive** otherwise.
 //!
-//! | requirement | holds | refuted | neither |
-//! |---|---|---|---|
-//! | superiority of the aggregate (or of every dimension) | p ≤ level, corrected by Holm | significantly worse; or an improvement as great as the tolerance is excluded | chance could explain it |
-//! | non-inferiority of each dimension | a drop beyond the tolerance is excluded | a drop beyond it is significant | neither is excluded |
-//! | minimum score, thresholds | the challenger's mean reaches it | it misses it significantly | it misses it, within chance |
-//! | critical dimensions | no scenario newly fails | one does | the challenger has no score where the champion passed |
-//! | sample size | as many scenarios as required | | fewer: then statistics refute nothing either |
-//! | never rejected before | | it was | |
-//! | sound evidence | | | a score is not finite, a scenario is there twice |
+//! The requirements are listed in `requirements`.
 //!
 //! An improvement smaller than the tolerance is not worth having for the same reason that a drop within it does no harm;
 //! one that is *shown* to be positive is promoted all the same. A scenario newly fails when the champion passed more
@@ -85,30 +77,16 @@ pub fn gate(evidence: &Evidence, rules: &Rules) -> Report {
     }
     let contrasts = Contrasts::of(evidence, rules);
     let claim = Claim::of(&contrasts, evidence, rules);
-    let newly_failed: Vec<_> =
-        (0..rules.dimensions.len()).map(|dimension| requirements::newly_failed(evidence, dimension)).collect();
-
-    let mut findings = statistical(&contrasts, &claim, evidence, rules);
-    if contrasts.aggregate.scenarios() < rules.minimum_sample_size {
-        findings = findings.into_iter().map(Finding::soften).collect();
-    }
-    for (index, (rule, newly_failed)) in rules.dimensions.iter().zip(&newly_failed).enumerate() {
-        let unscored = requirements::unscored(evidence, index);
-        findings.extend(requirements::critical(rule, newly_failed, &unscored, &contrasts.dimensions[index]));
-    }
-    findings.push(requirements::sample(&contrasts.aggregate, evidence, &claim, rules));
-    if evidence.rejected_before {
-        findings.push(requirements::rejected_before());
-    }
+    let findings = requirements::all(&contrasts, &claim, evidence, rules);
 
     let level = rules.significance_level;
-    let dimensions = rules.dimensions.iter().zip(&contrasts.dimensions).zip(newly_failed);
-    let dimensions = dimensions.map(|((rule, contrast), newly_failed)| DimensionComparison {
+    let dimensions = rules.dimensions.iter().zip(&contrasts.dimensions).enumerate();
+    let dimensions = dimensions.map(|(index, (rule, contrast))| DimensionComparison {
         name: rule.name.clone(),
         comparison: contrast.comparison(level),
         non_inferiority_p_value: contrast.non_inferiority(rules.regression_tolerance),
         threshold: requirements::threshold_value(rule, evidence),
-        newly_failed,
+        newly_failed: requirements::newly_failed(evidence, index),
     });
     let settles_at = settles_at(&findings, rules);
     let reasons: Vec<Reason> = findings.into_iter().map(|finding| finding.reason).collect();
@@ -126,24 +104,6 @@ pub fn gate(evidence: &Evidence, rules: &Rules) -> Report {
         minimum_detectable_effect: contrasts.aggregate.detectable(claim.planning_level),
         settles_at: settles_at.filter(|_| verdict == Verdict::Inconclusive),
     }
-}
-
-/// The requirements that more scenarios could settle.
-fn statistical(contrasts: &Contrasts, claim: &Claim, evidence: &Evidence, rules: &Rules) -> Vec<Finding> {
-    let mut findings = requirements::superiority(contrasts, claim, evidence, rules);
-    let dimensions = || rules.dimensions.iter().zip(&contrasts.dimensions);
-    let compared = contrasts.aggregate.scenarios();
-    for (index, (rule, contrast)) in dimensions().enumerate() {
-        let lost = requirements::one_sided(evidence, index);
-        findings.push(requirements::non_inferiority(contrast, compared, rule, lost, rules));
-    }
-    if contrasts.aggregate.scenarios() > 0 && rules.minimum_score > 0.0 {
-        findings.push(requirements::minimum_score(&contrasts.aggregate, rules));
-    }
-    findings.extend(
-        dimensions().filter_map(|(rule, contrast)| requirements::threshold(contrast, compared, rule, evidence, rules)),
-    );
-    findings
 }
 
 /// The scenarios that settle everything that is open; `None` when nothing is, or when no number would.

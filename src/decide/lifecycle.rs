@@ -9,6 +9,7 @@
 mod agenda;
 mod champion;
 mod deferral;
+mod failure;
 mod note;
 mod outcome;
 mod record;
@@ -21,8 +22,9 @@ mod tests;
 use jiff::Timestamp;
 
 pub use self::deferral::{Deferred, without_new_versions};
-pub use self::note::{EventReason, Note, Obstacle, ObstacleReason};
-pub use self::outcome::{ChallengerFacts, CycleFacts, Ended, Failed, Gated, Remeasured, TooDear};
+pub use self::failure::{Failed, FailureCause};
+pub use self::note::{CYCLE_CONDITIONS, CycleCondition, EventReason, Note, Obstacle, ObstacleReason};
+pub use self::outcome::{ChallengerFacts, CycleFacts, Ended, Gated, Remeasured, TooDear};
 pub use self::record::{
     Challenger, Cost, Exhausted, FinishedCycle, Handled, Record, RunningCycle, ScheduleState, Serving, VersionId,
     Waiting, Watch,
@@ -36,6 +38,7 @@ use whetstone_domain::lifecycle::{Origin, Phase};
 use whetstone_domain::money::Money;
 use whetstone_domain::plan::promotion::{Approval, OnBaseChange};
 use whetstone_domain::plan::watch::WatchPlan;
+use whetstone_domain::prompt_set::PromptSet;
 
 /// What a person wants: from the spec and the annotations.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,7 +105,7 @@ impl PromptText {
     /// This text, with its hash.
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self { hash: ContentHash::of_bytes(text.as_bytes()), text }
+        Self { hash: PromptSet::hash_of(&text), text }
     }
 }
 

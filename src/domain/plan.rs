@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 pub use self::inputs::InputsId;
 pub use self::model::{HeaderPlan, KeyPlan, LimitsPlan, ModelPlan, ModelUse, Provider};
@@ -72,6 +73,43 @@ pub struct Plan {
     pub currency: String,
     /// Warnings, each with its field.
     pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// The settings that are inputs of a cycle as they are, by name. A new field of the plan has to be named here, and a new
+    /// setting is omitted at its default, so that plans without it keep their identity.
+    fn settings(&self) -> [(&'static str, Value); 5] {
+        let Self {
+            dimensions,
+            clustering,
+            patching,
+            validation,
+            gate,
+            // Converted for the identity: see `inputs`.
+            namespace: _,
+            name: _,
+            champion: _,
+            tools: _,
+            runtime: _,
+            models: _,
+            scenarios: _,
+            split: _,
+            execution: _,
+            // No inputs: changing them starts no cycle.
+            profile: _,
+            target: _,
+            budget: _,
+            currency: _,
+            warnings: _,
+        } = self;
+        [
+            ("dimensions", json!(dimensions)),
+            ("clustering", json!(clustering)),
+            ("patching", json!(patching)),
+            ("validation", json!(validation)),
+            ("gate", json!(gate)),
+        ]
+    }
 }
 
 /// How the agent is run.

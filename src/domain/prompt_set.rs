@@ -42,6 +42,12 @@ impl PromptSet {
         self
     }
 
+    /// The identity of a set of one prompt with this text, whether or not it can be divided into sections.
+    #[must_use]
+    pub fn hash_of(text: &str) -> ContentHash {
+        ContentHash::of_bytes(text.as_bytes())
+    }
+
     /// The identity of the set: the hash of the text if it has one prompt, else that of the hashes by participant.
     #[must_use]
     pub fn hash(&self) -> ContentHash {
@@ -70,6 +76,12 @@ mod tests {
     }
 
     /// The first literal is the BLAKE3 hash of the text, as recorded by releases before there were sets.
+    #[test]
+    fn a_text_has_the_hash_of_its_set() {
+        let text = "# Role\nHelp.";
+        assert_eq!(PromptSet::hash_of(text), PromptSet::from(prompt(text)).hash());
+    }
+
     #[test]
     fn a_set_of_one_prompt_has_the_hash_of_its_text_and_a_larger_one_that_of_all() {
         let alone = PromptSet::from(prompt("You help.\n"));

@@ -2,6 +2,7 @@
 
 use super::calls::CallFailure;
 use super::ports::{CallError, StoreError};
+use whetstone_decide::lifecycle::FailureCause;
 use whetstone_domain::money::BudgetExhausted;
 use whetstone_domain::words::{by_number, counted};
 
@@ -73,6 +74,15 @@ impl CycleError {
             Self::Store(error) => error.kind.category(),
             Self::BudgetExhausted(_) => "budget",
             Self::TooManyErrors { .. } | Self::NothingScored { .. } => "errors",
+        }
+    }
+
+    /// What the operator makes of the failure; `None` if the cycle was asked to stop.
+    #[must_use]
+    pub fn cause(&self) -> Option<FailureCause> {
+        match self {
+            Self::Stopped => None,
+            error => Some(FailureCause::of(error.is_retryable())),
         }
     }
 

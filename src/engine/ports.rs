@@ -12,7 +12,6 @@ use whetstone_decide::conclude::Verdict;
 use whetstone_domain::call::{
     Answer, CallKey, ChatAnswer, ChatRequest, EmbedRequest, Embeddings, ModelIdentity, Phase, Purpose,
 };
-use whetstone_domain::cluster::Cluster;
 use whetstone_domain::hash::ContentHash;
 use whetstone_domain::ids::{DimensionName, ModelName, ScenarioId, VersionName};
 use whetstone_domain::money::{Money, Usage};
@@ -262,10 +261,8 @@ pub struct CycleRecord {
     pub report: serde_json::Value,
     /// Champion and challenger.
     pub versions: Vec<Version>,
-    /// Patches that were tried and rejected.
-    pub rejected: Vec<RejectedPatch>,
-    /// The clusters.
-    pub clusters: Vec<Cluster>,
+    /// What the search leaves to later cycles.
+    pub kept: Kept,
     /// How champion and challenger did, scenario by scenario.
     pub evaluations: Vec<Evaluation>,
     /// The names of the dimensions, in the order of the evaluations.
@@ -274,6 +271,13 @@ pub struct CycleRecord {
     pub champion_scores: BTreeMap<DimensionName, f64>,
     /// The time of the end.
     pub at: jiff::Timestamp,
+}
+
+/// What a search leaves to later cycles.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// Patches that were tried and rejected.
+    pub rejected: Vec<RejectedPatch>,
 }
 
 /// The store failed.

@@ -46,17 +46,9 @@ pub struct Report {
     /// The gate's evidence, if there was a challenger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<gate::Report>,
-    /// The findings about critical dimensions, if there are any and a prompt was checked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub critical: Option<Critical>,
-    /// The clusters of the champion's failures in all rounds, highest impact first.
-    pub clusters: Vec<ClusterReport>,
-    /// How failures were clustered, by round.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub groupings: Vec<RoundGrouping>,
-    /// All proposed patches and mergers with their results. A patch that was proposed for several clusters is listed
-    /// once.
-    pub attempts: Vec<Attempt>,
+    /// What the phases of the cycle found.
+    #[serde(flatten)]
+    pub found: Found,
     /// Scenarios by part.
     pub scenarios: ScenarioCounts,
     /// The number of calls.
@@ -68,6 +60,23 @@ pub struct Report {
     /// Warnings, such as settings without an effect and scenarios that ended in errors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// What the phases of a cycle found. Each phase adds its own; all of it goes into the report, however the cycle ends.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Found {
+    /// The findings about critical dimensions, if there are any and a prompt was checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critical: Option<Critical>,
+    /// The clusters of the champion's failures in all rounds, highest impact first.
+    pub clusters: Vec<ClusterReport>,
+    /// How failures were clustered, by round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groupings: Vec<RoundGrouping>,
+    /// All proposed patches and mergers with their results. A patch that was proposed for several clusters is listed
+    /// once.
+    pub attempts: Vec<Attempt>,
 }
 
 /// The kind of run.

@@ -18,8 +18,8 @@ use crate::api::AgentOptimization;
 use crate::api::prompt_version::{OptimizationRef, PromptVersion, PromptVersionSpec};
 use crate::api::status::PromptVersionStatus;
 use whetstone_decide::lifecycle::{KnownVersion, NewVersion, VersionOrigin};
-use whetstone_domain::hash::ContentHash;
 use whetstone_domain::ids::ObjectKey;
+use whetstone_domain::prompt_set::PromptSet;
 use whetstone_domain::score::Score;
 
 /// A PromptVersion without its prompt.
@@ -167,7 +167,7 @@ fn owner_of(version: &PromptVersion) -> ObjectKey {
 }
 
 fn indexed(version: &PromptVersion) -> Indexed {
-    let hash = ContentHash::of_bytes(version.spec.prompt.as_bytes());
+    let hash = PromptSet::hash_of(&version.spec.prompt);
     let fault = match &version.spec.hash {
         Some(said) if *said != hash.to_string() => Some(format!(
             "spec.hash is {said}, but the prompt has the hash {hash}; remove spec.hash, or apply the matching prompt"

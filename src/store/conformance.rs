@@ -14,23 +14,20 @@ use rand_chacha::ChaCha8Rng;
 use rust_decimal::Decimal;
 use serde_json::json;
 
-use super::{CLUSTER_EXAMPLES, CYCLES_KEPT, CallRow, Store, VersionRow};
+use super::{CYCLES_KEPT, CallRow, Store, VersionRow};
 use whetstone_decide::conclude::Verdict;
 use whetstone_domain::call::{
     Answer, CallKey, ChatAnswer, Embeddings, Finish, ModelIdentity, Phase, Purpose, Unusable,
 };
-use whetstone_domain::cluster::{Cluster, Failure, Rule};
 use whetstone_domain::hash::ContentHash;
 use whetstone_domain::ids::DimensionName;
 use whetstone_domain::money::{Money, Usage};
 use whetstone_domain::patch::{Edit, Patch, RejectedPatch};
-use whetstone_domain::score::{
-    CheckKind, DimensionScore, Evaluation, FailedCheck, Sample, ScenarioResult, Score, ToolError, ToolErrorKind,
-};
+use whetstone_domain::score::{DimensionScore, Evaluation, Sample, ScenarioResult, Score};
 use whetstone_domain::tool::ToolCall;
 use whetstone_domain::transcript::OpaqueParts;
 use whetstone_domain::version::{Version, VersionPhase};
-use whetstone_engine::ports::{CallTags, CycleRecord, CycleStart, LedgerEntry, Memory, StoreErrorKind};
+use whetstone_engine::ports::{CallTags, CycleRecord, CycleStart, Kept, LedgerEntry, Memory, StoreErrorKind};
 
 /// Runs the suite on the stores that a fixture creates.
 macro_rules! suite {
@@ -60,7 +57,7 @@ macro_rules! suite {
             objects_share_nothing_but_the_ledger,
             closing_again_replaces_what_was_recorded,
             a_cycle_that_was_never_opened_cannot_be_closed,
-            clusters_and_scores_come_back,
+            scores_come_back,
             cycles_are_listed_newest_first_and_found_by_prefix,
             old_cycles_keep_one_line,
         }
@@ -135,13 +132,17 @@ fn kept(cycle: &str, second: i64) -> CycleRecord {
         verdict: Verdict::Kept,
         report: json!({"verdict": "kept", "cycle": cycle}),
         versions: Vec::new(),
-        rejected: Vec::new(),
-        clusters: Vec::new(),
+        kept: Kept::default(),
         evaluations: Vec::new(),
         dimensions: Vec::new(),
         champion_scores: BTreeMap::new(),
         at: at(second),
     }
+}
+
+/// What a cycle leaves that rejected these patches.
+fn rejecting(rejected: Vec<RejectedPatch>) -> Kept {
+    Kept { rejected }
 }
 
 fn version(name: &str, text: &str, parent: Option<&str>, phase: VersionPhase) -> Version {

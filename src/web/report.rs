@@ -31,16 +31,16 @@ pub(crate) fn summary(report: &Report) -> String {
     for reason in &report.reasons {
         let _ = writeln!(text, "  {} {}", mark(reason), line(&reason.message));
     }
-    if !report.clusters.is_empty() {
+    if !report.found.clusters.is_empty() {
         text.push_str("\nfailures of the champion\n");
-        for cluster in report.clusters.iter().take(SUMMARY_CLUSTERS) {
+        for cluster in report.found.clusters.iter().take(SUMMARY_CLUSTERS) {
             let _ = writeln!(text, "  {:>4} × {}{}", cluster.size, line(&cluster.label), round_of(report, cluster));
         }
-        if let Some(more) = report.clusters.len().checked_sub(SUMMARY_CLUSTERS).filter(|more| *more > 0) {
+        if let Some(more) = report.found.clusters.len().checked_sub(SUMMARY_CLUSTERS).filter(|more| *more > 0) {
             let _ = writeln!(text, "  and {}", counted(more, "more cluster"));
         }
     }
-    if let Some(critical) = report.critical.as_ref().filter(|critical| !critical.dropped.is_empty()) {
+    if let Some(critical) = report.found.critical.as_ref().filter(|critical| !critical.dropped.is_empty()) {
         text.push_str("\nedits left out because they break critical scenarios\n");
         for dropped in &critical.dropped {
             let _ = writeln!(text, "  {}", line(&dropped_line(dropped)));
@@ -198,7 +198,7 @@ fn right(text: String) -> Cell {
 }
 
 fn round_of(report: &Report, cluster: &ClusterReport) -> String {
-    let several = report.clusters.iter().any(|cluster| cluster.round > 1);
+    let several = report.found.clusters.iter().any(|cluster| cluster.round > 1);
     if several { format!("  (round {})", cluster.round) } else { String::new() }
 }
 
@@ -250,14 +250,14 @@ fn markdown_challenger(challenger: &Side, text: &mut String) {
 }
 
 fn markdown_clusters(report: &Report, text: &mut String) {
-    if report.clusters.is_empty() {
+    if report.found.clusters.is_empty() {
         return;
     }
     text.push_str("\n## Failures of the champion\n\n");
-    for grouping in &report.groupings {
+    for grouping in &report.found.groupings {
         let _ = writeln!(text, "{}", how_grouped(report, grouping));
     }
-    for cluster in &report.clusters {
+    for cluster in &report.found.clusters {
         let _ = writeln!(text, "\n### {} × {}{}\n", cluster.size, escaped(&cluster.label), round_of(report, cluster));
         let _ = writeln!(text, "Cluster {}. Scenarios: {}", cluster.id, listed(&cluster.scenarios, escaped));
         if let Some(example) = cluster.examples.first() {
@@ -287,7 +287,7 @@ fn how_grouped(report: &Report, of_round: &RoundGrouping) -> String {
         (ThresholdFrom::Silhouette, None) => "chosen from the failures".to_owned(),
         (ThresholdFrom::Default, _) => "the default, because the failures do not form separate groups".to_owned(),
     };
-    let several = report.groupings.iter().any(|grouping| grouping.round > 1);
+    let several = report.found.groupings.iter().any(|grouping| grouping.round > 1);
     let round = if several { format!("Round {}: ", of_round.round) } else { String::new() };
     format!(
         "{round}{}{of}, in {}; similarity threshold {threshold:.2} ({from}).",

@@ -241,6 +241,23 @@ fn history_and_show_tell_cycles_versions_diffs_clusters_and_why() {
     let json = shop.whetstone(&["show", "--store", "store.db", "-o", "json"]);
     assert_eq!(serde_json::from_str::<Value>(&json.stdout).unwrap(), report);
     shop.whetstone(&["show", "ffffffffffff", "--store", "store.db"]).says(1, &["no cycle", "whetstone history"]);
+
+    // The scores by scenario are those that the report has the means of.
+    let scores = shop.whetstone(&["show", "--scores", "--store", "store.db", "-o", "json"]);
+    let rows: Vec<Value> = serde_json::from_str(&scores.stdout).unwrap();
+    for side in ["champion", "challenger"] {
+        let side = &report[side];
+        let of_side = |row: &&Value| row["prompt"] == side["hash"] && row["dimension"] == "accuracy";
+        let means: Vec<f64> = rows.iter().filter(of_side).map(|row| row["mean"].as_f64().unwrap()).collect();
+        let mean = means.iter().sum::<f64>() / means.len() as f64;
+        assert!((mean - side["dimensions"]["accuracy"].as_f64().unwrap()).abs() < 1e-9, "{mean} of {side}");
+    }
+    let table = shop.whetstone(&["show", "--scores", "--store", "store.db"]).stdout;
+    let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(header, ["scenario", "dimension", "champion", "challenger"]);
+    let scenario = rows[0]["scenario"].as_str().unwrap();
+    let line = table.lines().find(|line| line.contains(scenario) && line.contains("accuracy")).unwrap();
+    assert_eq!(line.split_whitespace().count(), 4, "{line}");
 }
 
 #[test]

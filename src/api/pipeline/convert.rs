@@ -20,7 +20,6 @@ use super::super::watch::{Reevaluation, Watch};
 use super::{Converted, Pipeline, ToolEntry};
 use whetstone_domain::call::{Parameters, Temperature};
 use whetstone_domain::duration::HumanDuration;
-use whetstone_domain::plan::Profile;
 use whetstone_domain::tool::ToolDefinition;
 
 /// The default location of scenarios.
@@ -66,25 +65,15 @@ impl Conversion<'_> {
         let scoring = self.scoring();
         let clustering = self.clustering();
         let spec = AgentOptimizationSpec {
-            profile: Profile::default(),
-            suspend: false,
-            pin: None,
-            schedule: None,
-            agent,
-            scenarios: self.scenarios(),
-            split: None,
-            execution: None,
-            calibration: None,
             scoring: Some(scoring),
             clustering,
             patching: self.patching(),
             validation: self.validation(),
-            probe: None,
             promotion: Some(self.promotion()),
             watch: self.watch(),
-            export: None,
             budget: self.budget(),
             models: std::mem::take(&mut self.models),
+            ..AgentOptimizationSpec::new(agent, self.scenarios())
         };
         self.note_what_stays_behind();
         let mut resource = AgentOptimization::new(&object_name(&pipeline.name, 63), spec);
@@ -180,7 +169,7 @@ impl Conversion<'_> {
                 threshold: None,
             });
         }
-        Scoring { judge, dimensions }
+        Scoring::of(judge, dimensions)
     }
 
     fn clustering(&mut self) -> Option<Clustering> {

@@ -10,7 +10,7 @@ use super::super::document::{Content, Document};
 use super::super::problem::Problem;
 use super::super::source::TextSource;
 use super::super::{AgentOptimization, Submission};
-use whetstone_domain::hash::ContentHash;
+use whetstone_domain::prompt_set::PromptSet;
 
 /// The key of the target ConfigMap with the champion's prompt.
 pub(crate) const CHAMPION_KEY: &str = "system-prompt";
@@ -219,7 +219,7 @@ pub struct ConfigMap {
 impl ConfigMap {
     /// Whether its prompt does not match its hash.
     fn is_edited(&self) -> bool {
-        let hash = |prompt: &String| ContentHash::of_bytes(prompt.as_bytes()).to_string();
+        let hash = |prompt: &String| PromptSet::hash_of(prompt).to_string();
         match (self.data.get(CHAMPION_KEY), self.data.get(HASH_KEY)) {
             (Some(prompt), Some(expected)) => hash(prompt) != *expected,
             _ => false,

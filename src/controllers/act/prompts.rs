@@ -13,6 +13,7 @@ use crate::store::Store as _;
 use whetstone_decide::lifecycle::{Course, NewVersion, PromptText, VersionOrigin};
 use whetstone_domain::hash::ContentHash;
 use whetstone_domain::ids::VersionName;
+use whetstone_domain::prompt_set::PromptSet;
 use whetstone_engine::apply::PROMPT_KEY;
 
 /// The data of a ConfigMap.
@@ -41,7 +42,7 @@ impl Prompts<'_> {
         wanted: ContentHash,
         held: Option<&Texts>,
     ) -> Result<Option<String>, ReconcileError> {
-        let is_wanted = |text: &&String| hash_of(text) == wanted;
+        let is_wanted = |text: &&String| PromptSet::hash_of(text) == wanted;
         let in_target =
             [PROMPT_KEY, CHALLENGER_PROMPT_KEY].into_iter().filter_map(|key| held?.get(key)).find(is_wanted);
         if let Some(text) = in_target.filter(|_| self.is_kept(version, wanted)) {
@@ -76,7 +77,7 @@ impl Prompts<'_> {
         };
         let found = versions::prompt(&self.grounds.context.client, &owner.namespace, &object).await;
         let found = found.map_err(Attempt::ReadVersion.on(&owner.namespace, &object))?;
-        Ok(found.filter(|text| hash_of(text) == wanted))
+        Ok(found.filter(|text| PromptSet::hash_of(text) == wanted))
     }
 
     async fn in_store(&self, wanted: ContentHash) -> Result<Option<String>, ReconcileError> {
@@ -110,8 +111,4 @@ impl Prompts<'_> {
             created => created.map(drop),
         }
     }
-}
-
-fn hash_of(text: &str) -> ContentHash {
-    ContentHash::of_bytes(text.as_bytes())
 }

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use crate::api::status::{AgentOptimizationStatus, CycleKind, CycleVerdict, Origin, Serving, SignalState};
 use crate::controllers::conditions::{self, Change};
 use crate::controllers::resolved::Blocker;
-use whetstone_decide::lifecycle::{EventReason, Note, VersionVerdict};
+use whetstone_decide::lifecycle::{CycleCondition, EventReason, Note, VersionVerdict};
 
 /// What determines whether an optimization is ready.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,12 +120,12 @@ pub(super) fn signals_available(status: &AgentOptimizationStatus) -> Change {
     }
 }
 
-/// `BudgetExhausted`: whether the cycle that has ended ran out of its budget.
-pub(super) fn budget_exhausted(has_ended: bool, notes: &[Note]) -> Change {
-    match notes.iter().find(|note| note.reason == EventReason::BudgetExhausted) {
-        _ if !has_ended => Change::Keep,
-        Some(note) => Change::set("True", "Exhausted", &*note.message),
-        None => Change::Clear,
+/// A condition that cycles set, such as `BudgetExhausted`: from the note that sets it to the end of a cycle without that note.
+pub(super) fn of_cycle(condition: &CycleCondition, has_ended: bool, notes: &[Note]) -> Change {
+    match notes.iter().find(|note| note.reason == condition.set_by) {
+        Some(note) => Change::set(condition.status, condition.reason, &*note.message),
+        None if has_ended => Change::Clear,
+        None => Change::Keep,
     }
 }
 
@@ -168,6 +168,7 @@ pub(super) fn degraded(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use whetstone_decide::lifecycle::CYCLE_CONDITIONS;
 
     fn status(yaml: &str) -> AgentOptimizationStatus {
         serde_saphyr::from_str(yaml).unwrap()
@@ -340,13 +341,14 @@ mod tests {
 
     #[test]
     fn a_budget_is_exhausted_until_a_cycle_ends_within_it() {
-        let exhausted = set("True", "Exhausted", "BudgetExhausted happened");
-        assert_eq!(
-            budget_exhausted(true, &[note(EventReason::CycleEnded), note(EventReason::BudgetExhausted)]),
-            exhausted
-        );
-        assert_eq!(budget_exhausted(true, &[note(EventReason::CycleEnded)]), Change::Clear);
-        assert_eq!(budget_exhausted(false, &[note(EventReason::CycleEnded)]), Change::Keep);
+        let [exhausted] = &CYCLE_CONDITIONS;
+        let of = |has_ended, notes: &[EventReason]| {
+            of_cycle(exhausted, has_ended, &notes.iter().copied().map(note).collect::<Vec<_>>())
+        };
+        let is_set = set("True", "Exhausted", "BudgetExhausted happened");
+        assert_eq!(of(true, &[EventReason::CycleEnded, EventReason::BudgetExhausted]), is_set);
+        assert_eq!(of(true, &[EventReason::CycleEnded]), Change::Clear);
+        assert_eq!(of(false, &[EventReason::CycleFailed]), Change::Keep);
     }
 
     #[test]

@@ -7,9 +7,7 @@ use jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
-use super::conditions::{
-    Readiness, budget_exhausted, degraded, promoted, rolled_back, signals_available, spec_warnings,
-};
+use super::conditions::{Readiness, degraded, of_cycle, promoted, rolled_back, signals_available, spec_warnings};
 use super::events;
 use crate::api::AgentOptimization;
 use crate::api::status::{AgentOptimizationStatus, Origin, Phase};
@@ -22,7 +20,7 @@ use crate::controllers::observe::Observed;
 use crate::controllers::record;
 use crate::controllers::resolved::{Blocker, Resolved};
 use crate::kubernetes::names::{FIELD_MANAGER, key_of};
-use whetstone_decide::lifecycle::{Course, Record};
+use whetstone_decide::lifecycle::{CYCLE_CONDITIONS, Course, Record};
 
 /// A status that a decision proposes. It may repeat what is known about the target, and says nothing new about it.
 #[derive(Debug)]
@@ -170,12 +168,13 @@ fn fields(
         (conditions::PROMOTED, promoted(before, &fields)),
         (conditions::ROLLED_BACK, rolled_back(before, &fields, &course.verdicts)),
         (conditions::SIGNALS_AVAILABLE, signals_available(&fields)),
-        (conditions::BUDGET_EXHAUSTED, budget_exhausted(fields.cycles != before.cycles, &course.notes)),
         (conditions::SPEC_WARNINGS, spec_warnings(resolved.warnings.as_deref())),
         (conditions::DEGRADED, degraded(degradation, before, &fields, &course.notes, is_pinned)),
     ];
+    let has_ended = fields.cycles != before.cycles;
+    let of_cycles = CYCLE_CONDITIONS.iter().map(|it| (it.type_, of_cycle(it, has_ended, &course.notes)));
     let mut conditions = Conditions::of(&before.conditions, generation, observed.now);
-    for (type_, change) in readiness.into_iter().flatten().chain(changes) {
+    for (type_, change) in readiness.into_iter().flatten().chain(of_cycles).chain(changes) {
         conditions.apply(type_, change);
     }
     fields.conditions = conditions.into_list();

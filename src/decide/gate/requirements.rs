@@ -1,4 +1,14 @@
 //! The requirements, one function each: from the contrasts to a reason, and to what would settle it if it is open.
+//!
+//! | requirement | holds | refuted | neither |
+//! |---|---|---|---|
+//! | superiority of the aggregate (or of every dimension) | p ≤ level, corrected by Holm | significantly worse; or an improvement as great as the tolerance is excluded | chance could explain it |
+//! | non-inferiority of each dimension | a drop beyond the tolerance is excluded | a drop beyond it is significant | neither is excluded |
+//! | minimum score, thresholds | the challenger's mean reaches it | it misses it significantly | it misses it, within chance |
+//! | critical dimensions | no scenario newly fails | one does | the challenger has no score where the champion passed |
+//! | sample size | as many scenarios as required | | fewer: then statistics refute nothing either |
+//! | never rejected before | | it was | |
+//! | sound evidence | | | a score is not finite, a scenario is there twice |
 
 use super::contrast::{Contrast, Contrasts};
 use super::evidence::{Evidence, Pair, Scored};
@@ -65,12 +75,45 @@ impl Finding {
     }
 
     /// With too few scenarios nothing is refuted by statistics.
-    pub(super) fn soften(mut self) -> Self {
+    fn soften(mut self) -> Self {
         if self.reason.verdict == Verdict::Reject {
             self.reason.verdict = Verdict::Inconclusive;
         }
         self
     }
+}
+
+/// All requirements, in the order in which a report lists them.
+pub(super) fn all(contrasts: &Contrasts, claim: &Claim, evidence: &Evidence, rules: &Rules) -> Vec<Finding> {
+    let mut findings = statistical(contrasts, claim, evidence, rules);
+    if contrasts.aggregate.scenarios() < rules.minimum_sample_size {
+        findings = findings.into_iter().map(Finding::soften).collect();
+    }
+    for (index, (rule, contrast)) in rules.dimensions.iter().zip(&contrasts.dimensions).enumerate() {
+        let (newly_failed, unscored) = (newly_failed(evidence, index), unscored(evidence, index));
+        findings.extend(critical(rule, &newly_failed, &unscored, contrast));
+    }
+    findings.push(sample(&contrasts.aggregate, evidence, claim, rules));
+    if evidence.rejected_before {
+        findings.push(rejected_before());
+    }
+    findings
+}
+
+/// The requirements that more scenarios could settle.
+fn statistical(contrasts: &Contrasts, claim: &Claim, evidence: &Evidence, rules: &Rules) -> Vec<Finding> {
+    let mut findings = superiority(contrasts, claim, evidence, rules);
+    let dimensions = || rules.dimensions.iter().zip(&contrasts.dimensions);
+    let compared = contrasts.aggregate.scenarios();
+    for (index, (rule, contrast)) in dimensions().enumerate() {
+        let lost = one_sided(evidence, index);
+        findings.push(non_inferiority(contrast, compared, rule, lost, rules));
+    }
+    if contrasts.aggregate.scenarios() > 0 && rules.minimum_score > 0.0 {
+        findings.push(minimum_score(&contrasts.aggregate, rules));
+    }
+    findings.extend(dimensions().filter_map(|(rule, contrast)| threshold(contrast, compared, rule, evidence, rules)));
+    findings
 }
 
 /// The claim that the challenger is better: which p-values it rests on, and the level for planning.
@@ -127,7 +170,7 @@ impl Claim {
 }
 
 /// The challenger is better: in the aggregate, or in every dimension.
-pub(super) fn superiority(contrasts: &Contrasts, claim: &Claim, evidence: &Evidence, rules: &Rules) -> Vec<Finding> {
+fn superiority(contrasts: &Contrasts, claim: &Claim, evidence: &Evidence, rules: &Rules) -> Vec<Finding> {
     let others = evidence.other_challengers.len();
     let compared = contrasts.aggregate.scenarios();
     let better = |contrast, name, p| better(contrast, compared, name, p, claim.planning_level, others, rules);
@@ -202,13 +245,7 @@ fn better(
 }
 
 /// The dimension is not worse beyond the tolerance.
-pub(super) fn non_inferiority(
-    contrast: &Contrast,
-    compared: usize,
-    rule: &DimensionRule,
-    lost: usize,
-    rules: &Rules,
-) -> Finding {
+fn non_inferiority(contrast: &Contrast, compared: usize, rule: &DimensionRule, lost: usize, rules: &Rules) -> Finding {
     let (level, tolerance) = (rules.significance_level, rules.regression_tolerance);
     let (name, sure) = (&rule.name, confidence(level));
     if contrast.scenarios() == 0 && lost == 0 {
@@ -248,14 +285,14 @@ pub(super) fn non_inferiority(
 }
 
 /// The aggregate reaches the minimum score.
-pub(super) fn minimum_score(aggregate: &Contrast, rules: &Rules) -> Finding {
+fn minimum_score(aggregate: &Contrast, rules: &Rules) -> Finding {
     let codes = (Code::MinimumScoreReached, Code::BelowMinimumScore);
     let target = format!("the minimum score of {:.3}", rules.minimum_score);
     reaches(aggregate, aggregate.scenarios(), None, rules.minimum_score, &target, codes, rules)
 }
 
 /// The dimension reaches its threshold, if it has one.
-pub(super) fn threshold(
+fn threshold(
     contrast: &Contrast,
     compared: usize,
     rule: &DimensionRule,
@@ -323,7 +360,7 @@ fn reaches(
 }
 
 /// No scenario newly fails, if the dimension is critical.
-pub(super) fn critical(
+fn critical(
     rule: &DimensionRule,
     newly_failed: &[ScenarioId],
     unscored: &[ScenarioId],
@@ -378,7 +415,7 @@ pub(super) fn newly_failed(evidence: &Evidence, dimension: usize) -> Vec<Scenari
 }
 
 /// The scenarios that the champion passed in a dimension and in which the challenger has no score there, by id.
-pub(super) fn unscored(evidence: &Evidence, dimension: usize) -> Vec<ScenarioId> {
+fn unscored(evidence: &Evidence, dimension: usize) -> Vec<ScenarioId> {
     passed_before(evidence, dimension, None)
 }
 
@@ -393,13 +430,13 @@ fn passed_before(evidence: &Evidence, dimension: usize, outcome: Option<bool>) -
 }
 
 /// In how many scenarios only one side has a score in a dimension.
-pub(super) fn one_sided(evidence: &Evidence, dimension: usize) -> usize {
+fn one_sided(evidence: &Evidence, dimension: usize) -> usize {
     let has = |side: &[Option<Scored>]| side.get(dimension).copied().flatten().is_some();
     evidence.pairs.iter().filter(|pair| has(&pair.champion) != has(&pair.challenger)).count()
 }
 
 /// There are as many scenarios as required.
-pub(super) fn sample(aggregate: &Contrast, evidence: &Evidence, claim: &Claim, rules: &Rules) -> Finding {
+fn sample(aggregate: &Contrast, evidence: &Evidence, claim: &Claim, rules: &Rules) -> Finding {
     let (scenarios, required) = (aggregate.scenarios(), rules.minimum_sample_size);
     let excluded = match evidence.excluded {
         0 => String::new(),
@@ -426,7 +463,7 @@ pub(super) fn sample(aggregate: &Contrast, evidence: &Evidence, claim: &Claim, r
 }
 
 /// This prompt was rejected before.
-pub(super) fn rejected_before() -> Finding {
+fn rejected_before() -> Finding {
     let message = "this prompt was rejected in an earlier cycle, so it is not promoted".to_owned();
     Finding::settled(Reason::new(Code::PreviouslyRejected, Verdict::Reject, None, message))
 }

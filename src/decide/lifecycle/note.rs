@@ -60,6 +60,27 @@ pub enum EventReason {
     VersionRefused,
 }
 
+/// A condition of the resource that a note of a cycle sets, until a cycle ends without that note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CycleCondition {
+    /// The type of the condition.
+    pub type_: &'static str,
+    /// The note that sets it.
+    pub set_by: EventReason,
+    /// The status that it then has.
+    pub status: &'static str,
+    /// The reason that it then has.
+    pub reason: &'static str,
+}
+
+/// The conditions that cycles set.
+pub const CYCLE_CONDITIONS: [CycleCondition; 1] = [CycleCondition {
+    type_: "BudgetExhausted",
+    set_by: EventReason::BudgetExhausted,
+    status: "True",
+    reason: "Exhausted",
+}];
+
 impl EventReason {
     /// The word in the API.
     #[must_use]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::champion::later;
+use super::failure::Failed;
 use super::record::Waiting;
 use super::record::{Challenger, Cost, Exhausted, FinishedCycle, RunningCycle};
 use super::versions::{VersionOrigin, VersionVerdict};
@@ -32,15 +33,6 @@ pub struct Ended {
     pub champion: ContentHash,
     /// What came out.
     pub result: Result<CycleFacts, Failed>,
-}
-
-/// A cycle that came to an end without a verdict.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Failed {
-    /// What was attempted, why it failed, and what to do.
-    pub message: String,
-    /// It will not go better unless somebody mends something.
-    pub needs_a_person: bool,
 }
 
 /// What a cycle has found out.
@@ -204,13 +196,14 @@ impl Step<'_> {
         let wait = FIRST_WAIT.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_WAIT);
         let until = later(self.situation.now, wait);
         if before.is_none_or(|before| before.message != failed.message) {
-            self.warn(
-                EventReason::CycleFailed,
-                format!("{}; it is tried again, and nothing paid is lost", failed.message),
-            );
+            self.warn(failed.cause.event(), format!("{}; it is tried again, and nothing paid is lost", failed.message));
         }
-        running.waiting =
-            Some(Waiting { failures, until, message: failed.message.clone(), needs_a_person: failed.needs_a_person });
+        running.waiting = Some(Waiting {
+            failures,
+            until,
+            message: failed.message.clone(),
+            needs_a_person: failed.cause.needs_a_person(),
+        });
         self.record.cycle = Some(running);
     }
 

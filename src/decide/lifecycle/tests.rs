@@ -305,7 +305,7 @@ fn what_was_run_for_other_inputs_is_no_evidence() {
     cluster.inputs = "others".into();
     cluster.pass(1);
     let champion = cluster.record.champion.clone().unwrap().hash;
-    let failed = Failed { message: String::new(), needs_a_person: false };
+    let failed = Failed::temporary(String::new());
     let before = cluster.record.clone();
     cluster.step(Some(&Ended { cycle, champion, result: Err(failed) }), None);
     assert_eq!(cluster.record, before);

@@ -69,11 +69,9 @@ impl Plan {
     pub fn canonical(&self) -> Value {
         let mut inputs = self.unversioned();
         inputs["version"] = json!(VERSION);
-        inputs["dimensions"] = json!(self.dimensions);
-        inputs["clustering"] = json!(self.clustering);
-        inputs["patching"] = json!(self.patching);
-        inputs["validation"] = json!(self.validation);
-        inputs["gate"] = json!(self.gate);
+        for (name, setting) in self.settings() {
+            inputs[name] = setting;
+        }
         inputs
     }
 
@@ -115,6 +113,7 @@ impl Plan {
         inputs
     }
 }
+
 impl From<&InputsId> for RecordedInputs {
     fn from(inputs: &InputsId) -> Self {
         inputs.to_string().into()

@@ -11,12 +11,13 @@ use crate::cluster::Clustered;
 use crate::error::CycleError;
 use crate::evaluate::CountedAs;
 use crate::patch::{Asking, LeakGuard};
-use crate::report::{Kind, RoundGrouping};
+use crate::ports::Kept;
+use crate::report::{ClusterReport, Found, Kind, RoundGrouping};
 use crate::shadow::Paired;
 use crate::subject::Subject;
 use crate::validate::compose::Unit;
 use crate::validate::critical::{Guard, Guarded};
-use crate::validate::{Arena, Attempt, CONFIRMING_REPEATS, Fatal, Merged, counts, patch_of, regression, rejected};
+use crate::validate::{Arena, CONFIRMING_REPEATS, Fatal, Merged, counts, patch_of, regression, rejected};
 use whetstone_decide::conclude::{NoChallenger, PatchCounts, WhyNoPatches};
 use whetstone_decide::critical::{Broken, Critical, Part, PartChecked, Standing};
 use whetstone_decide::gate;
@@ -31,13 +32,13 @@ use whetstone_domain::words::counted;
 /// break critical held-out scenarios.
 const GATED_AT_MOST: usize = 3;
 
-/// What a search has found. All of it goes into the report, however the search ends.
+/// What a search has found.
 #[derive(Default)]
 pub(super) struct Findings {
-    pub clusters: Vec<(u32, Cluster)>,
-    pub groupings: Vec<RoundGrouping>,
-    pub attempts: Vec<Attempt>,
-    pub rejected: Vec<RejectedPatch>,
+    /// The part of the report.
+    pub found: Found,
+    /// What is left to later cycles.
+    pub kept: Kept,
     pub critical: Critical,
     /// Edits that broke something critical in one of the rounds.
     fatal: Vec<Fatal>,
@@ -179,8 +180,9 @@ impl<'a> ChallengerSearch<'a> {
     /// The clusters of a round.
     async fn cluster(&mut self, round: u32, failures: Vec<Failure>) -> Result<Vec<Cluster>, CycleError> {
         let Clustered { clusters, groupings } = self.cycle.cluster(failures).await?;
-        self.findings.clusters.extend(clusters.iter().map(|cluster| (round, cluster.clone())));
-        self.findings.groupings.extend(groupings.into_iter().map(|grouping| RoundGrouping { round, grouping }));
+        let found = &mut self.findings.found;
+        found.clusters.extend(clusters.iter().map(|cluster| ClusterReport::of(round, cluster)));
+        found.groupings.extend(groupings.into_iter().map(|grouping| RoundGrouping { round, grouping }));
         Ok(clusters)
     }
 
@@ -193,7 +195,7 @@ impl<'a> ChallengerSearch<'a> {
     ) -> Result<Option<Merged>, CycleError> {
         let Cycle { plan, calls, evaluator, progress, memory, attempt, .. } = self.cycle;
         progress.begin(Phase::Patch, &format!("round {round}, {}", counted(clusters.len(), "cluster")), None);
-        let rejected = [memory.rejected.as_slice(), self.findings.rejected.as_slice()].concat();
+        let rejected = [memory.rejected.as_slice(), self.findings.kept.rejected.as_slice()].concat();
         let arena = Arena {
             plan,
             evaluator,
@@ -212,8 +214,8 @@ impl<'a> ChallengerSearch<'a> {
         }
         let found = arena.merge(found).instrument(phase_span(Phase::Validate)).await?;
         let findings = &mut self.findings;
-        findings.attempts.extend(found.attempts);
-        findings.rejected.extend(found.rejected);
+        findings.found.attempts.extend(found.attempts);
+        findings.kept.rejected.extend(found.rejected);
         findings.fatal.extend(found.fatal);
         findings.critical.add(found.critical.failures);
         findings.critical.drop_edits(found.critical.dropped);
@@ -270,13 +272,13 @@ impl<'a> ChallengerSearch<'a> {
     /// Records edits that were dropped.
     fn drop_edits(&mut self, dropped: &[(Unit, Vec<Broken>)]) {
         self.findings.critical.drop_edits(dropped.iter().map(|(unit, breaks)| unit.dropped(breaks.clone())));
-        self.findings.rejected.extend(rejected(dropped));
+        self.findings.kept.rejected.extend(rejected(dropped));
     }
 
     fn nothing_found(&self, failures: usize) -> NoChallenger {
         let Cycle { plan, evaluator, champion, .. } = self.cycle;
-        let clusters = self.findings.clusters.len();
-        let counts: PatchCounts = counts(&self.findings.attempts, clusters);
+        let clusters = self.findings.found.clusters.len();
+        let counts: PatchCounts = counts(&self.findings.found.attempts, clusters);
         if failures == 0 {
             let train = &plan.split.train;
             let measured = evaluator.measured(champion, train, &(0..plan.execution.repeats));
@@ -306,7 +308,7 @@ impl<'a> ChallengerSearch<'a> {
                 return Ok(gated);
             }
             let Some(rest) = self.without_fatal(&gated).await? else { return Ok(gated) };
-            self.findings.rejected.extend(gated.rejected());
+            self.findings.kept.rejected.extend(gated.rejected());
             finalist = rest;
         }
     }

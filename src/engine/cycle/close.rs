@@ -6,9 +6,7 @@ use super::Cycle;
 use super::challenger::{Findings, Gated};
 use crate::error::CycleError;
 use crate::ports::CycleRecord;
-use crate::report::{
-    CallCounts, ClusterReport, Cost, Kind, MeasuredOn, Report, SCHEMA_VERSION, ScenarioCounts, Side, means,
-};
+use crate::report::{CallCounts, Cost, Kind, MeasuredOn, Report, SCHEMA_VERSION, ScenarioCounts, Side, means};
 use crate::shadow::Paired;
 use crate::{Outcome, apply};
 use whetstone_decide::conclude::{Conclusion, Evidence, NoChallenger, Search, Verdict, conclude};
@@ -114,10 +112,11 @@ impl Cycle {
         let champion_side = self.side(&versions[0], &champion, on);
         let challenger_side =
             challenger.map(|measured| self.side(versions.last().unwrap_or(&versions[0]), &measured, on));
+        findings.found.critical = (critical != Critical::default()).then_some(critical);
         let (gate, evaluations, exhausted) = match end {
             End::Gated(gated) => {
                 if fate == VersionPhase::Rejected {
-                    findings.rejected.extend(gated.rejected());
+                    findings.kept.rejected.extend(gated.rejected());
                 }
                 let Paired { champion, challenger, .. } = gated.paired;
                 (Some(gated.report), vec![champion, challenger], None)
@@ -136,10 +135,7 @@ impl Cycle {
             champion: champion_side,
             challenger: challenger_side,
             gate,
-            critical: (critical != Critical::default()).then_some(critical),
-            clusters: findings.clusters.iter().map(|(round, cluster)| ClusterReport::of(*round, cluster)).collect(),
-            groupings: findings.groupings,
-            attempts: findings.attempts,
+            found: findings.found,
             scenarios: ScenarioCounts::of(&self.plan),
             calls: CallCounts::of(&spending),
             cost: Cost::of(&self.plan, &spending, self.calls.spent()),
@@ -152,8 +148,7 @@ impl Cycle {
             verdict,
             report: serde_json::to_value(&report).expect("a report is JSON"),
             versions: versions.clone(),
-            rejected: findings.rejected,
-            clusters: findings.clusters.into_iter().map(|(_, cluster)| cluster).collect(),
+            kept: findings.kept,
             dimensions: self.plan.dimensions.iter().map(|dimension| dimension.name.clone()).collect(),
             champion_scores: self.remembered_scores(&evaluations[0], on),
             evaluations,

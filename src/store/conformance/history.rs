@@ -12,13 +12,13 @@ pub(in crate::store) async fn the_first_cycle_makes_its_champion_v1(store: &dyn 
 pub(in crate::store) async fn a_resumed_cycle_has_the_same_memory(store: &dyn Store) {
     store.open(start("earlier", "base")).await.unwrap();
     let scores = BTreeMap::from([("accuracy".into(), 0.1 + 0.2), ("safety".into(), 1.0 / 3.0)]);
-    let earlier = CycleRecord { rejected: vec![rejection("x")], champion_scores: scores, ..kept("earlier", 1) };
+    let earlier = CycleRecord { kept: rejecting(vec![rejection("x")]), champion_scores: scores, ..kept("earlier", 1) };
     store.close(earlier).await.unwrap();
 
     let memory = store.open(start("killed", "base")).await.unwrap();
     assert_eq!((prompts(&memory), memory.champion_scores.len()), (vec![hash("x")], 1));
     store.open(start("meanwhile", "base")).await.unwrap();
-    store.close(CycleRecord { rejected: vec![rejection("y")], ..kept("meanwhile", 2) }).await.unwrap();
+    store.close(CycleRecord { kept: rejecting(vec![rejection("y")]), ..kept("meanwhile", 2) }).await.unwrap();
     let late = CycleStart { at: at(3), ..start("killed", "base") };
     assert_eq!(store.open(late).await.unwrap(), memory);
 }
@@ -27,7 +27,7 @@ pub(in crate::store) async fn a_resumed_cycle_has_the_same_memory(store: &dyn St
 pub(in crate::store) async fn a_repeated_cycle_has_the_same_memory(store: &dyn Store) {
     let memory = store.open(start("one", "base")).await.unwrap();
     let challenger = version("v2", "better", Some("v1"), VersionPhase::Champion);
-    let promoted = CycleRecord { versions: vec![challenger], rejected: vec![rejection("x")], ..kept("one", 1) };
+    let promoted = CycleRecord { versions: vec![challenger], kept: rejecting(vec![rejection("x")]), ..kept("one", 1) };
     store.close(promoted.clone()).await.unwrap();
     assert_eq!(store.open(start("one", "base")).await.unwrap(), memory);
     store.close(promoted).await.unwrap();
@@ -54,14 +54,14 @@ pub(in crate::store) async fn a_cycle_remembers_patches_that_others_rejected(sto
     assert_eq!(store.open(start("unfinished", "base")).await.unwrap().rejected, []);
     let challenger = version("v2", "better", Some("v1"), VersionPhase::Champion);
     let rejected = vec![rejection("x"), rejection("y")];
-    store.close(CycleRecord { versions: vec![challenger], rejected, ..kept("one", 1) }).await.unwrap();
+    store.close(CycleRecord { versions: vec![challenger], kept: rejecting(rejected), ..kept("one", 1) }).await.unwrap();
 
     // The champion of this one descends from the prompt that x and y were tried on.
     let memory = store.open(start("two", "better")).await.unwrap();
     assert_eq!((memory.champion_version.as_str(), memory.next_version), ("v2", 3));
     assert_eq!(memory.rejected, [rejection("x"), rejection("y")]);
     let again = RejectedPatch { reason: "worse on accuracy".into(), ..rejection("y") };
-    store.close(CycleRecord { rejected: vec![rejection("z"), again.clone()], ..kept("two", 2) }).await.unwrap();
+    store.close(CycleRecord { kept: rejecting(vec![rejection("z"), again.clone()]), ..kept("two", 2) }).await.unwrap();
 
     let memory = store.open(start("three", "better")).await.unwrap();
     assert_eq!(memory.rejected, [rejection("z"), again, rejection("x")], "newest first, each prompt once");
@@ -69,7 +69,7 @@ pub(in crate::store) async fn a_cycle_remembers_patches_that_others_rejected(sto
 
 pub(in crate::store) async fn patches_rejected_for_an_unrelated_prompt_are_not_remembered(store: &dyn Store) {
     store.open(start("one", "base")).await.unwrap();
-    store.close(CycleRecord { rejected: vec![rejection("x")], ..kept("one", 1) }).await.unwrap();
+    store.close(CycleRecord { kept: rejecting(vec![rejection("x")]), ..kept("one", 1) }).await.unwrap();
     let memory = store.open(start("two", "written anew by hand")).await.unwrap();
     assert_eq!((memory.champion_version.as_str(), memory.next_version), ("v2", 3));
     assert_eq!(memory.rejected, []);
@@ -167,7 +167,7 @@ pub(in crate::store) async fn a_version_that_somebody_else_knows_keeps_its_name(
 pub(in crate::store) async fn objects_share_nothing_but_the_ledger(store: &dyn Store) {
     store.open(start("one", "base")).await.unwrap();
     let scores = BTreeMap::from([("accuracy".into(), 0.5)]);
-    let record = CycleRecord { rejected: vec![rejection("x")], champion_scores: scores, ..kept("one", 1) };
+    let record = CycleRecord { kept: rejecting(vec![rejection("x")]), champion_scores: scores, ..kept("one", 1) };
     store.close(record).await.unwrap();
     for cycle in ["one", "two"] {
         let other = CycleStart { object: "shop/sales".into(), ..start(cycle, "base") };
@@ -179,8 +179,7 @@ pub(in crate::store) async fn objects_share_nothing_but_the_ledger(store: &dyn S
 pub(in crate::store) async fn closing_again_replaces_what_was_recorded(store: &dyn Store) {
     store.open(start("one", "base")).await.unwrap();
     let first = CycleRecord {
-        rejected: vec![rejection("x"), rejection("y")],
-        clusters: vec![cluster("c1", 3), cluster("c2", 1)],
+        kept: rejecting(vec![rejection("x"), rejection("y")]),
         dimensions: vec!["accuracy".into()],
         evaluations: vec![evaluation("base", &[("a", &[Some(0.5)]), ("b", &[Some(1.0)])])],
         ..kept("one", 1)
@@ -189,8 +188,7 @@ pub(in crate::store) async fn closing_again_replaces_what_was_recorded(store: &d
     let second = CycleRecord {
         verdict: Verdict::Inconclusive,
         report: json!({"verdict": "inconclusive"}),
-        rejected: vec![rejection("z")],
-        clusters: vec![cluster("c1", 2)],
+        kept: rejecting(vec![rejection("z")]),
         evaluations: vec![evaluation("base", &[("a", &[Some(0.25)])])],
         at: at(9),
         ..first
@@ -203,7 +201,6 @@ pub(in crate::store) async fn closing_again_replaces_what_was_recorded(store: &d
         (cycles.len(), cycles[0].verdict.as_deref(), cycles[0].ended_at),
         (1, Some("inconclusive"), Some(at(9)))
     );
-    assert_eq!(store.clusters(OBJECT, hash("one")).await.unwrap().len(), 1);
     assert_eq!(store.scores(OBJECT, hash("one")).await.unwrap().len(), 1);
     assert_eq!(prompts(&store.open(start("two", "base")).await.unwrap()), [hash("z")]);
 }
@@ -213,49 +210,6 @@ pub(in crate::store) async fn a_cycle_that_was_never_opened_cannot_be_closed(sto
     let error = store.close(CycleRecord { versions: vec![promoted], ..kept("one", 1) }).await.unwrap_err();
     assert!(error.message.contains("of shop/support was never opened"), "{error}");
     assert_eq!(store.versions(OBJECT).await.unwrap(), [], "nothing of it is kept");
-}
-
-fn failure(number: usize) -> Failure {
-    Failure {
-        scenario: format!("refund-{number}").into(),
-        tags: vec!["refund".into()],
-        weight: 1.5,
-        request: "I want my money back".into(),
-        answer: "No.".into(),
-        dimensions: vec!["accuracy".into()],
-        score: 0.2,
-        tool_errors: vec![ToolError {
-            kind: ToolErrorKind::WrongArguments,
-            tool: "refund".into(),
-            arguments: vec!["order[0].id".into()],
-            detail: "expected 12, got 13".into(),
-            dimension: None,
-        }],
-        failed_checks: vec![FailedCheck {
-            kind: CheckKind::Contains,
-            expected: "the answer to contain \"12\"".into(),
-            detail: "expected the answer to contain \"12\", got \"No.\"".into(),
-            dimension: None,
-        }],
-        expected_tools: vec!["refund".into()],
-        evidence: "did not look the order up".into(),
-    }
-}
-
-fn cluster(id: &str, size: usize) -> Cluster {
-    Cluster {
-        id: id.into(),
-        label: "refunds: wrong arguments".into(),
-        rule: Rule {
-            dimension: "accuracy".into(),
-            tool_error: Some(ToolErrorKind::WrongArguments),
-            tool: Some("refund".into()),
-            arguments: vec!["order[].id".into()],
-            check: Some("the answer to contain \"12\"".into()),
-            terms: vec!["refund".into(), "receipt".into()],
-        },
-        failures: (0..size).map(failure).collect(),
-    }
 }
 
 /// An evaluation in one dimension: for each scenario its repeats, `None` where the dimension does not apply.
@@ -276,23 +230,14 @@ fn evaluation(prompt: &str, results: &[(&str, &[Option<f64>])]) -> Evaluation {
     Evaluation { prompt: hash(prompt), results: results.iter().map(result).collect() }
 }
 
-pub(in crate::store) async fn clusters_and_scores_come_back(store: &dyn Store) {
+pub(in crate::store) async fn scores_come_back(store: &dyn Store) {
     store.open(start("one", "base")).await.unwrap();
     let evaluations = vec![
         evaluation("base", &[("a", &[Some(0.25), Some(0.5), None]), ("not scored", &[None]), ("c", &[Some(1.0)])]),
         evaluation("better", &[("a", &[Some(1.0)])]),
     ];
-    let clusters = vec![cluster("c1", CLUSTER_EXAMPLES + 3), cluster("c2", 1)];
     let dimensions = vec!["accuracy".into()];
-    store.close(CycleRecord { clusters, evaluations, dimensions, ..kept("one", 1) }).await.unwrap();
-
-    let clusters = store.clusters(OBJECT, hash("one")).await.unwrap();
-    assert_eq!(clusters.len(), 2);
-    assert_eq!((clusters[0].id.as_str(), clusters[0].size), ("c1", CLUSTER_EXAMPLES as u64 + 3));
-    assert_eq!((clusters[0].weight, clusters[1].weight), (12.0, 1.5));
-    assert_eq!(clusters[0].label, "refunds: wrong arguments");
-    assert_eq!(clusters[0].rule, cluster("c1", 0).rule);
-    assert_eq!(clusters[0].examples, (0..CLUSTER_EXAMPLES).map(failure).collect::<Vec<_>>());
+    store.close(CycleRecord { evaluations, dimensions, ..kept("one", 1) }).await.unwrap();
 
     let mut expected = vec![(hash("base"), "a", 0.375, 2), (hash("base"), "c", 1.0, 1), (hash("better"), "a", 1.0, 1)];
     expected.sort_by_key(|(prompt, scenario, ..)| (*prompt, *scenario));
@@ -341,10 +286,9 @@ pub(in crate::store) async fn old_cycles_keep_one_line(store: &dyn Store) {
             .unwrap();
         store.open(start(&cycle, "base")).await.unwrap();
         let record = CycleRecord {
-            clusters: vec![cluster("c1", 1)],
             dimensions: vec!["accuracy".into()],
             evaluations: vec![evaluation("base", &[("a", &[Some(0.5)])])],
-            rejected: vec![rejection(&format!("patch {number}"))],
+            kept: rejecting(vec![rejection(&format!("patch {number}"))]),
             ..kept(&cycle, i64::from(number))
         };
         store.close(record).await.unwrap();
@@ -353,14 +297,13 @@ pub(in crate::store) async fn old_cycles_keep_one_line(store: &dyn Store) {
         let cycle = hash(&format!("cycle {number}"));
         (
             store.report(OBJECT, cycle).await.unwrap().is_some(),
-            store.clusters(OBJECT, cycle).await.unwrap().len(),
             store.scores(OBJECT, cycle).await.unwrap().len(),
             store.calls(cycle).await.unwrap().len(),
         )
     };
-    assert_eq!(detail(1).await, (false, 0, 0, 1));
-    assert_eq!(detail(2).await, (true, 1, 1, 1));
-    assert_eq!(detail(all - 1).await, (true, 1, 1, 1));
+    assert_eq!(detail(1).await, (false, 0, 1));
+    assert_eq!(detail(2).await, (true, 1, 1));
+    assert_eq!(detail(all - 1).await, (true, 1, 1));
     assert_eq!(store.cycles(Some(OBJECT), 1_000).await.unwrap().len(), all as usize);
     // Patches that were rejected long ago are still remembered.
     assert!(prompts(&store.open(start("next", "base")).await.unwrap()).contains(&hash("patch 0")));

@@ -6,7 +6,7 @@ use super::error::Place;
 use super::rows::{Failure, write_json};
 use super::versions::save_version;
 use super::writer::{begin, end};
-use crate::store::{CLUSTER_EXAMPLES, CYCLES_KEPT};
+use crate::store::CYCLES_KEPT;
 use whetstone_domain::score::Sample;
 use whetstone_engine::ports::{CycleRecord, StoreError, StoreErrorKind};
 
@@ -51,7 +51,6 @@ async fn close_inside(connection: &mut SqliteConnection, place: &Place, record: 
     for version in &record.versions {
         save_version(connection, &record.object, version, record.at).await?;
     }
-    save_clusters(connection, cycle, record).await?;
     save_scores(connection, cycle, record).await?;
     save_rejected(connection, cycle, record).await?;
     prune(connection, &record.object, CYCLES_KEPT).await?;
@@ -60,32 +59,8 @@ async fn close_inside(connection: &mut SqliteConnection, place: &Place, record: 
 
 /// Deletes what a cycle recorded when it was closed before.
 async fn forget(connection: &mut SqliteConnection, cycle: i64) -> Result<(), sqlx::Error> {
-    sqlx::query!("DELETE FROM clusters WHERE cycle = ?", cycle).execute(&mut *connection).await?;
     sqlx::query!("DELETE FROM scores WHERE cycle = ?", cycle).execute(&mut *connection).await?;
     sqlx::query!("DELETE FROM rejected_patches WHERE cycle = ?", cycle).execute(&mut *connection).await?;
-    Ok(())
-}
-
-async fn save_clusters(connection: &mut SqliteConnection, cycle: i64, record: &CycleRecord) -> Result<(), sqlx::Error> {
-    for (position, cluster) in (0_i64..).zip(&record.clusters) {
-        let size = i64::try_from(cluster.failures.len()).unwrap_or(i64::MAX);
-        let (rule, weight) = (write_json(&cluster.rule), cluster.weight());
-        let examples = write_json(&cluster.failures.iter().take(CLUSTER_EXAMPLES).collect::<Vec<_>>());
-        sqlx::query!(
-            "INSERT INTO clusters (cycle, position, name, label, rule, weight, size, examples)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            cycle,
-            position,
-            cluster.id,
-            cluster.label,
-            rule,
-            weight,
-            size,
-            examples,
-        )
-        .execute(&mut *connection)
-        .await?;
-    }
     Ok(())
 }
 
@@ -122,7 +97,7 @@ async fn save_scores(connection: &mut SqliteConnection, cycle: i64, record: &Cyc
 }
 
 async fn save_rejected(connection: &mut SqliteConnection, cycle: i64, record: &CycleRecord) -> Result<(), sqlx::Error> {
-    for (position, rejected) in (0_i64..).zip(&record.rejected) {
+    for (position, rejected) in (0_i64..).zip(&record.kept.rejected) {
         let (prompt, patch) = (rejected.prompt.as_bytes().as_slice(), write_json(&rejected.patch));
         sqlx::query!(
             "INSERT INTO rejected_patches (cycle, position, prompt, patch, reason) VALUES (?, ?, ?, ?, ?)",
@@ -138,7 +113,7 @@ async fn save_rejected(connection: &mut SqliteConnection, cycle: i64, record: &C
     Ok(())
 }
 
-/// Deletes report, scores, clusters and pinned memory of all but the newest finished cycles of an object. Keeps one row of each
+/// Deletes report, scores and pinned memory of all but the newest finished cycles of an object. Keeps one row of each
 /// cycle, and all calls, versions and rejected patches.
 async fn prune(connection: &mut SqliteConnection, object: &str, keep: u32) -> Result<(), sqlx::Error> {
     let old = sqlx::query_scalar!(
@@ -153,7 +128,6 @@ async fn prune(connection: &mut SqliteConnection, object: &str, keep: u32) -> Re
     .fetch_all(&mut *connection)
     .await?;
     for cycle in old {
-        sqlx::query!("DELETE FROM clusters WHERE cycle = ?", cycle).execute(&mut *connection).await?;
         sqlx::query!("DELETE FROM scores WHERE cycle = ?", cycle).execute(&mut *connection).await?;
         sqlx::query!("UPDATE cycles SET report = NULL, memory = NULL WHERE id = ?", cycle)
             .execute(&mut *connection)

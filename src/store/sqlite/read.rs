@@ -11,7 +11,7 @@ use super::Sqlite;
 use super::error::Place;
 use super::rows::hash;
 use super::writer::Job;
-use crate::store::{CallRow, ClusterRow, CycleSummary, ScoreRow, Store, Total, VersionRow};
+use crate::store::{CallRow, CycleSummary, ScoreRow, Store, Total, VersionRow};
 use whetstone_domain::call::{CallKey, ModelIdentity};
 use whetstone_domain::hash::ContentHash;
 use whetstone_domain::money::{Money, Usage};
@@ -117,39 +117,6 @@ impl Store for Sqlite {
                 .map_err(|error| self.place.failed("read a report", &error))?;
             let Some(text) = report.flatten() else { return Ok(None) };
             serde_json::from_str(&text).map(Some).map_err(|error| self.place.damaged("read a report", error))
-        })
-    }
-
-    fn clusters<'a>(
-        &'a self,
-        object: &'a str,
-        cycle: ContentHash,
-    ) -> BoxFuture<'a, Result<Vec<ClusterRow>, StoreError>> {
-        Box::pin(async move {
-            let cycle = cycle.as_bytes().as_slice();
-            let rows = sqlx::query!(
-                "SELECT clusters.name, clusters.label, clusters.rule, clusters.weight, clusters.size, clusters.examples
-                 FROM cycles JOIN clusters ON clusters.cycle = cycles.id
-                 WHERE cycles.object = ? AND cycles.hash = ? ORDER BY clusters.position",
-                object,
-                cycle,
-            )
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|error| self.place.failed("read clusters", &error))?;
-            let damaged = |error| self.place.damaged("read clusters", error);
-            rows.into_iter()
-                .map(|row| {
-                    Ok(ClusterRow {
-                        id: row.name,
-                        label: row.label,
-                        rule: serde_json::from_str(&row.rule).map_err(damaged)?,
-                        weight: row.weight,
-                        size: row.size.cast_unsigned(),
-                        examples: serde_json::from_str(&row.examples).map_err(damaged)?,
-                    })
-                })
-                .collect()
         })
     }
 

@@ -31,7 +31,7 @@ fn edit_line(edit: &Edit) -> String {
 
 /// Apparent new failures in critical dimensions, and the edits that were left out because of them.
 pub(super) fn markdown_critical(report: &Report, text: &mut String) {
-    let Some(critical) = &report.critical else { return };
+    let Some(critical) = &report.found.critical else { return };
     if critical.failures.is_empty() && critical.dropped.is_empty() {
         return;
     }
@@ -81,14 +81,14 @@ pub(super) fn markdown_critical(report: &Report, text: &mut String) {
 
 /// The outcome and the edits of every patch.
 pub(super) fn markdown_attempts(report: &Report, text: &mut String) {
-    if report.attempts.is_empty() {
+    if report.found.attempts.is_empty() {
         return;
     }
     text.push_str("\n## Patches\n\n");
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["round", "cluster", "prompt", "", "outcome"]);
-    for attempt in &report.attempts {
+    for attempt in &report.found.attempts {
         let survived = if attempt.survived { "✓" } else { "✗" };
         let prompt = attempt.prompt.clone().unwrap_or_else(|| "—".to_owned());
         let reason = inline(&attempt.reason).replace('|', "\\|");
@@ -98,7 +98,7 @@ pub(super) fn markdown_attempts(report: &Report, text: &mut String) {
     let said = |attempt: &&Attempt| {
         attempt.kind == AttemptKind::Patch && !(attempt.edits.is_empty() && attempt.answer.is_empty())
     };
-    for attempt in report.attempts.iter().filter(said).take(SHOWN_PATCHES) {
+    for attempt in report.found.attempts.iter().filter(said).take(SHOWN_PATCHES) {
         let what = attempt.prompt.as_ref().map_or("not tried".to_owned(), |prompt| format!("`{prompt}`"));
         let _ = writeln!(text, "\nRound {}, {}, {what}:\n", attempt.round, inline(&attempt.cluster));
         for edit in &attempt.edits {

@@ -213,7 +213,7 @@ impl Cluster {
     pub(super) fn fails(&mut self) {
         let Some(cycle) = self.record.cycle.clone() else { return };
         let champion = self.record.champion.clone().unwrap().hash;
-        let failed = Failed { message: "the provider is down".to_owned(), needs_a_person: false };
+        let failed = Failed::temporary("the provider is down");
         self.step(Some(&Ended { cycle, champion, result: Err(failed) }), None);
     }
 

@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn a_changed_base_prompt_waits_and_the_end_of_a_cycle_does_not() {
     let mut cluster = Cluster::new();
-    let failed = Failed { message: "no answer".to_owned(), needs_a_person: true };
+    let failed = Failed::permanent("no answer");
     let failed = Ended { result: Err(failed), ..cluster.ended(Verdict::Kept, "better").unwrap() };
     cluster.base = prompt("another base");
     assert!(!cluster.look(Some(&failed), None).create.is_empty(), "it needs a version");

@@ -1,0 +1,2 @@
+-- Nothing read the clusters from here: the report of a cycle has them.
+DROP TABLE clusters;
