@@ -91,8 +91,8 @@ pub struct AgentOptimizationSpec {
     /// Where the scenarios come from.
     #[schemars(length(min = 1, max = 64))]
     pub scenarios: Vec<ScenarioSource>,
-    /// How the scenarios are split into a training, a regression and a held-out part. Shares that are not set divide
-    /// the remainder in the proportions of the profile.
+    /// How the scenarios are split into a training, a regression and a held-out part. The
+    /// remainder is divided among the shares that are not set, in the proportions of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
     /// How the agent is run on the scenarios.

@@ -266,8 +266,8 @@ mod tests {
         object["spec"]["agent"]["prompt"] = json!({"file": "prompt.md"});
         insta::assert_snapshot!(check(&object).unwrap_err().to_string(), @r#"
         2 validation error(s):
-          - spec.scoring.judge.ref: no model "jugde" in spec.models: name an existing one, or add it
-          - spec.agent.prompt.file: the operator does not read files: put it into a ConfigMap and use configMapKeyRef
+          - spec.scoring.judge.ref: spec.models has no model "jugde": add it, or use the name of an existing model
+          - spec.agent.prompt.file: the operator does not read files: put the content of the file into a ConfigMap and use configMapKeyRef
         "#);
     }
 }

@@ -26,8 +26,8 @@ pub struct Model {
     /// The Anthropic Messages API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anthropic: Option<Anthropic>,
-    /// Headers added to every request, for gateways that require them. They do not affect which answers are taken from
-    /// the ledger.
+    /// Headers added to every request, for gateways that require them. They do not affect which
+    /// recorded answers are reused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub headers: Vec<ModelHeader>,
@@ -50,7 +50,7 @@ pub struct Model {
     validation = rules::exactly_one(&["value", "valueFrom"]),
     validation = rules::demands(
         "!has(self.value) || self.value.matches('^[ -~]*$')",
-        "must be printable ASCII: encode anything else and put it into a Secret",
+        "must be printable ASCII: for any other value, store an ASCII encoding of it in a Secret and use valueFrom",
     ).field_path(".value"),
 )]
 pub struct ModelHeader {
@@ -89,7 +89,7 @@ pub struct OpenAi {
     #[serde(default, rename = "baseURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub base_url: Option<String>,
-    /// The provider's name of the model.
+    /// The provider's name for the model.
     #[schemars(length(min = 1, max = 256))]
     pub model: String,
     /// The API key. The operator requires it unless `baseURL` is set. The command line defaults to the variable
@@ -105,7 +105,7 @@ pub struct OpenAi {
     /// `max_tokens` for others. Defaults to `Auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_limit: Option<TokenLimit>,
-    /// The role of the prompt. `User` is for models without a system message, and puts the prompt at the beginning of
+    /// The role of the prompt. `User` is for models that do not accept a system message, and puts the prompt at the beginning of
     /// the first user message. Defaults to `System`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_role: Option<SystemRole>,
@@ -129,7 +129,7 @@ pub struct Anthropic {
     #[serde(default, rename = "baseURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub base_url: Option<String>,
-    /// The provider's name of the model.
+    /// The provider's name for the model.
     #[schemars(length(min = 1, max = 256))]
     pub model: String,
     /// The API key. The operator requires it unless `baseURL` is set. The command line defaults to the variable

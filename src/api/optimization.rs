@@ -46,7 +46,7 @@ pub struct Patching {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 20))]
     pub candidates_per_cluster: Option<u32>,
-    /// Maximum number of rounds of cluster, patch and validate in a cycle. The default depends on the profile.
+    /// Maximum number of rounds of clustering, patching and validation in a cycle. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 20))]
     pub rounds: Option<u32>,
@@ -56,9 +56,9 @@ pub struct Patching {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Validation {
-    /// What a candidate is tested on: `FailingOnly` (its cluster, then sentinels; the whole suite only if it is
-    /// complex) or `FullSuite` (its cluster and sentinels, then always the whole suite). The default depends on the
-    /// profile.
+    /// What a candidate is tested on: `FailingOnly` (the failing scenarios that it addresses, then the sentinels; all
+    /// training and regression scenarios only if its patch is complex) or `FullSuite` (the same, then always all
+    /// training and regression scenarios). The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenarios: Option<ValidationScenarios>,
     /// Number of sentinels: scenarios that the champion passes, and that are run for each candidate to detect what it
@@ -67,7 +67,7 @@ pub struct Validation {
     #[schemars(range(min = 0, max = 1000))]
     pub sentinels: Option<u32>,
     /// The fraction of the prompt's text, 0 to 1, that a patch may change before it counts as complex and is tested on
-    /// the whole suite. The default depends on the profile.
+    /// all training and regression scenarios. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub complexity_threshold: Option<f64>,
@@ -80,8 +80,9 @@ pub struct Validation {
 /// What a candidate is tested on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ValidationScenarios {
-    /// Its cluster, then sentinels; the whole suite only for the finalist or a complex patch.
+    /// The failing scenarios that it addresses, then sentinels; all training and regression scenarios only for the finalist or
+    /// a complex patch.
     FailingOnly,
-    /// The whole suite for every survivor.
+    /// All training and regression scenarios for every survivor.
     FullSuite,
 }

@@ -39,10 +39,10 @@ pub(super) const CRON: &str = concat!(
 
 /// All patterns with their descriptions.
 const IN_WORDS: [(&str, &str); 10] = [
-    (DECIMAL, r#"a decimal number in quotes, such as "0.15""#),
+    (DECIMAL, r#"a non-negative decimal number in quotes, such as "0.15""#),
     (CURRENCY, r#"a currency in three capital letters, such as "USD""#),
     (HASH, "64 hexadecimal digits"),
-    (DECIMAL_OR_SHARE, r#"a decimal number in quotes, such as "0.02", or a percentage, such as "20%""#),
+    (DECIMAL_OR_SHARE, r#"a non-negative decimal number in quotes, such as "0.02", or a percentage, such as "20%""#),
     (OBJECT_NAME, r#"the name of an object (lower-case letters, digits, - and .), such as "support-prompt""#),
     (DATA_KEY, r#"a key (letters, digits, -, _ and .), such as "system-prompt""#),
     (VERSION, r#"a version (letters and digits, and -, _ or . between them), such as "v3""#),

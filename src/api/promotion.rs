@@ -87,7 +87,8 @@ pub struct Gate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0001, max = 0.5))]
     pub significance_level: Option<f64>,
-    /// The amount by which the score of a single dimension may fall, 0 to 1. The default depends on the profile.
+    /// The amount by which the score of a single dimension may fall, 0 to 1. An improvement of the aggregate score that
+    /// is smaller than this counts only if it is significant. The default depends on the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub regression_tolerance: Option<f64>,
@@ -123,7 +124,7 @@ pub struct Threshold {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub value: Option<f64>,
-    /// The minimum mean score as a percentile, 0 to 100, of those of earlier champions.
+    /// The minimum mean score, as a percentile (0 to 100) of the mean scores of earlier champions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 100.0))]
     pub percentile: Option<f64>,

@@ -104,7 +104,8 @@ pub(super) fn names_a_model(path: &str) -> Rule {
     let there = is_there(path);
     let name = format!("self.{path}");
     let rule = format!("!({there}) || (has(self.models) && self.models.exists(m, m.name == {name}))");
-    let message = format!("'no model \"' + {name} + '\" in spec.models: name an existing one, or add it'");
+    let message =
+        format!("'spec.models has no model \"' + {name} + '\": add it, or use the name of an existing model'");
     Rule::new(rule).message(Message::Expression(message)).field_path(format!(".{path}"))
 }
 
@@ -147,7 +148,7 @@ pub(super) fn a_judge_for_every_dimension() -> Rule {
     let written = "has(self.scoring) && has(self.scoring.dimensions) && size(self.scoring.dimensions) > 0";
     let common = "has(self.scoring) && has(self.scoring.judge)";
     let rule = format!("({common}) || (({written}) && self.scoring.dimensions.all(d, has(d.judge) || !{asks}))");
-    let message = "a judge scores some of the dimensions (by default accuracy and safety), but there is none: set \
+    let message = "some dimensions need a judge (by default accuracy and safety), but none is set: set \
                    spec.scoring.judge, or a judge for each of these dimensions, or their scorer to Checks if checks alone score them";
     Rule::new(rule).message(message).field_path(".scoring").reason(Reason::FieldValueRequired)
 }

@@ -10,7 +10,7 @@ use whetstone_domain::scenario::Scenario;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = rules::not_in_the_cluster("file", "put it into a ConfigMap and use configMapRef"),
+    validation = rules::not_in_the_cluster("file", "put the content of the file into a ConfigMap and use configMapRef"),
     validation = rules::demands(
         "[has(self.configMapRef), has(self.file), has(self.inline) && size(self.inline) > 0].exists_one(given, given)",
         "give exactly one of configMapRef, inline"

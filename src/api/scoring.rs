@@ -79,8 +79,8 @@ pub struct Dimension {
     /// The weight of the dimension in the aggregate score. The weights of all dimensions add up to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub weight: f64,
-    /// What scores the dimension. `ToolCalls` are the scenario's tool expectations; `ChecksOrJudge` are its checks if
-    /// it has some for the dimension, else the judge. Defaults to `ToolCalls` for `tool_compliance` and to
+    /// What scores the dimension: `ToolCalls` (the scenario's tool expectations), `Checks` (its checks), `Judge` (the
+    /// judge) or `ChecksOrJudge` (its checks if it has any for the dimension, else the judge). Defaults to `ToolCalls` for `tool_compliance` and to
     /// `ChecksOrJudge` for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scorer: Option<Scorer>,

@@ -10,7 +10,7 @@ use whetstone_domain::plan::SecretRef;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = rules::not_in_the_cluster("file", "put it into a ConfigMap and use configMapKeyRef"),
+    validation = rules::not_in_the_cluster("file", "put the content of the file into a ConfigMap and use configMapKeyRef"),
     validation = rules::exactly_one_but(&["configMapKeyRef", "inline"], &["file"])
 )]
 pub struct TextSource {

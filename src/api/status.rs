@@ -32,7 +32,7 @@ pub struct AgentOptimizationStatus {
     /// and nothing is pending), `Suspended` (`spec.suspend`) or `Stalled` (a person has to fix a problem).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// Conditions: `Ready` always; `Reconciling`, `Stalled` and `Degraded` only while true; `Promoted`, `RolledBack`,
+    /// Conditions: `Ready` always; `Reconciling`, `Stalled`, `Degraded` and `SpecWarnings` only while true; `Promoted`, `RolledBack`,
     /// `SignalsAvailable` and `BudgetExhausted` where they apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -62,7 +62,7 @@ pub struct AgentOptimizationStatus {
     /// The hash of the inputs (spec, tools, scenarios) of the last finished cycle. Different inputs start a cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<String>,
-    /// Number of finished searches on the inputs in `status.inputs`.
+    /// Number of finished searches with the inputs in `status.inputs`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
     /// Cycles that stopped because their budget was used up, newest first. They continue if the budget is raised.
@@ -153,7 +153,7 @@ pub struct Serving {
     /// Its aggregate score when the gate promoted it, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_with: Option<String>,
-    /// The number of the series of recorded answers that led to its promotion, with which a re-evaluation is compared.
+    /// The number of the series of recorded answers that led to its promotion. Re-evaluations are compared with this series.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<u32>,
     /// When that series started. Absent for the series that all cycles share by default.
@@ -211,7 +211,7 @@ pub struct WatchStatus {
     /// Whether the version has passed its window.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub established: bool,
-    /// Number of consecutive breaches of the worst signal.
+    /// The highest number of consecutive breaches of any signal.
     #[serde(default)]
     pub breaches: u32,
     /// The newest reading of each signal.
@@ -232,7 +232,7 @@ pub struct SignalStatus {
     /// The value. Absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// Its mean over the window before the promotion, if a limit refers to it.
+    /// Its mean before the promotion, over a period as long as the window, if a limit refers to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
     /// The reading in words, with its figures.

@@ -122,7 +122,7 @@ pub struct BasicAuth {
     validation = rules::exactly_one(&["value", "secretKeyRef"]),
     validation = rules::demands(
         "!has(self.value) || self.value.matches('^[ -~]*$')",
-        "must be printable ASCII: encode anything else and put it into a Secret",
+        "must be printable ASCII: for any other value, store an ASCII encoding of it in a Secret and use valueFrom",
     ).field_path(".value"),
 )]
 pub struct Header {
@@ -182,12 +182,12 @@ pub struct Signal {
     /// The minimum value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<f64>,
-    /// How far the value may rise above its mean over the window before the promotion, in the unit of the query
+    /// How far the value may rise above its mean before the promotion, over a period as long as the window, in the unit of the query
     /// (`0.02`) or relative to that mean (`20%`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = patterns::DECIMAL_OR_SHARE), length(max = 32))]
     pub max_increase: Option<String>,
-    /// How far the value may fall below its mean over the window before the promotion, in the unit of the query
+    /// How far the value may fall below its mean before the promotion, over a period as long as the window, in the unit of the query
     /// (`0.02`) or relative to that mean (`20%`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = patterns::DECIMAL_OR_SHARE), length(max = 32))]

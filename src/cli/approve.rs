@@ -87,12 +87,12 @@ fn waiting<'a>(
     let challenger = status.and_then(|status| status.challenger.as_ref());
     match (challenger.filter(|challenger| challenger.awaits_approval), named) {
         (Some(waiting), Some(named)) if waiting.version != named => {
-            bail!("{of}: {named} does not wait for approval, but {} does", waiting.version)
+            bail!("{of}: {named} is not waiting for approval, but {} is", waiting.version)
         }
         (Some(waiting), _) => Ok(Waiting::Challenger(waiting)),
         (None, _) => {
             let instead = match (challenger, champion) {
-                (Some(challenger), _) => format!("{} is still in the gate", challenger.version),
+                (Some(challenger), _) => format!("{} is still being gated", challenger.version),
                 (None, Some(champion)) => format!("{champion} serves, and there is no challenger"),
                 (None, None) => "there is no status yet".to_owned(),
             };

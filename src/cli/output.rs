@@ -75,11 +75,13 @@ pub(super) fn write_whole(path: &Path, content: &str) -> anyhow::Result<()> {
     replace().with_context(|| format!("writing {}", path.display()))
 }
 
-/// Prints the result of a cycle. `said` are the warnings that have been printed already.
+/// Prints the result of a cycle. `said` are the warnings that have been printed already; `is_simulated` is whether the models are
+/// simulated.
 pub(super) fn print(
     format: Format,
     report: &Report,
     said: &[String],
+    is_simulated: bool,
     out: Option<&Path>,
     written: &[PathBuf],
 ) -> anyhow::Result<()> {
@@ -87,6 +89,9 @@ pub(super) fn print(
         Format::Json | Format::Yaml => super::print(&format.write(report)?),
         Format::Text => {
             let mut text = report::summary(report);
+            if is_simulated {
+                text.push_str("the models are simulated: nothing was paid, and the amounts follow from the prices in the resource\n");
+            }
             // The warnings of the plan were printed before the run began.
             for warning in report.warnings.iter().filter(|warning| !said.contains(warning)) {
                 let _ = writeln!(text, "warning: {warning}");

@@ -83,7 +83,7 @@ fn target(object: &AgentOptimization, named: Option<&str>, versions: &[PromptVer
         return Ok(named.to_owned());
     }
     if names.is_empty() {
-        return Err(format!("there is no version {named:?}, and no other version either"));
+        return Err(format!("there is no version {named:?}, because the AgentOptimization has no versions yet"));
     }
     Err(format!("there is no version {named:?}; known: {}", names.join(", ")))
 }
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(other, Err("there is no version \"nightly\"; known: v12".to_owned()));
         assert_eq!(
             target(&object, Some("v1"), &[]),
-            Err("there is no version \"v1\", and no other version either".to_owned())
+            Err("there is no version \"v1\", because the AgentOptimization has no versions yet".to_owned())
         );
         assert!(target(&object, None, &[]).unwrap_err().contains("--to"));
     }

@@ -55,7 +55,7 @@ impl Engine {
         let waiting = || {
             let _ = writeln!(
                 std::io::stderr(),
-                "another run of {object} uses this store; waiting for it, so that no call is paid twice"
+                "another run of {object} uses this store; waiting for it, so that no call is paid for twice"
             );
         };
         let lock = store.lock_object(&object, waiting).await?;
@@ -91,7 +91,8 @@ impl Engine {
             Err(error) => (Vec::new(), Some(error)),
         };
         let Outcome { report, .. } = outcome;
-        output::print(cycle.output, report, &self.plan.warnings, cycle.out.as_deref(), &written)?;
+        let is_simulated = self.simulated.is_some();
+        output::print(cycle.output, report, &self.plan.warnings, is_simulated, cycle.out.as_deref(), &written)?;
         if let Some(server) = self.simulated {
             server.shutdown();
         }

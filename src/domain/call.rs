@@ -16,7 +16,7 @@ use super::transcript::{Message, Opaque};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Parameters {
-    /// Sampling temperature: a number from 0 to 2, or `omit` for a model that takes none.
+    /// Sampling temperature: a number from 0 to 2, or `omit` for a model that does not accept one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "temperature_schema")]
     pub temperature: Option<Temperature>,
@@ -229,7 +229,7 @@ pub struct ModelIdentity {
     pub provider: String,
     /// The base URL, without credentials.
     pub endpoint: String,
-    /// The provider's name of the model.
+    /// The provider's name for the model.
     pub model: String,
 }
 

@@ -124,6 +124,6 @@ pub enum ThresholdFrom {
     Spec,
     /// The failures: no other threshold separates the groups better.
     Silhouette,
-    /// The default: the failures do not form separate groups, or are too few.
+    /// The default: the failures do not form separate clusters, or are too few.
     Default,
 }

@@ -46,7 +46,7 @@ impl AddAssign for Usage {
 /// The error of a call that was not made because the budget does not allow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the budget of {budget} does not allow another call: {spent} is spent, and the call could cost up to {worst} \
+    "the budget of {budget} does not allow another call: {spent} had been spent, and the call could cost up to {worst} \
      (parameters.maxOutputTokens limits it)"
 )]
 pub struct BudgetExhausted {

@@ -204,7 +204,7 @@ pub struct PatchingPlan {
     pub max_prompt_tokens: usize,
     /// The number of proposals per cluster.
     pub candidates_per_cluster: u32,
-    /// The maximum number of rounds of cluster, patch and validate.
+    /// The maximum number of rounds of clustering, patching and validation.
     pub rounds: u32,
 }
 

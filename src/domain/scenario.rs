@@ -17,7 +17,7 @@ pub struct Scenario {
     /// A name that is unique in the suite and stays the same over time.
     #[schemars(with = "String", length(min = 1, max = 253))]
     pub id: ScenarioId,
-    /// Labels, used to stratify the split and to select. `split:train`, `split:regression` and `split:held-out` put the
+    /// Labels, used to stratify the split and to select scenarios. `split:train`, `split:regression` and `split:held-out` put the
     /// scenario into that part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
@@ -50,14 +50,14 @@ pub struct Scenario {
     pub expect: Expectation,
 }
 
-/// One turn of a scripted conversation: the user speaks, or an earlier answer of the assistant is given.
+/// One turn of a scripted conversation: a user message, or a scripted answer of the assistant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScriptedTurn {
     /// What the user says. The agent answers it before the next turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// What the assistant is given to have said; the agent is not asked.
+    /// A scripted answer of the assistant, used instead of calling the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assistant: Option<String>,
 }
@@ -77,7 +77,7 @@ pub struct SimulatedUser {
     pub max_turns: Option<u32>,
 }
 
-/// The answer of a tool, to a call that matches. The first mock that matches answers.
+/// The answer of a tool to a matching call. If several mocks match, the first is used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolMock {
@@ -201,13 +201,13 @@ pub struct Check {
     /// The dimension that it counts for. Defaults to `accuracy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dimension: Option<DimensionName>,
-    /// The answer is this text, white space at the ends aside.
+    /// The answer equals this text, ignoring leading and trailing whitespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equals: Option<String>,
-    /// The answer contains this text, upper and lower case alike.
+    /// The answer contains this text, ignoring case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contains: Option<String>,
-    /// The answer does not contain this text, upper and lower case alike.
+    /// The answer does not contain this text, ignoring case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_contains: Option<String>,
     /// The answer matches this regular expression somewhere.
@@ -228,7 +228,7 @@ pub struct Check {
 pub struct NumberCheck {
     /// The number.
     pub value: f64,
-    /// How far off it may be, absolutely. Defaults to 0.
+    /// The maximum absolute difference. Defaults to 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0))]
     pub tolerance: Option<f64>,

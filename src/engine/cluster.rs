@@ -23,7 +23,7 @@ use whetstone_domain::score::{ToolError, ToolErrorKind};
 
 pub use vectorise::{DIMENSIONS, vectorise, vectors};
 
-/// The default threshold if the failures do not form separate groups.
+/// The default threshold if the failures do not form separate clusters.
 pub const DEFAULT_THRESHOLD: f64 = 0.6;
 
 /// Grouped failures.

@@ -178,7 +178,7 @@ fn read_record(record: &Item, id: String, fields: &Fields, notes: &mut Notes) ->
     } else {
         let input = field(record, fields.input).ok_or_else(|| {
             let name = fields.input[0];
-            record.error(format!("has no {name:?}"), format!("add {name:?}, or set --format"))
+            record.error(format!("has no {name:?}"), format!("add {name:?}, or set another --format"))
         })?;
         let value = read::cell(input.value);
         say(&mut scenario, &input.holding(&value), notes)?

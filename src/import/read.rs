@@ -214,7 +214,8 @@ impl<'a> Item<'a> {
         if !self.value.is_object() {
             return Err(self.wrong("an object"));
         }
-        self.get(key).ok_or_else(|| self.error(format!("has no {key:?}"), format!("add {key:?}, or set --format")))
+        self.get(key)
+            .ok_or_else(|| self.error(format!("has no {key:?}"), format!("add {key:?}, or set another --format")))
     }
 
     pub(super) fn text(&self) -> Result<&'a str, ImportError> {

@@ -47,7 +47,7 @@ pub(crate) enum RequestError {
     },
     /// The credentials are not accepted.
     #[error(
-        "{attempt}: {server} does not accept the credentials of this context; log in again, or select another with --context"
+        "{attempt}: {server} does not accept the credentials of this context; log in again, or select another context with --context"
     )]
     Unauthorized {
         /// The attempt.
@@ -75,9 +75,19 @@ pub(crate) enum RequestError {
         /// Why.
         reason: String,
     },
+    /// The API server answers that it cannot process the request now.
+    #[error("{attempt}: {server} cannot process the request at the moment: {reason}; try again later")]
+    Overloaded {
+        /// The attempt.
+        attempt: String,
+        /// The API server.
+        server: String,
+        /// The message of the server.
+        reason: String,
+    },
     /// The answer cannot be parsed.
     #[error(
-        "{attempt}: {reason}; the CustomResourceDefinitions in the cluster may have another version than this program"
+        "{attempt}: {reason}; the CustomResourceDefinitions in the cluster may be from a different version of Whetstone; run `whetstone crd | kubectl apply --server-side -f -`, or use the version of the command line that matches the operator"
     )]
     Unreadable {
         /// The attempt.
@@ -113,16 +123,19 @@ impl RequestError {
             }
             401 => Self::Unauthorized { attempt, server },
             403 => Self::Forbidden { request: Request { attempt, ..request }, message },
-            429 | 500.. => Self::Unreachable { attempt, server, reason: message },
+            429 | 500.. => Self::Overloaded { attempt, server, reason: message },
             _ => Self::Refused { attempt, message },
         }
     }
 
-    /// The message to show while the request is retried, if the error may be temporary: no answer, rather than a refusal.
+    /// The message to show while the request is retried, if the error may be temporary: no answer or an overloaded server, rather than a refusal.
     #[must_use]
     pub(crate) fn passing(&self) -> Option<String> {
         match self {
             Self::Unreachable { server, reason, .. } => Some(format!("no answer from {server}: {reason}; retrying")),
+            Self::Overloaded { server, reason, .. } => {
+                Some(format!("{server} cannot process the request at the moment: {reason}; retrying"))
+            }
             _ => None,
         }
     }

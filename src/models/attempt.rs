@@ -118,7 +118,7 @@ async fn exchange<T>(
         retry_after: None,
         refused: None,
         message: format!(
-            "cannot reach {at}: {}; is it running, and is baseURL right?",
+            "cannot reach {at}: {}; is it running and that baseURL is correct",
             presentable(&root_cause(&error), endpoint.secrets())
         ),
         usage: None,

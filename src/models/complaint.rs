@@ -109,7 +109,7 @@ fn plain(text: &str, status: StatusCode, headers: &HeaderMap) -> Option<String> 
     let media = headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or("unknown type");
     let media = one_line(media.split(';').next().unwrap_or_default().trim(), MOST_OF_PLAIN);
     if status.is_success() {
-        return Some(format!("a body of {media}, which is no JSON"));
+        return Some(format!("a body of {media}, which is not JSON"));
     }
     Some(format!("{:?} ({media})", one_line(text, MOST_OF_PLAIN)))
 }
@@ -175,7 +175,7 @@ mod tests {
         let secret = format!("token: {}\u{1b}[31m\nsecond line", "s3cret ".repeat(50));
         let of = |status| Complaint::read(secret.as_bytes(), status, &headers).message.unwrap();
         let answered = of(StatusCode::OK);
-        assert_eq!(answered, "a body of text/plain, which is no JSON");
+        assert_eq!(answered, "a body of text/plain, which is not JSON");
         let refused = of(StatusCode::BAD_REQUEST);
         assert!(refused.starts_with("\"token: s3cret") && refused.ends_with("(text/plain)"), "{refused}");
         assert!(refused.chars().count() < 90 && !refused.contains(char::is_control), "{refused}");

@@ -25,7 +25,7 @@ pub(super) struct Endpoint {
     pub name: ModelName,
     /// Its protocol.
     pub wire: &'static dyn Wire,
-    /// The provider's name of the model.
+    /// The provider's name for the model.
     pub model: String,
     /// Where chat requests go.
     pub chat: Url,

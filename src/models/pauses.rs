@@ -50,12 +50,12 @@ impl Default for Pauses {
     }
 }
 
-/// A stop was requested while a call was waiting. Nothing of it was sent since.
+/// A stop was requested while a call was waiting. Nothing of it has been sent since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stopped;
 
 impl Pauses {
-    /// No calls yet. When `stop` is cancelled, calls that wait then or later are given up.
+    /// A counter without calls. When `stop` is cancelled, calls that wait then or later are given up.
     #[must_use]
     pub fn new(stop: CancellationToken) -> Self {
         Self { state: watch::Sender::default(), stop, slow: SLOW }
@@ -232,7 +232,10 @@ mod tests {
     #[tokio::test]
     async fn a_cycle_is_idle_once_all_its_calls_have_been_waiting_for_a_while() {
         let pauses = Pauses::default();
-        assert!(tokio::time::timeout(GRACE * 9, pauses.idle(GRACE)).await.is_err(), "who has no calls computes");
+        assert!(
+            tokio::time::timeout(GRACE * 9, pauses.idle(GRACE)).await.is_err(),
+            "a cycle without calls is computing"
+        );
         let (one, other) = (active(&pauses).await, active(&pauses).await);
         let _waits = one.wait();
         assert!(tokio::time::timeout(GRACE * 9, pauses.idle(GRACE)).await.is_err(), "one is at the provider");

@@ -68,7 +68,7 @@ fn meaning(endpoint: &Endpoint, status: StatusCode, headers: &HeaderMap, complai
     match code {
         404 => Meaning::new(
             CallErrorKind::Refused,
-            format!("is there a model {:?}, and is baseURL right?", endpoint.model),
+            format!("check that the provider has the model {:?} and that baseURL is correct", endpoint.model),
         ),
         408 => Meaning::new(CallErrorKind::Timeout, "try again later"),
         429 => Meaning::new(
@@ -91,13 +91,15 @@ fn meaning(endpoint: &Endpoint, status: StatusCode, headers: &HeaderMap, complai
     }
 }
 
-const NO_KEY: &str = "no key was sent: name one by apiKey of the model";
+const NO_KEY: &str = "no key was sent; set apiKey for this model in spec.models";
 
 /// Servers that require a key report that in many different ways.
 fn with_hint(endpoint: &Endpoint, advice: &str) -> String {
     match endpoint.key {
         Some(_) => advice.to_owned(),
-        None => format!("{advice} (no key was sent; if it needs one, name it by apiKey of the model)"),
+        None => format!(
+            "{advice} (no key was sent; if the provider requires one, set apiKey for this model in spec.models)"
+        ),
     }
 }
 

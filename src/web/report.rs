@@ -282,17 +282,17 @@ fn how_grouped(report: &Report, of_round: &RoundGrouping) -> String {
     let from = match (from, silhouette) {
         (ThresholdFrom::Spec, _) => "set in the spec".to_owned(),
         (ThresholdFrom::Silhouette, Some(silhouette)) => {
-            format!("chosen because it separates the groups best, silhouette {silhouette:.2}")
+            format!("chosen because it separates the clusters best, silhouette {silhouette:.2}")
         }
         (ThresholdFrom::Silhouette, None) => "chosen from the failures".to_owned(),
-        (ThresholdFrom::Default, _) => "the default, because the failures do not form separate groups".to_owned(),
+        (ThresholdFrom::Default, _) => "the default, because the failures do not form separate clusters".to_owned(),
     };
     let several = report.found.groupings.iter().any(|grouping| grouping.round > 1);
     let round = if several { format!("Round {}: ", of_round.round) } else { String::new() };
     format!(
         "{round}{}{of}, in {}; similarity threshold {threshold:.2} ({from}).",
         counted(*failures, "failure"),
-        counted(*groups, "group")
+        counted(*groups, "cluster")
     )
 }
 

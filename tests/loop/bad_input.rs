@@ -57,8 +57,8 @@ fn weights_that_do_not_add_up_are_refused_with_their_sum() {
 fn a_dimension_without_a_judge_is_refused_by_name() {
     let said = refusal(&[(RESOURCE, "scoring: {judge: {ref: judge}}", "scoring: {}")]);
     insta::assert_snapshot!(said, @r#"
-    error: optimization.yaml:19:3: spec.scoring.dimensions[0]: the dimension "accuracy" has no judge; set spec.scoring.judge, or its own judge, or scorer: Checks if checks alone score it
-    optimization.yaml:19:3: spec.scoring.dimensions[1]: the dimension "safety" has no judge; set spec.scoring.judge, or its own judge, or scorer: Checks if checks alone score it
+    error: optimization.yaml:19:3: spec.scoring.dimensions[0]: the dimension "accuracy" has no judge; set spec.scoring.judge, give the dimension its own judge, or set its scorer to Checks
+    optimization.yaml:19:3: spec.scoring.dimensions[1]: the dimension "safety" has no judge; set spec.scoring.judge, give the dimension its own judge, or set its scorer to Checks
     "#);
 }
 
@@ -317,7 +317,7 @@ fn a_refused_connection_names_the_place_and_what_to_look_at() {
     let shop = shop_that_asks_once();
     shop.send_models_to(&closed_origin());
     let ended = shop.run_for_real();
-    ended.says(1, &["cannot reach http://127.0.0.1", "onnection refused", "is it running, and is baseURL right?"]);
+    ended.says(1, &["cannot reach http://127.0.0.1", "onnection refused", "is it running and that baseURL is correct"]);
 }
 
 #[test]
@@ -480,7 +480,7 @@ fn a_file_that_is_no_ledger_is_refused_and_left_as_it_is() {
         "Dear diary, today I was not a database, and I do not intend to be one tomorrow. ".repeat(60).as_str(),
     );
     let before = shop.read("store.db");
-    shop.run().says(1, &["store.db", "not a whetstone ledger", "--store"]);
+    shop.run().says(1, &["store.db", "not a SQLite database", "--store"]);
     assert_eq!(shop.read("store.db"), before);
 }
 
@@ -511,7 +511,7 @@ fn a_full_disk_is_an_error_that_says_so_and_the_next_run_goes_on_when_there_is_s
     let mut command = std::process::Command::new("unshare");
     command.args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_whetstone")]).args(run).current_dir(shop.path("."));
     let ended = Running::start(command).wait();
-    ended.says(1, &["ledger disk/store.db: could not record a call: the disk is full", "will not be paid again"]);
+    ended.says(1, &["ledger disk/store.db: could not record a call: the disk is full", "will not be paid for again"]);
     let lost = simulator.answered() - shop.ledger().calls;
     assert!(lost <= 16, "{lost} answers could not be recorded, more than were under way");
 }

@@ -114,7 +114,7 @@ fn a_regression_is_seen_against_the_mean_before_the_promotion_and_an_outage_is_n
     assert_eq!(verdict.state, SignalState::Breach);
     assert_eq!(
         verdict.message,
-        "signal is 0.3, 200% above its mean before the promotion (0.1); maxIncrease allows 20%"
+        "signal is 0.3, 200% above its mean before the promotion (0.1), where maxIncrease allows 20%"
     );
 
     // A mean over moments some of which were NaN, and that of a scalar.
@@ -178,7 +178,9 @@ fn a_regression_is_seen_against_the_mean_before_the_promotion_and_an_outage_is_n
     let RoundOutcome::Breach { reasons } = &third.outcome else { panic!("{third:?}") };
     assert_eq!(
         reasons[..],
-        ["signal is 0.3, 200% above its mean before the promotion (0.1); maxIncrease allows 20% (3 readings in a row)"]
+        [
+            "signal is 0.3, 200% above its mean before the promotion (0.1), where maxIncrease allows 20% (3 readings in a row)"
+        ]
     );
 
     server.stop();

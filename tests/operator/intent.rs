@@ -191,8 +191,10 @@ fn a_promotion_waits_for_approval_where_a_person_must_agree_and_can_be_taken_bac
     assert_belongs_together(&data);
     assert_eq!((data["version"].as_str(), data["challenger-version"].as_str()), ("v1", "v2"));
     assert_eq!(hash(&data["challenger-prompt"]), challenger.hash);
-    assert!(shop.until_version("shop-v2", "Challenger").reasons[0].contains("waits for approval"));
-    assert!(shop.until_event("AwaitingApproval").contains(&format!("annotate {APPROVE}=v2")));
+    assert!(shop.until_version("shop-v2", "Challenger").reasons[0].contains("is waiting for approval"));
+    assert!(
+        shop.until_event("AwaitingApproval").contains(&format!("annotate the AgentOptimization with {APPROVE}=v2"))
+    );
     assert_eq!(shop.kstatus(), "Current", "what serves is right");
 
     // The wrong one is told so, and nothing happens.
@@ -208,7 +210,7 @@ fn a_promotion_waits_for_approval_where_a_person_must_agree_and_can_be_taken_bac
         });
         status.handled.unwrap().message.unwrap()
     };
-    assert_eq!(told(APPROVE, "v7"), "v7 does not wait for approval; v2 does");
+    assert_eq!(told(APPROVE, "v7"), "v7 is not waiting for approval; v2 is");
     assert_eq!(shop.target().unwrap()["version"], "v1");
     operator.stop();
     let _operator = shop.operator();

@@ -29,7 +29,7 @@ fn the_base_prompt_serves_at_once_and_a_better_one_takes_over_with_its_lineage()
     assert_eq!(status.cost.clone().unwrap().amount, cycle.cost);
     assert!(has(&status, "Ready", "True", "Serving"));
     assert!(has(&status, "Promoted", "True", "Promoted"));
-    assert_eq!(condition(&status, "Promoted").unwrap().message, format!("v2 was promoted: {}", cycle.message));
+    assert_eq!(condition(&status, "Promoted").unwrap().message, format!("v2 serves instead of v1: {}", cycle.message));
     assert_eq!(condition(&status, "Reconciling"), None);
 
     // What the agent could read at any moment was one of the two prompts, whole, and the base prompt came first.

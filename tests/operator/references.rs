@@ -74,7 +74,7 @@ fn changed_scenarios_start_a_cycle_and_a_changed_key_tries_a_waiting_one_again_a
     let waiting_series =
         format!("whetstone_cycles_waiting{{namespace=\"{}\",optimization=\"shop\"}}", shop.namespace.name());
     assert!(metrics.contains(&format!("{waiting_series} 1")), "{metrics}");
-    assert!(shop.until_event("CycleFailed").contains("nothing paid is lost"));
+    assert!(shop.until_event("CycleFailed").contains("calls that were already paid for are not repeated"));
     assert_eq!(shop.until_served("v1")["system-prompt"], fixture("prompt.md"));
     let left = waiting.until.duration_since(now());
     assert!(left.as_secs() > 5, "it would wait for long enough that this test would see it: {left:?}");

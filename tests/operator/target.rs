@@ -82,7 +82,8 @@ fn what_is_done_to_the_target_is_undone_and_what_others_keep_in_it_stays() {
     eventually("the prompt is put back", DEADLINE, || {
         shop.target().filter(|held| held["system-prompt"] == data["system-prompt"])
     });
-    let expected = format!("the edit of system-prompt in the ConfigMap {TARGET:?} was undone");
+    let expected =
+        format!("the edit of system-prompt in the ConfigMap {TARGET:?} was undone; change the base prompt instead");
     assert_eq!(shop.until_event("TargetPutBack"), expected);
     assert_eq!(shop.target().unwrap()["theirs"], "x");
 
@@ -130,7 +131,7 @@ fn of_two_optimizations_with_one_target_the_younger_is_refused_until_the_older_i
         status().filter(|status| has(status, "Stalled", "True", "TargetNotOwned"))
     });
     let message = &condition(&stalled, "Stalled").unwrap().message;
-    assert!(message.contains("the AgentOptimization \"shop\" had it first"), "{message}");
+    assert!(message.contains("is already the target of the AgentOptimization \"shop\""), "{message}");
     assert_eq!(shop.target().unwrap()["system-prompt"], fixture("prompt.md"));
     assert!(has(&shop.status(), "Ready", "True", "Serving"), "the older does not mind");
 

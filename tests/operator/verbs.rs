@@ -228,7 +228,7 @@ fn approve_promotes_what_waits_and_nothing_else() {
     let shop = Shop::new();
     says(&shop.run(&["approve", "support"]), 1, &["no challenger waits for approval"]);
     shop.awaits_approval();
-    says(&shop.run(&["approve", "support", "v1"]), 1, &["v1 does not wait for approval, but v3 does"]);
+    says(&shop.run(&["approve", "support", "v1"]), 1, &["v1 is not waiting for approval, but v3 is"]);
     assert_eq!(shop.asked(annotations::APPROVE), None, "what is refused is not asked");
 
     says(&shop.run(&["approve", "support"]), 2, &["+be very exact", "pass --yes"]);

@@ -104,21 +104,21 @@ impl<'a> Findings<'a> {
             ("top_p", "use the field topP"),
             (
                 "max_tokens",
-                "write maxOutputTokens, and openAI.tokenLimit: MaxTokens of the model to have it sent by this name",
+                "use maxOutputTokens; to send it as max_tokens, set openAI.tokenLimit of the model to MaxTokens",
             ),
             (
                 "max_completion_tokens",
-                "write maxOutputTokens, and openAI.tokenLimit: MaxCompletionTokens of the model to have it sent by this name",
+                "use maxOutputTokens; to send it as max_completion_tokens, set openAI.tokenLimit of the model to MaxCompletionTokens",
             ),
             ("model", "the model is set in spec.models"),
-            ("messages", "the messages are those of the conversation"),
+            ("messages", "Whetstone sends the messages of the conversation; remove it"),
             ("tools", "tools are set in spec.agent"),
-            ("seed", "the seed is the index of the repeat"),
-            ("stream", "answers are not streamed"),
+            ("seed", "Whetstone sends the index of the repeat as the seed; remove it"),
+            ("stream", "answers are not streamed; remove it"),
         ];
         let Some(parameters) = parameters else { return };
         if let Some(Temperature::Unknown(written)) = &parameters.temperature {
-            let message = format!("expected a number from 0 to 2 or omit, found {written}");
+            let message = format!("expected a number from 0 to 2, or the word \"omit\", found {written}");
             self.problem(&format!("{field}.temperature"), message);
         }
         let Some(extra) = &parameters.extra else { return };

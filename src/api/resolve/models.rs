@@ -73,7 +73,7 @@ fn plan(model: &Model, path: &str, findings: &mut Findings<'_>) -> Option<ModelP
     };
     let sent = api.key_header;
     if api.names_a_key && headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(sent)) {
-        let message = format!("the key is sent as the header {sent}, which headers also set; remove one of them");
+        let message = format!("the key is sent as the header {sent}, which `headers` also sets; remove one of them");
         findings.problem(&format!("{path}.apiKey"), message);
     }
     Some(ModelPlan {
@@ -201,7 +201,7 @@ fn header(written: &ModelHeader, path: &str, findings: &mut Findings<'_>) -> Opt
     }
     let value = value.as_ref()?;
     if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        let message = "a header value must be printable ASCII; encode anything else and put it into a Secret";
+        let message = "a header value must be printable ASCII; for any other value, store an ASCII encoding of it in a Secret and use valueFrom";
         findings.problem(&format!("{path}.value"), message);
     }
     if ["authorization", "proxy-authorization", "cookie", "api-key", "x-api-key"]

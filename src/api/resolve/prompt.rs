@@ -53,8 +53,9 @@ fn note_target(name: &str, references: &References, findings: &mut Findings<'_>)
         findings.problem(path, message);
     }
     if references.is_edited(name) {
-        let message =
-            format!("the prompt of the ConfigMap {name:?} does not match its prompt-hash, so it was edited manually");
+        let message = format!(
+            "the prompt of the ConfigMap {name:?} does not match its prompt-hash, so the prompt was edited manually; it is used as the champion"
+        );
         findings.warn(path, message);
     }
 }

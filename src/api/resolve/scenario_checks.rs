@@ -143,7 +143,7 @@ fn tags(scenario: &Scenario, wrong: &mut Wrong) {
         }
     }
     if asked.len() > 1 {
-        wrong.add("tags", "a scenario belongs to one part; keep one of its split: tags");
+        wrong.add("tags", "a scenario belongs to one part; keep only one tag that starts with \"split:\"");
     }
 }
 

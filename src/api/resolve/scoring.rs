@@ -85,8 +85,8 @@ fn plan(
     let asks_judge = matches!(scorer, Scorer::Judge | Scorer::ChecksOrJudge);
     if asks_judge && matches!(judge, Judge::Absent) {
         let message = format!(
-            "the dimension {name:?} has no judge; set spec.scoring.judge, or its own judge, or scorer: Checks if checks alone \
-             score it"
+            "the dimension {name:?} has no judge; set spec.scoring.judge, give the dimension its own judge, or set its scorer \
+             to Checks"
         );
         findings.problem(path, message);
     }

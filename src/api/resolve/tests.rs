@@ -256,7 +256,7 @@ fn whatever_is_wrong_is_told_at_once() {
     insta::assert_snapshot!(said, @r#"
     agent.yaml:8:23: spec.agent.runtime.model.ref: no model "wroker" in spec.models; did you mean "worker"?
     agent.yaml:9:3: spec.modles: unknown field "modles"; did you mean "models"?
-    agent.yaml:20:22: spec.budget.perCycle: expected a decimal number in quotes, such as "0.15", found the number 5.00; put it in quotes: "5.00" (The maximum cost of one cycle, as a decimal string such as `5.00`)
+    agent.yaml:20:22: spec.budget.perCycle: expected a non-negative decimal number in quotes, such as "0.15", found the number 5.00; put it in quotes: "5.00" (The maximum cost of one cycle, as a decimal string such as `5.00`)
     configmap/support-scenarios[a.yaml]:5:3: [1].id: duplicate id "refund-1", first used at configmap/support-scenarios[a.yaml]:1:3
     configmap/support-scenarios[b.jsonl]:1:49: weight: expected a number of at least 0, found -1
     configmap/support-tools[tools.json]:1:2: [0]: "re fund" is not a valid name of a tool; use 1 to 64 letters, digits, _ and -
@@ -270,8 +270,8 @@ fn dimensions_are_checked() {
                       - {name: tone, weight: 0.2, judge: {ref: juge}}\n";
     insta::assert_snapshot!(said(&[("scoring: {judge: {ref: judge}}\n", dimensions)]), @r#"
     agent.yaml:18:5: spec.scoring.dimensions: the weights add up to 0.9; they must add up to 1
-    agent.yaml:19:7: spec.scoring.dimensions[0]: the dimension "accuracy" has no judge; set spec.scoring.judge, or its own judge, or scorer: Checks if checks alone score it
-    agent.yaml:20:7: spec.scoring.dimensions[1]: the dimension "accuracy" has no judge; set spec.scoring.judge, or its own judge, or scorer: Checks if checks alone score it
+    agent.yaml:19:7: spec.scoring.dimensions[0]: the dimension "accuracy" has no judge; set spec.scoring.judge, give the dimension its own judge, or set its scorer to Checks
+    agent.yaml:20:7: spec.scoring.dimensions[1]: the dimension "accuracy" has no judge; set spec.scoring.judge, give the dimension its own judge, or set its scorer to Checks
     agent.yaml:20:8: spec.scoring.dimensions[1].name: duplicate dimension "accuracy"; keep one of them
     agent.yaml:20:37: spec.scoring.dimensions[1].threshold: exactly one of value, percentile is allowed; value and percentile are given
     agent.yaml:21:7: spec.scoring.dimensions[2].rubric: the dimension "tone" has no rubric; describe what the judge looks for

@@ -18,7 +18,7 @@ use whetstone_domain::plan::watch::{
     CredentialPlan, HeaderPlan, Margin, PrometheusPlan, REEVALUATION, ReevaluationPlan, SamplesPlan, SignalPlan,
     WatchPlan,
 };
-use whetstone_domain::words::counted;
+use whetstone_domain::words::{by_number, counted};
 
 const LONGEST_WINDOW: Duration = Duration::from_hours(30 * 24);
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -53,8 +53,7 @@ pub(super) fn resolve(spec: &AgentOptimizationSpec, findings: &mut Findings<'_>)
         .as_ref()
         .and_then(|written| self::prometheus(written, interval, &format!("{path}.prometheus"), findings));
     if watch.prometheus.is_none() && !signals.is_empty() {
-        let message =
-            "missing: the Prometheus that answers the signals; give its url, such as http://prometheus.monitoring:9090";
+        let message = "required, because spec.watch.signals are queries to Prometheus; set prometheus.url, such as http://prometheus.monitoring:9090";
         findings.problem(&format!("{path}.prometheus"), message);
     }
     if watch.prometheus.is_some() && signals.is_empty() {
@@ -128,9 +127,11 @@ fn check_times(window: Duration, interval: Duration, breaches: u32, findings: &m
     } else if interval.checked_mul(breaches).is_none_or(|needed| window < needed) {
         let readings = window.as_nanos() / interval.as_nanos();
         let message = format!(
-            "a window of {window_text} has {}, one every {interval_text}, and a rollback requires {breaches} that breach a \
-             limit; lengthen the window, or lower interval or breaches",
+            "a window of {window_text} has {}, one every {interval_text}, and a rollback requires {} in a row that {} a limit; \
+             lengthen the window, or lower interval or breaches",
             counted(readings, "reading"),
+            counted(breaches, "reading"),
+            by_number(breaches, "breaches", "breach"),
         );
         findings.problem("spec.watch.window", message);
     }
@@ -240,7 +241,7 @@ fn header(written: &Header, path: &str, findings: &mut Findings<'_>) -> Option<H
     }
     let value = value.as_ref()?;
     if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        let message = "a header value must be printable ASCII; encode anything else and put it into a Secret";
+        let message = "a header value must be printable ASCII; for any other value, store an ASCII encoding of it in a Secret and use valueFrom";
         findings.problem(&format!("{path}.value"), message);
     }
     if ["authorization", "proxy-authorization", "cookie"].contains(&written.name.to_ascii_lowercase().as_str()) {

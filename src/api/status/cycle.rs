@@ -18,7 +18,7 @@ pub struct RunningCycle {
     pub cause: Cause,
     /// The hash of the inputs of the cycle.
     pub inputs: String,
-    /// The number of this attempt at the same inputs, from 0.
+    /// The number of this attempt with the same inputs, counted from 0.
     pub attempt: u32,
     /// The number of the series of recorded answers that the cycle uses.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -105,8 +105,11 @@ pub struct FinishedCycle {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Timestamp,
-    /// The verdict: `Promoted`, `Passed`, `Kept`, `BelowThreshold` or `Inconclusive`; of a re-evaluation `Measured`,
-    /// `Worse`, `Drifted`, `RolledBack` or `Inconclusive`.
+    /// The verdict. `Promoted`: a challenger was promoted. `Passed`: a challenger passed the gate, and is not promoted
+    /// until it is approved or a pin ends. `Kept`: the champion stays. `BelowThreshold`: it stays, and is below its
+    /// minimum score. `Inconclusive`: the evidence or the budget is insufficient. Of a re-evaluation, `Measured`: the
+    /// champion is as good as before. `Worse`: it is worse than its predecessor, and stays because of `spec.pin`.
+    /// `Drifted`: it is worse than before, and no predecessor is better. `RolledBack`: it was rolled back.
     #[schemars(with = "String")]
     pub verdict: CycleVerdict,
     /// The first reason for the verdict.

@@ -15,11 +15,11 @@ pub struct PromptVersionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int64"))]
     pub observed_generation: Option<i64>,
-    /// The phase of the version: `Candidate` (waits for the gate), `Challenger` (is being compared with the champion,
+    /// The phase of the version: `Candidate` (is waiting for the gate), `Challenger` (is being compared with the champion,
     /// or waits for approval), `Champion` (serves), `Superseded` (another version serves), `Rejected` or `RolledBack`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<VersionPhase>,
-    /// Conditions: `Ready` always, `Reconciling` while the version waits for the gate.
+    /// Conditions: `Ready` always, `Reconciling` while the version is waiting for the gate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

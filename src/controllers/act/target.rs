@@ -39,8 +39,7 @@ pub(super) async fn write_target(prompts: &Prompts<'_>) -> Result<Written, Recon
         return Ok(Written::Holds { restored: None });
     };
     if let Some(rival) = &observed.rival {
-        let why = format!("the AgentOptimization {rival:?} had it first");
-        return Ok(Written::Refused(not_owned(&spec.config_map, &observed.owner, &why)));
+        return Ok(Written::Refused(of_rival(&spec.config_map, rival)));
     }
     let (client, fence) = (&grounds.context.client, &grounds.context.fence);
     let (ObjectKey { namespace, name: optimization }, name) = (&observed.owner, &spec.config_map);
@@ -107,15 +106,23 @@ async fn content(prompts: &Prompts<'_>, champion: &Serving, held: Option<&Texts>
 
 fn not_owned(config_map: &str, ObjectKey { namespace, name }: &ObjectKey, why: &str) -> Blocker {
     let message = format!(
-        "spec.promotion.target.configMap: {config_map:?} belongs to another owner ({why}), and is not overwritten; name another, delete it, \
-         or hand it over: kubectl -n {namespace} annotate configmap {config_map} {ADOPT}={name}"
+        "spec.promotion.target.configMap: {config_map:?} belongs to another owner ({why}), and is not overwritten; set a different \
+         ConfigMap, delete this one, or let Whetstone take it over: kubectl -n {namespace} annotate configmap {config_map} {ADOPT}={name}"
+    );
+    Blocker { reason: conditions::TARGET_NOT_OWNED, message, is_transient: false }
+}
+
+fn of_rival(config_map: &str, rival: &str) -> Blocker {
+    let message = format!(
+        "spec.promotion.target.configMap: {config_map:?} is already the target of the AgentOptimization {rival:?}; set a different \
+         ConfigMap, or remove the target from {rival:?}"
     );
     Blocker { reason: conditions::TARGET_NOT_OWNED, message, is_transient: false }
 }
 
 fn too_large(config_map: &str) -> Blocker {
     let message = format!(
-        "champion and challenger together have more than the 1 MiB that the ConfigMap {config_map:?} may hold; shorten the prompt"
+        "champion and challenger together are larger than 1 MiB, the limit of the ConfigMap {config_map:?}; shorten the prompt"
     );
     Blocker { reason: conditions::PROMPT_TOO_LARGE, message, is_transient: false }
 }
@@ -128,7 +135,8 @@ fn undone(name: &str, held: Option<&Texts>, wanted: &Texts) -> Option<String> {
     let ours = [PROMPT_KEY, VERSION_KEY, HASH_KEY];
     let edited: Vec<&str> = ours.into_iter().filter(|key| held.get(*key) != wanted.get(*key)).collect();
     let keys = edited.join(", ");
-    (!edited.is_empty()).then(|| format!("the edit of {keys} in the ConfigMap {name:?} was undone"))
+    (!edited.is_empty())
+        .then(|| format!("the edit of {keys} in the ConfigMap {name:?} was undone; change the base prompt instead"))
 }
 
 #[cfg(test)]
@@ -145,7 +153,10 @@ mod tests {
         let of = |held: Option<&Texts>| undone("live", held, &wanted);
         assert_eq!(of(None).unwrap(), "the ConfigMap \"live\" was deleted, and has been created again");
         let edited = of(Some(&texts("b", "v2"))).unwrap();
-        assert_eq!(edited, "the edit of system-prompt, version in the ConfigMap \"live\" was undone");
+        assert_eq!(
+            edited,
+            "the edit of system-prompt, version in the ConfigMap \"live\" was undone; change the base prompt instead"
+        );
         let mut more = texts("a", "v1");
         more.insert("theirs".to_owned(), "x".to_owned());
         assert_eq!(of(Some(&more)), None);

@@ -59,7 +59,7 @@ impl Readiness<'_> {
 }
 
 /// `Promoted`: the result of the last cycle with a challenger.
-pub(super) fn promoted(before: &AgentOptimizationStatus, after: &AgentOptimizationStatus) -> Change {
+pub(super) fn promoted(before: &AgentOptimizationStatus, after: &AgentOptimizationStatus, notes: &[Note]) -> Change {
     let has_ended = after.cycles != before.cycles;
     if !has_ended && after.champion == before.champion {
         return Change::Keep;
@@ -68,8 +68,9 @@ pub(super) fn promoted(before: &AgentOptimizationStatus, after: &AgentOptimizati
     let new = new_champion(before, after);
     match new.filter(|new| matches!(new.origin, Origin::Gate | Origin::Approval | Origin::Adopted)) {
         Some(new) => {
-            let why = last.map_or("", |last| &last.message);
-            Change::set("True", "Promoted", format!("{} was promoted: {why}", new.version))
+            let note = notes.iter().rev().find(|note| note.reason == EventReason::Promoted);
+            let message = note.map_or_else(|| format!("{} was promoted", new.version), |note| note.message.clone());
+            Change::set("True", "Promoted", message)
         }
         None => match last.filter(|last| has_ended && last.kind != CycleKind::Reevaluate) {
             Some(last) => Change::set("False", last.verdict.as_str(), &*last.message),
@@ -281,11 +282,13 @@ mod tests {
     fn promoted_is_true_for_each_origin_that_is_a_promotion_and_no_other() {
         for origin in ["Gate", "Approval", "Adopted"] {
             let after = ended("v2", origin, "Search", "Promoted");
-            assert_eq!(promoted(&serving("v1", "Base"), &after), set("True", "Promoted", "v2 was promoted: why"));
-            assert_eq!(promoted(&after, &after), Change::Keep, "it is said once");
+            let notes = [note(EventReason::CycleEnded), note(EventReason::Promoted)];
+            let is_set = set("True", "Promoted", "Promoted happened");
+            assert_eq!(promoted(&serving("v1", "Base"), &after, &notes), is_set, "the reason is the decision's own");
+            assert_eq!(promoted(&after, &after, &[]), Change::Keep, "it is said once");
         }
         for origin in ["Base", "Found", "Pin", "Rollback", "Requested"] {
-            assert_eq!(promoted(&serving("v1", "Gate"), &serving("v2", origin)), Change::Keep, "{origin}");
+            assert_eq!(promoted(&serving("v1", "Gate"), &serving("v2", origin), &[]), Change::Keep, "{origin}");
         }
     }
 
@@ -295,12 +298,12 @@ mod tests {
         for verdict in ["Kept", "BelowThreshold", "Inconclusive", "Passed", "Worse", "Failed"] {
             for kind in ["Search", "Gate"] {
                 let after = ended("v1", "Base", kind, verdict);
-                assert_eq!(promoted(&before, &after), set("False", verdict, "why"), "{kind}");
+                assert_eq!(promoted(&before, &after, &[]), set("False", verdict, "why"), "{kind}");
             }
         }
         let measured = ended("v1", "Base", "Reevaluate", "Measured");
-        assert_eq!(promoted(&before, &measured), Change::Keep, "a re-evaluation compares nothing");
-        assert_eq!(promoted(&measured, &measured), Change::Keep);
+        assert_eq!(promoted(&before, &measured, &[]), Change::Keep, "a re-evaluation compares nothing");
+        assert_eq!(promoted(&measured, &measured, &[]), Change::Keep);
     }
 
     #[test]

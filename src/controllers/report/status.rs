@@ -165,7 +165,7 @@ fn fields(
     let is_pinned = observed.object.spec.pin.is_some();
     let degradation = find(&before.conditions, conditions::DEGRADED);
     let changes = [
-        (conditions::PROMOTED, promoted(before, &fields)),
+        (conditions::PROMOTED, promoted(before, &fields, &course.notes)),
         (conditions::ROLLED_BACK, rolled_back(before, &fields, &course.verdicts)),
         (conditions::SIGNALS_AVAILABLE, signals_available(&fields)),
         (conditions::SPEC_WARNINGS, spec_warnings(resolved.warnings.as_deref())),

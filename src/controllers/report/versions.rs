@@ -200,7 +200,7 @@ fn version_status(
 /// `Ready` and `Reconciling` of a version in this phase: it is ready once the gate has decided on it.
 fn readiness(phase: VersionPhase) -> [(&'static str, Change); 2] {
     let (is_decided, message) = match phase {
-        VersionPhase::Candidate => (false, "the version waits for the gate"),
+        VersionPhase::Candidate => (false, "the version is waiting for the gate"),
         VersionPhase::Challenger => (false, "the version is being compared with the champion"),
         VersionPhase::Champion => (true, "the version serves"),
         VersionPhase::Superseded => (true, "another version serves"),
@@ -220,7 +220,7 @@ pub(crate) fn orphan_statuses(
     now: Timestamp,
 ) -> Vec<(String, PromptVersionStatus)> {
     let message = format!(
-        "spec.optimizationRef: there is no AgentOptimization {:?} in this namespace; correct the name, or apply it",
+        "spec.optimizationRef: there is no AgentOptimization {:?} in this namespace; correct the name, or create the AgentOptimization",
         optimization.name
     );
     let orphans = versions.of(optimization).into_iter();
@@ -243,7 +243,7 @@ fn reason(record: &Record, phase: VersionPhase) -> Option<String> {
     match phase {
         VersionPhase::Champion => Some(format!("it serves: {}", champion.origin.words())),
         VersionPhase::Superseded => Some(format!("{} serves instead", champion.version)),
-        VersionPhase::Candidate => Some("it waits for the gate".to_owned()),
+        VersionPhase::Candidate => Some("it is waiting for the gate".to_owned()),
         VersionPhase::Challenger => Some(format!("it is being compared with {}", champion.version)),
         VersionPhase::Rejected | VersionPhase::RolledBack => None,
     }

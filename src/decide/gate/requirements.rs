@@ -19,7 +19,7 @@ use whetstone_domain::ids::{DimensionName, ScenarioId};
 use whetstone_domain::plan::ThresholdPlan;
 use whetstone_domain::plan::promotion::RequireSignificance;
 use whetstone_domain::words::{by_number, counted};
-use whetstone_stats::{self, descriptive, holm};
+use whetstone_stats::{self, descriptive, holm, power};
 
 /// How many scenarios a message names before it only counts them.
 const NAMED_SCENARIOS: usize = 5;
@@ -196,7 +196,8 @@ fn better(
     let worthwhile = rules.regression_tolerance;
     let subject = subject(dimension);
     if contrast.scenarios() == 0 {
-        let message = format!("no scenario could be scored for {subject} with both champion and challenger");
+        let message =
+            format!("{subject} could not be compared: no scenario has a score of both champion and challenger");
         let reason = Reason::new(Code::AggregateUndecided, Verdict::Inconclusive, dimension, message);
         return Finding { reason, settles: Settles::At(rules.minimum_sample_size) };
     }
@@ -225,7 +226,7 @@ fn better(
             format!("{subject} is the same for champion and challenger in {}", all_of(contrast.scenarios()))
         } else {
             format!(
-                "{subject} went {moved}, at best {} with {sure}: an improvement of less than {worthwhile:.3} does not count",
+                "{subject} went {moved}, at best {} with {sure}: an improvement of less than the tolerance ({worthwhile:.3}) does not count",
                 bound(contrast.upper(level))
             )
         };
@@ -451,7 +452,7 @@ fn sample(aggregate: &Contrast, evidence: &Evidence, claim: &Claim, rules: &Rule
     }
     let noticed = match aggregate.detectable(claim.planning_level) {
         Some(effect) if effect > 0.0 && effect <= 1.0 => {
-            format!("; an improvement of {effect:.3} would be noticed four times in five, a smaller one less often")
+            format!("; an improvement of {effect:.3} would be detected with a power of {:.0}%", 100.0 * power::POWER)
         }
         _ => String::new(),
     };

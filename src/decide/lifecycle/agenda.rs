@@ -231,7 +231,11 @@ impl<'a> Step<'a> {
         }
         let mut others = self.situation.versions.iter().filter(|other| other.object != known.object);
         if self.is_quarantined(known.hash) {
-            return Some("its prompt is that of a version that was rolled back and is quarantined".to_owned());
+            return Some(format!(
+                "its prompt is that of a version that was rolled back and is quarantined; to promote that version anyway, \
+                 annotate the AgentOptimization with {}=VERSION",
+                whetstone_domain::annotations::ROLLBACK_TO
+            ));
         }
         let before = others.find(|other| other.hash == known.hash && self.phase(other) == VersionPhase::Rejected);
         before.map(|before| format!("its prompt is that of {}, which was rejected", before.version))

@@ -189,8 +189,8 @@ impl Step<'_> {
             }
             _ if self.is_quarantined(base.hash) => {
                 let message = format!(
-                    "the base prompt was changed to that of {version}, which was rolled back and stays quarantined; change \
-                     the base prompt, or promote it anyway with the annotation {}={version}",
+                    "the base prompt now has the text of {version}, which was rolled back and is still quarantined; change \
+                     the base prompt, or promote {version} anyway with the annotation {}={version}",
                     whetstone_domain::annotations::ROLLBACK_TO
                 );
                 self.warn(EventReason::BasePromptQuarantined, message);
@@ -242,9 +242,9 @@ impl Step<'_> {
                 self.promote(&version, hash, Origin::Approval, score, "it passed the gate and was approved");
                 format!("{version} was approved and serves")
             }
-            (Some(challenger), None) => format!("{asked} does not wait for approval; {} does", challenger.version),
+            (Some(challenger), None) => format!("{asked} is not waiting for approval; {} is", challenger.version),
             (None, _) if self.serves(&asked) => format!("{asked} already serves"),
-            (None, _) => format!("{asked} does not wait for approval; no version does"),
+            (None, _) => format!("{asked} is not waiting for approval; no version is"),
         };
         self.acknowledge(|handled| handled.approve = Some(value), message);
     }
@@ -312,7 +312,7 @@ impl Step<'_> {
             self.say_who_serves(EventReason::Pinned, format!("{pin} serves: spec.pin names it"));
         } else {
             let message = format!(
-                "spec.pin: there is no version {pin:?}, so {} keeps serving; name one that kubectl get pver lists",
+                "spec.pin: there is no version {pin:?}, so {} keeps serving; `kubectl get pver` lists the versions",
                 self.champion()
             );
             self.obstacle = Some(Obstacle { reason: ObstacleReason::PinnedVersionUnknown, message });

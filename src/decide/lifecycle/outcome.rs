@@ -42,7 +42,7 @@ pub enum CycleFacts {
     Gated(Gated),
     /// The champion, measured again.
     Remeasured(Remeasured),
-    /// The prompt that was to be gated is none of the agent's format. It is not the agent that fails, nor the models.
+    /// The prompt to be gated cannot be parsed in the agent's format. Neither the agent nor a model has failed.
     Unreadable(String),
     /// The budget did not suffice to measure the champion again.
     TooDear(TooDear),
@@ -72,7 +72,7 @@ pub struct Gated {
     pub reasons: Vec<String>,
     /// The champion's aggregate score.
     pub champion_score: Option<f64>,
-    /// The prompt that stood against the champion.
+    /// The prompt that was compared with the champion.
     pub challenger: Option<ChallengerFacts>,
     /// What the cycle has cost in all.
     pub cost: Money,
@@ -82,7 +82,7 @@ pub struct Gated {
     pub exhausted: Option<Money>,
 }
 
-/// The prompt that stood against the champion.
+/// The prompt that was compared with the champion.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChallengerFacts {
     /// The name that the cycle gave it.
@@ -149,7 +149,7 @@ impl Step<'_> {
             return;
         }
         let is_current = self.record.champion.as_ref().is_some_and(|champion| champion.hash == ended.champion);
-        // A person may have changed the inputs since, and that may be all that is known of it yet.
+        // A person may have changed the inputs since. Nothing else may be known of the change yet.
         let is_wanted = self.situation.inputs.is_none_or(|inputs| *inputs == running.inputs);
         if !is_current || !is_wanted {
             self.record.cycle = None;
@@ -189,14 +189,20 @@ impl Step<'_> {
         }
     }
 
-    /// A cycle that failed is tried again, later and later.
+    /// A cycle that failed is retried with growing delays.
     fn wait_after(&mut self, mut running: RunningCycle, failed: &Failed) {
         let before = running.waiting.take();
         let failures = before.as_ref().map_or(0, |waiting| waiting.failures) + 1;
         let wait = FIRST_WAIT.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_WAIT);
         let until = later(self.situation.now, wait);
         if before.is_none_or(|before| before.message != failed.message) {
-            self.warn(failed.cause.event(), format!("{}; it is tried again, and nothing paid is lost", failed.message));
+            self.warn(
+                failed.cause.event(),
+                format!(
+                    "{}; the cycle will be retried, and calls that were already paid for are not repeated",
+                    failed.message
+                ),
+            );
         }
         running.waiting = Some(Waiting {
             failures,
@@ -213,7 +219,7 @@ impl Step<'_> {
         self.record.cost = Some(Cost { amount: so_far + cost, currency: currency.to_owned() });
     }
 
-    /// What a cycle has cost, without what was counted when it ran out of its budget.
+    /// The cost of a cycle, excluding what was already counted when it ran out of its budget.
     fn not_yet_counted(&self, gated: &Gated) -> Money {
         let before = self.record.exhausted.iter().find(|exhausted| exhausted.id == gated.id);
         gated.cost.saturating_sub(before.map_or(Money::ZERO, |before| before.spent))
@@ -258,10 +264,14 @@ impl Step<'_> {
             (running.challenger.clone(), word(gated.verdict))
         };
         if verdict != CycleVerdict::Promoted {
-            let against = version.as_ref().map_or(String::new(), |version| format!(", {version} does not replace it"));
+            let against =
+                version.as_ref().map_or(String::new(), |version| format!(" and is not replaced by {version}"));
             let message = match verdict {
-                CycleVerdict::Passed => why.clone(),
-                _ => format!("{champion} stays champion{against}: {why}"),
+                CycleVerdict::Passed => {
+                    let version = version.as_ref().map_or("the challenger", VersionName::as_str);
+                    format!("{version} passed the gate: {why}")
+                }
+                _ => format!("{champion} remains the champion{against}: {why}"),
             };
             self.say(
                 if verdict == CycleVerdict::Passed { EventReason::GatePassed } else { EventReason::CycleEnded },
@@ -315,16 +325,16 @@ impl Step<'_> {
                 entry.phase = Some(VersionPhase::RolledBack);
                 entry
                     .reasons
-                    .insert(0, "it passes the gate and was rolled back before: it stays quarantined".to_owned());
+                    .insert(0, "it passed the gate, but was rolled back before and is still quarantined".to_owned());
                 CycleVerdict::Kept
             }
             Verdict::Promoted | Verdict::Passed if self.situation.wants.pin.is_some() => {
                 entry.phase = Some(VersionPhase::Candidate);
-                entry.reasons.insert(0, "it passes the gate; spec.pin keeps another version".to_owned());
+                entry.reasons.insert(0, "it passed the gate, but spec.pin keeps another version".to_owned());
                 CycleVerdict::Passed
             }
             Verdict::Promoted | Verdict::Passed if self.situation.wants.approval == Approval::Manual => {
-                entry.reasons.insert(0, format!("it passes the gate and waits for approval: {why}"));
+                entry.reasons.insert(0, format!("it passed the gate and is waiting for approval: {why}"));
                 self.displace_waiting(&version);
                 self.record.challenger = Some(Challenger {
                     version: version.clone(),
@@ -333,7 +343,8 @@ impl Step<'_> {
                     score,
                 });
                 let message = format!(
-                    "{version} passes the gate and waits for approval: annotate {}={version}, or run whetstone approve",
+                    "{version} passed the gate and is waiting for approval: annotate the AgentOptimization with {}={version}, or run \
+                     whetstone approve",
                     whetstone_domain::annotations::APPROVE
                 );
                 self.say(EventReason::AwaitingApproval, message);
@@ -350,7 +361,7 @@ impl Step<'_> {
             // It may be gated again when there is more evidence; the operator does not ask the same question twice by itself.
             Verdict::Inconclusive => {
                 entry.phase = Some(VersionPhase::Rejected);
-                entry.reasons.insert(0, "the evidence does not suffice".to_owned());
+                entry.reasons.insert(0, "the evidence is insufficient".to_owned());
                 CycleVerdict::Inconclusive
             }
         };
@@ -364,7 +375,7 @@ impl Step<'_> {
         let Some(before) = self.record.challenger.take().filter(|before| before.awaits_approval) else { return };
         self.verdicts.push(VersionVerdict {
             phase: Some(VersionPhase::Superseded),
-            reasons: vec![format!("{by} has passed the gate after it, and waits for approval instead")],
+            reasons: vec![format!("{by} passed the gate after it, and is waiting for approval instead")],
             ..VersionVerdict::about(before.version)
         });
     }
@@ -403,7 +414,7 @@ fn word(verdict: Verdict) -> CycleVerdict {
     }
 }
 
-/// A measured score as the record holds it: to three decimals. `None` for what is no score.
+/// A measured score as the record holds it: to three decimals. `None` if it is not a score.
 pub(super) fn recorded(score: f64) -> Option<Score> {
     Score::new(score).map(Score::recorded)
 }

@@ -209,7 +209,7 @@ pub struct Watch {
     pub until: Timestamp,
     /// It has passed its window.
     pub established: bool,
-    /// Number of consecutive breaches of the worst signal.
+    /// The highest number of consecutive breaches of any signal.
     pub breaches: u32,
     /// The newest reading of each signal.
     pub signals: Vec<SignalRecord>,

@@ -76,8 +76,10 @@ impl Step<'_> {
             Reevaluated::StillDrifted(_) => CycleVerdict::Measured,
             Reevaluated::NoEvidence(_) => CycleVerdict::Inconclusive,
             // The predecessor cannot be measured any more: then nothing says that it would do better.
-            Reevaluated::MeasurePredecessor(message) | Reevaluated::Drift(message) => {
-                self.warn(EventReason::Drifted, message.clone());
+            Reevaluated::MeasurePredecessor(_) | Reevaluated::Drift(_) => {
+                let (dropped, unknown) = (judged.message(), "; its predecessor could not be measured");
+                let is_unknown = matches!(judged, Reevaluated::MeasurePredecessor(_));
+                self.warn(EventReason::Drifted, format!("{dropped}{}", if is_unknown { unknown } else { "" }));
                 self.rest_on(running);
                 self.record.drifted = true;
                 if let Some(serving) = self.record.champion.as_mut() {

@@ -130,7 +130,7 @@ fn with_manual_approval_a_challenger_waits_and_only_its_own_name_promotes_it() {
     cluster.wants.approve = Some("v7".to_owned());
     cluster.pass(1);
     assert_eq!(cluster.serving().0, "v1");
-    assert!(cluster.record.handled.as_ref().unwrap().message.as_ref().unwrap().contains("v7 does not wait"));
+    assert!(cluster.record.handled.as_ref().unwrap().message.as_ref().unwrap().contains("v7 is not waiting"));
     cluster.wants.approve = Some("v2".to_owned());
     cluster.pass(1);
     assert_eq!(cluster.serving(), ("v2", Origin::Approval));

@@ -123,7 +123,8 @@ pub fn judge_reevaluation(plan: &ReevaluationPlan, found: &Remeasurement) -> Ree
     let is_blind = matches!(predecessor, Predecessor::Measured { score, .. } if !is_number(score));
     if !is_known || is_blind {
         return Reevaluated::NoEvidence(
-            "a score of the re-evaluation is not a number, so nothing follows from it".to_owned(),
+            "a score of the re-evaluation is not a number, so the re-evaluation is inconclusive and changes nothing"
+                .to_owned(),
         );
     }
     let drop = before - measured;
@@ -146,9 +147,7 @@ pub fn judge_reevaluation(plan: &ReevaluationPlan, found: &Remeasurement) -> Ree
         return Reevaluated::StillDrifted(format!("{dropped}; a drop to {known:.3} was already reported"));
     }
     match predecessor {
-        Predecessor::Unmeasured => {
-            Reevaluated::MeasurePredecessor(format!("{dropped}; its predecessor is measured on the same scenarios"))
-        }
+        Predecessor::Unmeasured => Reevaluated::MeasurePredecessor(dropped),
         Predecessor::Absent => Reevaluated::Drift(format!(
             "{dropped}, and there is no predecessor to roll back to: the model may have drifted"
         )),
@@ -199,7 +198,7 @@ mod tests {
     #[test]
     fn a_prompt_is_to_blame_only_when_its_predecessor_does_better_now() {
         let told = |predecessor| format!("{:?}", judged(0.85, 0.71, Some(0.003), predecessor));
-        insta::assert_snapshot!(told(Predecessor::Unmeasured), @r#"MeasurePredecessor("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05; its predecessor is measured on the same scenarios")"#);
+        insta::assert_snapshot!(told(Predecessor::Unmeasured), @r#"MeasurePredecessor("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05")"#);
         insta::assert_snapshot!(told(scored(0.8)), @r#"Breach("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.800 on the same scenarios")"#);
         insta::assert_snapshot!(told(scored(0.71)), @r#"Drift("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.710 on the same scenarios: the model has drifted, and the prompt is not the cause")"#);
         let by_chance = Predecessor::Measured { score: 0.74, p_value: Some(0.3) };

@@ -40,7 +40,7 @@ pub struct SignalRecord {
     pub state: SignalState,
     /// The value, in the unit of the query. Finite.
     pub value: Option<f64>,
-    /// Its mean over the window before the promotion, if a limit refers to it. Finite.
+    /// Its mean before the promotion, over a period as long as the window, if a limit refers to it. Finite.
     pub baseline: Option<f64>,
     /// A description of the reading.
     pub message: String,

@@ -50,7 +50,7 @@ pub struct Reading {
     pub value: Answer,
     /// The traffic behind it, where the signal counts it.
     pub samples: Option<Answer>,
-    /// Its mean over the window before the promotion, where a limit refers to it.
+    /// Its mean before the promotion, over a period as long as the window, where a limit refers to it.
     pub baseline: Option<Answer>,
 }
 
@@ -67,7 +67,7 @@ pub struct SignalVerdict {
     pub message: String,
     /// The value, if there is one. Finite.
     pub value: Option<f64>,
-    /// Its mean over the window before the promotion, if a limit refers to it and it is known. Finite.
+    /// Its mean before the promotion, over a period as long as the window, if a limit refers to it and it is known. Finite.
     pub baseline: Option<f64>,
 }
 
@@ -98,7 +98,7 @@ pub fn judge_signal(plan: &SignalPlan, reading: &Reading) -> SignalVerdict {
         beyond.extend(beyond_baseline(plan, value, *baseline));
     }
     if !beyond.is_empty() {
-        return verdict(SignalState::Breach, format!("{name} is {}", beyond.join("; ")));
+        return verdict(SignalState::Breach, format!("{name} is {}", beyond.join("; and it is ")));
     }
     match &baseline {
         Some(Err(gap)) => {
@@ -164,7 +164,7 @@ fn beyond_baseline(plan: &SignalPlan, value: f64, baseline: f64) -> impl Iterato
             }
         };
         let (value, baseline) = apart(value, baseline);
-        format!("{value}, {moved} {side} its mean before the promotion ({baseline}); {field} allows {allowed}")
+        format!("{value}, {moved} {side} its mean before the promotion ({baseline}), where {field} allows {allowed}")
     })
 }
 
@@ -241,9 +241,9 @@ mod tests {
             max_decrease: Some(Margin::Absolute(0.5)),
             ..plan("latency-p95")
         };
-        insta::assert_snapshot!(said(&latency, &against(2.31, 1.56), SignalState::Breach), @"latency-p95 is 2.31, 48% above its mean before the promotion (1.56); maxIncrease allows 20%");
-        insta::assert_snapshot!(said(&latency, &against(1.8725, 1.56), SignalState::Breach), @"latency-p95 is 1.873, 20.03% above its mean before the promotion (1.56); maxIncrease allows 20%");
-        insta::assert_snapshot!(said(&latency, &against(0.9, 1.56), SignalState::Breach), @"latency-p95 is 0.9, 0.66 below its mean before the promotion (1.56); maxDecrease allows 0.5");
+        insta::assert_snapshot!(said(&latency, &against(2.31, 1.56), SignalState::Breach), @"latency-p95 is 2.31, 48% above its mean before the promotion (1.56), where maxIncrease allows 20%");
+        insta::assert_snapshot!(said(&latency, &against(1.8725, 1.56), SignalState::Breach), @"latency-p95 is 1.873, 20.03% above its mean before the promotion (1.56), where maxIncrease allows 20%");
+        insta::assert_snapshot!(said(&latency, &against(0.9, 1.56), SignalState::Breach), @"latency-p95 is 0.9, 0.66 below its mean before the promotion (1.56), where maxDecrease allows 0.5");
         insta::assert_snapshot!(said(&latency, &against(1.6, 1.56), SignalState::Ok), @"latency-p95 is 1.6, 2.6% above its mean before the promotion (1.56): within its limits");
         insta::assert_snapshot!(said(&latency, &against(1.56, 1.56), SignalState::Ok), @"latency-p95 is 1.56, equal to its mean before the promotion: within its limits");
         for (value, baseline) in [(0.12, 0.1), (1.2, 1.0), (0.36, 0.3), (84.0, 70.0)] {
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn any_rise_above_a_mean_of_nothing_is_beyond_a_share_of_it() {
         let errors = SignalPlan { max_increase: Some(Margin::Share(0.2)), ..plan("errors") };
-        insta::assert_snapshot!(said(&errors, &against(0.3, 0.0), SignalState::Breach), @"errors is 0.3, 0.3 above its mean before the promotion (0); maxIncrease allows 20%");
+        insta::assert_snapshot!(said(&errors, &against(0.3, 0.0), SignalState::Breach), @"errors is 0.3, 0.3 above its mean before the promotion (0), where maxIncrease allows 20%");
         said(&errors, &against(0.0, 0.0), SignalState::Ok);
         said(&errors, &against(-1.0, 0.0), SignalState::Ok);
         said(&errors, &against(-8.0, -10.0), SignalState::Ok);

@@ -315,7 +315,7 @@ mod tests {
         assert!(waiting.await.unwrap().is_ok(), "the first was cheaper than it could have been");
         let refused = budget.reserve(money("5")).await.unwrap_err();
         assert!(
-            refused.to_string().starts_with("the budget of 10 does not allow another call: 6 is spent"),
+            refused.to_string().starts_with("the budget of 10 does not allow another call: 6 had been spent"),
             "{refused}"
         );
     }

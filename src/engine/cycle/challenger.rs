@@ -52,9 +52,9 @@ struct Rounds {
     merged: Vec<Merged>,
 }
 
-/// What is left of edits without those that cause new critical failures in the training and regression part.
+/// The result of removing the edits that cause new critical failures in the training and regression part.
 enum SuiteOutcome {
-    /// A prompt that is no worse there, and can be gated.
+    /// A prompt that is not worse there, and can be gated.
     Finalist(Finalist),
     /// A prompt that is worse there, and is not gated.
     Refused(NoChallenger),
@@ -222,7 +222,7 @@ impl<'a> ChallengerSearch<'a> {
         Ok(found.merged)
     }
 
-    /// The latest round's prompt that has no new critical failures and is not worse on the training and regression part.
+    /// The prompt of the latest round that causes no new critical failures and is not worse on the training and regression part.
     async fn finalist(&mut self, rounds: &Rounds) -> Result<Result<Finalist, NoChallenger>, CycleError> {
         if rounds.merged.is_empty() {
             return Ok(Err(self.nothing_found(rounds.failures)));
@@ -354,7 +354,7 @@ impl<'a> ChallengerSearch<'a> {
 }
 
 impl Cycle {
-    /// The failures that are left after a round. By now many are bad luck, which no patch can fix, so they are confirmed by
+    /// The failures that are left after a round. By now many are due to chance, which no patch can fix, so they are confirmed by
     /// further repeats.
     async fn failures_left(&self, base: &Arc<Subject>) -> Result<Vec<Failure>, CycleError> {
         let (train, repeats) = (&self.plan.split.train, self.plan.execution.repeats);

@@ -59,7 +59,7 @@ impl Guard<'_> {
     /// Drops edits until nothing critical newly fails in the scenarios.
     ///
     /// # Errors
-    /// [`CycleError`] when nothing else can work either.
+    /// [`CycleError`] if the cycle cannot continue.
     pub(crate) async fn guard(&self, units: Vec<Unit>, scenarios: &[ScenarioKey]) -> Result<Guarded, CycleError> {
         let mut guarded = Guarded { subject: self.compose(&units), units, failures: Vec::new(), dropped: Vec::new() };
         let mut fatal = BTreeSet::new();
@@ -91,7 +91,7 @@ impl Guard<'_> {
     /// critical dimension. Once one is confirmed, the remaining ones are neither run again nor returned.
     ///
     /// # Errors
-    /// [`CycleError`] when nothing else can work either.
+    /// [`CycleError`] if the cycle cannot continue.
     pub(crate) async fn new_failures(
         &self,
         subject: &Arc<Subject>,
@@ -191,7 +191,7 @@ impl Guard<'_> {
     /// of edits are halved until the harmful one is isolated, so a few measurements find it among many edits.
     ///
     /// # Errors
-    /// [`CycleError`] when nothing else can work either.
+    /// [`CycleError`] if the cycle cannot continue.
     #[allow(clippy::type_complexity, reason = "two lists, named in the documentation")]
     pub(crate) async fn settle(
         &self,

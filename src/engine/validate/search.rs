@@ -58,7 +58,7 @@ impl Arena<'_> {
     /// Requests patches for every cluster and tries them, until each cluster has a survivor or no attempts left.
     ///
     /// # Errors
-    /// [`CycleError`] when nothing else can work either.
+    /// [`CycleError`] if the cycle cannot continue.
     pub(crate) async fn search(&self, clusters: &[Cluster]) -> Result<Found, CycleError> {
         let patching = self.plan.patching.as_ref().expect("a search is only begun when the plan says how to patch");
         let begin = |cluster| Open { cluster, rejected: self.asking.rejected.to_vec(), best: None, is_done: false };
@@ -160,7 +160,7 @@ impl Arena<'_> {
             return Ok(Vec::new());
         }
         let n = counted(to_try.len(), "patch");
-        self.progress.step(&format!("round {}: trying {n} ({which} of each cluster)", self.round));
+        self.progress.step(&format!("round {}: trying {n} ({which} for each cluster)", self.round));
         let trials = to_try.iter().map(|(patch, clusters)| async move {
             let mut outcomes = Vec::new();
             for &cluster in clusters {

@@ -49,7 +49,7 @@ async fn embeddings_come_back_from_openai_and_are_refused_by_anthropic() {
 async fn a_200_that_is_no_answer_is_an_error_and_tried_again() {
     for (body, reason) in [
         (json!({"choices": []}).to_string(), "choices is empty"),
-        ("I would rather talk about it.".to_owned(), "a body of application/json, which is no JSON"),
+        ("I would rather talk about it.".to_owned(), "a body of application/json, which is not JSON"),
         ("<html><title>Sign in</title></html>".to_owned(), "it says: a web page titled \"Sign in\""),
         (completion().to_string()[..40].to_owned(), "cut short"),
         (json!({"error": {"message": "model is loading"}}).to_string(), "it says: model is loading"),

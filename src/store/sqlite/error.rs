@@ -40,7 +40,7 @@ impl Place {
 
     /// Something in the file cannot be read back.
     pub(super) fn damaged(&self, doing: &str, what: impl fmt::Display) -> StoreError {
-        let advice = "the file is damaged or was changed by another program; restore it, or name another with --store";
+        let advice = "the file is damaged, or is not a store of Whetstone; restore it, or name another with --store";
         self.error(StoreErrorKind::Damaged, doing, format_args!("{what}: {advice}"))
     }
 
@@ -48,7 +48,7 @@ impl Place {
     pub(super) fn replaced(&self, doing: &str, what: &str) -> StoreError {
         let why = format!(
             "{what}; writes would be lost, so no more calls are made; restore the file, or restart to continue \
-             with what is there"
+             with the file that is now at this path"
         );
         self.error(StoreErrorKind::Replaced, doing, why)
     }
@@ -83,7 +83,7 @@ impl Place {
                 ),
             ),
             FULL => self.full(doing),
-            CORRUPT | NOTADB => self.damaged(doing, "it is not a whetstone ledger"),
+            CORRUPT | NOTADB => self.damaged(doing, "it is not a SQLite database"),
             READONLY | CANTOPEN => self.error(
                 StoreErrorKind::Other,
                 doing,
@@ -95,7 +95,7 @@ impl Place {
 
     fn full(&self, doing: &str) -> StoreError {
         let why = "the disk is full; free some space and run again. Every call recorded so far is kept and will not be \
-                   paid again";
+                   paid for again";
         self.error(StoreErrorKind::Full, doing, why)
     }
 
@@ -105,7 +105,7 @@ impl Place {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => self.failed("open it", error),
             MigrateError::VersionMissing(_) => self.newer(),
             MigrateError::VersionMismatch(_) => {
-                self.damaged("open it", "its schema is that of an unreleased version of whetstone")
+                self.damaged("open it", "it was written by an unreleased version of Whetstone")
             }
             _ => self.damaged("open it", error),
         }

@@ -218,7 +218,7 @@ async fn a_full_disk_loses_nothing_and_is_over_when_there_is_space() {
     let error = refused.expect("200 calls of 10 KB do not fit into 60 pages");
     assert_eq!(error.kind, StoreErrorKind::Full);
     assert!(error.message.contains("ledger.db: could not record a call: the disk is full"), "{error}");
-    assert!(error.message.contains("kept and will not be paid again"), "{error}");
+    assert!(error.message.contains("kept and will not be paid for again"), "{error}");
     assert!(recorded.len() > 5);
     for _ in 0..3 {
         assert_eq!(store.record(large_entry("no room")).await.unwrap_err().kind, StoreErrorKind::Full);
@@ -265,7 +265,7 @@ async fn what_is_no_store_is_refused_and_left_as_it_is() {
     std::fs::write(&path, &text).unwrap();
     let error = Sqlite::open(&path).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Damaged);
-    assert!(error.message.contains("notes.txt: could not open it: it is not a whetstone ledger"), "{error}");
+    assert!(error.message.contains("notes.txt: could not open it: it is not a SQLite database"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 
     let path = folder.path().join("other.db");

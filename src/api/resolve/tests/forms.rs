@@ -29,8 +29,8 @@ fn forms_of_values_are_checked_with_words_for_what_would_be_right() {
     ]);
     insta::assert_snapshot!(said, @r#"
     agent.yaml:3:11: metadata.name: missing required field (The name of the resource)
-    agent.yaml:12:32: spec.models[0].price.inputPerMillion: expected a decimal number in quotes, such as "0.15", found the number 0.15; put it in quotes: "0.15" (Price of a million input tokens)
-    agent.yaml:12:56: spec.models[0].price.outputPerMillion: expected a decimal number in quotes, such as "0.15", found "cheap"
+    agent.yaml:12:32: spec.models[0].price.inputPerMillion: expected a non-negative decimal number in quotes, such as "0.15", found the number 0.15; put it in quotes: "0.15" (Price of a million input tokens)
+    agent.yaml:12:56: spec.models[0].price.outputPerMillion: expected a non-negative decimal number in quotes, such as "0.15", found "cheap"
     agent.yaml:13:13: spec.models[1].name: must not be empty
     agent.yaml:18:12: spec.profile: expected "Prototype", "Production", "MultiAgent", "Budget" or "Compliance", found "production"; did you mean "Production"?
     agent.yaml:19:24: spec.execution.repeats: expected an integer, found the string "five" (Number of runs of each scenario per measurement)

@@ -13,7 +13,7 @@ fn models_are_checked() {
         ("model: {ref: worker}", "model: {ref: worker, parameters: {extra: {seed: 1, top_p: 1}}}"),
     ]);
     insta::assert_snapshot!(said, @r#"
-    agent.yaml:8:57: spec.agent.runtime.model.parameters.extra.seed: the seed is the index of the repeat
+    agent.yaml:8:57: spec.agent.runtime.model.parameters.extra.seed: Whetstone sends the index of the repeat as the seed; remove it
     agent.yaml:8:66: spec.agent.runtime.model.parameters.extra.top_p: use the field topP
     agent.yaml:11:16: spec.models[0].openAI.baseURL: "litellm.llm:4000/v1" is not an http or https URL; write it like https://api.openai.com/v1
     agent.yaml:13:7: spec.models[1]: exactly one of openAI, anthropic is allowed; openAI and anthropic are given

@@ -59,7 +59,7 @@ fn scenarios_are_checked_in_yaml() {
     suite/a.yaml:24:8: scenarios[4].expect.checks[5].dimension: the dimension "tool_compliance" is scored by ToolCalls, which ignores checks
     suite/a.yaml:27:9: scenarios[5].tier: expected a number from 1 to 10, found 11
     suite/a.yaml:28:11: scenarios[5].weight: expected a number of at least 0, found -1
-    suite/a.yaml:29:3: scenarios[5].tags: a scenario belongs to one part; keep one of its split: tags
+    suite/a.yaml:29:3: scenarios[5].tags: a scenario belongs to one part; keep only one tag that starts with "split:"
     suite/a.yaml:29:10: scenarios[5].tags[0]: unknown part "hold-out" of the split; did you mean "held-out"?
     suite/a.yaml:30:3: scenarios[6].id: missing required field (A name that is unique in the suite and stays the same over time)
     suite/a.yaml:32:3: scenarios[7].mesage: unknown field "mesage"; did you mean "message"?

@@ -122,7 +122,7 @@ fn a_watch_over_nothing_is_a_warning() {
 fn times_that_leave_no_room_for_a_verdict_are_told() {
     let signals = "prometheus: {url: \"http://p\"}, signals: [{name: s, query: q, max: 1}]";
     let said = |times: &str| said_of(&format!("{{{times}, {signals}}}"));
-    insta::assert_snapshot!(said("window: 1m"), @"agent.yaml:20:11: spec.watch.window: a window of 1m has 2 readings, one every 30s, and a rollback requires 3 that breach a limit; lengthen the window, or lower interval or breaches");
+    insta::assert_snapshot!(said("window: 1m"), @"agent.yaml:20:11: spec.watch.window: a window of 1m has 2 readings, one every 30s, and a rollback requires 3 readings in a row that breach a limit; lengthen the window, or lower interval or breaches");
     insta::assert_snapshot!(said("interval: 100ms"), @"agent.yaml:20:11: spec.watch.interval: 100ms is too short, because every reading queries Prometheus; give at least 1s");
     insta::assert_snapshot!(said("window: 800h"), @"agent.yaml:20:11: spec.watch.window: 800h is too long; give at most 720h");
     insta::assert_snapshot!(said_of("{reevaluation: {every: 10s, maxDrop: 2}}"), @r"
@@ -138,7 +138,7 @@ fn a_prometheus_that_cannot_be_asked_is_told() {
     let said = |prometheus: &str| {
         said_of(&format!("{{prometheus: {{{prometheus}}}, signals: [{{name: s, query: q, max: 1}}]}}"))
     };
-    insta::assert_snapshot!(said_of("{signals: [{name: s, query: q, max: 1}]}"), @"agent.yaml:20:3: spec.watch.prometheus: missing: the Prometheus that answers the signals; give its url, such as http://prometheus.monitoring:9090");
+    insta::assert_snapshot!(said_of("{signals: [{name: s, query: q, max: 1}]}"), @"agent.yaml:20:3: spec.watch.prometheus: required, because spec.watch.signals are queries to Prometheus; set prometheus.url, such as http://prometheus.monitoring:9090");
     insta::assert_snapshot!(said("url: \"prometheus:9090\""), @r#"agent.yaml:20:24: spec.watch.prometheus.url: "prometheus:9090" is not an http or https URL; write it like http://prometheus.monitoring:9090"#);
     insta::assert_snapshot!(said("url: \"http://p:9090/api/v1/\""), @r#"agent.yaml:20:24: spec.watch.prometheus.url: "http://p:9090/api/v1/" must end before /api/v1; remove the rest"#);
     insta::assert_snapshot!(said("url: \"http://u:secret@p:9090\""), @"agent.yaml:20:24: spec.watch.prometheus.url: a URL must not contain credentials; put the key into bearerToken, basicAuth or headers");
@@ -166,7 +166,7 @@ fn headers_are_checked() {
     agent.yaml:23:8: spec.watch.prometheus.headers[2].name: "AUTHORIZATION" is set by bearerToken or basicAuth; keep one of them
     agent.yaml:25:8: spec.watch.prometheus.headers[4].name: duplicate header "x-a"; keep one of them
     agent.yaml:26:7: spec.watch.prometheus.headers[5]: exactly one of value, secretKeyRef is required; none is given
-    agent.yaml:27:19: spec.watch.prometheus.headers[6].value: a header value must be printable ASCII; encode anything else and put it into a Secret
+    agent.yaml:27:19: spec.watch.prometheus.headers[6].value: a header value must be printable ASCII; for any other value, store an ASCII encoding of it in a Secret and use valueFrom
     "#);
     let said = said_of(
         "{prometheus: {url: \"http://p\", headers: [{name: Authorization, value: Bearer x}]}, signals: [{name: s, query: q, max: 1}]}",
@@ -189,8 +189,8 @@ fn signals_are_checked() {
     agent.yaml:23:35: spec.watch.signals[2].min: min 2 is above max 1, so every value would breach; swap them, or remove one
     agent.yaml:24:8: spec.watch.signals[3].name: "reevaluation" is the name of the re-evaluation in the status; rename the signal
     agent.yaml:25:8: spec.watch.signals[4].name: " c" is not a valid name of a signal: it is empty, has surrounding space or contains control characters
-    agent.yaml:25:43: spec.watch.signals[4].maxIncrease: expected a decimal number in quotes, such as "0.02", or a percentage, such as "20%", found "20 %"
-    agent.yaml:25:64: spec.watch.signals[4].maxDecrease: expected a decimal number in quotes, such as "0.02", or a percentage, such as "20%", found "-1"
+    agent.yaml:25:43: spec.watch.signals[4].maxIncrease: expected a non-negative decimal number in quotes, such as "0.02", or a percentage, such as "20%", found "20 %"
+    agent.yaml:25:64: spec.watch.signals[4].maxDecrease: expected a non-negative decimal number in quotes, such as "0.02", or a percentage, such as "20%", found "-1"
     agent.yaml:26:52: spec.watch.signals[5].samples.query: must not be empty
     agent.yaml:26:65: spec.watch.signals[5].samples.minimum: expected a number of at least 1, found 0
     "#);
