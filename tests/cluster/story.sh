@@ -219,7 +219,8 @@ mark "$(now)" "images of Whetstone and Prometheus imported"
 
 # No DNS: services get addresses that are known beforehand, and pods their names by hostAliases.
 service_base=$(up .serviceCIDR | sed 's/\.[0-9]*\/.*//')
-simulator_ip=$service_base.21 prometheus_ip=$service_base.22 agent_ip=$service_base.23
+# Kubernetes assigns the first 16 addresses of a /24 only on request, so no other Service has got one of these.
+simulator_ip=$service_base.11 prometheus_ip=$service_base.12 agent_ip=$service_base.13
 deploy=$(realpath --relative-to="$(realpath "$work")/overlay" "$root/deploy")
 mkdir -p "$work/overlay/operator" "$work/overlay/quickstart" "$work/store"
 aliases="
