@@ -12,6 +12,7 @@ use super::scenario::{Draft, append, empty, set_conversation, settle_prompt};
 use super::{Imported, Notes, chat};
 use whetstone_domain::scenario::{Expectation, Scenario};
 use whetstone_domain::transcript::Message;
+use whetstone_domain::words::counted;
 
 pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Imported, ImportError> {
     let mut entries: Vec<(&str, Value)> = Vec::new();
@@ -33,10 +34,18 @@ pub(super) fn import(files: &[(&str, &str)], notes: &mut Notes) -> Result<Import
     let registry = registry::read(&entries, notes)?;
     let evaluation = api::Evaluation::read(&evals, notes)?;
     let mut drafts = Vec::new();
-    if samples.is_empty() {
-        // A run may contain its items.
-        for (file, document) in &evals {
-            samples.extend(api::items(file, document, notes));
+    let given = samples.first().map(|(file, _)| *file);
+    for (file, document) in &evals {
+        match (given, api::items(file, document)) {
+            (None, inside) => {
+                api::note_stored_items(file, document, notes);
+                samples.extend(inside);
+            }
+            (Some(given), Some((file, inside))) => {
+                let detail = format!("those of {given} are imported instead; import the run alone to get its own");
+                notes.add(file, format!("{} of the run", counted(inside.len(), "item")), detail);
+            }
+            (Some(_), None) => {}
         }
     }
     for (file, records) in &samples {
@@ -197,6 +206,17 @@ mod tests {
         insta::assert_yaml_snapshot!(imported.scenarios);
         assert_eq!(imported.prompt.as_deref(), Some("Categorize the ticket."));
         insta::assert_snapshot!(imported.summary());
+    }
+
+    #[test]
+    fn items_beside_a_run_are_imported_and_its_own_are_named() {
+        let imported = imported(Format::OpenAiEvals, &["openai-evals/items.jsonl", "openai-evals/run.json"]);
+        assert!(imported.scenarios.iter().all(|scenario| scenario.id.as_str().starts_with("items-")));
+        let summary = imported.summary();
+        assert!(
+            summary.contains("3 items of the run") && summary.contains("items.jsonl are imported instead"),
+            "{summary}"
+        );
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(super) fn resolve(
              (spec.promotion.gate.minimumSampleSize), so the verdict can only be inconclusive; add scenarios, raise heldOut \
              or lower minimumSampleSize",
             counted(scenarios.len(), "scenario"),
-            by_number(held_out, "is", "are")
+            by_number(if scenarios.len() == 1 { 1 } else { held_out }, "is", "are")
         );
         findings.warn("spec.split.heldOut", message);
     }

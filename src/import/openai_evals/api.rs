@@ -108,14 +108,19 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-/// The items in a run, each with its place.
-pub(super) fn items<'a>(file: &'a str, document: &Value, notes: &mut Notes) -> Option<(&'a str, Vec<(String, Value)>)> {
+/// Notes that the items of a run are in a file at OpenAI.
+pub(super) fn note_stored_items(file: &str, document: &Value, notes: &mut Notes) {
     let root = Item::new(file, "", document);
-    let source = root.get("data_source")?.get("source")?;
-    if let Some(id) = source.get("id") {
+    let source = root.get("data_source").and_then(|data| data.get("source"));
+    if let Some(id) = source.and_then(|source| source.get("id")) {
         notes.add(id.place(), "file of items", "it is stored at OpenAI; download and import it as well");
     }
-    let content = source.get("content")?;
+}
+
+/// The items in a run, each with its place.
+pub(super) fn items<'a>(file: &'a str, document: &Value) -> Option<(&'a str, Vec<(String, Value)>)> {
+    let root = Item::new(file, "", document);
+    let content = root.get("data_source")?.get("source")?.get("content")?;
     let items = content.value.as_array()?;
     let place = |index: usize| format!("data_source.source.content[{index}]");
     Some((file, items.iter().enumerate().map(|(index, item)| (place(index), item.clone())).collect()))
