@@ -53,6 +53,7 @@ mod evidence;
 mod report;
 mod requirements;
 mod rules;
+mod superiority;
 mod wording;
 
 #[cfg(test)]
@@ -67,7 +68,8 @@ pub use report::{Code, Comparison, DimensionComparison, Reason, Report, Verdict}
 pub use rules::{DimensionRule, Rules};
 
 use contrast::Contrasts;
-use requirements::{Claim, Finding, Settles};
+use requirements::{Finding, Settles};
+use superiority::Claim;
 
 /// Judges a challenger.
 #[must_use]

@@ -197,13 +197,13 @@ mod tests {
 
     #[test]
     fn a_prompt_is_to_blame_only_when_its_predecessor_does_better_now() {
-        let told = |predecessor| format!("{:?}", judged(0.85, 0.71, Some(0.003), predecessor));
-        insta::assert_snapshot!(told(Predecessor::Unmeasured), @r#"MeasurePredecessor("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05")"#);
-        insta::assert_snapshot!(told(scored(0.8)), @r#"Breach("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.800 on the same scenarios")"#);
-        insta::assert_snapshot!(told(scored(0.71)), @r#"Drift("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.710 on the same scenarios: the model has drifted, and the prompt is not the cause")"#);
+        let judgement = |predecessor| format!("{:?}", judged(0.85, 0.71, Some(0.003), predecessor));
+        insta::assert_snapshot!(judgement(Predecessor::Unmeasured), @r#"MeasurePredecessor("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05")"#);
+        insta::assert_snapshot!(judgement(scored(0.8)), @r#"Breach("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.800 on the same scenarios")"#);
+        insta::assert_snapshot!(judgement(scored(0.71)), @r#"Drift("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.710 on the same scenarios: the model has drifted, and the prompt is not the cause")"#);
         let by_chance = Predecessor::Measured { score: 0.74, p_value: Some(0.3) };
-        insta::assert_snapshot!(told(by_chance), @r#"Drift("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.740 on the same scenarios, a difference that chance could explain: the model has drifted, and the prompt is not the cause")"#);
-        insta::assert_snapshot!(told(Predecessor::Absent), @r#"Drift("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and there is no predecessor to roll back to: the model may have drifted")"#);
+        insta::assert_snapshot!(judgement(by_chance), @r#"Drift("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and its predecessor scores 0.740 on the same scenarios, a difference that chance could explain: the model has drifted, and the prompt is not the cause")"#);
+        insta::assert_snapshot!(judgement(Predecessor::Absent), @r#"Drift("run again on 24 scenarios, the prompt scores 0.710, 0.14 below the 0.850 at promotion (p 0.0030); maxDrop allows 0.05, and there is no predecessor to roll back to: the model may have drifted")"#);
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Cycle {
             Some(Gated { finalist, .. }) => {
                 let prompts = &finalist.subject.prompts;
                 let known = self.history.version_of(&self.object, prompts.hash()).await?;
-                // A version holds a single text for now, and so does every prompt set that a resource can define.
+                // A version holds a single text, as does every prompt set that a resource can define.
                 let prompt = prompts.system();
                 let name = known.unwrap_or_else(|| format!("v{}", self.memory.next_version).into());
                 Some(apply::Challenger { name, prompt, addresses: finalist.addresses(), phase: concluded.fate() })
